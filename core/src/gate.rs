@@ -1,0 +1,194 @@
+//! The producer's view of its gating readers: how far each has released, and which of them sleeps.
+//!
+//! Believes nothing a reader wrote: a cursor is clamped to what is possible, a wake-up is given once per sleep. It never waits and
+//! makes no system call. Next: `producer`.
+
+use core::sync::atomic::Ordering;
+
+use crate::layout::{WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_word, distance, shared};
+use crate::region::Memory;
+
+/// Names one subscription of a producer, as long as it is not removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionId(pub(crate) u8);
+
+impl SubscriptionId {
+    /// Its index, below the producer's limit and below 64; the bit it has in [`Wake::sockets`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Whom the caller must wake, by whatever its platform offers. The core never makes a system call itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "sleeping readers are woken only by the caller"]
+pub struct Wake {
+    /// One `FUTEX_WAKE` of all waiters (not private) on the `tail` word.
+    pub futex: bool,
+    /// Bit i: one `W` packet to the reader of the subscription with index i.
+    pub sockets: u64,
+}
+
+impl Wake {
+    /// Nobody sleeps.
+    pub const NONE: Self = Self { futex: false, sockets: 0 };
+
+    /// Whether nobody must be woken.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        !self.futex && self.sockets == 0
+    }
+
+    /// Both together.
+    pub const fn and(self, other: Self) -> Self {
+        Self { futex: self.futex || other.futex, sockets: self.sockets | other.sockets }
+    }
+}
+
+/// A reader stored a cursor that no honest reader can have. It was detached; its subscription gates at `last_seen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Whose reader.
+    pub subscription: SubscriptionId,
+    /// What it stored, a position.
+    pub stored: u32,
+    /// The last acceptable cursor, a position.
+    pub last_seen: u32,
+    /// The position behind the last published record: the most it could have stored.
+    pub tail: u32,
+}
+
+impl core::fmt::Display for Violation {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "cursor {:#x} stored, outside [{:#x}, {:#x}]", self.stored, self.last_seen, self.tail)
+    }
+}
+
+/// One subscription, attached or not.
+struct Slot<C> {
+    /// The attached reader's page.
+    page: Option<C>,
+    /// INVARIANT: at most the published tail; never goes back.
+    seen: u64,
+    /// The value of `waiting` for which the reader was last woken; 0 is never woken for.
+    woken: u32,
+    /// Set when the reader lied, until it is taken.
+    violation: Option<Violation>,
+}
+
+/// A fixed table of subscriptions.
+pub(crate) struct Gate<C, const READERS: usize> {
+    slots: heapless::Vec<Option<Slot<C>>, READERS>,
+}
+
+impl<C: Memory, const READERS: usize> Gate<C, READERS> {
+    pub(crate) const fn new() -> Self {
+        const { assert!(READERS <= 64, "a Wake has 64 bits") };
+        Self { slots: heapless::Vec::new() }
+    }
+
+    /// Adds a subscription that gates from `at` on; `None` if the table is full.
+    pub(crate) fn add(&mut self, at: u64) -> Option<SubscriptionId> {
+        let slot = Slot { page: None, seen: at, woken: 0, violation: None };
+        let free = self.slots.iter().position(Option::is_none);
+        let index = if let Some(free) = free {
+            self.slots[free] = Some(slot);
+            free
+        } else {
+            self.slots.push(Some(slot)).ok()?;
+            self.slots.len() - 1
+        };
+        u8::try_from(index).ok().map(SubscriptionId)
+    }
+
+    /// Removes a subscription; it gates no more.
+    pub(crate) fn remove(&mut self, id: SubscriptionId) -> bool {
+        self.slots.get_mut(id.index()).and_then(Option::take).is_some()
+    }
+
+    fn slot(&mut self, id: SubscriptionId) -> Option<&mut Slot<C>> {
+        self.slots.get_mut(id.index())?.as_mut()
+    }
+
+    /// Position from which the subscription gates, and whether a reader is attached.
+    pub(crate) fn get(&self, id: SubscriptionId) -> Option<(u64, bool)> {
+        let slot = self.slots.get(id.index())?.as_ref()?;
+        Some((slot.seen, slot.page.is_some()))
+    }
+
+    pub(crate) fn page(&self, id: SubscriptionId) -> Option<&C> {
+        self.slots.get(id.index())?.as_ref()?.page.as_ref()
+    }
+
+    /// Hands the slot a page that was initialised with the position [`get`](Self::get) gives.
+    pub(crate) fn attach(&mut self, id: SubscriptionId, page: C) -> bool {
+        let Some(slot) = self.slot(id) else { return false };
+        slot.page = Some(page);
+        slot.woken = 0;
+        slot.violation = None;
+        true
+    }
+
+    /// Takes the page back after one last look at the cursor in it.
+    pub(crate) fn detach(&mut self, id: SubscriptionId, tail: u64) -> Option<C> {
+        let slot = self.slot(id)?;
+        refresh_slot(id, slot, tail);
+        slot.page.take()
+    }
+
+    /// The slowest cursor, reloaded; `None` without subscriptions.
+    pub(crate) fn refresh(&mut self, tail: u64) -> Option<u64> {
+        let mut slowest = None;
+        for (id, slot) in (0u8..).map(SubscriptionId).zip(&mut self.slots) {
+            let Some(slot) = slot else { continue };
+            refresh_slot(id, slot, tail);
+            slowest = Some(slowest.map_or(slot.seen, |s: u64| s.min(slot.seen)));
+        }
+        slowest
+    }
+
+    /// The next reader that lied, once.
+    pub(crate) fn take_violation(&mut self) -> Option<Violation> {
+        self.slots.iter_mut().flatten().find_map(|slot| slot.violation.take())
+    }
+
+    /// Whether any reader is attached, so that a publication must look for sleepers.
+    pub(crate) fn any_attached(&self) -> bool {
+        self.slots.iter().flatten().any(|slot| slot.page.is_some())
+    }
+
+    /// Readers that sleep and were not woken from this sleep. Call behind a publication and its `fence(SeqCst)`.
+    pub(crate) fn sleepers(&mut self) -> Wake {
+        let mut wake = Wake::NONE;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let Some(slot) = slot else { continue };
+            let Some(page) = &slot.page else { continue };
+            // ORDER(sleep): Relaxed; the SeqCst fence before this call orders it after the publication.
+            let waiting = page.load(cursor_word::WAITING, Ordering::Relaxed);
+            if waiting == 0 || waiting == slot.woken {
+                continue;
+            }
+            slot.woken = waiting;
+            match waiting & WAITING_MODE_MASK {
+                WAITING_FUTEX => wake.futex = true,
+                WAITING_SOCKET => wake.sockets |= 1 << index,
+                _ => {}
+            }
+        }
+        wake
+    }
+}
+
+fn refresh_slot<C: Memory>(id: SubscriptionId, slot: &mut Slot<C>, tail: u64) {
+    let Some(page) = &slot.page else { return };
+    // ORDER(release): Acquire. What the reader did with the bytes it released comes before we overwrite them. Pairs with `Reader::release`.
+    let stored = page.load(cursor_word::CURSOR, Ordering::Acquire);
+    let step = u64::from(distance(shared(slot.seen), stored));
+    if step <= tail - slot.seen {
+        slot.seen += step;
+    } else {
+        slot.page = None;
+        slot.violation = Some(Violation { subscription: id, stored, last_seen: shared(slot.seen), tail: shared(tail) });
+    }
+}

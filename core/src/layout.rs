@@ -1,0 +1,454 @@
+//! The shared bytes: sizes, offsets, wire structs and what makes a ring header acceptable.
+//!
+//! Rust form of `core/ABI.md` §1–§3 and §6.1. Plain data; it touches no shared memory. Next: `region`.
+
+use core::fmt;
+use core::mem::{offset_of, size_of};
+use core::num::NonZeroU64;
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// First bytes of a ring segment, stored last when it is created.
+pub const RING_MAGIC: [u8; 8] = *b"AQUEDUCT";
+/// First bytes of a cursor segment.
+pub const CURSOR_MAGIC: [u8; 8] = *b"AQDCURSR";
+/// A reader refuses any other major version.
+pub const ABI_MAJOR: u16 = 1;
+/// Additions that older readers may ignore.
+pub const ABI_MINOR: u16 = 0;
+
+/// Unit of positions and of record alignment, bytes.
+pub const GRANULE_BYTES: usize = 32;
+/// The same for arithmetic on lengths, which are `u32`.
+const GRANULE: u32 = 32;
+const _: () = assert!(GRANULE as usize == GRANULE_BYTES);
+/// Smallest ring, granules.
+pub const MIN_CAPACITY: u32 = 4;
+/// Largest ring, granules (32 GiB), so that a distance within the ring is far from 2^32.
+pub const MAX_CAPACITY: u32 = 1 << 30;
+/// Offset of the data area in segments that are mapped, bytes: one page.
+pub const DATA_OFFSET_MAPPED: u32 = 4096;
+/// Smallest offset of the data area, bytes: right behind the control words.
+pub const DATA_OFFSET_MIN: u32 = 256;
+/// Smallest cursor segment, bytes.
+pub const CURSOR_BYTES_MIN: usize = 256;
+/// Room for a ring's name, bytes.
+pub const RING_NAME_BYTES: usize = 64;
+/// Room for a subscription's name, bytes.
+pub const SUBSCRIPTION_NAME_BYTES: usize = 32;
+
+/// Byte offsets of the control words in the ring segment.
+pub mod ring_word {
+    /// Position behind the last published record. Written by the producer.
+    pub const TAIL: usize = 128;
+    /// Low 32 bits of the number that the record at `tail` will have. Written by the producer, just before `tail`.
+    pub const NEXT_SEQ: usize = 132;
+    /// A record boundary; nothing before it may be read by observers. Written by the producer.
+    pub const OLDEST: usize = 192;
+    /// [`super::STATE_RUNNING`] or [`super::STATE_CLOSED`]. Written by the producer.
+    pub const STATE: usize = 196;
+    /// 0, or the number of the producer's latest request for space.
+    pub const SPACE_WANTED: usize = 200;
+}
+
+/// Byte offsets of the words in a cursor segment, all written by its reader.
+pub mod cursor_word {
+    /// Position of the first record that is not released.
+    pub const CURSOR: usize = 64;
+    /// 0 awake; else mode + 4 × number of this sleep.
+    pub const WAITING: usize = 128;
+    /// Damaged records and stretches seen, wrapping.
+    pub const CORRUPT: usize = 192;
+    /// DATA records lost to damage, wrapping.
+    pub const LOST: usize = 196;
+    /// Sleeps that ended by their timeout while data was there, wrapping.
+    pub const MISSED_WAKES: usize = 200;
+}
+
+/// `state`: records may follow.
+pub const STATE_RUNNING: u32 = 0;
+/// `state`: no record will follow.
+pub const STATE_CLOSED: u32 = 1;
+
+/// `waiting`, low two bits: asleep on the futex at `tail`.
+pub const WAITING_FUTEX: u32 = 1;
+/// `waiting`, low two bits: asleep in `poll` on the control socket.
+pub const WAITING_SOCKET: u32 = 2;
+/// `waiting`: the bits that hold the mode.
+pub const WAITING_MODE_MASK: u32 = 3;
+
+/// Record kind: a user's record.
+pub const KIND_DATA: u8 = 1;
+/// Record kind: filler up to the end of the data area.
+pub const KIND_PAD: u8 = 2;
+/// Record kind: skipped by readers.
+pub const KIND_DISCARD: u8 = 3;
+
+/// `clock_id`: `CLOCK_REALTIME`, nanoseconds since the Unix epoch.
+pub const CLOCK_REALTIME: u32 = 0;
+/// `clock_id`: `CLOCK_MONOTONIC` of the machine the producer runs on.
+pub const CLOCK_MONOTONIC: u32 = 1;
+/// `clock_id`: known only to the program, or no clock.
+pub const CLOCK_PRIVATE: u32 = u32::MAX;
+
+/// Bytes 0..128 of a ring segment.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RingHeader {
+    /// [`RING_MAGIC`].
+    pub magic: [u8; 8],
+    /// [`ABI_MAJOR`].
+    pub abi_major: U16,
+    /// [`ABI_MINOR`].
+    pub abi_minor: U16,
+    /// Offset of the data area, bytes.
+    pub data_offset: U32,
+    /// Identity of this ring; never 0.
+    pub epoch: U64,
+    /// Creation time, nanoseconds since the Unix epoch; 0 if unknown.
+    pub created_ns: U64,
+    /// Granules in the data area, a power of two.
+    pub capacity: U32,
+    /// Largest payload, bytes.
+    pub max_payload: U32,
+    /// Clock of the timestamps.
+    pub clock_id: U32,
+    /// Zero.
+    pub reserved0: U32,
+    /// UTF-8, zero padded.
+    pub name: [u8; RING_NAME_BYTES],
+    /// Zero.
+    pub reserved1: [u8; 12],
+    /// CRC-32 of bytes 0..124.
+    pub header_crc: U32,
+}
+
+const _: () = assert!(offset_of!(RingHeader, magic) == 0);
+const _: () = assert!(offset_of!(RingHeader, abi_major) == 8);
+const _: () = assert!(offset_of!(RingHeader, abi_minor) == 10);
+const _: () = assert!(offset_of!(RingHeader, data_offset) == 12);
+const _: () = assert!(offset_of!(RingHeader, epoch) == 16);
+const _: () = assert!(offset_of!(RingHeader, created_ns) == 24);
+const _: () = assert!(offset_of!(RingHeader, capacity) == 32);
+const _: () = assert!(offset_of!(RingHeader, max_payload) == 36);
+const _: () = assert!(offset_of!(RingHeader, clock_id) == 40);
+const _: () = assert!(offset_of!(RingHeader, name) == 48);
+const _: () = assert!(offset_of!(RingHeader, header_crc) == 124);
+const _: () = assert!(size_of::<RingHeader>() == 128);
+
+/// Bytes 0..64 of a cursor segment.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct CursorIdentity {
+    /// [`CURSOR_MAGIC`].
+    pub magic: [u8; 8],
+    /// [`ABI_MAJOR`].
+    pub abi_major: U16,
+    /// [`ABI_MINOR`].
+    pub abi_minor: U16,
+    /// Zero.
+    pub reserved0: U32,
+    /// Epoch of the ring.
+    pub epoch: U64,
+    /// UTF-8, zero padded.
+    pub name: [u8; SUBSCRIPTION_NAME_BYTES],
+    /// Zero.
+    pub reserved1: U32,
+    /// CRC-32 of bytes 0..60.
+    pub identity_crc: U32,
+}
+
+const _: () = assert!(offset_of!(CursorIdentity, epoch) == 16);
+const _: () = assert!(offset_of!(CursorIdentity, name) == 24);
+const _: () = assert!(offset_of!(CursorIdentity, identity_crc) == 60);
+const _: () = assert!(size_of::<CursorIdentity>() == 64);
+
+/// The 32 bytes in front of every payload.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RecordHeader {
+    /// Payload bytes.
+    pub len: U32,
+    /// [`KIND_DATA`], [`KIND_PAD`], [`KIND_DISCARD`].
+    pub kind: u8,
+    /// Zero in ABI 1.0.
+    pub flags: u8,
+    /// The user's tag.
+    pub type_tag: U16,
+    /// Number of this DATA record, or of the next one.
+    pub seq: U64,
+    /// Nanoseconds by the ring's clock.
+    pub timestamp_ns: U64,
+    /// CRC-32 of the payload; 0 unless DATA.
+    pub payload_crc: U32,
+    /// CRC-32 of epoch ‖ position ‖ header bytes 0..28.
+    pub header_crc: U32,
+}
+
+const _: () = assert!(offset_of!(RecordHeader, len) == 0);
+const _: () = assert!(offset_of!(RecordHeader, kind) == 4);
+const _: () = assert!(offset_of!(RecordHeader, flags) == 5);
+const _: () = assert!(offset_of!(RecordHeader, type_tag) == 6);
+const _: () = assert!(offset_of!(RecordHeader, seq) == 8);
+const _: () = assert!(offset_of!(RecordHeader, timestamp_ns) == 16);
+const _: () = assert!(offset_of!(RecordHeader, payload_crc) == 24);
+const _: () = assert!(offset_of!(RecordHeader, header_crc) == 28);
+const _: () = assert!(size_of::<RecordHeader>() == GRANULE_BYTES);
+
+/// Granules that a record with this payload takes, header included.
+///
+/// `granules_for(0) == 1`, `granules_for(32) == 2`, `granules_for(33) == 3`. Infallible for every `u32`.
+#[must_use]
+pub const fn granules_for(payload_bytes: u32) -> u32 {
+    1 + payload_bytes.div_ceil(GRANULE)
+}
+
+/// Payload bytes of a filler record that takes this many granules, at least 1.
+#[must_use]
+pub const fn filler_payload(granules: u32) -> u32 {
+    (granules - 1) * GRANULE
+}
+
+/// The shared form of a private 64-bit position: its low 32 bits.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "that is the point")]
+pub const fn shared(position: u64) -> u32 {
+    position as u32
+}
+
+/// Largest payload, bytes, that a ring of this many granules can be set to accept: a record takes at most half of it.
+#[must_use]
+pub const fn max_payload_for(capacity: u32) -> u32 {
+    (capacity / 2 - 1) * GRANULE
+}
+
+/// Forward distance from `from` to `to`, granules, on the wrapping 32-bit circle.
+#[must_use]
+pub const fn distance(from: u32, to: u32) -> u32 {
+    to.wrapping_sub(from)
+}
+
+/// What is fixed for the life of a ring, after it was checked.
+///
+/// INVARIANT: the values satisfy [`Geometry::new`]; every offset it gives for a record inside the ring lies inside the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    epoch: NonZeroU64,
+    capacity: u32,
+    max_payload: u32,
+    data_offset: u32,
+    clock_id: u32,
+}
+
+impl Geometry {
+    /// Checks the values against each other and against the size of the segment they describe.
+    ///
+    /// # Errors
+    /// The first rule of ABI §2.1 that is broken.
+    pub fn new(
+        epoch: u64,
+        capacity: u32,
+        max_payload: u32,
+        data_offset: u32,
+        clock_id: u32,
+        segment_bytes: usize,
+    ) -> Result<Self, GeometryError> {
+        let Some(epoch) = NonZeroU64::new(epoch) else {
+            return Err(GeometryError::ZeroEpoch);
+        };
+        if !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) || !capacity.is_power_of_two() {
+            return Err(GeometryError::Capacity { granules: capacity });
+        }
+        if max_payload > max_payload_for(capacity) {
+            return Err(GeometryError::MaxPayload { bytes: max_payload, limit: max_payload_for(capacity) });
+        }
+        if data_offset < DATA_OFFSET_MIN || !data_offset.is_multiple_of(64) {
+            return Err(GeometryError::DataOffset { bytes: data_offset });
+        }
+        let needed = u64::from(data_offset) + u64::from(capacity) * GRANULE_BYTES as u64;
+        if (segment_bytes as u64) < needed {
+            return Err(GeometryError::SegmentTooSmall { bytes: segment_bytes as u64, needed });
+        }
+        Ok(Self { epoch, capacity, max_payload, data_offset, clock_id })
+    }
+
+    /// Reads and checks a ring header that was copied out of a segment of `segment_bytes`.
+    ///
+    /// # Errors
+    /// As [`Geometry::new`], and for magic, version and CRC.
+    pub fn from_header(header: &RingHeader, segment_bytes: usize) -> Result<Self, GeometryError> {
+        if header.magic != RING_MAGIC {
+            return Err(GeometryError::Magic { found: header.magic });
+        }
+        if header.abi_major.get() != ABI_MAJOR {
+            return Err(GeometryError::Version { found: header.abi_major.get() });
+        }
+        let computed = crc32fast::hash(&header.as_bytes()[..offset_of!(RingHeader, header_crc)]);
+        if computed != header.header_crc.get() {
+            return Err(GeometryError::Crc { stored: header.header_crc.get(), computed });
+        }
+        Self::new(
+            header.epoch.get(),
+            header.capacity.get(),
+            header.max_payload.get(),
+            header.data_offset.get(),
+            header.clock_id.get(),
+            segment_bytes,
+        )
+    }
+
+    /// Identity of the ring.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
+
+    /// Size of the data area, granules.
+    #[must_use]
+    pub const fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Largest payload, bytes.
+    #[must_use]
+    pub const fn max_payload(&self) -> u32 {
+        self.max_payload
+    }
+
+    /// Clock of the timestamps.
+    #[must_use]
+    pub const fn clock_id(&self) -> u32 {
+        self.clock_id
+    }
+
+    /// Bytes that the whole ring segment takes.
+    #[must_use]
+    pub const fn segment_bytes(&self) -> usize {
+        self.data_offset as usize + self.capacity as usize * GRANULE_BYTES
+    }
+
+    /// Byte offset of a position in the segment. The low bits decide, so the private 64-bit and the shared 32-bit position give the same.
+    #[must_use]
+    pub const fn offset_of(&self, position: u64) -> usize {
+        self.data_offset as usize + self.index_of(position) as usize * GRANULE_BYTES
+    }
+
+    /// Granules from this position to the end of the data area: 1 to capacity.
+    #[must_use]
+    pub const fn room_to_end(&self, position: u64) -> u32 {
+        self.capacity - self.index_of(position)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "masked below 2^30")]
+    const fn index_of(&self, position: u64) -> u32 {
+        (position & (self.capacity as u64 - 1)) as u32
+    }
+}
+
+/// Copies a name into a zero-padded field.
+///
+/// # Errors
+/// The name is longer than the field, bytes.
+pub fn name_field<const N: usize>(name: &str) -> Result<[u8; N], NameError> {
+    let mut field = [0; N];
+    match field.get_mut(..name.len()) {
+        Some(start) => {
+            start.copy_from_slice(name.as_bytes());
+            Ok(field)
+        }
+        None => Err(NameError { bytes: name.len(), limit: N }),
+    }
+}
+
+/// A name does not fit its field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameError {
+    /// Length of the name, bytes.
+    pub bytes: usize,
+    /// Size of the field, bytes.
+    pub limit: usize,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the name has {} bytes; its field holds {}", self.bytes, self.limit)
+    }
+}
+
+impl core::error::Error for NameError {}
+
+/// Why a segment is not an acceptable ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GeometryError {
+    /// The first bytes are not [`RING_MAGIC`].
+    Magic {
+        /// What stands there.
+        found: [u8; 8],
+    },
+    /// Another major version of the ABI.
+    Version {
+        /// What stands there.
+        found: u16,
+    },
+    /// The header is damaged.
+    Crc {
+        /// In the header.
+        stored: u32,
+        /// Of the header.
+        computed: u32,
+    },
+    /// The epoch is 0.
+    ZeroEpoch,
+    /// Not a power of two, or out of range.
+    Capacity {
+        /// Claimed capacity.
+        granules: u32,
+    },
+    /// Larger than half the ring allows.
+    MaxPayload {
+        /// Claimed limit.
+        bytes: u32,
+        /// What the capacity allows.
+        limit: u32,
+    },
+    /// Too small or not a multiple of 64.
+    DataOffset {
+        /// Claimed offset.
+        bytes: u32,
+    },
+    /// The mapping ends before the data area does.
+    SegmentTooSmall {
+        /// Size of the mapping.
+        bytes: u64,
+        /// Size that the header asks for.
+        needed: u64,
+    },
+}
+
+impl fmt::Display for GeometryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic { found } => write!(f, "not a ring: the first bytes are {found:02x?}"),
+            Self::Version { found } => write!(f, "ABI major {found}; this reader knows {ABI_MAJOR}"),
+            Self::Crc { stored, computed } => {
+                write!(f, "ring header damaged: CRC {stored:#010x} stored, {computed:#010x} computed")
+            }
+            Self::ZeroEpoch => write!(f, "ring header: the epoch is 0"),
+            Self::Capacity { granules } => {
+                write!(f, "ring capacity {granules} granules: not a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}")
+            }
+            Self::MaxPayload { bytes, limit } => {
+                write!(f, "largest payload {bytes} bytes: a ring of this capacity allows {limit}")
+            }
+            Self::DataOffset { bytes } => {
+                write!(f, "data offset {bytes}: not a multiple of 64 from {DATA_OFFSET_MIN}")
+            }
+            Self::SegmentTooSmall { bytes, needed } => {
+                write!(f, "the segment has {bytes} bytes; its ring needs {needed}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for GeometryError {}

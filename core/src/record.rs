@@ -1,0 +1,185 @@
+//! Frames one record: header, sequence number, checksums.
+//!
+//! Pure over private bytes; where they come from and when they are published is the business of others. Next: `error`.
+
+use crate::layout::{GRANULE_BYTES, KIND_DATA, RecordHeader};
+use core::mem::offset_of;
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U16, U32, U64};
+
+const CRC_AT: usize = offset_of!(RecordHeader, header_crc);
+
+/// CRC-32/ISO-HDLC of bytes; `b"123456789"` gives `0xCBF4_3926`. Infallible. Source: CRC catalogue.
+#[must_use]
+#[inline]
+pub fn payload_crc(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
+/// A record's header in the machine's own integers, without its CRC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Payload bytes.
+    pub len: u32,
+    /// One of the `KIND_` constants of [`layout`](crate::layout), or unknown.
+    pub kind: u8,
+    /// Zero in ABI 1.0.
+    pub flags: u8,
+    /// The user's tag.
+    pub type_tag: u16,
+    /// Number of this DATA record, or of the next one.
+    pub seq: u64,
+    /// Nanoseconds by the ring's clock.
+    pub timestamp_ns: u64,
+    /// CRC-32 of the payload.
+    pub payload_crc: u32,
+}
+
+impl Header {
+    /// A record that readers skip.
+    #[must_use]
+    pub const fn filler(kind: u8, payload_bytes: u32, next_seq: u64) -> Self {
+        Self { len: payload_bytes, kind, flags: 0, type_tag: 0, seq: next_seq, timestamp_ns: 0, payload_crc: 0 }
+    }
+
+    /// Whether this is a user's record.
+    #[must_use]
+    pub const fn is_data(&self) -> bool {
+        self.kind == KIND_DATA
+    }
+}
+
+/// The stored and the computed CRC of a header that does not check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderCrc {
+    /// In the header.
+    pub stored: u32,
+    /// Of epoch, position and header.
+    pub computed: u32,
+}
+
+/// Encodes and checks the headers of one ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Framing {
+    /// CRC state behind the eight bytes of the epoch: the prefix is the same for every record.
+    epoch_crc: u32,
+}
+
+impl Framing {
+    /// For the ring with this epoch.
+    #[must_use]
+    pub fn new(epoch: u64) -> Self {
+        Self { epoch_crc: crc32fast::hash(&epoch.to_le_bytes()) }
+    }
+
+    /// The 32 bytes that stand at `position`.
+    #[must_use]
+    #[inline]
+    pub fn encode(self, position: u32, header: &Header) -> [u8; GRANULE_BYTES] {
+        let mut wire = RecordHeader {
+            len: U32::new(header.len),
+            kind: header.kind,
+            flags: header.flags,
+            type_tag: U16::new(header.type_tag),
+            seq: U64::new(header.seq),
+            timestamp_ns: U64::new(header.timestamp_ns),
+            payload_crc: U32::new(header.payload_crc),
+            header_crc: U32::new(0),
+        };
+        wire.header_crc = U32::new(self.crc(position, wire.as_bytes()));
+        zerocopy::transmute!(wire)
+    }
+
+    /// Checks 32 private bytes that were copied from `position`.
+    ///
+    /// # Errors
+    /// [`HeaderCrc`] if they are not a header written for this ring and this position.
+    #[inline]
+    pub fn decode(self, position: u32, bytes: &[u8; GRANULE_BYTES]) -> Result<Header, HeaderCrc> {
+        let wire: RecordHeader = zerocopy::transmute!(*bytes);
+        let (stored, computed) = (wire.header_crc.get(), self.crc(position, bytes));
+        if stored != computed {
+            return Err(HeaderCrc { stored, computed });
+        }
+        Ok(Header {
+            len: wire.len.get(),
+            kind: wire.kind,
+            flags: wire.flags,
+            type_tag: wire.type_tag.get(),
+            seq: wire.seq.get(),
+            timestamp_ns: wire.timestamp_ns.get(),
+            payload_crc: wire.payload_crc.get(),
+        })
+    }
+
+    /// CRC of epoch ‖ position ‖ the first 28 of `header`.
+    #[inline]
+    fn crc(self, position: u32, header: &[u8]) -> u32 {
+        let mut input = [0; 4 + CRC_AT];
+        input[..4].copy_from_slice(&position.to_le_bytes());
+        input[4..].copy_from_slice(&header[..CRC_AT]);
+        let mut crc = crc32fast::Hasher::new_with_initial(self.epoch_crc);
+        crc.update(&input);
+        crc.finalize()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPOCH: u64 = 0x0123_4567_89ab_cdef;
+
+    fn hello() -> Header {
+        Header {
+            len: 16,
+            kind: KIND_DATA,
+            flags: 0,
+            type_tag: 7,
+            seq: 41,
+            timestamp_ns: 1_700_000_000_123_456_789,
+            payload_crc: payload_crc(b"hello, aqueduct\n"),
+        }
+    }
+
+    #[test]
+    fn data_header_encodes_to_the_worked_example_of_the_abi() {
+        assert_eq!(hello().payload_crc, 0x60E3_F6D7);
+        let bytes = Framing::new(EPOCH).encode(2, &hello());
+        assert_eq!(bytes[28..], 0x355E_476A_u32.to_le_bytes());
+        assert_eq!(bytes[..8], [0x10, 0, 0, 0, 1, 0, 7, 0]);
+        assert_eq!(bytes[16..24], [0x15, 0xcd, 0x85, 0x3d, 0xfe, 0x9c, 0x97, 0x17]);
+    }
+
+    #[test]
+    fn pad_header_encodes_to_the_worked_example_of_the_abi() {
+        let bytes = Framing::new(EPOCH).encode(14, &Header::filler(crate::layout::KIND_PAD, 32, 42));
+        assert_eq!(bytes[28..], 0x1B9B_E7F1_u32.to_le_bytes());
+    }
+
+    #[test]
+    fn decode_returns_what_was_encoded_and_only_at_its_position_and_epoch() {
+        let framing = Framing::new(EPOCH);
+        let bytes = framing.encode(2, &hello());
+        assert_eq!(framing.decode(2, &bytes), Ok(hello()));
+        assert!(framing.decode(3, &bytes).is_err());
+        assert!(framing.decode(2 + (1 << 20), &bytes).is_err());
+        assert!(Framing::new(EPOCH + 1).decode(2, &bytes).is_err());
+    }
+
+    #[test]
+    fn every_single_bit_flip_in_a_header_is_detected() {
+        let framing = Framing::new(EPOCH);
+        let good = framing.encode(2, &hello());
+        for bit in 0..256 {
+            let mut bytes = good;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(framing.decode(2, &bytes).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn payload_crc_gives_the_check_value_of_the_catalogue() {
+        assert_eq!(payload_crc(b"123456789"), 0xCBF4_3926);
+    }
+}

@@ -1,0 +1,324 @@
+//! The only door to shared memory: a small trait of atomic words, copies and fences, and its production backend.
+//!
+//! Everything above this module is safe code over [`Memory`]; all `unsafe` of the crate is here. The trait is what lets the same
+//! algorithms run under a model checker, whose atomics cannot be laid over bytes. Next: `record`.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "this module is the one door to atomics")]
+
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+
+/// Copies move whole words of this many bytes, so that a copied granule is never read in two sizes within one process.
+const WORD_BYTES: usize = size_of::<usize>();
+
+/// Loads from a segment that other parties may be writing.
+///
+/// An access beyond [`size`](Memory::size) is a bug of the caller, never of the peer, because every offset comes from a checked
+/// [`Geometry`](crate::layout::Geometry). A backend asserts it in debug builds and must stay in bounds in release builds.
+pub trait Memory {
+    /// Bytes in the segment.
+    fn size(&self) -> usize;
+
+    /// One atomic load of the little-endian control word at byte offset `at`, a multiple of 4.
+    fn load(&self, at: usize, order: Ordering) -> u32;
+
+    /// Copies `into.len()` bytes from byte offset `at`, a multiple of 32, by relaxed atomic word loads.
+    fn read(&self, at: usize, into: &mut [u8]);
+
+    /// An atomic fence; the pair is named where it is called.
+    fn fence(&self, order: Ordering);
+}
+
+/// Stores into a segment.
+pub trait MemoryMut: Memory {
+    /// One atomic store of the little-endian control word at byte offset `at`, a multiple of 4.
+    fn store(&self, at: usize, value: u32, order: Ordering);
+
+    /// Copies `bytes` to byte offset `at`, a multiple of 8, by relaxed atomic word stores; the last word is filled up with zeros.
+    fn write(&self, at: usize, bytes: &[u8]);
+}
+
+/// A segment whose bytes may be lent out in place.
+pub trait InPlace: Memory {
+    /// The bytes themselves. Only as good as the promise made to [`TrustedRegion::from_raw`].
+    fn slice(&self, at: usize, len: usize) -> &[u8];
+}
+
+/// Shared bytes that this process reads and writes: a producer's ring, a reader's cursor segment.
+///
+/// INVARIANT: `base` points to `size` bytes that live for `'a`, aligned to 64, and every access to them, by anyone in this process, is
+/// atomic.
+#[derive(Clone, Copy, Debug)]
+pub struct Region<'a> {
+    base: NonNull<u8>,
+    size: usize,
+    lifetime: PhantomData<&'a AtomicU32>,
+}
+
+// SAFETY: every access through a `Region` is atomic (its invariant), so sharing it between threads cannot make a data race.
+unsafe impl Send for Region<'_> {}
+// SAFETY: as for `Send`; the type has no state of its own.
+unsafe impl Sync for Region<'_> {}
+
+impl<'a> Region<'a> {
+    /// Wraps raw shared memory.
+    ///
+    /// # Safety
+    /// 1. `base` is valid for reads and writes of `size` bytes for all of `'a`, and is not unmapped or truncated meanwhile.
+    /// 2. `base` is aligned to 64 bytes.
+    /// 3. During `'a` all accesses to these bytes in this process are atomic, of the same size where they overlap: control words by
+    ///    `u32`, the data area by `usize`. (What other processes do cannot make this process's accesses undefined, only their values.)
+    #[must_use]
+    pub const unsafe fn from_raw(base: NonNull<u8>, size: usize) -> Self {
+        Self { base, size, lifetime: PhantomData }
+    }
+
+    /// The same bytes without the right to store.
+    #[must_use]
+    pub const fn read_only(self) -> ReadRegion<'a> {
+        ReadRegion { region: self }
+    }
+
+    /// The address of the segment, for a futex call on one of its words.
+    #[must_use]
+    pub const fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    const fn in_bounds(&self, at: usize, len: usize, align: usize) -> bool {
+        at & (align - 1) == 0 && at <= self.size && len <= self.size - at
+    }
+
+    fn control(&self, at: usize) -> Option<&AtomicU32> {
+        let ok = self.in_bounds(at, 4, 4);
+        debug_assert!(ok, "control word at {at} of {}", self.size);
+        if !ok {
+            return None;
+        }
+        // SAFETY: in bounds (checked), so inside the allocation of the invariant.
+        let word = unsafe { self.base.add(at) }.cast::<AtomicU32>();
+        // SAFETY: valid for `'a` and only accessed atomically (invariant); aligned to 4 because base is to 64 and `at` to 4 (checked).
+        Some(unsafe { word.as_ref() })
+    }
+
+    /// The data words that cover `len` bytes from `at`; empty if they are not all inside.
+    fn data(&self, at: usize, len: usize) -> &[AtomicUsize] {
+        let words = len.div_ceil(WORD_BYTES);
+        let ok = self.in_bounds(at, words * WORD_BYTES, WORD_BYTES);
+        debug_assert!(ok, "{len} bytes at {at} of {}", self.size);
+        if !ok {
+            return &[];
+        }
+        // SAFETY: in bounds (checked), so inside the allocation of the invariant.
+        let first = unsafe { self.base.add(at) }.cast::<AtomicUsize>();
+        // SAFETY: `words` words from `first` are in bounds (checked), live for `'a`, only accessed atomically (invariant), and aligned.
+        unsafe { core::slice::from_raw_parts(first.as_ptr(), words) }
+    }
+}
+
+impl Memory for Region<'_> {
+    #[inline]
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    #[inline]
+    fn load(&self, at: usize, order: Ordering) -> u32 {
+        self.control(at).map_or(0, |word| u32::from_le(word.load(order)))
+    }
+
+    #[inline]
+    fn read(&self, at: usize, into: &mut [u8]) {
+        let words = self.data(at, into.len());
+        let mut chunks = into.chunks_exact_mut(WORD_BYTES);
+        for (chunk, word) in chunks.by_ref().zip(words) {
+            // ORDER(payload): Relaxed; the Acquire of `tail` (readers) or the fence behind the copy (observers) orders it.
+            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        let rest = chunks.into_remainder();
+        if let (false, Some(word)) = (rest.is_empty(), words.last()) {
+            // ORDER(payload): as above.
+            let bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+            rest.copy_from_slice(&bytes[..rest.len()]);
+        }
+    }
+
+    #[inline]
+    fn fence(&self, order: Ordering) {
+        fence(order);
+    }
+}
+
+impl MemoryMut for Region<'_> {
+    #[inline]
+    fn store(&self, at: usize, value: u32, order: Ordering) {
+        if let Some(word) = self.control(at) {
+            word.store(value.to_le(), order);
+        }
+    }
+
+    #[inline]
+    fn write(&self, at: usize, bytes: &[u8]) {
+        let words = self.data(at, bytes.len());
+        let mut chunks = bytes.chunks_exact(WORD_BYTES);
+        for (chunk, word) in chunks.by_ref().zip(words) {
+            let mut value = [0; WORD_BYTES];
+            value.copy_from_slice(chunk);
+            // ORDER(payload): Relaxed; the Release of `tail` orders it before readers, the fence behind `oldest` after observers.
+            word.store(usize::from_ne_bytes(value), Ordering::Relaxed);
+        }
+        let rest = chunks.remainder();
+        if let (false, Some(word)) = (rest.is_empty(), words.last()) {
+            let mut value = [0; WORD_BYTES];
+            value[..rest.len()].copy_from_slice(rest);
+            // ORDER(payload): as above.
+            word.store(usize::from_ne_bytes(value), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Zeroed memory for a segment inside one program: between threads, or between an interrupt handler and the main loop. Fit for a `static`.
+///
+/// `BYTES` is the size of the segment, bytes, a multiple of 64.
+#[repr(C, align(64))]
+pub struct Segment<const BYTES: usize> {
+    /// INVARIANT: only ever accessed through a [`Region`], so atomically.
+    bytes: UnsafeCell<[u8; BYTES]>,
+}
+
+// SAFETY: the bytes are only accessed atomically (invariant of the field).
+unsafe impl<const BYTES: usize> Sync for Segment<BYTES> {}
+
+impl<const BYTES: usize> Segment<BYTES> {
+    /// All zero. A size that is not a multiple of 64 does not compile.
+    #[must_use]
+    pub const fn new() -> Self {
+        const { assert!(BYTES.is_multiple_of(64)) };
+        Self { bytes: UnsafeCell::new([0; BYTES]) }
+    }
+
+    /// The whole segment. May be called any number of times.
+    #[must_use]
+    pub const fn region(&self) -> Region<'_> {
+        // SAFETY: never null; `UnsafeCell::get` points to the field.
+        let base = unsafe { NonNull::new_unchecked(self.bytes.get().cast()) };
+        // SAFETY: (1) the borrow keeps the bytes alive and `UnsafeCell` permits stores; (2) the type is aligned to 64; (3) no other access
+        // to the bytes exists (invariant of the field).
+        unsafe { Region::from_raw(base, BYTES) }
+    }
+}
+
+impl<const BYTES: usize> Default for Segment<BYTES> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Shared bytes that this process only reads: a ring as a reader maps it. Works over a read-only mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadRegion<'a> {
+    /// INVARIANT: only loads are made through it.
+    region: Region<'a>,
+}
+
+impl ReadRegion<'_> {
+    /// Wraps raw shared memory that may be mapped read-only.
+    ///
+    /// # Safety
+    /// The duties of [`Region::from_raw`], with validity for reads enough in 1.
+    #[must_use]
+    pub const unsafe fn from_raw(base: NonNull<u8>, size: usize) -> Self {
+        // SAFETY: duties 1 to 3 are the caller's; no store is ever made through `self.region`.
+        Self { region: unsafe { Region::from_raw(base, size) } }
+    }
+
+    /// The address of the segment, for a futex call on one of its words.
+    #[must_use]
+    pub const fn base(&self) -> NonNull<u8> {
+        self.region.base
+    }
+}
+
+impl Memory for ReadRegion<'_> {
+    #[inline]
+    fn size(&self) -> usize {
+        self.region.size
+    }
+
+    #[inline]
+    fn load(&self, at: usize, order: Ordering) -> u32 {
+        self.region.load(at, order)
+    }
+
+    #[inline]
+    fn read(&self, at: usize, into: &mut [u8]) {
+        self.region.read(at, into);
+    }
+
+    #[inline]
+    fn fence(&self, order: Ordering) {
+        self.region.fence(order);
+    }
+}
+
+/// A ring whose producer is trusted, so that payloads may be viewed where they lie, without a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct TrustedRegion<'a> {
+    /// INVARIANT: the promise of [`TrustedRegion::from_raw`] holds for these bytes.
+    region: ReadRegion<'a>,
+}
+
+impl TrustedRegion<'_> {
+    /// Wraps raw shared memory written by a producer that keeps the protocol.
+    ///
+    /// # Safety
+    /// 1. The duties of [`ReadRegion::from_raw`].
+    /// 2. Nobody stores into bytes between a gating reader's cursor and `tail`: the producer process is correct and is not replaced by
+    ///    one that is not.
+    /// 3. The reader that uses this region gates the ring and is not evicted while a view is alive.
+    #[must_use]
+    pub const unsafe fn from_raw(base: NonNull<u8>, size: usize) -> Self {
+        // SAFETY: duty 1.
+        Self { region: unsafe { ReadRegion::from_raw(base, size) } }
+    }
+}
+
+impl Memory for TrustedRegion<'_> {
+    #[inline]
+    fn size(&self) -> usize {
+        self.region.size()
+    }
+
+    #[inline]
+    fn load(&self, at: usize, order: Ordering) -> u32 {
+        self.region.load(at, order)
+    }
+
+    #[inline]
+    fn read(&self, at: usize, into: &mut [u8]) {
+        self.region.read(at, into);
+    }
+
+    #[inline]
+    fn fence(&self, order: Ordering) {
+        self.region.fence(order);
+    }
+}
+
+impl InPlace for TrustedRegion<'_> {
+    #[inline]
+    fn slice(&self, at: usize, len: usize) -> &[u8] {
+        let ok = self.region.region.in_bounds(at, len, 1);
+        debug_assert!(ok, "{len} bytes at {at} of {}", self.size());
+        if !ok {
+            return &[];
+        }
+        // SAFETY: in bounds (checked), so inside the allocation.
+        let first = unsafe { self.region.region.base.add(at) };
+        // SAFETY: in bounds and alive; the reader only asks for bytes between its cursor and `tail`, which nobody stores into
+        // (promises 2 and 3), and the `tail` it loaded with Acquire came after they were written.
+        unsafe { core::slice::from_raw_parts(first.as_ptr(), len) }
+    }
+}
