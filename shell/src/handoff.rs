@@ -1,0 +1,193 @@
+//! The control socket: who may attach, how a HELLO is read and a WELCOME sent with its descriptors, and what is said afterwards.
+//!
+//! Knows the packets of ABI §6 and nothing of rings. Next: `ingest`.
+#![allow(unsafe_code)]
+
+mod listener;
+mod wire;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown};
+use smol::{Async, Timer, future};
+use zerocopy::IntoBytes;
+
+pub use listener::{BindError, Listener};
+pub use wire::{HELLO_BYTES, Hello, Status};
+use wire::{SPACE, WAKE, Welcome};
+
+/// Process on the other end, as the kernel knew it when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Process id; 0 if it lives in a PID namespace that this process does not see.
+    pub pid: i32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {} uid {} gid {}", self.pid, self.uid, self.gid)
+    }
+}
+
+/// What a reader said after it was attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packet {
+    /// It released something, and the producer had asked.
+    Space,
+    /// Something that no reader says.
+    Junk {
+        /// Its size, at most 2: what is longer is cut.
+        bytes: usize,
+    },
+    /// It is gone.
+    HangUp,
+}
+
+/// One control connection.
+pub struct Link {
+    socket: Async<OwnedFd>,
+    peer: Peer,
+}
+
+impl Link {
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        let peer = peer_of(&socket)?;
+        Ok(Self { socket: Async::new(socket)?, peer })
+    }
+
+    /// Who is on the other end.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The HELLO, if it comes in time.
+    pub async fn hello(&self, timeout: Duration) -> Result<Hello, HelloError> {
+        // One byte more, so that a packet that is too long is told from one that fits.
+        let mut packet = [0; HELLO_BYTES + 1];
+        let deadline = Instant::now() + timeout;
+        let received = async {
+            let got = self.socket.read_with(|fd| Ok(rustix::net::recv(fd, &mut packet[..], RecvFlags::empty())?.1)).await;
+            got.map_err(HelloError::Receive)
+        };
+        let late = async {
+            Timer::at(deadline).await;
+            Err(HelloError::Late { timeout })
+        };
+        let bytes = future::or(received, late).await?;
+        if bytes == 0 {
+            return Err(HelloError::HangUp);
+        }
+        Hello::parse(&packet[..bytes])
+    }
+
+    /// Tells the reader that it is attached and gives it the ring, then the cursor segment.
+    pub fn welcome(&self, ring_bytes: u64, ring: BorrowedFd<'_>, cursor_bytes: u32, cursor: BorrowedFd<'_>) -> io::Result<()> {
+        let packet = Welcome::attached(ring_bytes, cursor_bytes);
+        let descriptors = [ring, cursor];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        debug_assert!(fits, "room for two descriptors");
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        // A fresh connection's buffer holds one packet, or the peer is no reader worth waiting for.
+        rustix::net::sendmsg(&self.socket, &[IoSlice::new(packet.as_bytes())], &mut control, flags)?;
+        Ok(())
+    }
+
+    /// Tells the reader why not. Best effort: the end of the connection says the same.
+    pub fn refuse(&self, status: Status, message: &str) {
+        let packet = Welcome::refused(status, message);
+        if let Err(errno) = rustix::net::send(&self.socket, packet.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            tracing::debug!(peer = %self.peer, %errno, "refusal not sent");
+        }
+    }
+
+    /// The next packet.
+    pub async fn packet(&self) -> Packet {
+        let mut packet = [0; 2];
+        let received = self.socket.read_with(|fd| Ok(rustix::net::recv(fd, &mut packet[..], RecvFlags::empty())?.1)).await;
+        match received {
+            Ok(1) if packet[0] == SPACE => Packet::Space,
+            Ok(0) if !self.is_hung_up() => Packet::Junk { bytes: 0 },
+            Ok(0) | Err(_) => Packet::HangUp,
+            Ok(bytes) => Packet::Junk { bytes },
+        }
+    }
+
+    /// Says that there is data. Whether it was sent: a packet that does not fit is not needed, for then unread ones lie there.
+    pub fn wake(&self) -> bool {
+        rustix::net::send(&self.socket, &[WAKE], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
+    }
+
+    /// Ends the connection, from any thread; whoever waits for a packet gets [`Packet::HangUp`].
+    pub fn hang_up(&self) {
+        // Fails only if it is hung up already.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+    }
+
+    /// Tells an empty packet from the end: both are received as no bytes.
+    fn is_hung_up(&self) -> bool {
+        let mut socket = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        match rustix::event::poll(&mut socket, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(_) => socket[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
+            Err(_) => true,
+        }
+    }
+}
+
+/// `SO_PEERCRED`. Not by rustix, whose `UCred` cannot hold the process id 0 of a peer in another PID namespace.
+fn peer_of(socket: &OwnedFd) -> io::Result<Peer> {
+    let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut bytes = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+    // SAFETY: `found` is writable for the `bytes` bytes told, a plain C struct for which every bit pattern is valid; the descriptor is open.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut found).cast(), &raw mut bytes) };
+    if result == 0 { Ok(Peer { pid: found.pid, uid: found.uid, gid: found.gid }) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Why a HELLO was not accepted.
+#[derive(Debug)]
+pub enum HelloError {
+    /// The peer went away without one.
+    HangUp,
+    /// It did not come in time.
+    Late {
+        /// Time that was given.
+        timeout: Duration,
+    },
+    /// The socket failed.
+    Receive(io::Error),
+    /// Not a HELLO.
+    Malformed {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Another major version of the ABI.
+    Version {
+        /// The peer's.
+        found: u16,
+    },
+}
+
+impl fmt::Display for HelloError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HangUp => write!(f, "hung up before the hello"),
+            Self::Late { timeout } => write!(f, "no hello within {} ms", timeout.as_millis()),
+            Self::Receive(error) => write!(f, "receiving the hello: {error}"),
+            Self::Malformed { what } => write!(f, "malformed hello: {what}"),
+            Self::Version { found } => write!(f, "ABI major {found}; this producer speaks {}", aqueduct_core::layout::ABI_MAJOR),
+        }
+    }
+}
+
+impl std::error::Error for HelloError {}

@@ -1,0 +1,213 @@
+//! What is counted, by name: the one list of metrics, their help and their labels.
+//!
+//! Values that can be looked up are set when they are asked for. Next: `presence`.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Buckets of the publish wait, seconds: from an uncontended push to a reader that is slow for people.
+const WAIT_BUCKETS_SECONDS: [f64; 12] = [1e-6, 5e-6, 2.5e-5, 1e-4, 5e-4, 2.5e-3, 1e-2, 5e-2, 0.25, 1.0, 5.0, 25.0];
+
+/// Why a record was not published; values of the label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The ring stayed full.
+    Full,
+    /// Larger than the ring takes.
+    TooLarge,
+    /// The type header is no number of 16 bits.
+    BadType,
+    /// The body did not come in time.
+    Timeout,
+    /// The client went away, or its body broke off.
+    Disconnected,
+    /// The process is ending.
+    ShuttingDown,
+}
+
+impl Rejection {
+    const ALL: [Self; 6] = [Self::Full, Self::TooLarge, Self::BadType, Self::Timeout, Self::Disconnected, Self::ShuttingDown];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::TooLarge => "too_large",
+            Self::BadType => "bad_type",
+            Self::Timeout => "timeout",
+            Self::Disconnected => "disconnected",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
+/// Why a reader was thrown out; values of the label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// It stored a cursor that no honest reader can have.
+    Cursor,
+    /// It sent a packet that no reader sends.
+    Packet,
+}
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    /// HTTP responses, by status.
+    pub http_requests: IntCounterVec,
+    /// Connections open now.
+    pub http_connections: IntGauge,
+    /// Connections beyond the limit.
+    pub http_connections_refused: IntCounter,
+    /// Control connections open now.
+    pub control_connections: IntGauge,
+    /// Handshakes, by outcome.
+    pub control_handshakes: IntCounterVec,
+    records: IntCounterVec,
+    payload_bytes: IntCounterVec,
+    rejected: IntCounterVec,
+    capacity_bytes: IntGaugeVec,
+    used_bytes: IntGaugeVec,
+    wait: HistogramVec,
+    wakes: IntCounterVec,
+    evictions: IntCounterVec,
+    lag_bytes: IntGaugeVec,
+    attached: IntGaugeVec,
+    corrupt: IntCounterVec,
+    lost: IntCounterVec,
+    missed_wakes: IntCounterVec,
+}
+
+/// The metrics of one ring.
+pub struct RingMetrics {
+    /// Records published.
+    pub records: IntCounter,
+    /// Payload bytes published.
+    pub payload_bytes: IntCounter,
+    rejected: [IntCounter; Rejection::ALL.len()],
+    /// Bytes that gating readers have not released.
+    pub used_bytes: IntGauge,
+    /// From the first try to the publication, seconds.
+    pub wait: Histogram,
+    /// Futex calls.
+    pub wakes_futex: IntCounter,
+    /// `W` packets.
+    pub wakes_socket: IntCounter,
+    evictions: [IntCounter; 2],
+}
+
+/// The metrics of one subscription.
+pub struct SubscriptionMetrics {
+    /// Bytes published and not released.
+    pub lag_bytes: IntGauge,
+    /// 1 while a reader is attached.
+    pub attached: IntGauge,
+    /// Damaged records and stretches that its readers saw.
+    pub corrupt: IntCounter,
+    /// Records that its readers lost to damage.
+    pub lost: IntCounter,
+    /// Sleeps of its readers that ended by timeout with data there.
+    pub missed_wakes: IntCounter,
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
+            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let (ring, reader): (&[&str], &[&str]) = (&["ring"], &["ring", "subscription"]);
+        let refused = IntCounter::new("aqueduct_http_connections_refused_total", "HTTP connections refused because too many were open.")?;
+        registry.register(Box::new(refused.clone()))?;
+        let buckets = HistogramOpts::new("aqueduct_publish_wait_seconds", "Time from the first try of a record to its publication.")
+            .buckets(WAIT_BUCKETS_SECONDS.to_vec());
+        let wait = HistogramVec::new(buckets, ring)?;
+        registry.register(Box::new(wait.clone()))?;
+        let build = gauge("aqueduct_build_info", "Always 1; the label tells the version.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let metrics = Self {
+            http_requests: counter("aqueduct_http_requests_total", "HTTP responses, by status.", &["status"])?,
+            http_connections: gauge("aqueduct_http_connections", "HTTP connections open now.", &[])?.with_label_values::<&str>(&[]),
+            http_connections_refused: refused,
+            control_connections: gauge("aqueduct_control_connections", "Control connections open now.", &[])?
+                .with_label_values::<&str>(&[]),
+            control_handshakes: counter("aqueduct_control_handshakes_total", "Readers that asked to attach, by outcome.", &["outcome"])?,
+            records: counter("aqueduct_records_total", "Records published.", ring)?,
+            payload_bytes: counter("aqueduct_payload_bytes_total", "Payload bytes published.", ring)?,
+            rejected: counter("aqueduct_records_rejected_total", "Records not published, by reason.", &["ring", "reason"])?,
+            capacity_bytes: gauge("aqueduct_ring_capacity_bytes", "Size of the data area.", ring)?,
+            used_bytes: gauge("aqueduct_ring_used_bytes", "Bytes of the data area that gating readers have not released.", ring)?,
+            wait,
+            wakes: counter("aqueduct_wakes_total", "Wake-ups sent to sleeping readers, by way.", &["ring", "way"])?,
+            evictions: counter("aqueduct_evictions_total", "Readers thrown out, by reason.", &["ring", "reason"])?,
+            lag_bytes: gauge("aqueduct_subscription_lag_bytes", "Bytes published and not released by the subscription.", reader)?,
+            attached: gauge("aqueduct_subscription_attached", "1 while a reader is attached.", reader)?,
+            corrupt: counter("aqueduct_subscription_corrupt_total", "Damaged records and stretches that readers report.", reader)?,
+            lost: counter("aqueduct_subscription_lost_records_total", "Records lost to damage that readers report.", reader)?,
+            missed_wakes: counter(
+                "aqueduct_subscription_missed_wakes_total",
+                "Sleeps that ended by timeout with data there, as readers report.",
+                reader,
+            )?,
+            registry: registry.clone(),
+        };
+        for status in crate::handoff::Status::ALL {
+            metrics.control_handshakes.with_label_values(&[status.label()]);
+        }
+        Ok(metrics)
+    }
+
+    /// The metrics of a ring, all of them present from now on.
+    pub fn ring(&self, name: &str, capacity_bytes: u64) -> RingMetrics {
+        self.capacity_bytes.with_label_values(&[name]).set(i64::try_from(capacity_bytes).unwrap_or(i64::MAX));
+        RingMetrics {
+            records: self.records.with_label_values(&[name]),
+            payload_bytes: self.payload_bytes.with_label_values(&[name]),
+            rejected: Rejection::ALL.map(|reason| self.rejected.with_label_values(&[name, reason.label()])),
+            used_bytes: self.used_bytes.with_label_values(&[name]),
+            wait: self.wait.with_label_values(&[name]),
+            wakes_futex: self.wakes.with_label_values(&[name, "futex"]),
+            wakes_socket: self.wakes.with_label_values(&[name, "socket"]),
+            evictions: ["cursor", "packet"].map(|reason| self.evictions.with_label_values(&[name, reason])),
+        }
+    }
+
+    /// The metrics of a subscription, all of them present from now on.
+    pub fn subscription(&self, ring: &str, name: &str) -> SubscriptionMetrics {
+        let labels = [ring, name];
+        SubscriptionMetrics {
+            lag_bytes: self.lag_bytes.with_label_values(&labels),
+            attached: self.attached.with_label_values(&labels),
+            corrupt: self.corrupt.with_label_values(&labels),
+            lost: self.lost.with_label_values(&labels),
+            missed_wakes: self.missed_wakes.with_label_values(&labels),
+        }
+    }
+
+    /// Everything in the text format, version 0.0.4.
+    pub fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(8192);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+impl RingMetrics {
+    /// Counts a record that was not published.
+    pub fn rejected(&self, reason: Rejection) {
+        self.rejected[reason as usize].inc();
+    }
+
+    /// Counts a reader that was thrown out.
+    pub fn evicted(&self, reason: Eviction) {
+        self.evictions[reason as usize].inc();
+    }
+}

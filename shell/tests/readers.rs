@@ -1,0 +1,283 @@
+//! Readers, honest and hostile, over the real control socket.
+
+mod common;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aqueduct_core::layout::{cursor_word, ring_word};
+use aqueduct_core::{Memory, MemoryMut, Sleep, WaitMode};
+use common::reader::{Attached, Control, hello, map};
+use common::{PATIENCE, Server};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mm::ProtFlags;
+use std::os::fd::AsRawFd;
+
+fn fill_some(server: &Server, records: u8) {
+    for n in 0..records {
+        assert_eq!(server.post("default", &[n; 40]).status, 202);
+    }
+}
+
+#[test]
+fn the_next_reader_of_a_name_goes_on_where_the_last_one_released() {
+    let server = Server::start(&[]);
+    fill_some(&server, 5);
+    let mut first = Attached::attach(&server.socket, "default", "default");
+    for seq in 0..3 {
+        assert_eq!(first.next().map(|record| record.0), Some(seq));
+    }
+    first.release();
+    assert_eq!(first.next().map(|record| record.0), Some(3), "read and not released");
+    drop(first.control);
+    server.eventually("the first is detached", || server.log().contains("reader detached"));
+    let mut second = Attached::attach(&server.socket, "default", "default");
+    assert_eq!(second.next().map(|record| record.0), Some(3));
+    // What the first still writes into its old page means nothing.
+    first.page.store(cursor_word::CURSOR, 0xdead_beef, Ordering::SeqCst);
+    fill_some(&server, 1);
+    assert!((server.metric("aqueduct_evictions_total{reason=\"cursor\",ring=\"default\"}")).abs() < 0.5);
+    assert_eq!(second.next().map(|record| record.0), Some(4));
+    assert_eq!(second.next().map(|record| record.0), Some(5));
+}
+
+#[test]
+fn a_second_reader_of_a_subscription_is_told_busy() {
+    let server = Server::start(&[]);
+    let first = Attached::attach(&server.socket, "default", "default");
+    let (status, message) = Control::refused(&server.socket, &hello("default", "default"));
+    assert_eq!((status, message.as_str()), (5, "the subscription has a reader already"));
+    drop(first.control);
+    server.eventually("the place is free again", || {
+        let control = Control::connect(&server.socket);
+        control.send(&hello("", ""));
+        control.welcome().status == 0
+    });
+}
+
+#[test]
+fn every_refusal_names_its_reason() {
+    let server = Server::start(&["--ring", "a", "--ring", "b"]);
+    let refused = |packet: &[u8]| Control::refused(&server.socket, packet).0;
+    assert_eq!(refused(b"hello"), 1);
+    assert_eq!(refused(&[0; 144]), 1);
+    assert_eq!(refused(&[0; 145]), 1);
+    let mut other = hello("a", "");
+    other[8] = 2;
+    assert_eq!(refused(&other), 2);
+    let mut other = hello("a", "");
+    other[12] = 9;
+    assert_eq!(refused(&other), 1);
+    assert_eq!(refused(&hello("c", "")), 3);
+    assert_eq!(refused(&hello("", "")), 3, "two rings: which one?");
+    assert_eq!(refused(&hello("a", "nobody")), 4);
+    assert!(server.metric("aqueduct_control_handshakes_total{outcome=\"malformed\"}") > 3.5);
+    Attached::attach(&server.socket, "b", "default");
+}
+
+#[test]
+fn a_peer_that_is_not_on_the_list_is_refused() {
+    let me = rustix::process::geteuid().as_raw();
+    let my_group = rustix::process::getegid().as_raw();
+    let server = Server::with_file(&format!("allow_uids = [{}]\nallow_gids = []\n", me + 1), &[]);
+    assert_eq!(Control::refused(&server.socket, &hello("", "")).0, 6);
+    let server = Server::with_file(&format!("allow_gids = [{my_group}]\n"), &[]);
+    Attached::attach(&server.socket, "", "");
+}
+
+#[test]
+fn silence_after_connecting_is_ended_and_takes_no_place() {
+    let server = Server::with_file("handshake_timeout_ms = 100\nmax_readers = 2\n", &[]);
+    let silent: Vec<_> = (0..2).map(|_| Control::connect(&server.socket)).collect();
+    for control in &silent {
+        let answer = control.welcome();
+        assert_eq!(answer.status, 1, "{answer:?}");
+        control.assert_ended();
+    }
+    server.eventually("places are free", || {
+        let control = Control::connect(&server.socket);
+        control.send(&hello("", ""));
+        control.welcome().status == 0
+    });
+}
+
+#[test]
+fn control_connections_are_bounded() {
+    let server = Server::with_file("max_readers = 1\n", &[]);
+    let _held = Attached::attach(&server.socket, "", "");
+    assert_eq!(Control::refused(&server.socket, &hello("", "")).0, 8);
+}
+
+#[test]
+fn hanging_up_during_the_handshake_harms_nobody() {
+    let server = Server::start(&[]);
+    let held = || {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("our child").count();
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.pid())).expect("our child");
+        (descriptors, maps.matches("aqueduct-cursor").count())
+    };
+    let before = held();
+    for _ in 0..20 {
+        drop(Control::connect(&server.socket));
+        let control = Control::connect(&server.socket);
+        control.send(&hello("", ""));
+        drop(control);
+    }
+    server.eventually("descriptors and mappings are given back", || held() == before);
+    server.eventually("the subscription is free", || {
+        let control = Control::connect(&server.socket);
+        control.send(&hello("", ""));
+        control.welcome().status == 0
+    });
+}
+
+#[test]
+fn junk_packets_evict_and_the_subscription_stays() {
+    let server = Server::start(&[]);
+    fill_some(&server, 2);
+    for (number, junk) in [b"X".as_slice(), b"SS", b"", &[0; 4000]].into_iter().enumerate() {
+        let reader = Attached::attach(&server.socket, "", "");
+        reader.control.send(junk);
+        reader.control.assert_ended();
+        let series = "aqueduct_evictions_total{reason=\"packet\",ring=\"default\"}";
+        server.eventually("the eviction is counted", || server.metric(series) > f64::from(u8::try_from(number).expect("small")) + 0.5);
+        let attached = "aqueduct_subscription_attached{ring=\"default\",subscription=\"default\"}";
+        server.eventually("the place is free", || server.metric(attached) < 0.5);
+    }
+    assert!(server.log().contains("reader evicted: not a packet that readers send"));
+    let mut honest = Attached::attach(&server.socket, "", "");
+    assert_eq!(honest.next().map(|record| record.0), Some(0));
+}
+
+#[test]
+fn a_flood_of_space_packets_does_not_stop_the_server() {
+    let server = Server::start(&[]);
+    let reader = Attached::attach(&server.socket, "", "");
+    for _ in 0..20_000 {
+        reader.control.send(b"S");
+    }
+    fill_some(&server, 3);
+}
+
+#[test]
+fn a_garbage_cursor_evicts_and_the_subscription_gates_where_it_was() {
+    let server = Server::start(&["--capacity-bytes", "1024", "--full-wait-ms", "0"]);
+    fill_some(&server, 3);
+    let mut liar = Attached::attach(&server.socket, "", "");
+    assert_eq!(liar.next().map(|record| record.0), Some(0));
+    liar.release();
+    // Beyond the tail.
+    liar.page.store(cursor_word::CURSOR, 1000, Ordering::SeqCst);
+    let series = "aqueduct_evictions_total{reason=\"cursor\",ring=\"default\"}";
+    server.eventually("found by a look at the metrics", || server.metric(series) > 0.5);
+    liar.control.assert_ended();
+    assert!(server.log().contains("reader evicted"));
+
+    // The lie is found before what the release said is, so the second reader starts where the first was last believed.
+    let mut next = Attached::attach(&server.socket, "", "");
+    let first = next.next().expect("a record").0;
+    assert!(first <= 1, "{first}");
+    // Backwards, with a full ring: found by the record that needs the space.
+    while next.next().is_some() {}
+    next.release();
+    server.eventually("the release is seen", || {
+        server.metric("aqueduct_subscription_lag_bytes{ring=\"default\",subscription=\"default\"}") < 0.5
+    });
+    let tail = next.page.load(cursor_word::CURSOR, Ordering::SeqCst);
+    next.page.store(cursor_word::CURSOR, tail - 1, Ordering::SeqCst);
+    while server.post("default", &[5; 40]).status == 202 {}
+    next.control.assert_ended();
+    server.eventually("counted", || server.metric(series) > 1.5);
+    let mut honest = Attached::attach(&server.socket, "", "");
+    assert_eq!(honest.next().map(|record| record.0), Some(3));
+}
+
+#[test]
+fn a_reader_asleep_on_its_socket_is_woken_once() {
+    let server = Server::start(&[]);
+    let mut reader = Attached::attach(&server.socket, "", "");
+    assert!(matches!(reader.reader.prepare_sleep(WaitMode::Socket), Ok(Sleep::Wait { .. })));
+    fill_some(&server, 3);
+    assert_eq!(reader.control.receive().expect("received"), b"W");
+    reader.reader.finish_sleep(false).expect("undamaged");
+    assert!(!reader.control.ready(Duration::from_millis(50)), "one packet per sleep");
+    for seq in 0..3 {
+        assert_eq!(reader.next().map(|record| record.0), Some(seq));
+    }
+    assert!((server.metric("aqueduct_wakes_total{ring=\"default\",way=\"socket\"}") - 1.0).abs() < 0.5);
+}
+
+#[test]
+#[allow(clippy::disallowed_types, reason = "the futex call takes it")]
+fn a_reader_asleep_on_the_futex_is_woken() {
+    let server = Server::start(&[]);
+    let mut reader = Attached::attach(&server.socket, "", "");
+    let Ok(Sleep::Wait { tail }) = reader.reader.prepare_sleep(WaitMode::Futex) else { panic!("nothing to read yet") };
+    let base = map(&reader.ring, reader.ring_bytes, ProtFlags::READ).expect("mapped");
+    // SAFETY: a control word inside the mapping.
+    let word = unsafe { base.add(ring_word::TAIL) }.cast::<std::sync::atomic::AtomicU32>();
+    // SAFETY: aligned, never unmapped, only accessed atomically.
+    let word = unsafe { word.as_ref() };
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            let timeout = rustix::thread::futex::Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).expect("short"), tv_nsec: 0 };
+            let flags = rustix::thread::futex::Flags::empty();
+            // Woken, or too late to fall asleep; a timeout is the failure.
+            rustix::thread::futex::wait(word, flags, tail, Some(&timeout))
+        });
+        fill_some(&server, 1);
+        let slept = sleeper.join().expect("no panic");
+        assert!(matches!(slept, Ok(()) | Err(Errno::AGAIN)), "{slept:?}");
+    });
+    reader.reader.finish_sleep(false).expect("undamaged");
+    assert_eq!(reader.next().map(|record| record.0), Some(0));
+    assert!((server.metric("aqueduct_wakes_total{ring=\"default\",way=\"futex\"}") - 1.0).abs() < 0.5);
+}
+
+#[test]
+fn the_ring_cannot_be_changed_through_what_readers_get() {
+    let server = Server::start(&[]);
+    let reader = Attached::attach(&server.socket, "", "");
+    let bytes = reader.ring_bytes;
+    let writable = ProtFlags::READ | ProtFlags::WRITE;
+    let reopened = rustix::fs::open(format!("/proc/self/fd/{}", reader.ring.as_raw_fd()), OFlags::RDWR, Mode::empty());
+    let descriptors: Vec<_> = [Ok(reader.ring), reopened].into_iter().flatten().collect();
+    assert_eq!(rustix::fs::fcntl_getfl(&descriptors[0]).expect("flags") & OFlags::ACCMODE, OFlags::RDONLY);
+    for fd in &descriptors {
+        assert!(map(fd, bytes, writable).is_err(), "mapped writable");
+        let base = map(fd, bytes, ProtFlags::READ).expect("reading is what it is for");
+        // SAFETY: our own mapping; nothing refers to it.
+        let protected = unsafe { rustix::mm::mprotect(base.as_ptr().cast(), bytes, rustix::mm::MprotectFlags::WRITE) };
+        // The descriptor that was handed out cannot; one that was reopened could where the kernel forgot the seal.
+        assert!(protected.is_err(), "made writable");
+        assert!(rustix::io::pwrite(fd, b"x", 0).is_err(), "written");
+        assert!(rustix::fs::ftruncate(fd, 0).is_err(), "truncated");
+        assert!(rustix::fs::ftruncate(fd, bytes as u64 * 2).is_err(), "grown");
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        assert!(rustix::fs::fallocate(fd, punch, 0, 4096).is_err(), "punched");
+        assert!(rustix::fs::fallocate(fd, FallocateFlags::empty(), bytes as u64, 4096).is_err(), "grown");
+        assert!(rustix::fs::fcntl_add_seals(fd, rustix::fs::SealFlags::WRITE).is_err(), "sealed further");
+        // SAFETY: our own read-only mapping; if the call worked, a shared page would be gone, which is the failure asserted.
+        let removed = unsafe { rustix::mm::madvise(base.as_ptr().cast(), 4096, rustix::mm::Advice::LinuxRemove) };
+        assert!(removed.is_err(), "removed");
+    }
+    assert_eq!(server.post("default", b"still there").status, 202);
+}
+
+#[test]
+fn the_cursor_segment_cannot_be_resized() {
+    let server = Server::start(&[]);
+    let reader = Attached::attach(&server.socket, "", "");
+    let reopened = rustix::fs::open(format!("/proc/self/fd/{}", reader.cursor.as_raw_fd()), OFlags::RDWR, Mode::empty());
+    for fd in [reader.cursor, reopened.expect("our own")] {
+        assert_eq!(rustix::fs::ftruncate(&fd, 0), Err(Errno::PERM));
+        assert_eq!(rustix::fs::ftruncate(&fd, 8192), Err(Errno::PERM));
+        assert_eq!(rustix::fs::fcntl_add_seals(&fd, rustix::fs::SealFlags::WRITE), Err(Errno::PERM));
+        // A hole reads as zeros: a cursor that lies, not a fault.
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&fd, punch, 0, 4096).expect("its own page");
+    }
+    fill_some(&server, 3);
+    assert_eq!(server.get("/metrics").status, 200);
+}
