@@ -346,7 +346,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         wake.and(self.publish())
     }
 
-    /// Asks the readers to tell when there is space. Publish what is committed first.
+    /// Asks the readers to tell when there is space. Publish what is committed first. One party asks at a time: a success forgets the request.
     ///
     /// True: there is room for a record of `payload_bytes` now, claim it. False: every reader that releases something from now on learns
     /// that it must tell (see `Reader::release`); wait for that, then claim again, and ask again if it is still full.

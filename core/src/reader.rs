@@ -266,16 +266,15 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// Finds the oldest unread DATA record without taking it. Looks at the shared tail at most twice, so it ends whatever the ring says.
     #[inline]
     fn locate(&mut self) -> Result<Next<Located>, ReadError> {
-        let mut refreshed = false;
+        let (mut refreshed, mut last_look) = (false, false);
         loop {
             if self.position == self.tail {
-                if refreshed {
-                    return Ok(Next::Empty);
+                if !refreshed {
+                    refreshed = true;
+                    self.refresh()?;
                 }
-                refreshed = true;
-                self.refresh()?;
                 if self.position == self.tail {
-                    // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is the last one. Pairs with `Producer::close`.
+                    // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is the last one, but for fillers. Pairs with `Producer::close`.
                     if self.ring.load(ring_word::STATE, Ordering::Acquire) != STATE_CLOSED {
                         return Ok(Next::Empty);
                     }
@@ -283,6 +282,10 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
                     if self.position == self.tail {
                         return Ok(Next::Closed);
                     }
+                    if last_look {
+                        return Ok(Next::Empty);
+                    }
+                    last_look = true;
                 }
             }
             let located = match self.header_at(self.position) {
