@@ -1,0 +1,121 @@
+/* A gating reader over memory: no system calls, no allocation, no libc. For microcontrollers, and under aqueduct/client.h.
+ *
+ * It believes nothing that it reads from the ring: whatever the bytes are and however they change meanwhile, no call reads outside
+ * the two segments or loops for more than three times the ring's capacity, and what it hands out by aqd_reader_next was checked
+ * after it was copied. One aqd_reader belongs to one thread at a time; different readers are independent. */
+#ifndef AQUEDUCT_READER_H
+#define AQUEDUCT_READER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "abi.h"
+#include "status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What came with a payload. */
+typedef struct aqd_record {
+    uint64_t seq;          /* counts the ring's records from 0; (epoch, seq) identifies a record for ever */
+    uint64_t timestamp_ns; /* by the ring's clock_id; 0 if unknown */
+    uint32_t len;          /* payload bytes */
+    uint16_t type;         /* the user's tag */
+    uint8_t flags;         /* 0 in ABI 1.0; ignore bits that you do not know */
+    uint8_t reserved;
+} aqd_record;
+
+/* What is fixed for the life of a ring. */
+typedef struct aqd_ring_info {
+    uint64_t epoch;
+    uint64_t created_ns;  /* since the Unix epoch; 0 if unknown */
+    uint32_t capacity;    /* granules of 32 bytes */
+    uint32_t max_payload; /* bytes; a buffer of this size holds every record */
+    uint32_t clock_id;    /* AQD_CLOCK_... */
+    uint16_t abi_minor;
+    char name[AQD_RING_NAME_BYTES + 1];
+} aqd_ring_info;
+
+/* Since the subscription was made, over all its readers; wrapping at 2^32. */
+typedef struct aqd_stats {
+    uint32_t corrupt;      /* damaged records and damaged stretches seen */
+    uint32_t lost;         /* records that were never delivered, by seq */
+    uint32_t missed_wakes; /* sleeps that ended by timeout although there was data */
+} aqd_stats;
+
+/* The facts behind the latest AQD_ERR_HEADER, _PAYLOAD, _GAP or _OVERRUN. Positions count granules, and on from the u32 on the page. */
+typedef struct aqd_evidence {
+    uint64_t position;     /* where it happened */
+    uint64_t resumed;      /* where reading goes on */
+    uint64_t expected_seq; /* GAP: the number that should have come */
+    uint64_t found_seq;    /* GAP, PAYLOAD: the number that came. HEADER: of the header found behind the damage, if resumed != tail */
+    uint64_t tail;         /* the tail as last accepted; OVERRUN: the shared word that was not accepted */
+    uint32_t stored_crc;   /* HEADER, PAYLOAD: in the ring */
+    uint32_t computed_crc; /* HEADER, PAYLOAD: of the bytes that were read. Equal to stored_crc: the length was impossible */
+} aqd_evidence;
+
+/* Allocate it anywhere; aqd_reader_init fills it in. Every field is private. Nothing needs to be freed. */
+typedef struct aqd_reader {
+    const unsigned char *ring;
+    const unsigned char *data; /* INVARIANT: capacity granules from here are inside the ring segment */
+    unsigned char *cursor;
+    uint64_t position; /* INVARIANT: tail - position <= capacity */
+    uint64_t tail;     /* as last loaded and accepted, continued to 64 bits */
+    uint64_t expected_seq;
+    uint32_t capacity; /* INVARIANT: a power of two */
+    uint32_t max_payload;
+    uint32_t epoch_crc; /* CRC state behind the epoch, the constant start of every header's CRC */
+    uint32_t answered;  /* the last space_wanted that was answered */
+    uint32_t sleeps;
+    bool seq_known;
+    aqd_stats stats;
+    aqd_evidence evidence;
+    aqd_ring_info info;
+} aqd_reader;
+
+/* Attaches to a ring segment and a cursor segment, both aligned to 64 bytes. The ring is only read and may be mapped read-only. Both
+ * stay the caller's and must outlive the reader; nobody else in this process may write to them by plain accesses.
+ * AQD_OK; AQD_ERR_ARGUMENT, _MAGIC, _VERSION, _CHECKSUM, _GEOMETRY, _SIZE, _CURSOR: *r is not a reader then; AQD_ERR_OVERRUN: *r is
+ * a reader, and aqd_reader_next will say the same until the cursor's ring is put right. Never blocks. */
+aqd_status aqd_reader_init(aqd_reader *r, const void *ring, size_t ring_bytes, void *cursor, size_t cursor_bytes);
+
+/* Copies the oldest unread record's payload into buf (cap bytes, any alignment) and describes it in *rec. The copy is what is checked.
+ * AQD_OK; AQD_EMPTY; AQD_CLOSED;
+ * AQD_ERR_SPACE: cap < rec->len, nothing consumed (a cap of info.max_payload never fails);
+ * AQD_ERR_GAP: *rec describes the record that the next call delivers; AQD_ERR_PAYLOAD: *rec describes the lost record, buf holds garbage;
+ * AQD_ERR_HEADER: a stretch was skipped; AQD_ERR_OVERRUN: nothing moves. *rec is untouched where it is not mentioned.
+ * Does not release: see aqd_reader_release. Never blocks. */
+aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec);
+
+/* As aqd_reader_next, but lends the payload where it lies: *payload (32-byte aligned, rec->len bytes) until aqd_reader_release.
+ * For readers that trust the producer: the CRC is computed in place, so a producer that breaks the protocol or has evicted this reader
+ * could change the bytes after the check. A length or pointer outside the ring cannot come of it. Never AQD_ERR_SPACE. */
+aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec);
+
+/* Gives everything read so far back to the producer; what is not released is delivered again to the next reader of this name. Ends all
+ * views. True: the producer waits for space, tell it (client: done for you). One fence and one store, so once per batch is best. */
+bool aqd_reader_release(aqd_reader *r);
+
+/* Announces a sleep: mode AQD_WAITING_FUTEX or _SOCKET. True: sleep now, by FUTEX_WAIT (not private) on the ring's tail word with value
+ * *tail_seen or by poll(), always with a timeout, then call aqd_reader_finish_sleep. False: do not sleep, there is something to read.
+ * Call it after AQD_EMPTY and not after AQD_CLOSED, which nothing follows. tail_seen may be NULL. Never blocks. */
+bool aqd_reader_prepare_sleep(aqd_reader *r, uint32_t mode, uint32_t *tail_seen);
+
+/* Ends a sleep. timed_out: nothing but the timeout ended it. */
+void aqd_reader_finish_sleep(aqd_reader *r, bool timed_out);
+
+/* True if aqd_reader_next would answer something other than AQD_EMPTY, or skip fillers. Two loads. */
+bool aqd_reader_ready(const aqd_reader *r);
+
+/* All three stay valid and constant in place as long as *r does; the first two change with the calls above. */
+const aqd_stats *aqd_reader_stats(const aqd_reader *r);
+const aqd_evidence *aqd_reader_evidence(const aqd_reader *r);
+const aqd_ring_info *aqd_reader_info(const aqd_reader *r);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

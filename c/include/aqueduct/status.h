@@ -1,0 +1,36 @@
+/* What every call of this library answers. Next: aqueduct/reader.h (memory only) or aqueduct/client.h (Linux). */
+#ifndef AQUEDUCT_STATUS_H
+#define AQUEDUCT_STATUS_H
+
+/* The numbers are stable: new ones are only added. Below 16: an answer. From 16: an error. */
+typedef enum aqd_status {
+    AQD_OK = 0,
+    AQD_EMPTY = 1,  /* no record now; more may come */
+    AQD_CLOSED = 2, /* the producer closed the ring and everything was delivered */
+    AQD_LOST = 3,   /* client only: the listener died without closing the ring; everything published was delivered */
+
+    /* While reading. The reader stays usable after all of them. */
+    AQD_ERR_HEADER = 16,  /* a damaged stretch was skipped; evidence says from where to where */
+    AQD_ERR_PAYLOAD = 17, /* a record with a damaged payload was consumed; it is lost */
+    AQD_ERR_GAP = 18,     /* sequence numbers jumped; nothing was consumed, the next call delivers the record */
+    AQD_ERR_SPACE = 19,   /* the record is larger than the buffer; nothing was consumed */
+    AQD_ERR_OVERRUN = 20, /* the tail is further than the ring is long: evicted, or the producer is broken; the reader stands still */
+
+    /* While attaching. */
+    AQD_ERR_ARGUMENT = 32,   /* a null or misaligned pointer, or a name or path that is too long */
+    AQD_ERR_MAGIC = 33,      /* not a ring */
+    AQD_ERR_VERSION = 34,    /* another ABI major */
+    AQD_ERR_CHECKSUM = 35,   /* the ring header is damaged */
+    AQD_ERR_GEOMETRY = 36,   /* epoch, capacity, largest payload or data offset break ABI 2.1 */
+    AQD_ERR_SIZE = 37,       /* a segment is shorter than what it claims to hold */
+    AQD_ERR_CURSOR = 38,     /* the cursor segment is damaged, or belongs to another ring */
+    AQD_ERR_SYSTEM = 39,     /* a system call failed; the message names it */
+    AQD_ERR_TIMEOUT = 40,    /* the listener did not answer in time */
+    AQD_ERR_HANGUP = 41,     /* the listener hung up during the handshake */
+    AQD_ERR_PROTOCOL = 42,   /* its answer is not a WELCOME with two descriptors */
+    AQD_ERR_REFUSED = 43,    /* it refused; the message is the listener's own */
+    AQD_ERR_NOT_SEALED = 44, /* a segment could be shortened under us, so that reading it could kill this process */
+    AQD_ERR_MEMORY = 45      /* out of memory */
+} aqd_status;
+
+#endif

@@ -1,0 +1,232 @@
+/* CRC-32/ISO-HDLC: tables for every machine, PCLMULQDQ on x86-64, the CRC32 instructions on AArch64. Contract: crc32.h. */
+#include "crc32.h"
+
+#include "bytes.h"
+#include "crc32_tables.h"
+
+#if !defined AQD_CRC_SMALL && !defined AQD_CRC_PORTABLE
+/* Without an operating system only what the compiler was told about the processor counts. */
+#if defined __x86_64__ && (__STDC_HOSTED__ || defined __PCLMUL__)
+#define AQD_CRC_PCLMUL 1
+#elif defined __aarch64__ && (defined __linux__ || defined __ARM_FEATURE_CRC32)
+#define AQD_CRC_ARM 1
+#endif
+#endif
+
+#if defined AQD_CRC_SMALL
+
+uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)bytes;
+    for (; len > 0; at++, len--) {
+        state ^= *at;
+        state = (state >> 4) ^ aqd_crc32_nibble[state & 15];
+        state = (state >> 4) ^ aqd_crc32_nibble[state & 15];
+    }
+    return state;
+}
+
+static uint32_t word_by_table(uint32_t state, uint64_t word)
+{
+    unsigned char bytes[8];
+    aqd_put64(bytes, word);
+    return aqd_crc32_update_table(state, bytes, sizeof bytes);
+}
+
+#else
+
+static inline uint32_t word_by_table(uint32_t state, uint64_t word)
+{
+    word ^= state;
+    uint32_t low = (uint32_t)word, high = (uint32_t)(word >> 32);
+    return aqd_crc32_table[7][low & 255] ^ aqd_crc32_table[6][low >> 8 & 255] ^ aqd_crc32_table[5][low >> 16 & 255]
+           ^ aqd_crc32_table[4][low >> 24] ^ aqd_crc32_table[3][high & 255] ^ aqd_crc32_table[2][high >> 8 & 255]
+           ^ aqd_crc32_table[1][high >> 16 & 255] ^ aqd_crc32_table[0][high >> 24];
+}
+
+uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)bytes;
+    for (; len >= 8; at += 8, len -= 8) {
+        state = word_by_table(state, aqd_get64(at));
+    }
+    for (; len > 0; at++, len--) {
+        state = (state >> 8) ^ aqd_crc32_table[0][(state ^ *at) & 255];
+    }
+    return state;
+}
+
+#endif
+
+uint32_t aqd_crc32_update_words_table(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    state = word_by_table(state, a);
+    state = word_by_table(state, b);
+    state = word_by_table(state, c);
+    return word_by_table(state, d);
+}
+
+#if defined AQD_CRC_PCLMUL
+
+#include <immintrin.h>
+
+/* The message is a polynomial, bit-reflected, so the first byte is the lowest. A block of 16 bytes that stands N bytes before another is
+ * congruent mod P to two 32-by-64-bit products that can be added to the other: "folding". Source: Gopal et al., "Fast CRC Computation for
+ * Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009. */
+#define FAST __attribute__((target("pclmul,sse4.1")))
+
+FAST static inline __m128i pair(uint64_t low, uint64_t high) { return _mm_set_epi64x((long long)high, (long long)low); }
+
+FAST static inline __m128i load(const unsigned char *from) { return _mm_loadu_si128((const __m128i *)(const void *)from); }
+
+FAST static inline __m128i fold(__m128i block, __m128i by)
+{
+    return _mm_xor_si128(_mm_clmulepi64_si128(block, by, 0x00), _mm_clmulepi64_si128(block, by, 0x11));
+}
+
+FAST static inline uint32_t reduce(__m128i x)
+{
+    const __m128i fold16 = pair(AQD_CRC32_FOLD_16), fold4 = pair(AQD_CRC32_FOLD_4), barrett = pair(AQD_CRC32_BARRETT);
+    const __m128i low32 = _mm_setr_epi32(-1, 0, -1, 0);
+    x = _mm_xor_si128(_mm_srli_si128(x, 8), _mm_clmulepi64_si128(x, fold16, 0x10));
+    x = _mm_xor_si128(_mm_srli_si128(x, 4), _mm_clmulepi64_si128(_mm_and_si128(x, low32), fold4, 0x00));
+    __m128i quotient = _mm_clmulepi64_si128(_mm_and_si128(x, low32), barrett, 0x10);
+    x = _mm_xor_si128(x, _mm_clmulepi64_si128(_mm_and_si128(quotient, low32), barrett, 0x00));
+    return (uint32_t)_mm_extract_epi32(x, 1);
+}
+
+/* x, then the last n (1..15) bytes that end at end; the 16 bytes before end are readable. */
+FAST static inline __m128i fold_rest(__m128i x, const unsigned char *end, size_t n)
+{
+    static const unsigned char shifts[48] = {
+        128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, /* 128: a zero byte */
+        0,   1,   2,   3,   4,   5,   6,   7,   8,   9,   10,  11,  12,  13,  14,  15,  /* n: byte n */
+        128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+    };
+    __m128i up = load(shifts + n), down = load(shifts + 16 + n);
+    __m128i first = _mm_shuffle_epi8(x, up);                                   /* zeros, then the first n bytes of x */
+    __m128i second = _mm_blendv_epi8(_mm_shuffle_epi8(x, down), load(end - 16), down); /* the others, then the n new bytes */
+    return _mm_xor_si128(fold(first, pair(AQD_CRC32_FOLD_16)), second);
+}
+
+bool aqd_crc32_has_fast(void)
+{
+#if defined __PCLMUL__ && defined __SSE4_1__
+    return true;
+#else
+    return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
+#endif
+}
+
+FAST uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)bytes;
+    if (len < 16) {
+        return aqd_crc32_update_table(state, at, len);
+    }
+    const __m128i fold16 = pair(AQD_CRC32_FOLD_16);
+    __m128i x = _mm_xor_si128(load(at), _mm_cvtsi32_si128((int)state));
+    if (len >= 64) {
+        __m128i x1 = load(at + 16), x2 = load(at + 32), x3 = load(at + 48);
+        for (at += 64, len -= 64; len >= 64; at += 64, len -= 64) {
+            const __m128i fold64 = pair(AQD_CRC32_FOLD_64);
+            x = _mm_xor_si128(fold(x, fold64), load(at));
+            x1 = _mm_xor_si128(fold(x1, fold64), load(at + 16));
+            x2 = _mm_xor_si128(fold(x2, fold64), load(at + 32));
+            x3 = _mm_xor_si128(fold(x3, fold64), load(at + 48));
+        }
+        x = _mm_xor_si128(fold(x, pair(AQD_CRC32_FOLD_48)), fold(x1, pair(AQD_CRC32_FOLD_32)));
+        x = _mm_xor_si128(x, _mm_xor_si128(fold(x2, fold16), x3));
+    } else {
+        at += 16;
+        len -= 16;
+    }
+    for (; len >= 16; at += 16, len -= 16) {
+        x = _mm_xor_si128(fold(x, fold16), load(at));
+    }
+    if (len > 0) {
+        x = fold_rest(x, at + len, len);
+    }
+    return reduce(x);
+}
+
+FAST uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return reduce(_mm_xor_si128(fold(pair(a ^ state, b), pair(AQD_CRC32_FOLD_16)), pair(c, d)));
+}
+
+#elif defined AQD_CRC_ARM
+
+#if !defined __ARM_FEATURE_CRC32
+#include <sys/auxv.h>
+#define AQD_HWCAP_CRC32 (1UL << 7) /* HWCAP_CRC32 of <asm/hwcap.h> */
+#endif
+
+/* By assembler, for the intrinsics exist only if the whole file is compiled for a processor that has the instructions. */
+static inline uint32_t crc_word(uint32_t state, uint64_t word)
+{
+    __asm__(".arch_extension crc\n\tcrc32x %w0, %w0, %x1" : "+r"(state) : "r"(word));
+    return state;
+}
+
+static inline uint32_t crc_byte(uint32_t state, uint32_t byte)
+{
+    __asm__(".arch_extension crc\n\tcrc32b %w0, %w0, %w1" : "+r"(state) : "r"(byte));
+    return state;
+}
+
+bool aqd_crc32_has_fast(void)
+{
+#if defined __ARM_FEATURE_CRC32
+    return true;
+#else
+    /* 1 unknown, 2 no, 3 yes. Any thread finds the same, so it does not matter who stores it. */
+    static unsigned char known = 1;
+    unsigned char answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (answer == 1) {
+        answer = getauxval(AT_HWCAP) & AQD_HWCAP_CRC32 ? 3 : 2;
+        __atomic_store_n(&known, answer, __ATOMIC_RELAXED);
+    }
+    return answer == 3;
+#endif
+}
+
+uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)bytes;
+    for (; len >= 8; at += 8, len -= 8) {
+        state = crc_word(state, aqd_get64(at));
+    }
+    for (; len > 0; at++, len--) {
+        state = crc_byte(state, *at);
+    }
+    return state;
+}
+
+uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return crc_word(crc_word(crc_word(crc_word(state, a), b), c), d);
+}
+
+#else
+
+bool aqd_crc32_has_fast(void) { return false; }
+
+uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len) { return aqd_crc32_update_table(state, bytes, len); }
+
+uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return aqd_crc32_update_words_table(state, a, b, c, d);
+}
+
+#endif
+
+uint32_t aqd_crc32_update(uint32_t state, const void *bytes, size_t len)
+{
+    return aqd_crc32_has_fast() ? aqd_crc32_update_fast(state, bytes, len) : aqd_crc32_update_table(state, bytes, len);
+}
+
+uint32_t aqd_crc32_update_words(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return aqd_crc32_has_fast() ? aqd_crc32_update_words_fast(state, a, b, c, d) : aqd_crc32_update_words_table(state, a, b, c, d);
+}
