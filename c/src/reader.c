@@ -249,9 +249,8 @@ bool aqd_reader_prepare_sleep(aqd_reader *r, uint32_t mode, uint32_t *tail_seen)
     if (r->position != r->tail) {
         return false;
     }
-    r->sleeps++;
     /* ORDER(sleep): Relaxed, then SeqCst. Either the producer sees `waiting` or we see its new tail. Pairs with its fence of ABI 4.1.5. */
-    aqd_store_relaxed(r->cursor + AQD_CURSOR_WAITING, mode | r->sleeps << 2);
+    aqd_store_relaxed(r->cursor + AQD_CURSOR_WAITING, mode | (uint32_t)r->position << 2);
     aqd_fence_seq_cst();
     if (!refresh(r) || r->position != r->tail) {
         /* ORDER(none): a late zero costs the producer one needless wake. */
@@ -376,8 +375,7 @@ aqd_status aqd_reader_init(aqd_reader *r, const void *ring, size_t ring_bytes, v
     r->stats.corrupt = aqd_load_relaxed(r->cursor + AQD_CURSOR_CORRUPT);
     r->stats.lost = aqd_load_relaxed(r->cursor + AQD_CURSOR_LOST);
     r->stats.missed_wakes = aqd_load_relaxed(r->cursor + AQD_CURSOR_MISSED_WAKES);
-    /* Number the sleeps on from a predecessor's on the same page, who may have died asleep. */
-    r->sleeps = aqd_load_relaxed(r->cursor + AQD_CURSOR_WAITING) >> 2;
+    /* A predecessor on the same page may have died asleep. */
     aqd_store_relaxed(r->cursor + AQD_CURSOR_WAITING, 0);
     return refresh(r) ? AQD_OK : AQD_ERR_OVERRUN;
 }

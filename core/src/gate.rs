@@ -158,15 +158,22 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
         self.slots.iter().flatten().any(|slot| slot.page.is_some())
     }
 
-    /// Readers that sleep and were not woken from this sleep. Call behind a publication and its `fence(SeqCst)`.
-    pub(crate) fn sleepers(&mut self) -> Wake {
+    /// Readers that sleep on another tail than this one and were not woken from that yet. Call behind a publication and its `fence(SeqCst)`.
+    ///
+    /// A reader that names this very tail went to sleep after the publication. It has seen it; waking it now could come before its system
+    /// call and would be lost, and the next publication must not take it for woken.
+    pub(crate) fn sleepers(&mut self, tail: u32) -> Wake {
         let mut wake = Wake::NONE;
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let Some(slot) = slot else { continue };
             let Some(page) = &slot.page else { continue };
             // ORDER(sleep): Relaxed; the SeqCst fence before this call orders it after the publication.
             let waiting = page.load(cursor_word::WAITING, Ordering::Relaxed);
-            if waiting == 0 || waiting == slot.woken {
+            if waiting == 0 {
+                slot.woken = 0;
+                continue;
+            }
+            if waiting == slot.woken || waiting >> 2 == tail & (u32::MAX >> 2) {
                 continue;
             }
             slot.woken = waiting;

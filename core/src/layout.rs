@@ -56,7 +56,7 @@ pub mod ring_word {
 pub mod cursor_word {
     /// Position of the first record that is not released.
     pub const CURSOR: usize = 64;
-    /// 0 awake; else mode + 4 × number of this sleep.
+    /// 0 awake; else mode + 4 × the low 30 bits of the tail slept on.
     pub const WAITING: usize = 128;
     /// Damaged records and stretches seen, wrapping.
     pub const CORRUPT: usize = 192;

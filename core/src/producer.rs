@@ -203,7 +203,13 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// The table of `READERS` is full.
     pub fn subscribe(&mut self, start: Start) -> Result<SubscriptionId, SubscribeError> {
         let at = match start {
-            Start::Oldest => self.oldest,
+            Start::Oldest => {
+                // The granule that `close` needs must not be one that the new subscription holds.
+                if !self.closed {
+                    self.retire(self.head + 1);
+                }
+                self.oldest
+            }
             Start::Latest => self.tail,
         };
         let id = self.gate.add(at).ok_or(SubscribeError::TableFull { limit: READERS })?;
@@ -328,7 +334,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         }
         // ORDER(sleep): SeqCst. Either we see `waiting` below, or the reader sees this tail. Pairs with the fence in `Reader::prepare_sleep`.
         self.ring.fence(Ordering::SeqCst);
-        self.gate.sleepers()
+        self.gate.sleepers(shared(self.tail))
     }
 
     /// Ends the stream: publishes what is committed and marks the ring closed. Sleepers are woken like after any publication.

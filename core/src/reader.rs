@@ -90,8 +90,6 @@ pub struct Reader<R, C> {
     tail: u64,
     /// Number of the next DATA record, once one was seen.
     expected: Option<u64>,
-    /// Sleeps so far; its low 30 bits number the current one.
-    sleeps: u32,
     /// The last request for space that was answered.
     answered: u32,
     stats: ReaderStats,
@@ -141,7 +139,6 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
             released: position,
             tail: position,
             expected: None,
-            sleeps: 0,
             answered: 0,
             stats,
         };
@@ -213,13 +210,12 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         if self.position != self.tail {
             return Ok(Sleep::Ready);
         }
-        self.sleeps = self.sleeps.wrapping_add(1);
         let mode = match mode {
             WaitMode::Futex => WAITING_FUTEX,
             WaitMode::Socket => WAITING_SOCKET,
         };
         // ORDER(sleep): Relaxed; the fence orders it before the tail is looked at.
-        self.page.store(cursor_word::WAITING, (self.sleeps << 2) | mode, Ordering::Relaxed);
+        self.page.store(cursor_word::WAITING, (shared(self.position) << 2) | mode, Ordering::Relaxed);
         // ORDER(sleep): SeqCst. Either the producer sees `waiting`, or we see its tail below. Pairs with the fence in `Producer::publish`.
         self.page.fence(Ordering::SeqCst);
         let refreshed = self.refresh();

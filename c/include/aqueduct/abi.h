@@ -52,7 +52,7 @@ enum { AQD_STATE_RUNNING = 0, AQD_STATE_CLOSED = 1 };
 
 enum { AQD_KIND_DATA = 1, AQD_KIND_PAD = 2, AQD_KIND_DISCARD = 3 };
 
-/* Low two bits of `waiting`; the other 30 number the sleep. */
+/* Low two bits of `waiting`; the other 30 are the low bits of the tail slept on. */
 enum { AQD_WAITING_FUTEX = 1, AQD_WAITING_SOCKET = 2 };
 
 #define AQD_CLOCK_REALTIME UINT32_C(0)

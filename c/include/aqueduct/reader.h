@@ -68,7 +68,6 @@ typedef struct aqd_reader {
     uint32_t max_payload;
     uint32_t epoch_crc; /* CRC state behind the epoch, the constant start of every header's CRC */
     uint32_t answered;  /* the last space_wanted that was answered */
-    uint32_t sleeps;
     bool seq_known;
     aqd_stats stats;
     aqd_evidence evidence;

@@ -1,0 +1,59 @@
+//! Creation: a reader that finds the magic finds the whole header behind it.
+//!
+//! Bounds: 1 creator, 1 reader that tries to attach twice, fresh memory, bytes as relaxed words. Not vacuous: both outcomes are seen, and
+//! the model fails without either fence. Re-creation over an older ring is not modelled: a reader then may also see a CRC error.
+
+use std::sync::atomic::Ordering;
+
+use aqueduct_core::layout::GeometryError;
+use aqueduct_core::reader::AttachError;
+use aqueduct_core::{Producer, Reader, Start};
+use aqueduct_verify::explore::{Bound, Events, explore, refuse};
+use aqueduct_verify::loom_memory::{Bytes, LoomMemory};
+use aqueduct_verify::rig::{EPOCH, LoomProducer, Rig};
+use aqueduct_verify::weak::{Weak, Weakness};
+use loom::thread;
+
+fn create(setup: Rig, events: &Events) {
+    // The page comes from a ring of the same epoch, so that only the race about the header decides.
+    let page = LoomMemory::page(Bytes::Cells);
+    let elsewhere = Weak::new(&LoomMemory::ring(4, Bytes::Cells), &[]);
+    let mut twin: LoomProducer = Producer::create(elsewhere, &setup.config()).expect("create");
+    let id = twin.subscribe(Start::Latest).expect("subscribe");
+    twin.attach(id, "model", Weak::new(&page, &[])).expect("attach");
+
+    let ring = LoomMemory::ring(4, Bytes::Words);
+    let (ours, theirs) = (Weak::new(&ring, setup.producer), Weak::new(&ring, setup.reader));
+    let creator = thread::spawn(move || drop(LoomProducer::create(ours, &setup.config()).expect("create")));
+    for _ in 0..2 {
+        match Reader::attach(theirs.clone(), Weak::new(&page, &[])) {
+            Ok(reader) => {
+                assert_eq!((reader.geometry().epoch(), reader.geometry().capacity()), (EPOCH, 4));
+                events.add("attached in flight", 1);
+            }
+            Err(AttachError::Geometry(GeometryError::Magic { .. })) => events.add("not there yet", 1),
+            Err(other) => panic!("half a ring: {other}"),
+        }
+    }
+    creator.join().expect("creator");
+    assert!(Reader::attach(theirs, Weak::new(&page, &[])).is_ok());
+}
+
+#[test]
+fn a_ring_is_there_as_a_whole_or_not_at_all() {
+    // From position 1, so that `tail` differs from what zeroed memory holds.
+    let events = explore("create", Bound::ALL, |events| create(Rig::new(4).from(1), events));
+    assert!(events.count("attached in flight") > 0 && events.count("not there yet") > 0, "{events}");
+}
+
+#[test]
+fn creation_without_release_fences_is_refused() {
+    let rig = Rig::new(4).spoil_producer(&[Weakness::Fence(Ordering::Release, Ordering::Relaxed)]);
+    refuse("create without release", "half a ring", Bound::ALL, move |events| create(rig, events));
+}
+
+#[test]
+fn attaching_without_the_acquire_fence_is_refused() {
+    let rig = Rig::new(4).spoil_reader(&[Weakness::Fence(Ordering::Acquire, Ordering::Relaxed)]);
+    refuse("attach without acquire", "half a ring", Bound::ALL, move |events| create(rig, events));
+}
