@@ -134,8 +134,8 @@ impl Link {
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
     }
 
-    /// Tells an empty packet from the end: both are received as no bytes.
-    fn is_hung_up(&self) -> bool {
+    /// Whether the other end is gone. Also tells an empty packet from the end: both are received as no bytes.
+    pub fn is_hung_up(&self) -> bool {
         let mut socket = [PollFd::new(&self.socket, PollFlags::RDHUP)];
         match rustix::event::poll(&mut socket, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
             Ok(_) => socket[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),

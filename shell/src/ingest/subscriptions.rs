@@ -112,6 +112,7 @@ pub struct Attachment {
 impl Ring {
     /// Gives a subscription to the reader on this connection, on a page that no earlier reader can write to.
     pub fn attach(self: &Arc<Self>, name: &str, link: &Arc<Link>) -> Result<Attached, AttachError> {
+        self.let_go_of_the_gone(name);
         // Looked at twice: a memfd takes several system calls, which the mutex is not held for, and is not made for nothing.
         self.lock().free(name)?;
         let (page, cursor) = CursorPage::create(name).map_err(AttachError::Resource)?;
@@ -129,6 +130,17 @@ impl Ring {
         inner.subscriptions[index].metrics.attached.set(1);
         drop(inner);
         Ok(Attached { attachment: Attachment { ring: Arc::clone(self), subscription: name.to_owned(), number }, cursor })
+    }
+
+    /// Detaches a reader whose connection has ended though its task has not noticed yet: one that starts again at once must not find itself busy.
+    fn let_go_of_the_gone(self: &Arc<Self>, name: &str) {
+        let gone = {
+            let inner = self.lock();
+            let reader = inner.index_of(name).and_then(|index| inner.subscriptions[index].reader.as_ref());
+            reader.filter(|reader| reader.link.is_hung_up()).map(|reader| reader.attachment)
+        };
+        // It detaches when it is dropped, as the one its task holds will; the second of them finds nothing to do.
+        drop(gone.map(|number| Attachment { ring: Arc::clone(self), subscription: name.to_owned(), number }));
     }
 
     /// The ring's bytes, as readers get them.
