@@ -46,6 +46,15 @@ pub enum SubscribeError {
     },
     /// No such subscription.
     Unknown,
+    /// The position asked for is overwritten, or not published.
+    Position {
+        /// What was asked for.
+        position: u32,
+        /// The first position that is not overwritten.
+        oldest: u32,
+        /// The position behind the last published record.
+        tail: u32,
+    },
     /// The cursor segment is too small.
     PageTooSmall {
         /// Its size.
@@ -60,6 +69,7 @@ impl fmt::Display for SubscribeError {
         match self {
             Self::TableFull { limit } => write!(f, "all {limit} subscriptions of this ring are in use"),
             Self::Unknown => write!(f, "no such subscription"),
+            Self::Position { position, oldest, tail } => write!(f, "position {position:#x} is not in [{oldest:#x}, {tail:#x}]"),
             Self::PageTooSmall { bytes } => write!(f, "cursor segment of {bytes} bytes; it needs {CURSOR_BYTES_MIN}"),
             Self::Name(error) => error.fmt(f),
         }
@@ -85,6 +95,11 @@ pub enum ClaimError {
         /// Granules free.
         free: u32,
     },
+    /// Too many claims of a [`SharedProducer`](crate::shared::SharedProducer) are in flight, or another party is just making room. Try again.
+    Busy {
+        /// Claims in flight.
+        in_flight: u32,
+    },
     /// The ring was closed.
     Closed,
 }
@@ -94,6 +109,7 @@ impl fmt::Display for ClaimError {
         match self {
             Self::TooLarge { bytes, limit } => write!(f, "payload of {bytes} bytes; this ring takes {limit}"),
             Self::Full { needed, free } => write!(f, "ring full: {needed} granules needed, {free} free"),
+            Self::Busy { in_flight } => write!(f, "busy: {in_flight} claims in flight"),
             Self::Closed => write!(f, "the ring is closed"),
         }
     }
@@ -202,6 +218,13 @@ pub enum ReadError {
         /// The number found.
         found: u64,
     },
+    /// The producer overwrote what an observer had not read. It stands at the oldest whole record now.
+    Overtaken {
+        /// The number that should follow, if one was read before.
+        expected: Option<u64>,
+        /// The number found; the difference is lost. `None`: overtaken again and again in one call, a later one tells.
+        found: Option<u64>,
+    },
     /// The tail is more than the capacity ahead: this reader was evicted, or the producer is broken. Final.
     Overrun {
         /// The reader's position.
@@ -224,9 +247,95 @@ impl fmt::Display for ReadError {
                 lost.map_or(Ok(()), |lost| write!(f, ", {lost} records lost"))
             }
             Self::Gap { expected, found } => write!(f, "record {expected} expected, {found} found"),
+            Self::Overtaken { expected: Some(expected), found: Some(found) } => {
+                write!(f, "overtaken: record {expected} expected, {found} is the oldest left")
+            }
+            Self::Overtaken { .. } => write!(f, "overtaken: records come faster than they are copied"),
             Self::Overrun { position, tail } => write!(f, "overrun: reader at {position:#x}, tail at {tail:#x}"),
         }
     }
 }
 
 impl core::error::Error for ReadError {}
+
+/// Why a stored number could not be sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeekError {
+    /// The number was stored for another ring; nothing follows from it for this one.
+    Epoch {
+        /// Epoch of this ring.
+        ring: u64,
+        /// Epoch stored with the number.
+        stored: u64,
+    },
+    /// The ring could not be read.
+    Read(ReadError),
+}
+
+impl fmt::Display for SeekError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Epoch { ring, stored } => write!(f, "the ring has epoch {ring:#x}, the stored number {stored:#x}"),
+            Self::Read(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SeekError {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::string::ToString;
+
+    use super::*;
+    use crate::recovery::RecoverError;
+
+    #[test]
+    fn every_message_says_what_and_carries_its_numbers() {
+        let name = NameError { bytes: 71, limit: 64 };
+        let geometry = GeometryError::Capacity { granules: 3 };
+        let overrun = ReadError::Overrun { position: 0x10, tail: 0x99 };
+        for (message, parts) in [
+            (name.to_string(), ["71", "64"]),
+            (geometry.to_string(), ["3 granules", "power of two"]),
+            (GeometryError::Magic { found: *b"notaring" }.to_string(), ["not a ring", "6e"]),
+            (GeometryError::Version { found: 9 }.to_string(), ["9", "1"]),
+            (GeometryError::Crc { stored: 0xab, computed: 0xcd }.to_string(), ["0x000000ab", "0x000000cd"]),
+            (GeometryError::ZeroEpoch.to_string(), ["epoch", "0"]),
+            (GeometryError::MaxPayload { bytes: 77, limit: 66 }.to_string(), ["77", "66"]),
+            (GeometryError::DataOffset { bytes: 12 }.to_string(), ["12", "64"]),
+            (GeometryError::SegmentTooSmall { bytes: 5, needed: 6 }.to_string(), ["5", "6"]),
+            (CreateError::Geometry(geometry).to_string(), ["3 granules", "power of two"]),
+            (CreateError::Name(name).to_string(), ["71", "64"]),
+            (SubscribeError::TableFull { limit: 16 }.to_string(), ["16", "in use"]),
+            (SubscribeError::Unknown.to_string(), ["no such", "subscription"]),
+            (SubscribeError::Position { position: 1, oldest: 2, tail: 3 }.to_string(), ["0x1", "[0x2, 0x3]"]),
+            (SubscribeError::PageTooSmall { bytes: 12 }.to_string(), ["12", "256"]),
+            (SubscribeError::Name(name).to_string(), ["71", "64"]),
+            (ClaimError::TooLarge { bytes: 9, limit: 8 }.to_string(), ["9", "8"]),
+            (ClaimError::Full { needed: 4, free: 2 }.to_string(), ["4 granules", "2 free"]),
+            (ClaimError::Busy { in_flight: 64 }.to_string(), ["busy", "64"]),
+            (ClaimError::Closed.to_string(), ["the ring", "closed"]),
+            (GrantOverflow { bytes: 9, remaining: 8 }.to_string(), ["9", "8"]),
+            (AttachError::Geometry(geometry).to_string(), ["3 granules", "power of two"]),
+            (AttachError::PageTooSmall { bytes: 12 }.to_string(), ["12", "256"]),
+            (AttachError::PageIdentity.to_string(), ["cursor segment", "1"]),
+            (AttachError::Epoch { ring: 0xa, page: 0xb }.to_string(), ["0xa", "0xb"]),
+            (AttachError::Overrun(overrun).to_string(), ["0x10", "0x99"]),
+            (ReadError::BufferTooSmall { needed: 9, given: 8 }.to_string(), ["9", "8"]),
+            (ReadError::Payload { seq: 7, position: 0x20, stored: 1, computed: 2 }.to_string(), ["record 7", "0x00000002"]),
+            (ReadError::Gap { expected: 4, found: 6 }.to_string(), ["4 expected", "6 found"]),
+            (ReadError::Overtaken { expected: Some(4), found: Some(6) }.to_string(), ["4 expected", "6"]),
+            (ReadError::Overtaken { expected: None, found: None }.to_string(), ["overtaken", "faster"]),
+            (SeekError::Epoch { ring: 0xa, stored: 0xb }.to_string(), ["0xa", "0xb"]),
+            (SeekError::Read(overrun).to_string(), ["0x10", "0x99"]),
+            (RecoverError::Tail { checkpoint: 1, tail: 0x77 }.to_string(), ["0x1", "0x77"]),
+            (RecoverError::UnknownSeq.to_string(), ["next record", "not known"]),
+        ] {
+            assert!(parts.iter().all(|part| message.contains(part)), "{message:?} lacks one of {parts:?}");
+        }
+        let header = ReadError::Header { position: 0x20, resumed_at: 0x24, stored: 1, computed: 2, lost: Some(3) };
+        assert!(header.to_string().ends_with("resumed at 0x24, 3 records lost"), "{header}");
+    }
+}

@@ -173,7 +173,11 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
                 slot.woken = 0;
                 continue;
             }
-            if waiting == slot.woken || waiting >> 2 == tail & (u32::MAX >> 2) {
+            if waiting >> 2 == tail & (u32::MAX >> 2) {
+                slot.woken = 0;
+                continue;
+            }
+            if waiting == slot.woken {
                 continue;
             }
             slot.woken = waiting;
@@ -197,5 +201,98 @@ fn refresh_slot<C: Memory>(id: SubscriptionId, slot: &mut Slot<C>, tail: u64) {
     } else {
         slot.page = None;
         slot.violation = Some(Violation { subscription: id, stored, last_seen: shared(slot.seen), tail: shared(tail) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::{MemoryMut, Region, Segment};
+
+    fn store(page: &Segment<256>, at: usize, value: u32) {
+        page.region().store(at, value, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn slowest_cursor_counts_whether_a_reader_is_attached_or_not() {
+        let page = Segment::<256>::new();
+        let mut gate = Gate::<Region<'_>, 3>::new();
+        assert_eq!((gate.refresh(9), gate.any_attached()), (None, false));
+        let (slow, fast) = (gate.add(5).unwrap(), gate.add(7).unwrap());
+        assert_eq!(gate.refresh(9), Some(5));
+        store(&page, cursor_word::CURSOR, 5);
+        assert!(gate.attach(slow, page.region()) && gate.any_attached());
+        assert!(!gate.attach(SubscriptionId(2), page.region()));
+        store(&page, cursor_word::CURSOR, 9);
+        assert_eq!(gate.refresh(9), Some(7));
+        assert_eq!((gate.get(slow), gate.get(fast)), (Some((9, true)), Some((7, false))));
+        assert!(gate.detach(slow, 9).is_some() && gate.page(slow).is_none());
+        assert!(gate.remove(fast) && !gate.remove(fast) && !gate.remove(SubscriptionId(2)));
+        assert_eq!(gate.refresh(9), Some(9));
+        assert_eq!((gate.add(9), gate.add(9), gate.add(9)), (Some(fast), Some(SubscriptionId(2)), None));
+    }
+
+    #[test]
+    fn cursor_is_believed_up_to_the_tail_and_not_a_granule_further() {
+        for seen in [0_u64, 100, (3 << 32) - 2] {
+            for (step, believed) in [(0_u32, true), (1, true), (4, true), (5, false), (u32::MAX, false), (1 << 31, false)] {
+                let page = Segment::<256>::new();
+                let mut gate = Gate::<Region<'_>, 1>::new();
+                let id = gate.add(seen).unwrap();
+                gate.attach(id, page.region());
+                let stored = shared(seen).wrapping_add(step);
+                store(&page, cursor_word::CURSOR, stored);
+                let now = seen + if believed { u64::from(step) } else { 0 };
+                assert_eq!(gate.refresh(seen + 4), Some(now));
+                assert_eq!(gate.any_attached(), believed);
+                let violation = Violation { subscription: id, stored, last_seen: shared(seen), tail: shared(seen + 4) };
+                assert_eq!(gate.take_violation(), (!believed).then_some(violation));
+                assert_eq!(gate.take_violation(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn sleepers_are_named_by_their_mode_and_index_once() {
+        let pages = [const { Segment::<256>::new() }; 3];
+        let mut gate = Gate::<Region<'_>, 3>::new();
+        for (page, waiting) in pages.iter().zip([WAITING_SOCKET + 4, WAITING_FUTEX + 4, WAITING_SOCKET + 8]) {
+            let id = gate.add(0).unwrap();
+            gate.attach(id, page.region());
+            store(page, cursor_word::WAITING, waiting);
+        }
+        assert_eq!(gate.sleepers(9), Wake { futex: true, sockets: 0b101 });
+        assert_eq!(gate.sleepers(9), Wake::NONE);
+        store(&pages[2], cursor_word::WAITING, WAITING_SOCKET + 12);
+        assert_eq!(gate.sleepers(9), Wake { futex: false, sockets: 0b100 });
+        // A page that is attached anew begins anew, and so does a reader that was seen awake.
+        gate.attach(SubscriptionId(0), pages[0].region());
+        assert_eq!(gate.sleepers(9), Wake { futex: false, sockets: 0b001 });
+        store(&pages[0], cursor_word::WAITING, 0);
+        assert_eq!(gate.sleepers(9), Wake::NONE);
+        store(&pages[0], cursor_word::WAITING, WAITING_SOCKET + 4);
+        assert_eq!(gate.sleepers(9), Wake { futex: false, sockets: 0b001 });
+    }
+
+    #[test]
+    fn reader_that_sleeps_on_the_new_tail_is_left_asleep_until_the_next() {
+        for tail in [0_u32, 5, u32::MAX >> 2, (u32::MAX >> 2) + 1, u32::MAX] {
+            let page = Segment::<256>::new();
+            let mut gate = Gate::<Region<'_>, 1>::new();
+            let id = gate.add(0).unwrap();
+            gate.attach(id, page.region());
+            store(&page, cursor_word::WAITING, tail << 2 | WAITING_FUTEX);
+            assert_eq!(gate.sleepers(tail), Wake::NONE);
+            assert_eq!(gate.sleepers(tail.wrapping_add(1)), Wake { futex: true, sockets: 0 });
+            assert_eq!(gate.sleepers(tail.wrapping_add(2)), Wake::NONE);
+        }
+    }
+
+    #[test]
+    fn wakes_add_up() {
+        let (futex, socket) = (Wake { futex: true, sockets: 0 }, Wake { futex: false, sockets: 2 });
+        assert_eq!(futex.and(socket), Wake { futex: true, sockets: 2 });
+        assert_eq!(socket.and(Wake { futex: false, sockets: 5 }).sockets, 7);
+        assert!(!futex.is_none() && !socket.is_none() && Wake::NONE.is_none());
     }
 }

@@ -217,10 +217,10 @@ pub const fn shared(position: u64) -> u32 {
     position as u32
 }
 
-/// Largest payload, bytes, that a ring of this many granules can be set to accept: a record takes at most half of it.
+/// Largest payload, bytes, that a ring of this many granules can be set to accept: a record takes at most half of it, and a length is a `u32`.
 #[must_use]
 pub const fn max_payload_for(capacity: u32) -> u32 {
-    (capacity / 2 - 1) * GRANULE
+    (capacity / 2).saturating_sub(1).saturating_mul(GRANULE)
 }
 
 /// Forward distance from `from` to `to`, granules, on the wrapping 32-bit circle.
@@ -452,3 +452,93 @@ impl fmt::Display for GeometryError {
 }
 
 impl core::error::Error for GeometryError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_takes_a_granule_and_whole_ones_for_its_payload() {
+        for (bytes, granules) in [(0, 1), (1, 2), (32, 2), (33, 3), (64, 3), (65, 4), (u32::MAX, 1 + (1 << 27)), (u32::MAX - 31, 1 << 27)] {
+            assert_eq!(granules_for(bytes), granules, "{bytes}");
+        }
+        for granules in [1, 2, 3, 1 << 27] {
+            assert_eq!(granules_for(filler_payload(granules)), granules);
+        }
+        assert_eq!((filler_payload(1), filler_payload(3)), (0, 64));
+    }
+
+    #[test]
+    fn largest_payload_is_half_a_ring_less_a_header_and_never_more_than_a_length_can_say() {
+        for (capacity, bytes) in
+            [(0, 0), (1, 0), (2, 0), (4, 32), (8, 96), (1 << 28, u32::MAX - 31), (1 << 29, u32::MAX), (1 << 31, u32::MAX)]
+        {
+            assert_eq!(max_payload_for(capacity), bytes, "{capacity}");
+        }
+        for capacity in (2..=30).map(|shift| 1 << shift) {
+            assert!(granules_for(max_payload_for(capacity)) <= capacity / 2);
+        }
+    }
+
+    #[test]
+    fn distance_goes_forward_around_the_circle() {
+        for (from, to, granules) in [(0, 0, 0), (3, 5, 2), (5, 3, u32::MAX - 1), (u32::MAX, 0, 1), (u32::MAX - 1, 2, 4)] {
+            assert_eq!(distance(from, to), granules);
+        }
+        assert_eq!(shared((7 << 32) + 5), 5);
+    }
+
+    fn geometry(epoch: u64, capacity: u32, max_payload: u32, data_offset: u32, bytes: usize) -> Result<Geometry, GeometryError> {
+        Geometry::new(epoch, capacity, max_payload, data_offset, CLOCK_MONOTONIC, bytes)
+    }
+
+    #[test]
+    fn geometry_keeps_every_rule_to_its_boundary() {
+        assert!(geometry(1, 4, 32, 256, 384).is_ok());
+        assert!(geometry(u64::MAX, 8, 0, 320, 576).is_ok());
+        assert_eq!(geometry(0, 4, 32, 256, 384), Err(GeometryError::ZeroEpoch));
+        for granules in [0, 1, 2, 3, 5, 12, MAX_CAPACITY - 1, MAX_CAPACITY + 1, MAX_CAPACITY * 2] {
+            assert_eq!(geometry(1, granules, 0, 256, usize::MAX), Err(GeometryError::Capacity { granules }));
+        }
+        for (capacity, limit) in [(4, 32), (8, 96), (64, 992)] {
+            assert!(geometry(1, capacity, limit, 256, 4096).is_ok());
+            let error = GeometryError::MaxPayload { bytes: limit + 1, limit };
+            assert_eq!(geometry(1, capacity, limit + 1, 256, 4096), Err(error));
+        }
+        for bytes in [0, 64, 192, 255, 257, 288] {
+            assert_eq!(geometry(1, 4, 32, bytes, 4096), Err(GeometryError::DataOffset { bytes }));
+        }
+        assert_eq!(geometry(1, 4, 32, 256, 383), Err(GeometryError::SegmentTooSmall { bytes: 383, needed: 384 }));
+        assert_eq!(geometry(1, 4, 32, 320, 447), Err(GeometryError::SegmentTooSmall { bytes: 447, needed: 448 }));
+    }
+
+    #[test]
+    fn largest_rings_are_judged_without_overflow() {
+        for capacity in [1 << 29, MAX_CAPACITY] {
+            let needed = 256 + u64::from(capacity) * 32;
+            assert_eq!(geometry(1, capacity, u32::MAX, 256, 4096), Err(GeometryError::SegmentTooSmall { bytes: 4096, needed }));
+            if let Ok(bytes) = usize::try_from(needed) {
+                assert_eq!(geometry(1, capacity, u32::MAX, 256, bytes).map(|ring| ring.segment_bytes()), Ok(bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn positions_of_32_and_of_64_bits_give_the_same_place() {
+        let ring = geometry(9, 8, 96, 320, 4096).unwrap();
+        assert_eq!((ring.epoch(), ring.capacity(), ring.max_payload(), ring.clock_id()), (9, 8, 96, CLOCK_MONOTONIC));
+        assert_eq!(ring.segment_bytes(), 320 + 256);
+        for (position, offset, room) in [(0, 320, 8), (1, 352, 7), (7, 544, 1), (8, 320, 8), ((5 << 32) + 15, 544, 1)] {
+            assert_eq!((ring.offset_of(position), ring.room_to_end(position)), (offset, room));
+            assert_eq!(ring.offset_of(u64::from(shared(position))), offset);
+        }
+    }
+
+    #[test]
+    fn name_may_fill_its_field_and_is_padded_with_zeros() {
+        assert_eq!(name_field::<4>("ab"), Ok(*b"ab\0\0"));
+        assert_eq!(name_field::<4>(""), Ok([0; 4]));
+        assert_eq!(name_field::<4>("abcd"), Ok(*b"abcd"));
+        assert_eq!(name_field::<4>("abcde"), Err(NameError { bytes: 5, limit: 4 }));
+    }
+}

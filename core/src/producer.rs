@@ -7,99 +7,44 @@ use core::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
+use crate::boundaries::Boundaries;
+pub use crate::config::{Meta, RingConfig, Start, SubscriptionStatus};
 pub use crate::error::{ClaimError, CreateError, GrantOverflow, SubscribeError};
-use crate::gate::{Gate, SubscriptionId, Violation, Wake};
+use crate::gate::{Gate, Wake};
+use crate::grant::{Filling, Grant};
 use crate::layout::{
-    ABI_MAJOR, ABI_MINOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, DATA_OFFSET_MIN, GRANULE_BYTES, Geometry, GeometryError,
-    KIND_DATA, KIND_DISCARD, KIND_PAD, RING_MAGIC, RingHeader, STATE_CLOSED, STATE_RUNNING, cursor_word, filler_payload, granules_for,
-    max_payload_for, name_field, ring_word, shared,
+    ABI_MAJOR, ABI_MINOR, GRANULE_BYTES, Geometry, GeometryError, KIND_DATA, KIND_DISCARD, KIND_PAD, RING_MAGIC, RingHeader, STATE_CLOSED,
+    STATE_RUNNING, distance, filler_payload, granules_for, max_payload_for, name_field, ring_word, shared,
 };
 use crate::record::{Framing, Header, payload_crc};
+use crate::recovery::{RecoverError, Recovery};
 use crate::region::MemoryMut;
-
-/// The ring is divided into this many sectors, of each of which the first record boundary is remembered.
-const SECTORS: usize = 16;
-
-/// What a new ring shall be.
-#[derive(Clone, Copy, Debug)]
-pub struct RingConfig<'a> {
-    /// Name, at most 64 bytes.
-    pub name: &'a str,
-    /// Identity: random and not 0. Never reuse one: it is what makes foreign and stale bytes fail their checks.
-    pub epoch: u64,
-    /// Data area, bytes: 32 × a power of two, at least 128.
-    pub capacity_bytes: usize,
-    /// Largest payload, bytes; `None` for the most that the capacity allows.
-    pub max_payload_bytes: Option<u32>,
-    /// Offset of the data area, bytes: at least 256, a multiple of 64.
-    pub data_offset_bytes: u32,
-    /// Creation time, nanoseconds since the Unix epoch; 0 if unknown.
-    pub created_ns: u64,
-    /// Clock of the timestamps given to [`Producer::push`], one of the `CLOCK_` constants of [`layout`](crate::layout).
-    pub clock_id: u32,
-    /// Position of the first record. 0, except in tests of the wrap-around at 2^32.
-    pub first_position: u32,
-}
-
-impl<'a> RingConfig<'a> {
-    /// A ring of the given data size behind the smallest possible header, without clock.
-    #[must_use]
-    pub const fn new(name: &'a str, epoch: u64, capacity_bytes: usize) -> Self {
-        Self {
-            name,
-            epoch,
-            capacity_bytes,
-            max_payload_bytes: None,
-            data_offset_bytes: DATA_OFFSET_MIN,
-            created_ns: 0,
-            clock_id: crate::layout::CLOCK_PRIVATE,
-            first_position: 0,
-        }
-    }
-}
-
-/// The user's part of a record's header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Meta {
-    /// The user's tag.
-    pub type_tag: u16,
-    /// Nanoseconds by the ring's clock; 0 if unknown.
-    pub timestamp_ns: u64,
-}
-
-/// Where a new subscription begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At the oldest record that is still whole.
-    Oldest,
-    /// Behind the last published record.
-    Latest,
-}
+use crate::walk::View;
 
 /// The producer's half of a ring over segment `M`, with up to `READERS` subscriptions on pages `C`.
 pub struct Producer<M, C = M, const READERS: usize = 16> {
-    ring: M,
-    geometry: Geometry,
-    framing: Framing,
-    gate: Gate<C, READERS>,
+    pub(crate) ring: M,
+    pub(crate) geometry: Geometry,
+    pub(crate) framing: Framing,
+    pub(crate) gate: Gate<C, READERS>,
     /// Behind the last committed record. INVARIANT: at least `tail`; less than a capacity ahead of the slowest cursor, and of `oldest` at most one.
-    head: u64,
+    pub(crate) head: u64,
     /// Behind the last published record; what the shared `tail` holds.
-    tail: u64,
+    pub(crate) tail: u64,
     /// Number of the next DATA record.
-    seq: u64,
+    pub(crate) seq: u64,
     /// The head may come this far before the cursors must be looked at again.
-    limit: u64,
+    pub(crate) limit: u64,
+    /// Where the ring began: nothing before it was ever written.
+    pub(crate) first: u64,
+    /// Where the farthest grant ended, which may have been written into and dropped.
+    pub(crate) granted: u64,
     /// What the shared `oldest` holds. INVARIANT: a record boundary, at most `tail`; the bytes of `oldest..tail` are whole records.
-    oldest: u64,
-    /// First record boundary of each sector; an entry speaks of the sector it lies in.
-    boundaries: [u64; SECTORS],
-    /// Start of the first sector without an entry.
-    next_sector: u64,
-    sector_shift: u32,
+    pub(crate) oldest: u64,
+    boundaries: Boundaries,
     /// Number of the latest request for space.
     request: u32,
-    closed: bool,
+    pub(crate) closed: bool,
 }
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
@@ -151,6 +96,48 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         Ok(Self::at(ring, geometry, u64::from(config.first_position), 0))
     }
 
+    /// Goes on with a recovered ring in the same epoch. This is where recovery writes: everything behind the prefix is
+    /// erased, so that nothing that was cut can come back later, and the control words are set to the prefix.
+    ///
+    /// No other process may use the ring. Subscriptions are gone; make them anew, with [`Start::At`] for cursors that were kept.
+    ///
+    /// # Errors
+    /// As [`recover`](crate::recovery::recover), and [`RecoverError::UnknownSeq`].
+    pub fn resume(ring: M, recovery: &Recovery) -> Result<Self, RecoverError> {
+        let next_seq = recovery.next_seq.ok_or(RecoverError::UnknownSeq)?;
+        let view = View::open(&ring)?;
+        let (geometry, start) = (view.geometry, u64::from(recovery.start));
+        let (kept, capacity) = (u64::from(distance(recovery.start, recovery.end)), u64::from(geometry.capacity()));
+        if kept > capacity {
+            return Err(RecoverError::Tail { checkpoint: recovery.start, tail: recovery.end });
+        }
+        let end = start + kept;
+        // Every granule, whether a header of this lap stands there or not: one of a later lap, left there by a tail that was lost, would be
+        // valid again when this life's tail comes there.
+        for position in end..start + capacity {
+            ring.write(geometry.offset_of(position), &[0; GRANULE_BYTES]);
+        }
+        let mut boundaries = Boundaries::new(&geometry, start);
+        let mut at = start;
+        while at < end {
+            let Ok(located) = view.header_at(at, end) else { break };
+            boundaries.note(at);
+            at = located.end;
+        }
+        for (word, value) in [
+            (ring_word::NEXT_SEQ, shared(next_seq)),
+            (ring_word::OLDEST, recovery.start),
+            (ring_word::STATE, STATE_RUNNING),
+            (ring_word::SPACE_WANTED, 0),
+        ] {
+            // ORDER(none): nobody else uses the ring yet.
+            ring.store(word, value, Ordering::Relaxed);
+        }
+        // ORDER(publish): Release, as in `publish`.
+        ring.store(ring_word::TAIL, shared(end), Ordering::Release);
+        Ok(Self { first: start, oldest: start, boundaries, ..Self::at(ring, geometry, end, next_seq) })
+    }
+
     fn at(ring: M, geometry: Geometry, head: u64, seq: u64) -> Self {
         Self {
             ring,
@@ -161,10 +148,10 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             tail: head,
             seq,
             limit: head,
+            first: head,
+            granted: head,
             oldest: head,
-            boundaries: [u64::MAX; SECTORS],
-            next_sector: head,
-            sector_shift: (geometry.capacity() as usize / SECTORS).max(1).ilog2(),
+            boundaries: Boundaries::new(&geometry, head),
             request: 0,
             closed: false,
         }
@@ -195,106 +182,15 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         u32::try_from(self.tail - slowest).unwrap_or(u32::MAX)
     }
 
-    // ---- subscriptions
-
-    /// Adds a subscription: from now on, attached or not, it holds the producer back.
-    ///
-    /// # Errors
-    /// The table of `READERS` is full.
-    pub fn subscribe(&mut self, start: Start) -> Result<SubscriptionId, SubscribeError> {
-        let at = match start {
-            Start::Oldest => {
-                // The granule that `close` needs must not be one that the new subscription holds.
-                if !self.closed {
-                    self.retire(self.head + 1);
-                }
-                self.oldest
-            }
-            Start::Latest => self.tail,
-        };
-        let id = self.gate.add(at).ok_or(SubscribeError::TableFull { limit: READERS })?;
-        self.limit = self.head;
-        Ok(id)
-    }
-
-    /// Ends a subscription: it holds nobody back any more. Whether there was one.
-    pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
-        self.gate.remove(id)
-    }
-
-    /// Initialises `page` for a reader of this subscription and watches it from now on. A page that was attached before is forgotten.
-    ///
-    /// Use a page that no earlier reader can still write to.
-    ///
-    /// # Errors
-    /// Unknown subscription, a page under 256 bytes, a name over 32 bytes.
-    pub fn attach(&mut self, id: SubscriptionId, name: &str, page: C) -> Result<(), SubscribeError> {
-        let (seen, _) = self.gate.get(id).ok_or(SubscribeError::Unknown)?;
-        if page.size() < CURSOR_BYTES_MIN {
-            return Err(SubscribeError::PageTooSmall { bytes: page.size() });
-        }
-        let mut identity = CursorIdentity {
-            magic: CURSOR_MAGIC,
-            abi_major: U16::new(ABI_MAJOR),
-            abi_minor: U16::new(ABI_MINOR),
-            reserved0: U32::new(0),
-            epoch: U64::new(self.geometry.epoch()),
-            name: name_field(name).map_err(SubscribeError::Name)?,
-            reserved1: U32::new(0),
-            identity_crc: U32::new(0),
-        };
-        identity.identity_crc = U32::new(crc32fast::hash(&identity.as_bytes()[..60]));
-        for (word, value) in [
-            (cursor_word::CURSOR, shared(seen)),
-            (cursor_word::WAITING, 0),
-            (cursor_word::CORRUPT, 0),
-            (cursor_word::LOST, 0),
-            (cursor_word::MISSED_WAKES, 0),
-        ] {
-            // ORDER(create): Relaxed; the fence below orders it before the identity.
-            page.store(word, value, Ordering::Relaxed);
-        }
-        // ORDER(create): Release. Whoever sees the identity sees the words. Pairs with the fence in `Reader::attach`.
-        page.fence(Ordering::Release);
-        page.write(0, identity.as_bytes());
-        self.gate.attach(id, page);
-        Ok(())
-    }
-
-    /// Lets go of the reader; its subscription gates on at the cursor it stored last. Returns the page, for reuse or release.
-    pub fn detach(&mut self, id: SubscriptionId) -> Option<C> {
-        self.gate.detach(id, self.tail)
-    }
-
-    /// How a subscription stands, by its cursor as it is now.
-    pub fn subscription(&mut self, id: SubscriptionId) -> Option<SubscriptionStatus> {
-        self.gate.refresh(self.tail);
-        let (seen, attached) = self.gate.get(id)?;
-        // ORDER(none): statistics; nothing is read because of them.
-        let word = |at| self.gate.page(id).map_or(0, |page| page.load(at, Ordering::Relaxed));
-        Some(SubscriptionStatus {
-            attached,
-            lag_granules: u32::try_from(self.tail - seen).unwrap_or(u32::MAX),
-            corrupt: word(cursor_word::CORRUPT),
-            lost: word(cursor_word::LOST),
-            missed_wakes: word(cursor_word::MISSED_WAKES),
-        })
-    }
-
-    /// The next reader that stored an impossible cursor since the last call. It is detached already.
-    pub fn take_violation(&mut self) -> Option<Violation> {
-        self.gate.take_violation()
-    }
-
-    // ---- records
-
     /// Room for one record of up to `payload_bytes`, to be filled and committed. If the grant is dropped, no record appears.
     ///
     /// # Errors
     /// [`ClaimError::Full`] if gating readers still hold the space; see [`want_space`](Self::want_space).
     pub fn claim(&mut self, payload_bytes: usize) -> Result<Grant<'_, M, C, READERS>, ClaimError> {
         let start = self.reserve(payload_bytes)?;
-        Ok(Grant { start, limit: payload_bytes, written: 0, crc: crc32fast::Hasher::new(), carry: [0; 8], producer: self })
+        self.granted = self.granted.max(start + (GRANULE_BYTES + payload_bytes).div_ceil(GRANULE_BYTES) as u64);
+        let filling = Filling::new(self.geometry.offset_of(start), payload_bytes);
+        Ok(Grant { producer: self, start, filling })
     }
 
     /// Commits one record without publishing it: the way to build a batch. Returns its sequence number.
@@ -346,6 +242,14 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         let wake = self.publish();
         // ORDER(close): Release. Whoever sees CLOSED sees every tail before it. Pairs with `Reader::next`.
         self.ring.store(ring_word::STATE, STATE_CLOSED, Ordering::Release);
+        let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
+        if self.head >= floor + u64::from(self.geometry.capacity()) {
+            // Only a ring that was resumed full to the last granule: a second closing record would destroy what a reader has not released.
+            // ORDER(sleep): SeqCst, as in `publish`. Who falls asleep after this sleeps until its timeout.
+            self.ring.fence(Ordering::SeqCst);
+            // No sleeper names a tail that is still to come.
+            return wake.and(self.gate.sleepers(shared(self.tail + 1)));
+        }
         // The granule that `reserve` keeps back: `tail` moves, so nobody can fall asleep on its old value.
         self.retire(self.head + 1);
         self.filler(KIND_DISCARD, 0);
@@ -405,8 +309,9 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     #[inline]
     fn reserve(&mut self, payload_bytes: usize) -> Result<u64, ClaimError> {
         let (pad, end) = self.room_for(payload_bytes)?;
-        if end > self.oldest + u64::from(self.geometry.capacity()) {
-            self.retire(end);
+        // One granule more than needed, for `close`.
+        if end >= self.oldest + u64::from(self.geometry.capacity()) {
+            self.retire(end + 1);
         }
         if pad > 0 {
             self.filler(KIND_PAD, filler_payload(pad));
@@ -414,136 +319,61 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         Ok(self.head)
     }
 
+    #[cfg(target_has_atomic = "32")]
+    /// Lets the head come `ahead` granules and a sector further than it is, if the readers allow it; gives the limit.
+    pub(crate) fn extend(&mut self, ahead: u64) -> u64 {
+        let capacity = u64::from(self.geometry.capacity());
+        let ahead = if ahead > capacity { 0 } else { ahead };
+        let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
+        let end = (self.head + ahead + capacity / 16).min(floor + capacity - 1);
+        self.retire(end + 1);
+        self.limit = floor.min(self.oldest) + capacity - 1;
+        self.limit
+    }
+
     /// Commits a record that readers skip.
-    fn filler(&mut self, kind: u8, payload_bytes: u32) {
+    pub(crate) fn filler(&mut self, kind: u8, payload_bytes: u32) {
         let header = self.framing.encode(shared(self.head), &Header::filler(kind, payload_bytes, self.seq));
         self.ring.write(self.geometry.offset_of(self.head), &header);
         self.advance(self.head + u64::from(granules_for(payload_bytes)));
     }
 
     #[inline]
-    fn commit(&mut self, start: u64, meta: Meta, crc: u32, len: usize) -> u64 {
+    pub(crate) fn commit(&mut self, start: u64, meta: Meta, crc: u32, len: usize) -> u64 {
         let seq = self.seq;
         #[allow(clippy::cast_possible_truncation, reason = "`room_for` checked that it fits")]
         let len = len as u32;
         let header =
             Header { len, kind: KIND_DATA, flags: 0, type_tag: meta.type_tag, seq, timestamp_ns: meta.timestamp_ns, payload_crc: crc };
         self.ring.write(self.geometry.offset_of(start), &self.framing.encode(shared(start), &header));
-        self.seq += 1;
+        // A resumed ring may hold any number that checks.
+        self.seq = self.seq.wrapping_add(1);
         self.advance(start + u64::from(granules_for(len)));
         seq
     }
 
-    /// Moves the head behind a committed record and remembers where it began, if it is the first of its sector.
+    /// Moves the head behind a committed record.
     #[inline]
     fn advance(&mut self, end: u64) {
-        if self.head >= self.next_sector {
-            let sector = self.head >> self.sector_shift;
-            self.boundaries[sector_index(sector)] = self.head;
-            self.next_sector = (sector + 1) << self.sector_shift;
-        }
+        self.boundaries.note(self.head);
         self.head = end;
     }
 
     /// Moves `oldest` behind everything that a record ending at `end` overwrites, to the first boundary of a sector.
     #[cold]
-    fn retire(&mut self, end: u64) {
+    pub(crate) fn retire(&mut self, end: u64) {
         let Some(needed) = end.checked_sub(u64::from(self.geometry.capacity())) else { return };
         if needed <= self.oldest {
             return;
         }
-        let first = needed >> self.sector_shift;
-        let boundary = (first..=first + SECTORS as u64)
-            .map(|sector| (sector, self.boundaries[sector_index(sector)]))
-            .find(|&(sector, at)| at >> self.sector_shift == sector && at >= needed)
-            .map_or(self.tail, |(_, at)| at.min(self.tail));
+        let boundary = self.boundaries.first_from(needed).map_or(self.tail, |at| at.min(self.tail));
         debug_assert!(boundary >= needed, "the published tail is never overwritten");
         self.oldest = boundary;
-        // ORDER(oldest): Relaxed; the fence orders it before the bytes that come next.
-        self.ring.store(ring_word::OLDEST, shared(boundary), Ordering::Relaxed);
+        // ORDER(oldest): Release. Whoever loads it sees a tail that is not before it. Pairs with `Walk::skip_to_oldest`. The fence orders it before
+        // the bytes that come next.
+        self.ring.store(ring_word::OLDEST, shared(boundary), Ordering::Release);
         // ORDER(oldest): Release. An observer that copied a byte written after this sees the new `oldest` when it looks again.
         // Pairs with the acquire fence behind an observer's copy (ABI §4.3).
         self.ring.fence(Ordering::Release);
     }
-}
-
-/// Index of a sector in the table of boundaries.
-#[allow(clippy::cast_possible_truncation, reason = "below 16")]
-const fn sector_index(sector: u64) -> usize {
-    (sector % SECTORS as u64) as usize
-}
-
-/// Room for one record that is not committed yet.
-pub struct Grant<'p, M, C, const READERS: usize> {
-    producer: &'p mut Producer<M, C, READERS>,
-    start: u64,
-    /// Payload bytes claimed.
-    limit: usize,
-    /// INVARIANT: at most `limit`.
-    written: usize,
-    crc: crc32fast::Hasher,
-    /// The last `written % 8` bytes, which do not fill a word yet.
-    carry: [u8; 8],
-}
-
-impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> {
-    /// Payload bytes that may still be written.
-    #[must_use]
-    pub const fn remaining(&self) -> usize {
-        self.limit - self.written
-    }
-
-    /// Appends to the payload.
-    ///
-    /// # Errors
-    /// More bytes than were claimed; nothing of them was taken.
-    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), GrantOverflow> {
-        if bytes.len() > self.remaining() {
-            return Err(GrantOverflow { bytes: bytes.len(), remaining: self.remaining() });
-        }
-        self.crc.update(bytes);
-        let payload = self.producer.geometry.offset_of(self.start) + GRANULE_BYTES;
-        let filled = self.written % 8;
-        if filled > 0 {
-            let (first, rest) = bytes.split_at(bytes.len().min(8 - filled));
-            self.carry[filled..filled + first.len()].copy_from_slice(first);
-            self.written += first.len();
-            if filled + first.len() < 8 {
-                return Ok(());
-            }
-            self.producer.ring.write(payload + self.written - 8, &self.carry);
-            bytes = rest;
-        }
-        let (whole, rest) = bytes.split_at(bytes.len() & !7);
-        self.producer.ring.write(payload + self.written, whole);
-        self.written += bytes.len();
-        self.carry[..rest.len()].copy_from_slice(rest);
-        Ok(())
-    }
-
-    /// Commits what was written, which may be less than was claimed. Returns the sequence number. Visible with the next
-    /// [`publish`](Producer::publish).
-    pub fn commit(self, meta: Meta) -> u64 {
-        let filled = self.written % 8;
-        if filled > 0 {
-            let at = self.producer.geometry.offset_of(self.start) + GRANULE_BYTES + self.written - filled;
-            self.producer.ring.write(at, &self.carry[..filled]);
-        }
-        self.producer.commit(self.start, meta, self.crc.finalize(), self.written)
-    }
-}
-
-/// A subscription as the producer sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SubscriptionStatus {
-    /// Whether a reader is attached.
-    pub attached: bool,
-    /// Granules published and not released.
-    pub lag_granules: u32,
-    /// The attached reader's count of damaged records and stretches, wrapping; 0 if none is attached.
-    pub corrupt: u32,
-    /// The attached reader's count of lost records, wrapping.
-    pub lost: u32,
-    /// The attached reader's count of sleeps that ended by timeout with data there, wrapping.
-    pub missed_wakes: u32,
 }

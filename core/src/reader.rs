@@ -1,48 +1,20 @@
-//! A gating reader: copy, check, release, sleep.
+//! A gating reader: next, release, sleep.
 //!
-//! It trusts nothing in the ring: lengths are checked before they are used, what is checked is the private copy, every loop is bounded
-//! by the capacity. It makes no system call; `prepare_sleep` says when one is due. Next: nothing; `verify/` builds on the same trait.
+//! What it has not released stays as it is. It makes no system call: `release` says when the producer must be told, `prepare_sleep` when
+//! sleeping is safe. Next: `observer`.
 
 use core::sync::atomic::Ordering;
 
-use zerocopy::FromZeros;
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
-pub use crate::error::{AttachError, ReadError};
+pub use crate::error::{AttachError, ReadError, SeekError};
 use crate::layout::{
-    ABI_MAJOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, GRANULE_BYTES, Geometry, GeometryError, RING_MAGIC, RingHeader,
-    STATE_CLOSED, WAITING_FUTEX, WAITING_SOCKET, cursor_word, distance, granules_for, ring_word, shared,
+    ABI_MAJOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, Geometry, WAITING_FUTEX, WAITING_SOCKET, cursor_word, ring_word, shared,
 };
-use crate::record::{Framing, Header, HeaderCrc, payload_crc};
+use crate::record::payload_crc;
 use crate::region::{InPlace, Memory, MemoryMut};
-
-/// What a reader learns about a record beside its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Number among the DATA records of the ring's epoch, from 0.
-    pub seq: u64,
-    /// Nanoseconds by the ring's clock; 0 if unknown.
-    pub timestamp_ns: u64,
-    /// Payload bytes.
-    pub len: usize,
-    /// The user's tag.
-    pub type_tag: u16,
-    /// Zero in ABI 1.0.
-    pub flags: u8,
-    /// Where it stands.
-    pub position: u32,
-}
-
-/// One look at the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next<T = Record> {
-    /// The oldest unread record. It is read now, and released with the next [`Reader::release`].
-    Record(T),
-    /// Nothing is published that was not read.
-    Empty,
-    /// Nothing will come any more.
-    Closed,
-}
+use crate::walk::{Damage, View, Walk};
+pub use crate::walk::{Lag, Next, Record, Seek};
 
 /// How a reader will sleep, so that the producer knows how to wake it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,27 +50,15 @@ pub struct ReaderStats {
 
 /// A gating reader of ring `R` with cursor page `C`.
 pub struct Reader<R, C> {
-    ring: R,
+    walk: Walk<R, true>,
     page: C,
-    geometry: Geometry,
-    framing: Framing,
-    /// First granule not read. Its low 32 bits are the shared position.
-    position: u64,
     /// What the shared cursor holds.
     released: u64,
-    /// The last tail loaded. INVARIANT: `position <= tail <= released + capacity`, checked where it is loaded.
-    tail: u64,
-    /// Number of the next DATA record, once one was seen.
-    expected: Option<u64>,
     /// The last request for space that was answered.
     answered: u32,
-    stats: ReaderStats,
-}
-
-/// A valid header and what follows from it.
-struct Located {
-    header: Header,
-    end: u64,
+    missed_wakes: u32,
+    /// What the page says of damage.
+    told: Damage,
 }
 
 impl<R: Memory, C: MemoryMut> Reader<R, C> {
@@ -107,7 +67,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// # Errors
     /// Ring or page are not what ABI §2.1 and §6.1 describe, or belong to different rings.
     pub fn attach(ring: R, page: C) -> Result<Self, AttachError> {
-        let geometry = read_geometry(&ring)?;
+        let view = View::open(ring)?;
         if page.size() < CURSOR_BYTES_MIN {
             return Err(AttachError::PageTooSmall { bytes: page.size() });
         }
@@ -119,44 +79,30 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         if identity.magic != CURSOR_MAGIC || identity.abi_major.get() != ABI_MAJOR || identity.identity_crc.get() != computed {
             return Err(AttachError::PageIdentity);
         }
-        if identity.epoch.get() != geometry.epoch() {
-            return Err(AttachError::Epoch { ring: geometry.epoch(), page: identity.epoch.get() });
+        if identity.epoch.get() != view.geometry.epoch() {
+            return Err(AttachError::Epoch { ring: view.geometry.epoch(), page: identity.epoch.get() });
         }
         // ORDER(none): only this reader and its predecessors write these, and they are gone.
         let word = |at| page.load(at, Ordering::Relaxed);
-        let position = u64::from(word(cursor_word::CURSOR));
-        let stats = ReaderStats {
-            corrupt: word(cursor_word::CORRUPT),
-            lost: word(cursor_word::LOST),
-            missed_wakes: word(cursor_word::MISSED_WAKES),
-        };
-        let mut reader = Self {
-            framing: Framing::new(geometry.epoch()),
-            ring,
-            page,
-            geometry,
-            position,
-            released: position,
-            tail: position,
-            expected: None,
-            answered: 0,
-            stats,
-        };
+        let damage = Damage { corrupt: word(cursor_word::CORRUPT), lost: word(cursor_word::LOST) };
+        let missed_wakes = word(cursor_word::MISSED_WAKES);
+        let walk = Walk::at(view, word(cursor_word::CURSOR), damage).map_err(AttachError::Overrun)?;
+        let reader = Self { released: walk.position, walk, page, answered: 0, missed_wakes, told: damage };
         reader.awake();
-        reader.refresh().map_err(AttachError::Overrun)?;
         Ok(reader)
     }
 
     /// What is fixed for the life of the ring.
     #[must_use]
     pub const fn geometry(&self) -> &Geometry {
-        &self.geometry
+        &self.walk.view.geometry
     }
 
     /// Counts since the page was made.
     #[must_use]
     pub const fn stats(&self) -> ReaderStats {
-        self.stats
+        let Damage { corrupt, lost } = self.walk.damage;
+        ReaderStats { corrupt, lost, missed_wakes: self.missed_wakes }
     }
 
     /// Copies the oldest unread record into the start of `buf`. Never blocks.
@@ -165,36 +111,73 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// See [`ReadError`]; each says whether the reader moved on. Reading may go on after every error but [`ReadError::Overrun`].
     #[inline]
     pub fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
-        let located = match self.locate()? {
-            Next::Record(located) => located,
-            Next::Empty => return Ok(Next::Empty),
-            Next::Closed => return Ok(Next::Closed),
-        };
-        let len = located.header.len as usize;
-        let Some(copy) = buf.get_mut(..len) else {
-            return Err(ReadError::BufferTooSmall { needed: len, given: buf.len() });
-        };
-        self.ring.read(self.geometry.offset_of(self.position) + GRANULE_BYTES, copy);
-        let computed = payload_crc(copy);
-        self.take(&located, computed).map(Next::Record)
+        let next = self.walk.next(buf);
+        self.tell(next)
+    }
+
+    /// Takes up to `limit` records in turn, as long as there are any, and releases them together: one store of the cursor for the batch.
+    /// Gives the number taken, and whether the producer must be told as by [`release`](Self::release).
+    ///
+    /// # Errors
+    /// As [`next`](Self::next). What was taken before is released; the error is met again only if the reader did not move.
+    pub fn batch(&mut self, buf: &mut [u8], limit: usize, mut each: impl FnMut(Record, &[u8])) -> Result<(usize, bool), (ReadError, bool)> {
+        let mut taken = 0;
+        while taken < limit {
+            match self.next(buf) {
+                Ok(Next::Record(record)) => each(record, &buf[..record.len]),
+                Ok(Next::Empty | Next::Closed) => break,
+                Err(error) => return Err((error, self.release())),
+            }
+            taken += 1;
+        }
+        Ok((taken, self.release()))
+    }
+
+    /// Moves forward to a stored record, for a reader that keeps (epoch, seq) with what it has processed. Nothing is released by it.
+    ///
+    /// # Errors
+    /// [`SeekError::Epoch`] if the number belongs to another ring.
+    pub fn seek(&mut self, epoch: u64, seq: u64) -> Result<Seek, SeekError> {
+        if epoch != self.geometry().epoch() {
+            return Err(SeekError::Epoch { ring: self.geometry().epoch(), stored: epoch });
+        }
+        let seek = self.walk.seek(seq);
+        self.tell(seek).map_err(SeekError::Read)
+    }
+
+    /// Moves behind everything published so far. Nothing is released by it.
+    ///
+    /// # Errors
+    /// [`ReadError::Overrun`].
+    pub fn skip_to_latest(&mut self) -> Result<(), ReadError> {
+        self.walk.refresh()?;
+        self.walk.position = self.walk.tail;
+        self.walk.expected = None;
+        Ok(())
+    }
+
+    /// How far this reader is behind; `now_ns` is a time by the ring's clock.
+    ///
+    /// # Errors
+    /// [`ReadError::Overrun`].
+    pub fn lag(&mut self, now_ns: u64) -> Result<Lag, ReadError> {
+        self.walk.lag(now_ns)
     }
 
     /// Releases everything read so far: the producer may overwrite it. Call it after processing, as often or as rarely as you like.
     ///
-    /// True: the producer waits for space and must be told, once, by whatever the platform offers.
+    /// True: the producer waits for space and must be told, once, by whatever the platform offers. Asked even if nothing new was read, for a
+    /// reader that died before it told the producer leaves that to the next one.
     #[must_use = "a producer that waits for space is told only by the caller"]
     #[inline]
     pub fn release(&mut self) -> bool {
-        if self.released == self.position {
-            return false;
-        }
-        self.released = self.position;
+        self.released = self.walk.position;
         // ORDER(release): Release. Our reads of the released bytes come before the producer's next writes there. Pairs with `Gate::refresh`.
         self.page.store(cursor_word::CURSOR, shared(self.released), Ordering::Release);
         // ORDER(space): SeqCst. Either we see the request below, or the producer sees this cursor. Pairs with the fence in `Producer::want_space`.
         self.page.fence(Ordering::SeqCst);
         // ORDER(space): Relaxed; the fence above orders it.
-        let request = self.ring.load(ring_word::SPACE_WANTED, Ordering::Relaxed);
+        let request = self.walk.view.ring.load(ring_word::SPACE_WANTED, Ordering::Relaxed);
         let tell = request != 0 && request != self.answered;
         if tell {
             self.answered = request;
@@ -207,7 +190,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// # Errors
     /// [`ReadError::Overrun`]; the reader is not announced then.
     pub fn prepare_sleep(&mut self, mode: WaitMode) -> Result<Sleep, ReadError> {
-        if self.position != self.tail {
+        if self.walk.position != self.walk.tail {
             return Ok(Sleep::Ready);
         }
         let mode = match mode {
@@ -215,12 +198,12 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
             WaitMode::Socket => WAITING_SOCKET,
         };
         // ORDER(sleep): Relaxed; the fence orders it before the tail is looked at.
-        self.page.store(cursor_word::WAITING, (shared(self.position) << 2) | mode, Ordering::Relaxed);
+        self.page.store(cursor_word::WAITING, (shared(self.walk.position) << 2) | mode, Ordering::Relaxed);
         // ORDER(sleep): SeqCst. Either the producer sees `waiting`, or we see its tail below. Pairs with the fence in `Producer::publish`.
         self.page.fence(Ordering::SeqCst);
-        let refreshed = self.refresh();
-        if refreshed.is_ok() && self.tail == self.position {
-            return Ok(Sleep::Wait { tail: shared(self.tail) });
+        let refreshed = self.walk.refresh();
+        if refreshed.is_ok() && self.walk.tail == self.walk.position {
+            return Ok(Sleep::Wait { tail: shared(self.walk.tail) });
         }
         self.awake();
         refreshed.map(|()| Sleep::Ready)
@@ -232,11 +215,11 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// [`ReadError::Overrun`].
     pub fn finish_sleep(&mut self, timed_out: bool) -> Result<(), ReadError> {
         self.awake();
-        self.refresh()?;
-        if timed_out && self.tail != self.position {
-            self.stats.missed_wakes = self.stats.missed_wakes.wrapping_add(1);
+        self.walk.refresh()?;
+        if timed_out && self.walk.tail != self.walk.position {
+            self.missed_wakes = self.missed_wakes.wrapping_add(1);
             // ORDER(none): a statistic.
-            self.page.store(cursor_word::MISSED_WAKES, self.stats.missed_wakes, Ordering::Relaxed);
+            self.page.store(cursor_word::MISSED_WAKES, self.missed_wakes, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -246,125 +229,17 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.page.store(cursor_word::WAITING, 0, Ordering::Relaxed);
     }
 
-    /// Loads the tail.
+    /// Mirrors the counts of damage into the page, where the producer's process can see them.
     #[inline]
-    fn refresh(&mut self) -> Result<(), ReadError> {
-        // ORDER(publish): Acquire. Records before this tail are written. Pairs with `Producer::publish`.
-        let tail = self.ring.load(ring_word::TAIL, Ordering::Acquire);
-        let ahead = distance(shared(self.position), tail);
-        if ahead > self.geometry.capacity() {
-            return Err(ReadError::Overrun { position: shared(self.position), tail });
+    fn tell<T, E>(&mut self, outcome: Result<T, E>) -> Result<T, E> {
+        if self.told != self.walk.damage {
+            self.told = self.walk.damage;
+            // ORDER(none): statistics.
+            self.page.store(cursor_word::CORRUPT, self.told.corrupt, Ordering::Relaxed);
+            // ORDER(none): statistics.
+            self.page.store(cursor_word::LOST, self.told.lost, Ordering::Relaxed);
         }
-        self.tail = self.position + u64::from(ahead);
-        Ok(())
-    }
-
-    /// Finds the oldest unread DATA record without taking it. Looks at the shared tail at most twice, so it ends whatever the ring says.
-    #[inline]
-    fn locate(&mut self) -> Result<Next<Located>, ReadError> {
-        let (mut refreshed, mut last_look) = (false, false);
-        loop {
-            if self.position == self.tail {
-                if !refreshed {
-                    refreshed = true;
-                    self.refresh()?;
-                }
-                if self.position == self.tail {
-                    // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is the last one, but for fillers. Pairs with `Producer::close`.
-                    if self.ring.load(ring_word::STATE, Ordering::Acquire) != STATE_CLOSED {
-                        return Ok(Next::Empty);
-                    }
-                    self.refresh()?;
-                    if self.position == self.tail {
-                        return Ok(Next::Closed);
-                    }
-                    if last_look {
-                        return Ok(Next::Empty);
-                    }
-                    last_look = true;
-                }
-            }
-            let located = match self.header_at(self.position) {
-                Ok(located) => located,
-                Err(crc) => return Err(self.resync(crc)),
-            };
-            if !located.header.is_data() {
-                self.position = located.end;
-                continue;
-            }
-            let found = located.header.seq;
-            if let Some(expected) = self.expected.replace(found)
-                && expected != found
-            {
-                self.count(0, found.saturating_sub(expected));
-                return Err(ReadError::Gap { expected, found });
-            }
-            return Ok(Next::Record(located));
-        }
-    }
-
-    /// The header at a position before the cached tail, if it is valid there (ABI §3).
-    #[inline]
-    fn header_at(&self, position: u64) -> Result<Located, HeaderCrc> {
-        let mut bytes = [0; GRANULE_BYTES];
-        self.ring.read(self.geometry.offset_of(position), &mut bytes);
-        let header = self.framing.decode(shared(position), &bytes)?;
-        let granules = u64::from(granules_for(header.len));
-        let fits = granules <= self.tail - position
-            && granules <= u64::from(self.geometry.room_to_end(position))
-            && (!header.is_data() || header.len <= self.geometry.max_payload());
-        if fits {
-            Ok(Located { header, end: position + granules })
-        } else {
-            let stored = u32::from_le_bytes([bytes[28], bytes[29], bytes[30], bytes[31]]);
-            Err(HeaderCrc { stored, computed: stored })
-        }
-    }
-
-    /// Goes on at the next valid header, or at the tail.
-    #[cold]
-    fn resync(&mut self, crc: HeaderCrc) -> ReadError {
-        let damaged = self.position;
-        let next = (damaged + 1..self.tail).find_map(|position| Some((position, self.header_at(position).ok()?.header.seq)));
-        let mut lost = None;
-        if let Some((_, seq)) = next {
-            lost = self.expected.map(|expected| seq.saturating_sub(expected));
-            self.expected = Some(seq);
-        }
-        self.position = next.map_or(self.tail, |(position, _)| position);
-        self.count(1, lost.unwrap_or(0));
-        ReadError::Header { position: shared(damaged), resumed_at: shared(self.position), stored: crc.stored, computed: crc.computed, lost }
-    }
-
-    /// Takes a located record whose payload has this CRC.
-    #[inline]
-    fn take(&mut self, located: &Located, computed: u32) -> Result<Record, ReadError> {
-        let header = &located.header;
-        let position = shared(self.position);
-        self.position = located.end;
-        self.expected = Some(header.seq.wrapping_add(1));
-        if header.payload_crc != computed {
-            self.count(1, 1);
-            return Err(ReadError::Payload { seq: header.seq, position, stored: header.payload_crc, computed });
-        }
-        Ok(Record {
-            seq: header.seq,
-            timestamp_ns: header.timestamp_ns,
-            len: header.len as usize,
-            type_tag: header.type_tag,
-            flags: header.flags,
-            position,
-        })
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "wrapping counters")]
-    fn count(&mut self, corrupt: u32, lost: u64) {
-        self.stats.corrupt = self.stats.corrupt.wrapping_add(corrupt);
-        self.stats.lost = self.stats.lost.wrapping_add(lost as u32);
-        // ORDER(none): statistics.
-        self.page.store(cursor_word::CORRUPT, self.stats.corrupt, Ordering::Relaxed);
-        // ORDER(none): statistics.
-        self.page.store(cursor_word::LOST, self.stats.lost, Ordering::Relaxed);
+        outcome
     }
 }
 
@@ -375,33 +250,17 @@ impl<R: InPlace, C: MemoryMut> Reader<R, C> {
     /// # Errors
     /// As [`next`](Self::next).
     pub fn next_in_place(&mut self) -> Result<Next<(Record, &[u8])>, ReadError> {
-        let located = match self.locate()? {
-            Next::Record(located) => located,
-            Next::Empty => return Ok(Next::Empty),
-            Next::Closed => return Ok(Next::Closed),
+        let located = match self.walk.locate() {
+            Ok(Next::Record(located)) => located,
+            Ok(Next::Empty) => return Ok(Next::Empty),
+            Ok(Next::Closed) => return Ok(Next::Closed),
+            Err(error) => return self.tell(Err(error)),
         };
-        let at = self.geometry.offset_of(self.position) + GRANULE_BYTES;
+        let at = self.walk.view.payload_offset(&located);
         let len = located.header.len as usize;
-        let computed = payload_crc(self.ring.slice(at, len));
-        let record = self.take(&located, computed)?;
-        Ok(Next::Record((record, self.ring.slice(at, len))))
+        let computed = payload_crc(self.walk.view.ring.slice(at, len));
+        let taken = self.walk.take(&located, computed);
+        let record = self.tell(taken)?;
+        Ok(Next::Record((record, self.walk.view.ring.slice(at, len))))
     }
-}
-
-/// Copies and checks the header of a ring.
-pub(crate) fn read_geometry<R: Memory>(ring: &R) -> Result<Geometry, GeometryError> {
-    let mut header = RingHeader::new_zeroed();
-    let needed = size_of::<RingHeader>() as u64;
-    if (ring.size() as u64) < needed {
-        return Err(GeometryError::SegmentTooSmall { bytes: ring.size() as u64, needed });
-    }
-    let mut magic = [0; 8];
-    ring.read(0, &mut magic);
-    if magic != RING_MAGIC {
-        return Err(GeometryError::Magic { found: magic });
-    }
-    // ORDER(create): Acquire. Seeing the magic, we see the header. Pairs with the last fence of `Producer::create`.
-    ring.fence(Ordering::Acquire);
-    ring.read(0, header.as_mut_bytes());
-    Geometry::from_header(&header, ring.size())
 }

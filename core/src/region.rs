@@ -1,9 +1,12 @@
 //! The only door to shared memory: a small trait of atomic words, copies and fences, and its production backend.
 //!
-//! Everything above this module is safe code over [`Memory`]; all `unsafe` of the crate is here. The trait is what lets the same
+//! Everything above this module is safe code over [`Memory`]; all `unsafe` of the crate is here and in its part [`turns`]. The trait is what lets the same
 //! algorithms run under a model checker, whose atomics cannot be laid over bytes. Next: `record`.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "this module is the one door to atomics")]
+
+#[cfg(target_has_atomic = "32")]
+pub mod turns;
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -44,6 +47,40 @@ pub trait MemoryMut: Memory {
 pub trait InPlace: Memory {
     /// The bytes themselves. Only as good as the promise made to [`TrustedRegion::from_raw`].
     fn slice(&self, at: usize, len: usize) -> &[u8];
+}
+
+impl<T: Memory + ?Sized> Memory for &T {
+    #[inline]
+    fn size(&self) -> usize {
+        (**self).size()
+    }
+
+    #[inline]
+    fn load(&self, at: usize, order: Ordering) -> u32 {
+        (**self).load(at, order)
+    }
+
+    #[inline]
+    fn read(&self, at: usize, into: &mut [u8]) {
+        (**self).read(at, into);
+    }
+
+    #[inline]
+    fn fence(&self, order: Ordering) {
+        (**self).fence(order);
+    }
+}
+
+impl<T: MemoryMut + ?Sized> MemoryMut for &T {
+    #[inline]
+    fn store(&self, at: usize, value: u32, order: Ordering) {
+        (**self).store(at, value, order);
+    }
+
+    #[inline]
+    fn write(&self, at: usize, bytes: &[u8]) {
+        (**self).write(at, bytes);
+    }
 }
 
 /// Shared bytes that this process reads and writes: a producer's ring, a reader's cursor segment.
@@ -320,5 +357,52 @@ impl InPlace for TrustedRegion<'_> {
         // SAFETY: in bounds and alive; the reader only asks for bytes between its cursor and `tail`, which nobody stores into
         // (promises 2 and 3), and the `tail` it loaded with Acquire came after they were written.
         unsafe { core::slice::from_raw_parts(first.as_ptr(), len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_those_of_the_segment_to_the_byte() {
+        let segment = Segment::<128>::new();
+        let region = segment.region();
+        for (at, len, align, inside) in [
+            (0, 128, 1, true),
+            (0, 129, 1, false),
+            (124, 4, 4, true),
+            (125, 3, 1, true),
+            (125, 4, 1, false),
+            (128, 0, 1, true),
+            (129, 0, 1, false),
+            (2, 4, 4, false),
+            (usize::MAX, 4, 1, false),
+            (4, usize::MAX, 1, false),
+        ] {
+            assert_eq!(region.in_bounds(at, len, align), inside, "{len} bytes at {at}, aligned to {align}");
+        }
+        assert_eq!(region.data(0, 128).len() * WORD_BYTES, 128);
+        assert_eq!(region.data(64, 1).len(), 1);
+        assert_eq!(region.data(64, WORD_BYTES + 1).len(), 2);
+    }
+
+    #[test]
+    fn references_and_other_views_reach_the_same_bytes() {
+        let segment = Segment::<128>::new();
+        let region = segment.region();
+        let through: &dyn MemoryMut = &region;
+        (&through).store(8, 0x0102_0304, Ordering::Relaxed);
+        (&through).write(64, b"payload!x");
+        let mut copy = [0xff; 9];
+        (&through).read(64, &mut copy);
+        assert_eq!((&copy, (&through).size()), (b"payload!x", 128));
+        assert_eq!((region.load(8, Ordering::Relaxed), (&through).load(8, Ordering::Relaxed)), (0x0102_0304, 0x0102_0304));
+        assert_eq!(region.read_only().load(8, Ordering::Relaxed), 0x0102_0304);
+        region.read(64, &mut copy[..3]);
+        assert_eq!(&copy, b"payload!x");
+        let mut word = [0xff; 16];
+        region.read(64, &mut word);
+        assert_eq!(&word, b"payload!x\0\0\0\0\0\0\0", "the last word is filled up with zeros");
     }
 }

@@ -185,7 +185,8 @@ impl Ring {
             Ok(pushed) => Ok(pushed.map(|(seq, _)| seq)),
             Err(ClaimError::TooLarge { bytes, limit }) => Err(PublishError::TooLarge { bytes, limit }),
             Err(ClaimError::Closed) => Err(PublishError::Closed),
-            Err(ClaimError::Full { .. }) => Ok(None),
+            // A single producer is never busy.
+            Err(ClaimError::Full { .. } | ClaimError::Busy { .. }) => Ok(None),
         }
     }
 

@@ -59,8 +59,9 @@ fn a_second_reader_of_a_subscription_is_told_busy() {
 #[test]
 fn a_reader_that_starts_again_at_once_does_not_find_itself_busy() {
     let server = Server::start(&[]);
-    for _ in 0..200 {
-        // Dropping the old one ends its connection; the server may not have noticed when the next one asks.
+    // Fewer than the connections that the server allows at once, for it may not have noticed the end of any of them.
+    for _ in 0..50 {
+        // Dropping the old one ends its connection.
         drop(Attached::attach(&server.socket, "default", "default"));
     }
 }

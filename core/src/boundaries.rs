@@ -1,0 +1,99 @@
+//! Remembers one record boundary per sixteenth of the ring, so that `oldest` can be moved without looking at a record. Next: `producer`.
+
+use crate::layout::Geometry;
+
+/// Sectors that a ring is divided into.
+const SECTORS: usize = 16;
+
+/// The first record boundary of each sector of the last lap.
+pub(crate) struct Boundaries {
+    /// An entry speaks of the sector it lies in.
+    table: [u64; SECTORS],
+    /// Start of the first sector without an entry.
+    next_sector: u64,
+    /// Binary logarithm of a sector's granules.
+    shift: u32,
+}
+
+impl Boundaries {
+    /// Knows nothing yet of a ring that begins at `start`.
+    pub(crate) fn new(geometry: &Geometry, start: u64) -> Self {
+        let shift = (geometry.capacity() as usize / SECTORS).max(1).ilog2();
+        Self { table: [u64::MAX; SECTORS], next_sector: start, shift }
+    }
+
+    /// A record begins at `position`; positions come in rising order.
+    #[inline]
+    pub(crate) fn note(&mut self, position: u64) {
+        if position >= self.next_sector {
+            let sector = position >> self.shift;
+            self.table[index(sector)] = position;
+            self.next_sector = (sector + 1) << self.shift;
+        }
+    }
+
+    /// The first remembered boundary at or behind `needed`, which lies in the last lap.
+    pub(crate) fn first_from(&self, needed: u64) -> Option<u64> {
+        let first = needed >> self.shift;
+        (first..=first + SECTORS as u64)
+            .map(|sector| (sector, self.table[index(sector)]))
+            .find(|&(sector, at)| at >> self.shift == sector && at >= needed)
+            .map(|(_, at)| at)
+    }
+}
+
+/// Index of a sector in the table.
+#[allow(clippy::cast_possible_truncation, reason = "below 16")]
+const fn index(sector: u64) -> usize {
+    (sector % SECTORS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::vec::Vec;
+
+    fn geometry(capacity: u32) -> Geometry {
+        Geometry::new(1, capacity, 32, 256, 0, usize::MAX).expect("it keeps the rules")
+    }
+
+    #[test]
+    fn found_boundary_is_the_first_of_its_sector_for_every_need_of_the_last_lap() {
+        for capacity in if cfg!(miri) { &[4, 32][..] } else { &[4, 8, 16, 32, 64] }.iter().copied() {
+            for start in [u64::from(u32::MAX) - 7, 0, 5] {
+                for step in (1..=u64::from(capacity) / 2).step_by(if cfg!(miri) { 5 } else { 1 }) {
+                    let mut boundaries = Boundaries::new(&geometry(capacity), start);
+                    let sector = u64::from((capacity / 16).max(1));
+                    let (mut firsts, mut count) = (Vec::<u64>::new(), 0);
+                    let mut at = start;
+                    // Records of this many granules and, now and then, of one.
+                    while at < start + 3 * u64::from(capacity) {
+                        boundaries.note(at);
+                        if firsts.last().is_none_or(|last| last / sector < at / sector) {
+                            firsts.push(at);
+                        }
+                        count += 1;
+                        at += if count % 3 == 0 { 1 } else { step };
+                        for needed in at.saturating_sub(u64::from(capacity)).max(start)..at {
+                            // A place in the table is taken over by what lies 16 sectors further.
+                            let lost = |at: u64| firsts.iter().any(|other| other / sector == at / sector + 16);
+                            let oracle = firsts.iter().copied().find(|&at| at >= needed && !lost(at));
+                            assert_eq!(boundaries.first_from(needed), oracle, "capacity {capacity}, step {step}, needed {needed}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_where_nothing_was_noted() {
+        let mut boundaries = Boundaries::new(&geometry(64), 100);
+        assert_eq!(boundaries.first_from(100), None);
+        boundaries.note(100);
+        boundaries.note(101);
+        assert_eq!((boundaries.first_from(100), boundaries.first_from(101)), (Some(100), None));
+    }
+}

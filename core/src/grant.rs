@@ -1,0 +1,95 @@
+//! Room for one record, filled piece by piece. Next: `producer`.
+
+use crate::config::Meta;
+use crate::error::GrantOverflow;
+use crate::layout::GRANULE_BYTES;
+use crate::producer::Producer;
+use crate::region::MemoryMut;
+
+/// A payload that is being written into the ring behind the published tail.
+pub(crate) struct Filling {
+    /// Byte offset of the payload, a multiple of 32.
+    at: usize,
+    /// Payload bytes claimed.
+    limit: usize,
+    /// INVARIANT: at most `limit`.
+    written: usize,
+    /// Over what was written.
+    crc: crc32fast::Hasher,
+    /// The last `written % 8` bytes, which do not fill a word yet.
+    carry: [u8; 8],
+}
+
+impl Filling {
+    /// An empty payload of up to `limit` bytes behind the record header at byte offset `record`.
+    pub(crate) fn new(record: usize, limit: usize) -> Self {
+        Self { at: record + GRANULE_BYTES, limit, written: 0, crc: crc32fast::Hasher::new(), carry: [0; 8] }
+    }
+
+    pub(crate) const fn remaining(&self) -> usize {
+        self.limit - self.written
+    }
+
+    /// Appends; takes all or nothing.
+    pub(crate) fn write<M: MemoryMut>(&mut self, ring: &M, mut bytes: &[u8]) -> Result<(), GrantOverflow> {
+        if bytes.len() > self.remaining() {
+            return Err(GrantOverflow { bytes: bytes.len(), remaining: self.remaining() });
+        }
+        self.crc.update(bytes);
+        let filled = self.written % 8;
+        if filled > 0 {
+            let (first, rest) = bytes.split_at(bytes.len().min(8 - filled));
+            self.carry[filled..filled + first.len()].copy_from_slice(first);
+            self.written += first.len();
+            if filled + first.len() < 8 {
+                return Ok(());
+            }
+            ring.write(self.at + self.written - 8, &self.carry);
+            bytes = rest;
+        }
+        let (whole, rest) = bytes.split_at(bytes.len() & !7);
+        ring.write(self.at + self.written, whole);
+        self.written += bytes.len();
+        self.carry[..rest.len()].copy_from_slice(rest);
+        Ok(())
+    }
+
+    /// Writes what is left over; gives payload bytes and their CRC.
+    pub(crate) fn finish<M: MemoryMut>(self, ring: &M) -> (usize, u32) {
+        let filled = self.written % 8;
+        if filled > 0 {
+            ring.write(self.at + self.written - filled, &self.carry[..filled]);
+        }
+        (self.written, self.crc.finalize())
+    }
+}
+
+/// Room for one record that is not committed yet. Dropped, it leaves no record.
+pub struct Grant<'p, M, C, const READERS: usize> {
+    pub(crate) producer: &'p mut Producer<M, C, READERS>,
+    pub(crate) start: u64,
+    pub(crate) filling: Filling,
+}
+
+impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> {
+    /// Payload bytes that may still be written.
+    #[must_use]
+    pub const fn remaining(&self) -> usize {
+        self.filling.remaining()
+    }
+
+    /// Appends to the payload.
+    ///
+    /// # Errors
+    /// More bytes than were claimed; nothing of them was taken.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), GrantOverflow> {
+        self.filling.write(self.producer.ring(), bytes)
+    }
+
+    /// Commits what was written, which may be less than was claimed. Returns the sequence number. Visible with the next
+    /// [`publish`](Producer::publish).
+    pub fn commit(self, meta: Meta) -> u64 {
+        let (len, crc) = self.filling.finish(self.producer.ring());
+        self.producer.commit(self.start, meta, crc, len)
+    }
+}

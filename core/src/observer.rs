@@ -1,0 +1,124 @@
+//! An observer: looks, never holds anybody back, and knows exactly what it missed.
+//!
+//! Needs the ring read-only and nothing else. A copy is handed out only if it was still whole after it was made. Next: `recovery`.
+
+pub use crate::error::{ReadError, SeekError};
+use crate::layout::{Geometry, GeometryError, ring_word};
+use crate::region::Memory;
+use crate::walk::{Damage, View, Walk};
+pub use crate::walk::{Lag, Next, Record, Seek};
+use core::sync::atomic::Ordering;
+
+/// A reader without a cursor.
+pub struct Observer<R> {
+    walk: Walk<R, false>,
+}
+
+/// Why an observer could not join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinError {
+    /// The ring's header is not acceptable.
+    Geometry(GeometryError),
+    /// Its control words make no sense.
+    Read(ReadError),
+}
+
+impl core::fmt::Display for JoinError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Geometry(error) => error.fmt(f),
+            Self::Read(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for JoinError {}
+
+impl<R: Memory> Observer<R> {
+    /// Joins at the oldest record that is whole.
+    ///
+    /// # Errors
+    /// The segment is not a ring.
+    pub fn oldest(ring: R) -> Result<Self, JoinError> {
+        let mut observer = Self::latest(ring)?;
+        observer.walk.skip_to_oldest().map_err(JoinError::Read)?;
+        Ok(observer)
+    }
+
+    /// Joins behind the last published record.
+    ///
+    /// # Errors
+    /// The segment is not a ring.
+    pub fn latest(ring: R) -> Result<Self, JoinError> {
+        let view = View::open(ring).map_err(JoinError::Geometry)?;
+        // ORDER(publish): Acquire. Pairs with `Producer::publish`.
+        let tail = view.ring.load(ring_word::TAIL, Ordering::Acquire);
+        Ok(Self { walk: Walk::at(view, tail, Damage::default()).map_err(JoinError::Read)? })
+    }
+
+    /// What is fixed for the life of the ring.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.walk.view.geometry
+    }
+
+    /// DATA records missed, by damage or because the producer was faster, wrapping.
+    #[must_use]
+    pub const fn lost(&self) -> u32 {
+        self.walk.damage.lost
+    }
+
+    /// Damaged records and stretches seen, wrapping.
+    #[must_use]
+    pub const fn corrupt(&self) -> u32 {
+        self.walk.damage.corrupt
+    }
+
+    /// Copies the oldest unread record into the start of `buf`. Never blocks. The content of `buf` means nothing unless a record is returned.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. [`ReadError::Overtaken`] says how many were missed; the next call gives the record it names.
+    #[inline]
+    pub fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
+        self.walk.next(buf)
+    }
+
+    /// Moves to a stored record: first back to the oldest, then forward.
+    ///
+    /// # Errors
+    /// [`SeekError::Epoch`] if the number belongs to another ring.
+    pub fn seek(&mut self, epoch: u64, seq: u64) -> Result<Seek, SeekError> {
+        if epoch != self.geometry().epoch() {
+            return Err(SeekError::Epoch { ring: self.geometry().epoch(), stored: epoch });
+        }
+        self.walk.expected = None;
+        self.walk.skip_to_oldest().map_err(SeekError::Read)?;
+        self.walk.seek(seq).map_err(SeekError::Read)
+    }
+
+    /// How far this observer is behind; `now_ns` is a time by the ring's clock.
+    ///
+    /// # Errors
+    /// [`ReadError::Overrun`] if the control words make no sense.
+    pub fn lag(&mut self, now_ns: u64) -> Result<Lag, ReadError> {
+        self.walk.lag(now_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Meta, Producer, Region, RingConfig, Segment};
+
+    #[test]
+    fn positions_do_not_grow_however_often_an_observer_goes_back() {
+        let ring = Segment::<{ 256 + 256 }>::new();
+        let mut producer: Producer<Region<'_>> = Producer::create(ring.region(), &RingConfig::new("", 1, 256)).unwrap();
+        let mut observer = Observer::oldest(ring.region()).unwrap();
+        for _ in 0..30 {
+            let _ = producer.push(Meta::default(), &[]).unwrap();
+            assert!(observer.seek(1, 0).is_ok() && observer.next(&mut []).is_ok());
+            assert!(observer.walk.position >> 32 == 0, "{:#x}", observer.walk.position);
+        }
+    }
+}

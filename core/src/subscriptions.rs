@@ -1,0 +1,113 @@
+//! The producer's side of joining and leaving: subscriptions, and the readers attached to them. Next: `walk`.
+
+use core::sync::atomic::Ordering;
+
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U16, U32, U64};
+
+use crate::config::{Start, SubscriptionStatus};
+use crate::error::SubscribeError;
+use crate::gate::{SubscriptionId, Violation};
+use crate::layout::{ABI_MAJOR, ABI_MINOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, cursor_word, distance, name_field, shared};
+use crate::producer::Producer;
+use crate::region::MemoryMut;
+
+impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
+    /// Adds a subscription: from now on, attached or not, it holds the producer back.
+    ///
+    /// # Errors
+    /// The table of `READERS` is full.
+    pub fn subscribe(&mut self, start: Start) -> Result<SubscriptionId, SubscribeError> {
+        // `oldest` speaks of whole sectors, for observers; a kept cursor may lie before it and be whole. One granule stays free for `close`.
+        let behind = self.head.max(self.granted) + 1;
+        let whole = behind.saturating_sub(u64::from(self.geometry.capacity())).max(self.first).min(self.oldest);
+        self.subscribe_within(start, whole)
+    }
+
+    /// As [`subscribe`](Self::subscribe), with nothing before `whole` to be had.
+    pub(crate) fn subscribe_within(&mut self, start: Start, whole: u64) -> Result<SubscriptionId, SubscribeError> {
+        let at = match start {
+            Start::Oldest => self.oldest,
+            Start::Latest => self.tail,
+            Start::At(position) => {
+                let behind = u64::from(distance(position, shared(self.tail)));
+                if behind > self.tail - whole {
+                    return Err(SubscribeError::Position { position, oldest: shared(whole), tail: shared(self.tail) });
+                }
+                self.tail - behind
+            }
+        };
+        let id = self.gate.add(at).ok_or(SubscribeError::TableFull { limit: READERS })?;
+        self.limit = self.head;
+        Ok(id)
+    }
+
+    /// Ends a subscription: it holds nobody back any more. Whether there was one.
+    pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
+        self.gate.remove(id)
+    }
+
+    /// Initialises `page` for a reader of this subscription and watches it from now on. A page that was attached before is forgotten.
+    ///
+    /// Use a page that no earlier reader can still write to.
+    ///
+    /// # Errors
+    /// Unknown subscription, a page under 256 bytes, a name over 32 bytes.
+    pub fn attach(&mut self, id: SubscriptionId, name: &str, page: C) -> Result<(), SubscribeError> {
+        let (seen, _) = self.gate.get(id).ok_or(SubscribeError::Unknown)?;
+        if page.size() < CURSOR_BYTES_MIN {
+            return Err(SubscribeError::PageTooSmall { bytes: page.size() });
+        }
+        let mut identity = CursorIdentity {
+            magic: CURSOR_MAGIC,
+            abi_major: U16::new(ABI_MAJOR),
+            abi_minor: U16::new(ABI_MINOR),
+            reserved0: U32::new(0),
+            epoch: U64::new(self.geometry.epoch()),
+            name: name_field(name).map_err(SubscribeError::Name)?,
+            reserved1: U32::new(0),
+            identity_crc: U32::new(0),
+        };
+        identity.identity_crc = U32::new(crc32fast::hash(&identity.as_bytes()[..60]));
+        for (word, value) in [
+            (cursor_word::CURSOR, shared(seen)),
+            (cursor_word::WAITING, 0),
+            (cursor_word::CORRUPT, 0),
+            (cursor_word::LOST, 0),
+            (cursor_word::MISSED_WAKES, 0),
+        ] {
+            // ORDER(create): Relaxed; the fence below orders it before the identity.
+            page.store(word, value, Ordering::Relaxed);
+        }
+        // ORDER(create): Release. Whoever sees the identity sees the words. Pairs with the fence in `Reader::attach`.
+        page.fence(Ordering::Release);
+        page.write(0, identity.as_bytes());
+        self.gate.attach(id, page);
+        Ok(())
+    }
+
+    /// Lets go of the reader; its subscription gates on at the cursor it stored last. Returns the page, for reuse or release.
+    pub fn detach(&mut self, id: SubscriptionId) -> Option<C> {
+        self.gate.detach(id, self.tail)
+    }
+
+    /// How a subscription stands, by its cursor as it is now.
+    pub fn subscription(&mut self, id: SubscriptionId) -> Option<SubscriptionStatus> {
+        self.gate.refresh(self.tail);
+        let (seen, attached) = self.gate.get(id)?;
+        // ORDER(none): statistics; nothing is read because of them.
+        let word = |at| self.gate.page(id).map_or(0, |page| page.load(at, Ordering::Relaxed));
+        Some(SubscriptionStatus {
+            attached,
+            lag_granules: u32::try_from(self.tail - seen).unwrap_or(u32::MAX),
+            corrupt: word(cursor_word::CORRUPT),
+            lost: word(cursor_word::LOST),
+            missed_wakes: word(cursor_word::MISSED_WAKES),
+        })
+    }
+
+    /// The next reader that stored an impossible cursor since the last call. It is detached already.
+    pub fn take_violation(&mut self) -> Option<Violation> {
+        self.gate.take_violation()
+    }
+}

@@ -1,0 +1,196 @@
+//! Payloads that are plain old data: published from a value, viewed as one, with the type tag checked.
+//!
+//! Both of the ecosystem's vocabularies work: `bytemuck` and `zerocopy`. Bytes are as the machine has them; use the little-endian integers of
+//! `zerocopy` for records that travel between machines. Next: `shared`.
+
+use core::fmt;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::error::ClaimError;
+use crate::gate::Wake;
+use crate::producer::{Meta, Producer};
+use crate::region::MemoryMut;
+use crate::walk::Record;
+
+/// A type with a tag of its own in a ring.
+pub trait Tagged {
+    /// The `type` of its records.
+    const TYPE_TAG: u16;
+}
+
+/// Memory for copied payloads, aligned like payloads in a ring, so that a copy can be viewed as a value.
+#[derive(Clone, Debug)]
+#[repr(C, align(32))]
+pub struct AlignedBuf<const BYTES: usize>(pub [u8; BYTES]);
+
+impl<const BYTES: usize> Default for AlignedBuf<BYTES> {
+    fn default() -> Self {
+        Self([0; BYTES])
+    }
+}
+
+/// Why a payload is not a value of the type asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewError {
+    /// The record has another tag.
+    Type {
+        /// Tag of the type asked for.
+        expected: u16,
+        /// Tag of the record.
+        found: u16,
+    },
+    /// The payload has another size.
+    Size {
+        /// Bytes of the type asked for, or of which a multiple is needed.
+        expected: usize,
+        /// Bytes of the payload.
+        found: usize,
+    },
+    /// The bytes are not aligned for the type; payloads in place and in an [`AlignedBuf`] are, up to 32.
+    Alignment {
+        /// Alignment of the type, bytes.
+        expected: usize,
+    },
+}
+
+impl fmt::Display for ViewError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Type { expected, found } => write!(f, "record of type {found}; a view of type {expected} was asked for"),
+            Self::Size { expected, found } => write!(f, "payload of {found} bytes; the type takes {expected}"),
+            Self::Alignment { expected } => write!(f, "payload not aligned to {expected} bytes"),
+        }
+    }
+}
+
+impl core::error::Error for ViewError {}
+
+impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
+    /// Pushes a `bytemuck` value under its type's tag.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_pod<T: Tagged + bytemuck::NoUninit>(&mut self, timestamp_ns: u64, value: &T) -> Result<(u64, Wake), ClaimError> {
+        self.push(Meta { type_tag: T::TYPE_TAG, timestamp_ns }, bytemuck::bytes_of(value))
+    }
+
+    /// Pushes a `zerocopy` value, sized or not, under its type's tag.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_bytes_of<T: Tagged + IntoBytes + Immutable + ?Sized>(
+        &mut self,
+        timestamp_ns: u64,
+        value: &T,
+    ) -> Result<(u64, Wake), ClaimError> {
+        self.push(Meta { type_tag: T::TYPE_TAG, timestamp_ns }, value.as_bytes())
+    }
+}
+
+fn check_tag<T: Tagged>(record: &Record) -> Result<(), ViewError> {
+    if record.type_tag == T::TYPE_TAG { Ok(()) } else { Err(ViewError::Type { expected: T::TYPE_TAG, found: record.type_tag }) }
+}
+
+fn view_error<T>(error: bytemuck::PodCastError, found: usize) -> ViewError {
+    match error {
+        bytemuck::PodCastError::TargetAlignmentGreaterAndInputNotAligned => ViewError::Alignment { expected: align_of::<T>() },
+        _ => ViewError::Size { expected: size_of::<T>(), found },
+    }
+}
+
+/// The payload as one `bytemuck` value, where it lies.
+///
+/// # Errors
+/// [`ViewError`]: another tag, size or alignment.
+pub fn view<'b, T: Tagged + bytemuck::AnyBitPattern>(record: &Record, payload: &'b [u8]) -> Result<&'b T, ViewError> {
+    check_tag::<T>(record)?;
+    bytemuck::try_from_bytes(payload).map_err(|error| view_error::<T>(error, payload.len()))
+}
+
+/// The payload as an array of `bytemuck` values, where it lies; it must be a whole number of them.
+///
+/// # Errors
+/// [`ViewError`]: another tag, size or alignment.
+pub fn view_slice<'b, T: Tagged + bytemuck::AnyBitPattern>(record: &Record, payload: &'b [u8]) -> Result<&'b [T], ViewError> {
+    check_tag::<T>(record)?;
+    bytemuck::try_cast_slice(payload).map_err(|error| view_error::<T>(error, payload.len()))
+}
+
+/// A copy of the payload as one `bytemuck` value, whatever its alignment.
+///
+/// # Errors
+/// [`ViewError`]: another tag or size.
+pub fn value<T: Tagged + bytemuck::AnyBitPattern>(record: &Record, payload: &[u8]) -> Result<T, ViewError> {
+    check_tag::<T>(record)?;
+    bytemuck::try_pod_read_unaligned(payload).map_err(|error| view_error::<T>(error, payload.len()))
+}
+
+/// The payload as one `zerocopy` value, sized or not, where it lies.
+///
+/// # Errors
+/// [`ViewError`]: another tag, size or alignment.
+pub fn view_ref<'b, T: Tagged + FromBytes + Immutable + KnownLayout>(record: &Record, payload: &'b [u8]) -> Result<&'b T, ViewError> {
+    check_tag::<T>(record)?;
+    T::ref_from_bytes(payload).map_err(|error| match error {
+        zerocopy::CastError::Alignment(_) => ViewError::Alignment { expected: align_of::<T>() },
+        _ => ViewError::Size { expected: size_of::<T>(), found: payload.len() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+    #[repr(C)]
+    struct Reading {
+        sensor: u32,
+        celsius: f32,
+    }
+
+    impl Tagged for Reading {
+        const TYPE_TAG: u16 = 7;
+    }
+
+    #[derive(Debug, PartialEq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+    #[repr(C)]
+    struct Portable {
+        sensor: zerocopy::little_endian::U32,
+    }
+
+    impl Tagged for Portable {
+        const TYPE_TAG: u16 = 8;
+    }
+
+    fn record(type_tag: u16, len: usize) -> Record {
+        Record { seq: 0, timestamp_ns: 0, len, type_tag, flags: 0, position: 0 }
+    }
+
+    #[test]
+    fn value_is_viewed_as_it_was_pushed() {
+        let reading = Reading { sensor: 3, celsius: 21.5 };
+        let mut buf = AlignedBuf::<32>::default();
+        buf.0[..8].copy_from_slice(bytemuck::bytes_of(&reading));
+        assert_eq!(view::<Reading>(&record(7, 8), &buf.0[..8]), Ok(&reading));
+        assert_eq!(view_slice::<Reading>(&record(7, 16), &buf.0[..16]).map(<[Reading]>::len), Ok(2));
+        assert_eq!(value::<Reading>(&record(7, 8), &buf.0[..8]), Ok(reading));
+        assert_eq!(
+            view_ref::<Portable>(&record(8, 4), &buf.0[..4]).map(|p| p.sensor.get()),
+            Ok(u32::from_ne_bytes([buf.0[0], buf.0[1], buf.0[2], buf.0[3]]))
+        );
+    }
+
+    #[test]
+    fn wrong_tag_size_and_alignment_are_errors_that_say_which() {
+        let buf = AlignedBuf::<32>::default();
+        assert_eq!(view::<Reading>(&record(9, 8), &buf.0[..8]), Err(ViewError::Type { expected: 7, found: 9 }));
+        assert_eq!(view::<Reading>(&record(7, 9), &buf.0[..9]), Err(ViewError::Size { expected: 8, found: 9 }));
+        assert_eq!(view_slice::<Reading>(&record(7, 9), &buf.0[..9]), Err(ViewError::Size { expected: 8, found: 9 }));
+        assert_eq!(view::<Reading>(&record(7, 8), &buf.0[1..9]), Err(ViewError::Alignment { expected: 4 }));
+        assert!(value::<Reading>(&record(7, 8), &buf.0[1..9]).is_ok());
+        assert_eq!(value::<Reading>(&record(7, 7), &buf.0[..7]), Err(ViewError::Size { expected: 8, found: 7 }));
+        assert_eq!(view_ref::<Portable>(&record(7, 4), &buf.0[..4]), Err(ViewError::Type { expected: 8, found: 7 }));
+        assert_eq!(view_ref::<Portable>(&record(8, 5), &buf.0[..5]), Err(ViewError::Size { expected: 4, found: 5 }));
+    }
+}

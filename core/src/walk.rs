@@ -1,0 +1,454 @@
+//! Walks the records of a ring that somebody else writes: locate, check, resynchronise.
+//!
+//! Common to gating readers, which the producer waits for, and observers, which it overtakes. Trusts nothing: lengths are checked before
+//! they are used, every loop is bounded by the capacity. Next: `reader`, `observer`.
+
+use core::sync::atomic::Ordering;
+
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::error::ReadError;
+use crate::layout::{
+    GRANULE_BYTES, Geometry, GeometryError, RING_MAGIC, RingHeader, STATE_CLOSED, distance, granules_for, ring_word, shared,
+};
+use crate::record::{Framing, Header, HeaderCrc, payload_crc};
+use crate::region::Memory;
+
+/// How often one call goes on after being overtaken before it says so.
+const OVERTAKES_PER_CALL: u32 = 8;
+
+/// What a reader learns about a record beside its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Number among the DATA records of the ring's epoch, from 0.
+    pub seq: u64,
+    /// Nanoseconds by the ring's clock; 0 if unknown.
+    pub timestamp_ns: u64,
+    /// Payload bytes.
+    pub len: usize,
+    /// The user's tag.
+    pub type_tag: u16,
+    /// Zero in ABI 1.0.
+    pub flags: u8,
+    /// Where it stands.
+    pub position: u32,
+}
+
+/// One look at the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next<T = Record> {
+    /// The oldest unread record. It counts as read now.
+    Record(T),
+    /// Nothing is published that was not read.
+    Empty,
+    /// Nothing will come any more.
+    Closed,
+}
+
+/// How far a reader is behind the producer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// DATA records published and not read. May count a batch that is being published.
+    pub records: u64,
+    /// Bytes of the ring that they take, headers and fillers included.
+    pub bytes: u64,
+    /// Age of the oldest of them: the given time minus its timestamp, at least 0; 0 if there is none.
+    pub nanoseconds: u64,
+}
+
+/// Where a search for a stored (epoch, seq) ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The next record read is the one sought.
+    Found,
+    /// It is no longer there: the next record read is this later one.
+    Gone {
+        /// Number of the oldest record that is left.
+        oldest: u64,
+    },
+    /// It is not published yet; the reader stands at the tail.
+    Ahead,
+}
+
+/// Damage seen so far, wrapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) corrupt: u32,
+    pub(crate) lost: u32,
+}
+
+/// A valid header and what follows from it.
+#[derive(Clone, Copy)]
+pub(crate) struct Located {
+    pub(crate) header: Header,
+    pub(crate) position: u64,
+    pub(crate) end: u64,
+}
+
+impl Located {
+    /// What a user learns of it.
+    #[inline]
+    pub(crate) const fn record(&self) -> Record {
+        let header = &self.header;
+        Record {
+            seq: header.seq,
+            timestamp_ns: header.timestamp_ns,
+            len: header.len as usize,
+            type_tag: header.type_tag,
+            flags: header.flags,
+            position: shared(self.position),
+        }
+    }
+}
+
+/// A ring's segment with what is needed to read a header in it.
+#[derive(Clone, Copy)]
+pub(crate) struct View<R> {
+    pub(crate) ring: R,
+    pub(crate) geometry: Geometry,
+    framing: Framing,
+}
+
+impl<R: Memory> View<R> {
+    /// Copies and checks the ring's header.
+    pub(crate) fn open(ring: R) -> Result<Self, GeometryError> {
+        let needed = size_of::<RingHeader>() as u64;
+        if (ring.size() as u64) < needed {
+            return Err(GeometryError::SegmentTooSmall { bytes: ring.size() as u64, needed });
+        }
+        let mut magic = [0; 8];
+        ring.read(0, &mut magic);
+        if magic != RING_MAGIC {
+            return Err(GeometryError::Magic { found: magic });
+        }
+        // ORDER(create): Acquire. Seeing the magic, we see the header. Pairs with the last fence of `Producer::create`.
+        ring.fence(Ordering::Acquire);
+        let mut header = RingHeader::new_zeroed();
+        ring.read(0, header.as_mut_bytes());
+        let geometry = Geometry::from_header(&header, ring.size())?;
+        Ok(Self { ring, geometry, framing: Framing::new(geometry.epoch()) })
+    }
+
+    /// The header at a position before `tail`, if it is valid there (ABI §3). A header whose CRC is right and whose length is not gives
+    /// the same CRC twice.
+    #[inline]
+    pub(crate) fn header_at(&self, position: u64, tail: u64) -> Result<Located, HeaderCrc> {
+        let mut bytes = [0; GRANULE_BYTES];
+        self.ring.read(self.geometry.offset_of(position), &mut bytes);
+        let header = self.framing.decode(shared(position), &bytes)?;
+        let granules = u64::from(granules_for(header.len));
+        let fits = granules <= tail - position
+            && granules <= u64::from(self.geometry.room_to_end(position))
+            && (!header.is_data() || header.len <= self.geometry.max_payload());
+        if fits {
+            Ok(Located { header, position, end: position + granules })
+        } else {
+            let stored = u32::from_le_bytes([bytes[28], bytes[29], bytes[30], bytes[31]]);
+            Err(HeaderCrc { stored, computed: stored })
+        }
+    }
+
+    /// The first valid header behind `position`.
+    pub(crate) fn next_valid(&self, position: u64, tail: u64) -> Option<Located> {
+        (position + 1..tail).find_map(|position| self.header_at(position, tail).ok())
+    }
+
+    /// CRC of a located payload, computed piece by piece without a buffer for the whole.
+    pub(crate) fn crc_of_payload(&self, located: &Located) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        let mut piece = [0; 8 * GRANULE_BYTES];
+        let (mut at, mut left) = (self.payload_offset(located), located.header.len as usize);
+        while left > 0 {
+            let len = left.min(piece.len());
+            self.ring.read(at, &mut piece[..len]);
+            crc.update(&piece[..len]);
+            (at, left) = (at + len, left - len);
+        }
+        crc.finalize()
+    }
+
+    /// Byte offset of a located record's payload.
+    #[inline]
+    pub(crate) const fn payload_offset(&self, located: &Located) -> usize {
+        self.geometry.offset_of(located.position) + GRANULE_BYTES
+    }
+
+    /// Copies a located payload into the start of `buf` and gives the CRC of the copy.
+    #[inline]
+    pub(crate) fn copy_payload(&self, located: &Located, buf: &mut [u8]) -> Result<u32, ReadError> {
+        let len = located.header.len as usize;
+        let Some(copy) = buf.get_mut(..len) else {
+            return Err(ReadError::BufferTooSmall { needed: len, given: buf.len() });
+        };
+        self.ring.read(self.payload_offset(located), copy);
+        Ok(payload_crc(copy))
+    }
+}
+
+/// A position that moves through a ring. `GATED`: the producer never overwrites what lies before it.
+pub(crate) struct Walk<R, const GATED: bool> {
+    pub(crate) view: View<R>,
+    /// First granule not read. Its low 32 bits are the shared position.
+    pub(crate) position: u64,
+    /// The last tail loaded. INVARIANT: `position <= tail <= position + capacity`, checked where it is loaded.
+    pub(crate) tail: u64,
+    /// Number of the next DATA record, once it is known.
+    pub(crate) expected: Option<u64>,
+    /// Set when the producer overtook this walk, until the loss was told.
+    overtaken: bool,
+    pub(crate) damage: Damage,
+}
+
+impl<R: Memory, const GATED: bool> Walk<R, GATED> {
+    /// Stands at a position that must lie within the last lap.
+    pub(crate) fn at(view: View<R>, position: u32, damage: Damage) -> Result<Self, ReadError> {
+        let position = u64::from(position);
+        let mut walk = Self { view, position, tail: position, expected: None, overtaken: false, damage };
+        walk.refresh()?;
+        Ok(walk)
+    }
+
+    /// Loads the tail.
+    #[inline]
+    pub(crate) fn refresh(&mut self) -> Result<(), ReadError> {
+        // ORDER(publish): Acquire. Records before this tail are written. Pairs with `Producer::publish`.
+        let tail = self.view.ring.load(ring_word::TAIL, Ordering::Acquire);
+        let ahead = distance(shared(self.position), tail);
+        if ahead <= self.view.geometry.capacity() {
+            self.tail = self.position + u64::from(ahead);
+            return Ok(());
+        }
+        if GATED {
+            return Err(ReadError::Overrun { position: shared(self.position), tail });
+        }
+        self.overtaken = true;
+        self.skip_to_oldest()
+    }
+
+    /// Stands at the oldest record that is whole, with a tail that was current then.
+    pub(crate) fn skip_to_oldest(&mut self) -> Result<(), ReadError> {
+        let (mut evidence, mut moved) = ((0, 0), false);
+        // The producer moves both words while we load them; a pair that fits comes soon, or the producer is too fast or broken.
+        for attempt in 0..OVERTAKES_PER_CALL {
+            // ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the store in `Producer::retire`.
+            let oldest = self.view.ring.load(ring_word::OLDEST, Ordering::Acquire);
+            // ORDER(publish): Acquire, as in `refresh`.
+            let tail = self.view.ring.load(ring_word::TAIL, Ordering::Acquire);
+            let live = distance(oldest, tail);
+            if live <= self.view.geometry.capacity() {
+                // Nobody compares an observer's positions of before and after, so they need not count laps.
+                self.position = u64::from(oldest);
+                self.tail = self.position + u64::from(live);
+                return Ok(());
+            }
+            moved |= attempt > 0 && oldest != evidence.0;
+            evidence = (oldest, tail);
+        }
+        if moved {
+            self.overtaken = true;
+            return Err(ReadError::Overtaken { expected: self.expected, found: None });
+        }
+        Err(ReadError::Overrun { position: evidence.0, tail: evidence.1 })
+    }
+
+    /// Whether what was copied from `position` on was still whole after the copy.
+    #[inline]
+    fn copy_was_live(&self, position: u64) -> bool {
+        if GATED {
+            return true;
+        }
+        // ORDER(oldest): Acquire. If the copy holds a byte of a later record, the load below sees the `oldest` stored before that byte.
+        // Pairs with the fence in `Producer::retire`.
+        self.view.ring.fence(Ordering::Acquire);
+        // ORDER(oldest): Relaxed; the fence above orders it.
+        let oldest = self.view.ring.load(ring_word::OLDEST, Ordering::Relaxed);
+        distance(oldest, shared(position)) <= u32::MAX / 2
+    }
+
+    /// Finds the oldest unread DATA record without taking it. It ends whatever the ring says.
+    #[inline]
+    pub(crate) fn locate(&mut self) -> Result<Next<Located>, ReadError> {
+        // Each is set once, so that a producer of nothing but fillers cannot keep us here.
+        let (mut refreshed, mut closed) = (false, false);
+        let mut overtakes = 0;
+        loop {
+            if self.position == self.tail && !closed && !refreshed {
+                refreshed = true;
+                self.refresh()?;
+            }
+            if self.position == self.tail && !closed {
+                // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is behind the last user's record. Pairs with `Producer::close`.
+                if self.view.ring.load(ring_word::STATE, Ordering::Acquire) != STATE_CLOSED {
+                    return Ok(Next::Empty);
+                }
+                closed = true;
+                self.refresh()?;
+            }
+            if self.position == self.tail {
+                return Ok(Next::Closed);
+            }
+            let located = self.view.header_at(self.position, self.tail);
+            if !self.copy_was_live(self.position) {
+                self.fall_back(&mut overtakes)?;
+                continue;
+            }
+            let located = match located {
+                Ok(located) => located,
+                Err(crc) => return Err(self.resync(crc)),
+            };
+            if !located.header.is_data() {
+                self.position = located.end;
+                continue;
+            }
+            let found = located.header.seq;
+            match self.expected.replace(found) {
+                Some(expected) if expected != found => return Err(self.gap(expected, found)),
+                _ => self.overtaken = false,
+            }
+            return Ok(Next::Record(located));
+        }
+    }
+
+    /// Copies a located record into the start of `buf` and takes it; `None` if it was overwritten meanwhile.
+    #[inline]
+    pub(crate) fn copy(&mut self, located: &Located, buf: &mut [u8]) -> Result<Option<Record>, ReadError> {
+        let computed = self.view.copy_payload(located, buf)?;
+        if !self.copy_was_live(located.position) {
+            return Ok(None);
+        }
+        self.take(located, computed).map(Some)
+    }
+
+    /// The oldest unread record, copied.
+    #[inline]
+    pub(crate) fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
+        let mut overtakes = 0;
+        loop {
+            let located = match self.locate()? {
+                Next::Record(located) => located,
+                Next::Empty => return Ok(Next::Empty),
+                Next::Closed => return Ok(Next::Closed),
+            };
+            if let Some(record) = self.copy(&located, buf)? {
+                return Ok(Next::Record(record));
+            }
+            self.fall_back(&mut overtakes)?;
+        }
+    }
+
+    /// Goes on at the oldest whole record after being overtaken, a bounded number of times.
+    #[cold]
+    fn fall_back(&mut self, overtakes: &mut u32) -> Result<(), ReadError> {
+        self.overtaken = true;
+        self.skip_to_oldest()?;
+        *overtakes += 1;
+        if *overtakes < OVERTAKES_PER_CALL {
+            return Ok(());
+        }
+        Err(ReadError::Overtaken { expected: self.expected, found: None })
+    }
+
+    /// The numbers do not follow: by damage that was reported before, or because the producer overtook us.
+    #[cold]
+    fn gap(&mut self, expected: u64, found: u64) -> ReadError {
+        self.count(0, found.saturating_sub(expected));
+        if core::mem::take(&mut self.overtaken) {
+            ReadError::Overtaken { expected: Some(expected), found: Some(found) }
+        } else {
+            ReadError::Gap { expected, found }
+        }
+    }
+
+    /// Goes on at the next valid header, or at the tail.
+    #[cold]
+    fn resync(&mut self, crc: HeaderCrc) -> ReadError {
+        let damaged = self.position;
+        let next = self.view.next_valid(damaged, self.tail);
+        let mut lost = None;
+        // Overtaken while searching: the loss will show by `seq`.
+        if let (Some(located), true) = (&next, self.copy_was_live(damaged)) {
+            lost = self.expected.map(|expected| located.header.seq.saturating_sub(expected));
+            self.expected = Some(located.header.seq);
+        }
+        self.position = next.map_or(self.tail, |located| located.position);
+        self.count(1, lost.unwrap_or(0));
+        ReadError::Header { position: shared(damaged), resumed_at: shared(self.position), stored: crc.stored, computed: crc.computed, lost }
+    }
+
+    /// Takes a located record whose payload has this CRC.
+    #[inline]
+    pub(crate) fn take(&mut self, located: &Located, computed: u32) -> Result<Record, ReadError> {
+        let (record, stored) = (located.record(), located.header.payload_crc);
+        self.position = located.end;
+        self.expected = Some(record.seq.wrapping_add(1));
+        if stored != computed {
+            self.count(1, 1);
+            return Err(ReadError::Payload { seq: record.seq, position: record.position, stored, computed });
+        }
+        Ok(record)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "wrapping counters")]
+    fn count(&mut self, corrupt: u32, lost: u64) {
+        self.damage.corrupt = self.damage.corrupt.wrapping_add(corrupt);
+        self.damage.lost = self.damage.lost.wrapping_add(lost as u32);
+    }
+
+    /// Moves forward to the record with this number. Damaged stretches on the way are skipped and counted.
+    pub(crate) fn seek(&mut self, seq: u64) -> Result<Seek, ReadError> {
+        self.refresh()?;
+        // A round moves on by what it skips, or tells of a gap and gives the record next time. In an honest ring a lap is the most there is
+        // to skip; the bound is on all granules skipped, because a dishonest one could make every round skip a lap.
+        let bound = 4 * u64::from(self.view.geometry.capacity());
+        let mut skipped = 0;
+        while skipped <= bound {
+            let from = self.position;
+            let located = self.locate();
+            skipped += 1 + u64::from(distance(shared(from), shared(self.position)).min(self.view.geometry.capacity()));
+            let located = match located {
+                Ok(Next::Record(located)) => located,
+                Ok(Next::Empty | Next::Closed) => return Ok(Seek::Ahead),
+                Err(error @ ReadError::Overrun { .. }) => return Err(error),
+                Err(_) => continue,
+            };
+            let found = located.header.seq;
+            if found == seq {
+                return Ok(Seek::Found);
+            }
+            if found > seq {
+                return Ok(Seek::Gone { oldest: found });
+            }
+            skipped += located.end - self.position;
+            self.position = located.end;
+            self.expected = Some(found.wrapping_add(1));
+        }
+        Err(ReadError::Overtaken { expected: Some(seq), found: None })
+    }
+
+    /// How far this walk is behind, at a time by the ring's clock.
+    pub(crate) fn lag(&mut self, now_ns: u64) -> Result<Lag, ReadError> {
+        self.refresh()?;
+        // ORDER(none): a measure. The Acquire of the tail makes it at least that tail's number.
+        let next_seq = self.view.ring.load(ring_word::NEXT_SEQ, Ordering::Relaxed);
+        let mut at = self.position;
+        // Fillers in front of the first record say nothing about its age; each step goes a granule further at least.
+        let oldest = loop {
+            if at == self.tail {
+                break None;
+            }
+            match self.view.header_at(at, self.tail) {
+                Ok(located) if located.header.is_data() => break Some(located.header),
+                Ok(located) => at = located.end,
+                Err(_) => break None,
+            }
+        };
+        let Some(first) = oldest.map(|header| header.seq).or(self.expected) else {
+            return Ok(Lag { records: 0, bytes: (self.tail - self.position) * GRANULE_BYTES as u64, nanoseconds: 0 });
+        };
+        Ok(Lag {
+            records: u64::from(distance(shared(first), next_seq)),
+            bytes: (self.tail - self.position) * GRANULE_BYTES as u64,
+            nanoseconds: oldest.map_or(0, |header| now_ns.saturating_sub(header.timestamp_ns)),
+        })
+    }
+}

@@ -1,0 +1,344 @@
+//! Many producers, one party after the other: every order of claims, commits and drops, against an oracle.
+
+mod common;
+
+use core::cell::Cell;
+use core::mem::ManuallyDrop;
+
+use aqueduct_core::layout::{KIND_DISCARD, cursor_word, ring_word};
+use aqueduct_core::recovery::{Item, scan};
+use aqueduct_core::region::turns::Native;
+use aqueduct_core::shared::Contended;
+use aqueduct_core::{ClaimError, Next, Producer, Reader, Region, SharedProducer, Sleep, Start, WaitMode, Wake};
+use common::{Hooked, Page, Ring, Rng, Touch, checked, create, meta, payload, take, word};
+
+type Shared<'a, const CLAIMS: usize> = SharedProducer<Region<'a>, Region<'a>, Native, CLAIMS>;
+
+fn pair<'a, const CLAIMS: usize>(
+    ring: &'a Ring,
+    page: &'a Page,
+    granules: u32,
+    first: u32,
+) -> (Shared<'a, CLAIMS>, Reader<Region<'a>, Region<'a>>) {
+    let (producer, _, reader) = common::pair(ring, page, granules, first);
+    (SharedProducer::new(producer).expect("it is small"), reader)
+}
+
+/// Discarded granules between the two words, and PADs.
+fn fillers(ring: &Ring) -> (u32, u32) {
+    let (mut discarded, mut pads) = (0, 0);
+    for item in scan(ring.region()).unwrap() {
+        match item {
+            Item::Filler { kind: KIND_DISCARD, granules, .. } => discarded += granules,
+            Item::Filler { granules, .. } => pads += granules,
+            Item::Record(_) => {}
+            damaged => panic!("{damaged:?}"),
+        }
+    }
+    (discarded, pads)
+}
+
+#[test]
+fn later_claim_that_is_committed_first_waits_for_the_earlier_one() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (shared, mut reader) = pair::<4>(&ring, &page, 16, 0);
+    let mut a = shared.claim(10).unwrap();
+    let mut b = shared.claim(20).unwrap();
+    assert_eq!((a.remaining(), b.remaining()), (10, 20));
+    b.write(&payload(1, 20)).unwrap();
+    assert!(b.write(&[0]).is_err());
+    let commit = b.commit(meta(1));
+    assert_eq!((commit.seq, commit.wake), (None, Wake::NONE));
+    assert_eq!(take(&mut reader), None);
+    assert_eq!(shared.unfinished().map(|claim| (claim.ticket, claim.in_flight)), Some((0, 2)));
+    a.write(&payload(0, 10)).unwrap();
+    assert_eq!(a.commit(meta(0)).seq, Some(0));
+    assert_eq!(shared.unfinished(), None);
+    assert_eq!([take(&mut reader), take(&mut reader), take(&mut reader)], [Some((0, 10)), Some((1, 20)), None]);
+}
+
+/// Every order in which `left` can be finished.
+fn orders(left: &[usize]) -> Vec<Vec<usize>> {
+    if left.is_empty() {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for &first in left {
+        let rest: Vec<usize> = left.iter().copied().filter(|&other| other != first).collect();
+        all.extend(orders(&rest).into_iter().map(|mut order| {
+            order.insert(0, first);
+            order
+        }));
+    }
+    all
+}
+
+#[test]
+fn every_order_of_commits_and_drops_publishes_in_the_order_of_claims() {
+    let most = if cfg!(miri) { 3 } else { 5 };
+    for claims in 1..=most {
+        for order in orders(&(0..claims).collect::<Vec<_>>()) {
+            for dropped in 0..1_usize << claims {
+                if cfg!(miri) && dropped % 3 == 2 {
+                    continue;
+                }
+                let (ring, page) = (Ring::new(), Page::new());
+                let (shared, mut reader) = pair::<8>(&ring, &page, 64, 20_u32.wrapping_neg());
+                let sizes = [40, 0, 33, 64, 7];
+                let mut grants: Vec<_> = (0..claims).map(|claim| Some(shared.claim(sizes[claim]).unwrap())).collect();
+                let gone = |claim: usize| dropped >> claim & 1 == 1;
+                let number = |claim: usize| (0..claim).filter(|&before| !gone(before)).count() as u64;
+                let (mut finished, mut published) = ([false; 5], 0);
+                for &claim in &order {
+                    let mut grant = grants[claim].take().unwrap();
+                    let before = published;
+                    finished[claim] = true;
+                    while published < claims && finished[published] {
+                        published += 1;
+                    }
+                    if gone(claim) {
+                        drop(grant);
+                    } else {
+                        // Half of them are shorter than what was claimed.
+                        let len = if claim % 2 == 0 { sizes[claim] / 2 } else { sizes[claim] };
+                        grant.write(&payload(number(claim), len)).unwrap();
+                        let seq = grant.commit(meta(number(claim))).seq;
+                        assert_eq!(seq, (before..published).contains(&claim).then(|| number(claim)));
+                    }
+                    for visible in (before..published).filter(|&claim| !gone(claim)) {
+                        let len = if visible % 2 == 0 { sizes[visible] / 2 } else { sizes[visible] };
+                        assert_eq!(take(&mut reader), Some((number(visible), len)), "{order:?} {dropped:b}");
+                    }
+                    assert_eq!(take(&mut reader), None, "{order:?} {dropped:b}");
+                    let in_flight = u32::try_from(claims - published).unwrap();
+                    let ticket = u32::try_from(published).unwrap();
+                    let unfinished = shared.unfinished().map(|claim| (claim.ticket, claim.in_flight));
+                    assert_eq!(unfinished, (in_flight > 0).then_some((ticket, in_flight)));
+                }
+                let whole: u32 = (0..claims).filter(|&claim| gone(claim)).map(|claim| [3, 1, 3, 3, 2][claim]).sum();
+                let short = (0..claims).filter(|&claim| !gone(claim) && claim % 2 == 0 && claim < 4).count();
+                assert_eq!(fillers(&ring).0, whole + u32::try_from(short).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn full_table_is_busy_and_a_full_ring_is_full() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (shared, mut reader) = pair::<2>(&ring, &page, 8, 0);
+    let grants = [shared.claim(32).unwrap(), shared.claim(32).unwrap()];
+    assert_eq!(shared.claim(0).err(), Some(ClaimError::Busy { in_flight: 2 }));
+    assert_eq!(shared.claim(97).err(), Some(ClaimError::TooLarge { bytes: 97, limit: 96 }));
+    drop(grants);
+    let seq = shared.push(meta(0), &payload(0, 32)).unwrap().seq;
+    assert_eq!(seq, Some(0));
+    assert_eq!(shared.push(meta(1), &[]).unwrap().seq, Some(1));
+    assert_eq!(shared.push(meta(1), &[]).err(), Some(ClaimError::Full { needed: 1, free: 0 }));
+    assert_eq!(shared.want_space(0), Ok(Ok(false)));
+    assert_eq!(take(&mut reader), Some((0, 32)));
+    assert!(reader.release());
+    assert_eq!(shared.want_space(0), Ok(Ok(true)));
+    assert_eq!(shared.claim(97).err(), Some(ClaimError::TooLarge { bytes: 97, limit: 96 }));
+    assert!(shared.claim(32).is_ok());
+    let (mut producer, wake) = shared.into_producer();
+    assert!(wake.is_none());
+    assert_eq!([take(&mut reader), take(&mut reader)], [Some((1, 0)), None], "behind it two claims that were dropped");
+    assert!(matches!(reader.prepare_sleep(WaitMode::Futex), Ok(Sleep::Wait { .. })));
+    assert!(producer.close().futex);
+    assert_eq!(reader.next(&mut []), Ok(Next::Closed));
+    let shared = Shared::<2>::new(producer).unwrap();
+    assert_eq!(shared.claim(0).err(), Some(ClaimError::Closed), "no record follows the end");
+}
+
+/// One party that keeps some claims open, over many laps of table and ring, against the single producer's rules.
+fn random_steps<const CLAIMS: usize>(granules: u32, first: u32, seed: u64, rounds: u32) {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (shared, mut reader) = pair::<CLAIMS>(&ring, &page, granules, first);
+    let largest = shared.geometry().max_payload() as usize;
+    let mut dice = Rng::new(seed);
+    let mut open = Vec::new();
+    // By order of claims: number, once it is known that it becomes a record; what the reader will see.
+    let mut fates: Vec<Option<Option<Vec<u8>>>> = Vec::new();
+    let (mut read, mut count, mut full, mut busy) = (0, 0_u64, 0, 0);
+    for _ in 0..rounds {
+        match dice.below(8) {
+            0..=3 => match shared.claim(dice.below(largest + 1)) {
+                Ok(grant) => {
+                    open.push((fates.len(), grant));
+                    fates.push(None);
+                }
+                Err(ClaimError::Full { .. }) => full += 1,
+                Err(ClaimError::Busy { in_flight }) => {
+                    assert_eq!(in_flight as usize, CLAIMS);
+                    busy += 1;
+                }
+                Err(other) => panic!("{other}"),
+            },
+            4..=5 if !open.is_empty() => {
+                let (fate, mut grant) = open.swap_remove(dice.below(open.len()));
+                if dice.below(4) == 0 {
+                    fates[fate] = Some(None);
+                } else {
+                    let bytes = payload(dice.next(), dice.below(grant.remaining() + 1));
+                    grant.write(&bytes).unwrap();
+                    fates[fate] = Some(Some(bytes));
+                    assert!(grant.commit(meta(fate as u64)).wake.is_none());
+                }
+            }
+            _ => {
+                let mut buf = [0; 1024];
+                while fates.get(read) == Some(&Some(None)) {
+                    read += 1;
+                }
+                match (reader.next(&mut buf).unwrap(), fates.get(read)) {
+                    (Next::Record(record), Some(Some(Some(bytes)))) => {
+                        assert_eq!((&buf[..record.len], record.seq), (&bytes[..], count));
+                        assert_eq!(record.timestamp_ns, meta(read as u64).timestamp_ns);
+                        (read, count) = (read + 1, count + 1);
+                    }
+                    (Next::Empty, None | Some(None)) => {
+                        // Whatever was claimed can be given back.
+                        if dice.below(3) == 0 {
+                            for (fate, _) in open.drain(..) {
+                                fates[fate] = Some(None);
+                            }
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+                let _ = reader.release();
+            }
+        }
+    }
+    assert!(cfg!(miri) || (count > 50 && full > 0 && fates.len() > 3 * CLAIMS), "not vacuous: {count} {full}");
+    assert!(cfg!(miri) || CLAIMS > 2 || busy > 0);
+}
+
+#[test]
+fn claims_in_flight_over_many_laps_come_out_as_they_went_in() {
+    let steps = if cfg!(miri) { 60 } else { 1500 };
+    for granules in [4, 8, 16, 64] {
+        let near = [0, 3, (1 << 31) - 40, (1 << 31) - 1, 60_u32.wrapping_neg(), 1_u32.wrapping_neg()];
+        for (seed, first) in near.into_iter().enumerate().skip(if cfg!(miri) { 4 } else { 0 }) {
+            random_steps::<2>(granules, first, seed as u64, steps);
+            random_steps::<4>(granules, first, seed as u64 + 100, steps);
+            random_steps::<64>(granules, first, seed as u64 + 200, steps);
+        }
+    }
+}
+
+#[test]
+fn grant_claimed_inside_another_is_published_behind_it() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (shared, mut reader) = pair::<4>(&ring, &page, 16, 0);
+    let mut outer = shared.claim(40).unwrap();
+    let bytes = payload(0, 40);
+    for (count, part) in bytes.chunks(20).enumerate() {
+        outer.write(part).unwrap();
+        // The interrupt.
+        let seq = 1 + count as u64;
+        assert_eq!(shared.push(meta(seq), &payload(seq, 3)).unwrap().seq, None);
+    }
+    assert_eq!(take(&mut reader), None);
+    assert_eq!(outer.commit(meta(0)).seq, Some(0));
+    assert_eq!([take(&mut reader), take(&mut reader), take(&mut reader)], [Some((0, 40)), Some((1, 3)), Some((2, 3))]);
+}
+
+#[test]
+fn wake_up_of_a_publication_by_a_dropped_grant_is_told_to_the_next_who_asks() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (shared, mut reader) = pair::<4>(&ring, &page, 16, 0);
+    assert!(matches!(reader.prepare_sleep(WaitMode::Futex), Ok(Sleep::Wait { .. })));
+    let first = shared.claim(1).unwrap();
+    let second = shared.push(meta(0), &payload(0, 6)).unwrap();
+    assert_eq!((second.seq, second.wake), (None, Wake::NONE), "nothing is published yet");
+    drop(first);
+    assert_eq!(shared.publish(), Wake { futex: true, sockets: 0 });
+    assert_eq!(shared.publish(), Wake::NONE);
+    reader.finish_sleep(false).unwrap();
+    assert_eq!(take(&mut reader), Some((0, 6)));
+    assert!(matches!(reader.prepare_sleep(WaitMode::Socket), Ok(Sleep::Wait { .. })));
+    drop(shared.claim(1).unwrap());
+    assert_eq!(shared.into_producer().1, Wake { futex: false, sockets: 1 });
+}
+
+#[test]
+fn what_an_interrupt_commits_while_the_owner_is_inside_is_published_and_its_wake_up_kept() {
+    let (ring, page, hook) = (Ring::new(), Page::new(), Cell::new(None));
+    let hooked = |region| Hooked { region, hook: &hook };
+    let mut producer: Producer<Hooked<'_>> = Producer::create(hooked(ring.region()), &common::config(16, 0)).unwrap();
+    let id = producer.subscribe(Start::Latest).unwrap();
+    producer.attach(id, "", hooked(page.region())).unwrap();
+    let mut reader = Reader::attach(ring.region(), page.region()).unwrap();
+    // Not dropped: its memory refers to the interrupt handler, which refers to it.
+    let shared = ManuallyDrop::new(SharedProducer::<_, _, Native, 4>::new(producer).unwrap());
+    drop(shared.claim(0).unwrap());
+    assert_eq!(take(&mut reader), None);
+    let _ = reader.release();
+    assert!(matches!(reader.prepare_sleep(WaitMode::Futex), Ok(Sleep::Wait { .. })));
+    // In the middle of `subscription`, which looks at the page.
+    let interrupt = |touch| {
+        if touch == Touch::Loaded(cursor_word::CURSOR) {
+            hook.set(None);
+            let commit = shared.push(meta(0), &payload(0, 5)).unwrap();
+            assert_eq!((commit.seq, commit.wake), (None, Wake::NONE), "the one inside does it");
+            assert_eq!(shared.subscribe(Start::Latest), Err(Contended));
+        }
+    };
+    hook.set(Some(&interrupt as &dyn Fn(Touch)));
+    assert!(shared.subscription(id).unwrap().is_some());
+    assert!(hook.get().is_none(), "not vacuous");
+    assert_eq!(shared.publish(), Wake { futex: true, sockets: 0 });
+    reader.finish_sleep(false).unwrap();
+    assert_eq!(take(&mut reader), Some((0, 5)));
+}
+
+#[test]
+fn what_was_appended_before_sharing_is_published_and_numbers_go_on_after_it() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = common::pair(&ring, &page, 16, 15);
+    producer.append(meta(0), &payload(0, 4)).unwrap();
+    assert!(matches!(reader.prepare_sleep(WaitMode::Futex), Ok(Sleep::Wait { .. })));
+    let shared = Shared::<2>::new(producer).unwrap();
+    assert_eq!(shared.publish(), Wake { futex: true, sockets: 0 }, "kept until somebody asks");
+    assert_eq!(shared.push(meta(1), &payload(1, 50)).unwrap().seq, Some(1));
+    let (mut producer, _) = shared.into_producer();
+    assert_eq!(common::push(&mut producer, 33), Ok(2));
+    assert_eq!([take(&mut reader), take(&mut reader), take(&mut reader)], [Some((0, 4)), Some((1, 50)), Some((2, 33))]);
+}
+
+#[test]
+fn shared_ring_without_subscription_overwrites_and_stays_whole() {
+    for granules in [4, 8, 64] {
+        let ring = Ring::new();
+        let shared = Shared::<4>::new(create(&ring, granules, 100_u32.wrapping_neg())).unwrap();
+        let mut dice = Rng::new(u64::from(granules));
+        let mut observer = aqueduct_core::Observer::oldest(ring.region()).unwrap();
+        let mut next = 0;
+        for _ in 0..if cfg!(miri) { 30 } else { 600 } {
+            let outer = shared.claim(dice.below(33)).unwrap();
+            if let Ok(mut inner) = shared.claim(dice.below(shared.geometry().max_payload() as usize + 1)) {
+                drop(outer);
+                let bytes = payload(next, dice.below(inner.remaining() + 1));
+                inner.write(&bytes).unwrap();
+                assert_eq!(inner.commit(meta(next)).seq, Some(next));
+                next += 1;
+                let mut buf = [0; 1024];
+                let seen = observer.next(&mut buf);
+                match checked(seen, &buf) {
+                    Ok(Next::Record((seq, _))) => assert_eq!(seq, next - 1),
+                    other => panic!("{other:?}"),
+                }
+            }
+            fillers(&ring);
+        }
+        assert!(next > 0 && word(&ring, ring_word::NEXT_SEQ) == u32::try_from(next).unwrap());
+    }
+}
+
+#[test]
+fn ring_too_large_for_31_bits_is_not_shared() {
+    let error = aqueduct_core::shared::ShareError { granules: 1 << 23 };
+    assert_eq!(error.to_string(), "a ring of 8388608 granules; shared producers take 4194304");
+}

@@ -1,0 +1,95 @@
+//! Typed payloads where they lie: no copy, aligned to 32, checked all the same.
+
+mod common;
+
+use aqueduct_core::layout::cursor_word;
+use aqueduct_core::typed::{Tagged, ViewError, value, view, view_ref, view_slice};
+use aqueduct_core::{MemoryMut, Next, ReadError, Reader, TrustedRegion};
+use common::{DATA, Page, Ring, flip, meta, pair, payload, word};
+use zerocopy::little_endian::{U32, U64};
+
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(32))]
+struct Wide([u64; 4]);
+
+impl Tagged for Wide {
+    const TYPE_TAG: u16 = 3;
+}
+
+#[derive(Debug, PartialEq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout, zerocopy::Unaligned)]
+#[repr(C)]
+struct Portable {
+    sensor: U32,
+    value: U64,
+}
+
+impl Tagged for Portable {
+    const TYPE_TAG: u16 = 4;
+}
+
+fn trusted(ring: &Ring) -> TrustedRegion<'_> {
+    let region = ring.region();
+    // SAFETY: (1) the segment lives as long as the borrow, is aligned to 64 and only accessed by atomics; (2) the producer of these tests is
+    // the crate's own; (3) the reader gates, and no test evicts it while it looks.
+    unsafe { TrustedRegion::from_raw(region.base(), aqueduct_core::Memory::size(&region)) }
+}
+
+#[test]
+fn value_of_alignment_32_is_viewed_in_place_wherever_it_stands() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, _) = pair(&ring, &page, 8, 5_u32.wrapping_neg());
+    let mut reader = Reader::attach(trusted(&ring), page.region()).unwrap();
+    for number in 0..20 {
+        let wide = Wide([number, 1, 2, 3]);
+        assert_eq!(producer.push_pod(number, &wide).map(|(seq, _)| seq), Ok(number));
+        let Ok(Next::Record((record, bytes))) = reader.next_in_place() else { panic!("one was pushed") };
+        assert_eq!((record.seq, record.timestamp_ns, record.len), (number, number, 32));
+        assert_eq!(view::<Wide>(&record, bytes), Ok(&wide));
+        assert_eq!(view_slice::<Wide>(&record, bytes), Ok(&[wide][..]));
+        assert_eq!(value::<Wide>(&record, bytes), Ok(wide));
+        assert_eq!(view_ref::<Portable>(&record, bytes), Err(ViewError::Type { expected: 4, found: 3 }));
+        let _ = reader.release();
+    }
+    assert_eq!(reader.next_in_place(), Ok(Next::Empty));
+    let _ = producer.close();
+    assert_eq!(reader.next_in_place(), Ok(Next::Closed));
+}
+
+#[test]
+fn portable_value_has_the_same_bytes_on_every_machine() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = pair(&ring, &page, 8, 0);
+    let portable = Portable { sensor: U32::new(0x0102_0304), value: U64::new(5) };
+    producer.push_bytes_of(9, &portable).map(drop).unwrap();
+    let mut buf = [0; 64];
+    let Ok(Next::Record(record)) = reader.next(&mut buf) else { panic!("one was pushed") };
+    assert_eq!(buf[..12], [4, 3, 2, 1, 5, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(view_ref::<Portable>(&record, &buf[..record.len]), Ok(&portable));
+    let short = view_ref::<Portable>(&record, &buf[..11]);
+    assert_eq!(short, Err(ViewError::Size { expected: 12, found: 11 }));
+}
+
+#[test]
+fn damaged_payload_in_place_is_reported_counted_and_passed() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, _) = pair(&ring, &page, 16, 0);
+    let mut reader = Reader::attach(trusted(&ring), page.region()).unwrap();
+    for seq in 0..3 {
+        producer.push(meta(seq), &payload(seq, 7)).map(drop).unwrap();
+    }
+    flip(&ring.region(), (DATA + 32) * 8);
+    flip(&ring.region(), (DATA + 2 * 32) * 8);
+    assert!(matches!(reader.next_in_place(), Err(ReadError::Payload { seq: 0, position: 0, .. })));
+    assert!(matches!(reader.next_in_place(), Err(ReadError::Header { position: 2, resumed_at: 4, lost: Some(1), .. })));
+    let Ok(Next::Record((record, bytes))) = reader.next_in_place() else { panic!("the third is whole") };
+    assert_eq!((record.seq, bytes), (2, &payload(2, 7)[..]));
+    assert_eq!((reader.stats().corrupt, reader.stats().lost), (2, 2));
+    let told = [cursor_word::CORRUPT, cursor_word::LOST].map(|at| {
+        let page = page.region();
+        aqueduct_core::Memory::load(&page, at, core::sync::atomic::Ordering::Relaxed)
+    });
+    assert_eq!(told, [2, 2]);
+    page.region().store(cursor_word::LOST, 7, core::sync::atomic::Ordering::Relaxed);
+    assert_eq!(Reader::attach(ring.region(), page.region()).unwrap().stats().lost, 7, "counts go on");
+    assert_eq!(word(&ring, aqueduct_core::layout::ring_word::TAIL), 6);
+}
