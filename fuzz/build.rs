@@ -1,0 +1,22 @@
+//! Compiles the C reader and a shim that shows its fields. With `CC=clang…` and a fuzzing build, AddressSanitizer and coverage are on in C too.
+
+use std::env;
+use std::path::PathBuf;
+
+fn main() {
+    let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let c = env::var("AQUEDUCT_C_DIR").map_or_else(|_| here.join("../c"), PathBuf::from);
+    let shim = here.join("c/shim.c");
+    println!("cargo::rerun-if-env-changed=AQUEDUCT_C_DIR");
+    println!("cargo::rerun-if-changed={}", c.display());
+    println!("cargo::rerun-if-changed={}", shim.display());
+    let mut build = cc::Build::new();
+    build.std("c11").warnings(false).opt_level(1).debug(true).include(c.join("include"));
+    build.file(c.join("src/reader.c")).file(c.join("src/crc32.c")).file(shim);
+    let fuzzing = env::var_os("CARGO_CFG_FUZZING").is_some();
+    if fuzzing && build.get_compiler().is_like_clang() {
+        build.flag("-fsanitize=address").flag("-fno-omit-frame-pointer");
+        build.flag("-fsanitize-coverage=inline-8bit-counters,pc-table,trace-cmp");
+    }
+    build.compile("aqueduct_reader");
+}

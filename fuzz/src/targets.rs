@@ -1,0 +1,37 @@
+//! The targets themselves, callable without a fuzzer: `cargo test` replays the corpora through them.
+
+pub mod differential;
+pub mod observer;
+pub mod reader;
+pub mod record;
+pub mod recovery;
+pub mod shared;
+
+use aqueduct_core::Next;
+use aqueduct_core::error::ReadError;
+
+use crate::oracle::Outcome;
+
+/// What a call of the crate gave, in the oracle's terms.
+#[must_use]
+pub fn outcome(result: Result<Next, ReadError>, buffer: &[u8]) -> Outcome {
+    match result {
+        Ok(Next::Record(record)) => Outcome::Record(record, buffer[..record.len].to_vec()),
+        Ok(Next::Empty) => Outcome::Empty,
+        Ok(Next::Closed) => Outcome::Closed,
+        Err(error) => Outcome::Error(error),
+    }
+}
+
+/// A target by its name.
+pub type Target = fn(&[u8]);
+
+/// All of them.
+pub const ALL: [(&str, Target); 6] = [
+    ("reader", reader::run),
+    ("observer", observer::run),
+    ("recovery", recovery::run),
+    ("record", record::run),
+    ("differential", differential::run),
+    ("shared", shared::run),
+];

@@ -1,0 +1,76 @@
+#!/bin/sh
+# Builds the test programs for Cortex-M4F and Cortex-M0 and runs them in an emulator: as they are, and with seeded faults, which must fail.
+# One line per run; ends non-zero if any of them is not as expected. Installs what is missing (rustup targets; qemu-system-arm by apt-get).
+set -eu
+cd "$(dirname "$0")"
+
+M4F=thumbv7em-none-eabihf
+M0=thumbv6m-none-eabi
+target_dir=${CARGO_TARGET_DIR:-$PWD/target}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+for target in $M4F $M0; do
+    rustc --print target-libdir --target "$target" | xargs test -d || rustup target add "$target"
+done
+if ! command -v qemu-system-arm >/dev/null; then
+    apt-get update && apt-get install -y --no-install-recommends qemu-system-arm
+fi
+
+failed=0
+
+# build TARGET PROFILE [CARGO ARGUMENT...]
+build() {
+    target=$1 profile=$2
+    shift 2
+    if ! cargo build --quiet --locked --target "$target" --profile "$profile" --bin isr --bin dual "$@" 2>"$log"; then
+        cat "$log"
+        exit 1
+    fi
+}
+
+# run WANT TARGET PROFILE PROGRAM [SEED]: WANT is "passes" or "fails". Failing is exit code 1 and the line of the check that failed; running out
+# of time, or an emulator that does not start, is neither.
+run() {
+    want=$1 target=$2 profile=$3 program=$4 seed=${5:-none}
+    case $target in
+    "$M4F") board=mps2-an386 ;;
+    *) board=microbit ;;
+    esac
+    elf=$target_dir/$target/$profile/$program
+    code=0
+    timeout 120 qemu-system-arm -M $board -nographic -semihosting-config enable=on,target=native,arg="$program",arg="seed=$seed" \
+        -kernel "$elf" </dev/null >"$log" 2>&1 || code=$?
+    case $want:$code:$(grep -c '^FAILED: ' "$log" || true) in
+    passes:0:0 | fails:1:1) verdict=ok ;;
+    *) verdict=FAILED failed=1 ;;
+    esac
+    printf '%-6s %-7s %-22s %-8s %-5s seed=%-8s exit code %s\n' $verdict "$want" "$target" "$profile" "$program" "$seed" $code
+    sed 's/^/         /' "$log"
+}
+
+for profile in release checked; do
+    build $M4F $profile
+    build $M0 $profile
+    for program in isr dual; do
+        run passes $M4F $profile $program
+        run passes $M0 $profile $program
+    done
+done
+
+for seed in content lost twice; do
+    run fails $M4F release isr $seed
+done
+for target in $M4F $M0; do
+    run fails $target release dual damage
+    run fails $target release dual fault
+done
+
+echo "with interrupts before accesses to the private words of the shared producer:"
+for profile in release checked; do
+    build $M4F $profile --features interrupt-accesses
+    run passes $M4F $profile isr
+done
+
+[ $failed = 0 ] && echo "firmware: all runs as expected" || echo "firmware: FAILED"
+exit $failed
