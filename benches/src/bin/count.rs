@@ -1,0 +1,75 @@
+//! Does one thing so many times, on one thread, always by the same instructions; `instructions.sh` counts them.
+//!
+//! Run: `count publish|publish16|read|verify RECORDS`
+
+use aqueduct_benches::machine::Mapping;
+use aqueduct_benches::ring::{PAGE_BYTES, RING_BYTES, attach, create_gated};
+use aqueduct_benches::work::Payload;
+use aqueduct_core::layout::KIND_DATA;
+use aqueduct_core::record::{Framing, Header, payload_crc};
+use aqueduct_core::{Meta, Next};
+
+const BYTES: usize = 64;
+/// Records between two looks at the other side, few enough for the ring.
+const STRETCH: u64 = 1024;
+const META: Meta = Meta { type_tag: 7, timestamp_ns: 1 };
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let records = args.get(1).and_then(|text| text.parse::<u64>().ok());
+    match (args.first().map(String::as_str), records) {
+        (Some("publish"), Some(records)) => through_ring(records, 1, false),
+        (Some("publish16"), Some(records)) => through_ring(records, 16, false),
+        (Some("read"), Some(records)) => through_ring(records, 1, true),
+        (Some("verify"), Some(records)) => verify(records),
+        _ => {
+            eprintln!("usage: count publish|publish16|read|verify RECORDS");
+            std::process::exit(2);
+        }
+    }
+}
+
+/// Pushes and, if asked to, reads by stretches; otherwise the reader skips them.
+fn through_ring(records: u64, batch: u64, read: bool) {
+    let segment = Mapping::anonymous(RING_BYTES).expect("memory");
+    let page = Mapping::anonymous(PAGE_BYTES).expect("memory");
+    let mut producer = create_gated(&segment, &page);
+    let mut reader = attach(&segment, &page);
+    let payload = Payload::new(BYTES).numbered(1).to_vec();
+    let mut buf = [0; BYTES];
+    for stretch in 0..records.div_ceil(STRETCH) {
+        let end = STRETCH.min(records - stretch * STRETCH);
+        for at in 1..=end {
+            if batch == 1 {
+                let (_, wake) = producer.push(META, &payload).expect("room");
+                assert!(wake.is_none());
+            } else {
+                producer.append(META, &payload).expect("room");
+                if at % batch == 0 || at == end {
+                    assert!(producer.publish().is_none());
+                }
+            }
+        }
+        if read {
+            for _ in 0..end {
+                assert!(matches!(reader.next(&mut buf), Ok(Next::Record(_))));
+            }
+        } else {
+            reader.skip_to_latest().expect("an undamaged ring");
+        }
+        assert!(!reader.release());
+    }
+}
+
+/// The checks alone: header and payload CRC of private bytes.
+fn verify(records: u64) {
+    let framing = Framing::new(0x1f2e_3d4c_5b6a_7988);
+    let payload = Payload::new(BYTES).numbered(1).to_vec();
+    let crc = payload_crc(&payload);
+    let header = Header { len: 64, kind: KIND_DATA, flags: 0, type_tag: 7, seq: 41, timestamp_ns: 1, payload_crc: crc };
+    let bytes = framing.encode(3, &header);
+    for _ in 0..records {
+        let header = framing.decode(3, std::hint::black_box(&bytes)).expect("a header");
+        assert_eq!(header.payload_crc, payload_crc(std::hint::black_box(&payload)));
+    }
+}
