@@ -18,7 +18,7 @@ for file in fuzz_targets/*.rs; do
     target=$(basename "$file" .rs)
     mkdir "$grown/$target"
     if ! cargo +nightly fuzz run "$target" "$grown/$target" "corpus/$target" -- \
-        -runs="$runs" -max_total_time="$seconds" -max_len=600 -print_final_stats=1 >"$grown/log" 2>&1; then
+        -seed=1 -runs="$runs" -max_total_time="$seconds" -max_len=600 -print_final_stats=1 >"$grown/log" 2>&1; then
         grep -m 1 -A 4 -E 'panicked|ERROR:' "$grown/log" || tail -n 60 "$grown/log"
         echo "FAILED: $target; the input is in fuzz/artifacts/$target/"
         exit 1

@@ -112,11 +112,6 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             return Err(RecoverError::Tail { checkpoint: recovery.start, tail: recovery.end });
         }
         let end = start + kept;
-        // Every granule, whether a header of this lap stands there or not: one of a later lap, left there by a tail that was lost, would be
-        // valid again when this life's tail comes there.
-        for position in end..start + capacity {
-            ring.write(geometry.offset_of(position), &[0; GRANULE_BYTES]);
-        }
         let mut boundaries = Boundaries::new(&geometry, start);
         let mut at = start;
         while at < end {
@@ -135,6 +130,13 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         }
         // ORDER(publish): Release, as in `publish`.
         ring.store(ring_word::TAIL, shared(end), Ordering::Release);
+        // Only now, so that a process killed here leaves whole records between `oldest` and `tail`. ORDER(oldest): Release, as in `retire`.
+        ring.fence(Ordering::Release);
+        // Every granule, whether a header of this lap stands there or not: one of a later lap, left there by a tail that was lost, would be
+        // valid again when this life's tail comes there.
+        for position in end..start + capacity {
+            ring.write(geometry.offset_of(position), &[0; GRANULE_BYTES]);
+        }
         Ok(Self { first: start, oldest: start, boundaries, ..Self::at(ring, geometry, end, next_seq) })
     }
 

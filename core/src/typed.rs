@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(value::<Reading>(&record(7, 8), &buf.0[..8]), Ok(reading));
         assert_eq!(
             view_ref::<Portable>(&record(8, 4), &buf.0[..4]).map(|p| p.sensor.get()),
-            Ok(u32::from_ne_bytes([buf.0[0], buf.0[1], buf.0[2], buf.0[3]]))
+            Ok(u32::from_le_bytes([buf.0[0], buf.0[1], buf.0[2], buf.0[3]]))
         );
     }
 
