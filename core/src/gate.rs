@@ -126,7 +126,6 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
         let Some(slot) = self.slot(id) else { return false };
         slot.page = Some(page);
         slot.woken = 0;
-        slot.violation = None;
         true
     }
 

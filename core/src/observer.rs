@@ -45,7 +45,7 @@ impl<R: Memory> Observer<R> {
         Ok(observer)
     }
 
-    /// Joins behind the last published record.
+    /// Joins behind the last published record. What is missed before the first look is not counted: only a record tells its number.
     ///
     /// # Errors
     /// The segment is not a ring.

@@ -13,7 +13,8 @@ use crate::walk::{Located, View};
 /// A record boundary that is known to be good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Where a record begins: a stored cursor, or the ring's own `oldest`.
+    /// Where a record begins: a stored cursor, or the ring's own `oldest`. Not more than a lap before the producer's last position: records of an
+    /// earlier lap that lie untouched inside a later filler or payload are whole, and an older checkpoint finds them again.
     pub position: u32,
     /// Number of the first DATA record from there on, if it is known; a prefix that begins with another one is not accepted.
     pub seq: Option<u64>,

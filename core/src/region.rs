@@ -39,7 +39,8 @@ pub trait MemoryMut: Memory {
     /// One atomic store of the little-endian control word at byte offset `at`, a multiple of 4.
     fn store(&self, at: usize, value: u32, order: Ordering);
 
-    /// Copies `bytes` to byte offset `at`, a multiple of 8, by relaxed atomic word stores; the last word is filled up with zeros.
+    /// Copies `bytes` to byte offset `at`, a multiple of 8, by relaxed atomic word stores; filled up with zeros to a multiple of 8 bytes, so
+    /// that the same records give the same bytes whatever the machine's word.
     fn write(&self, at: usize, bytes: &[u8]);
 }
 
@@ -198,18 +199,19 @@ impl MemoryMut for Region<'_> {
 
     #[inline]
     fn write(&self, at: usize, bytes: &[u8]) {
-        let words = self.data(at, bytes.len());
+        let mut words = self.data(at, bytes.len().next_multiple_of(8)).iter();
         let mut chunks = bytes.chunks_exact(WORD_BYTES);
-        for (chunk, word) in chunks.by_ref().zip(words) {
+        for (chunk, word) in chunks.by_ref().zip(&mut words) {
             let mut value = [0; WORD_BYTES];
             value.copy_from_slice(chunk);
             // ORDER(payload): Relaxed; the Release of `tail` orders it before readers, the fence behind `oldest` after observers.
             word.store(usize::from_ne_bytes(value), Ordering::Relaxed);
         }
-        let rest = chunks.remainder();
-        if let (false, Some(word)) = (rest.is_empty(), words.last()) {
+        let mut rest = chunks.remainder();
+        for word in words {
             let mut value = [0; WORD_BYTES];
             value[..rest.len()].copy_from_slice(rest);
+            rest = &[];
             // ORDER(payload): as above.
             word.store(usize::from_ne_bytes(value), Ordering::Relaxed);
         }
@@ -385,6 +387,22 @@ mod tests {
         assert_eq!(region.data(0, 128).len() * WORD_BYTES, 128);
         assert_eq!(region.data(64, 1).len(), 1);
         assert_eq!(region.data(64, WORD_BYTES + 1).len(), 2);
+    }
+
+    #[test]
+    fn writing_fills_up_to_eight_bytes_whatever_the_word_is() {
+        for len in 0..=16_usize {
+            let segment = Segment::<64>::new();
+            let region = segment.region();
+            region.write(0, &[0xff; 64]);
+            region.write(8, &[1; 16][..len]);
+            let mut copy = [0; 64];
+            region.read(0, &mut copy);
+            let filled = 8 + len.next_multiple_of(8);
+            assert_eq!(copy[..8], [0xff; 8]);
+            assert!(copy[8..8 + len].iter().all(|&byte| byte == 1) && copy[8 + len..filled].iter().all(|&byte| byte == 0), "{len}");
+            assert!(copy[filled..].iter().all(|&byte| byte == 0xff), "{len}");
+        }
     }
 
     #[test]

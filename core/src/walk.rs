@@ -63,10 +63,11 @@ pub enum Seek {
     Found,
     /// It is no longer there: the next record read is this later one.
     Gone {
-        /// Number of the oldest record that is left.
+        /// Number of the oldest record that is left, or of the next one that will be published.
         oldest: u64,
     },
-    /// It is not published yet; the reader stands at the tail.
+    /// It is not published yet; the reader stands at the tail. Also said of an older one by a reader that finds nothing to read and has read
+    /// nothing before: nothing there tells the number that comes next.
     Ahead,
 }
 
@@ -196,6 +197,8 @@ pub(crate) struct Walk<R, const GATED: bool> {
     pub(crate) expected: Option<u64>,
     /// Set when the producer overtook this walk, until the loss was told.
     overtaken: bool,
+    /// How often the producer overtook this walk, wrapping.
+    falls: u32,
     pub(crate) damage: Damage,
 }
 
@@ -203,7 +206,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     /// Stands at a position that must lie within the last lap.
     pub(crate) fn at(view: View<R>, position: u32, damage: Damage) -> Result<Self, ReadError> {
         let position = u64::from(position);
-        let mut walk = Self { view, position, tail: position, expected: None, overtaken: false, damage };
+        let mut walk = Self { view, position, tail: position, expected: None, overtaken: false, falls: 0, damage };
         walk.refresh()?;
         Ok(walk)
     }
@@ -221,8 +224,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         if GATED {
             return Err(ReadError::Overrun { position: shared(self.position), tail });
         }
-        self.overtaken = true;
-        self.skip_to_oldest()
+        self.fall()
     }
 
     /// Stands at the oldest record that is whole, with a tail that was current then.
@@ -339,13 +341,18 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     /// Goes on at the oldest whole record after being overtaken, a bounded number of times.
     #[cold]
     fn fall_back(&mut self, overtakes: &mut u32) -> Result<(), ReadError> {
-        self.overtaken = true;
-        self.skip_to_oldest()?;
+        self.fall()?;
         *overtakes += 1;
         if *overtakes < OVERTAKES_PER_CALL {
             return Ok(());
         }
         Err(ReadError::Overtaken { expected: self.expected, found: None })
+    }
+
+    fn fall(&mut self) -> Result<(), ReadError> {
+        self.overtaken = true;
+        self.falls = self.falls.wrapping_add(1);
+        self.skip_to_oldest()
     }
 
     /// The numbers do not follow: by damage that was reported before, or because the producer overtook us.
@@ -398,16 +405,23 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     pub(crate) fn seek(&mut self, seq: u64) -> Result<Seek, ReadError> {
         self.refresh()?;
         // A round moves on by what it skips, or tells of a gap and gives the record next time. In an honest ring a lap is the most there is
-        // to skip; the bound is on all granules skipped, because a dishonest one could make every round skip a lap.
-        let bound = 4 * u64::from(self.view.geometry.capacity());
+        // to skip; the bound is on all granules skipped, because a dishonest one could make every round skip a lap. One that overtakes us may make
+        // us go over a lap again, even where the round ends as far as it began.
+        let capacity = u64::from(self.view.geometry.capacity());
+        let bound = 4 * capacity;
         let mut skipped = 0;
         while skipped <= bound {
-            let from = self.position;
+            let (from, falls) = (self.position, self.falls);
             let located = self.locate();
-            skipped += 1 + u64::from(distance(shared(from), shared(self.position)).min(self.view.geometry.capacity()));
+            skipped += 1 + u64::from(distance(shared(from), shared(self.position))).min(capacity);
+            skipped += u64::from(self.falls.wrapping_sub(falls)) * capacity;
             let located = match located {
                 Ok(Next::Record(located)) => located,
-                Ok(Next::Empty | Next::Closed) => return Ok(Seek::Ahead),
+                Ok(Next::Empty | Next::Closed) => {
+                    // Nothing is left to tell by, but what was read before.
+                    let gone = self.expected.filter(|&expected| seq < expected);
+                    return Ok(gone.map_or(Seek::Ahead, |oldest| Seek::Gone { oldest }));
+                }
                 Err(error @ ReadError::Overrun { .. }) => return Err(error),
                 Err(_) => continue,
             };

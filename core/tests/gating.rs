@@ -327,6 +327,16 @@ fn word_of(page: &Page) -> u32 {
 }
 
 #[test]
+fn lie_of_one_reader_is_still_told_when_the_next_is_attached() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, id, _) = pair(&ring, &page, 8, 0);
+    page.region().store(cursor_word::CURSOR, 1, Ordering::Release);
+    assert_eq!(producer.backlog(), 0);
+    producer.attach(id, "", page.region()).unwrap();
+    assert_eq!(producer.take_violation().map(|violation| violation.stored), Some(1));
+}
+
+#[test]
 fn reader_seeks_forward_skips_and_knows_its_lag() {
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, _, mut reader) = pair(&ring, &page, 32, 3_u32.wrapping_neg());
@@ -344,6 +354,7 @@ fn reader_seeks_forward_skips_and_knows_its_lag() {
     assert_eq!(reader.seek(EPOCH, 4), Ok(Seek::Gone { oldest: 5 }), "a gating reader goes forward only");
     assert_eq!(reader.seek(EPOCH, 10), Ok(Seek::Ahead));
     assert_eq!((take(&mut reader), reader.lag(0).unwrap().records), (None, 0));
+    assert_eq!(reader.seek(EPOCH, 4), Ok(Seek::Gone { oldest: 10 }), "it was read, and nothing is there to tell it by");
     assert_eq!(producer.backlog(), 30, "seeking releases nothing");
     let _ = reader.release();
     push(&mut producer, 0).unwrap();

@@ -222,13 +222,14 @@ impl MemoryMut for CrashMemory {
     fn write(&self, at: usize, bytes: &[u8]) {
         assert!(at.is_multiple_of(8), "data at {at}");
         let word_bytes = self.fuse.as_ref().map_or(8, |fuse| fuse.word_bytes);
-        for (index, chunk) in bytes.chunks(word_bytes).enumerate() {
-            let mut word = chunk.to_vec();
-            word.resize(word_bytes, 0);
+        // Filled up with zeros, as the trait asks.
+        let mut filled = bytes.to_vec();
+        filled.resize(bytes.len().next_multiple_of(8), 0);
+        for (index, word) in filled.chunks(word_bytes).enumerate() {
             let at = at + index * word_bytes;
             match &self.fuse {
-                Some(fuse) => fuse.store(&self.bytes, at, &word, false),
-                None => drop(self.bytes.replace(at, &word)),
+                Some(fuse) => fuse.store(&self.bytes, at, word, false),
+                None => drop(self.bytes.replace(at, word)),
             }
         }
     }
