@@ -255,7 +255,12 @@ impl Oracle {
         loop {
             let head = match self.locate(ring) {
                 Ok(Some(head)) => head,
-                Ok(None) | Err(Outcome::Empty | Outcome::Closed) => return Ok(Seek::Ahead),
+                Ok(None) | Err(Outcome::Empty | Outcome::Closed) => {
+                    return Ok(match self.expected {
+                        Some(oldest) if oldest > seq => Seek::Gone { oldest },
+                        _ => Seek::Ahead,
+                    });
+                }
                 Err(Outcome::Error(error @ ReadError::Overrun { .. })) => return Err(error),
                 Err(_) => continue,
             };

@@ -320,7 +320,7 @@ impl World {
             *place = Place { position: item.end, expected: Some(data.seq + 1) };
         }
         place.position = oracle.tail;
-        Seek::Ahead
+        place.expected.filter(|&expected| seq < expected).map_or(Seek::Ahead, |oldest| Seek::Gone { oldest })
     }
 
     fn some_seq(&self, raw: u32) -> u64 {
