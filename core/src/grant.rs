@@ -21,9 +21,9 @@ pub(crate) struct Filling {
 }
 
 impl Filling {
-    /// An empty payload of up to `limit` bytes behind the record header at byte offset `record`.
-    pub(crate) fn new(record: usize, limit: usize) -> Self {
-        Self { at: record + GRANULE_BYTES, limit, written: 0, crc: crc32fast::Hasher::new(), carry: [0; 8] }
+    /// An empty payload of up to `limit` bytes behind the record header at byte offset `record`; `crc` is a fresh state.
+    pub(crate) fn new(record: usize, limit: usize, crc: crc32fast::Hasher) -> Self {
+        Self { at: record + GRANULE_BYTES, limit, written: 0, crc, carry: [0; 8] }
     }
 
     pub(crate) const fn remaining(&self) -> usize {

@@ -16,7 +16,7 @@ use crate::layout::{
     ABI_MAJOR, ABI_MINOR, GRANULE_BYTES, Geometry, GeometryError, KIND_DATA, KIND_DISCARD, KIND_PAD, RING_MAGIC, RingHeader, STATE_CLOSED,
     STATE_RUNNING, distance, filler_payload, granules_for, max_payload_for, name_field, ring_word, shared,
 };
-use crate::record::{Framing, Header, payload_crc};
+use crate::record::{Framing, Header};
 use crate::recovery::{RecoverError, Recovery};
 use crate::region::MemoryMut;
 use crate::walk::View;
@@ -191,7 +191,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     pub fn claim(&mut self, payload_bytes: usize) -> Result<Grant<'_, M, C, READERS>, ClaimError> {
         let start = self.reserve(payload_bytes)?;
         self.granted = self.granted.max(start + (GRANULE_BYTES + payload_bytes).div_ceil(GRANULE_BYTES) as u64);
-        let filling = Filling::new(self.geometry.offset_of(start), payload_bytes);
+        let filling = Filling::new(self.geometry.offset_of(start), payload_bytes, self.framing.hasher());
         Ok(Grant { producer: self, start, filling })
     }
 
@@ -203,7 +203,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     pub fn append(&mut self, meta: Meta, payload: &[u8]) -> Result<u64, ClaimError> {
         let start = self.reserve(payload.len())?;
         self.ring.write(self.geometry.offset_of(start) + GRANULE_BYTES, payload);
-        Ok(self.commit(start, meta, payload_crc(payload), payload.len()))
+        let crc = self.framing.payload_crc(payload);
+        Ok(self.commit(start, meta, crc, payload.len()))
     }
 
     /// Commits one record and publishes it with everything committed before. Returns its sequence number and whom to wake.

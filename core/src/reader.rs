@@ -11,7 +11,6 @@ pub use crate::error::{AttachError, ReadError, SeekError};
 use crate::layout::{
     ABI_MAJOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, Geometry, WAITING_FUTEX, WAITING_SOCKET, cursor_word, ring_word, shared,
 };
-use crate::record::payload_crc;
 use crate::region::{InPlace, Memory, MemoryMut};
 use crate::walk::{Damage, View, Walk};
 pub use crate::walk::{Lag, Next, Record, Seek};
@@ -258,7 +257,7 @@ impl<R: InPlace, C: MemoryMut> Reader<R, C> {
         };
         let at = self.walk.view.payload_offset(&located);
         let len = located.header.len as usize;
-        let computed = payload_crc(self.walk.view.ring.slice(at, len));
+        let computed = self.walk.view.framing.payload_crc(self.walk.view.ring.slice(at, len));
         let taken = self.walk.take(&located, computed);
         let record = self.tell(taken)?;
         Ok(Next::Record((record, self.walk.view.ring.slice(at, len))))

@@ -59,23 +59,44 @@ pub struct HeaderCrc {
 }
 
 /// Encodes and checks the headers of one ring.
-#[derive(Clone, Copy, Debug)]
+///
+/// Keeps CRC states to begin with, because making one asks what the processor can do, which for a small record costs as much as its checksum.
+#[derive(Clone, Debug)]
 pub struct Framing {
-    /// CRC state behind the eight bytes of the epoch: the prefix is the same for every record.
-    epoch_crc: u32,
+    /// Behind the eight bytes of the epoch: the prefix is the same for every record.
+    epoch: crc32fast::Hasher,
+    empty: crc32fast::Hasher,
 }
 
 impl Framing {
     /// For the ring with this epoch.
     #[must_use]
     pub fn new(epoch: u64) -> Self {
-        Self { epoch_crc: crc32fast::hash(&epoch.to_le_bytes()) }
+        let empty = crc32fast::Hasher::new();
+        let mut behind = empty.clone();
+        behind.update(&epoch.to_le_bytes());
+        Self { epoch: behind, empty }
+    }
+
+    /// As [`payload_crc`], without asking the processor again.
+    #[must_use]
+    #[inline]
+    pub fn payload_crc(&self, bytes: &[u8]) -> u32 {
+        let mut crc = self.hasher();
+        crc.update(bytes);
+        crc.finalize()
+    }
+
+    /// The state before the first byte of a payload.
+    #[inline]
+    pub(crate) fn hasher(&self) -> crc32fast::Hasher {
+        self.empty.clone()
     }
 
     /// The 32 bytes that stand at `position`.
     #[must_use]
     #[inline]
-    pub fn encode(self, position: u32, header: &Header) -> [u8; GRANULE_BYTES] {
+    pub fn encode(&self, position: u32, header: &Header) -> [u8; GRANULE_BYTES] {
         let mut wire = RecordHeader {
             len: U32::new(header.len),
             kind: header.kind,
@@ -95,7 +116,7 @@ impl Framing {
     /// # Errors
     /// [`HeaderCrc`] if they are not a header written for this ring and this position.
     #[inline]
-    pub fn decode(self, position: u32, bytes: &[u8; GRANULE_BYTES]) -> Result<Header, HeaderCrc> {
+    pub fn decode(&self, position: u32, bytes: &[u8; GRANULE_BYTES]) -> Result<Header, HeaderCrc> {
         let wire: RecordHeader = zerocopy::transmute!(*bytes);
         let (stored, computed) = (wire.header_crc.get(), self.crc(position, bytes));
         if stored != computed {
@@ -114,11 +135,11 @@ impl Framing {
 
     /// CRC of epoch ‖ position ‖ the first 28 of `header`.
     #[inline]
-    fn crc(self, position: u32, header: &[u8]) -> u32 {
+    fn crc(&self, position: u32, header: &[u8]) -> u32 {
         let mut input = [0; 4 + CRC_AT];
         input[..4].copy_from_slice(&position.to_le_bytes());
         input[4..].copy_from_slice(&header[..CRC_AT]);
-        let mut crc = crc32fast::Hasher::new_with_initial(self.epoch_crc);
+        let mut crc = self.epoch.clone();
         crc.update(&input);
         crc.finalize()
     }

@@ -273,7 +273,7 @@ where
             // fence in `Walk::copy_was_live`; the `oldest` came to us by `limit`.
             self.ring.fence(Ordering::Release);
             let record = self.geometry.offset_of(u64::from(if pad > 0 { head.wrapping_add(pad) } else { head }));
-            return Ok(SharedGrant { shared: self, ticket, filling: Some(Filling::new(record, payload_bytes)) });
+            return Ok(SharedGrant { shared: self, ticket, filling: Some(Filling::new(record, payload_bytes, crc32fast::Hasher::new())) });
         }
     }
 

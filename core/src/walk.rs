@@ -11,7 +11,7 @@ use crate::error::ReadError;
 use crate::layout::{
     GRANULE_BYTES, Geometry, GeometryError, RING_MAGIC, RingHeader, STATE_CLOSED, distance, granules_for, ring_word, shared,
 };
-use crate::record::{Framing, Header, HeaderCrc, payload_crc};
+use crate::record::{Framing, Header, HeaderCrc};
 use crate::region::Memory;
 
 /// How often one call goes on after being overtaken before it says so.
@@ -103,11 +103,11 @@ impl Located {
 }
 
 /// A ring's segment with what is needed to read a header in it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct View<R> {
     pub(crate) ring: R,
     pub(crate) geometry: Geometry,
-    framing: Framing,
+    pub(crate) framing: Framing,
 }
 
 impl<R: Memory> View<R> {
@@ -156,7 +156,7 @@ impl<R: Memory> View<R> {
 
     /// CRC of a located payload, computed piece by piece without a buffer for the whole.
     pub(crate) fn crc_of_payload(&self, located: &Located) -> u32 {
-        let mut crc = crc32fast::Hasher::new();
+        let mut crc = self.framing.hasher();
         let mut piece = [0; 8 * GRANULE_BYTES];
         let (mut at, mut left) = (self.payload_offset(located), located.header.len as usize);
         while left > 0 {
@@ -182,7 +182,7 @@ impl<R: Memory> View<R> {
             return Err(ReadError::BufferTooSmall { needed: len, given: buf.len() });
         };
         self.ring.read(self.payload_offset(located), copy);
-        Ok(payload_crc(copy))
+        Ok(self.framing.payload_crc(copy))
     }
 }
 
