@@ -62,6 +62,8 @@ pub enum SubscribeError {
     },
     /// The name does not fit.
     Name(NameError),
+    /// No cursor segment was given.
+    NoPage,
 }
 
 impl fmt::Display for SubscribeError {
@@ -72,6 +74,7 @@ impl fmt::Display for SubscribeError {
             Self::Position { position, oldest, tail } => write!(f, "position {position:#x} is not in [{oldest:#x}, {tail:#x}]"),
             Self::PageTooSmall { bytes } => write!(f, "cursor segment of {bytes} bytes; it needs {CURSOR_BYTES_MIN}"),
             Self::Name(error) => error.fmt(f),
+            Self::NoPage => f.write_str("no cursor segment was given"),
         }
     }
 }

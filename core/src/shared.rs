@@ -14,21 +14,23 @@
 //! [`SharedProducer::unfinished`]. A party that stops while it publishes (it was preempted) delays publication until it goes on; what others
 //! commit meanwhile is published by it.
 //!
-//! **Wake-ups**: whoever is inside publishes what others committed, and only [`commit`](SharedGrant::commit), [`push`](SharedProducer::push) and
-//! [`publish`](SharedProducer::publish) can say whom to wake. After a dropped grant, a claim that failed, or any call of the owner
-//! (`subscription`, `want_space`, …) call `publish`, above all before waiting for space: its wake-ups are kept for that.
+//! **Wake-ups**: whoever is inside publishes what others committed, so nearly every call says whom to wake: [`Commit`], [`Outcome`] and the
+//! [`Wake`] of [`abandon`](SharedGrant::abandon) and [`publish`](SharedProducer::publish). Two cannot: a grant that is dropped, and a claim that fails. What they
+//! publish is kept for the next call that can; after them call `publish`, unless [`want_space`](SharedProducer::want_space) or another claim comes next.
 //! Next: nothing; this is the last module.
 
 mod grant;
+mod owner;
 
 pub use grant::SharedGrant;
+pub use owner::{Contended, Outcome};
 
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use crate::config::{Meta, Start, SubscriptionStatus};
-use crate::error::{ClaimError, SubscribeError};
-use crate::gate::{SubscriptionId, Violation, Wake};
+use crate::config::Meta;
+use crate::error::ClaimError;
+use crate::gate::Wake;
 use crate::grant::Filling;
 use crate::layout::{Geometry, KIND_DISCARD, KIND_PAD, filler_payload, granules_for};
 use crate::producer::Producer;
@@ -122,18 +124,6 @@ impl fmt::Display for ShareError {
 
 impl core::error::Error for ShareError {}
 
-/// Another party is publishing just now. Ask again; in an interrupt handler, next time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contended;
-
-impl fmt::Display for Contended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("another producer is publishing")
-    }
-}
-
-impl core::error::Error for Contended {}
-
 /// What became of a slot.
 enum Collected {
     /// It is not finished.
@@ -205,7 +195,7 @@ where
     ///
     /// # Errors
     /// [`ClaimError::Full`]: readers hold the space. [`ClaimError::Busy`]: too many claims in flight, or another party is just making room;
-    /// try again.
+    /// try again. Making room may have published what others committed: the next call that says whom to wake says it.
     pub fn claim(&self, payload_bytes: usize) -> Result<SharedGrant<'_, M, C, B, CLAIMS, READERS>, ClaimError> {
         let limit = self.geometry.max_payload();
         let len = u32::try_from(payload_bytes).ok().filter(|&len| len <= limit);
@@ -313,65 +303,6 @@ where
         (self.turns.into_inner().producer, wake)
     }
 
-    // ---- what only one party can do at a time
-
-    /// As [`Producer::subscribe`].
-    ///
-    /// # Errors
-    /// [`Contended`]; inside, as there.
-    pub fn subscribe(&self, start: Start) -> Result<Result<SubscriptionId, SubscribeError>, Contended> {
-        // Claims in flight may be overwriting anything before `oldest`.
-        self.owner(|producer| producer.subscribe_within(start, producer.oldest))
-    }
-
-    /// As [`Producer::unsubscribe`].
-    ///
-    /// # Errors
-    /// [`Contended`].
-    pub fn unsubscribe(&self, id: SubscriptionId) -> Result<bool, Contended> {
-        self.owner(|producer| producer.unsubscribe(id))
-    }
-
-    /// As [`Producer::attach`]; takes the page out of `page` if this was the moment.
-    ///
-    /// # Errors
-    /// [`Contended`], also if there is no page; inside, as there.
-    pub fn attach(&self, id: SubscriptionId, name: &str, page: &mut Option<C>) -> Result<Result<(), SubscribeError>, Contended> {
-        self.owner(|producer| page.take().map(|page| producer.attach(id, name, page)))?.ok_or(Contended)
-    }
-
-    /// As [`Producer::detach`].
-    ///
-    /// # Errors
-    /// [`Contended`].
-    pub fn detach(&self, id: SubscriptionId) -> Result<Option<C>, Contended> {
-        self.owner(|producer| producer.detach(id))
-    }
-
-    /// As [`Producer::subscription`].
-    ///
-    /// # Errors
-    /// [`Contended`].
-    pub fn subscription(&self, id: SubscriptionId) -> Result<Option<SubscriptionStatus>, Contended> {
-        self.owner(|producer| producer.subscription(id))
-    }
-
-    /// As [`Producer::take_violation`].
-    ///
-    /// # Errors
-    /// [`Contended`].
-    pub fn take_violation(&self) -> Result<Option<Violation>, Contended> {
-        self.owner(Producer::take_violation)
-    }
-
-    /// As [`Producer::want_space`]. Claims in flight are not counted, so a claim may fail all the same; ask again then.
-    ///
-    /// # Errors
-    /// [`Contended`]; inside, as there.
-    pub fn want_space(&self, payload_bytes: usize) -> Result<Result<bool, ClaimError>, Contended> {
-        self.owner(|producer| producer.want_space(payload_bytes))
-    }
-
     // ---- inside
 
     #[allow(clippy::cast_possible_truncation, reason = "at most 256")]
@@ -413,18 +344,6 @@ where
             commit.wake = commit.wake.and(core::mem::take(&mut inner.wake));
         });
         commit
-    }
-
-    /// Does something to the producer that is not publishing.
-    fn owner<R>(&self, work: impl FnOnce(&mut Producer<M, C, READERS>) -> R) -> Result<R, Contended> {
-        let (mut work, mut result) = (Some(work), None);
-        self.turns.run(|inner| {
-            self.turn(inner, None);
-            if let Some(work) = work.take() {
-                result = Some(work(&mut inner.producer));
-            }
-        });
-        result.ok_or(Contended)
     }
 
     /// Publishes every finished claim up to the first unfinished one, and makes room if somebody found none.

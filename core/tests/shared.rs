@@ -8,8 +8,8 @@ use core::mem::ManuallyDrop;
 use aqueduct_core::layout::{KIND_DISCARD, cursor_word, ring_word};
 use aqueduct_core::recovery::{Item, scan};
 use aqueduct_core::region::turns::Native;
-use aqueduct_core::shared::Contended;
-use aqueduct_core::{ClaimError, Next, Producer, Reader, Region, SharedProducer, Sleep, Start, WaitMode, Wake};
+use aqueduct_core::shared::{Contended, Outcome};
+use aqueduct_core::{ClaimError, Next, Producer, Reader, Region, SharedProducer, Sleep, Start, SubscribeError, WaitMode, Wake};
 use common::{Hooked, Page, Ring, Rng, Touch, checked, create, meta, payload, take, word};
 
 type Shared<'a, const CLAIMS: usize> = SharedProducer<Region<'a>, Region<'a>, Native, CLAIMS>;
@@ -22,6 +22,11 @@ fn pair<'a, const CLAIMS: usize>(
 ) -> (Shared<'a, CLAIMS>, Reader<Region<'a>, Region<'a>>) {
     let (producer, _, reader) = common::pair(ring, page, granules, first);
     (SharedProducer::new(producer).expect("it is small"), reader)
+}
+
+/// What a call gives that has nobody to wake.
+const fn quiet<T>(value: T) -> Outcome<T> {
+    Outcome { value, wake: Wake::NONE }
 }
 
 /// Discarded granules between the two words, and PADs.
@@ -135,10 +140,10 @@ fn full_table_is_busy_and_a_full_ring_is_full() {
     assert_eq!(seq, Some(0));
     assert_eq!(shared.push(meta(1), &[]).unwrap().seq, Some(1));
     assert_eq!(shared.push(meta(1), &[]).err(), Some(ClaimError::Full { needed: 1, free: 0 }));
-    assert_eq!(shared.want_space(0), Ok(Ok(false)));
+    assert_eq!(shared.want_space(0), Ok(quiet(Ok(false))));
     assert_eq!(take(&mut reader), Some((0, 32)));
     assert!(reader.release());
-    assert_eq!(shared.want_space(0), Ok(Ok(true)));
+    assert_eq!(shared.want_space(0), Ok(quiet(Ok(true))));
     assert_eq!(shared.claim(97).err(), Some(ClaimError::TooLarge { bytes: 97, limit: 96 }));
     assert!(shared.claim(32).is_ok());
     let (mut producer, wake) = shared.into_producer();
@@ -264,7 +269,45 @@ fn wake_up_of_a_publication_by_a_dropped_grant_is_told_to_the_next_who_asks() {
 }
 
 #[test]
-fn what_an_interrupt_commits_while_the_owner_is_inside_is_published_and_its_wake_up_kept() {
+fn every_call_that_publishes_what_others_committed_says_whom_to_wake() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, id, mut reader) = common::pair(&ring, &page, 64, 0);
+    let other = producer.subscribe(Start::Latest).unwrap();
+    let shared = Shared::<4>::new(producer).unwrap();
+    let woken = Wake { futex: true, sockets: 0 };
+    let mut unheard = || {
+        while take(&mut reader).is_some() {}
+        assert!(matches!(reader.prepare_sleep(WaitMode::Futex), Ok(Sleep::Wait { .. })));
+    };
+    unheard();
+    let first = shared.claim(1).unwrap();
+    assert_eq!(shared.push(meta(0), &payload(0, 6)).unwrap().wake, Wake::NONE, "nothing is published yet");
+    assert_eq!(first.abandon(), woken);
+    assert_eq!(shared.publish(), Wake::NONE, "it was told once");
+    // What nobody was told of is told by whichever call comes next.
+    let calls: [&dyn Fn() -> Wake; 7] = [
+        &|| shared.want_space(0).unwrap().wake,
+        &|| shared.subscription(id).unwrap().wake,
+        &|| shared.take_violation().unwrap().wake,
+        &|| shared.subscribe(Start::At(1 << 20)).unwrap().wake,
+        &|| {
+            let outcome = shared.attach(id, "", &mut None).unwrap();
+            assert_eq!(outcome.value, Err(SubscribeError::NoPage));
+            outcome.wake
+        },
+        &|| shared.unsubscribe(other).unwrap().wake,
+        &|| shared.detach(id).unwrap().wake,
+    ];
+    for call in calls {
+        unheard();
+        drop(shared.claim(1).unwrap());
+        assert_eq!(call(), woken);
+        assert_eq!(shared.publish(), Wake::NONE, "it was told once");
+    }
+}
+
+#[test]
+fn what_an_interrupt_commits_while_the_owner_is_inside_is_published_and_the_owner_told_whom_to_wake() {
     let (ring, page, hook) = (Ring::new(), Page::new(), Cell::new(None));
     let hooked = |region| Hooked { region, hook: &hook };
     let mut producer: Producer<Hooked<'_>> = Producer::create(hooked(ring.region()), &common::config(16, 0)).unwrap();
@@ -287,9 +330,10 @@ fn what_an_interrupt_commits_while_the_owner_is_inside_is_published_and_its_wake
         }
     };
     hook.set(Some(&interrupt as &dyn Fn(Touch)));
-    assert!(shared.subscription(id).unwrap().is_some());
+    let outcome = shared.subscription(id).unwrap();
     assert!(hook.get().is_none(), "not vacuous");
-    assert_eq!(shared.publish(), Wake { futex: true, sockets: 0 });
+    assert!(outcome.value.is_some());
+    assert_eq!((outcome.wake, shared.publish()), (Wake { futex: true, sockets: 0 }, Wake::NONE));
     reader.finish_sleep(false).unwrap();
     assert_eq!(take(&mut reader), Some((0, 5)));
 }

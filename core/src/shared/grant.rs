@@ -2,13 +2,15 @@
 
 use crate::config::Meta;
 use crate::error::GrantOverflow;
+use crate::gate::Wake;
 use crate::grant::Filling;
 use crate::region::MemoryMut;
 use crate::region::turns::{Backend, Word};
 use crate::shared::{COMMITTED, Commit, GIVEN_UP, SharedProducer};
 use core::sync::atomic::Ordering;
 
-/// Room for one record, claimed among others. Dropped, it becomes a DISCARD record.
+/// Room for one record, claimed among others. Dropped, it becomes a DISCARD record, and nobody is told whom to wake: see
+/// [`abandon`](Self::abandon).
 pub struct SharedGrant<'p, M, C, B, const CLAIMS: usize, const READERS: usize>
 where
     M: MemoryMut + Clone,
@@ -62,6 +64,14 @@ where
         }
         self.shared.finish(self.ticket, COMMITTED);
         self.shared.drive(Some(self.ticket))
+    }
+
+    /// Gives the room up: a DISCARD record takes it, which readers skip. What was claimed and committed after it may be published by that; says
+    /// whom to wake.
+    pub fn abandon(mut self) -> Wake {
+        self.filling = None;
+        self.shared.finish(self.ticket, GIVEN_UP);
+        self.shared.publish()
     }
 }
 

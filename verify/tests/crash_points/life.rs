@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use aqueduct_core::layout::{cursor_word, max_payload_for, ring_word};
+use aqueduct_core::shared::SharedGrant;
 use aqueduct_core::{ClaimError, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig, SharedProducer, Start, SubscriptionId};
 use aqueduct_verify::crash_memory::{Bytes, CrashMemory, Fuse, survive};
 use aqueduct_verify::rng::Rng;
@@ -293,7 +294,7 @@ impl Life {
                     let Some(&at) = open.get(*which % 1.max(open.len())) else { continue };
                     let grant = flight[at].0.take();
                     self.finished(&mut flight);
-                    drop(grant);
+                    let _ = grant.map(SharedGrant::abandon);
                 }
                 Turn::Read(side, records, release) => self.read(*side, *records, *release),
             }

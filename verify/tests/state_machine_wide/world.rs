@@ -460,7 +460,11 @@ impl World {
                 Turn::Drop { which } if !grants.is_empty() => {
                     let (ticket, grant) = grants.swap_remove(which % grants.len());
                     flight[usize::try_from(ticket - published).unwrap()].state = State::Dropped;
-                    drop(grant);
+                    if which % 2 == 0 {
+                        drop(grant);
+                    } else {
+                        assert!(grant.abandon().is_none(), "nobody sleeps");
+                    }
                     self.collect(&mut flight, &mut published);
                     SEEN.add("given up", 1);
                 }

@@ -142,7 +142,7 @@ fn by_threads(shared: Shared, producer: Producer<Region<'static>>, round: u16) {
                     let bytes = made.payload();
                     loop {
                         match producer.claim(bytes.len()) {
-                            Ok(grant) if rng.once_in(9) => drop(grant),
+                            Ok(grant) if rng.once_in(9) => shared.wake(grant.abandon()),
                             Ok(mut grant) => {
                                 grant.write(&bytes).expect("it was claimed");
                                 break shared.wake(grant.commit(made.meta()).wake);

@@ -153,7 +153,7 @@ impl Maker {
     /// Commits a filled claim, or gives it up. Its sequence number, if it was published at once.
     fn close(&self, open: Open) -> Option<(u32, u64)> {
         let Some(number) = open.number else {
-            drop(open.grant);
+            assert!(open.grant.abandon().is_none(), "nobody sleeps");
             return None;
         };
         let committed = open.grant.commit(content::meta(self.source, number));
@@ -346,7 +346,7 @@ fn besiege(maker: &mut Maker, checker: &mut Checker, random: &mut Random) {
         maker.number -= 1;
         note(|progress| progress.given_up += 1);
     }
-    drop(open.grant);
+    assert!(open.grant.abandon().is_none(), "nobody sleeps");
 }
 
 /// Reads nothing until the ring is full.
@@ -363,7 +363,7 @@ fn finish(shared: &'static Shared, checker: &mut Checker, random: &mut Random, s
     let met = progress();
     assert_eq!(checker.next, [RECORDS; 3]);
     assert_eq!(shared.unfinished(), None);
-    let status = shared.subscription(subscription).expect("nobody else is publishing").expect("it was subscribed");
+    let status = shared.subscription(subscription).expect("nobody else is publishing").value.expect("it was subscribed");
     assert!(status.attached && status.lag_granules == 0 && status.corrupt == 0 && status.lost == 0, "{status:?}");
     for (count, what) in [
         (met.full[usize::from(MAIN)], "ring full for the main loop"),

@@ -1,0 +1,111 @@
+//! What only one party at a time can do with a shared producer: subscriptions, readers, the wish for space.
+
+use core::fmt;
+
+use crate::config::{Start, SubscriptionStatus};
+use crate::error::{ClaimError, SubscribeError};
+use crate::gate::{SubscriptionId, Violation, Wake};
+use crate::producer::Producer;
+use crate::region::MemoryMut;
+use crate::region::turns::Backend;
+use crate::shared::SharedProducer;
+
+/// What such a call gave. It has published what others committed, so it may have somebody to wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "sleeping readers are woken only by the caller"]
+pub struct Outcome<T> {
+    /// What the single producer's call of the same name gives.
+    pub value: T,
+    /// Whom to wake.
+    pub wake: Wake,
+}
+
+/// Another party is publishing just now. Ask again; in an interrupt handler, next time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contended;
+
+impl fmt::Display for Contended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("another producer is publishing")
+    }
+}
+
+impl core::error::Error for Contended {}
+
+impl<M, C, B, const CLAIMS: usize, const READERS: usize> SharedProducer<M, C, B, CLAIMS, READERS>
+where
+    M: MemoryMut + Clone,
+    C: MemoryMut,
+    B: Backend,
+{
+    /// As [`Producer::subscribe`].
+    ///
+    /// # Errors
+    /// [`Contended`]; inside, as there.
+    pub fn subscribe(&self, start: Start) -> Result<Outcome<Result<SubscriptionId, SubscribeError>>, Contended> {
+        // Claims in flight may be overwriting anything before `oldest`.
+        self.owner(|producer| producer.subscribe_within(start, producer.oldest))
+    }
+
+    /// As [`Producer::unsubscribe`].
+    ///
+    /// # Errors
+    /// [`Contended`].
+    pub fn unsubscribe(&self, id: SubscriptionId) -> Result<Outcome<bool>, Contended> {
+        self.owner(|producer| producer.unsubscribe(id))
+    }
+
+    /// As [`Producer::attach`]; takes the page out of `page` if this was the moment.
+    ///
+    /// # Errors
+    /// [`Contended`]; inside, as there, and [`SubscribeError::NoPage`] if `page` is empty.
+    pub fn attach(&self, id: SubscriptionId, name: &str, page: &mut Option<C>) -> Result<Outcome<Result<(), SubscribeError>>, Contended> {
+        self.owner(|producer| producer.attach(id, name, page.take().ok_or(SubscribeError::NoPage)?))
+    }
+
+    /// As [`Producer::detach`].
+    ///
+    /// # Errors
+    /// [`Contended`].
+    pub fn detach(&self, id: SubscriptionId) -> Result<Outcome<Option<C>>, Contended> {
+        self.owner(|producer| producer.detach(id))
+    }
+
+    /// As [`Producer::subscription`].
+    ///
+    /// # Errors
+    /// [`Contended`].
+    pub fn subscription(&self, id: SubscriptionId) -> Result<Outcome<Option<SubscriptionStatus>>, Contended> {
+        self.owner(|producer| producer.subscription(id))
+    }
+
+    /// As [`Producer::take_violation`].
+    ///
+    /// # Errors
+    /// [`Contended`].
+    pub fn take_violation(&self) -> Result<Outcome<Option<Violation>>, Contended> {
+        self.owner(Producer::take_violation)
+    }
+
+    /// As [`Producer::want_space`]. Claims in flight are not counted, because what they hold is not freed by a reader, and only readers tell: a
+    /// claim may fail although this said that there is room; ask again when they are committed.
+    ///
+    /// # Errors
+    /// [`Contended`]; inside, as there.
+    pub fn want_space(&self, payload_bytes: usize) -> Result<Outcome<Result<bool, ClaimError>>, Contended> {
+        self.owner(|producer| producer.want_space(payload_bytes))
+    }
+
+    /// Does something to the producer that is not publishing.
+    fn owner<T>(&self, work: impl FnOnce(&mut Producer<M, C, READERS>) -> T) -> Result<Outcome<T>, Contended> {
+        let (mut work, mut value, mut wake) = (Some(work), None, Wake::NONE);
+        self.turns.run(|inner| {
+            self.turn(inner, None);
+            wake = wake.and(core::mem::take(&mut inner.wake));
+            if let Some(work) = work.take() {
+                value = Some(work(&mut inner.producer));
+            }
+        });
+        value.map(|value| Outcome { value, wake }).ok_or(Contended)
+    }
+}
