@@ -1,22 +1,29 @@
 //! Weakens every memory ordering of the core, one at a time, and demands that a loom model notices.
 //!
-//! `cargo run --release -p aqueduct-verify --bin ordering_mutants [-- FILTER]`; FILTER is part of `file:line` or of a mutant's text, `--list` only lists them.
-//! It works on a copy of `core` and `verify` in a temporary directory, or in `$AQUEDUCT_MUTANTS_DIR`, with its own target directory. Tests whose names say
-//! `refused` are left out: they judge models. A survivor is a needless ordering or a missing model, and fails
-//! the run unless `verify/mutants/explained.txt` gives the reason (`path:line-of-code-text => mutant => reason`).
+//! `cargo run --release -p aqueduct-verify --bin ordering_mutants [-- [--list] FILTER…]`; a FILTER is part of a line of the table, with `^` in
+//! front what must not be part of it; `--list` only lists them. It works on a copy of `core` and `verify` in a temporary directory, or in
+//! `$AQUEDUCT_MUTANTS_DIR`, with its own target directory. Tests whose names say `refused` are left out: they judge models. The first
+//! test that fails decides. A survivor is a needless ordering or a missing model, and fails the run unless `verify/mutants/explained.txt`
+//! gives the reason (`path: line of code => mutant => reason`); so does a reason that explains nothing.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-/// What is mutated, in the order of the table.
-const SOURCES: &[&str] = &["shared", "shared/grant", "region/turns", "walk", "observer", "producer", "gate", "subscriptions", "reader"];
-/// The judges: every `loom_*` test of `verify/tests`, those that know most first.
-const FIRST: &[&str] = &["loom_observer", "loom_publish", "loom_create", "loom_space", "loom_sleep", "loom_shared"];
-/// Tests that run only if all others passed: they take longest.
-const LAST: &[&str] = &["three_producers", "more_interleavings"];
-/// One that takes longer than this hangs, which is noticed too.
+/// The judges: every `loom_*` test of `verify/tests`, the quickest first.
+const FIRST: &[&str] = &["loom_create", "loom_space", "loom_publish", "loom_sleep", "loom_observer"];
+/// What a model must mention to have a say about mutants of a file. Others are judged by all.
+const CONCERNS: &[(&str, &str)] = &[
+    ("core/src/shared.rs", "SharedProducer"),
+    ("core/src/shared/grant.rs", "SharedProducer"),
+    ("core/src/region/turns.rs", "SharedProducer"),
+    ("core/src/observer.rs", "Observer"),
+];
+/// Tests that run only if all others of their file passed: they take longest.
+const LAST: &[&str] = &["three_producers", "more_interleavings", "lap"];
+/// A test file that takes longer than this hangs, which is noticed too.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// One weaker ordering.
@@ -102,72 +109,123 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 enum Verdict {
     /// Everything passed.
     Passed,
-    /// These tests failed.
-    Failed(Vec<String>),
+    /// This test failed.
+    Failed(String),
     /// It does not compile.
     Unbuilt(String),
-    /// It does not end.
-    Hangs,
+    /// A test file does not end.
+    Hangs(String),
 }
 
-/// Judges the copy, test file by test file, up to the first that fails; tests named in `skip` do not count.
-fn judge(copy: &Path, tests: &[String], skip: &[String], all: bool) -> io::Result<Verdict> {
-    let mut failed = Vec::new();
-    let strings = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-    let every = skip.to_vec();
-    let quick = [skip, &strings(LAST)].concat();
-    let mut compiler = Command::new("cargo");
-    compiler.args(["build", "--release", "-q", "-p", "aqueduct-verify", "--lib"]);
-    let built = compiler.current_dir(copy).env("CARGO_TARGET_DIR", copy.join("target")).output()?;
-    if !built.status.success() {
-        return Ok(Verdict::Unbuilt(String::from_utf8_lossy(&built.stderr).into()));
+/// The models, and what is known of them.
+struct Judges {
+    copy: PathBuf,
+    /// Test files with their text.
+    models: Vec<(String, String)>,
+    /// Tests that killed mutants of a file: (test file, test), the latest first.
+    killers: HashMap<String, Vec<(String, String)>>,
+}
+
+impl Judges {
+    fn cargo(&self, arguments: &[&str]) -> io::Result<std::process::Output> {
+        let mut cargo = Command::new("cargo");
+        cargo.args(arguments).args(["--release", "-q", "-p", "aqueduct-verify"]).current_dir(&self.copy);
+        // Built often, run briefly.
+        cargo.env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+        cargo.env("CARGO_TARGET_DIR", self.copy.join("target")).output()
     }
-    let rounds = tests
-        .iter()
-        .map(|test| (test, &quick, &[][..]))
-        .chain(tests.iter().filter(|test| *test == "loom_shared").map(|test| (test, &every, LAST)));
-    for (test, skip, only) in rounds {
-        let mut run = Command::new("cargo");
-        run.args(["test", "--release", "-q", "-p", "aqueduct-verify", "--test", test, "--", "--skip", "refused", "--test-threads", "2"]);
-        run.args(skip.iter().flat_map(|skip| ["--skip", skip])).args(only);
-        run.current_dir(copy).env("CARGO_TARGET_DIR", copy.join("target")).env("RUST_BACKTRACE", "0");
-        let report = copy.join("report.txt");
+
+    /// The executable of a test file, or why there is none.
+    fn build(&self, model: &str) -> io::Result<Result<String, String>> {
+        let built = self.cargo(&["test", "--no-run", "--message-format", "json-render-diagnostics", "--test", model])?;
+        if !built.status.success() {
+            return Ok(Err(String::from_utf8_lossy(&built.stderr).into()));
+        }
+        let messages = String::from_utf8_lossy(&built.stdout);
+        // The package's programs are built, too.
+        let lines =
+            messages.lines().filter(|line| line.contains(&format!("\"kind\":[\"test\"],\"crate_types\":[\"bin\"],\"name\":\"{model}\"")));
+        let mut paths = lines.filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next());
+        Ok(paths.next().map(str::to_owned).ok_or_else(|| format!("cargo names no executable of {model}")))
+    }
+
+    /// Runs one test file until a test fails.
+    fn run(&self, executable: &str, model: &str, arguments: &[&str]) -> io::Result<Verdict> {
+        let report = self.copy.join("report.txt");
+        let mut run = Command::new(executable);
+        run.args(arguments).args(["--skip", "refused", "--test-threads", "2"]).env("RUST_BACKTRACE", "0");
+        run.current_dir(self.copy.join("verify"));
         let mut child = run.stdout(fs::File::create(&report)?).stderr(Stdio::null()).spawn()?;
         let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if begun.elapsed() > PATIENCE {
+        loop {
+            let ended = child.try_wait()?;
+            let report = String::from_utf8_lossy(&fs::read(&report)?).into_owned();
+            let failed = report.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+            let verdict = match (failed, ended) {
+                (Some(test), _) => Verdict::Failed(test.into()),
+                (None, Some(status)) if status.success() => Verdict::Passed,
+                (None, Some(_)) => Verdict::Failed("(died)".into()),
+                (None, None) if begun.elapsed() > PATIENCE => Verdict::Hangs(model.into()),
+                (None, None) => {
+                    thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
+            };
+            if ended.is_none() {
                 child.kill()?;
                 child.wait()?;
-                return Ok(Verdict::Hangs);
             }
-            thread::sleep(Duration::from_millis(20));
-        };
-        if status.success() {
-            continue;
-        }
-        let report = String::from_utf8_lossy(&fs::read(&report)?).into_owned();
-        let names = report.lines().rev().skip_while(|line| !line.starts_with("    ")).take_while(|line| line.starts_with("    "));
-        let names: Vec<String> = names.map(|name| name.trim().to_owned()).collect();
-        failed.extend(if names.is_empty() { vec![format!("{test} (died)")] } else { names });
-        if !all {
-            break;
+            return Ok(verdict);
         }
     }
-    Ok(if failed.is_empty() { Verdict::Passed } else { Verdict::Failed(failed) })
+
+    /// Judges the copy with a mutant of `file` in it, up to the first test that fails: those that killed one of its mutants before, then all.
+    fn judge(&mut self, file: &str) -> io::Result<Verdict> {
+        let known = self.killers.get(file).cloned().unwrap_or_default();
+        let concern = CONCERNS.iter().find(|concern| concern.0 == file).map_or("", |concern| concern.1);
+        let models: Vec<String> = self.models.iter().filter(|model| model.1.contains(concern)).map(|model| model.0.clone()).collect();
+        let mut executables = HashMap::new();
+        let quick: Vec<&str> = LAST.iter().flat_map(|last| ["--skip", last]).collect();
+        let rounds = known.iter().map(|(model, test)| (model, vec![test.as_str(), "--exact"]));
+        let rounds =
+            rounds.chain(models.iter().map(|model| (model, quick.clone()))).chain(models.iter().map(|model| (model, LAST.to_vec())));
+        for (model, arguments) in rounds {
+            if !executables.contains_key(model) {
+                match self.build(model)? {
+                    Ok(executable) => executables.insert(model.clone(), executable),
+                    Err(why) => return Ok(Verdict::Unbuilt(why)),
+                };
+            }
+            match self.run(&executables[model], model, &arguments)? {
+                Verdict::Passed => {}
+                Verdict::Failed(test) => {
+                    let killer = (model.clone(), test.clone());
+                    let known = self.killers.entry(file.into()).or_default();
+                    known.retain(|known| *known != killer);
+                    if test != "(died)" {
+                        known.insert(0, killer);
+                    }
+                    return Ok(Verdict::Failed(format!("{model}::{test}")));
+                }
+                other => return Ok(other),
+            }
+        }
+        Ok(Verdict::Passed)
+    }
 }
 
-/// The models that `verify/tests` has.
-fn models(verify: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
+/// The models that `verify/tests` has, with their text.
+fn models(verify: &Path) -> io::Result<Vec<(String, String)>> {
+    let mut models = Vec::new();
     for entry in fs::read_dir(verify.join("tests"))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        names.extend(name.strip_suffix(".rs").filter(|name| name.starts_with("loom_")).map(str::to_owned));
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("loom_") && path.extension().is_some_and(|extension| extension == "rs") {
+            models.push((name, fs::read_to_string(&path)?));
+        }
     }
-    names.sort_by_key(|name| (FIRST.iter().position(|first| first == name).unwrap_or(usize::MAX), name.clone()));
-    Ok(names)
+    models.sort_by_key(|(name, _)| (FIRST.iter().position(|first| first == name).unwrap_or(usize::MAX), name.clone()));
+    Ok(models)
 }
 
 /// Copies what is mutated and what judges it. From here on the originals may change.
@@ -179,73 +237,97 @@ fn set_up(root: &Path, work: &Path) -> io::Result<()> {
     fs::copy(root.join("Cargo.lock"), work.join("Cargo.lock"))?;
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     let members = manifest.lines().map(|line| if line.starts_with("members") { "members = [\"core\", \"verify\"]" } else { line });
-    // Built often, run briefly.
-    fs::write(work.join("Cargo.toml"), members.collect::<Vec<_>>().join("\n") + "\nincremental = true\n")
+    fs::write(work.join("Cargo.toml"), members.collect::<Vec<_>>().join("\n") + "\n")
+}
+
+/// Every source file below `folder`, named from `root`, in order.
+fn sources(root: &Path, folder: &Path, found: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sources(root, &path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned());
+        }
+    }
+    found.sort();
+    Ok(())
+}
+
+/// What is to be explained: (path: line of code, mutant, reason).
+fn explanations(text: &str) -> Vec<(&str, &str, &str)> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.split_once(" => ").and_then(|(at, rest)| rest.split_once(" => ").map(|(name, why)| (at, name, why))))
+        .collect()
 }
 
 fn main() -> io::Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-    let filter = env::args().nth(1).unwrap_or_default();
-    let (list, filter) = (filter == "--list", if filter == "--list" { String::new() } else { filter });
+    let (options, filters): (Vec<String>, Vec<String>) = env::args().skip(1).partition(|argument| argument == "--list");
+    let wanted = |mutant: &Mutant| {
+        let line = format!("{}:{} {} {}", mutant.file, mutant.line, mutant.code, mutant.name);
+        let (not, any): (Vec<_>, Vec<_>) = filters.iter().partition(|filter| filter.starts_with('^'));
+        (any.is_empty() || any.iter().any(|filter| line.contains(*filter))) && !not.iter().any(|filter| line.contains(&filter[1..]))
+    };
     let work = env::var_os("AQUEDUCT_MUTANTS_DIR").map_or_else(|| env::temp_dir().join("aqueduct-mutants"), PathBuf::from);
     set_up(&root, &work)?;
-    let mut mutants = Vec::new();
-    for source in SOURCES {
-        let file = format!("core/src/{source}.rs");
+    let (mut mutants, mut files) = (Vec::new(), Vec::new());
+    sources(&work, &work.join("core/src"), &mut files)?;
+    for file in files {
         mutants.extend(mutants_of(&file, &fs::read_to_string(work.join(&file))?));
     }
-    mutants.retain(|mutant| format!("{}:{} {} {}", mutant.file, mutant.line, mutant.code, mutant.name).contains(&filter));
-    if list {
+    mutants.retain(wanted);
+    if !options.is_empty() {
         for mutant in mutants {
             println!("{}:{} | {} | {}", mutant.file, mutant.line, mutant.code, mutant.name);
         }
         return Ok(ExitCode::SUCCESS);
     }
     let explained = fs::read_to_string(root.join("verify/mutants/explained.txt"))?;
-    let explained: Vec<(&str, &str, &str)> = explained
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once(" => ").and_then(|(at, rest)| rest.split_once(" => ").map(|(name, why)| (at, name, why))))
-        .collect();
+    let mut explained = explanations(&explained);
 
-    let tests = models(&work.join("verify"))?;
-    let mut ok = true;
-    let skip = match judge(&work, &tests, &[], true)? {
-        Verdict::Passed => Vec::new(),
-        Verdict::Failed(names) => {
-            println!("these models fail without any mutant and judge nothing: {}", names.join(", "));
-            ok = false;
-            names
-        }
+    let mut judges = Judges { models: models(&work.join("verify"))?, copy: work.clone(), killers: HashMap::new() };
+    match judges.judge("")? {
+        Verdict::Passed => {}
+        Verdict::Failed(test) => panic!("{test} fails without any mutant"),
         Verdict::Unbuilt(why) => panic!("the copy does not compile:\n{why}"),
-        Verdict::Hangs => panic!("a model hangs without any mutant"),
-    };
+        Verdict::Hangs(model) => panic!("{model} hangs without any mutant"),
+    }
+    let mut ok = true;
     println!("| where | code | mutant | verdict |\n|---|---|---|---|");
     for Mutant { file, range, line, code, instead, name } in mutants {
         let original = fs::read_to_string(work.join(&file))?;
-        let mut text = original.clone();
-        text.replace_range(range, instead);
-        fs::write(work.join(&file), text)?;
-        let mut tests = tests.clone();
-        // Those that know most about the file, first.
-        tests.sort_by_key(|test| (file.contains("shared") || file.contains("turns")) != (test == "loom_shared"));
-        let verdict = match judge(&work, &tests, &skip, false)? {
-            Verdict::Failed(names) => format!("killed by {}", names.join(", ")),
-            Verdict::Hangs => "killed: a model hangs".into(),
-            Verdict::Unbuilt(why) => {
+        let mut mutated = original.clone();
+        mutated.replace_range(range, instead);
+        fs::write(work.join(&file), mutated)?;
+        let place = format!("{file}: {code}");
+        let reason = explained.iter().position(|(at, mutant, _)| *at == place && *mutant == name).map(|index| explained.remove(index).2);
+        let verdict = match (judges.judge(&file)?, reason) {
+            (Verdict::Failed(test), None) => format!("killed by `{test}`"),
+            (Verdict::Hangs(model), None) => format!("killed: `{model}` hangs"),
+            (Verdict::Passed, Some(reason)) => format!("survives: {reason}"),
+            (Verdict::Passed, None) => {
+                ok = false;
+                "SURVIVED".into()
+            }
+            (Verdict::Unbuilt(why), _) => {
                 ok = false;
                 format!("DOES NOT COMPILE: {}", why.lines().next().unwrap_or_default())
             }
-            Verdict::Passed => {
-                let reason = explained
-                    .iter()
-                    .find(|(at, mutant, _)| file.ends_with(at.split(": ").next().unwrap_or(at)) && at.ends_with(&code) && *mutant == name);
-                ok &= reason.is_some();
-                reason.map_or_else(|| "SURVIVED".into(), |reason| format!("survives: {}", reason.2))
+            (Verdict::Failed(by) | Verdict::Hangs(by), Some(_)) => {
+                ok = false;
+                format!("killed by `{by}`, ALTHOUGH EXPLAINED")
             }
         };
         println!("| {file}:{line} | `{code}` | {name} | {verdict} |");
         fs::write(work.join(&file), original)?;
+    }
+    if filters.is_empty() {
+        for (at, name, _) in explained {
+            ok = false;
+            println!("no such mutant, though explained: {at} => {name}");
+        }
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
