@@ -349,6 +349,9 @@ where
     /// Publishes every finished claim up to the first unfinished one, and makes room if somebody found none.
     fn turn(&self, inner: &mut Inner<M, C, READERS>, mine: Option<u32>) -> Option<u64> {
         let mut seq = None;
+        // ORDER(oldest): Release. An observer that copies a header written here sees every `oldest` stored before. We may use room that another party
+        // made, whose own fence stands behind its `oldest` and not before our bytes. Pairs with the fence in `Walk::copy_was_live`.
+        self.ring.fence(Ordering::Release);
         // ORDER(none): only the party inside changes it.
         let mut ticket = self.published.load(Ordering::Relaxed);
         for _ in 0..CLAIMS {

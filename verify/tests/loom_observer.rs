@@ -1,9 +1,10 @@
 //! Observers: what is handed out was never torn, and what was missed is counted by `seq`, whoever overwrites.
 //!
 //! Bounds: 1 producer without readers, 1 observer; capacity 4 granules; 2 records of 0 or 8 bytes overwrite older ones while the observer
-//! looks once or twice; positions from 0 and across 2^32; and 2 shared producers with 1 claim each; 2 pre-emptions, 1 in debug builds. Every
-//! byte is in a relaxed loom word, so a look may see any mixture of old and new. Nobody damages anything, so of all errors only `Overtaken`
-//! is allowed. Not vacuous: records seen and overtakes are counted, and spoilt orderings of `oldest`, of `tail` and of both fences are refused.
+//! looks once or twice; positions from 0 and across 2^32; 2 shared producers with 1 claim each in 4 granules, and in 8, one after the other;
+//! 2 pre-emptions, 1 in debug builds; 1 record and a close, without bound. Every byte is in a relaxed loom word, so a look may see any mixture of old
+//! and new. Nobody damages anything, so of all errors only `Overtaken` is allowed. Not vacuous: records seen and overtakes are counted, and
+//! spoilt orderings of `oldest`, of `tail`, of `state` and of both fences are refused.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -184,12 +185,111 @@ fn an_observer_of_shared_producers_gets_whole_records() {
     assert!(events.count("seen in flight") > 0 && events.count("passed over") > 0, "{events}");
 }
 
+/// What one party does with room that another one made: it moved `oldest`, and ended before the first one began.
+#[derive(Clone, Copy)]
+enum HandedOn {
+    /// It fills a claim of its own.
+    Payload,
+    /// It publishes, with one of its own, what the other had claimed: it writes that one's headers.
+    Headers,
+}
+
+/// An observer may be copying record 0, granules 0 to 3, when granule 0 or 1 gets other bytes.
+fn handed_on(what: HandedOn, events: &Events) {
+    const OLD: [u8; 96] = [0xee; 96];
+    let setup = Rig::new(8);
+    let ring = LoomMemory::ring(setup.capacity as usize, Bytes::Words);
+    let mut producer: Producer<Weak, Weak, 1> = Producer::create(Weak::new(&ring, setup.producer), &setup.config()).expect("create");
+    let _ = producer.push(Meta::default(), &OLD).expect("nobody holds it back");
+    for _ in 0..if matches!(what, HandedOn::Payload) { 3 } else { 2 } {
+        let _ = producer.push(Meta::default(), &[]).expect("nobody holds it back");
+    }
+    let mut observer = Observer::oldest(Weak::new(&ring, setup.reader)).expect("join");
+    let shared = with_roles(2, &[], || SharedProducer::<Weak, Weak, Loom, 2, 1>::new(producer).expect("small enough"));
+    let shared = Arc::new(shared);
+    // Up to granule 7, for which nothing is overwritten.
+    let before = matches!(what, HandedOn::Headers).then(|| shared.claim(0).expect("there is room"));
+    let looking = thread::spawn(move || {
+        let mut buf = [0; 96];
+        match observer.next(&mut buf) {
+            Ok(Next::Record(record)) => {
+                assert!(record.seq > 0 || buf == OLD, "torn");
+                Some(record.seq)
+            }
+            Ok(other) => panic!("it is published: {other:?}"),
+            Err(ReadError::Overtaken { .. }) => None,
+            Err(other) => panic!("nothing is damaged: {other:?}"),
+        }
+    });
+    let beside = shared.clone();
+    let making = thread::spawn(move || {
+        // Behind a PAD if something is claimed before it: its header goes to granule 0.
+        let len = if matches!(what, HandedOn::Payload) { 0 } else { 8 };
+        assert!(beside.claim(len).expect("nobody holds it back").abandon().is_none());
+    });
+    making.join().expect("producer");
+    if let Some(grant) = before {
+        assert!(grant.abandon().is_none());
+    } else {
+        let mut grant = shared.claim(8).expect("room was made");
+        grant.write(&[0xff; 8]).expect("claimed");
+        // Neither committed nor given up, so that its payload, in granule 1, is all that changes.
+        std::mem::forget(grant);
+    }
+    let seen = looking.join().expect("observer");
+    events.note("old", seen == Some(0));
+    events.note("passed over", seen != Some(0));
+}
+
+#[test]
+fn room_that_another_party_made_is_used_without_tearing_what_an_observer_copies() {
+    for (name, what) in [("payload", HandedOn::Payload), ("headers", HandedOn::Headers)] {
+        let events = explore(name, USUAL, move |events| handed_on(what, events));
+        assert!(events.count("old") > 0 && events.count("passed over") > 0, "{name}: {events}");
+    }
+}
+
+/// One record and the end, with no reader attached: no fence of a publication stands in for the ordering of `state`.
+fn close(setup: Rig, events: &Events) {
+    let ring = LoomMemory::ring(setup.capacity as usize, Bytes::Words);
+    let mut producer: Producer<Weak, Weak, 1> = Producer::create(Weak::new(&ring, setup.producer), &setup.config()).expect("create");
+    let mut observer = Observer::oldest(Weak::new(&ring, setup.reader)).expect("join");
+    let writing = thread::spawn(move || {
+        let _ = producer.push(Meta::default(), &[]).expect("there is room");
+        let _ = producer.close();
+    });
+    let mut seen = 0;
+    let mut look = || {
+        let next = observer.next(&mut []).expect("nothing is damaged");
+        seen += u64::from(matches!(next, Next::Record(_)));
+        assert!(next != Next::Closed || seen == 1, "the end came before the last record");
+        next
+    };
+    let looks = [(); 3].map(|()| look());
+    events.note("closed in flight", looks.contains(&Next::Closed));
+    events.note("empty in flight", looks.contains(&Next::Empty));
+    writing.join().expect("producer");
+    while look() != Next::Closed {}
+}
+
+#[test]
+fn an_observer_learns_of_the_end_behind_the_last_record() {
+    let events = explore("observer, close", Bound::ALL, |events| close(Rig::new(4), events));
+    assert!(events.count("closed in flight") > 0 && events.count("empty in flight") > 0, "{events}");
+}
+
 const NO_RELEASE: &[Weakness] = &[Weakness::Fence(Release, Relaxed)];
 const NO_ACQUIRE: &[Weakness] = &[Weakness::Fence(Acquire, Relaxed)];
 
 #[test]
 fn retiring_without_the_release_fence_is_refused() {
     refuse("no fence behind oldest", "nothing is damaged", USUAL, |events| race(spoil(FILLED, NO_RELEASE, &[]), 0, events));
+}
+
+#[test]
+fn a_relaxed_store_of_state_is_refused_by_observers() {
+    const SPOILT: &[Weakness] = &[Weakness::Store(ring_word::STATE)];
+    refuse("state stored relaxed", "the end came before", Bound::ALL, |events| close(Rig::new(4).spoil_producer(SPOILT), events));
 }
 
 #[test]
