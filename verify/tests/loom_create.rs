@@ -1,13 +1,13 @@
-//! Creation: a reader that finds the magic finds the whole header behind it.
+//! Creation: a reader that finds the magic finds the whole header behind it, and one that finds a page's identity finds its words.
 //!
-//! Bounds: 1 creator, 1 reader that tries to attach twice, fresh memory, bytes as relaxed words. Not vacuous: both outcomes are seen, and
-//! the model fails without either fence. Re-creation over an older ring is not modelled: a reader then may also see a CRC error.
+//! Bounds: 1 creator of a ring or of a page, 1 reader that tries to attach twice, or once with 2 pre-emptions, fresh memory, bytes as relaxed words. Not vacuous: both outcomes
+//! are seen, and the models fail without either fence. Re-creation over an older ring is not modelled: a reader then may also see a CRC error.
 
 use std::sync::atomic::Ordering;
 
 use aqueduct_core::layout::GeometryError;
 use aqueduct_core::reader::AttachError;
-use aqueduct_core::{Producer, Reader, Start};
+use aqueduct_core::{Meta, Next, Producer, Reader, Start};
 use aqueduct_verify::explore::{Bound, Events, explore, refuse};
 use aqueduct_verify::loom_memory::{Bytes, LoomMemory};
 use aqueduct_verify::rig::{EPOCH, LoomProducer, Rig};
@@ -56,4 +56,44 @@ fn creation_without_release_fences_is_refused() {
 fn attaching_without_the_acquire_fence_is_refused() {
     let rig = Rig::new(4).spoil_reader(&[Weakness::Fence(Ordering::Acquire, Ordering::Relaxed)]);
     refuse("attach without acquire", "half a ring", Bound::ALL, move |events| create(rig, events));
+}
+
+/// The reader looks at a page that is being attached, as it may where no socket hands it over.
+fn attach(setup: Rig, events: &Events) {
+    let (ring, page) = (LoomMemory::ring(setup.capacity as usize, Bytes::Cells), LoomMemory::page(Bytes::Words));
+    let mut producer: LoomProducer = Producer::create(Weak::new(&ring, &[]), &setup.config()).expect("create");
+    let _ = producer.push(Meta::default(), &[]).expect("there is room");
+    let id = producer.subscribe(Start::Latest).expect("subscribe");
+    let (ours, theirs) = (Weak::new(&page, setup.producer), Weak::new(&page, setup.reader));
+    let attaching = thread::spawn(move || producer.attach(id, "model", ours).expect("attach"));
+    let mut attached = 0;
+    let mut try_it = || match Reader::attach(Weak::new(&ring, &[]), theirs.clone()) {
+        Ok(mut reader) => {
+            assert_eq!(reader.next(&mut []), Ok(Next::Empty), "half a page");
+            attached += 1;
+        }
+        Err(AttachError::PageIdentity) => {}
+        Err(other) => panic!("half a page: {other}"),
+    };
+    try_it();
+    attaching.join().expect("producer");
+    try_it();
+    assert!(attached > 0);
+    events.note("attached in flight", attached == 2);
+    events.note("not there yet", attached == 1);
+}
+
+#[test]
+fn a_page_is_there_as_a_whole_or_not_at_all() {
+    // The cursor differs from what zeroed memory holds.
+    let events = explore("attach", Bound::preemptions(2), |events| attach(Rig::new(4), events));
+    assert!(events.count("attached in flight") > 0 && events.count("not there yet") > 0, "{events}");
+}
+
+#[test]
+fn a_page_without_either_fence_is_refused() {
+    let rig = Rig::new(4).spoil_producer(&[Weakness::Fence(Ordering::Release, Ordering::Relaxed)]);
+    refuse("page without release", "half a page", Bound::preemptions(2), move |events| attach(rig, events));
+    let rig = Rig::new(4).spoil_reader(&[Weakness::Fence(Ordering::Acquire, Ordering::Relaxed)]);
+    refuse("page without acquire", "half a page", Bound::preemptions(2), move |events| attach(rig, events));
 }
