@@ -51,8 +51,8 @@ impl<R: Memory> Observer<R> {
     /// The segment is not a ring.
     pub fn latest(ring: R) -> Result<Self, JoinError> {
         let view = View::open(ring).map_err(JoinError::Geometry)?;
-        // ORDER(publish): Acquire. Pairs with `Producer::publish`.
-        let tail = view.ring.load(ring_word::TAIL, Ordering::Acquire);
+        // ORDER(none): where to stand; nothing before it is read. `Walk::at` loads the tail up to which is read, and finds none that is older.
+        let tail = view.ring.load(ring_word::TAIL, Ordering::Relaxed);
         Ok(Self { walk: Walk::at(view, tail, Damage::default()).map_err(JoinError::Read)? })
     }
 

@@ -77,7 +77,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         header.header_crc = U32::new(crc32fast::hash(&header.as_bytes()[..124]));
 
         ring.write(0, &[0; 8]);
-        // ORDER(create): Release. Whoever sees a field of the new ring sees the old magic gone. Pairs with the fence in `Reader::attach`.
+        // ORDER(create): Release. A process killed here leaves no old magic before a new header: they would make a ring of old control words.
+        // Readers do not need it, for they look at the magic first.
         ring.fence(Ordering::Release);
         ring.write(8, &header.as_bytes()[8..]);
         for (word, value) in [
@@ -124,12 +125,11 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             (ring_word::OLDEST, recovery.start),
             (ring_word::STATE, STATE_RUNNING),
             (ring_word::SPACE_WANTED, 0),
+            (ring_word::TAIL, shared(end)),
         ] {
-            // ORDER(none): nobody else uses the ring yet.
+            // ORDER(none): nobody else uses the ring yet, and the prefix lies within the old `oldest..tail`.
             ring.store(word, value, Ordering::Relaxed);
         }
-        // ORDER(publish): Release, as in `publish`.
-        ring.store(ring_word::TAIL, shared(end), Ordering::Release);
         // Only now, so that a process killed here leaves whole records between `oldest` and `tail`. ORDER(oldest): Release, as in `retire`.
         ring.fence(Ordering::Release);
         // Every granule, whether a header of this lap stands there or not: one of a later lap, left there by a tail that was lost, would be
@@ -248,8 +248,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
         if self.head >= floor + u64::from(self.geometry.capacity()) {
             // Only a ring that was resumed full to the last granule: a second closing record would destroy what a reader has not released.
-            // ORDER(sleep): SeqCst, as in `publish`. Who falls asleep after this sleeps until its timeout.
-            self.ring.fence(Ordering::SeqCst);
+            // ORDER(none): no fence, for a reader that falls asleep just now looks at `tail` only and sleeps until its timeout anyway.
             // No sleeper names a tail that is still to come.
             return wake.and(self.gate.sleepers(shared(self.tail + 1)));
         }

@@ -218,17 +218,17 @@ where
             let slot = self.slot(ticket);
             // ORDER(ticket): Acquire, so that moving the ticket on passes on what the claimant saw. Pairs with the exchange below.
             let free = slot.claim.load(Ordering::Acquire);
-            // ORDER(ticket): Acquire, behind the Acquire of `free`: only while the ticket is still the same is `free` of its lap. Others may have
-            // gone more than a lap on since we looked at it first, and one of theirs looks free for us.
-            if self.ticket.load(Ordering::Acquire) != ticket {
+            // ORDER(ticket): Relaxed, behind the Acquire of `free`: only while the ticket is still the same is `free` of its lap. Others may have
+            // gone more than a lap on since we looked at it first, and one of theirs looks free for us; whoever took it had seen a later ticket.
+            if self.ticket.load(Ordering::Relaxed) != ticket {
                 continue;
             }
             if free & CLAIMED == Self::claimed(ticket) {
                 self.pass(ticket);
                 continue;
             }
-            // ORDER(ticket): Acquire, as above. It belongs to ticket - 1 as long as `slot` is free, which the exchange confirms.
-            let head = self.slot(ticket.wrapping_sub(1)).claim.load(Ordering::Acquire) & POSITION;
+            // ORDER(ticket): Relaxed; the Acquire of the ticket orders it. It belongs to ticket - 1 as long as `slot` is free, which the exchange confirms.
+            let head = self.slot(ticket.wrapping_sub(1)).claim.load(Ordering::Relaxed) & POSITION;
             let room = self.geometry.room_to_end(u64::from(head));
             let pad = if granules > room { room } else { 0 };
             let end = head.wrapping_add(pad + granules) & POSITION;
@@ -237,8 +237,8 @@ where
             let free_granules = distance31(head, self.limit.load(Ordering::Acquire));
             let free_granules = if free_granules > self.geometry.capacity() { 0 } else { free_granules };
             if pad + granules > free_granules {
-                // ORDER(ticket): Acquire. An old ticket says nothing about room.
-                if self.ticket.load(Ordering::Acquire) != ticket {
+                // ORDER(none): an old ticket says nothing about room; one that passes for new costs an attempt.
+                if self.ticket.load(Ordering::Relaxed) != ticket {
                     continue;
                 }
                 if room_made_at == Some(ticket) {
@@ -253,8 +253,9 @@ where
                 }
                 continue;
             }
-            // ORDER(ticket): AcqRel. Release: whoever finds the slot taken knows the head. Acquire: of the one who freed it.
-            let claim = slot.claim.compare_exchange(free, Self::claimed(ticket) | end, Ordering::AcqRel, Ordering::Relaxed);
+            // ORDER(ticket): Release. Whoever finds the slot taken knows the head and sees a ticket that is not before ours. What it was before,
+            // the Acquire of `free` brought.
+            let claim = slot.claim.compare_exchange(free, Self::claimed(ticket) | end, Ordering::Release, Ordering::Relaxed);
             if claim.is_err() {
                 continue;
             }
@@ -288,10 +289,10 @@ where
     /// The claim that holds back all later ones, if there is one. Only a claim that is still the same after a while is a worry.
     #[must_use]
     pub fn unfinished(&self) -> Option<Unfinished> {
-        // ORDER(none): a look from outside, old as soon as it is taken. Acquire, so that `ticket` is not older than `published`.
-        let ticket = self.published.load(Ordering::Acquire);
+        // ORDER(none): a look from outside, old as soon as it is taken. Of words that do not fit together nothing is said.
+        let ticket = self.published.load(Ordering::Relaxed);
         // ORDER(none): as above.
-        let in_flight = self.ticket.load(Ordering::Acquire).wrapping_sub(ticket);
+        let in_flight = self.ticket.load(Ordering::Relaxed).wrapping_sub(ticket);
         // ORDER(none): as above.
         let filling = self.slot(ticket).state.load(Ordering::Relaxed) == FILLING;
         (filling && in_flight > 0 && in_flight <= Self::CLAIMS).then_some(Unfinished { ticket, in_flight })
@@ -372,8 +373,8 @@ where
     /// Turns one finished claim into records.
     fn collect(&self, producer: &mut Producer<M, C, READERS>, ticket: u32) -> Collected {
         let slot = self.slot(ticket);
-        // ORDER(ticket): Acquire, though `state` would do: a slot that is not taken has the state of its last claim, emptied.
-        let claim = slot.claim.load(Ordering::Acquire);
+        // ORDER(ticket): Relaxed. The turn brought its last claim and that one's emptied state, so it is that or ours, and `state` orders the rest.
+        let claim = slot.claim.load(Ordering::Relaxed);
         if claim & CLAIMED != Self::claimed(ticket) {
             return Collected::No;
         }

@@ -136,9 +136,9 @@ impl<B: Backend, T> Turns<B, T> {
             // SAFETY: (1) `asked` was 0 and we made it 1, and nobody else enters until we make it 0; the exchange by which it last became
             // 0 was a Release and our addition an Acquire.
             unsafe { self.value.with(&mut work) };
-            // ORDER(turn): AcqRel. Release: the next one inside sees what we did. Acquire, also on failure: the work of those who asked
-            // meanwhile. Pairs with the addition above.
-            match self.asked.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire) {
+            // ORDER(turn): Release: the next one inside sees what we did. Acquire on failure: the work of those who asked meanwhile; a success finds
+            // what a failure, or our own addition, has brought already. Pairs with the addition above.
+            match self.asked.compare_exchange(seen, 0, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
             }
