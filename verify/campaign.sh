@@ -1,5 +1,6 @@
 #!/bin/sh
-# The seeded and random checks, for longer than a test run: crash points, hostile memory, both state machines, the kill loop.
+# The seeded and random checks, for longer than a test run: crash points, hostile memory, both state machines, the kill loop; and every loom
+# model, of which a debug build leaves out the longest.
 #   campaign.sh [FACTOR]   FACTOR times what `cargo test` does (default 50; about 5 minutes). Ends with 1 if anything failed.
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -25,6 +26,7 @@ test() {
 }
 
 export AQUEDUCT_CRASH_LIVES=$((60 * factor)) AQUEDUCT_HOSTILE_CASES=$((6000 * factor)) PROPTEST_CASES=$((256 * factor))
+part "models" cargo test --release -p aqueduct-verify --test 'loom_*'
 part "crash points" test crash_points
 part "hostile memory" test hostile
 part "state machine" test state_machine

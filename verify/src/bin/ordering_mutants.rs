@@ -316,7 +316,7 @@ fn main() -> io::Result<ExitCode> {
                 format!("DOES NOT COMPILE: {}", why.lines().next().unwrap_or_default())
             }
         };
-        println!("| {file}:{line} | `{code}` | {name} | {verdict} |");
+        println!("| {file}:{line} | `{}` | {name} | {verdict} |", code.replace('|', "\\|"));
         fs::write(work.join(&file), original)?;
     }
     if filters.is_empty() {
