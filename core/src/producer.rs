@@ -54,7 +54,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// A value of the configuration breaks ABI §2.1, or the segment is too small.
     pub fn create(ring: M, config: &RingConfig<'_>) -> Result<Self, CreateError> {
         let capacity = u32::try_from(config.capacity_bytes / GRANULE_BYTES).unwrap_or(u32::MAX);
-        if !config.capacity_bytes.is_multiple_of(GRANULE_BYTES) || !capacity.is_power_of_two() || capacity < 2 {
+        if !config.capacity_bytes.is_multiple_of(GRANULE_BYTES) {
             return Err(GeometryError::Capacity { granules: capacity }.into());
         }
         let max_payload = config.max_payload_bytes.unwrap_or(max_payload_for(capacity));
@@ -115,8 +115,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         let end = start + kept;
         let mut boundaries = Boundaries::new(&geometry, start);
         let mut at = start;
-        while at < end {
-            let Ok(located) = view.header_at(at, end) else { break };
+        // No header is valid at the end itself.
+        while let Ok(located) = view.header_at(at, end) {
             boundaries.note(at);
             at = located.end;
         }
@@ -325,7 +325,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// Lets the head come `ahead` granules and a sector further than it is, if the readers allow it; gives the limit.
     pub(crate) fn extend(&mut self, ahead: u64) -> u64 {
         let capacity = u64::from(self.geometry.capacity());
-        let ahead = if ahead > capacity { 0 } else { ahead };
+        // A whole lap can never be had: nothing is overwritten for it, nor for an end that is behind the head by now.
+        let ahead = if ahead < capacity { ahead } else { 0 };
         let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
         let end = (self.head + ahead + capacity / 16).min(floor + capacity - 1);
         self.retire(end + 1);
@@ -377,5 +378,30 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         // ORDER(oldest): Release. An observer that copied a byte written after this sees the new `oldest` when it looks again.
         // Pairs with the acquire fence behind an observer's copy (ABI §4.3).
         self.ring.fence(Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::{Region, Segment};
+
+    #[test]
+    fn room_is_made_a_sector_further_than_asked_and_none_for_what_can_never_fit() {
+        for capacity in [4, 8, 16, 64] {
+            for ahead in (0..=capacity + 1).chain([(1 << 31) - 1]) {
+                let ring = Segment::<{ 256 + 64 * 32 }>::new();
+                let config = RingConfig::new("", 1, usize::try_from(capacity * 32).unwrap());
+                let mut producer: Producer<Region<'_>> = Producer::create(ring.region(), &config).unwrap();
+                for _ in 0..3 * capacity {
+                    let _ = producer.push(Meta::default(), &[]).unwrap();
+                }
+                let (before, sector) = (producer.oldest + capacity - 1 - producer.head, capacity / 16);
+                let asked = if ahead < capacity { ahead } else { 0 };
+                let made = producer.extend(ahead) - producer.head;
+                assert!(made >= (asked + sector).min(capacity - 1), "{made} of {asked} in {capacity}");
+                assert!(made <= before.max(asked + 2 * sector.max(1)), "{made} of {asked} in {capacity}: records lost for nothing");
+            }
+        }
     }
 }

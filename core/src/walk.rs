@@ -17,6 +17,10 @@ use crate::region::Memory;
 /// How often one call goes on after being overtaken before it says so.
 const OVERTAKES_PER_CALL: u32 = 8;
 
+/// A payload's CRC is computed in pieces of this many bytes.
+const PIECE_BYTES: usize = 256;
+const _: () = assert!(PIECE_BYTES.is_multiple_of(GRANULE_BYTES));
+
 /// What a reader learns about a record beside its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -157,7 +161,7 @@ impl<R: Memory> View<R> {
     /// CRC of a located payload, computed piece by piece without a buffer for the whole.
     pub(crate) fn crc_of_payload(&self, located: &Located) -> u32 {
         let mut crc = self.framing.hasher();
-        let mut piece = [0; 8 * GRANULE_BYTES];
+        let mut piece = [0; PIECE_BYTES];
         let (mut at, mut left) = (self.payload_offset(located), located.header.len as usize);
         while left > 0 {
             let len = left.min(piece.len());

@@ -435,3 +435,100 @@ fn seeking_passes_any_number_of_gaps() {
         assert_eq!(observer.seek(EPOCH, sought), Ok(expected));
     }
 }
+
+#[test]
+fn largest_payload_is_a_limit_of_records_and_not_of_fillers() {
+    for (kind, cut) in [(KIND_DATA, true), (KIND_DISCARD, false)] {
+        let ring = three(0);
+        forge(&ring.region(), 0, 16, &header(kind, 225, 0));
+        ring.region().store(ring_word::TAIL, 9, Ordering::Relaxed);
+        let found = recover(&ring.region(), checkpoint(0, 0), Bound::Tail).unwrap();
+        assert_eq!((found.end, found.records), (if cut { 0 } else { 9 }, 0));
+        assert_eq!(matches!(found.cut, Cut::Header(crc) if crc.stored == crc.computed), cut, "{:?}", found.cut);
+    }
+}
+
+#[test]
+fn resumed_ring_is_overwritten_sector_by_sector_and_takes_kept_cursors_before_oldest() {
+    let ring = Ring::new();
+    let mut producer = create(&ring, 64, 0);
+    for _ in 0..50 {
+        push(&mut producer, 0).unwrap();
+    }
+    drop(producer);
+    let found = recover(&ring.region(), Checkpoint::oldest(&ring.region()), Bound::Tail).unwrap();
+    let mut producer = resume(&ring, &found);
+    for tail in 51..51 + 64 {
+        push(&mut producer, 0).unwrap();
+        let whole = u32::try_from(tail).unwrap().saturating_sub(63);
+        let oldest = word(&ring, ring_word::OLDEST);
+        assert!((whole..whole + 5).contains(&oldest), "{oldest} is more than a sector of four behind {whole}");
+        for position in [whole, oldest] {
+            let id = producer.subscribe(Start::At(position)).unwrap();
+            assert!(producer.unsubscribe(id));
+        }
+        assert!(whole == 0 || producer.subscribe(Start::At(whole - 1)).is_err());
+    }
+}
+
+#[test]
+fn ring_resumed_full_to_the_last_granule_is_closed_whole_for_observers() {
+    let ring = Ring::new();
+    let mut producer = create(&ring, 16, 0);
+    producer.subscribe(Start::Latest).unwrap();
+    while push(&mut producer, 0).is_ok() {}
+    let _ = producer.close();
+    drop(producer);
+    let found = recover(&ring.region(), Checkpoint::oldest(&ring.region()), Bound::Tail).unwrap();
+    assert_eq!((found.end, found.records), (16, 15));
+    let _ = resume(&ring, &found).close();
+    let mut observer = Observer::oldest(ring.region()).unwrap();
+    for seq in 1..15 {
+        assert!(matches!(observer.next(&mut []), Ok(Next::Record(record)) if record.seq == seq));
+    }
+    assert_eq!(observer.next(&mut []), Ok(Next::Closed));
+}
+
+#[test]
+fn reader_that_sleeps_on_a_ring_resumed_full_is_woken_by_its_end() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let mut producer = create(&ring, 16, 0);
+    producer.subscribe(Start::Latest).unwrap();
+    while push(&mut producer, 0).is_ok() {}
+    let _ = producer.close();
+    drop(producer);
+    let found = recover(&ring.region(), Checkpoint::oldest(&ring.region()), Bound::Tail).unwrap();
+    let mut producer = resume(&ring, &found);
+    let id = producer.subscribe(Start::Oldest).unwrap();
+    producer.attach(id, "", page.region()).unwrap();
+    let mut reader = Reader::attach(ring.region(), page.region()).unwrap();
+    // Read, and not released: there is no granule for a closing record.
+    reader.skip_to_latest().unwrap();
+    let asleep = reader.prepare_sleep(aqueduct_core::WaitMode::Futex);
+    assert_eq!(asleep, Ok(aqueduct_core::Sleep::Wait { tail: 16 }));
+    assert!(producer.close().futex);
+    reader.finish_sleep(false).unwrap();
+    assert_eq!(reader.next(&mut []), Ok(Next::Closed));
+}
+
+#[test]
+fn seeking_in_a_ring_of_endless_damage_ends_after_four_laps() {
+    use common::{Hooked, Touch};
+    use core::cell::Cell;
+
+    let (ring, page) = (Ring::new(), Page::new());
+    let _ = common::pair(&ring, &page, 16, 0);
+    let looks = Cell::new(0);
+    let hook = |touch| {
+        if touch == Touch::Loaded(ring_word::TAIL) {
+            looks.set(looks.get() + 1);
+            ring.region().store(ring_word::TAIL, 16 * looks.get(), Ordering::Relaxed);
+        }
+    };
+    let hook = Cell::new(Some(&hook as &dyn Fn(Touch)));
+    let mut reader = Reader::attach(Hooked { region: ring.region(), hook: &hook }, page.region()).unwrap();
+    assert_eq!(looks.get(), 1);
+    let overtaken = aqueduct_core::ReadError::Overtaken { expected: Some(5), found: None };
+    assert_eq!(reader.seek(EPOCH, 5), Err(aqueduct_core::error::SeekError::Read(overtaken)));
+    assert_eq!((looks.get(), reader.stats().corrupt), (1 + 4, 4));
+}
