@@ -363,3 +363,21 @@ fn reader_seeks_forward_skips_and_knows_its_lag() {
     push(&mut producer, 7).unwrap();
     assert_eq!(take(&mut reader), Some((12, 7)));
 }
+
+#[test]
+fn lag_is_the_age_of_the_first_record_and_not_of_a_filler_before_it() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = pair(&ring, &page, 8, 7);
+    push(&mut producer, 64).unwrap();
+    let lag = reader.lag(meta(0).timestamp_ns + 17).unwrap();
+    assert_eq!((lag.records, lag.bytes, lag.nanoseconds), (1, 4 * 32, 17), "one granule of PAD");
+}
+
+#[test]
+fn lag_behind_damage_is_known_in_bytes_only() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = pair(&ring, &page, 8, 5);
+    push(&mut producer, 32).unwrap();
+    common::flip(&ring.region(), (common::DATA + 5 * 32) * 8);
+    assert_eq!(reader.lag(9), Ok(aqueduct_core::Lag { records: 0, bytes: 64, nanoseconds: 0 }));
+}

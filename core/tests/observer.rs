@@ -368,3 +368,27 @@ fn hostile_words_and_bytes_end_every_call_without_a_panic() {
         assert!(push(&mut producer, 5).is_ok());
     }
 }
+
+#[test]
+fn observer_that_is_overtaken_at_every_copy_says_so_after_eight() {
+    let ring = Ring::new();
+    let producer = RefCell::new(create(&ring, 4, 0));
+    let copies = Cell::new(None);
+    // Whenever the observer has copied a header, the producer goes round.
+    let hook = |touch: Touch| {
+        if let (Touch::Read(_), Some(count)) = (touch, copies.get()) {
+            copies.set(Some(count + 1));
+            for _ in 0..9 {
+                push(&mut producer.borrow_mut(), 0).unwrap();
+            }
+        }
+    };
+    let hook = Cell::new(Some(&hook as &dyn Fn(Touch)));
+    let mut observer = Observer::oldest(Hooked { region: ring.region(), hook: &hook }).unwrap();
+    push(&mut producer.borrow_mut(), 0).unwrap();
+    copies.set(Some(0));
+    assert_eq!(look(&mut observer), Err(ReadError::Overtaken { expected: None, found: None }));
+    assert_eq!(copies.take(), Some(8));
+    let oldest = whole(&ring)[0];
+    assert_eq!(look(&mut observer), Ok(Next::Record((oldest, 0))));
+}

@@ -173,3 +173,29 @@ fn ring_made_anew_in_used_memory_is_empty() {
     assert_eq!(push(&mut producer, 4), Ok(0));
     assert_eq!(common::take(&mut reader), Some((0, 4)));
 }
+
+#[test]
+fn segment_of_a_header_and_nothing_else_is_judged_by_its_header() {
+    let stub = Segment::<128>::new();
+    assert_eq!(aqueduct_core::recovery::scan(stub.region()).err(), Some(GeometryError::Magic { found: [0; 8] }));
+}
+
+#[test]
+fn page_of_another_kind_or_version_is_refused_though_its_checksum_is_right() {
+    let (ring, page) = (Ring::new(), Page::new());
+    drop(pair(&ring, &page, 8, 0));
+    let mut identity = [0; 64];
+    page.region().read(0, &mut identity);
+    let good = identity;
+    for (byte, change) in [(None, "nothing"), (Some(7), "magic"), (Some(8), "major version")] {
+        identity = good;
+        if let Some(byte) = byte {
+            identity[byte] ^= 1;
+        }
+        let crc = aqueduct_core::record::payload_crc(&identity[..60]);
+        identity[60..].copy_from_slice(&crc.to_le_bytes());
+        page.region().write(0, &identity);
+        let refused = matches!(Reader::attach(ring.region(), page.region()).err(), Some(AttachError::PageIdentity));
+        assert_eq!(refused, byte.is_some(), "{change}");
+    }
+}
