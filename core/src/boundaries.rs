@@ -96,4 +96,12 @@ mod tests {
         boundaries.note(101);
         assert_eq!((boundaries.first_from(100), boundaries.first_from(101)), (Some(100), None));
     }
+
+    #[test]
+    fn boundary_is_found_behind_sectors_in_which_no_record_begins() {
+        let mut boundaries = Boundaries::new(&geometry(64), 0);
+        boundaries.note(0);
+        boundaries.note(30);
+        assert_eq!([1, 4, 29, 30].map(|needed| boundaries.first_from(needed)), [Some(30); 4]);
+    }
 }

@@ -292,13 +292,17 @@ mod tests {
     use std::string::ToString;
 
     use super::*;
+    use crate::gate::{SubscriptionId, Violation};
+    use crate::observer::JoinError;
     use crate::recovery::RecoverError;
+    use crate::typed::ViewError;
 
     #[test]
     fn every_message_says_what_and_carries_its_numbers() {
         let name = NameError { bytes: 71, limit: 64 };
         let geometry = GeometryError::Capacity { granules: 3 };
         let overrun = ReadError::Overrun { position: 0x10, tail: 0x99 };
+        let violation = Violation { subscription: SubscriptionId(0), stored: 0x44, last_seen: 0x11, tail: 0x22 };
         for (message, parts) in [
             (name.to_string(), ["71", "64"]),
             (geometry.to_string(), ["3 granules", "power of two"]),
@@ -333,6 +337,13 @@ mod tests {
             (ReadError::Overtaken { expected: None, found: None }.to_string(), ["overtaken", "faster"]),
             (SeekError::Epoch { ring: 0xa, stored: 0xb }.to_string(), ["0xa", "0xb"]),
             (SeekError::Read(overrun).to_string(), ["0x10", "0x99"]),
+            (JoinError::Geometry(geometry).to_string(), ["3 granules", "power of two"]),
+            (JoinError::Read(overrun).to_string(), ["0x10", "0x99"]),
+            (violation.to_string(), ["0x44", "[0x11, 0x22]"]),
+            (ViewError::Type { expected: 7, found: 9 }.to_string(), ["type 7", "type 9"]),
+            (ViewError::Size { expected: 8, found: 5 }.to_string(), ["8", "5 bytes"]),
+            (ViewError::Alignment { expected: 16 }.to_string(), ["aligned", "16"]),
+            (RecoverError::Geometry(geometry).to_string(), ["3 granules", "power of two"]),
             (RecoverError::Tail { checkpoint: 1, tail: 0x77 }.to_string(), ["0x1", "0x77"]),
             (RecoverError::UnknownSeq.to_string(), ["next record", "not known"]),
         ] {

@@ -142,7 +142,9 @@ pub fn view_ref<'b, T: Tagged + FromBytes + Immutable + KnownLayout>(record: &Re
 mod tests {
     use super::*;
 
-    #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+    #[derive(
+        Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout,
+    )]
     #[repr(C)]
     struct Reading {
         sensor: u32,
@@ -188,6 +190,7 @@ mod tests {
         assert_eq!(view::<Reading>(&record(7, 9), &buf.0[..9]), Err(ViewError::Size { expected: 8, found: 9 }));
         assert_eq!(view_slice::<Reading>(&record(7, 9), &buf.0[..9]), Err(ViewError::Size { expected: 8, found: 9 }));
         assert_eq!(view::<Reading>(&record(7, 8), &buf.0[1..9]), Err(ViewError::Alignment { expected: 4 }));
+        assert_eq!(view_ref::<Reading>(&record(7, 8), &buf.0[1..9]), Err(ViewError::Alignment { expected: 4 }));
         assert!(value::<Reading>(&record(7, 8), &buf.0[1..9]).is_ok());
         assert_eq!(value::<Reading>(&record(7, 7), &buf.0[..7]), Err(ViewError::Size { expected: 8, found: 7 }));
         assert_eq!(view_ref::<Portable>(&record(7, 4), &buf.0[..4]), Err(ViewError::Type { expected: 8, found: 7 }));
