@@ -386,3 +386,200 @@ fn ring_too_large_for_31_bits_is_not_shared() {
     let error = aqueduct_core::shared::ShareError { granules: 1 << 23 };
     assert_eq!(error.to_string(), "a ring of 8388608 granules; shared producers take 4194304");
 }
+
+#[test]
+fn contention_says_what_it_is() {
+    assert_eq!(Contended.to_string(), "another producer is publishing");
+}
+
+#[test]
+fn readers_come_go_and_are_evicted_while_the_ring_is_shared() {
+    use aqueduct_core::MemoryMut as _;
+
+    let (ring, pages) = (Ring::new(), [Page::new(), Page::new()]);
+    let shared = Shared::<4>::new(create(&ring, 16, 0)).unwrap();
+    let id = shared.subscribe(Start::Latest).unwrap().unwrap();
+    let mut page = Some(pages[0].region());
+    shared.attach(id, "reader", &mut page).unwrap().unwrap();
+    assert!(page.is_none(), "it is the producer's now");
+    let mut reader = Reader::attach(ring.region(), pages[0].region()).unwrap();
+    assert_eq!(shared.push(meta(0), &payload(0, 3)).unwrap().seq, Some(0));
+    assert_eq!(take(&mut reader), Some((0, 3)));
+    pages[0].region().store(cursor_word::CURSOR, 99, core::sync::atomic::Ordering::Release);
+    assert!(!shared.subscription(id).unwrap().unwrap().attached);
+    let violation = shared.take_violation().unwrap().unwrap();
+    assert_eq!((violation.subscription, violation.stored, violation.last_seen, violation.tail), (id, 99, 0, 2));
+    assert!(shared.take_violation().unwrap().is_none());
+    shared.attach(id, "again", &mut Some(pages[1].region())).unwrap().unwrap();
+    let mut reader = Reader::attach(ring.region(), pages[1].region()).unwrap();
+    assert_eq!(take(&mut reader), Some((0, 3)), "the subscription stayed where it was seen last");
+    let returned = [shared.detach(id).unwrap(), shared.detach(id).unwrap()];
+    assert_eq!(returned.map(|page| page.is_some()), [true, false]);
+    assert_eq!([shared.unsubscribe(id).unwrap(), shared.unsubscribe(id).unwrap()], [true, false]);
+    assert!(shared.subscription(id).unwrap().is_none());
+}
+
+#[test]
+fn ring_resumed_full_to_the_last_granule_takes_a_shared_claim_only_when_its_reader_released() {
+    use aqueduct_core::recovery::{Bound, Checkpoint, recover};
+
+    let (ring, page) = (Ring::new(), Page::new());
+    let mut producer = create(&ring, 16, 0);
+    producer.subscribe(Start::Latest).unwrap();
+    while common::push(&mut producer, 0).is_ok() {}
+    let _ = producer.close();
+    drop(producer);
+    let found = recover(&ring.region(), Checkpoint::oldest(&ring.region()), Bound::Tail).unwrap();
+    assert_eq!((found.end, found.records), (16, 15), "the head is a granule further than claims may come");
+    let mut producer = Producer::resume(ring.region(), &found).unwrap();
+    let id = producer.subscribe(Start::Oldest).unwrap();
+    producer.attach(id, "", page.region()).unwrap();
+    let mut reader = Reader::attach(ring.region(), page.region()).unwrap();
+    let shared = Shared::<2>::new(producer).unwrap();
+    for seq in 0..2 {
+        assert_eq!(shared.push(meta(15), &[]).err(), Some(ClaimError::Full { needed: 1, free: 0 }));
+        assert_eq!(take(&mut reader), Some((seq, 0)));
+        let _ = reader.release();
+    }
+    assert_eq!(shared.push(meta(15), &[]).unwrap().seq, Some(15));
+    for seq in 2..16 {
+        assert_eq!(take(&mut reader), Some((seq, 0)));
+    }
+    assert_eq!(take(&mut reader), None);
+}
+
+/// Looks at private words until a thread is interrupted, and what the interrupt does.
+type Interrupt = (u32, Box<dyn FnOnce()>);
+
+thread_local! {
+    /// What this thread will be interrupted by.
+    static INTERRUPT: Cell<Option<Interrupt>> = const { Cell::new(None) };
+    /// How often it asked for a turn.
+    static TURNS_ASKED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The machine's words, with a place for an interrupt before every look and a count of turns.
+struct Watched;
+#[allow(clippy::disallowed_types, reason = "private words of the tests, not shared bytes")]
+struct WatchedWord(core::sync::atomic::AtomicU32);
+
+impl aqueduct_core::region::turns::Backend for Watched {
+    type Word = WatchedWord;
+    type Cell<T> = aqueduct_core::region::turns::NativeCell<T>;
+}
+
+fn look() {
+    match INTERRUPT.take() {
+        Some((0, interrupt)) => interrupt(),
+        Some((looks, interrupt)) => INTERRUPT.set(Some((looks - 1, interrupt))),
+        None => {}
+    }
+}
+
+// SAFETY: it is an atomic `u32`, changed only by these methods.
+#[allow(clippy::disallowed_types, reason = "private words of the tests, not shared bytes")]
+unsafe impl aqueduct_core::region::turns::Word for WatchedWord {
+    fn new(value: u32) -> Self {
+        Self(core::sync::atomic::AtomicU32::new(value))
+    }
+    fn load(&self, order: core::sync::atomic::Ordering) -> u32 {
+        look();
+        self.0.load(order)
+    }
+    fn store(&self, value: u32, order: core::sync::atomic::Ordering) {
+        self.0.store(value, order);
+    }
+    fn compare_exchange(
+        &self,
+        current: u32,
+        new: u32,
+        success: core::sync::atomic::Ordering,
+        failure: core::sync::atomic::Ordering,
+    ) -> Result<u32, u32> {
+        look();
+        self.0.compare_exchange(current, new, success, failure)
+    }
+    fn fetch_add(&self, value: u32, order: core::sync::atomic::Ordering) -> u32 {
+        TURNS_ASKED.set(TURNS_ASKED.get() + 1);
+        self.0.fetch_add(value, order)
+    }
+}
+
+#[test]
+fn claim_interrupted_between_any_two_steps_is_never_refused_and_takes_its_turn() {
+    use std::rc::Rc;
+    static RING: Ring = Ring::new();
+    static PAGE: Page = Page::new();
+
+    for pushes in 1..5 {
+        let mut looks = 0;
+        loop {
+            let (producer, _, mut reader) = common::pair(&RING, &PAGE, 64, 0);
+            let shared = Rc::new(SharedProducer::<Region<'static>, Region<'static>, Watched, 2>::new(producer).unwrap());
+            // The first claim makes the room, so that the second one has nothing to ask for.
+            assert_eq!(shared.push(meta(0), &payload(0, 800)).unwrap().seq, Some(0));
+            assert_eq!(take(&mut reader), Some((0, 800)));
+            let _ = reader.release();
+            let accepted = Rc::new(Cell::new(0));
+            let (other, count) = (Rc::clone(&shared), Rc::clone(&accepted));
+            let interrupt = move || {
+                while count.get() < pushes && other.push(meta(100 + count.get()), &[]).is_ok() {
+                    count.set(count.get() + 1);
+                }
+                assert!(count.get() > 0, "behind a claim in flight there is room for one more");
+            };
+            INTERRUPT.set(Some((looks, Box::new(interrupt))));
+            let claimed = shared.claim(40).map(|mut grant| grant.write(&[5; 40]).map(|()| grant.commit(meta(99)).seq));
+            let late = INTERRUPT.take().is_some();
+            assert!(matches!(claimed, Ok(Ok(_))), "{pushes} pushes after {looks} looks: {claimed:?}");
+            let (mut buf, mut tags) = ([0; 64], Vec::new());
+            while let Next::Record(record) = reader.next(&mut buf).unwrap() {
+                tags.push(u64::from(record.type_tag));
+            }
+            let own = tags.iter().position(|&tag| tag == 99).unwrap();
+            tags.remove(own);
+            assert_eq!(tags, (100..100 + accepted.get()).collect::<Vec<_>>());
+            if late {
+                assert!(looks > 10, "not vacuous: {looks}");
+                break;
+            }
+            looks += 1;
+        }
+    }
+}
+
+#[test]
+fn room_that_an_interrupt_asks_for_is_made_by_the_one_it_interrupted() {
+    let (ring, page, hook) = (Ring::new(), Page::new(), Cell::new(None));
+    let hooked = |region| Hooked { region, hook: &hook };
+    let mut producer: Producer<Hooked<'_>> = Producer::create(hooked(ring.region()), &common::config(8, 0)).unwrap();
+    let id = producer.subscribe(Start::Latest).unwrap();
+    producer.attach(id, "", hooked(page.region())).unwrap();
+    let mut reader = Reader::attach(ring.region(), page.region()).unwrap();
+    // Old records stand everywhere, so that each granule must be made room for.
+    for seq in 0..7 {
+        producer.push(meta(seq), &payload(seq, 0)).map(drop).unwrap();
+        assert_eq!(take(&mut reader), Some((seq, 0)));
+    }
+    let _ = reader.release();
+    // Not dropped: its memory refers to the interrupt handler, which refers to it.
+    let shared = ManuallyDrop::new(SharedProducer::<_, _, Watched, 4>::new(producer).unwrap());
+    let pushed = Cell::new(None);
+    // In the middle of `subscription`, which looks at the page.
+    let interrupt = |touch| {
+        if touch == Touch::Loaded(cursor_word::CURSOR) {
+            hook.set(None);
+            TURNS_ASKED.set(0);
+            let outcome = shared.push(meta(7), &payload(7, 64)).map(|commit| commit.seq);
+            pushed.set(Some((outcome, TURNS_ASKED.get())));
+        }
+    };
+    let interrupted = || {
+        hook.set(Some(&interrupt as &dyn Fn(Touch)));
+        assert!(shared.subscription(id).unwrap().is_some());
+        pushed.take()
+    };
+    assert_eq!(interrupted(), Some((Err(ClaimError::Busy { in_flight: 0 }), 4)), "asked again three times, and no oftener");
+    assert_eq!(interrupted(), Some((Ok(None), 1)), "the room is there; only the commit asks");
+    assert_eq!([take(&mut reader), take(&mut reader)], [Some((7, 64)), None]);
+}
