@@ -532,6 +532,9 @@ mod tests {
             assert_eq!((ring.offset_of(position), ring.room_to_end(position)), (offset, room));
             assert_eq!(ring.offset_of(u64::from(shared(position))), offset);
         }
+        for clock in [CLOCK_REALTIME, CLOCK_PRIVATE, 77] {
+            assert_eq!(Geometry::new(9, 8, 96, 320, clock, 4096).map(|ring| ring.clock_id()), Ok(clock), "unknown ones too");
+        }
     }
 
     #[test]

@@ -423,4 +423,32 @@ mod tests {
         region.read(64, &mut word);
         assert_eq!(&word, b"payload!x\0\0\0\0\0\0\0", "the last word is filled up with zeros");
     }
+
+    #[test]
+    fn fence_through_a_reference_is_the_fence_of_the_segment() {
+        struct Fences(core::cell::Cell<Option<Ordering>>);
+
+        impl Memory for Fences {
+            fn size(&self) -> usize {
+                0
+            }
+            fn load(&self, _: usize, _: Ordering) -> u32 {
+                0
+            }
+            fn read(&self, _: usize, _: &mut [u8]) {}
+            fn fence(&self, order: Ordering) {
+                self.0.set(Some(order));
+            }
+        }
+
+        let fences = Fences(core::cell::Cell::new(None));
+        Memory::fence(&&fences, Ordering::SeqCst);
+        assert_eq!(fences.0.get(), Some(Ordering::SeqCst));
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "72 bytes at 64 of 128"))]
+    fn data_beyond_the_segment_is_refused_loudly_in_debug_builds_and_is_nothing_in_release_builds() {
+        assert!(Segment::<128>::new().region().data(64, 72).is_empty());
+    }
 }
