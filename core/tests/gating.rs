@@ -368,8 +368,8 @@ fn reader_seeks_forward_skips_and_knows_its_lag() {
 fn lag_is_the_age_of_the_first_record_and_not_of_a_filler_before_it() {
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, _, mut reader) = pair(&ring, &page, 8, 7);
-    push(&mut producer, 64).unwrap();
-    let lag = reader.lag(meta(0).timestamp_ns + 17).unwrap();
+    producer.push(aqueduct_core::Meta { type_tag: 0, timestamp_ns: 1000 }, &[0; 64]).map(drop).unwrap();
+    let lag = reader.lag(1017).unwrap();
     assert_eq!((lag.records, lag.bytes, lag.nanoseconds), (1, 4 * 32, 17), "one granule of PAD");
 }
 

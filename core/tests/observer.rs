@@ -392,3 +392,12 @@ fn observer_that_is_overtaken_at_every_copy_says_so_after_eight() {
     let oldest = whole(&ring)[0];
     assert_eq!(look(&mut observer), Ok(Next::Record((oldest, 0))));
 }
+
+#[test]
+fn senseless_words_that_stand_still_are_an_overrun_wherever_they_point() {
+    let ring = Ring::new();
+    drop(create(&ring, 4, 7));
+    let mut observer = Observer::oldest(ring.region()).unwrap();
+    ring.region().store(ring_word::TAIL, 1 << 20, Ordering::Relaxed);
+    assert_eq!(look(&mut observer), Err(ReadError::Overrun { position: 7, tail: 1 << 20 }));
+}
