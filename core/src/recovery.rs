@@ -168,10 +168,8 @@ pub(crate) fn prefix<R: Memory>(
         each(&located);
         end = located.end;
     }
-    let survivor = match cut {
-        Cut::None => None,
-        _ => view.next_valid(end, limit).map(|located| (shared(located.position), located.header.seq)),
-    };
+    // With nothing cut, the end is the limit and nothing stands behind it.
+    let survivor = view.next_valid(end, limit).map(|located| (shared(located.position), located.header.seq));
     let cut_granules = if published <= capacity { (start + published).saturating_sub(end) } else { 0 };
     let recovery = Recovery {
         start: checkpoint.position,
