@@ -398,25 +398,25 @@ fn readers_come_go_and_are_evicted_while_the_ring_is_shared() {
 
     let (ring, pages) = (Ring::new(), [Page::new(), Page::new()]);
     let shared = Shared::<4>::new(create(&ring, 16, 0)).unwrap();
-    let id = shared.subscribe(Start::Latest).unwrap().unwrap();
+    let id = shared.subscribe(Start::Latest).unwrap().value.unwrap();
     let mut page = Some(pages[0].region());
-    shared.attach(id, "reader", &mut page).unwrap().unwrap();
+    shared.attach(id, "reader", &mut page).unwrap().value.unwrap();
     assert!(page.is_none(), "it is the producer's now");
     let mut reader = Reader::attach(ring.region(), pages[0].region()).unwrap();
     assert_eq!(shared.push(meta(0), &payload(0, 3)).unwrap().seq, Some(0));
     assert_eq!(take(&mut reader), Some((0, 3)));
     pages[0].region().store(cursor_word::CURSOR, 99, core::sync::atomic::Ordering::Release);
-    assert!(!shared.subscription(id).unwrap().unwrap().attached);
-    let violation = shared.take_violation().unwrap().unwrap();
+    assert!(!shared.subscription(id).unwrap().value.unwrap().attached);
+    let violation = shared.take_violation().unwrap().value.unwrap();
     assert_eq!((violation.subscription, violation.stored, violation.last_seen, violation.tail), (id, 99, 0, 2));
-    assert!(shared.take_violation().unwrap().is_none());
-    shared.attach(id, "again", &mut Some(pages[1].region())).unwrap().unwrap();
+    assert!(shared.take_violation().unwrap().value.is_none());
+    shared.attach(id, "again", &mut Some(pages[1].region())).unwrap().value.unwrap();
     let mut reader = Reader::attach(ring.region(), pages[1].region()).unwrap();
     assert_eq!(take(&mut reader), Some((0, 3)), "the subscription stayed where it was seen last");
     let returned = [shared.detach(id).unwrap(), shared.detach(id).unwrap()];
-    assert_eq!(returned.map(|page| page.is_some()), [true, false]);
-    assert_eq!([shared.unsubscribe(id).unwrap(), shared.unsubscribe(id).unwrap()], [true, false]);
-    assert!(shared.subscription(id).unwrap().is_none());
+    assert_eq!(returned.map(|page| page.value.is_some()), [true, false]);
+    assert_eq!([shared.unsubscribe(id).unwrap().value, shared.unsubscribe(id).unwrap().value], [true, false]);
+    assert!(shared.subscription(id).unwrap().value.is_none());
 }
 
 #[test]
@@ -576,7 +576,7 @@ fn room_that_an_interrupt_asks_for_is_made_by_the_one_it_interrupted() {
     };
     let interrupted = || {
         hook.set(Some(&interrupt as &dyn Fn(Touch)));
-        assert!(shared.subscription(id).unwrap().is_some());
+        assert!(shared.subscription(id).unwrap().value.is_some());
         pushed.take()
     };
     assert_eq!(interrupted(), Some((Err(ClaimError::Busy { in_flight: 0 }), 4)), "asked again three times, and no oftener");
