@@ -1,4 +1,4 @@
-/* The shared bytes of Aqueduct ABI 1.0: offsets, constants and wire structs, each held to core/ABI.md at compile time.
+/* The shared bytes of Aqueduct ABI 1.1: offsets, constants and wire structs, each held to core/ABI.md at compile time.
  *
  * Every integer in these structs is little-endian as it lies in memory. A big-endian host converts; this library does so behind
  * its functions and hands out host values only. Plain data, nothing here touches memory. Next: aqueduct/status.h. */
@@ -15,7 +15,8 @@
 #endif
 
 #define AQD_ABI_MAJOR 1
-#define AQD_ABI_MINOR 0
+#define AQD_ABI_MINOR 0    /* of the segments */
+#define AQD_PACKET_MINOR 1 /* of HELLO and WELCOME: 1 brought the kinds 2 to 4 */
 
 #define AQD_RING_MAGIC "AQUEDUCT"
 #define AQD_CURSOR_MAGIC "AQDCURSR"
@@ -63,7 +64,13 @@ enum { AQD_WAITING_FUTEX = 1, AQD_WAITING_SOCKET = 2 };
 #define AQD_PACKET_WAKE 0x57  /* 'W', producer to reader: there is data */
 #define AQD_PACKET_SPACE 0x53 /* 'S', reader to producer: there is space */
 
-enum { AQD_HELLO_ATTACH = 1 };
+/* `kind` of a HELLO packet (§6.2). */
+enum {
+    AQD_HELLO_ATTACH = 1,        /* as gating reader, where the subscription stands */
+    AQD_HELLO_OBSERVE = 2,       /* the ring only: no subscription, no cursor segment, holds nobody back */
+    AQD_HELLO_ATTACH_OLDEST = 3, /* as 1, and the subscription goes back to the oldest record that is whole */
+    AQD_HELLO_ATTACH_LATEST = 4  /* as 1, and the subscription goes forward behind the last published record */
+};
 
 /* `status` of a WELCOME packet (§6.2). */
 enum {
@@ -174,7 +181,7 @@ AQD_ABI_ASSERT(offsetof(struct aqd_abi_hello, subscription) == 80);
 AQD_ABI_ASSERT(offsetof(struct aqd_abi_hello, reserved) == 112);
 AQD_ABI_ASSERT(sizeof(struct aqd_abi_hello) == 144);
 
-/* Its answer; with status 0 it carries the descriptors of the ring and of the cursor segment. */
+/* Its answer; with status 0 it carries the descriptor of the ring and, unless an observer asked, that of the cursor segment. */
 struct aqd_abi_welcome {
     uint8_t magic[8];
     uint16_t abi_major;

@@ -56,6 +56,21 @@ typedef struct aqd_evidence {
     uint32_t computed_crc; /* HEADER, PAYLOAD: of the bytes that were read. Equal to stored_crc: the length was impossible */
 } aqd_evidence;
 
+/* A record of a batch with its payload. */
+typedef struct aqd_item {
+    aqd_record record;
+    const void *payload; /* record.len bytes, aligned to AQD_BATCH_ALIGN_BYTES if the batch's buffer is */
+} aqd_item;
+
+#define AQD_BATCH_ALIGN_BYTES 8
+
+/* How far a reader is behind the producer. */
+typedef struct aqd_lag {
+    uint64_t records; /* published and not read; may count a batch that is being published */
+    uint64_t bytes;   /* of the ring that they take, headers and fillers included */
+    uint64_t age_ns;  /* the time given minus the timestamp of the oldest of them; 0 if there is none or it is later */
+} aqd_lag;
+
 /* Allocate it anywhere; aqd_reader_init fills it in. Every field is private. Nothing needs to be freed. */
 typedef struct aqd_reader {
     const unsigned char *ring;
@@ -96,6 +111,35 @@ aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec)
 /* Gives everything read so far back to the producer; what is not released is delivered again to the next reader of this name. Ends all
  * views. True: the producer waits for space, tell it (client: done for you). One fence and one store, so once per batch is best. */
 bool aqd_reader_release(aqd_reader *r);
+
+/* Copies up to max records in turn into buf (cap bytes), one behind the other, each as by aqd_reader_next, and describes them in items.
+ * *n (0..max) is set in every case: the first *n items are good, whatever the answer; process them, then look at it.
+ * AQD_OK: *n > 0, and it ended because max, cap or the published records did; AQD_EMPTY, AQD_CLOSED, AQD_ERR_SPACE: as by
+ * aqd_reader_next, *n is 0; AQD_ERR_HEADER, _PAYLOAD, _GAP, _OVERRUN: met behind the *n records. Only the payload lies in buf, so a cap of
+ * info.max_payload always gets one record. Does not release: one aqd_reader_release is one cursor store for the batch. Never blocks;
+ * loops for at most max records. max > 0. */
+aqd_status aqd_reader_next_batch(aqd_reader *r, void *buf, size_t cap, aqd_item *items, size_t max, size_t *n);
+
+/* Describes the oldest unread record in *rec and leaves it unread; its header was checked, its payload was not looked at.
+ * AQD_OK; else as aqd_reader_next, never AQD_ERR_SPACE. Never blocks. */
+aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec);
+
+/* Consumes the oldest unread record without copying or checking its payload, and describes it in *rec. As aqd_reader_peek otherwise. */
+aqd_status aqd_reader_skip(aqd_reader *r, aqd_record *rec);
+
+/* Moves forward to the record with number seq, for a program that stores (epoch, seq + 1 of the last record) with what it made of it.
+ * Skipped records count as read; damage on the way is skipped and counted. Nothing is released.
+ * AQD_OK: the next record read is seq; AQD_ERR_GONE: a later one, evidence.found_seq (also if seq was read before: a gating reader never
+ * goes back); AQD_AHEAD: the reader stands at the tail; AQD_ERR_EPOCH: not this ring's, nothing moved; AQD_ERR_OVERRUN. Never blocks;
+ * skips at most 8 times the capacity and answers AQD_ERR_OVERRUN after that, which only a broken producer brings about. */
+aqd_status aqd_reader_seek(aqd_reader *r, uint64_t epoch, uint64_t seq);
+
+/* Moves behind everything published so far. Skipped records count as read. Nothing is released. AQD_OK or AQD_ERR_OVERRUN. Never blocks. */
+aqd_status aqd_reader_skip_to_latest(aqd_reader *r);
+
+/* Measures how far this reader is behind at now_ns, a time by the ring's clock_id. Changes nothing. AQD_OK; AQD_ERR_OVERRUN: *lag is 0.
+ * Looks at no more headers than the ring has granules; mostly at one. Never blocks. */
+aqd_status aqd_reader_lag(const aqd_reader *r, uint64_t now_ns, aqd_lag *lag);
 
 /* Announces a sleep: mode AQD_WAITING_FUTEX or _SOCKET. True: sleep now, by FUTEX_WAIT (not private) on the ring's tail word with value
  * *tail_seen or by poll(), always with a timeout, then call aqd_reader_finish_sleep. False: do not sleep, there is something to read.
