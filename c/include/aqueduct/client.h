@@ -61,11 +61,11 @@ aqd_status aqd_open(const char *path, const char *ring, const char *subscription
  * tried again. A listener that does not know observing or starting refuses: AQD_ERR_REFUSED. */
 aqd_status aqd_open_with(const aqd_options *options, aqd_client **out);
 
-/* Attaches to segments that came by another way. control_fd: a connected control socket behind its handshake, which the client takes over
- * unless the answer is AQD_ERR_ARGUMENT or _MEMORY, or -1; ring_fd: the ring, readable; cursor_fd: the cursor segment, readable and writable,
- * or -1 for an observer. The last two stay the caller's and may be closed at once. Their sizes are taken from fstat; both must be sealed
- * against shrinking. Without a control socket nobody can tell the end of the producer (AQD_LOST never comes), nor wake this client, which
- * then looks at the ring while it waits as an observer does, nor tell the producer of space. Answers and *out: as aqd_open. Never blocks. */
+/* Attaches to segments that came by another way. control_fd: a connected control socket behind its handshake, or -1; the client takes it
+ * over unless the answer is AQD_ERR_ARGUMENT or _MEMORY. ring_fd: the ring, readable; cursor_fd: the cursor segment, readable and writable,
+ * or -1 for an observer; both stay the caller's and may be closed at once; their sizes are what fstat says, their seals are checked.
+ * Without a control socket nobody can tell the end of the producer (AQD_LOST never comes), nor wake this client, which then looks at the
+ * ring while it waits as an observer does, nor tell the producer of space. Answers and *out: as aqd_open. Never blocks. */
 aqd_status aqd_open_fds(int control_fd, int ring_fd, int cursor_fd, aqd_client **out);
 
 /* Ends the connection, unmaps and frees, from whatever state, also a failed one; ends all views. What was not released is delivered again

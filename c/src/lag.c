@@ -1,0 +1,70 @@
+/* How far behind, for readers and observers: looks, changes nothing. Contracts: reader.h, observer.h. Next: observer.c. */
+#include "aqueduct/observer.h"
+#include "lag.h"
+#include "record.h"
+
+bool aqd_first_data(const struct aqd_view *v, uint64_t position, uint64_t tail, aqd_record *rec)
+{
+    /* Each round goes at least a granule on. */
+    for (uint64_t at = position; at != tail;) {
+        struct aqd_header h;
+        if (!aqd_view_header(v, at, tail, &h)) {
+            return false;
+        }
+        if (h.kind == AQD_KIND_DATA) {
+            *rec = h.record;
+            return true;
+        }
+        at += h.granules;
+    }
+    return false;
+}
+
+/* From position, from which on it is whole; the tail is at most the capacity ahead. */
+static void measure(const unsigned char *ring, const struct aqd_view *v, uint64_t position, uint64_t tail, const uint64_t *expected_seq,
+                    uint64_t now_ns, aqd_lag *lag)
+{
+    /* ORDER(none): a measure. The Acquire of the tail makes it at least that tail's number. */
+    uint32_t next_seq = aqd_load_relaxed(ring + AQD_RING_NEXT_SEQ);
+    aqd_record first = {.len = 0};
+    bool found = aqd_first_data(v, position, tail, &first);
+    *lag = (aqd_lag){.bytes = (tail - position) * AQD_GRANULE_BYTES};
+    if (found && now_ns > first.timestamp_ns) {
+        lag->age_ns = now_ns - first.timestamp_ns;
+    }
+    if (expected_seq) {
+        lag->records = next_seq - (uint32_t)*expected_seq;
+    } else if (found) {
+        lag->records = next_seq - (uint32_t)first.seq;
+    }
+}
+
+aqd_status aqd_reader_lag(const aqd_reader *r, uint64_t now_ns, aqd_lag *lag)
+{
+    /* ORDER(publish): Acquire. The headers before this tail are seen. Pairs with the producer's store-release of `tail`. */
+    uint32_t distance = aqd_load_acquire(r->ring + AQD_RING_TAIL) - (uint32_t)r->position;
+    if (distance > r->capacity) {
+        *lag = (aqd_lag){0};
+        return AQD_ERR_OVERRUN;
+    }
+    struct aqd_view v = {.data = r->data, .capacity = r->capacity, .max_payload = r->max_payload, .epoch_crc = r->epoch_crc};
+    measure(r->ring, &v, r->position, r->position + distance, r->seq_known ? &r->expected_seq : NULL, now_ns, lag);
+    return AQD_OK;
+}
+
+aqd_status aqd_observer_lag(const aqd_observer *o, uint64_t now_ns, aqd_lag *lag)
+{
+    /* ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the producer's store-release of `oldest`. */
+    uint32_t oldest = aqd_load_acquire(o->ring + AQD_RING_OLDEST);
+    /* ORDER(publish): Acquire, as above. */
+    uint32_t tail = aqd_load_acquire(o->ring + AQD_RING_TAIL);
+    uint64_t from = aqd_is_before(o->position, oldest) ? oldest : (uint32_t)o->position;
+    uint32_t distance = tail - (uint32_t)from;
+    if (distance > o->capacity) {
+        distance = o->capacity; /* overtaken while we looked: at least that much */
+        from = tail - distance;
+    }
+    struct aqd_view v = {.data = o->data, .capacity = o->capacity, .max_payload = o->max_payload, .epoch_crc = o->epoch_crc};
+    measure(o->ring, &v, from, from + distance, o->seq_known ? &o->expected_seq : NULL, now_ns, lag);
+    return AQD_OK;
+}

@@ -1,0 +1,395 @@
+/* The observer of ABI 4.3, over memory. Contracts: aqueduct/observer.h. Shared bytes only through load.h.
+ *
+ * As reader.c with one rule more: what was copied counts only if `oldest`, loaded after the copy, is not beyond it. If it is, reading goes
+ * on at `oldest`, and the next record's number tells what was missed. Next: client.c, or your own main loop. */
+#include "aqueduct/observer.h"
+#include "record.h"
+
+#define COLD __attribute__((cold, noinline))
+
+/* How often one call goes on after being overtaken before it says so. */
+#define OVERTAKES_PER_CALL 8u
+
+/* What one call may still spend. */
+struct effort {
+    uint64_t headers; /* to load */
+    uint32_t overtakes;
+};
+
+static struct effort new_effort(const aqd_observer *o)
+{
+    return (struct effort){.headers = 32 * (uint64_t)o->capacity, .overtakes = OVERTAKES_PER_CALL};
+}
+
+static struct aqd_view view(const aqd_observer *o)
+{
+    return (struct aqd_view){.data = o->data, .capacity = o->capacity, .max_payload = o->max_payload, .epoch_crc = o->epoch_crc};
+}
+
+COLD static void count(aqd_observer *o, uint32_t corrupt, uint32_t lost)
+{
+    o->stats.corrupt += corrupt;
+    o->stats.lost += lost;
+}
+
+/* Overtaken, and not yet known by how much. */
+COLD static aqd_status overtaken(aqd_observer *o)
+{
+    o->overtaken = true;
+    o->evidence = (aqd_evidence){
+        .position = o->position, .resumed = o->position, .expected_seq = o->expected_seq, .found_seq = o->expected_seq, .tail = o->tail};
+    return AQD_ERR_OVERTAKEN;
+}
+
+/* Stands at the oldest whole record, with a tail that was current then. */
+COLD static aqd_status skip_to_oldest(aqd_observer *o)
+{
+    uint32_t oldest = 0, tail = 0, first = 0;
+    /* The producer moves both words while we load them; a pair that fits comes soon, or the producer is too fast or broken. */
+    for (uint32_t attempt = 0; attempt < OVERTAKES_PER_CALL; attempt++) {
+        /* ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the producer's store-release of `oldest`. */
+        oldest = aqd_load_acquire(o->ring + AQD_RING_OLDEST);
+        /* ORDER(publish): Acquire. The bytes before this tail are seen. Pairs with the producer's store-release of `tail`. */
+        tail = aqd_load_acquire(o->ring + AQD_RING_TAIL);
+        if (tail - oldest <= o->capacity) {
+            /* Nobody compares an observer's positions of before and after, so they need not count laps. */
+            o->position = oldest;
+            o->tail = o->position + (tail - oldest);
+            return AQD_OK;
+        }
+        first = attempt == 0 ? oldest : first;
+    }
+    if (oldest != first) {
+        return overtaken(o);
+    }
+    o->evidence = (aqd_evidence){.position = oldest, .resumed = o->position, .tail = tail};
+    return AQD_ERR_OVERRUN;
+}
+
+/* Adopts the shared tail, or goes on at the oldest record if the tail has run away. */
+static aqd_status refresh(aqd_observer *o)
+{
+    /* ORDER(publish): Acquire, as above. */
+    uint32_t distance = aqd_load_acquire(o->ring + AQD_RING_TAIL) - (uint32_t)o->position;
+    if (distance <= o->capacity) {
+        o->tail = o->position + distance;
+        return AQD_OK;
+    }
+    o->overtaken = true;
+    return skip_to_oldest(o);
+}
+
+/* Whether what was just copied from position on was whole after the copy. */
+static bool was_whole(const aqd_observer *o, uint64_t position)
+{
+    /* ORDER(oldest): Acquire fence. If the copy holds a byte of a later record, the load below sees the `oldest` stored before that byte.
+     * Pairs with the release fence of ABI 4.1.2. */
+    aqd_fence_acquire();
+    /* ORDER(oldest): Relaxed; the fence orders it. */
+    return !aqd_is_before(position, aqd_load_relaxed(o->ring + AQD_RING_OLDEST));
+}
+
+/* Goes on at the oldest record after being overtaken, a bounded number of times. */
+COLD static aqd_status fall_back(aqd_observer *o, struct effort *left)
+{
+    o->overtaken = true;
+    aqd_status status = skip_to_oldest(o);
+    if (status != AQD_OK) {
+        return status;
+    }
+    return --left->overtakes > 0 ? AQD_OK : overtaken(o);
+}
+
+/* Goes on behind a header that is not valid: at the next valid one before the tail, or at the tail. */
+COLD static aqd_status resync(aqd_observer *o, const struct aqd_header *damaged, struct effort *left)
+{
+    struct aqd_view v = view(o);
+    struct aqd_header h = {.granules = 0};
+    uint64_t from = o->position, at = from + 1;
+    while (at != o->tail && !aqd_view_header(&v, at, o->tail, &h)) {
+        at++;
+    }
+    uint64_t spent = at - from;
+    left->headers -= spent < left->headers ? spent : left->headers;
+    o->evidence = (aqd_evidence){.position = from,
+                                 .resumed = at,
+                                 .expected_seq = o->expected_seq,
+                                 .tail = o->tail,
+                                 .stored_crc = damaged->stored_crc,
+                                 .computed_crc = damaged->computed_crc};
+    uint32_t lost = 0;
+    /* If it was overtaken while it searched, the number will tell. */
+    if (at != o->tail && was_whole(o, from)) {
+        if (o->seq_known && h.record.seq > o->expected_seq) {
+            lost = (uint32_t)(h.record.seq - o->expected_seq);
+        }
+        o->expected_seq = h.record.seq;
+        o->seq_known = true;
+        o->evidence.found_seq = h.record.seq;
+    }
+    o->position = at;
+    count(o, 1, lost);
+    return AQD_ERR_HEADER;
+}
+
+/* The numbers do not follow: by damage reported before, or because the producer overtook us. */
+COLD static aqd_status gap(aqd_observer *o, const struct aqd_header *h)
+{
+    bool was_overtaken = o->overtaken && h->record.seq > o->expected_seq;
+    o->evidence = (aqd_evidence){.position = o->position,
+                                 .resumed = o->position,
+                                 .expected_seq = o->expected_seq,
+                                 .found_seq = h->record.seq,
+                                 .tail = o->tail};
+    if (h->record.seq > o->expected_seq) {
+        count(o, 0, (uint32_t)(h->record.seq - o->expected_seq));
+    }
+    o->expected_seq = h->record.seq;
+    o->overtaken = false;
+    return was_overtaken ? AQD_ERR_OVERTAKEN : AQD_ERR_GAP;
+}
+
+/* AQD_OK: the record at o->position is DATA, its header *h valid and whole. */
+static aqd_status find(aqd_observer *o, struct aqd_header *h, struct effort *left)
+{
+    struct aqd_view v = view(o);
+    bool refreshed = false, closing = false;
+    while (left->headers > 0) {
+        if (o->position == o->tail && !refreshed) {
+            refreshed = true;
+            aqd_status status = refresh(o);
+            if (status != AQD_OK) {
+                return status;
+            }
+        }
+        if (o->position == o->tail && !closing) {
+            /* ORDER(close): Acquire. The tail loaded after a `closed` covers every DATA record. Pairs with the producer's store-release. */
+            if (aqd_load_acquire(o->ring + AQD_RING_STATE) != AQD_STATE_CLOSED) {
+                return AQD_EMPTY;
+            }
+            closing = true;
+            aqd_status status = refresh(o);
+            if (status != AQD_OK) {
+                return status;
+            }
+        }
+        if (o->position == o->tail) {
+            return AQD_CLOSED;
+        }
+        left->headers--;
+        bool valid = aqd_view_header(&v, o->position, o->tail, h);
+        if (!was_whole(o, o->position)) {
+            aqd_status status = fall_back(o, left);
+            if (status != AQD_OK) {
+                return status;
+            }
+        } else if (!valid) {
+            return resync(o, h, left);
+        } else if (h->kind != AQD_KIND_DATA) {
+            o->position += h->granules;
+        } else if (o->seq_known && h->record.seq != o->expected_seq) {
+            return gap(o, h);
+        } else {
+            o->expected_seq = h->record.seq;
+            o->seq_known = true;
+            o->overtaken = false;
+            return AQD_OK;
+        }
+    }
+    return overtaken(o);
+}
+
+/* Whether it was overtaken and *h of find is the record found then. */
+static bool is_overtaken_by_known(const aqd_observer *o, aqd_status status)
+{
+    return status == AQD_ERR_OVERTAKEN && o->evidence.found_seq != o->evidence.expected_seq;
+}
+
+/* find, with the record described as promised. */
+static aqd_status find_and_describe(aqd_observer *o, struct aqd_header *h, struct effort *left, aqd_record *rec)
+{
+    aqd_status status = find(o, h, left);
+    if (status == AQD_OK || status == AQD_ERR_GAP || is_overtaken_by_known(o, status)) {
+        *rec = h->record;
+    }
+    return status;
+}
+
+static void consume(aqd_observer *o, const struct aqd_header *h)
+{
+    o->position += h->granules;
+    o->expected_seq = h->record.seq + 1;
+}
+
+aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record *rec)
+{
+    struct aqd_view v = view(o);
+    struct effort left = new_effort(o);
+    for (;;) {
+        struct aqd_header h;
+        aqd_status status = find_and_describe(o, &h, &left, rec);
+        if (status != AQD_OK) {
+            return status;
+        }
+        if (cap < h.record.len) {
+            return AQD_ERR_SPACE;
+        }
+        aqd_load_bytes((unsigned char *)buf, aqd_view_granule(&v, o->position) + AQD_GRANULE_BYTES, h.record.len);
+        if (was_whole(o, o->position)) {
+            uint32_t computed_crc = aqd_crc32(buf, h.record.len);
+            if (computed_crc != h.payload_crc) {
+                o->evidence = (aqd_evidence){.position = o->position,
+                                             .resumed = o->position + h.granules,
+                                             .expected_seq = h.record.seq,
+                                             .found_seq = h.record.seq,
+                                             .tail = o->tail,
+                                             .stored_crc = h.payload_crc,
+                                             .computed_crc = computed_crc};
+                count(o, 1, 1);
+                status = AQD_ERR_PAYLOAD;
+            }
+            consume(o, &h);
+            return status;
+        }
+        /* At most OVERTAKES_PER_CALL times. */
+        status = fall_back(o, &left);
+        if (status != AQD_OK) {
+            return status;
+        }
+    }
+}
+
+aqd_status aqd_observer_peek(aqd_observer *o, aqd_record *rec)
+{
+    struct aqd_header h;
+    struct effort left = new_effort(o);
+    return find_and_describe(o, &h, &left, rec);
+}
+
+aqd_status aqd_observer_skip(aqd_observer *o, aqd_record *rec)
+{
+    struct aqd_header h;
+    struct effort left = new_effort(o);
+    aqd_status status = find_and_describe(o, &h, &left, rec);
+    if (status == AQD_OK) {
+        consume(o, &h);
+    }
+    return status;
+}
+
+static aqd_status gone(aqd_observer *o, uint64_t seq, uint64_t found)
+{
+    o->evidence =
+        (aqd_evidence){.position = o->position, .resumed = o->position, .expected_seq = seq, .found_seq = found, .tail = o->tail};
+    return AQD_ERR_GONE;
+}
+
+/* Nothing is published behind the records that were skipped. */
+static aqd_status judge_at_tail(aqd_observer *o, uint64_t seq)
+{
+    if (!o->seq_known) {
+        /* ORDER(none): the Acquire of the tail makes it at least that tail's number; as in seek.c. */
+        uint32_t ahead = (uint32_t)seq - aqd_load_relaxed(o->ring + AQD_RING_NEXT_SEQ);
+        if (ahead != 0 && ahead <= UINT32_MAX / 2) {
+            return AQD_AHEAD;
+        }
+        o->expected_seq = seq;
+        o->seq_known = true;
+        return AQD_OK;
+    }
+    return o->expected_seq == seq ? AQD_OK : o->expected_seq < seq ? AQD_AHEAD : gone(o, seq, o->expected_seq);
+}
+
+aqd_status aqd_observer_seek(aqd_observer *o, uint64_t epoch, uint64_t seq)
+{
+    if (epoch != o->info.epoch) {
+        return AQD_ERR_EPOCH;
+    }
+    o->seq_known = false;
+    o->overtaken = false;
+    aqd_status status = skip_to_oldest(o);
+    if (status != AQD_OK) {
+        return status;
+    }
+    /* One effort for all rounds: each loads a header at least. */
+    struct effort left = new_effort(o);
+    while (left.headers > 0) {
+        struct aqd_header h;
+        status = find(o, &h, &left);
+        if (status == AQD_EMPTY || status == AQD_CLOSED) {
+            return judge_at_tail(o, seq);
+        }
+        if (status == AQD_ERR_OVERRUN || (status == AQD_ERR_OVERTAKEN && !is_overtaken_by_known(o, status))) {
+            return status;
+        }
+        if (status == AQD_OK && h.record.seq >= seq) {
+            return h.record.seq == seq ? AQD_OK : gone(o, seq, h.record.seq);
+        }
+        if (status == AQD_OK) {
+            consume(o, &h);
+        }
+    }
+    return overtaken(o);
+}
+
+aqd_status aqd_observer_skip_to_latest(aqd_observer *o)
+{
+    /* ORDER(publish): Acquire. What is read from there on was written before it. Pairs with the producer's store-release of `tail`. */
+    uint32_t tail = aqd_load_acquire(o->ring + AQD_RING_TAIL);
+    if (tail != (uint32_t)o->position) {
+        o->seq_known = false;
+    }
+    o->position = tail;
+    o->tail = tail;
+    o->overtaken = false;
+    return AQD_OK;
+}
+
+bool aqd_observer_ready(const aqd_observer *o)
+{
+    /* ORDER(none): only a hint; reading loads both again, with Acquire. */
+    return o->position != o->tail || aqd_load_relaxed(o->ring + AQD_RING_TAIL) != (uint32_t)o->position
+           || aqd_load_relaxed(o->ring + AQD_RING_STATE) == AQD_STATE_CLOSED;
+}
+
+const aqd_stats *aqd_observer_stats(const aqd_observer *o) { return &o->stats; }
+
+const aqd_evidence *aqd_observer_evidence(const aqd_observer *o) { return &o->evidence; }
+
+const aqd_ring_info *aqd_observer_info(const aqd_observer *o) { return &o->info; }
+
+aqd_status aqd_observer_init(aqd_observer *o, const void *ring, size_t ring_bytes)
+{
+    /* The reader's own checks of the ring, made with a cursor page that nobody else sees. */
+    _Alignas(AQD_SEGMENT_ALIGN_BYTES) unsigned char page[AQD_CURSOR_BYTES_MIN] = {0};
+    if (!o || !ring || (uintptr_t)ring % AQD_SEGMENT_ALIGN_BYTES != 0) {
+        return AQD_ERR_ARGUMENT;
+    }
+    if (ring_bytes < sizeof(struct aqd_abi_ring_header)) {
+        return AQD_ERR_SIZE;
+    }
+    const unsigned char *shared = (const unsigned char *)ring;
+    aqd_load_bytes(page, shared, AQD_MAGIC_BYTES); /* looked at by the reader, which loads it again */
+    /* ORDER(create): Acquire. Who sees the magic sees the epoch. Pairs with the creator's release fence before it stores the magic. */
+    aqd_fence_acquire();
+    aqd_load_bytes(page + offsetof(struct aqd_abi_cursor_identity, epoch), shared + offsetof(struct aqd_abi_ring_header, epoch), 8);
+    __builtin_memcpy(page, AQD_CURSOR_MAGIC, AQD_MAGIC_BYTES);
+    aqd_put16(page + offsetof(struct aqd_abi_cursor_identity, abi_major), AQD_ABI_MAJOR);
+    aqd_put32(page + offsetof(struct aqd_abi_cursor_identity, identity_crc), aqd_crc32(page, 60));
+    aqd_reader r;
+    aqd_status status = aqd_reader_init(&r, ring, ring_bytes, page, sizeof page);
+    if (status == AQD_ERR_CURSOR) {
+        return AQD_ERR_MAGIC; /* the epoch changed: it was not a ring yet when we looked */
+    }
+    if (status != AQD_OK && status != AQD_ERR_OVERRUN) {
+        return status;
+    }
+    *o = (aqd_observer){.ring = r.ring,
+                        .data = r.data,
+                        .capacity = r.capacity,
+                        .max_payload = r.max_payload,
+                        .epoch_crc = r.epoch_crc,
+                        .info = r.info};
+    status = skip_to_oldest(o);
+    return status == AQD_ERR_OVERTAKEN ? AQD_OK : status;
+}
