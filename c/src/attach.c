@@ -1,7 +1,7 @@
-/* Attaching: connect, HELLO, WELCOME with two descriptors, sizes, seals, mappings. ABI 6.2. Next: client.c.
+/* Attaching: connect, HELLO, WELCOME with its descriptors, sizes, seals, mappings. ABI 6.2. Next: open.c.
  *
- * Descriptors live in this file only, as locals that every path closes; what outlasts it are the socket and the two mappings, which
- * aqd_detach undoes in whatever state it finds them. */
+ * The segments' descriptors live in this file only, as locals that every path closes; what outlasts it are the socket and the mappings,
+ * which aqd_disconnect and aqd_unmap undo in whatever state they find them. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -45,6 +46,8 @@ static aqd_status fail_errno(aqd_client *c, const char *call)
     return fail(c, AQD_ERR_SYSTEM, "%s: %s", call, strerror(errno));
 }
 
+aqd_status aqd_fail_errno(aqd_client *c, const char *call) { return fail_errno(c, call); }
+
 static aqd_status fail_timeout(aqd_client *c) { return fail(c, AQD_ERR_TIMEOUT, "the listener did not answer in time"); }
 
 /* A UNIX socket's connect waits while the listener's backlog is full; SO_SNDTIMEO bounds that. */
@@ -75,8 +78,8 @@ static aqd_status say_hello(aqd_client *c, const char *ring, size_t ring_len, co
     unsigned char hello[sizeof(struct aqd_abi_hello)] = {0};
     memcpy(hello, AQD_HELLO_MAGIC, AQD_MAGIC_BYTES);
     aqd_put16(hello + offsetof(struct aqd_abi_hello, abi_major), AQD_ABI_MAJOR);
-    aqd_put16(hello + offsetof(struct aqd_abi_hello, abi_minor), AQD_ABI_MINOR);
-    aqd_put32(hello + offsetof(struct aqd_abi_hello, kind), AQD_HELLO_ATTACH);
+    aqd_put16(hello + offsetof(struct aqd_abi_hello, abi_minor), AQD_PACKET_MINOR);
+    aqd_put32(hello + offsetof(struct aqd_abi_hello, kind), c->kind);
     memcpy(hello + offsetof(struct aqd_abi_hello, ring), ring, ring_len);
     memcpy(hello + offsetof(struct aqd_abi_hello, subscription), subscription, subscription_len);
     if (send(c->fd, hello, sizeof hello, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)sizeof hello) {
@@ -121,7 +124,12 @@ static aqd_status receive(aqd_client *c, void *bytes, size_t cap, int64_t deadli
         if (got >= 0) {
             take_fds(&message, a);
             *len = (size_t)got;
-            *cut = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+            *cut = (message.msg_flags & MSG_TRUNC) != 0;
+            if ((message.msg_flags & MSG_CTRUNC) != 0) {
+                /* There is room for as many as a packet can carry, so it is this process that can hold no more. */
+                errno = EMFILE;
+                return fail_errno(c, "recvmsg: not every descriptor arrived");
+            }
             return got > 0 ? AQD_OK : fail(c, AQD_ERR_HANGUP, "the listener hung up during the handshake");
         }
         if (errno == ECONNRESET && !reset) {
@@ -176,8 +184,9 @@ static aqd_status hear_welcome(aqd_client *c, int64_t deadline_ms, struct answer
         keep_message(c, w + offsetof(struct aqd_abi_welcome, message));
         return AQD_ERR_REFUSED;
     }
-    if (a->n_fds != 2) {
-        return fail(c, AQD_ERR_PROTOCOL, "the welcome carries %zu descriptors instead of 2", a->n_fds);
+    size_t due = c->observing ? 1 : 2;
+    if (a->n_fds != due) {
+        return fail(c, AQD_ERR_PROTOCOL, "the welcome carries %zu descriptors instead of %zu", a->n_fds, due);
     }
     a->ring_bytes = aqd_get64(w + offsetof(struct aqd_abi_welcome, ring_bytes));
     a->cursor_bytes = aqd_get32(w + offsetof(struct aqd_abi_welcome, cursor_bytes));
@@ -210,55 +219,63 @@ static aqd_status map_segment(aqd_client *c, const char *name, int fd, uint64_t 
 
 static aqd_status map_both(aqd_client *c, const struct answer *a)
 {
-    aqd_status status = map_segment(c, "ring", a->fds[0], a->ring_bytes, PROT_READ, &c->ring, &c->ring_bytes);
-    if (status == AQD_OK) {
-        status = map_segment(c, "cursor", a->fds[1], a->cursor_bytes, PROT_READ | PROT_WRITE, &c->cursor, &c->cursor_bytes);
+    struct aqd_segments *to = &c->segments;
+    aqd_status status = map_segment(c, "ring", a->fds[0], a->ring_bytes, PROT_READ, &to->ring, &to->ring_bytes);
+    if (status == AQD_OK && !c->observing) {
+        status = map_segment(c, "cursor", a->fds[1], a->cursor_bytes, PROT_READ | PROT_WRITE, &to->cursor, &to->cursor_bytes);
     }
     if (status != AQD_OK) {
         return status;
     }
-    status = aqd_reader_init(&c->reader, c->ring, c->ring_bytes, c->cursor, c->cursor_bytes);
+    status = c->observing ? aqd_observer_init(&c->observer, to->ring, to->ring_bytes)
+                          : aqd_reader_init(&c->reader, to->ring, to->ring_bytes, to->cursor, to->cursor_bytes);
     return status == AQD_OK ? AQD_OK : fail(c, status, "%s", aqd_strerror(status));
 }
 
-aqd_status aqd_open(const char *path, const char *ring, const char *subscription, int timeout_ms, aqd_client **out)
+aqd_status aqd_watch(aqd_client *c, int fd, uint32_t events)
 {
-    if (!out) {
-        return AQD_ERR_ARGUMENT;
-    }
-    *out = NULL;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t path_len = path ? strlen(path) : 0;
-    size_t ring_len = ring ? strlen(ring) : 0, subscription_len = subscription ? strlen(subscription) : 0;
-    if (path_len == 0 || path_len >= sizeof address.sun_path || ring_len > AQD_RING_NAME_BYTES
-        || subscription_len > AQD_SUBSCRIPTION_NAME_BYTES) {
-        return AQD_ERR_ARGUMENT;
-    }
-    memcpy(address.sun_path, path, path_len);
-    aqd_client *c = calloc(1, sizeof *c);
-    if (!c) {
-        return AQD_ERR_MEMORY;
-    }
-    c->fd = -1;
-    *out = c;
+    struct epoll_event on = {.events = events};
+    return epoll_ctl(c->set_fd, EPOLL_CTL_ADD, fd, &on) == 0 ? AQD_OK : fail_errno(c, "epoll_ctl");
+}
 
-    int64_t deadline_ms = timeout_ms < 0 ? -1 : aqd_now_ms() + timeout_ms;
+aqd_status aqd_attach_begin(aqd_client *c, int64_t deadline_ms)
+{
+    c->message[0] = '\0';
+    c->refusal = 0;
+    aqd_status status = dial(c, &c->address, deadline_ms);
+    if (status == AQD_OK) {
+        status = aqd_watch(c, c->fd, EPOLLIN | EPOLLRDHUP);
+    }
+    if (status == AQD_OK) {
+        status = say_hello(c, c->ring_name, strlen(c->ring_name), c->subscription, strlen(c->subscription));
+    }
+    return status;
+}
+
+aqd_status aqd_attach_finish(aqd_client *c, int64_t deadline_ms)
+{
     struct answer a = {.n_fds = 0};
-    aqd_status status = dial(c, &address, deadline_ms);
-    if (status == AQD_OK) {
-        status = say_hello(c, ring ? ring : "", ring_len, subscription ? subscription : "", subscription_len);
-    }
-    if (status == AQD_OK) {
-        status = hear_welcome(c, deadline_ms, &a);
-    }
+    aqd_status status = hear_welcome(c, deadline_ms, &a);
     if (status == AQD_OK) {
         status = map_both(c, &a);
     }
     for (size_t i = 0; i < a.n_fds; i++) {
         close(a.fds[i]);
     }
-    if (status != AQD_OK) {
-        aqd_detach(c); /* now, not when the caller closes: the subscription is free for another reader */
-    }
     return status;
+}
+
+aqd_status aqd_attach_fds(aqd_client *c, int ring_fd, int cursor_fd)
+{
+    struct answer a = {.fds = {ring_fd, cursor_fd}, .n_fds = c->observing ? 1 : 2};
+    struct stat about;
+    if (fstat(ring_fd, &about) != 0) {
+        return fail_errno(c, "fstat");
+    }
+    a.ring_bytes = (uint64_t)about.st_size;
+    if (!c->observing && fstat(cursor_fd, &about) != 0) {
+        return fail_errno(c, "fstat");
+    }
+    a.cursor_bytes = about.st_size < UINT32_MAX ? (uint32_t)about.st_size : UINT32_MAX;
+    return map_both(c, &a);
 }

@@ -44,7 +44,7 @@ static aqd_client *attach(struct fake *f, aqd_status expected, int timeout_ms)
         CHECK_EQ(segment_mappings(), maps);
         CHECK(aqd_message(c)[0] != '\0');
     } else {
-        CHECK_EQ(open_fds(), fds + 1); /* the socket; the segments' descriptors are closed once they are mapped */
+        CHECK_EQ(open_fds(), fds + 3); /* socket, eventfd, epoll; the segments' descriptors are closed once they are mapped */
         CHECK_EQ(segment_mappings(), maps + 2);
         CHECK(aqd_message(c)[0] == '\0');
     }
@@ -79,7 +79,7 @@ static void the_hello_is_as_the_specification_says(void)
     struct fake f;
     fake_start(&f);
     aqd_client *c = attach(&f, AQD_OK, 5000);
-    unsigned char expected[144] = "AQDHELLO\1\0\0\0\1\0\0";
+    unsigned char expected[144] = "AQDHELLO\1\0\1\0\1\0\0";
     memcpy(expected + 16, "demo", 4);
     memcpy(expected + 80, "tail", 4);
     CHECK_EQ(f.hello_len, 144);

@@ -160,6 +160,7 @@ aqd_status aqd_get_lag(const aqd_client *c, aqd_lag *lag);
 typedef struct aqd_totals {
     uint64_t records;       /* delivered by aqd_next, aqd_view and aqd_next_batch */
     uint64_t payload_bytes; /* of these */
+    uint64_t skipped;       /* by aqd_skip */
     uint64_t sleeps;        /* announced, by aqd_wait or aqd_arm */
     uint64_t attachments;   /* the first included */
     uint64_t attempts;      /* to reconnect, successful or not */

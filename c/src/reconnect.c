@@ -1,0 +1,172 @@
+/* Going on after the listener's end: an attempt now and then, without ever waiting, until there is a listener again. Contracts:
+ * aqueduct/client.h.
+ *
+ * The old ring stays mapped while nobody listens: it is drained, so its reader finds nothing more. Only a successful attachment replaces
+ * it, and even then its bytes stay until the program has released its views. */
+#include <stdlib.h>
+
+#include "client.h"
+#include "lag.h"
+
+static void pause_before_next(aqd_client *c, int64_t now_ms)
+{
+    c->next_dial_ms = now_ms + c->backoff_ms;
+    c->backoff_ms = c->backoff_ms < c->backoff_max_ms / 2 ? 2 * c->backoff_ms : c->backoff_max_ms;
+}
+
+static void start_outage(aqd_client *c, aqd_status end)
+{
+    int64_t now_ms = aqd_now_ms();
+    bool fruitful = c->totals.records + c->totals.skipped != c->records_before;
+    c->end = end;
+    c->hung_up = true;
+    c->phase = AQD_PHASE_DOWN;
+    aqd_disconnect(c);
+    if (fruitful || !c->resumed) {
+        c->ended_ms = now_ms;
+    }
+    if (fruitful || c->totals.attachments == 1) {
+        c->backoff_ms = c->backoff_min_ms;
+        c->next_dial_ms = now_ms;
+    } else {
+        pause_before_next(c, now_ms); /* attached and lost again for nothing: not at once once more */
+    }
+}
+
+static void attempt_failed(aqd_client *c, int64_t now_ms)
+{
+    aqd_disconnect(c);
+    c->phase = AQD_PHASE_DOWN;
+    pause_before_next(c, now_ms);
+}
+
+/* The new reader takes the old one's place in the same ring. */
+static void go_on(aqd_client *c, const aqd_reader *reader, const aqd_observer *observer)
+{
+    if (c->observing) {
+        c->observer.position = observer->position;
+        c->observer.tail = observer->tail;
+        c->observer.expected_seq = observer->expected_seq;
+        c->observer.seq_known = observer->seq_known;
+        c->observer.overtaken = observer->overtaken;
+        c->observer.stats = observer->stats;
+        return;
+    }
+    /* The cursor is what was released; what was read since lies behind it. If it does not, somebody else read on: the number tells. */
+    uint32_t read = (uint32_t)reader->position - (uint32_t)c->reader.position;
+    if (read <= c->reader.tail - c->reader.position) {
+        c->reader.position += read;
+    }
+    c->reader.expected_seq = reader->expected_seq;
+    c->reader.seq_known = reader->seq_known;
+}
+
+/* Whether somebody else has had, or the producer overwritten, the new ring's first records. */
+static bool misses_the_first(const aqd_client *c)
+{
+    aqd_record first;
+    uint64_t position = c->observing ? c->observer.position : c->reader.position;
+    uint64_t tail = c->observing ? c->observer.tail : c->reader.tail;
+    const unsigned char *data = c->observing ? c->observer.data : c->reader.data;
+    struct aqd_view v = {.data = data,
+                         .capacity = aqd_info(c)->capacity,
+                         .max_payload = aqd_info(c)->max_payload,
+                         .epoch_crc = c->observing ? c->observer.epoch_crc : c->reader.epoch_crc};
+    /* Positions count from the ring's creation. */
+    return position != 0 || (aqd_first_data(&v, position, tail, &first) && first.seq != 0);
+}
+
+static void tell_change(aqd_client *c, uint64_t old_epoch, uint64_t old_next_seq)
+{
+    c->change = (aqd_change){.old_epoch = old_epoch,
+                             .new_epoch = aqd_info(c)->epoch,
+                             .old_next_seq = old_next_seq,
+                             .down_ms = (uint64_t)(aqd_now_ms() - c->ended_ms),
+                             .old_end = c->end,
+                             .missed = (c->end == AQD_ERR_OVERRUN ? AQD_MISSED_OLD : 0u) | (misses_the_first(c) ? AQD_MISSED_NEW : 0u)};
+    c->changed = true;
+    c->attention = true;
+}
+
+/* Hears the answer, if it is there; the old ring is put back if it is not a good one. */
+static aqd_status finish(aqd_client *c)
+{
+    struct aqd_segments segments = c->segments;
+    aqd_reader reader = c->reader;
+    aqd_observer observer = c->observer;
+    uint64_t old_epoch = aqd_info(c)->epoch;
+    c->segments = (struct aqd_segments){0};
+    aqd_status status = aqd_attach_finish(c, 0);
+    if (status != AQD_OK) {
+        aqd_unmap(&c->segments);
+        c->segments = segments;
+        c->reader = reader;
+        c->observer = observer;
+        return status;
+    }
+    c->retired = segments;
+    if (c->observing) {
+        aqd_unmap(&c->retired); /* it lends nothing */
+    }
+    c->phase = AQD_PHASE_ATTACHED;
+    c->hung_up = false;
+    c->look_ms = 1;
+    c->records_before = c->totals.records + c->totals.skipped;
+    c->totals.attachments++;
+    c->resumed = aqd_info(c)->epoch == old_epoch;
+    if (c->resumed) {
+        go_on(c, &reader, &observer);
+    } else {
+        bool known = c->observing ? observer.seq_known : reader.seq_known;
+        tell_change(c, old_epoch, !known ? 0 : c->observing ? observer.expected_seq : reader.expected_seq);
+    }
+    return AQD_OK;
+}
+
+aqd_outcome aqd_reconnect(aqd_client *c, aqd_status end)
+{
+    if (c->phase == AQD_PHASE_OVER) {
+        return AQD_GIVEN_UP;
+    }
+    if (c->phase == AQD_PHASE_ATTACHED) {
+        start_outage(c, end);
+    }
+    int64_t now_ms = aqd_now_ms();
+    /* Not while there may be views of the ring before this one. */
+    if (c->phase == AQD_PHASE_DOWN && now_ms >= c->next_dial_ms && !c->retired.ring) {
+        c->totals.attempts++;
+        if (aqd_attach_begin(c, 0) == AQD_OK) {
+            c->phase = AQD_PHASE_GREETED;
+            c->greeted_until_ms = now_ms + c->timeout_ms;
+        } else {
+            attempt_failed(c, now_ms);
+        }
+    }
+    if (c->phase == AQD_PHASE_GREETED) {
+        aqd_status status = finish(c);
+        if (status == AQD_OK) {
+            return AQD_ATTACHED_AGAIN;
+        }
+        if (status != AQD_ERR_TIMEOUT || now_ms >= c->greeted_until_ms) {
+            attempt_failed(c, now_ms);
+        }
+    }
+    if (c->reconnect_ms > 0 && c->phase == AQD_PHASE_DOWN && now_ms - c->ended_ms >= c->reconnect_ms) {
+        c->phase = AQD_PHASE_OVER;
+        return AQD_GIVEN_UP;
+    }
+    return AQD_STILL_DOWN;
+}
+
+int aqd_reconnect_ms(const aqd_client *c)
+{
+    int64_t until_ms = c->phase == AQD_PHASE_GREETED ? c->greeted_until_ms : c->next_dial_ms;
+    if (c->phase == AQD_PHASE_DOWN && c->reconnect_ms > 0 && c->ended_ms + c->reconnect_ms < until_ms) {
+        until_ms = c->ended_ms + c->reconnect_ms;
+    }
+    if (c->retired.ring) {
+        until_ms = -1;
+    }
+    int left_ms = aqd_poll_ms(until_ms, AQD_SLEEP_SLICE_MS);
+    return left_ms > 0 ? left_ms : 1;
+}
