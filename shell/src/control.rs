@@ -2,15 +2,15 @@
 //!
 //! Decides who is attached and who is thrown out; what that means for a ring is `ingest`'s. Next: `http`.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use smol::{Executor, Timer, future};
 
 use crate::config::Allowed;
-use crate::handoff::{HelloError, Link, Listener, Packet, Status};
-use crate::ingest::{AttachError, Attachment, Ring};
+use crate::handoff::{Hello, HelloError, Kind, Link, Listener, Packet, Status};
+use crate::ingest::{AttachError, Attachment, Place, Ring};
 use crate::mapping::CURSOR_BYTES;
 use crate::metrics::Metrics;
 use crate::presence::{Slot, Slots, Stop};
@@ -19,6 +19,12 @@ use crate::presence::{Slot, Slots, Stop};
 const REFUSALS: usize = 16;
 /// Pause after a failed accept, which is mostly a lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who was let in.
+enum Admitted {
+    Reader(Attachment),
+    Observer(Arc<Ring>),
+}
 
 /// What the tasks share.
 pub struct Control {
@@ -89,7 +95,11 @@ impl Control {
 
     async fn serve(self: Arc<Self>, link: Arc<Link>, _slot: Slot) {
         let peer = link.peer();
-        let Some(attachment) = self.handshake(&link).await else { return };
+        let attachment = match self.handshake(&link).await {
+            Some(Admitted::Reader(attachment)) => attachment,
+            Some(Admitted::Observer(ring)) => return Self::serve_observer(&link, &ring).await,
+            None => return,
+        };
         let (ring, subscription) = (attachment.ring().name().to_owned(), attachment.subscription().to_owned());
         tracing::info!(%peer, ring, subscription, "reader attached");
         loop {
@@ -111,8 +121,18 @@ impl Control {
         tracing::info!(%peer, ring, subscription, "reader detached");
     }
 
+    /// Holds the connection, whose end is all that an observer learns by it. There is nothing that an observer says.
+    async fn serve_observer(link: &Link, ring: &Ring) {
+        let (peer, ring) = (link.peer(), ring.name());
+        tracing::info!(%peer, ring, "observer attached");
+        match link.packet().await {
+            Packet::HangUp => tracing::info!(%peer, ring, "observer detached"),
+            Packet::Space | Packet::Junk { .. } => tracing::warn!(%peer, ring, "observer thrown out: observers send no packets"),
+        }
+    }
+
     /// Reads the HELLO, attaches, and answers.
-    async fn handshake(&self, link: &Arc<Link>) -> Option<Attachment> {
+    async fn handshake(&self, link: &Arc<Link>) -> Option<Admitted> {
         let peer = link.peer();
         let refuse = |status: Status, message: &str| {
             tracing::warn!(%peer, reason = message, "reader refused");
@@ -140,7 +160,10 @@ impl Control {
                 None => return refuse(Status::NoRing, "there is no ring of that name"),
             },
         };
-        let attached = match ring.attach(&hello.subscription, link) {
+        let Some(place) = place_of(&hello) else {
+            return self.welcome(link, ring, None).then(|| Admitted::Observer(Arc::clone(ring)));
+        };
+        let attached = match ring.attach(&hello.subscription, place, link) {
             Ok(attached) => attached,
             Err(error) => {
                 let status = match error {
@@ -151,18 +174,32 @@ impl Control {
                 return refuse(status, &error.to_string());
             }
         };
-        let (ring_bytes, descriptor) = ring.handout();
-        let cursor_bytes = u32::try_from(CURSOR_BYTES).unwrap_or(0);
-        if let Err(error) = link.welcome(ring_bytes, descriptor, cursor_bytes, attached.cursor.as_fd()) {
-            // The attachment is dropped, and so undone.
-            tracing::debug!(%peer, %error, "welcome not sent");
-            return None;
+        // If it is not sent, the attachment is dropped, and so undone.
+        self.welcome(link, ring, Some(attached.cursor.as_fd())).then_some(Admitted::Reader(attached.attachment))
+    }
+
+    /// Whether the answer was sent.
+    fn welcome(&self, link: &Link, ring: &Ring, cursor: Option<BorrowedFd<'_>>) -> bool {
+        let cursor = cursor.map(|descriptor| (u32::try_from(CURSOR_BYTES).unwrap_or(0), descriptor));
+        if let Err(error) = link.welcome(ring.handout(), cursor) {
+            tracing::debug!(peer = %link.peer(), %error, "welcome not sent");
+            return false;
         }
         self.count(Status::Attached);
-        Some(attached.attachment)
+        true
     }
 
     fn count(&self, status: Status) {
         self.metrics.control_handshakes.with_label_values(&[status.label()]).inc();
+    }
+}
+
+/// Where a gating reader wants to start; `None` for an observer.
+const fn place_of(hello: &Hello) -> Option<Place> {
+    match hello.kind {
+        Kind::Attach => Some(Place::Here),
+        Kind::AttachOldest => Some(Place::Oldest),
+        Kind::AttachLatest => Some(Place::Latest),
+        Kind::Observe => None,
     }
 }

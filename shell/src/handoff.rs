@@ -18,7 +18,7 @@ use smol::{Async, Timer, future};
 use zerocopy::IntoBytes;
 
 pub use listener::{BindError, Listener};
-pub use wire::{HELLO_BYTES, Hello, Status};
+pub use wire::{HELLO_BYTES, Hello, Kind, Status};
 use wire::{SPACE, WAKE, Welcome};
 
 /// Process on the other end, as the kernel knew it when it connected.
@@ -89,13 +89,14 @@ impl Link {
         Hello::parse(&packet[..bytes])
     }
 
-    /// Tells the reader that it is attached and gives it the ring, then the cursor segment.
-    pub fn welcome(&self, ring_bytes: u64, ring: BorrowedFd<'_>, cursor_bytes: u32, cursor: BorrowedFd<'_>) -> io::Result<()> {
-        let packet = Welcome::attached(ring_bytes, cursor_bytes);
-        let descriptors = [ring, cursor];
+    /// Tells the reader that it is attached and gives it the ring, then the cursor segment, of which an observer has none.
+    pub fn welcome(&self, ring: (u64, BorrowedFd<'_>), cursor: Option<(u32, BorrowedFd<'_>)>) -> io::Result<()> {
+        let packet = Welcome::attached(ring.0, cursor.map_or(0, |cursor| cursor.0));
+        let both = [ring.1, cursor.map_or(ring.1, |cursor| cursor.1)];
+        let descriptors = if cursor.is_some() { &both[..] } else { &both[..1] };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
         debug_assert!(fits, "room for two descriptors");
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         // A fresh connection's buffer holds one packet, or the peer is no reader worth waiting for.

@@ -26,7 +26,7 @@ use crate::presence::lock;
 
 pub use error::{PublishError, RingError};
 use subscriptions::Subscription;
-pub use subscriptions::{AttachError, Attached, Attachment, RingStatus};
+pub use subscriptions::{AttachError, Attached, Attachment, Place, RingStatus};
 
 /// A record that is in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aqueduct_core::layout::{cursor_word, ring_word};
-use aqueduct_core::{Memory, MemoryMut, Sleep, WaitMode};
-use common::reader::{Attached, Control, hello, map};
+use aqueduct_core::{Memory, MemoryMut, Next, Observer, ReadRegion, Sleep, WaitMode};
+use common::reader::{Attached, Control, hello, hello_of_kind, map};
 use common::{PATIENCE, Server};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -290,4 +290,105 @@ fn the_cursor_segment_cannot_be_resized() {
     }
     fill_some(&server, 3);
     assert_eq!(server.get("/metrics").status, 200);
+}
+
+const OBSERVE: u8 = 2;
+const OLDEST: u8 = 3;
+const LATEST: u8 = 4;
+
+#[test]
+fn an_observer_gets_the_ring_alone_and_holds_nobody_back() {
+    let server = Server::start(&["--capacity-bytes", "4096", "--full-wait-ms", "0"]);
+    let control = Control::connect(&server.socket);
+    control.send(&hello_of_kind(OBSERVE, "", "nobody subscribed to this"));
+    let mut welcome = control.welcome();
+    assert_eq!((welcome.status, welcome.cursor_bytes, welcome.descriptors.len()), (0, 0, 1), "{welcome:?}");
+    let ring = welcome.descriptors.pop().expect("one");
+    let base = map(&ring, welcome.ring_bytes, ProtFlags::READ).expect("mapped");
+    // SAFETY: (1) mapped readable for that many bytes, sealed against shrinking, never unmapped; (2) page-aligned; (3) only used here.
+    let region = unsafe { ReadRegion::from_raw(base, welcome.ring_bytes) };
+    let mut observer = Observer::oldest(region).expect("a ring");
+    let mut reader = Attached::attach(&server.socket, "", "");
+    // More than the ring holds; only the reader has to be quick.
+    for n in 0..200_u8 {
+        assert_eq!(server.post("default", &[n; 40]).status, 202);
+        assert_eq!(reader.next().map(|record| record.0), Some(n.into()));
+        reader.release();
+    }
+    let mut buffer = [0; 480];
+    let mut last = None;
+    for _ in 0..300 {
+        if let Ok(Next::Record(record)) = observer.next(&mut buffer) {
+            assert_eq!(u64::from(buffer[0]), record.seq);
+            last = Some(record.seq);
+        }
+    }
+    assert_eq!(last, Some(199));
+    assert!(server.log().contains("observer attached"));
+    // A second one, and the end of the first.
+    let second = Control::connect(&server.socket);
+    second.send(&hello_of_kind(OBSERVE, "", ""));
+    assert_eq!(second.welcome().status, 0);
+    drop(control);
+    server.eventually("the observer's end is noticed", || server.log().contains("observer detached"));
+}
+
+#[test]
+fn an_observer_that_says_anything_is_thrown_out() {
+    let server = Server::start(&[]);
+    for packet in [b"S".as_slice(), b"X", b""] {
+        let control = Control::connect(&server.socket);
+        control.send(&hello_of_kind(OBSERVE, "", ""));
+        assert_eq!(control.welcome().status, 0);
+        control.send(packet);
+        control.assert_ended();
+    }
+    assert_eq!(Control::refused(&server.socket, &hello_of_kind(OBSERVE, "no such ring", "")).0, 3);
+}
+
+#[test]
+fn an_unknown_kind_is_refused_in_words() {
+    let server = Server::start(&[]);
+    for kind in [0, 5, 255] {
+        let (status, message) = Control::refused(&server.socket, &hello_of_kind(kind, "", ""));
+        assert_eq!(status, 1);
+        assert!(message.contains("unknown kind"), "{message}");
+    }
+}
+
+#[test]
+fn a_subscription_goes_back_to_the_oldest_record_if_its_reader_asks() {
+    let server = Server::start(&["--capacity-bytes", "4096", "--full-wait-ms", "0"]);
+    fill_some(&server, 5);
+    let mut reader = Attached::attach(&server.socket, "", "");
+    while reader.next().is_some() {}
+    reader.release();
+    drop(reader);
+    let mut reader = Attached::attach_by(&server.socket, &hello_of_kind(OLDEST, "", ""));
+    for seq in 0..5 {
+        assert_eq!(reader.next().map(|record| record.0), Some(seq));
+    }
+    // Nothing of it was released, so it gates from there: the ring takes no more than it has room for.
+    let mut taken = 5;
+    while server.post("default", &[9; 40]).status == 202 {
+        taken += 1;
+    }
+    assert!((20..64).contains(&taken), "{taken}");
+    drop(reader);
+    let mut next = Attached::attach(&server.socket, "", "");
+    assert_eq!(next.next().map(|record| record.0), Some(0), "the place was kept");
+    drop(next);
+    // Further back than the oldest it cannot be sent, and forward it must not be.
+    let mut next = Attached::attach_by(&server.socket, &hello_of_kind(OLDEST, "", ""));
+    assert_eq!(next.next().map(|record| record.0), Some(0));
+}
+
+#[test]
+fn a_subscription_goes_to_the_latest_record_if_its_reader_asks() {
+    let server = Server::start(&["--capacity-bytes", "4096", "--full-wait-ms", "0"]);
+    while server.post("default", &[9; 40]).status == 202 {}
+    let mut reader = Attached::attach_by(&server.socket, &hello_of_kind(LATEST, "", ""));
+    assert_eq!(reader.next(), None);
+    fill_some(&server, 1);
+    assert!(reader.next().expect("there is room again").0 > 10);
 }

@@ -4,7 +4,7 @@
 
 use std::mem::offset_of;
 
-use aqueduct_core::layout::{ABI_MAJOR, ABI_MINOR, RING_NAME_BYTES, SUBSCRIPTION_NAME_BYTES};
+use aqueduct_core::layout::{ABI_MAJOR, RING_NAME_BYTES, SUBSCRIPTION_NAME_BYTES};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -14,7 +14,8 @@ use super::HelloError;
 pub const HELLO_BYTES: usize = 144;
 const HELLO_MAGIC: [u8; 8] = *b"AQDHELLO";
 const WELCOME_MAGIC: [u8; 8] = *b"AQDREPLY";
-const KIND_GATING: u32 = 1;
+/// Minor of the packets, which have one of their own: 1 brought the kinds 2 to 4.
+const PACKET_MINOR: u16 = 1;
 const MESSAGE_BYTES: usize = 96;
 
 /// Producer to reader: there is data.
@@ -61,12 +62,39 @@ const _: () = assert!(offset_of!(Welcome, cursor_bytes) == 24);
 const _: () = assert!(offset_of!(Welcome, message) == 32);
 const _: () = assert!(size_of::<Welcome>() == 128);
 
+/// What a reader wants to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Gating reader, where the subscription stands.
+    Attach,
+    /// Observer: the ring only.
+    Observe,
+    /// Gating reader; its subscription goes back to the oldest whole record first.
+    AttachOldest,
+    /// Gating reader; its subscription goes forward behind the last record first.
+    AttachLatest,
+}
+
+impl Kind {
+    const fn from_wire(kind: u32) -> Option<Self> {
+        Some(match kind {
+            1 => Self::Attach,
+            2 => Self::Observe,
+            3 => Self::AttachOldest,
+            4 => Self::AttachLatest,
+            _ => return None,
+        })
+    }
+}
+
 /// What a reader asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
+    /// What it wants to be.
+    pub kind: Kind,
     /// Name of the ring; empty means the only one.
     pub ring: String,
-    /// Name of the subscription; never empty.
+    /// Name of the subscription; never empty; means nothing to an observer.
     pub subscription: String,
 }
 
@@ -82,13 +110,12 @@ impl Hello {
         if hello.abi_major.get() != ABI_MAJOR {
             return Err(HelloError::Version { found: hello.abi_major.get() });
         }
-        if hello.kind.get() != KIND_GATING {
-            return Err(HelloError::Malformed { what: "unknown kind; 1 attaches as gating reader" });
-        }
+        let kind = Kind::from_wire(hello.kind.get())
+            .ok_or(HelloError::Malformed { what: "unknown kind; 1, 3, 4 attach as gating reader, 2 as observer" })?;
         let ring = text(&hello.ring).ok_or(HelloError::Malformed { what: "the ring's name is not zero-padded UTF-8" })?;
         let name = text(&hello.subscription).ok_or(HelloError::Malformed { what: "the subscription's name is not zero-padded UTF-8" })?;
         let subscription = if name.is_empty() { "default" } else { name };
-        Ok(Self { ring: ring.to_owned(), subscription: subscription.to_owned() })
+        Ok(Self { kind, ring: ring.to_owned(), subscription: subscription.to_owned() })
     }
 }
 
@@ -171,7 +198,7 @@ impl Welcome {
         Self {
             magic: WELCOME_MAGIC,
             abi_major: U16::new(ABI_MAJOR),
-            abi_minor: U16::new(ABI_MINOR),
+            abi_minor: U16::new(PACKET_MINOR),
             status: U32::new(status as u32),
             ring_bytes: U64::new(0),
             cursor_bytes: U32::new(0),
@@ -197,7 +224,18 @@ mod tests {
     #[test]
     fn a_hello_without_subscription_means_default() {
         let hello = Hello::parse(&packet()).expect("well formed");
-        assert_eq!(hello, Hello { ring: "demo".into(), subscription: "default".into() });
+        assert_eq!(hello, Hello { kind: Kind::Attach, ring: "demo".into(), subscription: "default".into() });
+    }
+
+    #[test]
+    fn every_kind_is_read_and_no_other() {
+        for (kind, expected) in [(1, Kind::Attach), (2, Kind::Observe), (3, Kind::AttachOldest), (4, Kind::AttachLatest)] {
+            let mut packet = packet();
+            packet[12] = kind;
+            assert_eq!(Hello::parse(&packet).map(|hello| hello.kind).ok(), Some(expected));
+            packet[15] = 1;
+            assert!(Hello::parse(&packet).is_err());
+        }
     }
 
     #[test]
@@ -210,7 +248,7 @@ mod tests {
     #[test]
     fn every_broken_hello_is_malformed() {
         let breaks: [fn(&mut [u8; HELLO_BYTES]); 5] =
-            [|p| p[0] = b'X', |p| p[12] = 2, |p| p[16] = 0xff, |p| p[30] = b'x', |p| p[80..84].copy_from_slice(&[b'a', 0, b'b', 0])];
+            [|p| p[0] = b'X', |p| p[12] = 5, |p| p[16] = 0xff, |p| p[30] = b'x', |p| p[80..84].copy_from_slice(&[b'a', 0, b'b', 0])];
         for damage in breaks {
             let mut broken = packet();
             damage(&mut broken);

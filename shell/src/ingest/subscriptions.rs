@@ -5,9 +5,11 @@
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use aqueduct_core::layout::{distance, ring_word};
 use aqueduct_core::producer::SubscriptionStatus;
-use aqueduct_core::{Memory, SubscriptionId, Wake};
+use aqueduct_core::{Memory, Start, SubscriptionId, Wake};
 
 use super::{Inner, Ring, bytes};
 use crate::handoff::Link;
@@ -75,12 +77,41 @@ impl Inner {
         Ok(index)
     }
 
+    /// Moves a subscription that nobody reads; `oldest_lag` is how far the oldest whole record is behind the tail, granules.
+    fn put(&mut self, index: usize, place: Place, oldest_lag: u32) -> Result<(), AttachError> {
+        let id = self.subscriptions[index].id;
+        let lag = self.producer.subscription(id).map_or(0, |status| status.lag_granules);
+        let start = match place {
+            Place::Latest => Start::Latest,
+            // What it holds is whole, even before `oldest`, which speaks of whole sectors.
+            Place::Oldest if lag < oldest_lag => Start::Oldest,
+            Place::Oldest | Place::Here => return Ok(()),
+        };
+        self.producer.unsubscribe(id);
+        // Its place in the table was just freed, and neither start can be out of range.
+        let moved = self.producer.subscribe(start);
+        debug_assert!(moved.is_ok(), "{moved:?}");
+        self.subscriptions[index].id = moved.map_err(|_| AttachError::NoSubscription)?;
+        Ok(())
+    }
+
     fn record(&mut self, index: usize) -> Option<SubscriptionStatus> {
         let subscription = self.subscriptions.get_mut(index)?;
         let status = self.producer.subscription(subscription.id)?;
         subscription.record(&status);
         Some(status)
     }
+}
+
+/// Where a reader's subscription goes when it attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It stays where it is.
+    Here,
+    /// Back to the oldest record that is whole; never forward.
+    Oldest,
+    /// Behind the last record; what it held is given up.
+    Latest,
 }
 
 /// How a ring stands.
@@ -111,13 +142,16 @@ pub struct Attachment {
 
 impl Ring {
     /// Gives a subscription to the reader on this connection, on a page that no earlier reader can write to.
-    pub fn attach(self: &Arc<Self>, name: &str, link: &Arc<Link>) -> Result<Attached, AttachError> {
+    pub fn attach(self: &Arc<Self>, name: &str, place: Place, link: &Arc<Link>) -> Result<Attached, AttachError> {
         self.let_go_of_the_gone(name);
         // Looked at twice: a memfd takes several system calls, which the mutex is not held for, and is not made for nothing.
         self.lock().free(name)?;
         let (page, cursor) = CursorPage::create(name).map_err(AttachError::Resource)?;
         let mut inner = self.lock();
         let index = inner.free(name)?;
+        // ORDER(none): under the mutex, these words are our own.
+        let word = |at| self.segment.region().load(at, Ordering::Relaxed);
+        inner.put(index, place, distance(word(ring_word::OLDEST), word(ring_word::TAIL)))?;
         let id = inner.subscriptions[index].id;
         if let Err(error) = inner.producer.attach(id, name, page) {
             debug_assert!(false, "the name and the page's size were checked: {error}");
@@ -129,6 +163,9 @@ impl Ring {
         inner.subscriptions[index].reader = Some(reader);
         inner.subscriptions[index].metrics.attached.set(1);
         drop(inner);
+        if place == Place::Latest {
+            self.space_released();
+        }
         Ok(Attached { attachment: Attachment { ring: Arc::clone(self), subscription: name.to_owned(), number }, cursor })
     }
 

@@ -66,7 +66,7 @@ fn fill(ring: &Ring) {
 fn a_record_that_waits_is_not_overtaken_and_its_request_is_not_forgotten() {
     let ring = ring();
     let (link, _peer) = link();
-    let attached = ring.attach("default", &link).expect("free");
+    let attached = ring.attach("default", Place::Here, &link).expect("free");
     fill(&ring);
     let mut large = pin!(ring.publish(0, &[2; 400], LONG));
     let mut small = pin!(ring.publish(0, &[3; 1], LONG));
@@ -91,7 +91,7 @@ fn a_record_that_waits_is_not_overtaken_and_its_request_is_not_forgotten() {
 fn giving_up_the_first_place_hands_it_on() {
     let ring = ring();
     let (link, _peer) = link();
-    let attached = ring.attach("default", &link).expect("free");
+    let attached = ring.attach("default", Place::Here, &link).expect("free");
     fill(&ring);
     let mut second = pin!(ring.publish(0, &[3; 64], LONG));
     {
@@ -109,15 +109,36 @@ fn the_end_of_an_evicted_reader_does_not_detach_the_next_one() {
     let ring = ring();
     let (first, _first_peer) = link();
     let (second, _second_peer) = link();
-    let evicted = ring.attach("default", &first).expect("free");
+    let evicted = ring.attach("default", Place::Here, &first).expect("free");
     store_cursor(&evicted.cursor, 7);
     ring.status();
-    let next = ring.attach("default", &second).expect("the first was thrown out");
+    let next = ring.attach("default", Place::Here, &second).expect("the first was thrown out");
     drop(evicted);
     let (third, _third_peer) = link();
-    assert_eq!(ring.attach("default", &third).err(), Some(AttachError::Busy));
+    assert_eq!(ring.attach("default", Place::Here, &third).err(), Some(AttachError::Busy));
     drop(next);
-    assert!(ring.attach("default", &third).is_ok());
+    assert!(ring.attach("default", Place::Here, &third).is_ok());
+}
+
+#[test]
+fn going_back_to_the_oldest_never_goes_forward() {
+    let ring = ring();
+    let (mut place, mut cursor) = (Place::Here, 0_u32);
+    for round in 0..50_u32 {
+        let (link, _peer) = link();
+        let attached = ring.attach("default", place, &link).expect("free");
+        let mut word = [0; 4];
+        assert_eq!(rustix::io::pread(&attached.cursor, &mut word[..], cursor_word::CURSOR as u64), Ok(4));
+        let start = u32::from_le_bytes(word);
+        // Everything from the cursor on is unread; the `oldest` of a full ring is the start of a sector, and may lie behind it.
+        assert!(cursor.wrapping_sub(start) < 32, "round {round}: {start} is behind {cursor}");
+        while poll(pin!(ring.publish(0, b"", LONG))).is_ready() {}
+        // Goes on, then stays for a full ring, then goes back.
+        cursor = if round % 3 == 0 { start + 5 } else { start };
+        store_cursor(&attached.cursor, cursor);
+        place = if round % 3 == 1 { Place::Oldest } else { Place::Here };
+    }
+    assert!(cursor > 64, "not vacuous: {cursor}");
 }
 
 #[test]
@@ -135,7 +156,7 @@ fn a_closed_ring_refuses_those_who_wait_and_those_who_come() {
 fn a_full_ring_is_not_ready_until_the_refused_record_would_fit() {
     let ring = ring();
     let (link, _peer) = link();
-    let attached = ring.attach("default", &link).expect("free");
+    let attached = ring.attach("default", Place::Here, &link).expect("free");
     fill(&ring);
     assert!(!ring.status().full, "one granule is left");
     assert_eq!(smol::block_on(ring.publish(0, &[2; 64], Duration::ZERO)), Err(PublishError::Full));

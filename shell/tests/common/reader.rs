@@ -41,6 +41,13 @@ pub fn hello(ring: &str, subscription: &str) -> [u8; 144] {
     packet
 }
 
+/// A hello of another kind.
+pub fn hello_of_kind(kind: u8, ring: &str, subscription: &str) -> [u8; 144] {
+    let mut packet = hello(ring, subscription);
+    packet[12] = kind;
+    packet
+}
+
 impl Drop for Control {
     /// Ended, not only closed: a test beside this one that is just starting a process holds a copy of every descriptor until it executes.
     fn drop(&mut self) {
@@ -95,7 +102,7 @@ impl Control {
                 descriptors.extend(rights);
             }
         }
-        assert_eq!(packet[..12], *b"AQDREPLY\x01\0\0\0");
+        assert_eq!(packet[..12], *b"AQDREPLY\x01\0\x01\0");
         let word = |at: usize| u32::from_le_bytes(packet[at..at + 4].try_into().expect("4 bytes"));
         let message = String::from_utf8(packet[32..128].to_vec()).expect("UTF-8").trim_end_matches('\0').to_owned();
         let ring_bytes = usize::try_from(u64::from_le_bytes(packet[16..24].try_into().expect("8 bytes"))).expect("fits");
@@ -125,8 +132,12 @@ pub struct Attached {
 
 impl Attached {
     pub fn attach(path: &Path, ring: &str, subscription: &str) -> Self {
+        Self::attach_by(path, &hello(ring, subscription))
+    }
+
+    pub fn attach_by(path: &Path, hello: &[u8]) -> Self {
         let control = Control::connect(path);
-        control.send(&hello(ring, subscription));
+        control.send(hello);
         let mut welcome = control.welcome();
         assert_eq!((welcome.status, welcome.message.as_str()), (0, ""));
         assert_eq!((welcome.descriptors.len(), welcome.cursor_bytes), (2, 4096));
