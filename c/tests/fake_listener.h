@@ -29,6 +29,8 @@ struct fake {
     size_t welcome_len;
     int n_fds;
     int ring_seals, cursor_seals;
+    uint64_t epoch;
+    uint32_t start; /* position of the first record */
     bool hang_up_before_hello, hang_up_after_hello, answer_before_hello, silent, nothing_is_a_memfd;
 
     /* What came of it. */
@@ -58,16 +60,20 @@ static inline int fake_segment(const struct fake *f, const char *name, size_t by
     return fd;
 }
 
-static inline void fake_start(struct fake *f)
+/* Listens at a path, or at one of its own if that is NULL. */
+static inline void fake_start_at(struct fake *f, const char *path)
 {
     *f = (struct fake){.welcome_len = sizeof f->welcome, .n_fds = 2, .ring_seals = FAKE_SEALS, .cursor_seals = FAKE_SEALS, .connection = -1,
-                       .ring_fd = -1, .cursor_fd = -1};
+                       .ring_fd = -1, .cursor_fd = -1, .epoch = UINT64_C(0xFEEDFACECAFEBEEF)};
     memcpy(f->welcome.magic, AQD_WELCOME_MAGIC, 8);
     f->welcome.abi_major = 1;
     f->welcome.ring_bytes = FAKE_RING_BYTES;
     f->welcome.cursor_bytes = FAKE_CURSOR_BYTES;
     static int number;
     snprintf(f->path, sizeof f->path, "/tmp/aqueduct-test-%d-%d", (int)getpid(), number++);
+    if (path) {
+        snprintf(f->path, sizeof f->path, "%s", path);
+    }
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     strcpy(address.sun_path, f->path);
     f->listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -75,6 +81,8 @@ static inline void fake_start(struct fake *f)
         abort();
     }
 }
+
+static inline void fake_start(struct fake *f) { fake_start_at(f, NULL); }
 
 static inline void fake_send_welcome(struct fake *f)
 {
@@ -136,7 +144,7 @@ static inline void fake_answer(struct fake *f)
     unsigned char *ring, *cursor;
     f->ring_fd = fake_segment(f, "ring", FAKE_RING_BYTES, &ring);
     f->cursor_fd = fake_segment(f, "cursor", FAKE_CURSOR_BYTES, &cursor);
-    writer_format(&f->w, ring, cursor, FAKE_CAPACITY, FAKE_OFFSET, UINT64_C(0xFEEDFACECAFEBEEF), 0);
+    writer_format(&f->w, ring, cursor, FAKE_CAPACITY, FAKE_OFFSET, f->epoch, f->start);
     if (!f->nothing_is_a_memfd
         && (fcntl(f->ring_fd, F_ADD_SEALS, f->ring_seals) != 0 || fcntl(f->cursor_fd, F_ADD_SEALS, f->cursor_seals) != 0)) {
         abort();
@@ -154,6 +162,23 @@ static inline void fake_hang_up(struct fake *f)
     f->connection = -1;
 }
 
+/* Its process ends: nobody listens any more, the connection is cut. What was handed out stays. */
+static inline void fake_die(struct fake *f)
+{
+    close(f->listening);
+    f->listening = -1;
+    unlink(f->path);
+    fake_hang_up(f);
+}
+
+/* The same ring for a second connection, whose reader finds the cursor where it is. */
+static inline void fake_answer_again(struct fake *f)
+{
+    if (pthread_create(&f->thread, NULL, fake_serve, f) != 0) {
+        abort();
+    }
+}
+
 static inline void fake_wake(const struct fake *f) { (void)!send(f->connection, "W", 1, MSG_NOSIGNAL | MSG_DONTWAIT); }
 
 static inline void fake_free(struct fake *f)
@@ -165,8 +190,10 @@ static inline void fake_free(struct fake *f)
     munmap(f->w.cursor, FAKE_CURSOR_BYTES);
     close(f->ring_fd);
     close(f->cursor_fd);
-    close(f->listening);
-    unlink(f->path);
+    if (f->listening >= 0) {
+        close(f->listening);
+        unlink(f->path);
+    }
 }
 
 #endif

@@ -1,0 +1,369 @@
+/* The observer: what it reads, what it says when it is overtaken, and memory that changes under it or says anything. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+
+#include "aqueduct/observer.h"
+#include "fixture.h"
+
+static void set(const struct fixture *f, size_t at, uint32_t value)
+{
+    __atomic_store_n((uint32_t *)(void *)(f->ring + at), aqd_le32(value), __ATOMIC_RELEASE);
+}
+
+static void publish(struct fixture *f, const char *text)
+{
+    writer_data(&f->w, 0, text, (uint32_t)strlen(text));
+    writer_publish(&f->w);
+}
+
+static void expect(aqd_observer *o, uint64_t seq, const char *text)
+{
+    char buf[600];
+    aqd_record rec = {0};
+    CHECK_EQ(aqd_observer_next(o, buf, sizeof buf, &rec), AQD_OK);
+    CHECK_EQ(rec.seq, seq);
+    CHECK(rec.len == strlen(text) && memcmp(buf, text, rec.len) == 0);
+}
+
+static aqd_status next(aqd_observer *o)
+{
+    char buf[600];
+    aqd_record rec = {0};
+    return aqd_observer_next(o, buf, sizeof buf, &rec);
+}
+
+static void an_observer_reads_the_ring_alone_from_its_oldest_record(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, UINT32_MAX - 3);
+    publish(&f, "one");
+    publish(&f, "two");
+    aqd_observer o;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    CHECK_EQ(aqd_observer_info(&o)->epoch, EPOCH);
+    CHECK(aqd_observer_ready(&o));
+    expect(&o, 0, "one");
+    aqd_record rec;
+    CHECK_EQ(aqd_observer_peek(&o, &rec), AQD_OK);
+    CHECK_EQ(rec.seq, 1);
+    CHECK_EQ(aqd_observer_skip(&o, &rec), AQD_OK);
+    CHECK_EQ(next(&o), AQD_EMPTY);
+    CHECK(!aqd_observer_ready(&o));
+    publish(&f, "");
+    publish(&f, "four");
+    aqd_item items[4];
+    unsigned char buf[64];
+    size_t n;
+    CHECK_EQ(aqd_observer_next_batch(&o, buf, sizeof buf, items, 4, &n), AQD_OK);
+    CHECK(n == 2 && items[0].record.seq == 2 && memcmp(items[1].payload, "four", 4) == 0);
+    writer_close(&f.w);
+    CHECK(aqd_observer_ready(&o));
+    CHECK_EQ(next(&o), AQD_CLOSED);
+    CHECK_EQ(cursor_word(&f, AQD_CURSOR_CURSOR), UINT32_MAX - 3); /* nothing is written anywhere */
+    fixture_free(&f);
+}
+
+static void what_is_not_a_ring_is_refused(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    aqd_observer o;
+    CHECK_EQ(aqd_observer_init(NULL, f.ring, f.ring_bytes), AQD_ERR_ARGUMENT);
+    CHECK_EQ(aqd_observer_init(&o, NULL, f.ring_bytes), AQD_ERR_ARGUMENT);
+    CHECK_EQ(aqd_observer_init(&o, f.ring + 8, f.ring_bytes), AQD_ERR_ARGUMENT);
+    CHECK_EQ(aqd_observer_init(&o, f.ring, 127), AQD_ERR_SIZE);
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes - 1), AQD_ERR_SIZE);
+    for (size_t bit = 0; bit < 128 * 8; bit++) {
+        f.ring[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), bit < 64 ? AQD_ERR_MAGIC : bit < 80 ? AQD_ERR_VERSION : AQD_ERR_CHECKSUM);
+        f.ring[bit / 8] ^= (unsigned char)(1 << bit % 8);
+    }
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    fixture_free(&f);
+}
+
+static void a_short_buffer_consumes_nothing(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    publish(&f, "hello");
+    aqd_observer o;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    char buf[4];
+    aqd_record rec;
+    CHECK_EQ(aqd_observer_next(&o, buf, sizeof buf, &rec), AQD_ERR_SPACE);
+    CHECK_EQ(rec.len, 5);
+    expect(&o, 0, "hello");
+    fixture_free(&f);
+}
+
+static void an_observer_that_was_overtaken_says_how_much_it_missed(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    publish(&f, "zero");
+    aqd_observer o;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    expect(&o, 0, "zero");
+    for (int i = 1; i <= 10; i++) { /* 20 granules in 16; records 3 to 10 are whole */
+        set(&f, AQD_RING_OLDEST, i <= 7 ? 0 : 2 * (uint32_t)(i - 4));
+        publish(&f, "again");
+    }
+    CHECK_EQ(f.w.tail, 22);
+    set(&f, AQD_RING_OLDEST, 6);
+    aqd_lag lag;
+    CHECK_EQ(aqd_observer_lag(&o, 0, &lag), AQD_OK);
+    CHECK(lag.records == 10 && lag.bytes == 16 * 32);
+    char buf[64];
+    aqd_record rec;
+    CHECK_EQ(aqd_observer_next(&o, buf, sizeof buf, &rec), AQD_ERR_OVERTAKEN);
+    CHECK_EQ(rec.seq, 3);
+    CHECK_EQ(aqd_observer_evidence(&o)->expected_seq, 1);
+    CHECK_EQ(aqd_observer_evidence(&o)->found_seq, 3);
+    CHECK_EQ(aqd_observer_stats(&o)->lost, 2);
+    for (uint64_t seq = 3; seq <= 10; seq++) {
+        expect(&o, seq, "again");
+    }
+    CHECK_EQ(next(&o), AQD_EMPTY);
+    fixture_free(&f);
+}
+
+static void an_observer_seeks_back_and_forth(void)
+{
+    struct fixture f;
+    fixture_make(&f, 64, 0);
+    f.w.seq = 5;
+    for (int i = 0; i < 5; i++) {
+        publish(&f, "x");
+    }
+    aqd_observer o;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    CHECK_EQ(aqd_observer_seek(&o, EPOCH, 8), AQD_OK);
+    expect(&o, 8, "x");
+    CHECK_EQ(aqd_observer_seek(&o, EPOCH, 6), AQD_OK);
+    expect(&o, 6, "x");
+    CHECK_EQ(aqd_observer_seek(&o, EPOCH, 2), AQD_ERR_GONE);
+    CHECK_EQ(aqd_observer_evidence(&o)->found_seq, 5);
+    expect(&o, 5, "x");
+    CHECK_EQ(aqd_observer_seek(&o, EPOCH, 10), AQD_OK);
+    CHECK_EQ(next(&o), AQD_EMPTY);
+    CHECK_EQ(aqd_observer_seek(&o, EPOCH, 11), AQD_AHEAD);
+    CHECK_EQ(aqd_observer_seek(&o, EPOCH ^ 1, 6), AQD_ERR_EPOCH);
+    publish(&f, "y");
+    expect(&o, 10, "y");
+    CHECK_EQ(aqd_observer_seek(&o, EPOCH, 5), AQD_OK);
+    CHECK_EQ(aqd_observer_skip_to_latest(&o), AQD_OK);
+    publish(&f, "z");
+    expect(&o, 11, "z");
+    fixture_free(&f);
+}
+
+static void damage_is_told_and_passed(void)
+{
+    struct fixture f;
+    fixture_make(&f, 64, 0);
+    publish(&f, "zero");
+    uint32_t second = f.w.tail;
+    publish(&f, "one");
+    uint32_t third = f.w.tail;
+    publish(&f, "two");
+    publish(&f, "three");
+    writer_at(&f.w, second)[32] ^= 1;
+    writer_at(&f.w, third)[3] ^= 1;
+    aqd_observer o;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    expect(&o, 0, "zero");
+    CHECK_EQ(next(&o), AQD_ERR_PAYLOAD);
+    CHECK_EQ(aqd_observer_evidence(&o)->found_seq, 1);
+    CHECK_EQ(next(&o), AQD_ERR_HEADER);
+    expect(&o, 3, "three");
+    CHECK(aqd_observer_stats(&o)->lost == 2 && aqd_observer_stats(&o)->corrupt == 2);
+    fixture_free(&f);
+}
+
+static void control_words_that_make_no_sense_are_an_overrun(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    publish(&f, "x");
+    aqd_observer o;
+    set(&f, AQD_RING_TAIL, 1000);
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_ERR_OVERRUN);
+    CHECK_EQ(next(&o), AQD_ERR_OVERRUN);
+    CHECK_EQ(aqd_observer_seek(&o, EPOCH, 0), AQD_ERR_OVERRUN);
+    set(&f, AQD_RING_TAIL, f.w.tail);
+    expect(&o, 0, "x"); /* put right: it goes on */
+    fixture_free(&f);
+}
+
+struct scribbler {
+    struct fixture *f;
+    uint32_t stop;
+};
+
+/* An honest producer that overwrites: `oldest`, a fence, the bytes by words, `tail`. One granule and a payload that repeats its number. */
+static void *overwrite(void *argument)
+{
+    struct scribbler *s = argument;
+    struct fixture *f = s->f;
+    static _Alignas(8) unsigned char local[OFFSET + 64 * 32];
+    struct writer w = f->w;
+    w.ring = local;
+    while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
+        unsigned char payload[32];
+        for (size_t i = 0; i < 4; i++) {
+            aqd_put64(payload + 8 * i, w.seq);
+        }
+        uint32_t at = w.tail;
+        writer_data(&w, 0, payload, sizeof payload);
+        set(f, AQD_RING_OLDEST, w.tail < 64 ? 0 : w.tail - 64 + (w.tail & 1)); /* records take two granules, and there is no filler */
+        __atomic_thread_fence(__ATOMIC_RELEASE);
+        for (size_t i = 0; i < 64; i += 4) {
+            size_t to = OFFSET + (size_t)(at % 64) * 32 + i;
+            uint32_t word;
+            memcpy(&word, local + to, 4);
+            __atomic_store_n((uint32_t *)(void *)(f->ring + to), word, __ATOMIC_RELAXED);
+        }
+        __atomic_store_n((uint32_t *)(void *)(f->ring + AQD_RING_NEXT_SEQ), aqd_le32((uint32_t)w.seq), __ATOMIC_RELAXED);
+        set(f, AQD_RING_TAIL, w.tail);
+        if (w.seq % 64 == 0) {
+            sched_yield(); /* both may be on one processor */
+        }
+    }
+    return NULL;
+}
+
+static void a_record_of_a_producer_that_overtakes_is_whole_or_is_not_delivered(void)
+{
+    struct fixture f;
+    fixture_make(&f, 64, 0);
+    struct scribbler s = {.f = &f};
+    aqd_observer o;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, overwrite, &s) != 0) {
+        abort();
+    }
+    uint64_t expected = 0, read = 0, missed = 0, other = 0;
+    /* Not vacuous: until it has read and been overtaken often enough. */
+    for (int i = 0; i < 20000000 && (read < 5000 || missed < 50); i++) {
+        unsigned char buf[64];
+        aqd_record rec;
+        aqd_status status = aqd_observer_next(&o, buf, sizeof buf, &rec);
+        if (status == AQD_OK) {
+            CHECK_EQ(rec.seq, expected);
+            CHECK(rec.len == 32 && aqd_get64(buf) == rec.seq && aqd_get64(buf + 24) == rec.seq);
+            expected = rec.seq + 1;
+            read++;
+        } else if (status == AQD_ERR_OVERTAKEN) {
+            const aqd_evidence *e = aqd_observer_evidence(&o);
+            CHECK(e->found_seq >= expected);
+            expected = e->found_seq;
+            missed++;
+        } else if (status == AQD_EMPTY) {
+            sched_yield();
+        } else {
+            other++;
+        }
+        if (read % 1000 == 999) {
+            sched_yield(); /* lets it be overtaken */
+        }
+    }
+    __atomic_store_n(&s.stop, 1, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    printf("# read %llu, overtaken %llu times\n", (unsigned long long)read, (unsigned long long)missed);
+    CHECK(read >= 5000 && missed >= 50);
+    CHECK_EQ(other, 0);
+    CHECK_EQ(aqd_observer_stats(&o)->corrupt, 0);
+    fixture_free(&f);
+}
+
+/* Anything anywhere, the control words above all, while it is read. */
+static void *scribble(void *argument)
+{
+    struct scribbler *s = argument;
+    const struct fixture *f = s->f;
+    uint64_t random = 4711;
+    while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
+        static _Alignas(8) unsigned char local[OFFSET + 16 * 32 + 64];
+        static const unsigned char payload[64];
+        uint64_t r = next_random(&random);
+        struct writer w = {.ring = local, .epoch = EPOCH, .seq = r >> 60, .capacity = 16, .data_offset = OFFSET, .tail = (uint32_t)(r & 31)};
+        uint32_t at = w.tail;
+        writer_raw(&w, (uint8_t)(r >> 8 & 3), 0, w.seq, 0, payload, (uint32_t)(r >> 16 & 63));
+        for (size_t i = 0; i < 32; i += 4) {
+            size_t to = OFFSET + (size_t)(at % 16) * 32 + i;
+            set(f, to, aqd_get32(local + to));
+        }
+        set(f, AQD_RING_TAIL, r % 16 == 1 ? (uint32_t)(r >> 32) : at + (uint32_t)(r >> 24 & 15));
+        set(f, AQD_RING_OLDEST, r % 16 == 2 ? (uint32_t)(r >> 32) : at - (uint32_t)(r >> 28 & 3));
+        set(f, AQD_RING_STATE, r % 64 == 3);
+        set(f, OFFSET + (size_t)(r >> 40 & 127) * 4, (uint32_t)next_random(&random));
+    }
+    return NULL;
+}
+
+static void whatever_happens_in_the_ring_every_call_ends_inside_it(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    struct scribbler s = {.f = &f};
+    aqd_observer o;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, scribble, &s) != 0) {
+        abort();
+    }
+    uint64_t random = 8;
+    unsigned seen[64] = {0};
+    bool enough = false;
+    for (int i = 0; i < 20000000 && !enough; i++) {
+        unsigned char buf[100];
+        aqd_record rec;
+        aqd_item items[3];
+        size_t n = 0;
+        aqd_status status;
+        switch (next_random(&random) % 8) {
+        case 0: status = aqd_observer_peek(&o, &rec); break;
+        case 1: status = aqd_observer_skip(&o, &rec); break;
+        case 2: status = aqd_observer_seek(&o, EPOCH, next_random(&random) % 20); break;
+        case 3: status = aqd_observer_next_batch(&o, buf, 90, items, 3, &n); break;
+        case 4: status = aqd_observer_init(&o, f.ring, f.ring_bytes); break;
+        case 5: {
+            aqd_lag lag;
+            status = aqd_observer_lag(&o, 1, &lag);
+            CHECK(lag.bytes <= 16 * 32);
+            break;
+        }
+        default: status = aqd_observer_next(&o, buf, next_random(&random) % 100, &rec); break;
+        }
+        CHECK(n <= 3);
+        CHECK(o.tail - o.position <= 16);
+        seen[status]++;
+        if (i % 64 == 0) {
+            sched_yield();
+        }
+        enough = seen[AQD_OK] >= 1000 && seen[AQD_ERR_HEADER] >= 300 && seen[AQD_ERR_OVERTAKEN] >= 100 && seen[AQD_ERR_OVERRUN] >= 100;
+    }
+    __atomic_store_n(&s.stop, 1, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    printf("# met: %u ok, %u header, %u overtaken, %u overrun\n", seen[AQD_OK], seen[AQD_ERR_HEADER], seen[AQD_ERR_OVERTAKEN],
+           seen[AQD_ERR_OVERRUN]);
+    CHECK(enough);
+    fixture_free(&f);
+}
+
+int main(void)
+{
+    RUN(an_observer_reads_the_ring_alone_from_its_oldest_record);
+    RUN(what_is_not_a_ring_is_refused);
+    RUN(a_short_buffer_consumes_nothing);
+    RUN(an_observer_that_was_overtaken_says_how_much_it_missed);
+    RUN(an_observer_seeks_back_and_forth);
+    RUN(damage_is_told_and_passed);
+    RUN(control_words_that_make_no_sense_are_an_overrun);
+    RUN(a_record_of_a_producer_that_overtakes_is_whole_or_is_not_delivered);
+    RUN(whatever_happens_in_the_ring_every_call_ends_inside_it);
+    return finish_tests();
+}
