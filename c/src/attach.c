@@ -240,8 +240,6 @@ aqd_status aqd_watch(aqd_client *c, int fd, uint32_t events)
 
 aqd_status aqd_attach_begin(aqd_client *c, int64_t deadline_ms)
 {
-    c->message[0] = '\0';
-    c->refusal = 0;
     aqd_status status = dial(c, &c->address, deadline_ms);
     if (status == AQD_OK) {
         status = aqd_watch(c, c->fd, EPOLLIN | EPOLLRDHUP);

@@ -3,7 +3,7 @@
  *
  * The old ring stays mapped while nobody listens: it is drained, so its reader finds nothing more. Only a successful attachment replaces
  * it, and even then its bytes stay until the program has released its views. */
-#include <stdlib.h>
+#include <string.h>
 
 #include "client.h"
 #include "lag.h"
@@ -33,8 +33,9 @@ static void start_outage(aqd_client *c, aqd_status end)
     }
 }
 
-static void attempt_failed(aqd_client *c, int64_t now_ms)
+static void attempt_failed(aqd_client *c, aqd_status why, int64_t now_ms)
 {
+    c->refusal = why == AQD_ERR_REFUSED ? c->refusal : 0;
     aqd_disconnect(c);
     c->phase = AQD_PHASE_DOWN;
     pause_before_next(c, now_ms);
@@ -88,9 +89,11 @@ static void tell_change(aqd_client *c, uint64_t old_epoch, uint64_t old_next_seq
     c->attention = true;
 }
 
-/* Hears the answer, if it is there; the old ring is put back if it is not a good one. */
-static aqd_status finish(aqd_client *c)
+/* Hears the answer, if it is there; the old ring is put back if it is not a good one. late: the time for it is over. */
+static aqd_status finish(aqd_client *c, bool late)
 {
+    char message[sizeof c->message];
+    memcpy(message, c->message, sizeof message);
     struct aqd_segments segments = c->segments;
     aqd_reader reader = c->reader;
     aqd_observer observer = c->observer;
@@ -102,8 +105,12 @@ static aqd_status finish(aqd_client *c)
         c->segments = segments;
         c->reader = reader;
         c->observer = observer;
+        if (status == AQD_ERR_TIMEOUT && !late) {
+            memcpy(c->message, message, sizeof message); /* not an outcome yet */
+        }
         return status;
     }
+    c->message[0] = '\0';
     c->retired = segments;
     if (c->observing) {
         aqd_unmap(&c->retired); /* it lends nothing */
@@ -135,20 +142,22 @@ aqd_outcome aqd_reconnect(aqd_client *c, aqd_status end)
     /* Not while there may be views of the ring before this one. */
     if (c->phase == AQD_PHASE_DOWN && now_ms >= c->next_dial_ms && !c->retired.ring) {
         c->totals.attempts++;
-        if (aqd_attach_begin(c, 0) == AQD_OK) {
+        aqd_status status = aqd_attach_begin(c, 0);
+        if (status == AQD_OK) {
             c->phase = AQD_PHASE_GREETED;
             c->greeted_until_ms = now_ms + c->timeout_ms;
         } else {
-            attempt_failed(c, now_ms);
+            attempt_failed(c, status, now_ms);
         }
     }
     if (c->phase == AQD_PHASE_GREETED) {
-        aqd_status status = finish(c);
+        bool late = now_ms >= c->greeted_until_ms;
+        aqd_status status = finish(c, late);
         if (status == AQD_OK) {
             return AQD_ATTACHED_AGAIN;
         }
-        if (status != AQD_ERR_TIMEOUT || now_ms >= c->greeted_until_ms) {
-            attempt_failed(c, now_ms);
+        if (status != AQD_ERR_TIMEOUT || late) {
+            attempt_failed(c, status, now_ms);
         }
     }
     if (c->reconnect_ms > 0 && c->phase == AQD_PHASE_DOWN && now_ms - c->ended_ms >= c->reconnect_ms) {

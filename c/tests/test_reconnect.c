@@ -1,0 +1,336 @@
+/* A client whose listener ends and comes back: another ring, the same ring, nobody, one that refuses. */
+#define _GNU_SOURCE
+#include "fake_listener.h"
+
+static aqd_client *attach(struct fake *f, aqd_options o)
+{
+    fake_start(f);
+    f->n_fds = o.observe ? 1 : 2;
+    fake_answer(f);
+    o.size = sizeof o;
+    o.path = f->path;
+    o.backoff_min_ms = 1;
+    o.backoff_max_ms = 10;
+    aqd_client *c = NULL;
+    if (aqd_open_with(&o, &c) != AQD_OK) {
+        printf("  cannot attach: %s\n", aqd_message(c));
+        abort();
+    }
+    fake_join(f);
+    return c;
+}
+
+static void publish(struct fake *f, const char *text)
+{
+    writer_data(&f->w, 0, text, (uint32_t)strlen(text));
+    writer_publish(&f->w);
+}
+
+/* The next answer other than AQD_EMPTY, waiting for it. */
+static aqd_status await(aqd_client *c, aqd_record *rec)
+{
+    char buf[1024];
+    aqd_status status;
+    while ((status = aqd_next(c, buf, sizeof buf, rec)) == AQD_EMPTY) {
+        aqd_release(c);
+        if (aqd_wait(c, -1) == AQD_ERR_SYSTEM) {
+            abort();
+        }
+    }
+    return status;
+}
+
+static void expect(aqd_client *c, uint64_t seq)
+{
+    aqd_record rec = {0};
+    CHECK_EQ(await(c, &rec), AQD_OK);
+    CHECK_EQ(rec.seq, seq);
+}
+
+/* A second listener at the first one's path, with another ring. */
+static void restart(struct fake *second, const struct fake *first, uint32_t start)
+{
+    fake_start_at(second, first->path);
+    second->n_fds = first->n_fds;
+    second->epoch = first->epoch + 1;
+    second->start = start;
+    fake_answer(second);
+}
+
+static void a_restarted_listener_is_found_and_the_change_told_once(void)
+{
+    for (int32_t observe = 0; observe < 2; observe++) {
+        struct fake f, g;
+        aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1, .observe = observe, .ring = "demo", .subscription = "tail"});
+        publish(&f, "one");
+        publish(&f, "two");
+        expect(c, 0);
+        int fd = aqd_fd(c);
+        fake_die(&f);
+        restart(&g, &f, 0);
+        expect(c, 1); /* what was published comes first */
+        aqd_record rec = {.seq = 99};
+        CHECK_EQ(await(c, &rec), AQD_EPOCH_CHANGED);
+        CHECK_EQ(rec.seq, 99);
+        fake_join(&g);
+        const aqd_change *change = aqd_get_change(c);
+        CHECK(change->old_epoch == f.epoch && change->new_epoch == g.epoch && change->old_next_seq == 2);
+        CHECK_EQ(change->old_end, AQD_LOST);
+        CHECK_EQ(change->missed, 0);
+        CHECK_EQ(aqd_info(c)->epoch, g.epoch);
+        CHECK(aqd_is_attached(c));
+        CHECK_EQ(aqd_fd(c), fd);
+        CHECK(memcmp(g.hello + 16, "demo", 5) == 0 && memcmp(g.hello + 80, observe ? "" : "tail", 5 - 4 * (size_t)observe) == 0);
+        CHECK_EQ(aqd_get32(g.hello + 12), observe ? 2 : 1);
+        publish(&g, "new");
+        expect(c, 0);
+        CHECK(aqd_get_totals(c)->attachments == 2 && aqd_get_totals(c)->records == 3);
+        CHECK(aqd_message(c)[0] == '\0');
+        aqd_close(c);
+        fake_free(&f);
+        fake_free(&g);
+    }
+}
+
+static void a_closed_ring_is_left_for_the_next_one(void)
+{
+    struct fake f, g;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
+    publish(&f, "one");
+    writer_close(&f.w);
+    fake_die(&f);
+    restart(&g, &f, 6); /* three records were released by somebody else */
+    expect(c, 0);
+    aqd_record rec;
+    CHECK_EQ(await(c, &rec), AQD_EPOCH_CHANGED);
+    fake_join(&g);
+    CHECK_EQ(aqd_get_change(c)->old_end, AQD_CLOSED);
+    CHECK_EQ(aqd_get_change(c)->missed, AQD_MISSED_NEW);
+    aqd_close(c);
+    fake_free(&f);
+    fake_free(&g);
+}
+
+static void views_live_until_the_release_even_if_the_ring_is_another_one(void)
+{
+    struct fake f, g;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
+    publish(&f, "one");
+    const void *payload = NULL, *other;
+    aqd_record rec;
+    CHECK_EQ(aqd_view(c, &payload, &rec), AQD_OK);
+    fake_die(&f);
+    restart(&g, &f, 0);
+    aqd_status status;
+    while ((status = aqd_view(c, &other, &rec)) == AQD_EMPTY) {
+        aqd_wait(c, -1);
+    }
+    CHECK_EQ(status, AQD_EPOCH_CHANGED);
+    fake_join(&g);
+    CHECK(memcmp(payload, "one", 3) == 0); /* not unmapped */
+    aqd_release(c);
+    CHECK_EQ(aqd_get32(g.w.cursor + AQD_CURSOR_CURSOR), 0); /* what was read was not of this ring */
+    aqd_close(c);
+    fake_free(&f);
+    fake_free(&g);
+}
+
+static void a_cut_connection_to_the_same_ring_loses_nothing_and_doubles_nothing(void)
+{
+    for (int32_t observe = 0; observe < 2; observe++) {
+        struct fake f;
+        aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1, .observe = observe});
+        for (int i = 0; i < 5; i++) {
+            publish(&f, "x");
+        }
+        expect(c, 0);
+        aqd_release(c);
+        expect(c, 1); /* read, not released */
+        fake_hang_up(&f);
+        fake_answer_again(&f);
+        for (uint64_t seq = 2; seq < 5; seq++) {
+            expect(c, seq);
+        }
+        while (aqd_get_totals(c)->attachments < 2) {
+            aqd_record rec;
+            char buf[8];
+            CHECK_EQ(aqd_next(c, buf, sizeof buf, &rec), AQD_EMPTY);
+            aqd_release(c);
+            aqd_wait(c, 10);
+        }
+        fake_join(&f);
+        publish(&f, "y");
+        expect(c, 5);
+        CHECK_EQ(aqd_get_change(c)->new_epoch, 0);
+        CHECK_EQ(aqd_get_stats(c)->lost, 0);
+        aqd_close(c);
+        fake_free(&f);
+    }
+}
+
+static void a_reader_that_is_ahead_of_its_cursor_goes_on_where_it_was(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
+    for (int i = 0; i < 5; i++) {
+        publish(&f, "x");
+    }
+    for (uint64_t seq = 0; seq < 5; seq++) {
+        expect(c, seq);
+    }
+    fake_hang_up(&f);
+    fake_answer_again(&f);
+    char buf[8];
+    aqd_record rec;
+    while (aqd_get_totals(c)->attachments < 2) { /* nothing is released: the cursor stays at 0 */
+        CHECK_EQ(aqd_next(c, buf, sizeof buf, &rec), AQD_EMPTY);
+        aqd_wait(c, 10);
+    }
+    fake_join(&f);
+    CHECK_EQ(aqd_get32(f.w.cursor + AQD_CURSOR_CURSOR), 0);
+    CHECK_EQ(aqd_next(c, buf, sizeof buf, &rec), AQD_EMPTY);
+    publish(&f, "y");
+    expect(c, 5);
+    aqd_close(c);
+    fake_free(&f);
+}
+
+static void whoever_does_not_come_back_is_given_up(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = 30});
+    publish(&f, "one");
+    fake_die(&f);
+    expect(c, 0);
+    aqd_record rec;
+    CHECK_EQ(await(c, &rec), AQD_LOST);
+    CHECK_EQ(await(c, &rec), AQD_LOST);
+    CHECK_EQ(aqd_wait(c, -1), AQD_OK);
+    CHECK(!aqd_is_attached(c));
+    CHECK(aqd_get_totals(c)->attempts >= 1);
+    CHECK(strcmp(aqd_message(c), "connect: No such file or directory") == 0);
+    aqd_close(c);
+    fake_free(&f);
+}
+
+static void a_wait_while_nobody_listens_can_be_interrupted_and_closed(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
+    fake_die(&f);
+    char buf[8];
+    aqd_record rec;
+    while (aqd_is_attached(c)) {
+        CHECK_EQ(aqd_wait(c, 10000), AQD_OK);
+        CHECK_EQ(aqd_next(c, buf, sizeof buf, &rec), AQD_EMPTY);
+    }
+    aqd_interrupt(c);
+    CHECK_EQ(aqd_wait(c, -1), AQD_INTERRUPTED);
+    CHECK_EQ(aqd_wait(c, 20), AQD_EMPTY);
+    int sleep_ms = 0;
+    CHECK_EQ(aqd_arm(c, &sleep_ms), AQD_EMPTY);
+    CHECK(sleep_ms >= 1 && sleep_ms <= 500);
+    aqd_close(c);
+    fake_free(&f);
+}
+
+static void a_refusal_is_tried_again(void)
+{
+    struct fake f, g, h;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
+    fake_die(&f);
+    fake_start_at(&g, f.path);
+    g.welcome.status = AQD_WELCOME_BUSY;
+    strcpy((char *)g.welcome.message, "not yet");
+    g.n_fds = 0;
+    fake_answer(&g);
+    char buf[8];
+    aqd_record rec;
+    while (aqd_refusal(c) == 0) { /* the next attempt is answered by nobody, so it stays */
+        CHECK_EQ(aqd_next(c, buf, sizeof buf, &rec), AQD_EMPTY);
+        aqd_wait(c, 10);
+    }
+    fake_join(&g);
+    CHECK_EQ(aqd_refusal(c), AQD_WELCOME_BUSY);
+    CHECK(strcmp(aqd_message(c), "not yet") == 0);
+    fake_die(&g);
+    restart(&h, &f, 0);
+    CHECK_EQ(await(c, &rec), AQD_EPOCH_CHANGED);
+    CHECK_EQ(aqd_refusal(c), 0);
+    fake_join(&h);
+    aqd_close(c);
+    fake_free(&f);
+    fake_free(&g);
+    fake_free(&h);
+}
+
+static void a_silence_is_given_up_and_tried_again(void)
+{
+    struct fake f, g, h;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1, .timeout_ms = 2000});
+    fake_die(&f);
+    fake_start_at(&g, f.path);
+    g.silent = true;
+    fake_answer(&g);
+    char buf[8];
+    aqd_record rec;
+    while (strstr(aqd_message(c), "in time") == NULL) {
+        CHECK_EQ(aqd_next(c, buf, sizeof buf, &rec), AQD_EMPTY);
+        aqd_wait(c, 10);
+    }
+    fake_join(&g);
+    fake_die(&g);
+    restart(&h, &f, 0);
+    while (aqd_next(c, buf, sizeof buf, &rec) != AQD_EPOCH_CHANGED) {
+        aqd_wait(c, 10);
+    }
+    fake_join(&h);
+    aqd_close(c);
+    fake_free(&f);
+    fake_free(&g);
+    fake_free(&h);
+}
+
+static void a_bad_ring_does_not_replace_the_old_one(void)
+{
+    struct fake f, g, h;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
+    publish(&f, "one");
+    expect(c, 0);
+    fake_die(&f);
+    fake_start_at(&g, f.path);
+    g.ring_seals = 0;
+    fake_answer(&g);
+    char buf[8];
+    aqd_record rec;
+    while (strstr(aqd_message(c), "not sealed") == NULL) {
+        CHECK_EQ(aqd_next(c, buf, sizeof buf, &rec), AQD_EMPTY);
+        aqd_release(c);
+        aqd_wait(c, 10);
+    }
+    fake_join(&g);
+    CHECK_EQ(aqd_info(c)->epoch, f.epoch);
+    fake_die(&g);
+    restart(&h, &f, 0);
+    CHECK_EQ(await(c, &rec), AQD_EPOCH_CHANGED);
+    fake_join(&h);
+    aqd_close(c);
+    fake_free(&f);
+    fake_free(&g);
+    fake_free(&h);
+}
+
+int main(void)
+{
+    RUN(a_restarted_listener_is_found_and_the_change_told_once);
+    RUN(a_closed_ring_is_left_for_the_next_one);
+    RUN(views_live_until_the_release_even_if_the_ring_is_another_one);
+    RUN(a_cut_connection_to_the_same_ring_loses_nothing_and_doubles_nothing);
+    RUN(a_reader_that_is_ahead_of_its_cursor_goes_on_where_it_was);
+    RUN(whoever_does_not_come_back_is_given_up);
+    RUN(a_wait_while_nobody_listens_can_be_interrupted_and_closed);
+    RUN(a_refusal_is_tried_again);
+    RUN(a_silence_is_given_up_and_tried_again);
+    RUN(a_bad_ring_does_not_replace_the_old_one);
+    return finish_tests();
+}
