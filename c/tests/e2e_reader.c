@@ -1,8 +1,9 @@
 /* The reader of the end-to-end tests: says on stdout what it saw and what it released, in an order that survives its own death.
- * Run: build/e2e_reader SOCKET RING SUBSCRIPTION [--release-every N] [--delay-us U]
+ * Run: build/e2e_reader SOCKET RING SUBSCRIPTION [--release-every N] [--delay-us U] [--reconnect-ms R]
  *
  *   R seq type len timestamp payload   a record (payload raw: the tests send printable ones)
  *   C seq                              released; seq is the next record that is not
+ *   N epoch missed=flags               attached to another ring, because of --reconnect-ms
  *   E name details                     an error status, with its evidence
  *   END closed | END lost              exit 0
  *
@@ -47,6 +48,9 @@ static int run(aqd_client *c, char *buf, size_t cap, unsigned long release_every
                 printf("R %" PRIu64 " %u %" PRIu32 " %" PRIu64 " %.*s\n", rec.seq, rec.type, rec.len, rec.timestamp_ns, (int)rec.len, buf);
             } else if (status == AQD_CLOSED || status == AQD_LOST) {
                 break;
+            } else if (status == AQD_EPOCH_CHANGED) {
+                printf("N %" PRIu64 " missed=%" PRIu32 "\n", aqd_get_change(c)->new_epoch, aqd_get_change(c)->missed);
+                next_seq = 0;
             } else {
                 print_error(c, status);
             }
@@ -82,8 +86,9 @@ int main(int argc, char **argv)
 {
     unsigned long release_every = 64;
     long delay_us = 0;
+    aqd_options options = {.size = sizeof options};
     if (argc < 4 || argc % 2 != 0) {
-        fprintf(stderr, "usage: e2e_reader SOCKET RING SUBSCRIPTION [--release-every N] [--delay-us U]\n");
+        fprintf(stderr, "usage: e2e_reader SOCKET RING SUBSCRIPTION [--release-every N] [--delay-us U] [--reconnect-ms R]\n");
         return 2;
     }
     for (int i = 4; i < argc; i += 2) {
@@ -91,10 +96,15 @@ int main(int argc, char **argv)
             release_every = strtoul(argv[i + 1], NULL, 10);
         } else if (strcmp(argv[i], "--delay-us") == 0) {
             delay_us = strtol(argv[i + 1], NULL, 10);
+        } else if (strcmp(argv[i], "--reconnect-ms") == 0) {
+            options.reconnect_ms = (int32_t)strtol(argv[i + 1], NULL, 10);
         }
     }
     aqd_client *c;
-    aqd_status status = aqd_open(argv[1], argv[2], argv[3], 5000, &c);
+    options.path = argv[1];
+    options.ring = argv[2];
+    options.subscription = argv[3];
+    aqd_status status = aqd_open_with(&options, &c);
     if (status != AQD_OK) {
         printf("E open status=%d refusal=%" PRIu32 " %s: %s\n", (int)status, aqd_refusal(c), aqd_strerror(status), aqd_message(c));
         aqd_close(c);

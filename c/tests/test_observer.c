@@ -252,7 +252,7 @@ static void a_record_of_a_producer_that_overtakes_is_whole_or_is_not_delivered(v
         aqd_record rec;
         aqd_status status = aqd_observer_next(&o, buf, sizeof buf, &rec);
         if (status == AQD_OK) {
-            CHECK_EQ(rec.seq, expected);
+            CHECK(rec.seq == expected || read == 0); /* before its first record it has missed nothing: it starts later */
             CHECK(rec.len == 32 && aqd_get64(buf) == rec.seq && aqd_get64(buf + 24) == rec.seq);
             expected = rec.seq + 1;
             read++;

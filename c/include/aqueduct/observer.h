@@ -37,9 +37,10 @@ aqd_status aqd_observer_init(aqd_observer *o, const void *ring, size_t ring_byte
 
 /* Copies the oldest unread record's payload into buf (cap bytes, any alignment) and describes it in *rec.
  * AQD_OK; AQD_EMPTY; AQD_CLOSED; AQD_ERR_SPACE: cap < rec->len, nothing consumed (but it may be overwritten before the next call);
- * AQD_ERR_OVERTAKEN: records were overwritten unread. If evidence.found_seq > evidence.expected_seq, the difference was missed, *rec
+ * AQD_ERR_OVERTAKEN: records were overwritten unread. If evidence.found_seq > evidence.expected_seq, the difference was missed, and *rec
  * describes the record that the next call delivers if it is still there; if both are equal, it was overtaken again and again within this
- * call, or had not read anything yet, and a later call tells. AQD_ERR_GAP, _PAYLOAD, _HEADER: as aqd_reader_next.
+ * call, and a later one tells. (Before its first record an observer misses nothing, it starts later.) AQD_ERR_GAP, _PAYLOAD, _HEADER: as
+ * aqd_reader_next.
  * AQD_ERR_OVERRUN: the control words make no sense. buf means nothing unless the answer is AQD_OK. Never blocks. */
 aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record *rec);
 

@@ -68,23 +68,37 @@ impl Server {
 
     pub fn start_in(scratch: Scratch, flags: &[&str]) -> Self {
         let socket = scratch.path("aqd.sock");
-        let mut child = command()
+        let child = Self::spawn(&scratch, &socket, flags);
+        let mut server = Self { child, http: SocketAddr::from(([127, 0, 0, 1], 0)), socket, scratch };
+        server.await_ready();
+        server
+    }
+
+    /// After the end of the process: another one in its place.
+    pub fn start_again(&mut self, flags: &[&str]) {
+        self.child = Self::spawn(&self.scratch, &self.socket, flags);
+        self.await_ready();
+    }
+
+    fn spawn(scratch: &Scratch, socket: &Path, flags: &[&str]) -> Child {
+        command()
             .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "debug", "--socket"])
-            .arg(&socket)
+            .arg(socket)
             .args(flags)
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(scratch.path("log")).expect("a log file"))
             .spawn()
-            .expect("the binary starts");
+            .expect("the binary starts")
+    }
+
+    fn await_ready(&mut self) {
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-        let mut server = Self { child, http: SocketAddr::from(([127, 0, 0, 1], 0)), socket, scratch };
+        BufReader::new(self.child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
         let Some((http, path)) = line.trim_end().strip_prefix("aqueduct ready http=").and_then(|rest| rest.split_once(" socket=")) else {
-            panic!("ready line {line:?}; log:\n{}", server.log());
+            panic!("ready line {line:?}; log:\n{}", self.log());
         };
-        assert_eq!(Path::new(path), server.socket);
-        server.http = http.parse().expect("an address");
-        server
+        assert_eq!(Path::new(path), self.socket);
+        self.http = http.parse().expect("an address");
     }
 
     pub fn log(&self) -> String {
