@@ -5,6 +5,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, channel};
 
 use common::{PATIENCE, Server};
@@ -14,8 +15,8 @@ const RESTARTS: usize = 6;
 /// Posted while the listener is about to die.
 const LAST_RECORDS: u64 = 20;
 
-/// `e2e_reader`, freshly built.
-fn build_reader() -> PathBuf {
+/// `e2e_reader`, built once per run.
+static E2E_READER: LazyLock<PathBuf> = LazyLock::new(|| {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../c");
     let build = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c-reconnect");
     let program = build.join("e2e_reader");
@@ -24,7 +25,7 @@ fn build_reader() -> PathBuf {
     let output = make.output().expect("make is installed");
     assert!(output.status.success(), "the C side does not build:\n{}", String::from_utf8_lossy(&output.stderr));
     program
-}
+});
 
 /// The C program and its lines; killed when dropped.
 struct Client {
@@ -34,7 +35,7 @@ struct Client {
 
 impl Client {
     fn start(server: &Server, more: &[&str]) -> Self {
-        let mut child = Command::new(build_reader())
+        let mut child = Command::new(&*E2E_READER)
             .arg(&server.socket)
             .args(["default", "default"])
             .args(more)
