@@ -274,6 +274,6 @@ aqd_status aqd_attach_fds(aqd_client *c, int ring_fd, int cursor_fd)
     if (!c->observing && fstat(cursor_fd, &about) != 0) {
         return fail_errno(c, "fstat");
     }
-    a.cursor_bytes = about.st_size < UINT32_MAX ? (uint32_t)about.st_size : UINT32_MAX;
+    a.cursor_bytes = (uint64_t)about.st_size < UINT32_MAX ? (uint32_t)about.st_size : UINT32_MAX;
     return map_both(c, &a);
 }
