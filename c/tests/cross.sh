@@ -1,0 +1,51 @@
+#!/bin/sh
+# Other processors: the unit tests as 32-bit x86 and, under qemu-user, as AArch64; the freestanding half and the amalgamation for Cortex-M.
+# Run: make check-cross       Expect: PASS lines and nothing else
+# Needs apt: gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386, gcc-aarch64-linux-gnu qemu-user, gcc-arm-none-eabi, clang. Writes to a
+# temporary directory only. The rest of the project on these machines: verify/platforms.sh.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+for tool in i686-linux-gnu-gcc aarch64-linux-gnu-gcc qemu-aarch64 arm-none-eabi-gcc clang; do
+    command -v $tool >/dev/null || { echo "$tool is missing"; exit 2; }
+done
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 2' INT TERM
+unset MAKEFLAGS MFLAGS MAKELEVEL
+failed=0
+
+report() {
+    name=$1
+    shift
+    if "$@" >"$work/out" 2>&1; then
+        echo "PASS $name"
+    else
+        echo "FAIL $name: $*"
+        tail -n 40 "$work/out"
+        failed=1
+    fi
+}
+class() { [ "$(od -An -tx1 -j4 -N1 "$1" | tr -d ' ')" = "$2" ]; }
+strict="-std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror"
+
+i686=i686-linux-gnu-gcc
+report "i686: unit tests" make check CC=$i686 BUILD="$work/i686"
+report "i686: shared library" make shared CC=$i686 BUILD="$work/i686"
+report "i686: it is 32-bit" class "$work/i686/libaqueduct.so" 01
+aarch64=aarch64-linux-gnu-gcc
+report "aarch64: unit tests under qemu" make check CC=$aarch64 RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu" BUILD="$work/aarch64"
+report "aarch64: shared library" make shared CC=$aarch64 BUILD="$work/aarch64"
+
+report "the amalgamation is made" make amalgamation BUILD="$work"
+for compiler in "arm-none-eabi-gcc -mcpu=cortex-m0 -mthumb" "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb" \
+    "clang --target=thumbv7em-none-eabi -mcpu=cortex-m4"; do
+    case $compiler in
+    arm*) report "$compiler: freestanding" make freestanding CC="${compiler%% *}" CFLAGS="${compiler#* }" BUILD="$work/arm" && rm -rf "$work/arm" ;;
+    esac
+    # shellcheck disable=SC2086
+    report "$compiler: amalgamation" $compiler $strict -Os -ffreestanding -DAQD_CRC_SMALL -c -o "$work/arm.o" "$work/amalgamation/aqueduct.c"
+done
+for compiler in $i686 $aarch64; do
+    report "$compiler: amalgamation" $compiler $strict -O2 -c -o "$work/other.o" "$work/amalgamation/aqueduct.c"
+done
+exit $failed
