@@ -26,6 +26,13 @@ report() {
     fi
 }
 class() { [ "$(od -An -tx1 -j4 -N1 "$1" | tr -d ' ')" = "$2" ]; }
+# The example's object and the library's leave open what a compiler may call and what the board has, and nothing else.
+firmware() {
+    # shellcheck disable=SC2086
+    $1 $strict -Os -ffreestanding -Iinclude -c -o "$work/firmware.o" examples/microcontroller.c &&
+        arm-none-eabi-ld -r -o "$work/firmware" "$work/firmware.o" "$work/arm.o" &&
+        nm -u "$work/firmware" | awk '$2 !~ /^(mem(cpy|set|move)|__aeabi_.*|__gnu_thumb1_.*|board_.*)$/ {print "undefined: " $2; bad = 1} END {exit bad}'
+}
 strict="-std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror"
 
 i686=i686-linux-gnu-gcc
@@ -44,6 +51,7 @@ for compiler in "arm-none-eabi-gcc -mcpu=cortex-m0 -mthumb" "arm-none-eabi-gcc -
     esac
     # shellcheck disable=SC2086
     report "$compiler: amalgamation" $compiler $strict -Os -ffreestanding -DAQD_CRC_SMALL -c -o "$work/arm.o" "$work/amalgamation/aqueduct.c"
+    report "$compiler: microcontroller example" firmware "$compiler"
 done
 for compiler in $i686 $aarch64; do
     report "$compiler: amalgamation" $compiler $strict -O2 -c -o "$work/other.o" "$work/amalgamation/aqueduct.c"
