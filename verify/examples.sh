@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Every example of c/examples against the real listener: what it prints is what its head and c/examples/README.md say.
+#   examples.sh    prints "ok - " lines; ends with 1 if one is not. AQUEDUCT=PATH is a listener built before. Only loopback.
+# Needs cargo, gcc, make, curl, the sqlite3 program and libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+for tool in gcc make curl sqlite3; do
+    command -v $tool >/dev/null || { echo "examples: $tool is missing"; exit 2; }
+done
+work=$(mktemp -d)
+pids=()
+finish() {
+    for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; done
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 2' INT TERM
+
+if [ -z "${AQUEDUCT:-}" ]; then
+    cargo build --quiet --release -p aqueduct --bin aqueduct || exit 2
+    AQUEDUCT=${CARGO_TARGET_DIR:-target}/release/aqueduct
+fi
+make --silent -C c BUILD="$work/c" examples >/dev/null || exit 2
+failed=0
+
+within() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $until ] || return 1
+        sleep 0.02
+    done
+}
+
+# says SENTENCE FILE EXPECTED
+says() {
+    if printf '%s\n' "$3" | diff -u - "$2" >"$work/diff"; then
+        echo "ok - $1"
+    else
+        echo "not ok - $1"
+        cat "$work/diff"
+        failed=1
+    fi
+}
+
+# exits STATUS PID NAME
+exits() {
+    local status=0
+    wait "$2" || status=$?
+    [ $status = "$1" ] && echo "ok - $3 exits with $1" || { echo "not ok - $3 exits with $status instead of $1"; failed=1; }
+}
+
+socket=$work/aqueduct.sock
+listener=0
+serve() {
+    rm -f "$work/ready"
+    "$AQUEDUCT" serve --listen 127.0.0.1:0 --socket "$socket" --ring demo --subscription tail --subscription loop --subscription batch \
+        --subscription sink >"$work/ready" 2>"$work/listener.log" &
+    listener=$!
+    pids+=("$listener")
+    within 20 grep -qs ready "$work/ready" || { cat "$work/listener.log"; exit 2; }
+    url=http://$(sed 's/.*http=\([^ ]*\) .*/\1/' "$work/ready")/v1/rings/demo/records
+}
+send() { curl --silent --show-error --data-binary @- -H "aqueduct-type: $1" "$url" >>"$work/answers"; }
+start() {
+    local name=$1
+    shift
+    "$@" >"$work/$name.out" 2>"$work/$name.err" &
+    pids+=("$!")
+    eval "$name=$!"
+}
+lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
+
+serve
+start tail "$work/c/tail" -r demo -S tail "$socket"
+start loop "$work/c/epoll_loop" "$socket" demo loop
+start batch "$work/c/batch" "$socket" demo batch
+start observer "$work/c/observer" "$socket" demo
+start sink "$work/c/sqlite_sink" "$work/records.db" "$socket" demo sink
+within 20 lines "$work/sink.out" 1
+printf 'hello, aqueduct' | send 7
+within 20 lines "$work/batch.out" 1
+printf '\007\000\000\000\270\126\000\000' | send 1
+within 20 lines "$work/batch.out" 2
+printf 'a\001b\\' | send 0
+for file in tail observer batch; do within 20 lines "$work/$file.out" 3; done
+within 20 lines "$work/loop.out" 4 # three records and one report of the timer
+
+"$work/c/tail" -o -r demo -n 2 -f '%s\t%t\t%l\t%x%%\n' "$socket" >"$work/format.out"
+says "aqd-tail -o -n -f" "$work/format.out" "$(printf '0\t7\t15\t68656c6c6f2c206171756564756374%%\n1\t1\t8\t07000000b8560000%%')"
+start latest "$work/c/tail" -o -s latest -n 1 -f '%r\n' "$socket"
+sleep 0.5
+printf 'last' | send 0
+exits 0 "$latest" "aqd-tail -n"
+says "aqd-tail -s latest" "$work/latest.out" last
+"$work/c/tail" -S nobody "$socket" 2>"$work/refused.err"
+says "aqd-tail says why it was refused" "$work/refused.err" "aqd-tail: $socket: the ring has no such subscription"
+
+kill -TERM $listener
+exits 0 $listener "the listener"
+exits 0 "$tail" "aqd-tail"
+exits 0 "$loop" "epoll_loop"
+exits 0 "$batch" "batch"
+says "aqd-tail" "$work/tail.out" '0 7 15 hello, aqueduct
+1 1 8 \x07\x00\x00\x00\xb8V\x00\x00
+2 0 4 a\x01b\x5c
+3 0 4 last'
+grep -v '^behind' "$work/loop.out" >"$work/loop.records"
+says "epoll_loop" "$work/loop.records" '0 7 15
+1 1 8
+2 0 4
+3 0 4'
+head -n 3 "$work/batch.out" >"$work/batch.first"
+says "batch" "$work/batch.first" 'batch of 1: 0 samples, 1 of another kind
+batch of 1: 1 samples, station 7: 22.200, 0 of another kind
+batch of 1: 0 samples, 1 of another kind'
+
+# Another listener, another ring: the observer and the sink go on, and the others' records wait for nobody.
+serve
+printf 'again' | send 3
+within 20 lines "$work/observer.out" 6
+within 20 lines "$work/sink.out" 2
+in_database() { [ "$(sqlite3 -cmd '.timeout 5000' "$work/records.db" 'SELECT count(*) FROM records')" -ge 5 ]; }
+within 20 in_database
+kill -TERM "$observer" "$sink"
+exits 0 "$observer" "observer"
+exits 0 "$sink" "sqlite_sink"
+sed -i 's/after [0-9]* ms/after N ms/' "$work/observer.out"
+says "observer" "$work/observer.out" '0 7 15
+1 1 8
+2 0 4
+3 0 4
+another ring after N ms
+0 3 5'
+sqlite3 "$work/records.db" 'SELECT seq, type, hex(payload) FROM records ORDER BY id' >"$work/rows"
+says "sqlite_sink" "$work/rows" '0|7|68656C6C6F2C206171756564756374
+1|1|07000000B8560000
+2|0|6101625C
+3|0|6C617374
+0|3|616761696E'
+start lost "$work/c/tail" -S tail "$socket"
+within 20 lines "$work/lost.out" 1
+kill -KILL $listener
+exits 3 "$lost" "aqd-tail, when its listener is killed,"
+
+"$work/c/microcontroller" core/tests/golden/basic.ring core/tests/golden/basic.cursor >"$work/mcu.out"
+says "microcontroller" "$work/mcu.out" "6 records, 0 damaged, 0 lost"
+exit $failed
