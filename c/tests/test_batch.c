@@ -177,7 +177,7 @@ static void random_bytes_never_mislead_a_batch(void)
         aqd_status status = AQD_OK;
         aqd_record rec;
         while (status != AQD_EMPTY && status != AQD_ERR_OVERRUN && calls++ < 200) {
-            size_t cap = 40 + next_random(&random) % 61;
+            size_t cap = 40 + (size_t)(next_random(&random) % 61);
             switch (next_random(&random) % 3) {
             case 0: status = aqd_reader_peek(&f.r, &rec); break;
             case 1: status = aqd_reader_skip(&f.r, &rec); break;

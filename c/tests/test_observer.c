@@ -336,7 +336,7 @@ static void whatever_happens_in_the_ring_every_call_ends_inside_it(void)
             CHECK(lag.bytes <= 16 * 32);
             break;
         }
-        default: status = aqd_observer_next(&o, buf, next_random(&random) % 100, &rec); break;
+        default: status = aqd_observer_next(&o, buf, (size_t)(next_random(&random) % 100), &rec); break;
         }
         CHECK(n <= 3);
         CHECK(o.tail - o.position <= 16);
