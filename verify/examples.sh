@@ -77,6 +77,7 @@ start loop "$work/c/epoll_loop" "$socket" demo loop
 start batch "$work/c/batch" "$socket" demo batch
 start observer "$work/c/observer" "$socket" demo
 start sink "$work/c/sqlite_sink" "$work/records.db" "$socket" demo sink
+start follow "$work/c/tail" -o -R forever -r demo -f '%s %p\n' "$socket"
 within 20 lines "$work/sink.out" 1
 printf 'hello, aqueduct' | send 7
 within 20 lines "$work/batch.out" 1
@@ -122,7 +123,16 @@ within 20 lines "$work/observer.out" 6
 within 20 lines "$work/sink.out" 2
 in_database() { [ "$(sqlite3 -cmd '.timeout 5000' "$work/records.db" 'SELECT count(*) FROM records')" -ge 5 ]; }
 within 20 in_database
-kill -TERM "$observer" "$sink"
+within 20 lines "$work/follow.out" 5
+kill -TERM "$observer" "$sink" "$follow"
+exits 0 "$follow" "aqd-tail -R, told to stop,"
+says "aqd-tail -R" "$work/follow.out" '0 hello, aqueduct
+1 \x07\x00\x00\x00\xb8V\x00\x00
+2 a\x01b\x5c
+3 last
+0 again'
+grep -q '^aqd-tail: another ring: epoch [0-9a-f]* after [0-9a-f]*$' "$work/follow.err" && echo "ok - and it says so" ||
+    { echo "not ok - aqd-tail does not tell of the other ring"; failed=1; }
 exits 0 "$observer" "observer"
 exits 0 "$sink" "sqlite_sink"
 sed -i 's/after [0-9]* ms/after N ms/' "$work/observer.out"
@@ -141,6 +151,7 @@ says "sqlite_sink" "$work/rows" '0|7|68656C6C6F2C206171756564756374
 start lost "$work/c/tail" -S tail "$socket"
 within 20 lines "$work/lost.out" 1
 kill -KILL $listener
+wait $listener 2>/dev/null
 exits 3 "$lost" "aqd-tail, when its listener is killed,"
 
 "$work/c/microcontroller" core/tests/golden/basic.ring core/tests/golden/basic.cursor >"$work/mcu.out"
