@@ -143,7 +143,8 @@ for ((round = 1; round <= rounds; round++)); do
     post $((60 + RANDOM % 140))
     pause 300
     kill -0 $sink 2>/dev/null || fail "the sink has ended"
-    if ((RANDOM % 2)); then
+    # Both at least once, also in a short run.
+    if ((round == 1 || (round > 2 && RANDOM % 2))); then
         kill_hard $sink "the sink"
         killed_sinks=$((killed_sinks + 1))
         pause 150
