@@ -163,6 +163,8 @@ for ((round = 1; round <= rounds; round++)); do
     fi
 done
 
+post 50
+posted
 # The regular end: the listener waits until its attached readers have released everything.
 within 30 attached || fail "the sink does not attach"
 kill -TERM $listener
