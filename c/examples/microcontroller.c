@@ -1,6 +1,6 @@
 /* A ring in memory that two cores share, or an interrupt handler and the main loop: no operating system, no libc, no heap.
- * On the microcontroller it is linked with src/crc32.c and src/reader.c, or with the amalgamation, and with -DAQD_CRC_SMALL takes about
- * 3 KiB: see README.md. The producer on the other side is aqueduct-core, which is no_std, too.
+ * On the microcontroller it is linked with the freestanding sources or with the amalgamation, and with -DAQD_CRC_SMALL takes 2 to 3 KiB:
+ * see README.md. The producer on the other side is aqueduct-core, which is no_std, too.
  * On a PC the same consume() reads an image of such memory.
  * Run: build/microcontroller ../core/tests/golden/basic.ring ../core/tests/golden/basic.cursor
  * Expect: 6 records, 0 damaged, 0 lost */
