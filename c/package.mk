@@ -6,7 +6,7 @@
 # make lint-man      the manual pages, also against the headers: tests/man.sh
 # Included by Makefile, whose variables it uses.
 
-VERSION = 0.1.0
+VERSION := $(shell sed -n 's/^.define AQD_VERSION "\(.*\)"/\1/p' include/aqueduct/status.h)
 # Rises when a program that was linked against an older libaqueduct.so would no longer run right.
 SOVERSION = 0
 

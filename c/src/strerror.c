@@ -37,3 +37,5 @@ const char *aqd_strerror(aqd_status status)
     }
     return "unknown status";
 }
+
+const char *aqd_version(void) { return AQD_VERSION; }

@@ -41,7 +41,7 @@ stage=$work/stage
 prefix=/opt/aqueduct
 root=$stage$prefix
 package="make --no-print-directory BUILD=$work/build DESTDIR=$stage PREFIX=$prefix"
-version=$(sed -n 's/^VERSION = //p' package.mk)
+version=$(sed -n 's/^#define AQD_VERSION "\(.*\)"/\1/p' include/aqueduct/status.h)
 so=libaqueduct.so.$(sed -n 's/^SOVERSION = //p' package.mk)
 test_that "install succeeds" $package install
 [ $failed = 0 ] || exit 1

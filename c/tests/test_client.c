@@ -223,6 +223,7 @@ static void a_listener_that_dies_is_reported_after_its_last_record(void)
     CHECK_EQ(next(c, ""), AQD_LOST);
     CHECK_EQ(next(c, ""), AQD_LOST);
     CHECK_EQ(aqd_wait(c, -1), AQD_OK);
+    CHECK(strcmp(aqd_version(), AQD_VERSION) == 0);
     CHECK(strcmp(aqd_strerror(AQD_LOST), "the listener died without closing the ring") == 0);
     CHECK_EQ(aqd_release(c), AQD_OK);
     CHECK_EQ(aqd_get32(f.w.cursor + AQD_CURSOR_CURSOR), 4);

@@ -78,8 +78,8 @@ void aqd_close(aqd_client *c);
  * AQD_LOST: the listener has gone without closing the ring. Without aqd_wait or aqd_arm it is noticed within 1024 calls that find nothing.
  * With reconnect_ms, AQD_CLOSED and AQD_LOST come only when that time is over. Until then, AQD_EMPTY while reconnecting; when attached
  * again to the same ring, reading goes on behind the last record read, none lost, none twice; when it is another ring, AQD_EPOCH_CHANGED,
- * once, *rec untouched: see aqd_get_change. Records read before and not released were delivered and will not come again. A second
- * reconnection waits for aqd_release. */
+ * once, *rec untouched: see aqd_get_change. Records read before and not released were delivered and will not come again: finish
+ * with them, commit and aqd_release before going on. A second reconnection waits for that aqd_release. */
 
 /* Copies the oldest unread record out. AQD_ERR_SPACE never if cap is aqd_info(c)->max_payload; ask again after AQD_EPOCH_CHANGED. */
 aqd_status aqd_next(aqd_client *c, void *buf, size_t cap, aqd_record *rec);
@@ -200,6 +200,9 @@ uint32_t aqd_refusal(const aqd_client *c);
 
 /* A short English description, constant for ever, for every number. Any thread, any signal handler; never NULL. */
 const char *aqd_strerror(aqd_status status);
+
+/* The AQD_VERSION of the library that is linked, which may be a later one than this header's. Any thread, any signal handler. */
+const char *aqd_version(void);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,9 @@
 #ifndef AQUEDUCT_STATUS_H
 #define AQUEDUCT_STATUS_H
 
+/* Of this library, by Semantic Versioning. What it was compiled as is told by aqd_version. */
+#define AQD_VERSION "0.1.0"
+
 /* The numbers are stable: new ones are only added. Below 16: an answer. From 16: an error. */
 typedef enum aqd_status {
     AQD_OK = 0,
