@@ -1,10 +1,12 @@
-/* The C reader of `cross`: the same loop as `receive` of benches/src/ring.rs, over two inherited memfds.
- * Run: reader_bench RING_FD PAGE_FD RECORDS BYTES drain|follow
+/* The C reader of `cross`: the same loops as in benches/src/ring.rs, over two inherited memfds.
+ * Run: reader_bench read RING_FD PAGE_FD RECORDS BYTES busy|sleep|drain RELEASE_EVERY CORE
  *
- *   ready    attached and waiting
- *   NS       follow: from the first record to the last; drain: only while there was something to read */
+ *   ready             attached and waiting
+ *   END CPU READING   when it had the last record (CLOCK_MONOTONIC), CPU time since `ready`; drain: only while there was something to read; ns */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <inttypes.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,12 +14,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "aqueduct/reader.h"
 
-#define RECEIVER_CORE 1
-#define RELEASE_EVERY 64
+#define SLEEP_MS 1000 /* every sleep has an end */
 
 static void fail(const char *what)
 {
@@ -25,10 +28,10 @@ static void fail(const char *what)
     exit(1);
 }
 
-static uint64_t now_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
@@ -72,44 +75,62 @@ static inline void check(const unsigned char *payload, uint32_t len, uint64_t se
     }
 }
 
+static void sleep_on(aqd_reader *reader, const void *ring)
+{
+    uint32_t tail;
+    if (aqd_reader_prepare_sleep(reader, AQD_WAITING_FUTEX, &tail)) {
+        struct timespec timeout = { .tv_sec = SLEEP_MS / 1000 };
+        long outcome = syscall(SYS_futex, (const unsigned char *)ring + AQD_RING_TAIL, FUTEX_WAIT, tail, &timeout, NULL, 0);
+        aqd_reader_finish_sleep(reader, outcome != 0 && errno == ETIMEDOUT);
+    }
+}
+
+static void pin(size_t core)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(core, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) {
+        fail("two cores are needed");
+    }
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 6) {
-        fail("usage: reader_bench RING_FD PAGE_FD RECORDS BYTES drain|follow");
+    if (argc != 9 || strcmp(argv[1], "read") != 0) {
+        fail("usage: reader_bench read RING_FD PAGE_FD RECORDS BYTES busy|sleep|drain RELEASE_EVERY CORE");
     }
-    size_t ring_bytes, page_bytes;
-    void *ring = map(atoi(argv[1]), PROT_READ, &ring_bytes);
-    void *page = map(atoi(argv[2]), PROT_READ | PROT_WRITE, &page_bytes);
-    uint64_t records = strtoull(argv[3], NULL, 10), seq = 0, began = 0, took = 0;
-    size_t bytes = (size_t)strtoull(argv[4], NULL, 10);
-    bool drain = strcmp(argv[5], "drain") == 0, running = false;
-    uint32_t unreleased = 0, step = 0;
+    size_t ring_bytes, page_bytes, bytes = (size_t)strtoull(argv[5], NULL, 10);
+    void *ring = map(atoi(argv[2]), PROT_READ, &ring_bytes);
+    void *page = map(atoi(argv[3]), PROT_READ | PROT_WRITE, &page_bytes);
+    uint64_t records = strtoull(argv[4], NULL, 10), seq = 0, began = 0, reading = 0;
+    bool drain = strcmp(argv[6], "drain") == 0, asleep = strcmp(argv[6], "sleep") == 0, running = false;
+    uint32_t release_every = (uint32_t)strtoul(argv[7], NULL, 10), unreleased = 0, step = 0;
     unsigned char *buf = bytes < 16 ? NULL : malloc(bytes);
     aqd_reader reader;
-    cpu_set_t core;
-    CPU_ZERO(&core);
-    CPU_SET(RECEIVER_CORE, &core);
-    if (!buf || sched_setaffinity(0, sizeof core, &core) != 0) {
-        fail("two cores and at least 16 bytes are needed");
+    pin((size_t)atoi(argv[8]));
+    if (!buf) {
+        fail("at least 16 bytes are needed");
     }
     if (aqd_reader_init(&reader, ring, ring_bytes, page, page_bytes) != AQD_OK) {
         fail("not a ring and its page");
     }
     puts("ready");
     fflush(stdout);
+    uint64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     while (seq < records) {
         aqd_record rec;
         aqd_status status = aqd_reader_next(&reader, buf, bytes, &rec);
         if (status == AQD_OK) {
             if (!running) {
                 running = true;
-                if (drain || began == 0) {
-                    began = now_ns();
+                if (drain) {
+                    began = clock_ns(CLOCK_MONOTONIC);
                 }
             }
             check(buf, rec.len, seq, bytes);
             seq++;
-            if (++unreleased == RELEASE_EVERY) {
+            if (++unreleased == release_every) {
                 unreleased = 0;
                 aqd_reader_release(&reader);
             }
@@ -118,23 +139,27 @@ int main(int argc, char **argv)
                 running = false;
                 step = 0;
                 if (drain) {
-                    took += now_ns() - began;
+                    reading += clock_ns(CLOCK_MONOTONIC) - began;
                 }
             }
             if (unreleased > 0) {
                 unreleased = 0;
                 aqd_reader_release(&reader);
             }
-            pause_for(&step);
+            if (asleep) {
+                sleep_on(&reader, ring);
+            } else {
+                pause_for(&step);
+            }
         } else {
             fail("a damaged ring");
         }
     }
-    if (!drain || running) {
-        took += now_ns() - began;
+    uint64_t end = clock_ns(CLOCK_MONOTONIC);
+    if (drain && running) {
+        reading += end - began;
     }
     aqd_reader_release(&reader);
-    printf("%" PRIu64 "\n", took);
-    free(buf);
+    printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", end, clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu, reading);
     return 0;
 }

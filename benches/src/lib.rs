@@ -9,6 +9,7 @@ pub mod work;
 pub mod ring;
 pub mod stream;
 
+pub mod process;
 pub mod rounds;
 pub mod threads;
 

@@ -1,9 +1,10 @@
 //! A ring under measure: both ends, and the loops that send and receive. Next: `stream`.
 
-use aqueduct_core::{ClaimError, MemoryMut, Meta, Next, Producer, ReadRegion, Reader, Region, RingConfig, Start};
+use aqueduct_core::layout::{DATA_OFFSET_MAPPED, ring_word};
+use aqueduct_core::{ClaimError, MemoryMut, Meta, Next, Producer, ReadRegion, Reader, Region, RingConfig, Sleep, Start, WaitMode, Wake};
 
-use crate::machine::Mapping;
-use crate::work::{Backoff, CAPACITY_BYTES, Payload, RELEASE_EVERY, check};
+use crate::machine::{Mapping, futex_wait, futex_wake};
+use crate::work::{Backoff, CAPACITY_BYTES, Payload, RELEASE_EVERY, check, spin};
 
 /// Bytes of a ring segment for [`CAPACITY_BYTES`].
 pub const RING_BYTES: usize = 4096 + CAPACITY_BYTES;
@@ -13,17 +14,37 @@ pub const PAGE_BYTES: usize = 4096;
 const EPOCH: u64 = 0x1f2e_3d4c_5b6a_7988;
 const META: Meta = Meta { type_tag: 7, timestamp_ns: 1 };
 
-/// A new ring in this segment, without readers: it overwrites its oldest records.
+/// How a reader waits for records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// It looks again and again.
+    Busy,
+    /// By a futex, at once.
+    Asleep,
+}
+
+/// Every sleep has an end; here it only bounds a benchmark that went wrong.
+const SLEEP_MS: u32 = 1000;
+
+/// A new ring in this segment, as large as fits behind its header page, without readers: it overwrites its oldest records.
 pub fn create<M: MemoryMut>(segment: M) -> Producer<M> {
-    let config = RingConfig { data_offset_bytes: 4096, ..RingConfig::new("bench", EPOCH, CAPACITY_BYTES) };
-    Producer::create(segment, &config).expect("a segment of RING_BYTES")
+    let capacity_bytes = segment.size() - DATA_OFFSET_MAPPED as usize;
+    let config = RingConfig { data_offset_bytes: DATA_OFFSET_MAPPED, ..RingConfig::new("bench", EPOCH, capacity_bytes) };
+    Producer::create(segment, &config).expect("a header page and a power of two")
 }
 
 /// The same with one gating subscription on this page, for a reader in any process.
 pub fn create_gated<'a>(segment: &'a Mapping, page: &'a Mapping) -> Producer<Region<'a>> {
+    create_gated_by(segment, std::slice::from_ref(page))
+}
+
+/// The same with a gating subscription on each of these pages.
+pub fn create_gated_by<'a>(segment: &'a Mapping, pages: &'a [Mapping]) -> Producer<Region<'a>> {
     let mut producer = create(segment.region());
-    let subscription = producer.subscribe(Start::Latest).expect("an empty table");
-    producer.attach(subscription, "bench", page.region()).expect("a page of PAGE_BYTES");
+    for page in pages {
+        let subscription = producer.subscribe(Start::Latest).expect("room in the table");
+        producer.attach(subscription, "bench", page.region()).expect("a page of PAGE_BYTES");
+    }
     producer
 }
 
@@ -42,10 +63,82 @@ fn append(producer: &mut Producer<Region>, payload: &[u8]) -> bool {
     }
 }
 
-/// Publishes; the readers of the benches never sleep.
+/// Wakes who must be woken.
+#[inline]
+fn tell(producer: &Producer<Region>, wake: Wake) {
+    if !wake.is_none() {
+        assert!(wake.sockets == 0, "readers of the benches sleep by futex");
+        futex_wake(*producer.ring(), ring_word::TAIL);
+    }
+}
+
 #[inline]
 fn publish(producer: &mut Producer<Region>) {
-    assert!(producer.publish().is_none(), "nobody sleeps");
+    let wake = producer.publish();
+    tell(producer, wake);
+}
+
+/// Sends one record at once.
+#[inline]
+pub fn send_one(producer: &mut Producer<Region>, payload: &[u8]) {
+    let (_, wake) = producer.push(META, payload).expect("room for one");
+    tell(producer, wake);
+}
+
+/// Waits for one record, releases what was read before it if it has to wait, and gives its length.
+#[inline]
+fn await_one(reader: &mut Reader<ReadRegion, Region>, ring: ReadRegion, buf: &mut [u8], waiting: Waiting) -> usize {
+    let mut all_released = false;
+    spin(|| match reader.next(buf).expect("an undamaged ring") {
+        Next::Record(record) => Some(record.len),
+        Next::Empty => {
+            if !all_released {
+                all_released = true;
+                assert!(!reader.release(), "nobody asks for space");
+            }
+            if waiting == Waiting::Asleep {
+                sleep(reader, ring);
+            }
+            None
+        }
+        Next::Closed => panic!("closed"),
+    })
+}
+
+/// Waits for one record and releases it.
+#[inline]
+pub fn receive_one(reader: &mut Reader<ReadRegion, Region>, ring: ReadRegion, buf: &mut [u8], waiting: Waiting) -> usize {
+    let len = await_one(reader, ring, buf, waiting);
+    assert!(!reader.release(), "nobody asks for space");
+    len
+}
+
+/// Receives and checks numbered records, and releases every so many and before it waits.
+pub fn receive_each(
+    reader: &mut Reader<ReadRegion, Region>,
+    ring: ReadRegion,
+    records: u64,
+    bytes: usize,
+    waiting: Waiting,
+    release_every: u32,
+) {
+    let mut buf = vec![0; bytes];
+    for seq in 0..records {
+        let len = await_one(reader, ring, &mut buf, waiting);
+        check(&buf[..len], seq, bytes);
+        if (seq + 1).is_multiple_of(release_every.into()) {
+            assert!(!reader.release(), "nobody asks for space");
+        }
+    }
+    assert!(!reader.release(), "nobody asks for space");
+}
+
+/// Sleeps until something is published.
+fn sleep(reader: &mut Reader<ReadRegion, Region>, ring: ReadRegion) {
+    if let Sleep::Wait { tail } = reader.prepare_sleep(WaitMode::Futex).expect("an undamaged ring") {
+        let woken = futex_wait(ring, ring_word::TAIL, tail, SLEEP_MS);
+        reader.finish_sleep(!woken).expect("an undamaged ring");
+    }
 }
 
 /// Sends numbered records, published by so many.

@@ -54,6 +54,11 @@ impl Series {
         Self { samples }
     }
 
+    /// In the order of the rounds.
+    pub fn samples(&self) -> &[f64] {
+        &self.samples
+    }
+
     /// The value below which `quantile` (0 to 1) of the samples lie.
     ///
     /// # Panics

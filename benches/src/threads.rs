@@ -10,19 +10,28 @@ use crate::machine::{RECEIVER, SENDER, pin};
 /// # Panics
 /// A side does, or there are not two cores.
 pub fn duet(first: impl FnOnce() + Send, second: impl FnOnce() + Send) -> Duration {
+    prepared_duet(|| first, || second)
+}
+
+/// The same, with something that each side makes on its own thread before the clock runs.
+///
+/// # Panics
+/// As [`duet`].
+pub fn prepared_duet<A: FnOnce(), B: FnOnce()>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B + Send) -> Duration {
     let gate = Barrier::new(2);
-    let side = |core, work: &mut dyn FnMut()| {
-        pin(core).expect("two cores to run on");
-        gate.wait();
-        let start = Instant::now();
-        work();
-        (start, Instant::now())
-    };
-    let (mut first, mut second) = (Some(first), Some(second));
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| side(SENDER, &mut || first.take().expect("once")()));
-        let second = scope.spawn(|| side(RECEIVER, &mut || second.take().expect("once")()));
+        let first = scope.spawn(|| side(SENDER, &gate, first));
+        let second = scope.spawn(|| side(RECEIVER, &gate, second));
         let (a, b) = (first.join().expect("the first side"), second.join().expect("the second side"));
         a.1.max(b.1) - a.0.min(b.0)
     })
+}
+
+fn side<W: FnOnce()>(core: usize, gate: &Barrier, prepare: impl FnOnce() -> W) -> (Instant, Instant) {
+    pin(core).expect("two cores to run on");
+    let work = prepare();
+    gate.wait();
+    let start = Instant::now();
+    work();
+    (start, Instant::now())
 }

@@ -74,6 +74,21 @@ impl Backoff {
     }
 }
 
+/// Tries until it succeeds; a side that was preempted is not in the way of the other for long.
+#[inline]
+pub fn spin<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    for tries in 1_u64.. {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        std::hint::spin_loop();
+        if tries.is_multiple_of(4096) {
+            std::thread::yield_now();
+        }
+    }
+    unreachable!("it tries for centuries")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use aqueduct_benches::machine::Mapping;
 use aqueduct_benches::ring::{PAGE_BYTES, RING_BYTES, attach, create_gated};
 use aqueduct_benches::rounds::{Plan, Series};
 use aqueduct_benches::threads::duet;
-use aqueduct_benches::work::{Payload, check, stamp};
+use aqueduct_benches::work::{Payload, check, spin, stamp};
 use aqueduct_core::record::payload_crc;
 use aqueduct_core::{Meta, Next, Producer, ReadRegion, Reader, Region};
 
@@ -25,20 +25,6 @@ type Message = [u8; BYTES];
 trait Link: Send {
     fn send(&mut self, message: &Message);
     fn receive(&mut self, message: &mut Message);
-}
-
-/// Tries until it succeeds; a side that was preempted is not in the way of the other for long.
-fn spin<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
-    for tries in 1_u32.. {
-        if let Some(value) = attempt() {
-            return value;
-        }
-        std::hint::spin_loop();
-        if tries.is_multiple_of(4096) {
-            std::thread::yield_now();
-        }
-    }
-    unreachable!("four thousand million tries")
 }
 
 struct Rings<'a> {

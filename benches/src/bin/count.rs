@@ -1,9 +1,9 @@
 //! Does one thing so many times, on one thread, always by the same instructions; `instructions.sh` counts them.
 //!
-//! Run: `count publish|publish16|read|verify RECORDS`
+//! Run: `count publish|publish16|read|verify RECORDS [GATING_READERS]`
 
 use aqueduct_benches::machine::Mapping;
-use aqueduct_benches::ring::{PAGE_BYTES, RING_BYTES, attach, create_gated};
+use aqueduct_benches::ring::{PAGE_BYTES, RING_BYTES, attach, create_gated_by};
 use aqueduct_benches::work::Payload;
 use aqueduct_core::layout::KIND_DATA;
 use aqueduct_core::record::{Framing, Header, payload_crc};
@@ -17,24 +17,27 @@ const META: Meta = Meta { type_tag: 7, timestamp_ns: 1 };
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let records = args.get(1).and_then(|text| text.parse::<u64>().ok());
+    let readers = args.get(2).map_or(Some(1), |text| text.parse::<usize>().ok()).filter(|&readers| readers > 0);
+    let records = records.filter(|_| readers.is_some());
+    let readers = readers.unwrap_or(1);
     match (args.first().map(String::as_str), records) {
-        (Some("publish"), Some(records)) => through_ring(records, 1, false),
-        (Some("publish16"), Some(records)) => through_ring(records, 16, false),
-        (Some("read"), Some(records)) => through_ring(records, 1, true),
+        (Some("publish"), Some(records)) => through_ring(records, 1, false, readers),
+        (Some("publish16"), Some(records)) => through_ring(records, 16, false, readers),
+        (Some("read"), Some(records)) => through_ring(records, 1, true, readers),
         (Some("verify"), Some(records)) => verify(records),
         _ => {
-            eprintln!("usage: count publish|publish16|read|verify RECORDS");
+            eprintln!("usage: count publish|publish16|read|verify RECORDS [GATING_READERS]");
             std::process::exit(2);
         }
     }
 }
 
 /// Pushes and, if asked to, reads by stretches; otherwise the reader skips them.
-fn through_ring(records: u64, batch: u64, read: bool) {
+fn through_ring(records: u64, batch: u64, read: bool, readers: usize) {
     let segment = Mapping::anonymous(RING_BYTES).expect("memory");
-    let page = Mapping::anonymous(PAGE_BYTES).expect("memory");
-    let mut producer = create_gated(&segment, &page);
-    let mut reader = attach(&segment, &page);
+    let pages: Vec<_> = (0..readers).map(|_| Mapping::anonymous(PAGE_BYTES).expect("memory")).collect();
+    let mut producer = create_gated_by(&segment, &pages);
+    let mut readers: Vec<_> = pages.iter().map(|page| attach(&segment, page)).collect();
     let payload = Payload::new(BYTES).numbered(1).to_vec();
     let mut buf = [0; BYTES];
     for stretch in 0..records.div_ceil(STRETCH) {
@@ -50,14 +53,16 @@ fn through_ring(records: u64, batch: u64, read: bool) {
                 }
             }
         }
-        if read {
-            for _ in 0..end {
-                assert!(matches!(reader.next(&mut buf), Ok(Next::Record(_))));
+        for reader in &mut readers {
+            if read {
+                for _ in 0..end {
+                    assert!(matches!(reader.next(&mut buf), Ok(Next::Record(_))));
+                }
+            } else {
+                reader.skip_to_latest().expect("an undamaged ring");
             }
-        } else {
-            reader.skip_to_latest().expect("an undamaged ring");
+            assert!(!reader.release());
         }
-        assert!(!reader.release());
     }
 }
 
