@@ -1,0 +1,134 @@
+//! The curves of `growth` as SVG files. Next: `tables`.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use crate::results::Run;
+
+/// A picture: its file, the group of measures, their parameter, the title and the name of the axis.
+pub struct Plot {
+    /// Without `.svg`.
+    pub file: &'static str,
+    /// Of the measures.
+    pub group: &'static str,
+    /// On the horizontal axis.
+    pub parameter: &'static str,
+    /// Above the picture.
+    pub title: &'static str,
+    /// Below it.
+    pub axis: &'static str,
+    /// Why the curve bends, for the reader of the page.
+    pub why: &'static str,
+}
+
+/// All pictures.
+pub const PLOTS: [Plot; 5] = [
+    Plot {
+        file: "ring-size",
+        group: "ring size",
+        parameter: "capacity",
+        title: "Cost of a record by the size of the ring",
+        axis: "data area, bytes",
+        why: "A small ring is often full or empty, and then both sides fight for the same lines; it bends up again where the ring no longer fits into the \
+              second-level cache (1 MiB a core here), and every line then comes from the third level or from memory.",
+    },
+    Plot {
+        file: "payload",
+        group: "payload",
+        parameter: "bytes",
+        title: "Cost of a record by its payload",
+        axis: "payload, bytes",
+        why: "Flat while the header and its CRC, the fence and the exchange of `tail` cost more than the bytes do; it bends where the payload's copy and CRC \
+              take over, at about half a kilobyte, and is proportional beyond.",
+    },
+    Plot {
+        file: "batch",
+        group: "batch",
+        parameter: "batch",
+        title: "Cost of a record by the records per publication",
+        axis: "records per publication",
+        why: "Each publication is a full fence and moves the line of `tail` to the other core and back; shared by 8 to 16 records it no longer counts, and what \
+              remains is the record itself.",
+    },
+    Plot {
+        file: "readers",
+        group: "gating readers",
+        parameter: "readers",
+        title: "Cost of a record by the gating readers",
+        axis: "gating readers",
+        why: "The producer looks at one word of every reader after each publication: a straight line of a few instructions each, which a batch divides by its \
+              length. Readers that really run add the lines that they take from the producer, and with more of them than cores they wait for each other.",
+    },
+    Plot {
+        file: "producers",
+        group: "producing threads",
+        parameter: "threads",
+        title: "Cost of a record by the threads that produce",
+        axis: "producing threads",
+        why: "One claim is one compare-and-swap; the second thread makes its line travel between the cores. More threads than cores also wait for \
+              claims whose owner is not running.",
+    },
+];
+
+/// Draws all of them into a directory; none for a group without measures.
+pub fn draw_all(run: &Run, directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    std::fs::create_dir_all(directory)?;
+    for plot in &PLOTS {
+        draw(run, plot, &directory.join(plot.file).with_extension("svg"))?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "parameters far below 2^52")]
+fn draw(run: &Run, plot: &Plot, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let curves: Vec<(&str, Vec<(f64, f64)>)> = run
+        .subjects(plot.group)
+        .into_iter()
+        .map(|subject| {
+            let of_it = run.measures.iter().filter(|measure| measure.group == plot.group && measure.subject == subject);
+            (subject, of_it.map(|measure| (measure.with[plot.parameter] as f64, measure.quiet)).collect())
+        })
+        .collect();
+    let points = || curves.iter().flat_map(|(_, points)| points.iter().copied());
+    if points().next().is_none() {
+        return Ok(());
+    }
+    let left = points().map(|(x, _)| x).fold(f64::MAX, f64::min);
+    let right = points().map(|(x, _)| x).fold(0.0, f64::max);
+    let top = points().map(|(_, y)| y).fold(0.0, f64::max);
+    let bottom = points().map(|(_, y)| y).fold(f64::MAX, f64::min);
+
+    let area = SVGBackend::new(path, (760, 420)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut builder = ChartBuilder::on(&area);
+    builder.caption(plot.title, ("sans-serif", 20)).margin(12).x_label_area_size(44).y_label_area_size(64);
+    // Sizes grow by doubling, numbers of threads one by one.
+    let logarithmic = right / left.max(1.0) > 16.0;
+    macro_rules! chart {
+        ($x:expr, $y:expr) => {{
+            let mut chart = builder.build_cartesian_2d($x, $y)?;
+            chart.configure_mesh().x_desc(plot.axis).y_desc("ns per record (quiet)").light_line_style(WHITE).draw()?;
+            for (at, (subject, points)) in curves.iter().enumerate() {
+                let colour = Palette99::pick(at).to_rgba();
+                chart
+                    .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3))?
+                    .label(*subject)
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+            }
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperLeft)
+                .background_style(WHITE.mix(0.8))
+                .border_style(BLACK.mix(0.3))
+                .draw()?;
+        }};
+    }
+    if logarithmic {
+        chart!((left..right).log_scale(), ((bottom / 1.5)..(top * 2.0)).log_scale());
+    } else {
+        chart!(left..right, 0.0..(top * 1.25));
+    }
+    area.present()?;
+    Ok(())
+}
