@@ -12,15 +12,17 @@
 #define BATCH_RECORDS 256
 #define BATCH_BYTES 65536
 
-/* What the sender writes into a record of type 1, little-endian: this program is for little-endian machines. */
+/* What the sender writes into a record of type 1, little-endian. */
 enum { TYPE_SAMPLE = 1 };
 struct sample {
     uint32_t station;
     int32_t millidegrees;
 };
 _Static_assert(sizeof(struct sample) == 8 && _Alignof(struct sample) <= AQD_BATCH_ALIGN_BYTES, "as sent, and a batch aligns it");
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "convert the fields of struct sample"
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+static uint32_t host32(uint32_t little) { return little; }
+#else
+static uint32_t host32(uint32_t little) { return __builtin_bswap32(little); }
 #endif
 
 /* The sender chooses type and length: both are checked before the bytes are a struct. NULL: not a sample. */
@@ -42,7 +44,7 @@ static void process(const aqd_item *items, size_t n)
     }
     printf("batch of %zu: %zu samples, ", n, samples);
     if (last) {
-        printf("station %" PRIu32 ": %.3f, ", last->station, last->millidegrees / 1000.0);
+        printf("station %" PRIu32 ": %.3f, ", host32(last->station), (int32_t)host32((uint32_t)last->millidegrees) / 1000.0);
     }
     printf("%zu of another kind\n", n - samples);
     fflush(stdout);
