@@ -18,6 +18,9 @@
 uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
 {
     const unsigned char *at = (const unsigned char *)bytes;
+    /*@ loop invariant \valid_read(at + (0 .. len - 1));
+        loop assigns at, len, state;
+        loop variant len; */
     for (; len > 0; at++, len--) {
         state ^= *at;
         state = (state >> 4) ^ aqd_crc32_nibble[state & 15];
@@ -26,6 +29,7 @@ uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
     return state;
 }
 
+/*@ assigns \nothing; exits \false; */
 static uint32_t word_by_table(uint32_t state, uint64_t word)
 {
     unsigned char bytes[8];
@@ -35,6 +39,7 @@ static uint32_t word_by_table(uint32_t state, uint64_t word)
 
 #else
 
+/*@ assigns \nothing; exits \false; */
 static inline uint32_t word_by_table(uint32_t state, uint64_t word)
 {
     word ^= state;
@@ -47,9 +52,15 @@ static inline uint32_t word_by_table(uint32_t state, uint64_t word)
 uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
 {
     const unsigned char *at = (const unsigned char *)bytes;
+    /*@ loop invariant \valid_read(at + (0 .. len - 1));
+        loop assigns at, len, state;
+        loop variant len; */
     for (; len >= 8; at += 8, len -= 8) {
         state = word_by_table(state, aqd_get64(at));
     }
+    /*@ loop invariant \valid_read(at + (0 .. len - 1));
+        loop assigns at, len, state;
+        loop variant len; */
     for (; len > 0; at++, len--) {
         state = (state >> 8) ^ aqd_crc32_table[0][(state ^ *at) & 255];
     }
@@ -75,15 +86,25 @@ uint32_t aqd_crc32_update_words_table(uint32_t state, uint64_t a, uint64_t b, ui
  * Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009. */
 #define FAST __attribute__((target("pclmul,sse4.1")))
 
+/*@ assigns \nothing; exits \false; */
 FAST static inline __m128i pair(uint64_t low, uint64_t high) { return _mm_set_epi64x((long long)high, (long long)low); }
 
-FAST static inline __m128i load(const unsigned char *from) { return _mm_loadu_si128((const __m128i *)(const void *)from); }
+/* The only access to memory: the proof sees the contract. */
+/*@ requires \valid_read(from + (0 .. 15));
+    assigns \nothing; exits \false; */
+FAST static inline __m128i load(const unsigned char *from);
 
+#ifndef __FRAMAC__
+FAST static inline __m128i load(const unsigned char *from) { return _mm_loadu_si128((const __m128i *)(const void *)from); }
+#endif
+
+/*@ assigns \nothing; exits \false; */
 FAST static inline __m128i fold(__m128i block, __m128i by)
 {
     return _mm_xor_si128(_mm_clmulepi64_si128(block, by, 0x00), _mm_clmulepi64_si128(block, by, 0x11));
 }
 
+/*@ assigns \nothing; exits \false; */
 FAST static inline uint32_t reduce(__m128i x)
 {
     const __m128i fold16 = pair(AQD_CRC32_FOLD_16), fold4 = pair(AQD_CRC32_FOLD_4), barrett = pair(AQD_CRC32_BARRETT);
@@ -96,6 +117,8 @@ FAST static inline uint32_t reduce(__m128i x)
 }
 
 /* x, then the last n (1..15) bytes that end at end; the 16 bytes before end are readable. */
+/*@ requires 1 <= n <= 15 && \valid_read(end - 16 + (0 .. 15));
+    assigns \nothing; exits \false; */
 FAST static inline __m128i fold_rest(__m128i x, const unsigned char *end, size_t n)
 {
     static const unsigned char shifts[48] = {
@@ -128,6 +151,9 @@ FAST uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t le
     __m128i x = _mm_xor_si128(load(at), _mm_cvtsi32_si128((int)state));
     if (len >= 64) {
         __m128i x1 = load(at + 16), x2 = load(at + 32), x3 = load(at + 48);
+        /*@ loop invariant \valid_read(at - 16 + (0 .. len + 15));
+            loop assigns at, len, x, x1, x2, x3;
+            loop variant len; */
         for (at += 64, len -= 64; len >= 64; at += 64, len -= 64) {
             const __m128i fold64 = pair(AQD_CRC32_FOLD_64);
             x = _mm_xor_si128(fold(x, fold64), load(at));
@@ -141,6 +167,9 @@ FAST uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t le
         at += 16;
         len -= 16;
     }
+    /*@ loop invariant \valid_read(at - 16 + (0 .. len + 15));
+        loop assigns at, len, x;
+        loop variant len; */
     for (; len >= 16; at += 16, len -= 16) {
         x = _mm_xor_si128(fold(x, fold16), load(at));
     }

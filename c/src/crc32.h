@@ -13,19 +13,31 @@
 #define AQD_CRC32_START UINT32_C(0xFFFFFFFF)
 
 /* The state behind len more bytes. */
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
 uint32_t aqd_crc32_update(uint32_t state, const void *bytes, size_t len);
 
 /* The state behind 32 more bytes, given as four little-endian numbers: a record header without a trip through memory. */
+/*@ assigns \nothing; exits \false; */
 uint32_t aqd_crc32_update_words(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
 /* CRC-32 of len bytes; of "123456789" it is 0xCBF43926. */
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
 static inline uint32_t aqd_crc32(const void *bytes, size_t len) { return ~aqd_crc32_update(AQD_CRC32_START, bytes, len); }
 
 /* The two implementations behind the functions above, for the tests. _fast must only be called if aqd_crc32_has_fast(). */
+/*@ assigns \nothing; exits \false; */
 bool aqd_crc32_has_fast(void);
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
 uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len);
+/*@ assigns \nothing; exits \false; */
 uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
 uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len);
+/*@ assigns \nothing; exits \false; */
 uint32_t aqd_crc32_update_words_table(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
 #endif

@@ -11,16 +11,60 @@
 #include "bytes.h"
 
 #if defined __SSE2__ && defined __x86_64__
+#define AQD_LOAD_PAIRS 1
+#ifndef __FRAMAC__
 #include <emmintrin.h>
+#endif
 #endif
 
 /* The ABI never needs a 64-bit access; where the machine has one, copies use it. */
 #if UINTPTR_MAX > UINT32_MAX
 typedef uint64_t aqd_word;
+#define aqd_put_word aqd_put64
+#define aqd_le_word aqd_le64
 #else
 typedef uint32_t aqd_word;
+#define aqd_put_word aqd_put32
+#define aqd_le_word aqd_le32
 #endif
 
+/* The proof sees these contracts and no body: whatever another process writes meanwhile, each load may return any value. */
+
+/*@ requires \valid_read(word + (0 .. 3));
+    assigns \nothing; exits \false; */
+static inline uint32_t aqd_load_acquire(const unsigned char *word);
+
+/*@ requires \valid_read(word + (0 .. 3));
+    assigns \nothing; exits \false; */
+static inline uint32_t aqd_load_relaxed(const unsigned char *word);
+
+/*@ requires \valid(word + (0 .. 3));
+    assigns word[0 .. 3]; exits \false; */
+static inline void aqd_store_release(unsigned char *word, uint32_t value);
+
+/*@ requires \valid(word + (0 .. 3));
+    assigns word[0 .. 3]; exits \false; */
+static inline void aqd_store_relaxed(unsigned char *word, uint32_t value);
+
+/*@ assigns \nothing; exits \false; */
+static inline void aqd_fence_acquire(void);
+
+/*@ assigns \nothing; exits \false; */
+static inline void aqd_fence_seq_cst(void);
+
+/* One aligned word of record bytes, as it lies in memory. ORDER(payload): Relaxed; the Acquire of `tail` came before. */
+/*@ requires \valid_read(from + (0 .. sizeof(aqd_word) - 1));
+    assigns \nothing; exits \false; */
+static inline aqd_word aqd_load_word(const unsigned char *from);
+
+#if defined AQD_LOAD_PAIRS
+/* Stores two words that were loaded. By 16 bytes, because the CRC that follows loads 16: two stores of 8 would not be forwarded to it. */
+/*@ requires \valid(into + (0 .. 15));
+    assigns into[0 .. 15]; exits \false; */
+static inline void aqd_put_pair(unsigned char *into, aqd_word first, aqd_word second);
+#endif
+
+#ifndef __FRAMAC__
 static inline uint32_t aqd_load_acquire(const unsigned char *word)
 {
     return aqd_le32(__atomic_load_n((const uint32_t *)(const void *)word, __ATOMIC_ACQUIRE));
@@ -45,15 +89,29 @@ static inline void aqd_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQU
 
 static inline void aqd_fence_seq_cst(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
-/* One aligned word of record bytes, as it lies in memory. ORDER(payload): Relaxed; the Acquire of `tail` came before. */
 static inline aqd_word aqd_load_word(const unsigned char *from)
 {
     return __atomic_load_n((const aqd_word *)(const void *)from, __ATOMIC_RELAXED);
 }
 
+#if defined AQD_LOAD_PAIRS
+static inline void aqd_put_pair(unsigned char *into, aqd_word first, aqd_word second)
+{
+    __m128i low = _mm_cvtsi64_si128((long long)first), high = _mm_cvtsi64_si128((long long)second);
+    _mm_storeu_si128((__m128i *)(void *)into, _mm_unpacklo_epi64(low, high));
+}
+#endif
+#endif
+
 /* The 32 header bytes at from (32-byte aligned) as four little-endian numbers. Each shared word is loaded once. */
+/*@ requires \valid_read(from + (0 .. 31));
+    requires \valid(into + (0 .. 3));
+    assigns into[0 .. 3]; exits \false; */
 static inline void aqd_load_header(uint64_t into[4], const unsigned char *from)
 {
+    /*@ loop invariant i <= 4;
+        loop assigns i, into[0 .. 3];
+        loop variant 4 - i; */
     for (size_t i = 0; i < 4; i++) {
 #if UINTPTR_MAX > UINT32_MAX
         into[i] = aqd_le64(aqd_load_word(from + 8 * i));
@@ -66,27 +124,33 @@ static inline void aqd_load_header(uint64_t into[4], const unsigned char *from)
 
 /* Copies len bytes from the shared bytes at from (8-byte aligned) to private ones. Loads whole words, so up to the end of the last one;
  * a granule is a whole number of them. */
+/*@ requires \valid(into + (0 .. len - 1));
+    requires \valid_read(from + (0 .. (len + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word) - 1));
+    assigns into[0 .. len - 1]; exits \false; */
 static inline void aqd_load_bytes(unsigned char *into, const unsigned char *from, size_t len)
 {
     size_t at = 0, rest = len % sizeof(aqd_word), whole = len - rest;
-#if defined __SSE2__ && defined __x86_64__
-    /* Stored by 16 bytes, because the CRC that follows loads 16: two stores of 8 would not be forwarded to it. */
+#if defined AQD_LOAD_PAIRS
+    /*@ loop invariant at <= whole;
+        loop assigns at, into[0 .. len - 1];
+        loop variant whole - at; */
     for (; whole - at >= 16; at += 16) {
-        __m128i low = _mm_cvtsi64_si128((long long)aqd_load_word(from + at));
-        __m128i high = _mm_cvtsi64_si128((long long)aqd_load_word(from + at + 8));
-        _mm_storeu_si128((__m128i *)(void *)(into + at), _mm_unpacklo_epi64(low, high));
+        aqd_put_pair(into + at, aqd_load_word(from + at), aqd_load_word(from + at + 8));
     }
 #endif
-    for (; at < whole; at += sizeof(aqd_word)) {
-        aqd_word word = aqd_load_word(from + at);
-        __builtin_memcpy(into + at, &word, sizeof word);
+    /*@ loop invariant at <= whole;
+        loop assigns at, into[0 .. len - 1];
+        loop variant whole - at; */
+    for (; whole - at >= sizeof(aqd_word); at += sizeof(aqd_word)) {
+        aqd_put_word(into + at, aqd_le_word(aqd_load_word(from + at)));
     }
     if (rest > 0) {
-        aqd_word word = aqd_load_word(from + whole);
-        unsigned char last[sizeof word];
-        __builtin_memcpy(last, &word, sizeof word);
+        aqd_word word = aqd_le_word(aqd_load_word(from + whole));
+        /*@ loop invariant i <= rest;
+            loop assigns i, into[whole .. len - 1];
+            loop variant rest - i; */
         for (size_t i = 0; i < rest; i++) {
-            into[whole + i] = last[i];
+            into[whole + i] = (unsigned char)(word >> 8 * i);
         }
     }
 }
