@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn room_is_made_a_sector_further_than_asked_and_none_for_what_can_never_fit() {
-        for capacity in [4, 8, 16, 64] {
+        for capacity in if cfg!(miri) { &[4, 8][..] } else { &[4, 8, 16, 64] }.iter().copied() {
             for ahead in (0..=capacity + 1).chain([(1 << 31) - 1]) {
                 let ring = Segment::<{ 256 + 64 * 32 }>::new();
                 let config = RingConfig::new("", 1, usize::try_from(capacity * 32).unwrap());
