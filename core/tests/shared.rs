@@ -360,7 +360,7 @@ fn shared_ring_without_subscription_overwrites_and_stays_whole() {
         let mut dice = Rng::new(u64::from(granules));
         let mut observer = aqueduct_core::Observer::oldest(ring.region()).unwrap();
         let mut next = 0;
-        for _ in 0..if cfg!(miri) { 8 } else { 600 } {
+        for _ in 0..if cfg!(miri) { 24 } else { 600 } {
             let outer = shared.claim(dice.below(33)).unwrap();
             if let Ok(mut inner) = shared.claim(dice.below(shared.geometry().max_payload() as usize + 1)) {
                 drop(outer);
