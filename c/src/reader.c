@@ -10,6 +10,7 @@
 
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define COLD __attribute__((cold, noinline))
+#define OUT_OF_LINE __attribute__((noinline)) /* GCC inlines find otherwise, and spills: 26 ns a record of 16 bytes instead of 19 */
 
 struct header {
     uint64_t seq;
@@ -245,7 +246,7 @@ static inline aqd_status in_sequence(aqd_reader *r, const struct header *h)
     ensures aqd_sound(r);
     ensures \result == AQD_OK ==> aqd_fits(r, r->position, h);
     ensures \result == AQD_OK ==> h->len <= r->max_payload && h->computed_crc == h->stored_crc; */
-static inline aqd_status find(aqd_reader *r, struct header *h)
+OUT_OF_LINE static aqd_status find(aqd_reader *r, struct header *h)
 {
     uint32_t looked = NOT_LOOKED;
     /*@ loop invariant aqd_sound(r) && looked <= LOOKED_CLOSED;
