@@ -1,0 +1,112 @@
+/* ESBMC's view of the reader: c/src/reader.c itself, on a ring of CAPACITY granules whose every load gives any value, from any state that the
+ * invariants allow. CALL: 0 aqd_reader_next, 1 aqd_reader_view, 2 resync, 3 check_ring, 4 release and sleep. Where the proof has contracts (load.h, crc32.h) stand bodies here that touch the same bytes. */
+#define __FRAMAC__ /* leaves the bodies of load.h's shared accesses to this file */
+#include "../../c/src/reader.c"
+
+#include <assert.h>
+
+uint32_t nondet_u32(void);
+uint64_t nondet_u64(void);
+
+/* All of these bytes lie in one living object. Cheaper than reading them, whose values do not matter. */
+static void touch(const void *at, size_t len) { assert(__ESBMC_r_ok(at, len)); }
+
+static inline uint32_t aqd_load_acquire(const unsigned char *word)
+{
+    touch(word, 4);
+    return nondet_u32();
+}
+
+static inline uint32_t aqd_load_relaxed(const unsigned char *word)
+{
+    touch(word, 4);
+    return nondet_u32();
+}
+
+static inline void aqd_store_release(unsigned char *word, uint32_t value) { aqd_put32(word, value); }
+
+static inline void aqd_store_relaxed(unsigned char *word, uint32_t value) { aqd_put32(word, value); }
+
+static inline void aqd_fence_acquire(void) {}
+
+static inline void aqd_fence_seq_cst(void) {}
+
+static inline aqd_word aqd_load_word(const unsigned char *from)
+{
+    touch(from, sizeof(aqd_word));
+    return nondet_u64();
+}
+
+#if defined AQD_LOAD_PAIRS
+static inline void aqd_put_pair(unsigned char *into, aqd_word first, aqd_word second)
+{
+    aqd_put64(into, first);
+    aqd_put64(into + 8, second);
+}
+#endif
+
+/* Any checksum may come out, so that every check passes on some path. */
+uint32_t aqd_crc32_update(uint32_t state, const void *bytes, size_t len)
+{
+    if (len > 0) {
+        touch(bytes, len);
+    }
+    return state ^ nondet_u32();
+}
+
+uint32_t aqd_crc32_update_words(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return state ^ (uint32_t)(a ^ b ^ c ^ d) ^ nondet_u32();
+}
+
+int main(void)
+{
+    unsigned char ring[AQD_DATA_OFFSET_MIN], data[CAPACITY * AQD_GRANULE_BYTES], cursor[AQD_CURSOR_BYTES_MIN];
+    aqd_reader r = {.ring = ring, .data = data, .cursor = cursor, .capacity = CAPACITY};
+    uint64_t lag = nondet_u64();
+    r.position = nondet_u64();
+    r.max_payload = nondet_u32();
+    r.expected_seq = nondet_u64();
+    r.seq_known = nondet_u32() & 1;
+    r.epoch_crc = nondet_u32();
+    __ESBMC_assume(lag <= CAPACITY && r.max_payload <= (CAPACITY / 2 - 1) * AQD_GRANULE_BYTES);
+    r.tail = r.position + lag;
+    uint64_t before = r.position;
+
+    aqd_record rec;
+    const void *payload = data;
+    unsigned char buf[(CAPACITY / 2 - 1) * AQD_GRANULE_BYTES - 8]; /* shorter than the longest record */
+    size_t cap = sizeof buf;
+#if CALL == 0
+    if (aqd_reader_next(&r, buf, cap, &rec) == AQD_OK) {
+        assert(rec.len <= cap && rec.len <= r.max_payload);
+    }
+#elif CALL == 1
+    if (aqd_reader_view(&r, &payload, &rec) == AQD_OK) {
+        const unsigned char *from = payload;
+        assert(from >= data && from + rec.len <= data + sizeof data);
+    }
+#elif CALL == 2
+    struct header damaged = {0};
+    __ESBMC_assume(lag > 0);
+    resync(&r, &damaged);
+#elif CALL == 3
+    unsigned char h[128];
+    size_t ring_bytes = nondet_u64();
+    for (size_t i = 0; i < sizeof h; i++) {
+        h[i] = (unsigned char)nondet_u32();
+    }
+    if (check_ring(h, ring_bytes) == AQD_OK) {
+        assert(aqd_get32(h + 12) >= AQD_DATA_OFFSET_MIN);
+        assert((ring_bytes - aqd_get32(h + 12)) / AQD_GRANULE_BYTES >= aqd_get32(h + 32) && ring_bytes > aqd_get32(h + 12));
+    }
+#else
+    aqd_reader_release(&r);
+    if (aqd_reader_prepare_sleep(&r, AQD_WAITING_FUTEX, NULL)) {
+        aqd_reader_finish_sleep(&r, nondet_u32() & 1);
+    }
+#endif
+    assert(r.tail - r.position <= CAPACITY);
+    assert(r.position - before <= 3 * CAPACITY);
+    return 0;
+}
