@@ -26,7 +26,7 @@ struct header {
 };
 
 /* Words of the contracts below. Positions count modulo 2^64. */
-/*@ logic integer aqd_lag(aqd_reader *r, integer position) = (uint64_t)(r->tail - position);
+/*@ logic integer aqd_unread(aqd_reader *r, integer position) = (uint64_t)(r->tail - position);
 
     logic integer aqd_index(aqd_reader *r, integer position) = (uint32_t)position & (uint32_t)(r->capacity - 1);
 
@@ -37,10 +37,10 @@ struct header {
         && \valid(r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1))
         && \separated(r, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
 
-    predicate aqd_sound(aqd_reader *r) = aqd_inside(r) && aqd_lag(r, r->position) <= r->capacity;
+    predicate aqd_sound(aqd_reader *r) = aqd_inside(r) && aqd_unread(r, r->position) <= r->capacity;
 
     predicate aqd_fits(aqd_reader *r, integer position, struct header *h) =
-        1 <= h->granules <= aqd_lag(r, position)
+        1 <= h->granules <= aqd_unread(r, position)
         && aqd_index(r, position) + h->granules <= r->capacity
         && h->len <= (h->granules - 1) * AQD_GRANULE_BYTES < h->len + AQD_GRANULE_BYTES; */
 
@@ -117,7 +117,7 @@ COLD static void count(aqd_reader *r, uint32_t corrupt, uint32_t lost)
 /*@ requires aqd_sound(r) && r->position != r->tail && \valid_read(damaged) && \separated(r, damaged);
     assigns r->position, r->expected_seq, r->seq_known, r->evidence, r->stats, r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r) && \result == AQD_ERR_HEADER;
-    ensures aqd_lag(r, r->position) < aqd_lag(r, \old(r->position)); */
+    ensures aqd_unread(r, r->position) < aqd_unread(r, \old(r->position)); */
 COLD static aqd_status resync(aqd_reader *r, const struct header *damaged)
 {
     r->evidence = (aqd_evidence){.position = r->position,
@@ -127,9 +127,9 @@ COLD static aqd_status resync(aqd_reader *r, const struct header *damaged)
                                  .computed_crc = damaged->computed_crc};
     uint32_t lost = 0;
     uint64_t at = r->position + 1;
-    /*@ loop invariant aqd_lag(r, at) < aqd_lag(r, r->position);
+    /*@ loop invariant aqd_unread(r, at) < aqd_unread(r, r->position);
         loop assigns at;
-        loop variant aqd_lag(r, at); */
+        loop variant aqd_unread(r, at); */
     for (; at != r->tail; at++) {
         struct header h;
         if (load_header(r, at, &h)) {
@@ -181,9 +181,9 @@ COLD static aqd_status bad_payload(aqd_reader *r, const struct header *h, uint32
     return AQD_ERR_PAYLOAD;
 }
 
-/*@ requires aqd_sound(r) && 1 <= granules <= aqd_lag(r, r->position);
+/*@ requires aqd_sound(r) && 1 <= granules <= aqd_unread(r, r->position);
     assigns r->position; exits \false;
-    ensures aqd_sound(r) && aqd_lag(r, r->position) < aqd_lag(r, \old(r->position)); */
+    ensures aqd_sound(r) && aqd_unread(r, r->position) < aqd_unread(r, \old(r->position)); */
 static inline void advance(aqd_reader *r, uint32_t granules) { r->position += granules; }
 
 /* Has the reader looked at the tail, and has it seen that the ring is closed? */
@@ -251,7 +251,7 @@ OUT_OF_LINE static aqd_status find(aqd_reader *r, struct header *h)
     uint32_t looked = NOT_LOOKED;
     /*@ loop invariant aqd_sound(r) && looked <= LOOKED_CLOSED;
         loop assigns r->position, r->tail, r->evidence, *h, looked;
-        loop variant aqd_lag(r, r->position)
+        loop variant aqd_unread(r, r->position)
                      + (looked == NOT_LOOKED ? 2 * (r->capacity + 1) : looked == LOOKED ? r->capacity + 1 : 0); */
     for (;;) {
         if (r->position == r->tail) {
@@ -301,7 +301,7 @@ static inline aqd_status front(aqd_reader *r, struct header *h, aqd_record *rec)
 
 /* Consumes the record whose payload has this CRC. */
 /*@ requires aqd_sound(r) && \valid_read(h) && \separated(r, h, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
-    requires 1 <= h->granules <= aqd_lag(r, r->position);
+    requires 1 <= h->granules <= aqd_unread(r, r->position);
     assigns r->position, r->expected_seq, r->evidence, r->stats, r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r);
     ensures \result == AQD_OK <==> computed_crc == h->payload_crc; */
