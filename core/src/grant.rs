@@ -1,6 +1,7 @@
 //! Room for one record, filled piece by piece. Next: `producer`.
 
 use crate::config::Meta;
+use crate::crc::Crc;
 use crate::error::GrantOverflow;
 use crate::layout::GRANULE_BYTES;
 use crate::producer::Producer;
@@ -15,14 +16,14 @@ pub(crate) struct Filling {
     /// INVARIANT: at most `limit`.
     written: usize,
     /// Over what was written.
-    crc: crc32fast::Hasher,
+    crc: Crc,
     /// The last `written % 8` bytes, which do not fill a word yet.
     carry: [u8; 8],
 }
 
 impl Filling {
     /// An empty payload of up to `limit` bytes behind the record header at byte offset `record`; `crc` is a fresh state.
-    pub(crate) fn new(record: usize, limit: usize, crc: crc32fast::Hasher) -> Self {
+    pub(crate) fn new(record: usize, limit: usize, crc: Crc) -> Self {
         Self { at: record + GRANULE_BYTES, limit, written: 0, crc, carry: [0; 8] }
     }
 
@@ -35,10 +36,10 @@ impl Filling {
         if bytes.len() > self.remaining() {
             return Err(GrantOverflow { bytes: bytes.len(), remaining: self.remaining() });
         }
-        self.crc.update(bytes);
         let filled = self.written % 8;
         if filled > 0 {
             let (first, rest) = bytes.split_at(bytes.len().min(8 - filled));
+            self.crc.update(first);
             self.carry[filled..filled + first.len()].copy_from_slice(first);
             self.written += first.len();
             if filled + first.len() < 8 {
@@ -48,7 +49,8 @@ impl Filling {
             bytes = rest;
         }
         let (whole, rest) = bytes.split_at(bytes.len() & !7);
-        ring.write(self.at + self.written, whole);
+        ring.write_with_crc(self.at + self.written, whole, &mut self.crc);
+        self.crc.update(rest);
         self.written += bytes.len();
         self.carry[..rest.len()].copy_from_slice(rest);
         Ok(())

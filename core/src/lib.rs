@@ -6,6 +6,7 @@ pub mod layout;
 #[allow(unsafe_code, reason = "the one door to shared memory; each block has its proof")]
 pub mod region;
 
+pub mod crc;
 pub mod record;
 
 pub mod config;

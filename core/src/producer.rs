@@ -35,6 +35,9 @@ pub struct Producer<M, C = M, const READERS: usize = 16> {
     pub(crate) seq: u64,
     /// The head may come this far before the cursors must be looked at again.
     pub(crate) limit: u64,
+    /// A record that ends up to here needs nothing but its bytes. INVARIANT: 0 once closed; otherwise at most `limit`, the end of the head's lap (or
+    /// the head), and a capacity less the granule for `close` behind `oldest`.
+    pub(crate) clear: u64,
     /// Where the ring began: nothing before it was ever written.
     pub(crate) first: u64,
     /// Where the farthest grant ended, which may have been written into and dropped.
@@ -150,6 +153,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             tail: head,
             seq,
             limit: head,
+            clear: 0,
             first: head,
             granted: head,
             oldest: head,
@@ -191,7 +195,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     pub fn claim(&mut self, payload_bytes: usize) -> Result<Grant<'_, M, C, READERS>, ClaimError> {
         let start = self.reserve(payload_bytes)?;
         self.granted = self.granted.max(start + (GRANULE_BYTES + payload_bytes).div_ceil(GRANULE_BYTES) as u64);
-        let filling = Filling::new(self.geometry.offset_of(start), payload_bytes, self.framing.hasher());
+        let filling = Filling::new(self.geometry.offset_of(start), payload_bytes, self.framing.empty_crc());
         Ok(Grant { producer: self, start, filling })
     }
 
@@ -202,9 +206,9 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     #[inline]
     pub fn append(&mut self, meta: Meta, payload: &[u8]) -> Result<u64, ClaimError> {
         let start = self.reserve(payload.len())?;
-        self.ring.write(self.geometry.offset_of(start) + GRANULE_BYTES, payload);
-        let crc = self.framing.payload_crc(payload);
-        Ok(self.commit(start, meta, crc, payload.len()))
+        let header = self.next_header(meta, 0, payload.len());
+        self.ring.write_record(self.geometry.offset_of(start), &self.framing, shared(start), header, payload);
+        Ok(self.count(start, header.len))
     }
 
     /// Commits one record and publishes it with everything committed before. Returns its sequence number and whom to wake.
@@ -242,6 +246,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             return Wake::NONE;
         }
         self.closed = true;
+        self.clear = 0;
         let wake = self.publish();
         // ORDER(close): Release. Whoever sees CLOSED sees every tail before it. Pairs with `Reader::next`.
         self.ring.store(ring_word::STATE, STATE_CLOSED, Ordering::Release);
@@ -283,7 +288,6 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     }
 
     /// Finds room behind the head: (granules of PAD before it, end of the record).
-    #[inline]
     fn room_for(&mut self, payload_bytes: usize) -> Result<(u32, u64), ClaimError> {
         let limit = self.geometry.max_payload();
         let len = u32::try_from(payload_bytes).ok().filter(|&len| len <= limit);
@@ -310,6 +314,16 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// Makes room behind the head and returns where the record goes.
     #[inline]
     fn reserve(&mut self, payload_bytes: usize) -> Result<u64, ClaimError> {
+        let granules = 1 + payload_bytes.div_ceil(GRANULE_BYTES) as u64;
+        if payload_bytes <= self.geometry.max_payload() as usize && self.head + granules <= self.clear {
+            return Ok(self.head);
+        }
+        self.make_way(payload_bytes)
+    }
+
+    /// [`reserve`](Self::reserve), looking at everything.
+    #[cold]
+    fn make_way(&mut self, payload_bytes: usize) -> Result<u64, ClaimError> {
         let (pad, end) = self.room_for(payload_bytes)?;
         // One granule more than needed, for `close`.
         if end >= self.oldest + u64::from(self.geometry.capacity()) {
@@ -318,6 +332,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         if pad > 0 {
             self.filler(KIND_PAD, filler_payload(pad));
         }
+        let lap_end = self.head + u64::from(self.geometry.room_to_end(self.head));
+        self.clear = lap_end.min(self.limit).min(self.oldest + u64::from(self.geometry.capacity()) - 1);
         Ok(self.head)
     }
 
@@ -343,14 +359,24 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
 
     #[inline]
     pub(crate) fn commit(&mut self, start: u64, meta: Meta, crc: u32, len: usize) -> u64 {
-        let seq = self.seq;
+        let header = self.next_header(meta, crc, len);
+        self.ring.write(self.geometry.offset_of(start), &self.framing.encode(shared(start), &header));
+        self.count(start, header.len)
+    }
+
+    #[inline]
+    const fn next_header(&self, meta: Meta, payload_crc: u32, len: usize) -> Header {
         #[allow(clippy::cast_possible_truncation, reason = "`room_for` checked that it fits")]
         let len = len as u32;
-        let header =
-            Header { len, kind: KIND_DATA, flags: 0, type_tag: meta.type_tag, seq, timestamp_ns: meta.timestamp_ns, payload_crc: crc };
-        self.ring.write(self.geometry.offset_of(start), &self.framing.encode(shared(start), &header));
+        Header { len, kind: KIND_DATA, flags: 0, type_tag: meta.type_tag, seq: self.seq, timestamp_ns: meta.timestamp_ns, payload_crc }
+    }
+
+    /// The record of `len` bytes at `start` is complete. Returns its number.
+    #[inline]
+    fn count(&mut self, start: u64, len: u32) -> u64 {
+        let seq = self.seq;
         // A resumed ring may hold any number that checks.
-        self.seq = self.seq.wrapping_add(1);
+        self.seq = seq.wrapping_add(1);
         self.advance(start + u64::from(granules_for(len)));
         seq
     }

@@ -2,7 +2,9 @@
 //!
 //! Pure over private bytes; where they come from and when they are published is the business of others. Next: `error`.
 
+use crate::crc::Crc;
 use crate::layout::{GRANULE_BYTES, KIND_DATA, RecordHeader};
+use crate::region::fold::Folding;
 use core::mem::offset_of;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -42,6 +44,21 @@ impl Header {
         Self { len: payload_bytes, kind, flags: 0, type_tag: 0, seq: next_seq, timestamp_ns: 0, payload_crc: 0 }
     }
 
+    /// The first 24 bytes as little-endian numbers.
+    #[inline]
+    pub(crate) const fn first_numbers(&self) -> [u64; 3] {
+        let a = self.len as u64 | (self.kind as u64) << 32 | (self.flags as u64) << 40 | (self.type_tag as u64) << 48;
+        [a, self.seq, self.timestamp_ns]
+    }
+
+    /// Of 32 bytes given as little-endian numbers, without the CRC.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "takes the fields apart")]
+    pub(crate) const fn of_numbers([a, seq, timestamp_ns, crcs]: [u64; 4]) -> Self {
+        let (kind, flags, type_tag) = ((a >> 32) as u8, (a >> 40) as u8, (a >> 48) as u16);
+        Self { len: a as u32, kind, flags, type_tag, seq, timestamp_ns, payload_crc: crcs as u32 }
+    }
+
     /// Whether this is a user's record.
     #[must_use]
     pub const fn is_data(&self) -> bool {
@@ -64,33 +81,47 @@ pub struct HeaderCrc {
 #[derive(Clone, Debug)]
 pub struct Framing {
     /// Behind the eight bytes of the epoch: the prefix is the same for every record.
-    epoch: crc32fast::Hasher,
-    empty: crc32fast::Hasher,
+    epoch: Crc,
+    empty: Crc,
 }
 
 impl Framing {
     /// For the ring with this epoch.
     #[must_use]
     pub fn new(epoch: u64) -> Self {
-        let empty = crc32fast::Hasher::new();
+        Self::by(Crc::new(), epoch)
+    }
+
+    fn by(empty: Crc, epoch: u64) -> Self {
         let mut behind = empty.clone();
         behind.update(&epoch.to_le_bytes());
         Self { epoch: behind, empty }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn by_library(epoch: u64) -> Self {
+        Self::by(Crc::by_library(), epoch)
     }
 
     /// As [`payload_crc`], without asking the processor again.
     #[must_use]
     #[inline]
     pub fn payload_crc(&self, bytes: &[u8]) -> u32 {
-        let mut crc = self.hasher();
+        let mut crc = self.empty_crc();
         crc.update(bytes);
         crc.finalize()
     }
 
     /// The state before the first byte of a payload.
     #[inline]
-    pub(crate) fn hasher(&self) -> crc32fast::Hasher {
+    pub(crate) fn empty_crc(&self) -> Crc {
         self.empty.clone()
+    }
+
+    /// The state behind the epoch, if this processor folds.
+    #[inline]
+    pub(crate) const fn folding(&self) -> Option<(Folding, u32)> {
+        self.epoch.folding()
     }
 
     /// The 32 bytes that stand at `position`.
@@ -117,12 +148,18 @@ impl Framing {
     /// [`HeaderCrc`] if they are not a header written for this ring and this position.
     #[inline]
     pub fn decode(&self, position: u32, bytes: &[u8; GRANULE_BYTES]) -> Result<Header, HeaderCrc> {
+        self.decode_with_crc(position, bytes).map(|(header, _)| header)
+    }
+
+    /// The same, and the CRC that is stored.
+    #[inline]
+    pub(crate) fn decode_with_crc(&self, position: u32, bytes: &[u8; GRANULE_BYTES]) -> Result<(Header, u32), HeaderCrc> {
         let wire: RecordHeader = zerocopy::transmute!(*bytes);
         let (stored, computed) = (wire.header_crc.get(), self.crc(position, bytes));
         if stored != computed {
             return Err(HeaderCrc { stored, computed });
         }
-        Ok(Header {
+        let header = Header {
             len: wire.len.get(),
             kind: wire.kind,
             flags: wire.flags,
@@ -130,7 +167,8 @@ impl Framing {
             seq: wire.seq.get(),
             timestamp_ns: wire.timestamp_ns.get(),
             payload_crc: wire.payload_crc.get(),
-        })
+        };
+        Ok((header, stored))
     }
 
     /// CRC of epoch ‖ position ‖ the first 28 of `header`.

@@ -5,6 +5,8 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "this module is the one door to atomics")]
 
+#[cfg_attr(not(all(target_arch = "x86_64", target_feature = "sse2", not(miri), not(aqueduct_no_asm))), path = "region/no_fold.rs")]
+pub(crate) mod fold;
 #[cfg(target_has_atomic = "32")]
 pub mod turns;
 
@@ -13,8 +15,15 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
+use crate::crc::Crc;
+use crate::layout::GRANULE_BYTES;
+use crate::record::{Framing, Header, HeaderCrc};
+
 /// Copies move whole words of this many bytes, so that a copied granule is never read in two sizes within one process.
 const WORD_BYTES: usize = size_of::<usize>();
+
+/// A copy that computes the CRC loads blocks of this many bytes; a granule is a whole number of them.
+const FOLDED_BYTES: usize = 16;
 
 /// Loads from a segment that other parties may be writing.
 ///
@@ -30,6 +39,30 @@ pub trait Memory {
     /// Copies `into.len()` bytes from byte offset `at`, a multiple of 32, by relaxed atomic word loads.
     fn read(&self, at: usize, into: &mut [u8]);
 
+    /// [`read`](Memory::read), and appends what was copied to `crc`.
+    #[inline]
+    fn read_with_crc(&self, at: usize, into: &mut [u8], crc: &mut Crc) {
+        self.read(at, into);
+        crc.update(into);
+    }
+
+    /// Copies the record header at byte offset `at`, a multiple of 32, once, and checks the copy; gives it with its CRC.
+    ///
+    /// # Errors
+    /// It is not a header written for this ring and this position.
+    #[inline]
+    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
+        let mut bytes = [0; GRANULE_BYTES];
+        self.read(at, &mut bytes);
+        framing.decode_with_crc(position, &bytes)
+    }
+
+    /// Says that the two cache lines of byte offset `at` will be read soon.
+    #[inline]
+    fn prefetch(&self, at: usize) {
+        let _ = at;
+    }
+
     /// An atomic fence; the pair is named where it is called.
     fn fence(&self, order: Ordering);
 }
@@ -42,6 +75,22 @@ pub trait MemoryMut: Memory {
     /// Copies `bytes` to byte offset `at`, a multiple of 8, by relaxed atomic word stores; filled up with zeros to a multiple of 8 bytes, so
     /// that the same records give the same bytes whatever the machine's word.
     fn write(&self, at: usize, bytes: &[u8]);
+
+    /// Writes a whole record that stands at `position` to byte offset `at`, a multiple of 32: its payload, and before it `header` with the CRC of
+    /// the payload in it.
+    #[inline]
+    fn write_record(&self, at: usize, framing: &Framing, position: u32, header: Header, payload: &[u8]) {
+        let mut crc = framing.empty_crc();
+        self.write_with_crc(at + GRANULE_BYTES, payload, &mut crc);
+        self.write(at, &framing.encode(position, &Header { payload_crc: crc.finalize(), ..header }));
+    }
+
+    /// [`write`](MemoryMut::write), and appends `bytes` to `crc`.
+    #[inline]
+    fn write_with_crc(&self, at: usize, bytes: &[u8], crc: &mut Crc) {
+        self.write(at, bytes);
+        crc.update(bytes);
+    }
 }
 
 /// A segment whose bytes may be lent out in place.
@@ -67,6 +116,21 @@ impl<T: Memory + ?Sized> Memory for &T {
     }
 
     #[inline]
+    fn read_with_crc(&self, at: usize, into: &mut [u8], crc: &mut Crc) {
+        (**self).read_with_crc(at, into, crc);
+    }
+
+    #[inline]
+    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
+        (**self).read_header(at, framing, position)
+    }
+
+    #[inline]
+    fn prefetch(&self, at: usize) {
+        (**self).prefetch(at);
+    }
+
+    #[inline]
     fn fence(&self, order: Ordering) {
         (**self).fence(order);
     }
@@ -81,6 +145,16 @@ impl<T: MemoryMut + ?Sized> MemoryMut for &T {
     #[inline]
     fn write(&self, at: usize, bytes: &[u8]) {
         (**self).write(at, bytes);
+    }
+
+    #[inline]
+    fn write_with_crc(&self, at: usize, bytes: &[u8], crc: &mut Crc) {
+        (**self).write_with_crc(at, bytes, crc);
+    }
+
+    #[inline]
+    fn write_record(&self, at: usize, framing: &Framing, position: u32, header: Header, payload: &[u8]) {
+        (**self).write_record(at, framing, position, header, payload);
     }
 }
 
@@ -107,7 +181,7 @@ impl<'a> Region<'a> {
     /// 1. `base` is valid for reads and writes of `size` bytes for all of `'a`, and is not unmapped or truncated meanwhile.
     /// 2. `base` is aligned to 64 bytes.
     /// 3. During `'a` all accesses to these bytes in this process are atomic, of the same size where they overlap: control words by
-    ///    `u32`, the data area by `usize`. (What other processes do cannot make this process's accesses undefined, only their values.)
+    ///    `u32`, the data area by `usize`, or by assembler that is as good (`fold`). (What other processes do cannot make this process's accesses undefined, only their values.)
     #[must_use]
     pub const unsafe fn from_raw(base: NonNull<u8>, size: usize) -> Self {
         Self { base, size, lifetime: PhantomData }
@@ -184,6 +258,42 @@ impl Memory for Region<'_> {
     }
 
     #[inline]
+    fn read_with_crc(&self, at: usize, into: &mut [u8], crc: &mut Crc) {
+        let inside = self.in_bounds(at, into.len().next_multiple_of(FOLDED_BYTES), WORD_BYTES);
+        if let (true, Some((folding, state))) = (inside, crc.folding_mut()) {
+            // SAFETY: in bounds (checked), so inside the allocation of the invariant.
+            let from = unsafe { self.base.add(at) };
+            // SAFETY: in bounds up to the next multiple of 16 (checked).
+            *state = unsafe { folding.copy_out(*state, from.as_ptr(), into) };
+        } else {
+            self.read(at, into);
+            crc.update(into);
+        }
+    }
+
+    #[inline]
+    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
+        if let (true, Some((folding, state))) = (self.in_bounds(at, GRANULE_BYTES, GRANULE_BYTES), framing.folding()) {
+            // SAFETY: in bounds (checked), so inside the allocation of the invariant.
+            let from = unsafe { self.base.add(at) };
+            // SAFETY: 32 bytes in bounds (checked).
+            let (numbers, computed) = unsafe { folding.header(state, position, from.as_ptr()) };
+            #[allow(clippy::cast_possible_truncation, reason = "the upper half")]
+            let stored = (numbers[3] >> 32) as u32;
+            if stored == computed { Ok((Header::of_numbers(numbers), stored)) } else { Err(HeaderCrc { stored, computed }) }
+        } else {
+            let mut bytes = [0; GRANULE_BYTES];
+            self.read(at, &mut bytes);
+            framing.decode_with_crc(position, &bytes)
+        }
+    }
+
+    #[inline]
+    fn prefetch(&self, at: usize) {
+        fold::prefetch(self.base.as_ptr().wrapping_add(at));
+    }
+
+    #[inline]
     fn fence(&self, order: Ordering) {
         fence(order);
     }
@@ -214,6 +324,35 @@ impl MemoryMut for Region<'_> {
             rest = &[];
             // ORDER(payload): as above.
             word.store(usize::from_ne_bytes(value), Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn write_with_crc(&self, at: usize, bytes: &[u8], crc: &mut Crc) {
+        let inside = self.in_bounds(at, bytes.len().next_multiple_of(8), WORD_BYTES);
+        if let (true, Some((folding, state))) = (inside, crc.folding_mut()) {
+            // SAFETY: in bounds (checked), so inside the allocation of the invariant.
+            let into = unsafe { self.base.add(at) };
+            // SAFETY: in bounds up to the next multiple of 8 (checked).
+            *state = unsafe { folding.copy_in(*state, bytes, into.as_ptr()) };
+        } else {
+            self.write(at, bytes);
+            crc.update(bytes);
+        }
+    }
+
+    #[inline]
+    fn write_record(&self, at: usize, framing: &Framing, position: u32, header: Header, payload: &[u8]) {
+        let inside = self.in_bounds(at, GRANULE_BYTES + payload.len().next_multiple_of(8), GRANULE_BYTES);
+        if let (true, Some((folding, state))) = (inside, framing.folding()) {
+            // SAFETY: in bounds (checked), so inside the allocation of the invariant.
+            let into = unsafe { self.base.add(at) };
+            // SAFETY: header and payload, up to the next multiple of 8, are in bounds (checked).
+            unsafe { folding.record(state, position, header.first_numbers(), payload, into.as_ptr()) };
+        } else {
+            let mut crc = framing.empty_crc();
+            self.write_with_crc(at + GRANULE_BYTES, payload, &mut crc);
+            self.write(at, &framing.encode(position, &Header { payload_crc: crc.finalize(), ..header }));
         }
     }
 }
@@ -297,6 +436,21 @@ impl Memory for ReadRegion<'_> {
     }
 
     #[inline]
+    fn read_with_crc(&self, at: usize, into: &mut [u8], crc: &mut Crc) {
+        self.region.read_with_crc(at, into, crc);
+    }
+
+    #[inline]
+    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
+        self.region.read_header(at, framing, position)
+    }
+
+    #[inline]
+    fn prefetch(&self, at: usize) {
+        self.region.prefetch(at);
+    }
+
+    #[inline]
     fn fence(&self, order: Ordering) {
         self.region.fence(order);
     }
@@ -338,6 +492,21 @@ impl Memory for TrustedRegion<'_> {
     #[inline]
     fn read(&self, at: usize, into: &mut [u8]) {
         self.region.read(at, into);
+    }
+
+    #[inline]
+    fn read_with_crc(&self, at: usize, into: &mut [u8], crc: &mut Crc) {
+        self.region.read_with_crc(at, into, crc);
+    }
+
+    #[inline]
+    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
+        self.region.read_header(at, framing, position)
+    }
+
+    #[inline]
+    fn prefetch(&self, at: usize) {
+        self.region.prefetch(at);
     }
 
     #[inline]

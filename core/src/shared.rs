@@ -29,6 +29,7 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use crate::config::Meta;
+use crate::crc::Crc;
 use crate::error::ClaimError;
 use crate::gate::Wake;
 use crate::grant::Filling;
@@ -76,6 +77,8 @@ struct Inner<M, C, const READERS: usize> {
 pub struct SharedProducer<M, C = M, B: Backend = Native, const CLAIMS: usize = 64, const READERS: usize = 16> {
     ring: M,
     geometry: Geometry,
+    /// Of no bytes yet.
+    crc: Crc,
     /// It was closed before it was shared: there will be no claim.
     closed: bool,
     turns: Turns<B, Inner<M, C, READERS>>,
@@ -174,6 +177,7 @@ where
         };
         Ok(Self {
             ring: producer.ring.clone(),
+            crc: producer.framing.empty_crc(),
             geometry: producer.geometry,
             closed: producer.closed,
             turns: Turns::new(Inner { producer, wake }),
@@ -264,7 +268,7 @@ where
             // fence in `Walk::copy_was_live`; the `oldest` came to us by `limit`.
             self.ring.fence(Ordering::Release);
             let record = self.geometry.offset_of(u64::from(if pad > 0 { head.wrapping_add(pad) } else { head }));
-            return Ok(SharedGrant { shared: self, ticket, filling: Some(Filling::new(record, payload_bytes, crc32fast::Hasher::new())) });
+            return Ok(SharedGrant { shared: self, ticket, filling: Some(Filling::new(record, payload_bytes, self.crc.clone())) });
         }
     }
 

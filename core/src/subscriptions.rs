@@ -39,6 +39,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         };
         let id = self.gate.add(at).ok_or(SubscribeError::TableFull { limit: READERS })?;
         self.limit = self.head;
+        self.clear = 0;
         Ok(id)
     }
 

@@ -138,19 +138,12 @@ impl<R: Memory> View<R> {
     /// the same CRC twice.
     #[inline]
     pub(crate) fn header_at(&self, position: u64, tail: u64) -> Result<Located, HeaderCrc> {
-        let mut bytes = [0; GRANULE_BYTES];
-        self.ring.read(self.geometry.offset_of(position), &mut bytes);
-        let header = self.framing.decode(shared(position), &bytes)?;
+        let (header, stored) = self.ring.read_header(self.geometry.offset_of(position), &self.framing, shared(position))?;
         let granules = u64::from(granules_for(header.len));
         let fits = granules <= tail - position
             && granules <= u64::from(self.geometry.room_to_end(position))
             && (!header.is_data() || header.len <= self.geometry.max_payload());
-        if fits {
-            Ok(Located { header, position, end: position + granules })
-        } else {
-            let stored = u32::from_le_bytes([bytes[28], bytes[29], bytes[30], bytes[31]]);
-            Err(HeaderCrc { stored, computed: stored })
-        }
+        if fits { Ok(Located { header, position, end: position + granules }) } else { Err(HeaderCrc { stored, computed: stored }) }
     }
 
     /// The first valid header behind `position`.
@@ -160,13 +153,12 @@ impl<R: Memory> View<R> {
 
     /// CRC of a located payload, computed piece by piece without a buffer for the whole.
     pub(crate) fn crc_of_payload(&self, located: &Located) -> u32 {
-        let mut crc = self.framing.hasher();
+        let mut crc = self.framing.empty_crc();
         let mut piece = [0; PIECE_BYTES];
         let (mut at, mut left) = (self.payload_offset(located), located.header.len as usize);
         while left > 0 {
             let len = left.min(piece.len());
-            self.ring.read(at, &mut piece[..len]);
-            crc.update(&piece[..len]);
+            self.ring.read_with_crc(at, &mut piece[..len], &mut crc);
             (at, left) = (at + len, left - len);
         }
         crc.finalize()
@@ -185,8 +177,9 @@ impl<R: Memory> View<R> {
         let Some(copy) = buf.get_mut(..len) else {
             return Err(ReadError::BufferTooSmall { needed: len, given: buf.len() });
         };
-        self.ring.read(self.payload_offset(located), copy);
-        Ok(self.framing.payload_crc(copy))
+        let mut crc = self.framing.empty_crc();
+        self.ring.read_with_crc(self.payload_offset(located), copy, &mut crc);
+        Ok(crc.finalize())
     }
 }
 
@@ -285,6 +278,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             if self.position == self.tail && !closed {
                 // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is behind the last user's record. Pairs with `Producer::close`.
                 if self.view.ring.load(ring_word::STATE, Ordering::Acquire) != STATE_CLOSED {
+                    self.view.ring.prefetch(self.view.geometry.offset_of(self.position));
                     return Ok(Next::Empty);
                 }
                 closed = true;

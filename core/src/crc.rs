@@ -1,0 +1,217 @@
+//! CRC-32/ISO-HDLC of the bytes of records, by the best way that the processor has.
+//!
+//! The library that computes it for whole files folds blocks of 128 bytes and more; most records are shorter. On x86-64 this crate folds from the
+//! first 16 bytes on, and does it while it copies; elsewhere the library is all there is. Next: `record`.
+
+use crate::region::fold::Folding;
+
+/// A CRC under way. Which way it is computed is asked once, in [`new`](Crc::new), which may take a microsecond; clone it for every record.
+#[derive(Clone, Debug)]
+pub struct Crc(Way);
+
+#[derive(Clone, Debug)]
+enum Way {
+    /// With the register's state: the complement of the CRC.
+    Folded(Folding, u32),
+    Library(crc32fast::Hasher),
+}
+
+impl Crc {
+    /// Of no bytes yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Folding::detect().map_or_else(|| Way::Library(crc32fast::Hasher::new()), |folding| Way::Folded(folding, u32::MAX)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn by_library() -> Self {
+        Self(Way::Library(crc32fast::Hasher::new()))
+    }
+
+    /// Appends bytes.
+    #[inline]
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            Way::Folded(folding, state) => *state = folding.update(*state, bytes),
+            Way::Library(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// What a copy needs to compute the CRC on its way, if it can: the state to go on from.
+    #[inline]
+    pub(crate) const fn folding_mut(&mut self) -> Option<(Folding, &mut u32)> {
+        match &mut self.0 {
+            Way::Folded(folding, state) => Some((*folding, state)),
+            Way::Library(_) => None,
+        }
+    }
+
+    /// The same to look at.
+    #[inline]
+    pub(crate) const fn folding(&self) -> Option<(Folding, u32)> {
+        match self.0 {
+            Way::Folded(folding, state) => Some((folding, state)),
+            Way::Library(_) => None,
+        }
+    }
+
+    /// The CRC of what was appended; of `b"123456789"` it is `0xCBF4_3926`. Source: CRC catalogue.
+    #[must_use]
+    #[inline]
+    pub fn finalize(self) -> u32 {
+        match self.0 {
+            Way::Folded(_, state) => !state,
+            Way::Library(hasher) => hasher.finalize(),
+        }
+    }
+}
+
+impl Default for Crc {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::record::{Framing, Header};
+    use crate::region::{Memory, MemoryMut, Segment};
+    use std::vec::Vec;
+
+    const MOST: usize = if cfg!(miri) { 18 } else { 700 };
+
+    /// Bit by bit, as the catalogue defines it.
+    fn oracle(bytes: &[u8]) -> u32 {
+        let step = |state: u32, _| if state & 1 == 1 { state >> 1 ^ 0xEDB8_8320 } else { state >> 1 };
+        !bytes.iter().fold(u32::MAX, |state, &byte| (0..8).fold(state ^ u32::from(byte), step))
+    }
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 0x9E37_79B9_u32;
+        (0..len)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 17;
+                state ^= state << 5;
+                state.to_le_bytes()[1]
+            })
+            .collect()
+    }
+
+    /// Every way that this machine has.
+    fn ways() -> Vec<Crc> {
+        let mut ways = std::vec![Crc::new(), Crc::by_library()];
+        ways.extend(Folding::detect().map(|folding| Crc(Way::Folded(folding.narrow(), u32::MAX))));
+        ways
+    }
+
+    #[test]
+    fn check_value_is_that_of_the_catalogue() {
+        for mut crc in ways() {
+            crc.update(b"123456789");
+            assert_eq!(crc.finalize(), 0xCBF4_3926);
+        }
+        assert_eq!(oracle(b"123456789"), 0xCBF4_3926);
+    }
+
+    #[test]
+    fn every_length_at_every_alignment_agrees_with_the_definition() {
+        let bytes = noise(MOST + 16);
+        for from in 0..if cfg!(miri) { 2 } else { 16 } {
+            for len in 0..=MOST {
+                let piece = &bytes[from..from + len];
+                let expected = oracle(piece);
+                for mut crc in ways() {
+                    crc.update(piece);
+                    assert_eq!(crc.clone().finalize(), expected, "{len} bytes from {from}: {crc:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_length_make_the_whole() {
+        let bytes = noise(MOST);
+        let expected = oracle(&bytes);
+        for first in 0..=MOST.min(70) {
+            for second in 0..=(MOST - first).min(40) {
+                for mut crc in ways() {
+                    crc.update(&bytes[..first]);
+                    crc.update(&bytes[first..first + second]);
+                    crc.update(&bytes[first + second..]);
+                    assert_eq!(crc.clone().finalize(), expected, "{first}, {second}, the rest: {crc:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn copies_on_the_way_are_whole_and_touch_nothing_else() {
+        let bytes = noise(MOST);
+        for len in 0..=MOST {
+            let expected = oracle(&bytes[..len]);
+            for way in ways() {
+                let segment = Segment::<1024>::new();
+                let region = segment.region();
+                region.write(0, &[0xff; 1024]);
+                let mut crc = way.clone();
+                region.write_with_crc(32, &bytes[..len], &mut crc);
+                assert_eq!(crc.finalize(), expected, "writing {len} bytes: {way:?}");
+                let mut all = [0; 1024];
+                region.read(0, &mut all);
+                let filled = 32 + len.next_multiple_of(8);
+                assert_eq!(all[32..32 + len], bytes[..len], "{len}: {way:?}");
+                assert!(all[32 + len..filled].iter().all(|&byte| byte == 0), "{len}: {way:?}");
+                assert!(all[..32].iter().chain(&all[filled..]).all(|&byte| byte == 0xff), "{len}: {way:?}");
+
+                let mut copy = std::vec![0x55; len + 32];
+                let mut crc = way.clone();
+                region.read_with_crc(32, &mut copy[16..16 + len], &mut crc);
+                assert_eq!(crc.finalize(), expected, "reading {len} bytes: {way:?}");
+                assert_eq!(copy[16..16 + len], bytes[..len], "{way:?}");
+                assert!(copy[..16].iter().chain(&copy[16 + len..]).all(|&byte| byte == 0x55), "{len}: {way:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn records_and_headers_are_the_same_bytes_whichever_way_they_are_made() {
+        let bytes = noise(MOST);
+        let folding = Framing::new(0x0123_4567_89ab_cdef);
+        let library = Framing::by_library(0x0123_4567_89ab_cdef);
+        for len in 0..=MOST {
+            let payload = &bytes[..len];
+            let header = Header {
+                len: u32::try_from(len).expect("few"),
+                kind: 1,
+                flags: 2,
+                type_tag: 7,
+                seq: 41 << 32 | 5,
+                timestamp_ns: !6,
+                payload_crc: 0,
+            };
+            for (position, at) in [(3, 0), (u32::MAX, 64)] {
+                let images = [&folding, &library].map(|framing| {
+                    let segment = Segment::<1024>::new();
+                    let region = segment.region();
+                    region.write_record(at, framing, position, header, payload);
+                    let mut all = [0; 1024];
+                    region.read(0, &mut all);
+                    let expected = Header { payload_crc: oracle(payload), ..header };
+                    for reading in [&folding, &library] {
+                        let (found, crc) = region.read_header(at, reading, position).expect("it was just written");
+                        assert_eq!((found, crc.to_le_bytes()), (expected, all[at + 28..at + 32].try_into().expect("four")), "{len}");
+                        assert_eq!(reading.decode(position, all[at..].first_chunk().expect("a header")), Ok(expected), "{len}");
+                        let wrong = region.read_header(at, reading, position ^ 1).expect_err("another position");
+                        assert_eq!(wrong.stored.to_le_bytes(), all[at + 28..at + 32], "{len}");
+                    }
+                    all
+                });
+                assert_eq!(images[0], images[1], "{len}");
+            }
+        }
+    }
+}

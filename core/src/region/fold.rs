@@ -1,0 +1,256 @@
+//! CRC-32 by carry-less multiplication on x86-64, and copies of record bytes that compute it on the way.
+//!
+//! The message is a polynomial over GF(2), bit-reflected, so its first byte is the lowest. A block of 16 bytes that stands N bytes before
+//! another is congruent modulo P to the sum of two 32-by-64-bit products that can be added to the other: folding. Source: Gopal et al., "Fast CRC
+//! Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009. Next: `passage`.
+
+mod blocks;
+mod passage;
+mod wide;
+
+use core::arch::asm;
+use core::arch::x86_64::{
+    __cpuid, __cpuid_count, __m128i, _mm_alignr_epi8, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_extract_epi64,
+    _mm_insert_epi32, _mm_set_epi64x, _mm_slli_si128, _mm_unpackhi_epi64, _mm_unpacklo_epi64, _mm_xor_si128,
+};
+
+use self::blocks::{BLOCK, FOLD_16, HEADER, WIDE, divide, fold, pair, reduce, run};
+use self::passage::{In, Out, Passage, Private, load_shared, store_shared};
+use self::wide::run_wide;
+
+/// Begins to load the line of this address and the next one. Any address may be given.
+#[inline]
+pub(crate) fn prefetch(at: *const u8) {
+    // SAFETY: a hint; it accesses nothing that could be seen.
+    unsafe { asm!("prefetcht0 [{at}]", "prefetcht0 [{at} + 64]", at = in(reg) at, options(nostack, preserves_flags, readonly)) };
+}
+
+/// A processor that has the instructions. Its methods are states of the CRC register: all ones before the first byte, complemented behind
+/// the last.
+///
+/// INVARIANT: made by [`Folding::detect`] only, which has asked the processor. `wide`: it has AVX-512 and VPCLMULQDQ, and the operating system
+/// keeps their registers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Folding {
+    wide: bool,
+}
+
+impl Folding {
+    /// Asks the processor; under a hypervisor that takes a microsecond.
+    pub(crate) fn detect() -> Option<Self> {
+        const PCLMULQDQ: u32 = 1 << 1;
+        const SSSE3: u32 = 1 << 9;
+        const SSE4_1: u32 = 1 << 19;
+        const ALL: u32 = PCLMULQDQ | SSSE3 | SSE4_1;
+        const OSXSAVE: u32 = 1 << 27;
+        let features = __cpuid(1).ecx;
+        let wide = features & OSXSAVE != 0 && {
+            // SAFETY: `OSXSAVE` says that the instruction may be used.
+            let kept = unsafe { registers_kept() };
+            kept && wide_instructions()
+        };
+        (features & ALL == ALL).then_some(Self { wide })
+    }
+
+    /// Loads the header of 32 bytes at `from`, and the CRC of epoch, position and header, from the `state` behind the epoch.
+    ///
+    /// # Safety
+    /// 1. `from` is valid for reads of 32 bytes. Other parties may store there meanwhile.
+    #[inline]
+    #[allow(clippy::unused_self, reason = "that it exists says that the processor can")]
+    pub(crate) unsafe fn header(self, state: u32, position: u32, from: *const u8) -> ([u64; 4], u32) {
+        // SAFETY: duty 1; the processor has the instructions (invariant).
+        unsafe { header(state, position, from) }
+    }
+
+    /// Stores a whole record that stands at `position` to `into`: payload, and before it the header of its first three numbers and both CRCs, from
+    /// the `state` behind the epoch. The lower half of the first number is the payload's length.
+    ///
+    /// # Safety
+    /// 1. `into` is valid for writes of 32 bytes and of the payload's, rounded up to 8. Other parties may load from there meanwhile.
+    #[inline]
+    pub(crate) unsafe fn record(self, state: u32, position: u32, [a, seq, timestamp_ns]: [u64; 3], payload: &[u8], into: *mut u8) {
+        debug_assert!(a & u64::from(u32::MAX) == payload.len() as u64, "the length in the header is the payload's");
+        // What follows takes six numbers, as many as go by registers.
+        let (prefix, from) = (state ^ position, payload.as_ptr());
+        if self.wide && payload.len() >= WIDE {
+            // SAFETY: duty 1; the processor has the instructions (invariant).
+            unsafe { record_wide(prefix, a, seq, timestamp_ns, from, into) };
+        } else {
+            // SAFETY: duty 1; the processor has the instructions (invariant).
+            unsafe { record(prefix, a, seq, timestamp_ns, from, into) };
+        }
+    }
+
+    /// As [`run`].
+    ///
+    /// # Safety
+    /// 1. The passage may be asked for `len` bytes (its invariant).
+    #[inline]
+    unsafe fn run<P: Passage>(self, state: u32, passage: P, len: usize) -> u32 {
+        if self.wide && len >= WIDE {
+            // SAFETY: duty 1; the processor has the instructions (invariant).
+            unsafe { run_wide(state, passage, len) }
+        } else {
+            // SAFETY: duty 1; the processor has the instructions (invariant).
+            unsafe { run(state, passage, len) }
+        }
+    }
+
+    /// Without the wide registers.
+    #[cfg(test)]
+    pub(crate) const fn narrow(mut self) -> Self {
+        self.wide = false;
+        self
+    }
+
+    /// The state behind `bytes`.
+    #[inline]
+    pub(crate) fn update(self, state: u32, bytes: &[u8]) -> u32 {
+        // SAFETY: the processor has the instructions (invariant); `Private` may be read for all of its slice.
+        unsafe { self.run(state, Private(bytes.as_ptr()), bytes.len()) }
+    }
+
+    /// The state behind the `into.len()` bytes at `from`, which are copied out.
+    ///
+    /// # Safety
+    /// 1. `from` is valid for reads up to the next multiple of 16 bytes. Other parties may store there meanwhile.
+    #[inline]
+    pub(crate) unsafe fn copy_out(self, state: u32, from: *const u8, into: &mut [u8]) -> u32 {
+        // SAFETY: the processor has the instructions (invariant); duty 1; `into` is a slice.
+        unsafe { self.run(state, Out { from, into: into.as_mut_ptr() }, into.len()) }
+    }
+
+    /// The state behind `bytes`, which are copied to `into`, filled up with zeros to a multiple of 8.
+    ///
+    /// # Safety
+    /// 1. `into` is valid for writes up to the next multiple of 8 bytes. Other parties may load from there meanwhile.
+    #[inline]
+    pub(crate) unsafe fn copy_in(self, state: u32, bytes: &[u8], into: *mut u8) -> u32 {
+        // SAFETY: the processor has the instructions (invariant); duty 1; `bytes` is a slice.
+        unsafe { self.run(state, In { from: bytes.as_ptr(), into }, bytes.len()) }
+    }
+}
+
+/// Whether the operating system keeps the registers of AVX-512.
+///
+/// # Safety
+/// 1. The processor says `OSXSAVE`.
+unsafe fn registers_kept() -> bool {
+    const XMM_YMM_MASKS_ZMM: u32 = 0b1110_0110;
+    let kept: u32;
+    // SAFETY: duty 1; reads a register.
+    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") kept, out("edx") _, options(nomem, nostack, preserves_flags)) };
+    kept & XMM_YMM_MASKS_ZMM == XMM_YMM_MASKS_ZMM
+}
+
+/// Whether the processor has what [`run_wide`] needs.
+fn wide_instructions() -> bool {
+    const AVX512F: u32 = 1 << 16;
+    const AVX512VL: u32 = 1 << 31;
+    const VPCLMULQDQ: u32 = 1 << 10;
+    if __cpuid(0).eax < 7 {
+        return false;
+    }
+    let leaf = __cpuid_count(7, 0);
+    leaf.ebx & (AVX512F | AVX512VL) == AVX512F | AVX512VL && leaf.ecx & VPCLMULQDQ != 0
+}
+
+/// The CRC of epoch, position and the first 28 bytes of a header of two blocks, from the `state` behind the epoch.
+#[inline]
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+#[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
+fn header_crc(state: u32, position: u32, [low, high]: [__m128i; 2]) -> u32 {
+    // With the position they are two blocks again, each byte of the header moved on by four.
+    let first = _mm_alignr_epi8(low, _mm_slli_si128(_mm_cvtsi32_si128(position as i32), 12), 12);
+    let second = _mm_alignr_epi8(high, low, 12);
+    let first = _mm_xor_si128(first, _mm_cvtsi32_si128(state as i32));
+    !reduce(_mm_xor_si128(fold(first, pair(FOLD_16)), second))
+}
+
+/// See [`Folding::header`].
+///
+/// # Safety
+/// 1. As there.
+/// 2. The processor has the instructions.
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+#[allow(clippy::cast_sign_loss, reason = "64 bits are 64 bits")]
+unsafe fn header(state: u32, position: u32, from: *const u8) -> ([u64; 4], u32) {
+    // SAFETY: duty 1.
+    let low = unsafe { load_shared(from) };
+    // SAFETY: duty 1.
+    let from = unsafe { from.add(BLOCK) };
+    // SAFETY: duty 1.
+    let high = unsafe { load_shared(from) };
+    let numbers = [_mm_cvtsi128_si64(low), _mm_extract_epi64(low, 1), _mm_cvtsi128_si64(high), _mm_extract_epi64(high, 1)];
+    (numbers.map(|number| number as u64), header_crc(state, position, [low, high]))
+}
+
+/// See [`Folding::record`].
+///
+/// # Safety
+/// 1. As there.
+/// 2. The processor has the instructions.
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+#[allow(clippy::cast_possible_truncation, reason = "the lower half")]
+unsafe fn record(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, from: *const u8, into: *mut u8) {
+    let begun = begin(prefix, a, seq, timestamp_ns);
+    // SAFETY: duty 1.
+    let payload = In { from, into: unsafe { into.add(HEADER) } };
+    let len = a as u32 as usize;
+    // SAFETY: duties 1 and 2.
+    let crc = !unsafe { run(u32::MAX, payload, len) };
+    // SAFETY: duty 1.
+    unsafe { seal(begun, crc, into) };
+}
+
+/// See [`Folding::record`]; of at least 64 bytes.
+///
+/// # Safety
+/// 1. As there.
+/// 2. The processor has the instructions.
+#[target_feature(enable = "pclmulqdq,sse4.1,avx512f,avx512vl,vpclmulqdq")]
+#[allow(clippy::cast_possible_truncation, reason = "the lower half")]
+unsafe fn record_wide(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, from: *const u8, into: *mut u8) {
+    let begun = begin(prefix, a, seq, timestamp_ns);
+    // SAFETY: duty 1.
+    let payload = In { from, into: unsafe { into.add(HEADER) } };
+    let len = a as u32 as usize;
+    // SAFETY: duties 1 and 2.
+    let crc = !unsafe { run_wide(u32::MAX, payload, len) };
+    // SAFETY: duty 1.
+    unsafe { seal(begun, crc, into) };
+}
+
+/// What is known of a header before the payload's CRC is: its blocks, and the state behind epoch, position and its first 24 bytes. Nothing in it waits
+/// for the payload. `prefix`: the state behind the epoch, with the position added.
+#[inline]
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+#[allow(clippy::cast_possible_wrap, reason = "64 bits are 64 bits")]
+fn begin(prefix: u32, a: u64, seq: u64, timestamp_ns: u64) -> (__m128i, __m128i, u32) {
+    let (low, high) = (_mm_set_epi64x(seq as i64, a as i64), _mm_cvtsi64_si128(timestamp_ns as i64));
+    // 28 bytes, moved to the end of two blocks.
+    let prefix = _mm_cvtsi32_si128(prefix as i32);
+    let first = _mm_unpacklo_epi64(_mm_slli_si128(prefix, 4), low);
+    let second = _mm_unpacklo_epi64(_mm_unpackhi_epi64(low, low), high);
+    (low, high, reduce(_mm_xor_si128(fold(first, pair(FOLD_16)), second)))
+}
+
+/// Stores the header of a payload with this CRC.
+///
+/// # Safety
+/// 1. `into` is valid for writes of 32 bytes.
+#[inline]
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+#[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
+unsafe fn seal((low, high, state): (__m128i, __m128i, u32), crc: u32, into: *mut u8) {
+    // Four bytes more: the state that they leave is what is left of them, with the state before added, behind 32 zero bits.
+    let last = divide(_mm_cvtsi32_si128((state ^ crc) as i32));
+    let high = _mm_insert_epi32(_mm_insert_epi32(high, crc as i32, 2), !last as i32, 3);
+    // SAFETY: duty 1.
+    unsafe { store_shared(into, low) };
+    // SAFETY: duty 1.
+    let into = unsafe { into.add(BLOCK) };
+    // SAFETY: duty 1.
+    unsafe { store_shared(into, high) };
+}

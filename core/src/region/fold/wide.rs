@@ -1,0 +1,81 @@
+//! Folding by registers of four blocks. Next: `crc`.
+
+use core::arch::x86_64::{
+    __m512i, _mm_cvtsi32_si128, _mm_xor_si128, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_xor_si256, _mm512_castsi512_si256,
+    _mm512_clmulepi64_epi128, _mm512_extracti32x4_epi32, _mm512_extracti64x4_epi64, _mm512_set_epi64, _mm512_ternarylogic_epi64,
+    _mm512_xor_si512, _mm512_zextsi128_si512,
+};
+
+use super::blocks::{FOLD_16, FOLD_32, FOLD_48, FOLD_64, FOLD_128, FOLD_192, FOLD_256, WIDE, rest};
+use super::passage::Passage;
+
+/// [`run`](super::blocks::run) for at least 64 bytes, by registers of as many.
+///
+/// # Safety
+/// 1. As of `run`, and `len` is at least 64.
+/// 2. The processor has the instructions.
+#[target_feature(enable = "pclmulqdq,sse4.1,avx512f,avx512vl,vpclmulqdq")]
+#[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
+pub(super) unsafe fn run_wide<P: Passage>(state: u32, passage: P, len: usize) -> u32 {
+    let first = _mm512_zextsi128_si512(_mm_cvtsi32_si128(state as i32));
+    // SAFETY: duty 1: at least 64 bytes.
+    let mut z = _mm512_xor_si512(unsafe { passage.fresh(0) }, first);
+    let mut at = WIDE;
+    if len >= 4 * WIDE {
+        // SAFETY: duty 1: at least 256 bytes.
+        let mut z1 = unsafe { passage.wide(WIDE) };
+        // SAFETY: as above.
+        let mut z2 = unsafe { passage.wide(2 * WIDE) };
+        // SAFETY: as above.
+        let mut z3 = unsafe { passage.wide(3 * WIDE) };
+        at = 4 * WIDE;
+        while len - at >= 4 * WIDE {
+            let by = four(FOLD_256, FOLD_256, FOLD_256, FOLD_256);
+            // SAFETY: duty 1: 256 bytes more.
+            z = fold_onto(z, by, unsafe { passage.wide(at) });
+            // SAFETY: as above.
+            z1 = fold_onto(z1, by, unsafe { passage.wide(at + WIDE) });
+            // SAFETY: as above.
+            z2 = fold_onto(z2, by, unsafe { passage.wide(at + 2 * WIDE) });
+            let last = if len - at == 4 * WIDE {
+                // SAFETY: as above.
+                unsafe { passage.fresh(at + 3 * WIDE) }
+            } else {
+                // SAFETY: as above.
+                unsafe { passage.wide(at + 3 * WIDE) }
+            };
+            z3 = fold_onto(z3, by, last);
+            at += 4 * WIDE;
+        }
+        z = fold_onto(z, four(FOLD_192, FOLD_192, FOLD_192, FOLD_192), z3);
+        z = fold_onto(z1, four(FOLD_128, FOLD_128, FOLD_128, FOLD_128), z);
+        z = fold_onto(z2, four(FOLD_64, FOLD_64, FOLD_64, FOLD_64), z);
+    }
+    while len - at >= WIDE {
+        // SAFETY: duty 1: 64 bytes more.
+        z = fold_onto(z, four(FOLD_64, FOLD_64, FOLD_64, FOLD_64), unsafe { passage.fresh(at) });
+        at += WIDE;
+    }
+    // The first three of its blocks onto the last.
+    let by = four(FOLD_48, FOLD_32, FOLD_16, (0, 0));
+    let folded = _mm512_xor_si512(_mm512_clmulepi64_epi128(z, by, 0x00), _mm512_clmulepi64_epi128(z, by, 0x11));
+    let two = _mm256_xor_si256(_mm512_castsi512_si256(folded), _mm512_extracti64x4_epi64(folded, 1));
+    let x = _mm_xor_si128(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+    let x = _mm_xor_si128(x, _mm512_extracti32x4_epi32(z, 3));
+    // SAFETY: duty 1, and `at` bytes have passed.
+    unsafe { rest(x, passage, at, len) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn four(a: (i64, i64), b: (i64, i64), c: (i64, i64), d: (i64, i64)) -> __m512i {
+    _mm512_set_epi64(d.1, d.0, c.1, c.0, b.1, b.0, a.1, a.0)
+}
+
+/// [`fold`] of four blocks, and `onto` added.
+#[inline]
+#[target_feature(enable = "avx512f,vpclmulqdq")]
+pub(super) fn fold_onto(blocks: __m512i, by: __m512i, onto: __m512i) -> __m512i {
+    const XOR: i32 = 0x96;
+    _mm512_ternarylogic_epi64(_mm512_clmulepi64_epi128(blocks, by, 0x00), _mm512_clmulepi64_epi128(blocks, by, 0x11), onto, XOR)
+}

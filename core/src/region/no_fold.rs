@@ -1,0 +1,48 @@
+//! Where the processor has no folding instructions, or the compiler is asked for none: see `fold.rs`.
+
+/// Does nothing.
+pub(crate) const fn prefetch(_: *const u8) {}
+
+/// There is none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Folding {}
+
+#[allow(clippy::unused_self, reason = "the signatures of fold.rs")]
+impl Folding {
+    pub(crate) const fn detect() -> Option<Self> {
+        None
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn narrow(self) -> Self {
+        self
+    }
+
+    pub(crate) const fn update(self, _state: u32, _bytes: &[u8]) -> u32 {
+        match self {}
+    }
+
+    /// # Safety
+    /// None: it cannot be called.
+    pub(crate) const unsafe fn copy_out(self, _state: u32, _from: *const u8, _into: &mut [u8]) -> u32 {
+        match self {}
+    }
+
+    /// # Safety
+    /// None: it cannot be called.
+    pub(crate) const unsafe fn copy_in(self, _state: u32, _bytes: &[u8], _into: *mut u8) -> u32 {
+        match self {}
+    }
+
+    /// # Safety
+    /// None: it cannot be called.
+    pub(crate) const unsafe fn header(self, _state: u32, _position: u32, _from: *const u8) -> ([u64; 4], u32) {
+        match self {}
+    }
+
+    /// # Safety
+    /// None: it cannot be called.
+    pub(crate) const unsafe fn record(self, _: u32, _: u32, _: [u64; 3], _: &[u8], _: *mut u8) {
+        match self {}
+    }
+}
