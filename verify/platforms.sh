@@ -112,7 +112,7 @@ miri() {
 # The standard library is built anew: one that is not instrumented hides what its channels and locks order.
 tsan() {
     nightly rust-src
-    report "tsan: core" env CARGO_TARGET_DIR="$work/tsan" RUSTFLAGS="-Zsanitizer=thread" \
+    report "tsan: core" env CARGO_TARGET_DIR="$work/tsan" RUSTFLAGS="-Zsanitizer=thread --cfg aqueduct_no_asm" \
         cargo +nightly test -Zbuild-std -p aqueduct-core --features std --target $host --tests
 }
 
@@ -133,7 +133,7 @@ tsan_c() {
     done
     need ar rcs "$objects/libaqueduct_tsan.a" "$objects/reader.o" "$objects/crc32.o"
     report "tsan-c: race" env CARGO_TARGET_DIR="$work/tsan" TSAN_OPTIONS=halt_on_error=1 \
-        RUSTFLAGS="-Zsanitizer=thread -Lnative=$objects -lstatic=aqueduct_tsan" \
+        RUSTFLAGS="-Zsanitizer=thread --cfg aqueduct_no_asm -Lnative=$objects -lstatic=aqueduct_tsan" \
         cargo +nightly run -Zbuild-std --quiet -p aqueduct-verify --features c-reader --bin race --target $host
 }
 

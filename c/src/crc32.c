@@ -8,6 +8,15 @@
 /* Without an operating system only what the compiler was told about the processor counts. */
 #if defined __x86_64__ && (__STDC_HOSTED__ || defined __PCLMUL__)
 #define AQD_CRC_PCLMUL 1
+/* ThreadSanitizer knows atomic words only. */
+#if defined __has_feature
+#if __has_feature(thread_sanitizer)
+#define AQD_CRC_NARROW 1
+#endif
+#endif
+#if (__STDC_HOSTED__ || (defined __VPCLMULQDQ__ && defined __AVX512VL__)) && !defined __SANITIZE_THREAD__ && !defined AQD_CRC_NARROW
+#define AQD_CRC_WIDE 1
+#endif
 #elif defined __aarch64__ && (defined __linux__ || defined __ARM_FEATURE_CRC32)
 #define AQD_CRC_ARM 1
 #endif
@@ -184,6 +193,108 @@ FAST uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b
     return reduce(_mm_xor_si128(fold(pair(a ^ state, b), pair(AQD_CRC32_FOLD_16)), pair(c, d)));
 }
 
+#if defined AQD_CRC_WIDE
+
+/* Four blocks at once, loaded once from where they lie and stored on the way. */
+#define WIDE __attribute__((target("pclmul,sse4.1,avx512f,avx512vl,vpclmulqdq")))
+#define WIDE_BYTES 64u
+
+bool aqd_crc32_has_wide(void)
+{
+#if defined __VPCLMULQDQ__ && defined __AVX512VL__
+    return true;
+#else
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("vpclmulqdq");
+#endif
+}
+
+/* ORDER(payload): as aqd_load_word. */
+/*@ requires \valid_read(from + (0 .. 63));
+    assigns \nothing; exits \false; */
+WIDE static inline __m512i load_wide(const unsigned char *from);
+
+/*@ requires \valid(into + (0 .. 63));
+    assigns into[0 .. 63]; exits \false; */
+WIDE static inline void store_wide(unsigned char *into, __m512i blocks);
+
+#ifndef __FRAMAC__
+WIDE static inline __m512i load_wide(const unsigned char *from) { return *(const volatile __m512i_u *)(const volatile void *)from; }
+
+WIDE static inline void store_wide(unsigned char *into, __m512i blocks) { _mm512_storeu_si512(into, blocks); }
+#endif
+
+/*@ assigns \nothing; exits \false; */
+WIDE static inline __m512i all(uint64_t low, uint64_t high)
+{
+    long long l = (long long)low, h = (long long)high;
+    return _mm512_set_epi64(h, l, h, l, h, l, h, l);
+}
+
+/*@ assigns \nothing; exits \false; */
+WIDE static inline __m512i fold_onto(__m512i blocks, __m512i by, __m512i onto)
+{
+    return _mm512_xor_si512(_mm512_xor_si512(_mm512_clmulepi64_epi128(blocks, by, 0x00), _mm512_clmulepi64_epi128(blocks, by, 0x11)), onto);
+}
+
+/* The first three blocks folded onto the last. */
+/*@ assigns \nothing; exits \false; */
+WIDE static inline __m128i to_one(__m512i blocks)
+{
+    const __m512i by = _mm512_inserti32x4(_mm512_inserti32x4(_mm512_inserti32x4(_mm512_setzero_si512(), pair(AQD_CRC32_FOLD_48), 0),
+                                                             pair(AQD_CRC32_FOLD_32), 1),
+                                          pair(AQD_CRC32_FOLD_16), 2);
+    __m512i x = fold_onto(blocks, by, _mm512_setzero_si512());
+    __m128i first = _mm_xor_si128(_mm512_castsi512_si128(x), _mm512_extracti32x4_epi32(x, 1));
+    return _mm_xor_si128(_mm_xor_si128(first, _mm512_extracti32x4_epi32(x, 2)), _mm512_extracti32x4_epi32(blocks, 3));
+}
+
+/* 64 bytes that are passed on. */
+/*@ requires \valid_read(from + (0 .. 63));
+    requires \valid(into + (0 .. 63));
+    assigns into[0 .. 63]; exits \false; */
+WIDE static inline __m512i pass(unsigned char *into, const unsigned char *from)
+{
+    __m512i blocks = load_wide(from);
+    store_wide(into, blocks);
+    return blocks;
+}
+
+/* The state behind len bytes, at least 64 and a multiple of it, which are copied to into. */
+/*@ requires len >= 64 && len % 64 == 0;
+    requires \valid_read(from + (0 .. len - 1)) && \valid(into + (0 .. len - 1));
+    requires \separated(into + (0 .. len - 1), from + (0 .. len - 1));
+    assigns into[0 .. len - 1]; exits \false; */
+WIDE static uint32_t copy_wide(unsigned char *into, const unsigned char *from, size_t len)
+{
+    __m512i z = _mm512_xor_si512(pass(into, from), _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)AQD_CRC32_START)));
+    size_t at = WIDE_BYTES;
+    if (len >= 4 * WIDE_BYTES) {
+        __m512i z1 = pass(into + 64, from + 64), z2 = pass(into + 128, from + 128), z3 = pass(into + 192, from + 192);
+        /*@ loop invariant 256 <= at <= len && at % 64 == 0;
+            loop assigns at, z, z1, z2, z3, into[0 .. len - 1];
+            loop variant len - at; */
+        for (at = 4 * WIDE_BYTES; len - at >= 4 * WIDE_BYTES; at += 4 * WIDE_BYTES) {
+            const __m512i by = all(AQD_CRC32_FOLD_256);
+            z = fold_onto(z, by, pass(into + at, from + at));
+            z1 = fold_onto(z1, by, pass(into + at + 64, from + at + 64));
+            z2 = fold_onto(z2, by, pass(into + at + 128, from + at + 128));
+            z3 = fold_onto(z3, by, pass(into + at + 192, from + at + 192));
+        }
+        z = fold_onto(z, all(AQD_CRC32_FOLD_192), z3);
+        z = fold_onto(z1, all(AQD_CRC32_FOLD_128), z);
+        z = fold_onto(z2, all(AQD_CRC32_FOLD_64), z);
+    }
+    /*@ loop invariant 64 <= at <= len && at % 64 == 0;
+        loop assigns at, z, into[0 .. len - 1];
+        loop variant len - at; */
+    for (; at < len; at += WIDE_BYTES) {
+        z = fold_onto(z, all(AQD_CRC32_FOLD_64), pass(into + at, from + at));
+    }
+    return reduce(to_one(z));
+}
+
+#endif
+
 #elif defined AQD_CRC_ARM
 
 #if !defined __ARM_FEATURE_CRC32
@@ -249,6 +360,27 @@ uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uin
 }
 
 #endif
+
+#if !defined AQD_CRC_WIDE
+bool aqd_crc32_has_wide(void) { return false; }
+#endif
+
+uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len)
+{
+    uint32_t state = AQD_CRC32_START;
+    size_t whole = 0;
+#if defined AQD_CRC_WIDE
+    if (len >= WIDE_BYTES && aqd_crc32_has_wide()) {
+        whole = len - len % WIDE_BYTES;
+        state = copy_wide(into, from, whole);
+    }
+#endif
+    if (whole < len) {
+        aqd_load_bytes(into + whole, from + whole, len - whole);
+        state = aqd_crc32_update(state, into + whole, len - whole);
+    }
+    return ~state;
+}
 
 uint32_t aqd_crc32_update(uint32_t state, const void *bytes, size_t len)
 {

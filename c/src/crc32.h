@@ -1,4 +1,4 @@
-/* CRC-32/ISO-HDLC (zlib, Ethernet) of private bytes: the check of every header and payload.
+/* CRC-32/ISO-HDLC (zlib, Ethernet): the check of every header and payload, of private bytes or of a copy on its way out of the ring.
  *
  * A state is what the CRC register holds between bytes: AQD_CRC32_START before the first, and the CRC is the state's complement. So the
  * state behind a constant prefix is computed once. Pure; no initialisation. Macros: AQD_CRC_SMALL (64-byte table, nothing else, for
@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "load.h"
 
 #define AQD_CRC32_START UINT32_C(0xFFFFFFFF)
 
@@ -26,7 +28,15 @@ uint32_t aqd_crc32_update_words(uint32_t state, uint64_t a, uint64_t b, uint64_t
     assigns \nothing; exits \false; */
 static inline uint32_t aqd_crc32(const void *bytes, size_t len) { return ~aqd_crc32_update(AQD_CRC32_START, bytes, len); }
 
-/* The two implementations behind the functions above, for the tests. _fast must only be called if aqd_crc32_has_fast(). */
+/* Copies len bytes from the shared bytes at from (32-byte aligned) to private ones and gives the CRC of the copy: what is checked is what is
+ * returned, whoever writes there meanwhile. Loads whole words, as aqd_load_bytes. */
+/*@ requires \valid(into + (0 .. len - 1));
+    requires \valid_read(from + (0 .. (len + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word) - 1));
+    requires \separated(into + (0 .. len - 1), from + (0 .. len - 1));
+    assigns into[0 .. len - 1]; exits \false; */
+uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len);
+
+/* The implementations behind the functions above, for the tests. _fast must only be called if aqd_crc32_has_fast(). */
 /*@ assigns \nothing; exits \false; */
 bool aqd_crc32_has_fast(void);
 /*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
@@ -34,6 +44,8 @@ bool aqd_crc32_has_fast(void);
 uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len);
 /*@ assigns \nothing; exits \false; */
 uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+/*@ assigns \nothing; exits \false; */
+bool aqd_crc32_has_wide(void);
 /*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
     assigns \nothing; exits \false; */
 uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len);

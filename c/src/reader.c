@@ -329,8 +329,8 @@ aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec
     if (UNLIKELY(cap < h.len)) {
         return AQD_ERR_SPACE;
     }
-    aqd_load_bytes((unsigned char *)buf, granule(r, r->position) + AQD_GRANULE_BYTES, h.len);
-    return consume(r, &h, aqd_crc32(buf, h.len));
+    uint32_t crc = aqd_load_bytes_crc((unsigned char *)buf, granule(r, r->position) + AQD_GRANULE_BYTES, h.len);
+    return consume(r, &h, crc);
 }
 
 /*@ requires aqd_sound(r) && \valid(rec) && \valid(payload);

@@ -88,18 +88,41 @@ static void a_split_input_gives_the_same_state(void)
     }
 }
 
+/* From an exact allocation of whole words, at the alignment of a payload, into one with a margin on both sides. */
+static void a_copy_is_whole_touches_nothing_else_and_has_its_crc(void)
+{
+    for (size_t len = 0; len <= 1100; len += len < 300 ? 1 : 37) {
+        size_t words = (len + 7) / 8 * 8, room = (words + 63) / 64 * 64 + 64;
+        unsigned char *allocated = aligned_alloc(64, room), *into = malloc(len + 32);
+        if (!allocated || !into) {
+            abort();
+        }
+        unsigned char *from = allocated + room - words - (room - words) % 32; /* 32-byte aligned, as near to the end as that allows */
+        memcpy(from, bytes, len);
+        memset(into, 0x55, len + 32);
+        CHECK_EQ(aqd_load_bytes_crc(into + 16, from, len), oracle_crc32(bytes, len));
+        CHECK(memcmp(into + 16, bytes, len) == 0);
+        for (size_t i = 0; i < 16; i++) {
+            CHECK(into[i] == 0x55 && into[16 + len + i] == 0x55);
+        }
+        free(allocated);
+        free(into);
+    }
+}
+
 int main(void)
 {
     uint64_t random = 42;
     for (size_t i = 0; i < sizeof bytes; i++) {
         bytes[i] = (unsigned char)(next_random(&random) >> 56);
     }
-    printf("# special instructions: %s\n", aqd_crc32_has_fast() ? "yes" : "no");
+    printf("# special instructions: %s\n", aqd_crc32_has_wide() ? "wide" : aqd_crc32_has_fast() ? "yes" : "no");
     RUN(the_nine_digits_give_the_catalogue_value);
     RUN(every_length_to_300_at_every_alignment_equals_the_definition);
     RUN(big_inputs_at_every_alignment_equal_the_definition);
     RUN(no_length_is_read_beyond_its_ends);
     RUN(four_words_equal_their_32_bytes);
     RUN(a_split_input_gives_the_same_state);
+    RUN(a_copy_is_whole_touches_nothing_else_and_has_its_crc);
     return finish_tests();
 }

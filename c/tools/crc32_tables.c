@@ -71,6 +71,9 @@ int main(void)
     constants("AQD_CRC32_FOLD_32", fold(256 + 32), fold(256 - 32));
     constants("AQD_CRC32_FOLD_48", fold(384 + 32), fold(384 - 32));
     constants("AQD_CRC32_FOLD_64", fold(512 + 32), fold(512 - 32));
+    constants("AQD_CRC32_FOLD_128", fold(1024 + 32), fold(1024 - 32));
+    constants("AQD_CRC32_FOLD_192", fold(1536 + 32), fold(1536 - 32));
+    constants("AQD_CRC32_FOLD_256", fold(2048 + 32), fold(2048 - 32));
     printf("/* From 96 to 64 bits: x^64 mod P. From 64 to 32: P and floor(x^64 / P), reflected. */\n");
     constants("AQD_CRC32_FOLD_4", fold(64), 0);
     constants("AQD_CRC32_BARRETT", (uint64_t)POLY_REFLECTED << 1 | 1, barrett());
