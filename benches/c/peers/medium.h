@@ -27,7 +27,7 @@ extern const struct medium condition_medium, semaphore_medium;      /* recipes.c
 extern const struct medium line_medium, futex_medium;               /* bare.c: limits, one word instead of a message */
 
 /* Bytes that a channel may hold, as the data area of the ring; at least two messages. */
-#define CAPACITY_BYTES ((size_t)1 << 20)
+#define CAPACITY_BYTES ((size_t)4 << 20)
 
 static inline size_t room_for(size_t bytes)
 {

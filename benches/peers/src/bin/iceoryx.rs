@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aqueduct_benches::machine::{SENDER, cpu_ns, monotonic_ns, pin, receiver_core};
 use aqueduct_benches::process::{Peer, number, print_trips, this_program};
-use aqueduct_benches::work::{CAPACITY_BYTES, Payload, check, spin};
+use aqueduct_benches::work::{Backoff, CAPACITY_BYTES, Payload, check, spin};
 use iceoryx2::port::listener::Listener;
 use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
@@ -109,8 +109,15 @@ fn read(name: &str, bytes: usize, records: u64, core: usize) {
     pin(core).expect("two cores to run on");
     println!("ready");
     let cpu = cpu_ns();
+    let mut wait = Backoff::default();
     for seq in 0..records {
-        let sample = spin(|| subscriber.receive().expect("a publisher"));
+        let sample = loop {
+            match subscriber.receive().expect("a publisher") {
+                Some(sample) => break sample,
+                None => wait.pause(),
+            }
+        };
+        wait.reset();
         check(sample.payload(), seq, bytes);
     }
     println!("{} {}", monotonic_ns(), cpu_ns() - cpu);
