@@ -38,12 +38,16 @@ __attribute__((format(printf, 3, 4))) static aqd_status fail(aqd_client *c, aqd_
     va_start(args, format);
     vsnprintf(c->message, sizeof c->message, format, args);
     va_end(args);
+    c->error_number = 0;
     return status;
 }
 
 static aqd_status fail_errno(aqd_client *c, const char *call)
 {
-    return fail(c, AQD_ERR_SYSTEM, "%s: %s", call, strerror(errno));
+    int why = errno;
+    fail(c, AQD_ERR_SYSTEM, "%s: %s", call, strerror(why));
+    c->error_number = why;
+    return AQD_ERR_SYSTEM;
 }
 
 aqd_status aqd_fail_errno(aqd_client *c, const char *call) { return fail_errno(c, call); }
@@ -161,6 +165,7 @@ static void keep_message(aqd_client *c, const unsigned char *message)
         c->message[i] = message[i] < 0x20 || message[i] == 0x7F ? '?' : (char)message[i];
     }
     c->message[i] = '\0';
+    c->error_number = 0;
 }
 
 static aqd_status hear_welcome(aqd_client *c, int64_t deadline_ms, struct answer *a)

@@ -197,4 +197,6 @@ int aqd_is_attached(const aqd_client *c) { return c->phase == AQD_PHASE_ATTACHED
 
 const char *aqd_message(const aqd_client *c) { return c ? c->message : ""; }
 
+int aqd_errno(const aqd_client *c) { return c ? c->error_number : 0; }
+
 uint32_t aqd_refusal(const aqd_client *c) { return c ? c->refusal : 0; }

@@ -51,6 +51,7 @@ struct aqd_client {
     uint32_t empty_calls;    /* for a look at the socket now and then */
     uint32_t refusal;
     uint32_t kind; /* of the HELLO */
+    int error_number; /* INVARIANT: errno of the failure that message is about, 0 if it was no system call's or there is none */
     struct sockaddr_un address;
     char ring_name[AQD_RING_NAME_BYTES + 1];
     char subscription[AQD_SUBSCRIPTION_NAME_BYTES + 1];

@@ -94,6 +94,7 @@ static aqd_status finish(aqd_client *c, bool late)
 {
     char message[sizeof c->message];
     memcpy(message, c->message, sizeof message);
+    int error_number = c->error_number;
     struct aqd_segments segments = c->segments;
     aqd_reader reader = c->reader;
     aqd_observer observer = c->observer;
@@ -107,10 +108,12 @@ static aqd_status finish(aqd_client *c, bool late)
         c->observer = observer;
         if (status == AQD_ERR_TIMEOUT && !late) {
             memcpy(c->message, message, sizeof message); /* not an outcome yet */
+            c->error_number = error_number;
         }
         return status;
     }
     c->message[0] = '\0';
+    c->error_number = 0;
     c->retired = segments;
     if (c->observing) {
         aqd_unmap(&c->retired); /* it lends nothing */

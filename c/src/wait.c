@@ -139,7 +139,11 @@ aqd_status aqd_wait(aqd_client *c, int timeout_ms)
         aqd_settle(c, ready == 0);
         if (ready < 0) {
             /* A handler ran; it may have been one that interrupts. */
-            return why != EINTR ? AQD_ERR_SYSTEM : take_interrupt(c) ? AQD_INTERRUPTED : AQD_EMPTY;
+            if (why == EINTR) {
+                return take_interrupt(c) ? AQD_INTERRUPTED : AQD_EMPTY;
+            }
+            errno = why;
+            return aqd_fail_errno(c, "poll");
         }
         if (deadline_ms >= 0 && aqd_now_ms() >= deadline_ms) {
             return take_interrupt(c) ? AQD_INTERRUPTED : has_news(c) ? AQD_OK : AQD_EMPTY;

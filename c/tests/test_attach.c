@@ -43,10 +43,11 @@ static aqd_client *attach(struct fake *f, aqd_status expected, int timeout_ms)
         CHECK_EQ(open_fds(), fds);
         CHECK_EQ(segment_mappings(), maps);
         CHECK(aqd_message(c)[0] != '\0');
+        CHECK_EQ(aqd_errno(c), 0); /* it is the listener that was wrong */
     } else {
         CHECK_EQ(open_fds(), fds + 3); /* socket, eventfd, epoll; the segments' descriptors are closed once they are mapped */
         CHECK_EQ(segment_mappings(), maps + 2);
-        CHECK(aqd_message(c)[0] == '\0');
+        CHECK(aqd_message(c)[0] == '\0' && aqd_errno(c) == 0);
     }
     return c;
 }
@@ -129,8 +130,23 @@ static void nobody_listening_is_a_system_error_with_a_message(void)
     aqd_client *c;
     CHECK_EQ(aqd_open("/tmp/aqueduct-test-nowhere", "", "", 100, &c), AQD_ERR_SYSTEM);
     CHECK(strcmp(aqd_message(c), "connect: No such file or directory") == 0);
+    CHECK_EQ(aqd_errno(c), ENOENT);
     CHECK_EQ(aqd_fd(c), -1);
     aqd_close(c);
+    CHECK_EQ(aqd_errno(NULL), 0);
+}
+
+static void a_socket_that_nobody_listens_at_is_told_by_its_errno(void)
+{
+    struct fake f;
+    fake_start(&f);
+    close(f.listening);
+    aqd_client *c;
+    CHECK_EQ(aqd_open(f.path, "", "", 100, &c), AQD_ERR_SYSTEM);
+    errno = 0;
+    CHECK_EQ(aqd_errno(c), ECONNREFUSED);
+    aqd_close(c);
+    unlink(f.path);
 }
 
 static void every_refusal_comes_with_its_number_and_words(void)
@@ -298,6 +314,7 @@ int main(void)
     RUN(the_hello_is_as_the_specification_says);
     RUN(names_may_fill_their_fields_or_be_left_out);
     RUN(nobody_listening_is_a_system_error_with_a_message);
+    RUN(a_socket_that_nobody_listens_at_is_told_by_its_errno);
     RUN(every_refusal_comes_with_its_number_and_words);
     RUN(a_message_may_fill_its_field);
     RUN(a_refusal_sent_without_reading_the_hello_arrives);

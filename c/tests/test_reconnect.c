@@ -85,7 +85,7 @@ static void a_restarted_listener_is_found_and_the_change_told_once(void)
         publish(&g, "new");
         expect(c, 0);
         CHECK(aqd_get_totals(c)->attachments == 2 && aqd_get_totals(c)->records == 3);
-        CHECK(aqd_message(c)[0] == '\0');
+        CHECK(aqd_message(c)[0] == '\0' && aqd_errno(c) == 0);
         aqd_close(c);
         fake_free(&f);
         fake_free(&g);
@@ -209,6 +209,7 @@ static void whoever_does_not_come_back_is_given_up(void)
     CHECK(!aqd_is_attached(c));
     CHECK(aqd_get_totals(c)->attempts >= 1);
     CHECK(strcmp(aqd_message(c), "connect: No such file or directory") == 0);
+    CHECK_EQ(aqd_errno(c), ENOENT);
     aqd_close(c);
     fake_free(&f);
 }
@@ -253,6 +254,7 @@ static void a_refusal_is_tried_again(void)
     fake_join(&g);
     CHECK_EQ(aqd_refusal(c), AQD_WELCOME_BUSY);
     CHECK(strcmp(aqd_message(c), "not yet") == 0);
+    CHECK_EQ(aqd_errno(c), 0);
     fake_die(&g);
     restart(&h, &f, 0);
     CHECK_EQ(await(c, &rec), AQD_EPOCH_CHANGED);

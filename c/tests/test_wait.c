@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "fake_listener.h"
@@ -193,6 +194,26 @@ static void edges_are_enough(void)
     detach(&f, c);
 }
 
+/* poll refuses more descriptors than a process may have, here none; an emulator of system calls may not. */
+static void a_poll_that_fails_is_told_with_its_errno(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f);
+    struct rlimit before, none;
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = before;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
+    struct pollfd on = {.fd = aqd_fd(c), .events = POLLIN};
+    bool fails = poll(&on, 1, 0) < 0;
+    aqd_status status = aqd_wait(c, 0);
+    setrlimit(RLIMIT_NOFILE, &before);
+    CHECK_EQ(status, fails ? AQD_ERR_SYSTEM : AQD_EMPTY);
+    CHECK_EQ(aqd_errno(c), fails ? EINVAL : 0);
+    CHECK(strcmp(aqd_message(c), fails ? "poll: Invalid argument" : "") == 0);
+    detach(&f, c);
+}
+
 static void the_totals_add_up(void)
 {
     struct fake f;
@@ -220,6 +241,7 @@ int main(void)
     RUN(a_signal_handler_may_interrupt);
     RUN(an_event_loop_sleeps_on_one_descriptor);
     RUN(edges_are_enough);
+    RUN(a_poll_that_fails_is_told_with_its_errno);
     RUN(the_totals_add_up);
     return finish_tests();
 }

@@ -51,7 +51,7 @@ typedef struct aqd_options {
 /* Connects to the socket at path and attaches to `ring` under the name `subscription` (NULL or "": the only ring, "default"), waiting
  * timeout_ms at most (-1: for ever, 0: not at all). The strings are copied. Reading goes on where the subscription's last reader released.
  * *out is the caller's to aqd_close in every case; it is NULL only after AQD_ERR_MEMORY and AQD_ERR_ARGUMENT. After another error it is
- * good for aqd_message, aqd_refusal, aqd_fd (-1) and aqd_close only.
+ * good for aqd_message, aqd_errno, aqd_refusal, aqd_fd (-1) and aqd_close only.
  * AQD_OK; AQD_ERR_ARGUMENT, _MEMORY, _SYSTEM (also: no descriptors left), _TIMEOUT, _HANGUP, _PROTOCOL, _REFUSED, _NOT_SEALED; and what
  * aqd_reader_init answers, of which AQD_ERR_OVERRUN is a failure here. Blocks only for the listener, never beyond the timeout. */
 aqd_status aqd_open(const char *path, const char *ring, const char *subscription, int timeout_ms, aqd_client **out);
@@ -120,7 +120,7 @@ aqd_status aqd_skip_to_latest(aqd_client *c);
 
 /* Blocks until a reading call has something to say, at most timeout_ms (-1: for ever, 0: not at all). AQD_OK: call one, which may
  * still answer AQD_EMPTY if only fillers came; AQD_EMPTY: timeout, or a signal handler ran; AQD_INTERRUPTED: aqd_interrupt was called,
- * be it before, and this answer uses it up; AQD_ERR_SYSTEM: poll failed. Reconnects meanwhile. An observer is not woken by the producer:
+ * be it before, and this answer uses it up; AQD_ERR_SYSTEM: poll failed, see aqd_errno. Reconnects meanwhile. An observer is not woken by the producer:
  * it looks every 1 to 32 ms, the longer the quieter. */
 aqd_status aqd_wait(aqd_client *c, int timeout_ms);
 
@@ -191,9 +191,13 @@ const aqd_change *aqd_get_change(const aqd_client *c);
 /* Whether a listener is attached as far as is known: 0 while reconnecting and after AQD_LOST. Always 1 without a control socket. */
 int aqd_is_attached(const aqd_client *c);
 
-/* Why aqd_open or the latest attempt to reconnect failed, for people: after AQD_ERR_REFUSED in the listener's words (control bytes
- * replaced). "" if it did not fail. Lives as long as c and changes with the calls that reconnect. c may be NULL. */
+/* Why aqd_open, the latest attempt to reconnect or aqd_wait failed, for people: after AQD_ERR_REFUSED in the listener's words (control
+ * bytes replaced). "" if it did not fail. Lives as long as c and changes with the calls that reconnect. c may be NULL. */
 const char *aqd_message(const aqd_client *c);
+
+/* The same for programs if it was a system call, AQD_ERR_SYSTEM: its errno, of <errno.h>, ENOENT if there is no socket at the path,
+ * ECONNREFUSED if nobody listens there. 0 after any other failure or none. Independent of errno's present value. c may be NULL. */
+int aqd_errno(const aqd_client *c);
 
 /* AQD_WELCOME_...: the number the listener answered with; 0 if it did not refuse. c may be NULL. */
 uint32_t aqd_refusal(const aqd_client *c);

@@ -33,7 +33,7 @@ typedef enum aqd_status {
     AQD_ERR_GEOMETRY = 36,   /* epoch, capacity, largest payload or data offset break ABI 2.1 */
     AQD_ERR_SIZE = 37,       /* a segment is shorter than what it claims to hold */
     AQD_ERR_CURSOR = 38,     /* the cursor segment is damaged, or belongs to another ring */
-    AQD_ERR_SYSTEM = 39,     /* a system call failed; the message names it */
+    AQD_ERR_SYSTEM = 39,     /* a system call failed; the message names it, aqd_errno says why */
     AQD_ERR_TIMEOUT = 40,    /* the listener did not answer in time */
     AQD_ERR_HANGUP = 41,     /* the listener hung up during the handshake */
     AQD_ERR_PROTOCOL = 42,   /* its answer is not a WELCOME with the descriptors that belong to it */
