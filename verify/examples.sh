@@ -71,6 +71,9 @@ start() {
 }
 lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
 
+start early "$work/c/tail" -o -r demo -n 1 -w forever "$socket" # before there is a listener
+"$work/c/tail" -w 1 "$work/nowhere.sock" 2>"$work/nowhere.err"
+says "aqd-tail -w, when nobody comes" "$work/nowhere.err" "aqd-tail: $work/nowhere.sock: connect: No such file or directory"
 serve
 start tail "$work/c/tail" -r demo -S tail "$socket"
 start loop "$work/c/epoll_loop" "$socket" demo loop
@@ -95,6 +98,8 @@ printf 'last' | send 0
 exits 0 "$latest" "aqd-tail -n"
 says "aqd-tail -s latest" "$work/latest.out" last
 "$work/c/tail" -S nobody "$socket" 2>"$work/refused.err"
+exits 0 "$early" "aqd-tail -w, attached to a listener that came later,"
+says "aqd-tail -w" "$work/early.out" '0 7 15 hello, aqueduct'
 says "aqd-tail says why it was refused" "$work/refused.err" "aqd-tail: $socket: the ring has no such subscription"
 
 kill -TERM $listener

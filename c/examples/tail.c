@@ -35,7 +35,8 @@ static void stop(int signal)
 static int usage(const char *what, const char *value)
 {
     fprintf(stderr, "aqd-tail: %s%s%s\n", what, value ? ": " : "", value ? value : "");
-    fprintf(stderr, "usage: aqd-tail [-oq] [-f format] [-n count] [-R seconds] [-r ring] [-S subscription] [-s start] [-t seconds] [socket]\n");
+    fprintf(stderr, "usage: aqd-tail [-oq] [-f format] [-n count] [-R seconds] [-r ring] [-S subscription] [-s start] [-t seconds]\n"
+                    "                [-w seconds] [socket]\n");
     return EXIT_USAGE;
 }
 
@@ -228,7 +229,7 @@ int main(int argc, char **argv)
 {
     struct options o = {.format = "%s %t %l %p\\n"};
     o.open.size = sizeof o.open;
-    for (int option; (option = getopt(argc, argv, "f:n:oqR:r:S:s:t:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "f:n:oqR:r:S:s:t:w:")) != -1;) {
         char *end = NULL;
         switch (option) {
         case 'f':
@@ -260,6 +261,11 @@ int main(int argc, char **argv)
         case 't':
             if (!parse_ms(optarg, &o.open.timeout_ms)) {
                 return usage("the timeout is seconds from 1, or forever", optarg);
+            }
+            break;
+        case 'w':
+            if (!parse_ms(optarg, &o.open.open_retry_ms)) {
+                return usage("the time to wait for a listener is seconds from 1, or forever", optarg);
             }
             break;
         default: return usage("unknown option, or one without its value", NULL);

@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +22,6 @@
 
 /* Room for as many descriptors as one packet can carry (the kernel's SCM_MAX_FD), so that a surplus is received and closed. */
 #define FDS_MAX 253
-#define POLL_SLICE_MS 500
 
 struct answer {
     uint64_t ring_bytes;
@@ -62,7 +60,7 @@ static aqd_status dial(aqd_client *c, const struct sockaddr_un *address, int64_t
         return fail_errno(c, "socket");
     }
     do {
-        int wait_ms = aqd_poll_ms(deadline_ms, POLL_SLICE_MS);
+        int wait_ms = aqd_poll_ms(deadline_ms, AQD_SLEEP_SLICE_MS);
         struct timeval wait = {.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000 + 1}; /* 0 would mean for ever */
         if (setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) != 0) {
             return fail_errno(c, "setsockopt");
@@ -72,6 +70,10 @@ static aqd_status dial(aqd_client *c, const struct sockaddr_un *address, int64_t
         }
         if (errno != EAGAIN && errno != EINTR) {
             return fail_errno(c, "connect");
+        }
+        aqd_status status = c->stop_fd >= 0 ? aqd_sleep_on(c, -1, 0) : AQD_EMPTY;
+        if (status != AQD_EMPTY) {
+            return status;
         }
     } while (deadline_ms < 0 || aqd_now_ms() < deadline_ms);
     return fail_timeout(c);
@@ -146,12 +148,11 @@ static aqd_status receive(aqd_client *c, void *bytes, size_t cap, int64_t deadli
         if (errno != EAGAIN && errno != EINTR) {
             return fail_errno(c, "recvmsg");
         }
-        struct pollfd on = {.fd = c->fd, .events = POLLIN};
-        int ready = poll(&on, 1, aqd_poll_ms(deadline_ms, POLL_SLICE_MS));
-        if (ready < 0 && errno != EINTR) {
-            return fail_errno(c, "poll");
+        aqd_status status = aqd_sleep_on(c, c->fd, deadline_ms);
+        if (status != AQD_OK && status != AQD_EMPTY) {
+            return status;
         }
-        if (ready <= 0 && deadline_ms >= 0 && aqd_now_ms() >= deadline_ms) {
+        if (status == AQD_EMPTY && deadline_ms >= 0 && aqd_now_ms() >= deadline_ms) {
             return fail_timeout(c);
         }
     }

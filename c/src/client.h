@@ -30,6 +30,7 @@ struct aqd_client {
     aqd_observer observer; /* INVARIANT: the same if observing */
     struct aqd_segments segments;
     struct aqd_segments retired; /* of the ring before, for views that are not released */
+    int stop_fd;                 /* -1 or the caller's, while aqd_open_with waits */
     int fd;                      /* INVARIANT: -1 or the control socket, which is in the epoll set unless it is not connected yet */
     int wake_fd;                 /* INVARIANT: -1 or an eventfd, in the set; its count is the interrupt not taken yet */
     int set_fd;                  /* INVARIANT: -1 or an epoll descriptor */
@@ -75,6 +76,8 @@ void aqd_detach(aqd_client *c);                /* gives everything back but the 
 /* wait.c */
 int64_t aqd_now_ms(void);                            /* of CLOCK_MONOTONIC */
 int aqd_poll_ms(int64_t deadline_ms, int slice_ms);  /* how long poll may still sleep: 0..slice_ms; deadline_ms < 0: no deadline */
+/* AQD_OK: fd (-1: none) is readable; AQD_INTERRUPTED: stop_fd is; AQD_EMPTY: the deadline is over, or a while, or a handler ran. */
+aqd_status aqd_sleep_on(aqd_client *c, int fd, int64_t deadline_ms);
 void aqd_drain(aqd_client *c);                       /* takes what lies in the socket; sets hung_up */
 void aqd_settle(aqd_client *c, bool timed_out);      /* ends what aqd_arm began */
 

@@ -1,5 +1,6 @@
 /* Making a client from options or descriptors, and giving it back from any state. Contracts: aqueduct/client.h. Next: client.c. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -70,6 +71,7 @@ static aqd_client *new_client(void)
         c->fd = -1;
         c->wake_fd = -1;
         c->set_fd = -1;
+        c->stop_fd = -1;
         c->owner = getpid();
         c->look_ms = 1;
         c->kind = AQD_HELLO_ATTACH;
@@ -91,19 +93,24 @@ static aqd_status make_set(aqd_client *c)
     return aqd_watch(c, c->wake_fd, EPOLLIN);
 }
 
+/* No version ends in padding: a field in its place would find what happened to be there. */
+_Static_assert(offsetof(aqd_options, stop_fd) + sizeof(int32_t) == sizeof(aqd_options), "aqd_options has no padding at its end");
+#define OPTIONS_BYTES_1 offsetof(aqd_options, open_retry_ms)
+
 /* The options as this library knows them; false if the program knows more and uses it. */
 static bool read_options(aqd_options *into, const aqd_options *from)
 {
     const unsigned char *bytes = (const unsigned char *)from;
-    if (!from || from->size < sizeof *into) {
-        return false; /* this is the first version of the structure, so none is shorter */
+    if (!from || (from->size < sizeof *into && from->size != OPTIONS_BYTES_1)) {
+        return false;
     }
     for (size_t i = sizeof *into; i < from->size; i++) {
         if (bytes[i] != 0) {
             return false;
         }
     }
-    memcpy(into, from, sizeof *into);
+    *into = (aqd_options){0};
+    memcpy(into, from, from->size < sizeof *into ? from->size : sizeof *into);
     return true;
 }
 
@@ -116,7 +123,8 @@ static aqd_status set_options(aqd_client *c, const aqd_options *o)
         return AQD_ERR_ARGUMENT;
     }
     bool known_start = o->start == AQD_START_HERE || o->start == AQD_START_OLDEST || o->start == AQD_START_LATEST;
-    if (!known_start || o->timeout_ms < -1 || o->reconnect_ms < -1 || o->backoff_min_ms < 0 || o->backoff_max_ms < 0) {
+    if (!known_start || o->timeout_ms < -1 || o->reconnect_ms < -1 || o->backoff_min_ms < 0 || o->backoff_max_ms < 0
+        || o->open_retry_ms < -1 || o->stop_fd < -1) {
         return AQD_ERR_ARGUMENT;
     }
     c->address.sun_family = AF_UNIX;
@@ -136,6 +144,43 @@ static aqd_status set_options(aqd_client *c, const aqd_options *o)
     return AQD_OK;
 }
 
+/* Whether a listener that comes, or comes again, can cure it. */
+static bool is_curable(const aqd_client *c, aqd_status status)
+{
+    switch (status) {
+    case AQD_ERR_SYSTEM: return c->error_number == ENOENT || c->error_number == ECONNREFUSED;
+    case AQD_ERR_REFUSED: return c->refusal == AQD_WELCOME_SHUTTING_DOWN;
+    case AQD_ERR_TIMEOUT: case AQD_ERR_HANGUP: return true;
+    default: return false;
+    }
+}
+
+/* One attempt, and as many more as there is time for. Negative times: for ever. */
+static aqd_status attach(aqd_client *c, int timeout_ms, int retry_ms)
+{
+    int64_t end_ms = retry_ms < 0 ? -1 : aqd_now_ms() + retry_ms;
+    for (int64_t pause_ms = c->backoff_min_ms;; pause_ms = 2 * pause_ms < c->backoff_max_ms ? 2 * pause_ms : c->backoff_max_ms) {
+        int64_t deadline_ms = timeout_ms < 0 ? -1 : aqd_now_ms() + timeout_ms;
+        aqd_status status = aqd_attach_begin(c, deadline_ms);
+        if (status == AQD_OK) {
+            status = aqd_attach_finish(c, deadline_ms);
+        }
+        int64_t now_ms = aqd_now_ms();
+        if (status == AQD_OK || !is_curable(c, status) || (end_ms >= 0 && now_ms >= end_ms)) {
+            return status;
+        }
+        int64_t until_ms = end_ms >= 0 && end_ms < now_ms + pause_ms ? end_ms : now_ms + pause_ms;
+        aqd_disconnect(c);
+        c->refusal = 0;
+        while (aqd_now_ms() < until_ms) {
+            status = aqd_sleep_on(c, -1, until_ms);
+            if (status != AQD_EMPTY) {
+                return status;
+            }
+        }
+    }
+}
+
 static aqd_status open_client(const aqd_options *o, int timeout_ms, aqd_client **out)
 {
     aqd_client *c = new_client();
@@ -152,14 +197,12 @@ static aqd_status open_client(const aqd_options *o, int timeout_ms, aqd_client *
               : o->start == AQD_START_OLDEST   ? AQD_HELLO_ATTACH_OLDEST
               : o->start == AQD_START_LATEST   ? AQD_HELLO_ATTACH_LATEST
                                                : AQD_HELLO_ATTACH;
-    int64_t deadline_ms = timeout_ms < 0 ? -1 : aqd_now_ms() + timeout_ms;
     status = make_set(c);
+    c->stop_fd = o->stop_fd > 0 ? o->stop_fd : -1;
     if (status == AQD_OK) {
-        status = aqd_attach_begin(c, deadline_ms);
+        status = attach(c, timeout_ms, o->open_retry_ms);
     }
-    if (status == AQD_OK) {
-        status = aqd_attach_finish(c, deadline_ms);
-    }
+    c->stop_fd = -1;
     if (status != AQD_OK) {
         aqd_detach(c); /* now, not when the caller closes: the subscription is free for another reader */
         return status;
@@ -167,6 +210,8 @@ static aqd_status open_client(const aqd_options *o, int timeout_ms, aqd_client *
     if (c->observing && o->start == AQD_START_LATEST) {
         aqd_observer_skip_to_latest(&c->observer);
     }
+    c->message[0] = '\0'; /* of attempts before */
+    c->error_number = 0;
     /* The next attachment goes on where this one was. */
     c->kind = c->observing ? AQD_HELLO_OBSERVE : AQD_HELLO_ATTACH;
     c->totals.attachments = 1;

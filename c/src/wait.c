@@ -32,6 +32,26 @@ int aqd_poll_ms(int64_t deadline_ms, int slice_ms)
     return left < 0 ? 0 : left < slice_ms ? (int)left : slice_ms;
 }
 
+aqd_status aqd_sleep_on(aqd_client *c, int fd, int64_t deadline_ms)
+{
+    struct pollfd on[] = {{.fd = fd, .events = POLLIN}, {.fd = c->stop_fd, .events = POLLIN}};
+    int ready = poll(on, 2, aqd_poll_ms(deadline_ms, AQD_SLEEP_SLICE_MS));
+    if (ready < 0) {
+        return errno == EINTR ? AQD_EMPTY : aqd_fail_errno(c, "poll");
+    }
+    if (ready == 0) {
+        return AQD_EMPTY;
+    }
+    if (on[0].revents != 0) {
+        return AQD_OK;
+    }
+    if ((on[1].revents & POLLNVAL) != 0) {
+        errno = EBADF;
+        return aqd_fail_errno(c, "stop_fd");
+    }
+    return AQD_INTERRUPTED;
+}
+
 /* Whatever the packets say: a wake-up needs no reading, and later minors may add others. */
 void aqd_drain(aqd_client *c)
 {

@@ -46,6 +46,9 @@ typedef struct aqd_options {
     int32_t reconnect_ms;     /* how long to try again after the listener's end; 0: not at all, -1: for ever */
     int32_t backoff_min_ms;   /* pause behind the first failed attempt, then doubled; 0: 20 */
     int32_t backoff_max_ms;   /* the longest pause; 0: 2000 */
+    /* Programs compiled before these two fields were there are served as if both were 0. */
+    int32_t open_retry_ms;    /* how long aqd_open_with tries again while there is no listener; 0: not at all, -1: for ever */
+    int32_t stop_fd;          /* a descriptor of the caller's that ends aqd_open_with's waiting once it is readable; 0, -1: none */
 } aqd_options;
 
 /* Connects to the socket at path and attaches to `ring` under the name `subscription` (NULL or "": the only ring, "default"), waiting
@@ -56,9 +59,22 @@ typedef struct aqd_options {
  * aqd_reader_init answers, of which AQD_ERR_OVERRUN is a failure here. Blocks only for the listener, never beyond the timeout. */
 aqd_status aqd_open(const char *path, const char *ring, const char *subscription, int timeout_ms, aqd_client **out);
 
-/* The same with all options, as an observer if so asked. AQD_ERR_ARGUMENT also for a size that this library does not know with something
- * set beyond what it knows, for an unknown start and for negative times other than -1. Only the first attachment blocks here; it is not
- * tried again. A listener that does not know observing or starting refuses: AQD_ERR_REFUSED. */
+/* The same with all options, as an observer if so asked. AQD_ERR_ARGUMENT also for a size that no version of the structure has, for a
+ * later version's with something set beyond what this library knows, for an unknown start and for negative numbers other than -1. A
+ * listener that does not know observing or starting refuses: AQD_ERR_REFUSED.
+ *
+ * With open_retry_ms the program may be started before its listener: an attachment that a coming listener can cure is tried again, with
+ * the pauses that backoff_min_ms and backoff_max_ms set, the last time when open_retry_ms are over; the answer is that of the last one.
+ * Tried again are, and nothing else is: AQD_ERR_SYSTEM with aqd_errno ENOENT (no socket, or no directory for it) or ECONNREFUSED (nobody
+ * listens there); AQD_ERR_TIMEOUT; AQD_ERR_HANGUP; AQD_ERR_REFUSED with AQD_WELCOME_SHUTTING_DOWN. All other refusals are final, busy
+ * and an unknown ring among them, for there the listener is. Each attempt has timeout_ms, so the call lasts open_retry_ms + timeout_ms
+ * at most.
+ *
+ * The waiting cannot be ended by aqd_interrupt, whose client is not there yet, nor by a signal handler, behind which it goes on. It ends by
+ * stop_fd: AQD_INTERRUPTED, *out as after an error, with the message of the attempt before. Let it be the reading end of a pipe, or an
+ * eventfd, that a handler or another thread writes to, or a signalfd: what came before the call is not missed. Nothing is read from it,
+ * and it is not used after this call. It is looked at before each wait and during it, but within 500 ms only while a listener's backlog
+ * is full; what needs no wait is not stopped. */
 aqd_status aqd_open_with(const aqd_options *options, aqd_client **out);
 
 /* Attaches to segments that came by another way. control_fd: a connected control socket behind its handshake, or -1; the client takes it
@@ -120,8 +136,8 @@ aqd_status aqd_skip_to_latest(aqd_client *c);
 
 /* Blocks until a reading call has something to say, at most timeout_ms (-1: for ever, 0: not at all). AQD_OK: call one, which may
  * still answer AQD_EMPTY if only fillers came; AQD_EMPTY: timeout, or a signal handler ran; AQD_INTERRUPTED: aqd_interrupt was called,
- * be it before, and this answer uses it up; AQD_ERR_SYSTEM: poll failed, see aqd_errno. Reconnects meanwhile. An observer is not woken by the producer:
- * it looks every 1 to 32 ms, the longer the quieter. */
+ * be it before, and this answer uses it up; AQD_ERR_SYSTEM: poll failed, see aqd_errno. Reconnects meanwhile. An observer is not woken
+ * by the producer: it looks every 1 to 32 ms, the longer the quieter. */
 aqd_status aqd_wait(aqd_client *c, int timeout_ms);
 
 /* Makes the present or else the next aqd_wait or aqd_arm answer AQD_INTERRUPTED; none is lost, several are one. Any thread, any signal

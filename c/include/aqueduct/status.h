@@ -11,7 +11,8 @@ typedef enum aqd_status {
     AQD_EMPTY = 1,  /* no record now; more may come */
     AQD_CLOSED = 2, /* the producer closed the ring and everything was delivered */
     AQD_LOST = 3,   /* client only: the listener died without closing the ring; everything published was delivered */
-    AQD_INTERRUPTED = 4,   /* client only: aqd_interrupt was called; told once however often it was called */
+    AQD_INTERRUPTED = 4,   /* client only: aqd_interrupt was called; told once however often it was called;
+                            * aqd_open_with: stop_fd became readable */
     AQD_EPOCH_CHANGED = 5, /* client only: reconnected, and it is another ring; told once, before its first record */
     AQD_AHEAD = 6,         /* seeking: the number is not published yet; the reader stands at the tail */
 
