@@ -55,7 +55,7 @@ listener=0
 serve() {
     rm -f "$work/ready"
     "$AQUEDUCT" serve --listen 127.0.0.1:0 --socket "$socket" --ring demo --subscription tail --subscription loop --subscription batch \
-        --subscription sink >"$work/ready" 2>"$work/listener.log" &
+        --subscription sink --subscription stats >"$work/ready" 2>"$work/listener.log" &
     listener=$!
     pids+=("$listener")
     within 20 grep -qs ready "$work/ready" || { cat "$work/listener.log"; exit 2; }
@@ -69,7 +69,7 @@ start() {
     pids+=("$!")
     eval "$name=$!"
 }
-lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
+lines() { [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
 
 start early "$work/c/tail" -o -r demo -n 1 -w forever "$socket" # before there is a listener
 "$work/c/tail" -w 1 "$work/nowhere.sock" 2>"$work/nowhere.err"
@@ -79,6 +79,7 @@ start tail "$work/c/tail" -r demo -S tail "$socket"
 start loop "$work/c/epoll_loop" "$socket" demo loop
 start batch "$work/c/batch" "$socket" demo batch
 start observer "$work/c/observer" "$socket" demo
+start stats "$work/c/stats" "$socket" demo stats --count 4 --out "$work/payloads"
 start sink "$work/c/sqlite_sink" "$work/records.db" "$socket" demo sink
 start follow "$work/c/tail" -o -R forever -r demo -f '%s %p\n' "$socket"
 within 20 lines "$work/sink.out" 1
@@ -120,6 +121,12 @@ head -n 3 "$work/batch.out" >"$work/batch.first"
 says "batch" "$work/batch.first" 'batch of 1: 0 samples, 1 of another kind
 batch of 1: 1 samples, station 7: 22.200, 0 of another kind
 batch of 1: 0 samples, 1 of another kind'
+
+exits 0 "$stats" "stats --count"
+tail -n 1 "$work/stats.out" | sed -E 's,(rate|_us)=[0-9.]+,\1=N,g' >"$work/stats.last"
+says "stats" "$work/stats.last" 'received=4 rate=N/s p50_us=N p99_us=N crc_failures=0 lost=0'
+printf 'hello, aqueduct\n\007\000\000\000\270\126\000\000\na\001b\\\nlast\n' | cmp - "$work/payloads" && echo "ok - stats --out" ||
+    { echo "not ok - stats --out"; failed=1; }
 
 # Another listener, another ring: the observer and the sink go on, and the others' records wait for nobody.
 serve
