@@ -1,11 +1,13 @@
 #!/bin/sh
-# Other processors: the unit tests as 32-bit x86 and, under qemu-user, as AArch64; the freestanding half and the amalgamation for Cortex-M.
+# Other processors: the unit tests as 32-bit x86 and, under qemu-user, as AArch64; the freestanding half and the amalgamation for Cortex-M, and
+# there the microcontroller example, run on two emulated boards against a producer that interrupts it: firmware/board.c.
 # Run: make check-cross       Expect: PASS lines and nothing else
-# Needs apt: gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386, gcc-aarch64-linux-gnu qemu-user, gcc-arm-none-eabi, clang. Writes to a
-# temporary directory only. The rest of the project on these machines: verify/platforms.sh.
+# Needs apt: gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386, gcc-aarch64-linux-gnu qemu-user, gcc-arm-none-eabi
+# libnewlib-arm-none-eabi qemu-system-arm, clang; .ci/setup installs them. Writes to a temporary directory only. The rest of the project on
+# these machines: verify/platforms.sh.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-for tool in i686-linux-gnu-gcc aarch64-linux-gnu-gcc qemu-aarch64 arm-none-eabi-gcc clang; do
+for tool in i686-linux-gnu-gcc aarch64-linux-gnu-gcc qemu-aarch64 arm-none-eabi-gcc qemu-system-arm clang; do
     command -v $tool >/dev/null || { echo "$tool is missing"; exit 2; }
 done
 work=$(mktemp -d)
@@ -33,6 +35,29 @@ firmware() {
         arm-none-eabi-ld -r -o "$work/firmware" "$work/firmware.o" "$work/arm.o" &&
         nm -u "$work/firmware" | awk '$2 !~ /^(mem(cpy|set|move)|__aeabi_.*|__gnu_thumb1_.*|board_.*)$/ {print "undefined: " $2; bad = 1} END {exit bad}'
 }
+# board QEMU'S-NAME CPU: the same two objects with the board that tests them. Its start-up code is GCC's, whoever compiled the example.
+board() {
+    # shellcheck disable=SC2086
+    arm-none-eabi-gcc -mcpu=$2 -mthumb $strict -Os -ffreestanding -Iinclude -nostartfiles -T tests/firmware/board.ld -o "$work/$1" \
+        tests/firmware/board.c "$work/firmware.o" "$work/arm.o"
+}
+# emulated BOARD SEED
+emulated() {
+    timeout 60 qemu-system-arm -M "$1" -nographic -semihosting-config "enable=on,target=native,arg=$1,arg=seed=$2" -kernel "$work/$1" </dev/null
+}
+reads() {
+    emulated "$1" none >"$work/said" 2>&1
+    code=$?
+    cat "$work/said"
+    [ $code = 0 ] && sed -n 's/^ \* Expect: //p' tests/firmware/board.c | cmp - "$work/said"
+}
+# Exit code 1 and the line of a comparison: a run that ends otherwise has shown nothing.
+fails() {
+    emulated "$1" "$2" >"$work/said" 2>&1
+    code=$?
+    cat "$work/said"
+    [ $code = 1 ] && grep -q '^FAILED: [a-z ]*: [0-9]* instead of' "$work/said"
+}
 strict="-std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror"
 
 i686=i686-linux-gnu-gcc
@@ -52,6 +77,16 @@ for compiler in "arm-none-eabi-gcc -mcpu=cortex-m0 -mthumb" "arm-none-eabi-gcc -
     # shellcheck disable=SC2086
     report "$compiler: amalgamation" $compiler $strict -Os -ffreestanding -DAQD_CRC_SMALL -c -o "$work/arm.o" "$work/amalgamation/aqueduct.c"
     report "$compiler: microcontroller example" firmware "$compiler"
+    cpu=${compiler#*-mcpu=}
+    cpu=${cpu%% *}
+    case $cpu in
+    cortex-m0) machine=microbit ;;
+    *) machine=mps2-an386 ;;
+    esac
+    report "$compiler: linked for $machine" board $machine "$cpu"
+    report "$compiler: it reads all there" reads $machine
+    report "$compiler: a record spoiled unseen fails" fails $machine damage
+    report "$compiler: a broken doorbell fails" fails $machine deaf
 done
 for compiler in $i686 $aarch64; do
     report "$compiler: amalgamation" $compiler $strict -O2 -c -o "$work/other.o" "$work/amalgamation/aqueduct.c"
