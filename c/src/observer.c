@@ -1,7 +1,7 @@
 /* The observer of ABI 4.3, over memory. Contracts: aqueduct/observer.h. Shared bytes only through load.h.
  *
  * As reader.c with one rule more: what was copied counts only if `oldest`, loaded after the copy, is not beyond it. If it is, reading goes
- * on at `oldest`, and the next record's number tells what was missed. Next: client.c, or your own main loop. */
+ * on at `oldest`, and the next record's number tells what was missed. Next: observer_batch.c. */
 #include "aqueduct/observer.h"
 #include "record.h"
 
