@@ -357,7 +357,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     #[cold]
     fn gap(&mut self, expected: u64, found: u64) -> ReadError {
         self.count(0, found.saturating_sub(expected));
-        if core::mem::take(&mut self.overtaken) {
+        // A number that went back is no loss.
+        if core::mem::take(&mut self.overtaken) && found > expected {
             ReadError::Overtaken { expected: Some(expected), found: Some(found) }
         } else {
             ReadError::Gap { expected, found }

@@ -259,6 +259,23 @@ fn observer_knows_its_lag_also_after_being_overtaken() {
 }
 
 #[test]
+fn numbers_that_go_back_are_a_gap_also_after_being_overtaken() {
+    let ring = Ring::new();
+    let mut producer = create(&ring, 16, 0);
+    for _ in 0..5 {
+        push(&mut producer, 0).unwrap();
+    }
+    let mut observer = Observer::oldest(ring.region()).unwrap();
+    assert_eq!(observer.seek(EPOCH, 4), Ok(Seek::Found));
+    assert_eq!(look(&mut observer), Ok(Next::Record((4, 0))));
+    // A tail behind the observer can only be a lap before it.
+    ring.region().store(ring_word::OLDEST, 1, Ordering::Relaxed);
+    ring.region().store(ring_word::TAIL, 4, Ordering::Relaxed);
+    assert_eq!(look(&mut observer), Err(ReadError::Gap { expected: 5, found: 1 }));
+    assert_eq!((look(&mut observer), observer.lost()), (Ok(Next::Record((1, 0))), 0));
+}
+
+#[test]
 fn record_that_is_overwritten_while_it_is_copied_is_never_handed_out() {
     for nth in 0..40 {
         let ring = Ring::new();

@@ -140,7 +140,7 @@ impl Oracle {
                 return Ok(Some(head));
             };
             self.lost = self.lost.wrapping_add(head.seq.saturating_sub(expected) as u32);
-            return Err(Outcome::Error(if overtaken {
+            return Err(Outcome::Error(if overtaken && head.seq > expected {
                 ReadError::Overtaken { expected: Some(expected), found: Some(head.seq) }
             } else {
                 ReadError::Gap { expected, found: head.seq }
