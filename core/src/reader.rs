@@ -144,14 +144,17 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.tell(seek).map_err(SeekError::Read)
     }
 
-    /// Moves behind everything published so far. Nothing is released by it.
+    /// Moves behind everything published so far. Nothing is released by it. Where nothing is skipped, the next record's number is still
+    /// expected to follow.
     ///
     /// # Errors
     /// [`ReadError::Overrun`].
     pub fn skip_to_latest(&mut self) -> Result<(), ReadError> {
         self.walk.refresh()?;
-        self.walk.position = self.walk.tail;
-        self.walk.expected = None;
+        if self.walk.position != self.walk.tail {
+            self.walk.position = self.walk.tail;
+            self.walk.expected = None;
+        }
         Ok(())
     }
 

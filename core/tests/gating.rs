@@ -365,6 +365,21 @@ fn reader_seeks_forward_skips_and_knows_its_lag() {
 }
 
 #[test]
+fn reader_that_goes_to_the_latest_and_is_there_still_learns_what_damage_took() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = pair(&ring, &page, 16, 0);
+    push(&mut producer, 0).unwrap();
+    push(&mut producer, 0).unwrap();
+    assert_eq!(take(&mut reader), Some((0, 0)));
+    common::flip(&ring.region(), (common::DATA + 32) * 8);
+    assert!(matches!(reader.next(&mut []), Err(ReadError::Header { lost: None, .. })));
+    reader.skip_to_latest().unwrap();
+    push(&mut producer, 0).unwrap();
+    assert_eq!(reader.next(&mut []), Err(ReadError::Gap { expected: 1, found: 2 }));
+    assert_eq!((take(&mut reader), reader.stats().lost), (Some((2, 0)), 1));
+}
+
+#[test]
 fn lag_is_the_age_of_the_first_record_and_not_of_a_filler_before_it() {
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, _, mut reader) = pair(&ring, &page, 8, 7);

@@ -237,8 +237,10 @@ impl Oracle {
     /// The tail is impossible.
     pub fn skip_to_latest(&mut self, ring: &[u8]) -> Result<(), ReadError> {
         self.refresh(ring)?;
-        self.position = self.tail;
-        self.expected = None;
+        if self.position != self.tail {
+            self.position = self.tail;
+            self.expected = None;
+        }
         Ok(())
     }
 
