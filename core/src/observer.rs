@@ -92,6 +92,7 @@ impl<R: Memory> Observer<R> {
             return Err(SeekError::Epoch { ring: self.geometry().epoch(), stored: epoch });
         }
         self.walk.expected = None;
+        self.walk.overtaken = false;
         self.walk.skip_to_oldest().map_err(SeekError::Read)?;
         self.walk.seek(seq).map_err(SeekError::Read)
     }

@@ -193,7 +193,7 @@ pub(crate) struct Walk<R, const GATED: bool> {
     /// Number of the next DATA record, once it is known.
     pub(crate) expected: Option<u64>,
     /// Set when the producer overtook this walk, until the loss was told.
-    overtaken: bool,
+    pub(crate) overtaken: bool,
     /// How often the producer overtook this walk, wrapping.
     falls: u32,
     pub(crate) damage: Damage,

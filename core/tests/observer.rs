@@ -276,6 +276,28 @@ fn numbers_that_go_back_are_a_gap_also_after_being_overtaken() {
 }
 
 #[test]
+fn seek_leaves_behind_that_the_observer_was_overtaken() {
+    let ring = Ring::new();
+    let mut producer = create(&ring, 16, 14);
+    push(&mut producer, 0).unwrap();
+    let mut observer = Observer::oldest(ring.region()).unwrap();
+    assert_eq!(look(&mut observer), Ok(Next::Record((0, 0))));
+    let words = |oldest, tail| {
+        ring.region().store(ring_word::OLDEST, oldest, Ordering::Relaxed);
+        ring.region().store(ring_word::TAIL, tail, Ordering::Relaxed);
+    };
+    words(1000, 1000);
+    assert_eq!(look(&mut observer), Ok(Next::Empty), "overtaken, and nothing is left to tell by how much");
+    words(14, 15);
+    push(&mut producer, 32).unwrap();
+    flip(&ring.region(), (DATA + 14 * 32) * 8);
+    flip(&ring.region(), DATA * 8);
+    assert_eq!(observer.seek(EPOCH, 7), Ok(Seek::Ahead), "only the PAD before record 1 is left, and tells its number");
+    push(&mut producer, 0).unwrap();
+    assert_eq!(look(&mut observer), Err(ReadError::Gap { expected: 1, found: 2 }));
+}
+
+#[test]
 fn record_that_is_overwritten_while_it_is_copied_is_never_handed_out() {
     for nth in 0..40 {
         let ring = Ring::new();

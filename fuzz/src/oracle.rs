@@ -250,7 +250,7 @@ impl Oracle {
     /// The tail is impossible.
     pub fn seek(&mut self, ring: &[u8], seq: u64, from_oldest: bool) -> Result<Seek, ReadError> {
         if from_oldest {
-            self.expected = None;
+            (self.expected, self.overtaken) = (None, false);
             self.stand_at_oldest(ring)?;
         }
         self.refresh(ring)?;
