@@ -97,11 +97,11 @@ impl<R: Memory> Observer<R> {
         self.walk.seek(seq).map_err(SeekError::Read)
     }
 
-    /// How far this observer is behind; `now_ns` is a time by the ring's clock.
+    /// How far this observer is behind, of what it can still read; `now_ns` is a time by the ring's clock. Changes nothing.
     ///
     /// # Errors
-    /// [`ReadError::Overrun`] if the control words make no sense.
-    pub fn lag(&mut self, now_ns: u64) -> Result<Lag, ReadError> {
+    /// [`ReadError::Overrun`] if the control words make no sense, [`ReadError::Overtaken`] if they change faster than they are read.
+    pub fn lag(&self, now_ns: u64) -> Result<Lag, ReadError> {
         self.walk.lag(now_ns)
     }
 }

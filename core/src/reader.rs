@@ -158,11 +158,11 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         Ok(())
     }
 
-    /// How far this reader is behind; `now_ns` is a time by the ring's clock.
+    /// How far this reader is behind; `now_ns` is a time by the ring's clock. Changes nothing.
     ///
     /// # Errors
     /// [`ReadError::Overrun`].
-    pub fn lag(&mut self, now_ns: u64) -> Result<Lag, ReadError> {
+    pub fn lag(&self, now_ns: u64) -> Result<Lag, ReadError> {
         self.walk.lag(now_ns)
     }
 

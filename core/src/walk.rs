@@ -208,12 +208,18 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         Ok(walk)
     }
 
-    /// Loads the tail.
+    /// The tail, and how far ahead it is.
     #[inline]
-    pub(crate) fn refresh(&mut self) -> Result<(), ReadError> {
+    fn look_ahead(&self) -> (u32, u32) {
         // ORDER(publish): Acquire. Records before this tail are written. Pairs with `Producer::publish`.
         let tail = self.view.ring.load(ring_word::TAIL, Ordering::Acquire);
-        let ahead = distance(shared(self.position), tail);
+        (tail, distance(shared(self.position), tail))
+    }
+
+    /// Adopts the tail.
+    #[inline]
+    pub(crate) fn refresh(&mut self) -> Result<(), ReadError> {
+        let (tail, ahead) = self.look_ahead();
         if ahead <= self.view.geometry.capacity() {
             self.tail = self.position + u64::from(ahead);
             return Ok(());
@@ -224,30 +230,37 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.fall()
     }
 
-    /// Stands at the oldest record that is whole, with a tail that was current then.
-    pub(crate) fn skip_to_oldest(&mut self) -> Result<(), ReadError> {
+    /// Where the oldest whole record stands, and the granules from there to a tail that was current then.
+    fn whole(&self) -> Result<(u32, u32), ReadError> {
         let (mut evidence, mut moved) = ((0, 0), false);
         // The producer moves both words while we load them; a pair that fits comes soon, or the producer is too fast or broken.
         for attempt in 0..OVERTAKES_PER_CALL {
             // ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the store in `Producer::retire`.
             let oldest = self.view.ring.load(ring_word::OLDEST, Ordering::Acquire);
-            // ORDER(publish): Acquire, as in `refresh`.
+            // ORDER(publish): Acquire, as in `look_ahead`.
             let tail = self.view.ring.load(ring_word::TAIL, Ordering::Acquire);
             let live = distance(oldest, tail);
             if live <= self.view.geometry.capacity() {
-                // Nobody compares an observer's positions of before and after, so they need not count laps.
-                self.position = u64::from(oldest);
-                self.tail = self.position + u64::from(live);
-                return Ok(());
+                return Ok((oldest, live));
             }
             moved |= attempt > 0 && oldest != evidence.0;
             evidence = (oldest, tail);
         }
         if moved {
-            self.overtaken = true;
             return Err(ReadError::Overtaken { expected: self.expected, found: None });
         }
         Err(ReadError::Overrun { position: evidence.0, tail: evidence.1 })
+    }
+
+    /// Stands at the oldest record that is whole, with a tail that was current then.
+    pub(crate) fn skip_to_oldest(&mut self) -> Result<(), ReadError> {
+        let whole = self.whole();
+        self.overtaken |= matches!(whole, Err(ReadError::Overtaken { .. }));
+        let (oldest, live) = whole?;
+        // Nobody compares an observer's positions of before and after, so they need not count laps.
+        self.position = u64::from(oldest);
+        self.tail = self.position + u64::from(live);
+        Ok(())
     }
 
     /// Whether what was copied from `position` on was still whole after the copy.
@@ -402,7 +415,6 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
 
     /// Moves forward to the record with this number. Damaged stretches on the way are skipped and counted.
     pub(crate) fn seek(&mut self, seq: u64) -> Result<Seek, ReadError> {
-        self.refresh()?;
         // A round moves on by what it skips, or tells of a gap and gives the record next time. In an honest ring a lap is the most there is
         // to skip; the bound is on all granules skipped, because a dishonest one could make every round skip a lap. One that overtakes us may make
         // us go over a lap again, even where the round ends as far as it began.
@@ -438,29 +450,45 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         Err(ReadError::Overtaken { expected: Some(seq), found: None })
     }
 
-    /// How far this walk is behind, at a time by the ring's clock.
-    pub(crate) fn lag(&mut self, now_ns: u64) -> Result<Lag, ReadError> {
-        self.refresh()?;
+    /// The first position that can still be read, and the tail of now; neither is adopted.
+    fn unread(&self) -> Result<(u64, u64), ReadError> {
+        if GATED {
+            let (tail, ahead) = self.look_ahead();
+            if ahead > self.view.geometry.capacity() {
+                return Err(ReadError::Overrun { position: shared(self.position), tail });
+            }
+            return Ok((self.position, self.position + u64::from(ahead)));
+        }
+        let (oldest, live) = self.whole()?;
+        let read = distance(oldest, shared(self.position));
+        // Outside of what is whole: overtaken.
+        let read = if read <= live { read } else { 0 };
+        Ok((u64::from(oldest) + u64::from(read), u64::from(oldest) + u64::from(live)))
+    }
+
+    /// How far this walk is behind, at a time by the ring's clock. Looks, and changes nothing.
+    pub(crate) fn lag(&self, now_ns: u64) -> Result<Lag, ReadError> {
+        let (position, tail) = self.unread()?;
         // ORDER(none): a measure. The Acquire of the tail makes it at least that tail's number.
         let next_seq = self.view.ring.load(ring_word::NEXT_SEQ, Ordering::Relaxed);
-        let mut at = self.position;
+        let mut at = position;
         // Fillers in front of the first record say nothing about its age; each step goes a granule further at least.
         let oldest = loop {
-            if at == self.tail {
+            if at == tail {
                 break None;
             }
-            match self.view.header_at(at, self.tail) {
+            match self.view.header_at(at, tail) {
                 Ok(located) if located.header.is_data() => break Some(located.header),
                 Ok(located) => at = located.end,
                 Err(_) => break None,
             }
         };
         let Some(first) = oldest.map(|header| header.seq).or(self.expected) else {
-            return Ok(Lag { records: 0, bytes: (self.tail - self.position) * GRANULE_BYTES as u64, nanoseconds: 0 });
+            return Ok(Lag { records: 0, bytes: (tail - position) * GRANULE_BYTES as u64, nanoseconds: 0 });
         };
         Ok(Lag {
             records: u64::from(distance(shared(first), next_seq)),
-            bytes: (self.tail - self.position) * GRANULE_BYTES as u64,
+            bytes: (tail - position) * GRANULE_BYTES as u64,
             nanoseconds: oldest.map_or(0, |header| now_ns.saturating_sub(header.timestamp_ns)),
         })
     }

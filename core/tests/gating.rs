@@ -365,6 +365,22 @@ fn reader_seeks_forward_skips_and_knows_its_lag() {
 }
 
 #[test]
+fn tail_is_adopted_only_when_all_before_the_last_one_is_used_up() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = pair(&ring, &page, 16, 0);
+    for _ in 0..3 {
+        push(&mut producer, 0).unwrap();
+    }
+    assert_eq!(take(&mut reader), Some((0, 0)));
+    push(&mut producer, 0).unwrap();
+    assert_eq!(reader.lag(0).unwrap().records, 3);
+    ring.region().store(ring_word::TAIL, 1 << 20, Ordering::Relaxed);
+    assert_eq!(reader.seek(EPOCH, 2), Ok(Seek::Found));
+    assert_eq!(take(&mut reader), Some((2, 0)));
+    assert_eq!(reader.next(&mut []), Err(ReadError::Overrun { position: 3, tail: 1 << 20 }));
+}
+
+#[test]
 fn reader_that_goes_to_the_latest_and_is_there_still_learns_what_damage_took() {
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, _, mut reader) = pair(&ring, &page, 16, 0);
@@ -382,7 +398,7 @@ fn reader_that_goes_to_the_latest_and_is_there_still_learns_what_damage_took() {
 #[test]
 fn lag_is_the_age_of_the_first_record_and_not_of_a_filler_before_it() {
     let (ring, page) = (Ring::new(), Page::new());
-    let (mut producer, _, mut reader) = pair(&ring, &page, 8, 7);
+    let (mut producer, _, reader) = pair(&ring, &page, 8, 7);
     producer.push(aqueduct_core::Meta { type_tag: 0, timestamp_ns: 1000 }, &[0; 64]).map(drop).unwrap();
     let lag = reader.lag(1017).unwrap();
     assert_eq!((lag.records, lag.bytes, lag.nanoseconds), (1, 4 * 32, 17), "one granule of PAD");
@@ -391,7 +407,7 @@ fn lag_is_the_age_of_the_first_record_and_not_of_a_filler_before_it() {
 #[test]
 fn lag_behind_damage_is_known_in_bytes_only() {
     let (ring, page) = (Ring::new(), Page::new());
-    let (mut producer, _, mut reader) = pair(&ring, &page, 8, 5);
+    let (mut producer, _, reader) = pair(&ring, &page, 8, 5);
     push(&mut producer, 32).unwrap();
     common::flip(&ring.region(), (common::DATA + 5 * 32) * 8);
     assert_eq!(reader.lag(9), Ok(aqueduct_core::Lag { records: 0, bytes: 64, nanoseconds: 0 }));

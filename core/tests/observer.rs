@@ -254,8 +254,12 @@ fn observer_knows_its_lag_also_after_being_overtaken() {
     for _ in 0..20 {
         push(&mut producer, 5).unwrap();
     }
-    let lag = observer.lag(0).unwrap();
-    assert_eq!(lag.records, whole(&ring).len() as u64, "what is left to be read");
+    let left = whole(&ring);
+    let bytes = u64::from(distance(word(&ring, ring_word::OLDEST), word(&ring, ring_word::TAIL))) * 32;
+    let now = meta(left[0]).timestamp_ns.saturating_add(5);
+    let lag = Lag { records: left.len() as u64, bytes, nanoseconds: 5 };
+    assert_eq!((observer.lag(now), observer.lag(now)), (Ok(lag), Ok(lag)), "what is left to be read; it changes nothing");
+    assert_eq!(look(&mut observer), Err(ReadError::Overtaken { expected: Some(1), found: Some(left[0]) }));
 }
 
 #[test]

@@ -253,7 +253,6 @@ impl Oracle {
             (self.expected, self.overtaken) = (None, false);
             self.stand_at_oldest(ring)?;
         }
-        self.refresh(ring)?;
         loop {
             let head = match self.locate(ring) {
                 Ok(Some(head)) => head,
@@ -277,16 +276,23 @@ impl Oracle {
         }
     }
 
-    /// Records, bytes and age of what is unread.
+    /// Records, bytes and age of what is unread and can be read.
     ///
     /// # Errors
     /// The tail is impossible.
-    pub fn lag(&mut self, ring: &[u8], now_ns: u64) -> Result<Lag, ReadError> {
-        self.refresh(ring)?;
-        let bytes = u64::from(self.tail.wrapping_sub(self.position)) * 32;
-        let (mut at, mut first) = (self.position, None);
-        while at != self.tail {
-            match self.layout.head(ring, at, self.tail) {
+    pub fn lag(&self, ring: &[u8], now_ns: u64) -> Result<Lag, ReadError> {
+        let mut look = self.clone();
+        if self.gated {
+            look.refresh(ring)?;
+        } else {
+            look.stand_at_oldest(ring)?;
+            let is_whole = |at: u32| at.wrapping_sub(look.position) <= look.tail.wrapping_sub(look.position);
+            look.position = if is_whole(self.position) { self.position } else { look.position };
+        }
+        let bytes = u64::from(look.tail.wrapping_sub(look.position)) * 32;
+        let (mut at, mut first) = (look.position, None);
+        while at != look.tail {
+            match self.layout.head(ring, at, look.tail) {
                 Ok(head) if head.kind == wire::DATA => {
                     first = Some(head);
                     break;
