@@ -338,10 +338,10 @@ aqd_status aqd_observer_skip_to_latest(aqd_observer *o)
     uint32_t tail = aqd_load_acquire(o->ring + AQD_RING_TAIL);
     if (tail != (uint32_t)o->position) {
         o->seq_known = false;
+        o->overtaken = false;
     }
     o->position = tail;
     o->tail = tail;
-    o->overtaken = false;
     return AQD_OK;
 }
 

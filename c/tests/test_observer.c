@@ -129,6 +129,29 @@ static void an_observer_that_was_overtaken_says_how_much_it_missed(void)
     fixture_free(&f);
 }
 
+/* Overtaken, with nothing left to tell by how much, it stands at the latest already. */
+static void going_to_the_latest_from_there_leaves_the_loss_to_be_told(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    publish(&f, "zero");
+    aqd_observer o;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    expect(&o, 0, "zero");
+    f.w.tail = 40;
+    f.w.seq = 9;
+    set(&f, AQD_RING_OLDEST, f.w.tail);
+    writer_publish(&f.w);
+    CHECK_EQ(next(&o), AQD_EMPTY);
+    CHECK_EQ(aqd_observer_skip_to_latest(&o), AQD_OK);
+    publish(&f, "nine");
+    CHECK_EQ(next(&o), AQD_ERR_OVERTAKEN);
+    CHECK(aqd_observer_evidence(&o)->expected_seq == 1 && aqd_observer_evidence(&o)->found_seq == 9);
+    CHECK_EQ(aqd_observer_stats(&o)->lost, 8);
+    expect(&o, 9, "nine");
+    fixture_free(&f);
+}
+
 static void an_observer_seeks_back_and_forth(void)
 {
     struct fixture f;
@@ -360,6 +383,7 @@ int main(void)
     RUN(what_is_not_a_ring_is_refused);
     RUN(a_short_buffer_consumes_nothing);
     RUN(an_observer_that_was_overtaken_says_how_much_it_missed);
+    RUN(going_to_the_latest_from_there_leaves_the_loss_to_be_told);
     RUN(an_observer_seeks_back_and_forth);
     RUN(damage_is_told_and_passed);
     RUN(control_words_that_make_no_sense_are_an_overrun);
