@@ -1,21 +1,6 @@
-/* Peeking, skipping and batches: nothing here touches shared memory. Contracts: aqueduct/reader.h. Next: seek.c. */
+/* Skipping and batches: nothing here touches shared memory. Contracts: aqueduct/reader.h. Next: seek.c. */
 #include "batch.h"
 #include "record.h"
-
-aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec)
-{
-    unsigned char none[1];
-    aqd_status status = aqd_reader_next(r, none, 0, rec);
-    if (status == AQD_ERR_SPACE) {
-        return AQD_OK;
-    }
-    if (status == AQD_OK) {
-        /* No room was enough for it, so it is empty: one granule, put back. */
-        r->position -= 1;
-        r->expected_seq = rec->seq;
-    }
-    return status;
-}
 
 aqd_status aqd_reader_skip(aqd_reader *r, aqd_record *rec)
 {

@@ -354,6 +354,17 @@ aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec)
     return consume(r, &h, aqd_crc32(bytes, h.len));
 }
 
+/*@ requires aqd_sound(r) && \valid(rec) && \separated(r, rec, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
+    assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *rec,
+            r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
+    ensures aqd_sound(r);
+    ensures \result == AQD_OK ==> rec->len <= r->max_payload; */
+aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec)
+{
+    struct header h;
+    return front(r, &h, rec);
+}
+
 /*@ requires aqd_sound(r);
     assigns r->answered, r->cursor[AQD_CURSOR_CURSOR .. AQD_CURSOR_CURSOR + 3]; exits \false;
     ensures aqd_sound(r); */

@@ -15,7 +15,7 @@ static void a_peek_describes_and_leaves_the_record(void)
         CHECK(rec.seq == 0 && rec.len == 5 && rec.type == 7);
     }
     expect_record(&f, 0, "hello", 5);
-    for (int i = 0; i < 3; i++) { /* an empty record is a special case inside */
+    for (int i = 0; i < 3; i++) {
         CHECK_EQ(aqd_reader_peek(&f.r, &rec), AQD_OK);
         CHECK(rec.seq == 1 && rec.len == 0 && rec.type == 8);
     }
@@ -47,6 +47,30 @@ static void skipped_records_count_as_read_and_their_payload_is_not_looked_at(voi
     CHECK_EQ(aqd_reader_stats(&f.r)->corrupt, 0);
     aqd_reader_release(&f.r);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_CURSOR), f.w.tail);
+    fixture_free(&f);
+}
+
+/* The CRC of nothing is 0, and whoever does not look at the payload does not see that the header says otherwise. */
+static void an_empty_record_with_a_wrong_crc_is_described_and_skipped_like_others(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    for (int i = 0; i < 3; i++) {
+        uint32_t at = writer_data(&f.w, 0, "", 0);
+        aqd_put32(writer_at(&f.w, at) + 24, 5);
+        writer_seal_record(&f.w, at);
+    }
+    writer_publish(&f.w);
+    aqd_record rec = {0};
+    CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 1), AQD_OK);
+    CHECK_EQ(aqd_reader_peek(&f.r, &rec), AQD_OK);
+    CHECK(rec.seq == 1 && rec.len == 0);
+    CHECK_EQ(aqd_reader_skip(&f.r, &rec), AQD_OK);
+    CHECK_EQ(rec.seq, 1);
+    CHECK_EQ(aqd_reader_stats(&f.r)->corrupt, 0);
+    expect_status(&f, AQD_ERR_PAYLOAD);
+    CHECK_EQ(aqd_reader_evidence(&f.r)->found_seq, 2);
+    CHECK_EQ(aqd_reader_stats(&f.r)->corrupt, 1);
     fixture_free(&f);
 }
 
@@ -204,6 +228,7 @@ int main(void)
 {
     RUN(a_peek_describes_and_leaves_the_record);
     RUN(skipped_records_count_as_read_and_their_payload_is_not_looked_at);
+    RUN(an_empty_record_with_a_wrong_crc_is_described_and_skipped_like_others);
     RUN(a_batch_takes_what_is_there_and_stores_no_cursor);
     RUN(a_batch_ends_at_its_limits_and_loses_nothing);
     RUN(a_batch_without_room_for_one_says_so_and_consumes_nothing);
