@@ -1,4 +1,4 @@
-//! Compiles the C reader and a shim that shows its fields. With `CC=clang…` and a fuzzing build, AddressSanitizer and coverage are on in C too.
+//! Compiles the C reader and observer, and a shim that shows their fields. With `CC=clang…` and a fuzzing build, AddressSanitizer and coverage are on in C too.
 
 use std::env;
 use std::path::PathBuf;
@@ -9,10 +9,13 @@ fn main() {
     let shim = here.join("c/shim.c");
     println!("cargo::rerun-if-env-changed=AQUEDUCT_C_DIR");
     println!("cargo::rerun-if-changed={}", c.display());
+    let meanwhile = here.join("c/meanwhile.h");
     println!("cargo::rerun-if-changed={}", shim.display());
+    println!("cargo::rerun-if-changed={}", meanwhile.display());
     let mut build = cc::Build::new();
     build.std("c11").warnings(false).opt_level(1).debug(true).include(c.join("include"));
-    build.file(c.join("src/reader.c")).file(c.join("src/crc32.c")).file(shim);
+    build.flag("-I").flag(c.join("src")).flag("-include").flag(meanwhile);
+    build.files(["reader.c", "batch.c", "seek.c", "lag.c", "observer.c", "crc32.c"].map(|file| c.join("src").join(file))).file(shim);
     let fuzzing = env::var_os("CARGO_CFG_FUZZING").is_some();
     if fuzzing && build.get_compiler().is_like_clang() {
         build.flag("-fsanitize=address").flag("-fno-omit-frame-pointer");

@@ -150,7 +150,7 @@ impl Image {
     }
 
     fn word(&self, at: usize) -> u32 {
-        wire::u32_at(&self.ring.bytes(), at)
+        u32::from_le_bytes(self.ring.array(at))
     }
 
     /// §6.1, with the cursor at one of the known positions, which may have been overwritten, or beside it.
@@ -185,6 +185,56 @@ impl Image {
         }
     }
 
+    /// §4.1: the producer goes on from what the control words say, by up to 8 records, over whatever stands there. It publishes them or stops
+    /// before it does.
+    pub fn go_on(&self, input: &mut Input<'_>) {
+        let (how, len) = (input.u8(), length(input, self.max_payload).min(self.max_payload as usize));
+        let (mut tail, mut seq) = (self.word(wire::TAIL), self.word(wire::NEXT_SEQ));
+        for record in 0..=how % 8 {
+            let Some(end) = self.make_room(tail, len) else { break };
+            let granules = 1 + len.div_ceil(32) as u32;
+            let start = end.wrapping_sub(granules);
+            let head = Head { len: 0, kind: 2, flags: 0, type_tag: 0, seq: u64::from(seq), timestamp_ns: 0, payload_crc: 0 };
+            if start != tail {
+                let pad = Head { len: (start.wrapping_sub(tail) - 1) * 32, ..head };
+                self.ring.write(self.offset_of(tail), &pad.encode(self.epoch, tail));
+            }
+            let payload = payload_of(u64::from(seq), len);
+            let timestamp_ns = u64::from(how) << 18 | u64::from(record);
+            let head = Head { len: len as u32, kind: wire::DATA, timestamp_ns, payload_crc: wire::crc(&payload), ..head };
+            self.ring.write(self.offset_of(start), &head.encode(self.epoch, start));
+            self.ring.write(self.offset_of(start) + 32, &payload);
+            (tail, seq) = (end, seq.wrapping_add(1));
+        }
+        if how < 224 {
+            self.ring.write(wire::NEXT_SEQ, &seq.to_le_bytes());
+            self.ring.write(wire::TAIL, &tail.to_le_bytes());
+        }
+    }
+
+    /// §4.1, 2: moves `oldest` out of the way of a record at this tail, and gives its end. `None`: the words make no sense, or it is too long.
+    fn make_room(&self, tail: u32, len: usize) -> Option<u32> {
+        let granules = 1 + len.div_ceil(32) as u32;
+        let room = self.capacity - tail % self.capacity;
+        let end = tail.wrapping_add(granules + if granules > room { room } else { 0 });
+        let (mut oldest, published) = (self.word(wire::OLDEST), self.word(wire::TAIL));
+        if published.wrapping_sub(oldest) > self.capacity || end.wrapping_sub(published) >= self.capacity {
+            return None;
+        }
+        while end.wrapping_sub(oldest) >= self.capacity && oldest != published {
+            let (bytes, left) = (self.ring.array::<32>(self.offset_of(oldest)), published.wrapping_sub(oldest));
+            let (head, crc) = (Head::parse(&bytes), wire::u32_at(&bytes, 28));
+            let valid = crc == wire::head_crc(self.epoch, oldest, &bytes) && head.granules() <= u64::from(left);
+            oldest = oldest.wrapping_add(if valid { head.granules() as u32 } else { 1 });
+        }
+        self.ring.write(wire::OLDEST, &oldest.to_le_bytes());
+        Some(end)
+    }
+
+    fn offset_of(&self, position: u32) -> usize {
+        self.data_offset + (position % self.capacity) as usize * 32
+    }
+
     /// Lays down a record with a header that checks.
     pub fn forge(&self, input: &mut Input<'_>) {
         let (place, shape) = (input.u8(), input.u8());
@@ -194,7 +244,7 @@ impl Image {
             _ => self.word(wire::TAIL).wrapping_sub(self.capacity),
         };
         let position = base.wrapping_add(u32::from(place % 64) % self.capacity.max(1));
-        let at = self.data_offset + (position % self.capacity) as usize * 32;
+        let at = self.offset_of(position);
         let len = match shape & 3 {
             0 | 1 => length(input, self.max_payload) as u32,
             2 => (u32::from(input.u8()) % (self.capacity + 2)) * 32,

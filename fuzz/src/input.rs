@@ -11,6 +11,17 @@ impl<'a> Input<'a> {
         Self(Unstructured::new(bytes))
     }
 
+    /// The same decisions once more, for a second party.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        Self::new(self.0.peek_bytes(self.0.len()).unwrap_or_default())
+    }
+
+    /// The next `n` bytes, or all that are left.
+    pub fn take(&mut self, n: usize) -> &'a [u8] {
+        self.0.bytes(n.min(self.0.len())).unwrap_or_default()
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

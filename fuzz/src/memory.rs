@@ -61,6 +61,18 @@ impl Shared {
         copy
     }
 
+    /// A copy of `N` bytes, which must be inside.
+    #[must_use]
+    pub fn array<const N: usize>(&self, at: usize) -> [u8; N] {
+        assert!(at + N <= self.size());
+        let mut copy = [0; N];
+        // SAFETY: `at` is inside the allocation, checked above.
+        let from = unsafe { self.base.as_ptr().add(at) };
+        // SAFETY: `N` bytes from there are inside; a fresh array does not overlap.
+        unsafe { from.copy_to_nonoverlapping(copy.as_mut_ptr(), N) };
+        copy
+    }
+
     /// Overwrites what lies inside; gives how many bytes that were.
     pub fn write(&self, at: usize, bytes: &[u8]) -> usize {
         let room = self.size().saturating_sub(at);

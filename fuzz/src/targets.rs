@@ -1,6 +1,8 @@
 //! The targets themselves, callable without a fuzzer: `cargo test` replays the corpora through them.
 
+pub mod agree;
 pub mod differential;
+pub mod differential_observer;
 pub mod observer;
 pub mod reader;
 pub mod record;
@@ -27,11 +29,12 @@ pub fn outcome(result: Result<Next, ReadError>, buffer: &[u8]) -> Outcome {
 pub type Target = fn(&[u8]);
 
 /// All of them.
-pub const ALL: [(&str, Target); 6] = [
+pub const ALL: [(&str, Target); 7] = [
     ("reader", reader::run),
     ("observer", observer::run),
     ("recovery", recovery::run),
     ("record", record::run),
     ("differential", differential::run),
+    ("differential_observer", differential_observer::run),
     ("shared", shared::run),
 ];

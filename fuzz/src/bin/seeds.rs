@@ -42,7 +42,7 @@ fn main() -> io::Result<()> {
     let read = [200; 24];
     let mixed = [200, 200, 16, 200, 33, 1, 49, 1, 200, 65, 9, 82, 1, 0, 100, 5, 200, 200, 74, 200, 17, 200];
 
-    for target in ["reader", "observer", "differential"] {
+    for target in ["reader", "observer", "differential", "differential_observer"] {
         write(target, "whole", join(&[&[0], &image(0, 3, 0, few, [0, 0]), &read]))?;
         write(target, "in_place_or_latest", join(&[&[5], &image(8, 3, 0, few, [0, 0]), &read]))?;
         write(target, "closed", join(&[&[0], &image(8, 2, 3, few, [0, 0]), &read]))?;
@@ -57,6 +57,20 @@ fn main() -> io::Result<()> {
         write(target, "cut_short", join(&[&[0], &image(64, 3, 0, few, [0, 0]), &[0, 1], &read]))?;
         write(target, "page", join(&[&[0], &image(128, 3, 0, few, [0, 0]), &[17, 1, 0], &read]))?;
         write(target, "torn", join(&[&[3], &image(0, 3, 0, &lap, [0, 0]), &noise(5, 300)]))?;
+    }
+
+    // Every call of the differential targets, with the producer going on in between.
+    let go_on = [50, 3, 20];
+    let gating: &[u8] = &[95, 103, 110, 0, 3, 170, 255, 121, 125, 0, 9, 134, 5, 255, 140, 5, 70, 80, 6, 40, 8, 200, 200];
+    let observing: &[u8] = &[70, 85, 95, 0, 3, 170, 255, 192, 110, 120, 0, 9, 136, 5, 255, 200, 255, 199, 1, 7, 10, 1, 7, 30, 200, 255, 0];
+    for (target, calls) in [("differential", gating), ("differential_observer", observing)] {
+        let rounds = [calls, &go_on].concat().repeat(6);
+        write(target, "going_on", join(&[&[0], &image(0, 3, 0, few, [0, 0]), &rounds]))?;
+        write(target, "going_on_over_the_wrap", join(&[&[4], &image(0, 2, 140, &lap, [0, 0]), &rounds]))?;
+        // Forged in place of the oldest record.
+        let empty = [10, 0, 0, 0, 0, 0, 7];
+        write(target, "empty_with_a_wrong_crc", join(&[&[0], &image(0, 3, 0, few, [0, 0]), &empty, calls, &empty, &rounds]))?;
+        write(target, "going_on_changed", join(&[&[1], &image(16, 3, 0, few, [0, 0]), &noise(9, 31), &rounds, &noise(13, 100)]))?;
     }
 
     for (mode, name) in [(0, "tail"), (1, "longest"), (4, "gated"), (13, "gated_closed_longest"), (2, "numbered")] {
