@@ -1,18 +1,23 @@
 /* How far behind, for readers and observers: looks, changes nothing. Contracts: reader.h, observer.h. Next: observer.c. */
 #include "aqueduct/observer.h"
+#include "contracts.h"
 #include "lag.h"
 #include "record.h"
 
 bool aqd_first_data(const struct aqd_view *v, uint64_t position, uint64_t tail, aqd_record *rec)
 {
     /* Each round goes at least a granule on. */
+    /*@ loop invariant aqd_distance(at, tail) <= v->capacity;
+        loop assigns at;
+        loop variant aqd_distance(at, tail); */
     for (uint64_t at = position; at != tail;) {
         struct aqd_header h;
-        if (!aqd_view_header(v, at, tail, &h)) {
+        aqd_load_record(aqd_granule(v->data, v->capacity, at), at, &v->epoch_crc, &h);
+        if (!aqd_is_valid(&h, v->capacity, v->max_payload, at, tail)) {
             return false;
         }
         if (h.kind == AQD_KIND_DATA) {
-            *rec = h.record;
+            aqd_describe(rec, &h);
             return true;
         }
         at += h.granules;
@@ -21,6 +26,10 @@ bool aqd_first_data(const struct aqd_view *v, uint64_t position, uint64_t tail, 
 }
 
 /* From position, from which on it is whole; the tail is at most the capacity ahead. */
+/*@ requires \valid_read(ring + (0 .. AQD_DATA_OFFSET_MIN - 1)) && \valid_read(v) && aqd_holds(v->data, v->capacity);
+    requires aqd_distance(position, tail) <= v->capacity && (expected_seq == \null || \valid_read(expected_seq)) && \valid(lag);
+    requires \separated(lag, v, expected_seq);
+    assigns *lag; exits \false; */
 static void measure(const unsigned char *ring, const struct aqd_view *v, uint64_t position, uint64_t tail, const uint64_t *expected_seq,
                     uint64_t now_ns, aqd_lag *lag)
 {
@@ -39,6 +48,8 @@ static void measure(const unsigned char *ring, const struct aqd_view *v, uint64_
     }
 }
 
+/*@ requires aqd_sound(r) && \valid(lag) && \separated(r, lag);
+    assigns *lag; exits \false; */
 aqd_status aqd_reader_lag(const aqd_reader *r, uint64_t now_ns, aqd_lag *lag)
 {
     /* ORDER(publish): Acquire. The headers before this tail are seen. Pairs with the producer's store-release of `tail`. */
@@ -52,6 +63,8 @@ aqd_status aqd_reader_lag(const aqd_reader *r, uint64_t now_ns, aqd_lag *lag)
     return AQD_OK;
 }
 
+/*@ requires aqd_watching(o) && \valid(lag) && \separated(o, lag);
+    assigns *lag; exits \false; */
 aqd_status aqd_observer_lag(const aqd_observer *o, uint64_t now_ns, aqd_lag *lag)
 {
     /* ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the producer's store-release of `oldest`. */

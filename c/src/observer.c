@@ -21,9 +21,13 @@ static struct effort new_effort(const aqd_observer *o)
     return (struct effort){.headers = 32 * (uint64_t)o->capacity, .overtakes = OVERTAKES_PER_CALL};
 }
 
-static struct aqd_view view(const aqd_observer *o)
+static inline const unsigned char *granule(const aqd_observer *o, uint64_t position) { return aqd_granule(o->data, o->capacity, position); }
+
+/* Loads the header at a position before o->tail; true if it is valid there. */
+static inline bool load_header(const aqd_observer *o, uint64_t position, struct aqd_header *h)
 {
-    return (struct aqd_view){.data = o->data, .capacity = o->capacity, .max_payload = o->max_payload, .epoch_crc = o->epoch_crc};
+    aqd_load_record(granule(o, position), position, &o->epoch_crc, h);
+    return aqd_is_valid(h, o->capacity, o->max_payload, position, o->tail);
 }
 
 COLD static void count(aqd_observer *o, uint32_t corrupt, uint32_t lost)
@@ -103,10 +107,9 @@ COLD static aqd_status fall_back(aqd_observer *o, struct effort *left)
 /* Goes on behind a header that is not valid: at the next valid one before the tail, or at the tail. */
 COLD static aqd_status resync(aqd_observer *o, const struct aqd_header *damaged, struct effort *left)
 {
-    struct aqd_view v = view(o);
     struct aqd_header h = {.granules = 0};
     uint64_t from = o->position, at = from + 1;
-    while (at != o->tail && !aqd_view_header(&v, at, o->tail, &h)) {
+    while (at != o->tail && !load_header(o, at, &h)) {
         at++;
     }
     uint64_t spent = at - from;
@@ -120,12 +123,12 @@ COLD static aqd_status resync(aqd_observer *o, const struct aqd_header *damaged,
     uint32_t lost = 0;
     /* If it was overtaken while it searched, the number will tell. */
     if (at != o->tail && was_whole(o, from)) {
-        if (o->seq_known && h.record.seq > o->expected_seq) {
-            lost = (uint32_t)(h.record.seq - o->expected_seq);
+        if (o->seq_known && h.seq > o->expected_seq) {
+            lost = (uint32_t)(h.seq - o->expected_seq);
         }
-        o->expected_seq = h.record.seq;
+        o->expected_seq = h.seq;
         o->seq_known = true;
-        o->evidence.found_seq = h.record.seq;
+        o->evidence.found_seq = h.seq;
     }
     o->position = at;
     count(o, 1, lost);
@@ -135,16 +138,16 @@ COLD static aqd_status resync(aqd_observer *o, const struct aqd_header *damaged,
 /* The numbers do not follow: by damage reported before, or because the producer overtook us. */
 COLD static aqd_status gap(aqd_observer *o, const struct aqd_header *h)
 {
-    bool was_overtaken = o->overtaken && h->record.seq > o->expected_seq;
+    bool was_overtaken = o->overtaken && h->seq > o->expected_seq;
     o->evidence = (aqd_evidence){.position = o->position,
                                  .resumed = o->position,
                                  .expected_seq = o->expected_seq,
-                                 .found_seq = h->record.seq,
+                                 .found_seq = h->seq,
                                  .tail = o->tail};
-    if (h->record.seq > o->expected_seq) {
-        count(o, 0, (uint32_t)(h->record.seq - o->expected_seq));
+    if (h->seq > o->expected_seq) {
+        count(o, 0, (uint32_t)(h->seq - o->expected_seq));
     }
-    o->expected_seq = h->record.seq;
+    o->expected_seq = h->seq;
     o->overtaken = false;
     return was_overtaken ? AQD_ERR_OVERTAKEN : AQD_ERR_GAP;
 }
@@ -152,7 +155,6 @@ COLD static aqd_status gap(aqd_observer *o, const struct aqd_header *h)
 /* AQD_OK: the record at o->position is DATA, its header *h valid and whole. */
 static aqd_status find(aqd_observer *o, struct aqd_header *h, struct effort *left)
 {
-    struct aqd_view v = view(o);
     bool refreshed = false, closing = false;
     while (left->headers > 0) {
         if (o->position == o->tail && !refreshed) {
@@ -177,7 +179,7 @@ static aqd_status find(aqd_observer *o, struct aqd_header *h, struct effort *lef
             return AQD_CLOSED;
         }
         left->headers--;
-        bool valid = aqd_view_header(&v, o->position, o->tail, h);
+        bool valid = load_header(o, o->position, h);
         if (!was_whole(o, o->position)) {
             aqd_status status = fall_back(o, left);
             if (status != AQD_OK) {
@@ -187,10 +189,10 @@ static aqd_status find(aqd_observer *o, struct aqd_header *h, struct effort *lef
             return resync(o, h, left);
         } else if (h->kind != AQD_KIND_DATA) {
             o->position += h->granules;
-        } else if (o->seq_known && h->record.seq != o->expected_seq) {
+        } else if (o->seq_known && h->seq != o->expected_seq) {
             return gap(o, h);
         } else {
-            o->expected_seq = h->record.seq;
+            o->expected_seq = h->seq;
             o->seq_known = true;
             o->overtaken = false;
             return AQD_OK;
@@ -210,7 +212,7 @@ static aqd_status find_and_describe(aqd_observer *o, struct aqd_header *h, struc
 {
     aqd_status status = find(o, h, left);
     if (status == AQD_OK || status == AQD_ERR_GAP || is_overtaken_by_known(o, status)) {
-        *rec = h->record;
+        aqd_describe(rec, h);
     }
     return status;
 }
@@ -218,12 +220,11 @@ static aqd_status find_and_describe(aqd_observer *o, struct aqd_header *h, struc
 static void consume(aqd_observer *o, const struct aqd_header *h)
 {
     o->position += h->granules;
-    o->expected_seq = h->record.seq + 1;
+    o->expected_seq = h->seq + 1;
 }
 
 aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record *rec)
 {
-    struct aqd_view v = view(o);
     struct effort left = new_effort(o);
     for (;;) {
         struct aqd_header h;
@@ -231,17 +232,17 @@ aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record 
         if (status != AQD_OK) {
             return status;
         }
-        if (cap < h.record.len) {
+        if (cap < h.len) {
             return AQD_ERR_SPACE;
         }
-        aqd_load_bytes((unsigned char *)buf, aqd_view_granule(&v, o->position) + AQD_GRANULE_BYTES, h.record.len);
+        aqd_load_bytes((unsigned char *)buf, granule(o, o->position) + AQD_GRANULE_BYTES, h.len);
         if (was_whole(o, o->position)) {
-            uint32_t computed_crc = aqd_crc32(buf, h.record.len);
+            uint32_t computed_crc = aqd_crc32(buf, h.len);
             if (computed_crc != h.payload_crc) {
                 o->evidence = (aqd_evidence){.position = o->position,
                                              .resumed = o->position + h.granules,
-                                             .expected_seq = h.record.seq,
-                                             .found_seq = h.record.seq,
+                                             .expected_seq = h.seq,
+                                             .found_seq = h.seq,
                                              .tail = o->tail,
                                              .stored_crc = h.payload_crc,
                                              .computed_crc = computed_crc};
@@ -322,8 +323,8 @@ aqd_status aqd_observer_seek(aqd_observer *o, uint64_t epoch, uint64_t seq)
         if (status == AQD_ERR_OVERRUN || (status == AQD_ERR_OVERTAKEN && !is_overtaken_by_known(o, status))) {
             return status;
         }
-        if (status == AQD_OK && h.record.seq >= seq) {
-            return h.record.seq == seq ? AQD_OK : gone(o, seq, h.record.seq);
+        if (status == AQD_OK && h.seq >= seq) {
+            return h.seq == seq ? AQD_OK : gone(o, seq, h.seq);
         }
         if (status == AQD_OK) {
             consume(o, &h);

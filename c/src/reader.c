@@ -1,87 +1,35 @@
 /* The gating reader of ABI 4.2, over memory. Contracts: aqueduct/reader.h. Shared bytes only through load.h.
  *
  * A call first brings the oldest unread DATA record to the front (`find`), then copies or lends its payload (`deliver`). A header is
- * loaded once, into `struct header`, and everything is decided on that copy. Next: client.c, or your own main loop. */
+ * loaded once, into `struct aqd_header`, and everything is decided on that copy. Next: client.c, or your own main loop. */
 #include "aqueduct/reader.h"
 
 #include "bytes.h"
+#include "contracts.h"
 #include "crc32.h"
 #include "load.h"
+#include "record.h"
 
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define COLD __attribute__((cold, noinline))
 #define OUT_OF_LINE __attribute__((noinline)) /* GCC inlines find otherwise, and spills: 26 ns a record of 16 bytes instead of 19 */
 
-struct header {
-    uint64_t seq;
-    uint64_t timestamp_ns;
-    uint32_t len;
-    uint32_t granules; /* that the record takes, this header included */
-    uint32_t payload_crc;
-    uint32_t stored_crc;
-    uint32_t computed_crc;
-    uint16_t type;
-    uint8_t kind;
-    uint8_t flags;
-};
-
-/* Words of the contracts below. Positions count modulo 2^64. */
-/*@ logic integer aqd_unread(aqd_reader *r, integer position) = (uint64_t)(r->tail - position);
-
-    logic integer aqd_index(aqd_reader *r, integer position) = (uint32_t)position & (uint32_t)(r->capacity - 1);
-
-    predicate aqd_inside(aqd_reader *r) = \valid(r)
-        && AQD_MIN_CAPACITY <= r->capacity <= AQD_MAX_CAPACITY && r->capacity * AQD_GRANULE_BYTES <= SIZE_MAX
-        && \valid_read(r->ring + (0 .. AQD_DATA_OFFSET_MIN - 1))
-        && \valid_read(r->data + (0 .. r->capacity * AQD_GRANULE_BYTES - 1))
-        && \valid(r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1))
-        && \separated(r, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
-
-    predicate aqd_sound(aqd_reader *r) = aqd_inside(r) && aqd_unread(r, r->position) <= r->capacity;
-
-    predicate aqd_fits(aqd_reader *r, integer position, struct header *h) =
-        1 <= h->granules <= aqd_unread(r, position)
-        && aqd_index(r, position) + h->granules <= r->capacity
-        && h->len <= (h->granules - 1) * AQD_GRANULE_BYTES < h->len + AQD_GRANULE_BYTES; */
-
 /*@ requires aqd_inside(r);
     assigns \nothing; exits \false;
-    ensures \result == aqd_index(r, position) < r->capacity; */
-static inline uint32_t index_of(const aqd_reader *r, uint64_t position) { return (uint32_t)position & (r->capacity - 1); }
+    ensures 0 <= aqd_slot(r->capacity, position) < r->capacity;
+    ensures \result == r->data + aqd_slot(r->capacity, position) * AQD_GRANULE_BYTES; */
+static inline const unsigned char *granule(const aqd_reader *r, uint64_t position) { return aqd_granule(r->data, r->capacity, position); }
 
-/*@ requires aqd_inside(r);
-    assigns \nothing; exits \false;
-    ensures 0 <= aqd_index(r, position) < r->capacity;
-    ensures \result == r->data + aqd_index(r, position) * AQD_GRANULE_BYTES; */
-static inline const unsigned char *granule(const aqd_reader *r, uint64_t position)
-{
-    return r->data + (size_t)index_of(r, position) * AQD_GRANULE_BYTES;
-}
-
-/* Loads the header at a position before r->tail; true if it is valid there (ABI 3). */
-/*@ requires aqd_sound(r) && \valid(h) && \separated(r, h);
+/* Loads the header at a position before r->tail; true if it is valid there. */
+/*@ requires aqd_sound(r) && aqd_unread(r, position) <= r->capacity && \valid(h) && \separated(r, h);
     assigns *h; exits \false;
     ensures aqd_sound(r) && r->position == \old(r->position) && r->tail == \old(r->tail);
     ensures \result ==> aqd_fits(r, position, h) && h->computed_crc == h->stored_crc;
     ensures \result && h->kind == AQD_KIND_DATA ==> h->len <= r->max_payload; */
-static inline bool load_header(const aqd_reader *r, uint64_t position, struct header *h)
+static inline bool load_header(const aqd_reader *r, uint64_t position, struct aqd_header *h)
 {
-    uint64_t w[4];
-    aqd_load_header(w, granule(r, position));
-    h->len = (uint32_t)w[0];
-    h->kind = (uint8_t)(w[0] >> 32);
-    h->flags = (uint8_t)(w[0] >> 40);
-    h->type = (uint16_t)(w[0] >> 48);
-    h->seq = w[1];
-    h->timestamp_ns = w[2];
-    h->payload_crc = (uint32_t)w[3];
-    h->stored_crc = (uint32_t)(w[3] >> 32);
-    h->granules = 1 + h->len / AQD_GRANULE_BYTES + (h->len % AQD_GRANULE_BYTES != 0);
-    /* The epoch is in epoch_crc; the position and the 28 bytes make 32, here moved four bytes on. */
-    h->computed_crc = ~aqd_crc32_update_words(r->epoch_crc, (uint32_t)position | w[0] << 32, w[0] >> 32 | w[1] << 32,
-                                              w[1] >> 32 | w[2] << 32, w[2] >> 32 | w[3] << 32);
-    return h->computed_crc == h->stored_crc && h->granules <= r->tail - position
-           && h->granules <= r->capacity - index_of(r, position) && (h->kind != AQD_KIND_DATA || h->len <= r->max_payload);
+    aqd_load_record(granule(r, position), position, &r->epoch_crc, h);
+    return aqd_is_valid(h, r->capacity, r->max_payload, position, r->tail);
 }
 
 /* Adopts the shared tail; false if it is further than the ring is long, and nothing is adopted. */
@@ -118,7 +66,7 @@ COLD static void count(aqd_reader *r, uint32_t corrupt, uint32_t lost)
     assigns r->position, r->expected_seq, r->seq_known, r->evidence, r->stats, r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r) && \result == AQD_ERR_HEADER;
     ensures aqd_unread(r, r->position) < aqd_unread(r, \old(r->position)); */
-COLD static aqd_status resync(aqd_reader *r, const struct header *damaged)
+COLD static aqd_status resync(aqd_reader *r, const struct aqd_header *damaged)
 {
     r->evidence = (aqd_evidence){.position = r->position,
                                  .expected_seq = r->expected_seq,
@@ -131,7 +79,7 @@ COLD static aqd_status resync(aqd_reader *r, const struct header *damaged)
         loop assigns at;
         loop variant aqd_unread(r, at); */
     for (; at != r->tail; at++) {
-        struct header h;
+        struct aqd_header h;
         if (load_header(r, at, &h)) {
             if (r->seq_known && h.seq > r->expected_seq) {
                 lost = (uint32_t)(h.seq - r->expected_seq);
@@ -151,7 +99,7 @@ COLD static aqd_status resync(aqd_reader *r, const struct header *damaged)
 /*@ requires aqd_sound(r) && \valid_read(h) && \separated(r, h);
     assigns r->expected_seq, r->evidence, r->stats, r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r) && \result == AQD_ERR_GAP; */
-COLD static aqd_status gap(aqd_reader *r, const struct header *h)
+COLD static aqd_status gap(aqd_reader *r, const struct aqd_header *h)
 {
     r->evidence = (aqd_evidence){.position = r->position,
                                  .resumed = r->position,
@@ -168,7 +116,7 @@ COLD static aqd_status gap(aqd_reader *r, const struct header *h)
 /*@ requires aqd_inside(r) && \valid_read(h) && \separated(r, h);
     assigns r->evidence, r->stats, r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures \result == AQD_ERR_PAYLOAD; */
-COLD static aqd_status bad_payload(aqd_reader *r, const struct header *h, uint32_t computed_crc)
+COLD static aqd_status bad_payload(aqd_reader *r, const struct aqd_header *h, uint32_t computed_crc)
 {
     r->evidence = (aqd_evidence){.position = r->position,
                                  .resumed = r->position + h->granules,
@@ -183,7 +131,7 @@ COLD static aqd_status bad_payload(aqd_reader *r, const struct header *h, uint32
 
 /*@ requires aqd_sound(r) && 1 <= granules <= aqd_unread(r, r->position);
     assigns r->position; exits \false;
-    ensures aqd_sound(r) && aqd_unread(r, r->position) < aqd_unread(r, \old(r->position)); */
+    ensures aqd_sound(r) && aqd_unread(r, r->position) == aqd_unread(r, \old(r->position)) - granules; */
 static inline void advance(aqd_reader *r, uint32_t granules) { r->position += granules; }
 
 /* Has the reader looked at the tail, and has it seen that the ring is closed? */
@@ -228,7 +176,7 @@ static inline aqd_status look(aqd_reader *r, uint32_t *looked)
     ensures aqd_sound(r) && (\result == AQD_OK || \result == AQD_ERR_GAP);
     ensures \result == AQD_OK ==> aqd_fits(r, r->position, h);
     ensures \result == AQD_OK ==> h->len <= r->max_payload && h->computed_crc == h->stored_crc; */
-static inline aqd_status in_sequence(aqd_reader *r, const struct header *h)
+static inline aqd_status in_sequence(aqd_reader *r, const struct aqd_header *h)
 {
     if (UNLIKELY(r->seq_known && h->seq != r->expected_seq)) {
         return gap(r, h);
@@ -243,10 +191,10 @@ static inline aqd_status in_sequence(aqd_reader *r, const struct header *h)
 /*@ requires aqd_sound(r) && \valid(h) && \separated(r, h, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *h,
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
-    ensures aqd_sound(r);
+    ensures aqd_sound(r) && \result != AQD_ERR_SPACE;
     ensures \result == AQD_OK ==> aqd_fits(r, r->position, h);
     ensures \result == AQD_OK ==> h->len <= r->max_payload && h->computed_crc == h->stored_crc; */
-OUT_OF_LINE static aqd_status find(aqd_reader *r, struct header *h)
+OUT_OF_LINE static aqd_status find(aqd_reader *r, struct aqd_header *h)
 {
     uint32_t looked = NOT_LOOKED;
     /*@ loop invariant aqd_sound(r) && looked <= LOOKED_CLOSED;
@@ -270,31 +218,18 @@ OUT_OF_LINE static aqd_status find(aqd_reader *r, struct header *h)
     }
 }
 
-/*@ requires \valid(rec) && \valid_read(h) && \separated(rec, h);
-    assigns rec->seq, rec->timestamp_ns, rec->len, rec->type, rec->flags, rec->reserved; exits \false;
-    ensures rec->len == h->len; */
-static inline void describe(aqd_record *rec, const struct header *h)
-{
-    rec->seq = h->seq;
-    rec->timestamp_ns = h->timestamp_ns;
-    rec->len = h->len;
-    rec->type = h->type;
-    rec->flags = h->flags;
-    rec->reserved = 0;
-}
-
 /* Finds the next DATA record and describes it, also if it comes behind a gap. */
 /*@ requires aqd_sound(r) && \valid(h) && \valid(rec) && \separated(r, h, rec, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *h, *rec,
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
-    ensures aqd_sound(r);
+    ensures aqd_sound(r) && \result != AQD_ERR_SPACE;
     ensures \result == AQD_OK ==> aqd_fits(r, r->position, h);
     ensures \result == AQD_OK ==> rec->len == h->len <= r->max_payload && h->computed_crc == h->stored_crc; */
-static inline aqd_status front(aqd_reader *r, struct header *h, aqd_record *rec)
+static inline aqd_status front(aqd_reader *r, struct aqd_header *h, aqd_record *rec)
 {
     aqd_status status = find(r, h);
     if (status == AQD_OK || status == AQD_ERR_GAP) {
-        describe(rec, h);
+        aqd_describe(rec, h);
     }
     return status;
 }
@@ -303,9 +238,9 @@ static inline aqd_status front(aqd_reader *r, struct header *h, aqd_record *rec)
 /*@ requires aqd_sound(r) && \valid_read(h) && \separated(r, h, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
     requires 1 <= h->granules <= aqd_unread(r, r->position);
     assigns r->position, r->expected_seq, r->evidence, r->stats, r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
-    ensures aqd_sound(r);
-    ensures \result == AQD_OK <==> computed_crc == h->payload_crc; */
-static inline aqd_status consume(aqd_reader *r, const struct header *h, uint32_t computed_crc)
+    ensures aqd_sound(r) && aqd_unread(r, r->position) == aqd_unread(r, \old(r->position)) - h->granules;
+    ensures \result == (computed_crc == h->payload_crc ? AQD_OK : AQD_ERR_PAYLOAD); */
+static inline aqd_status consume(aqd_reader *r, const struct aqd_header *h, uint32_t computed_crc)
 {
     aqd_status status = UNLIKELY(computed_crc != h->payload_crc) ? bad_payload(r, h, computed_crc) : AQD_OK;
     advance(r, h->granules);
@@ -313,15 +248,9 @@ static inline aqd_status consume(aqd_reader *r, const struct header *h, uint32_t
     return status;
 }
 
-/*@ requires aqd_sound(r) && \valid(rec) && \valid((unsigned char *)buf + (0 .. cap - 1));
-    requires \separated(r, rec, (unsigned char *)buf + (0 .. cap - 1), r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
-    assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *rec, ((unsigned char *)buf)[0 .. cap - 1],
-            r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
-    ensures aqd_sound(r);
-    ensures \result == AQD_OK ==> rec->len <= cap && rec->len <= r->max_payload; */
 aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec)
 {
-    struct header h;
+    struct aqd_header h;
     aqd_status status = front(r, &h, rec);
     if (status != AQD_OK) {
         return status;
@@ -343,7 +272,7 @@ aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec
                                    && (unsigned char *)*payload == r->data + i; */
 aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec)
 {
-    struct header h;
+    struct aqd_header h;
     aqd_status status = front(r, &h, rec);
     if (status != AQD_OK) {
         return status;
@@ -573,12 +502,6 @@ static aqd_status adopt(aqd_reader *r, const unsigned char *ring, size_t ring_by
     return status;
 }
 
-/*@ requires ring == \null || \valid_read((const unsigned char *)ring + (0 .. ring_bytes - 1));
-    requires cursor == \null || \valid((unsigned char *)cursor + (0 .. cursor_bytes - 1));
-    requires r == \null || \valid(r);
-    requires \separated(r, (const unsigned char *)ring + (0 .. ring_bytes - 1), (unsigned char *)cursor + (0 .. cursor_bytes - 1));
-    assigns *r, ((unsigned char *)cursor)[AQD_CURSOR_WAITING .. AQD_CURSOR_WAITING + 3]; exits \false;
-    ensures \result == AQD_OK || \result == AQD_ERR_OVERRUN ==> aqd_sound(r); */
 aqd_status aqd_reader_init(aqd_reader *r, const void *ring, size_t ring_bytes, void *cursor, size_t cursor_bytes)
 {
     if (!r || !ring || !cursor || (uintptr_t)ring % AQD_SEGMENT_ALIGN_BYTES != 0 || (uintptr_t)cursor % AQD_SEGMENT_ALIGN_BYTES != 0) {

@@ -1,2 +1,2 @@
-# reader.c load_header: one granule beyond the end of the ring
-s/r->capacity - index_of(r, position) &&/r->capacity + 1 - index_of(r, position) \&\&/
+# record.h aqd_is_valid: one granule beyond the end of the ring
+s/h->granules <= capacity - /h->granules <= capacity + 1 - /

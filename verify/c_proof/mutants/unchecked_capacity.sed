@@ -1,2 +1,2 @@
-# reader.c load_header: a header's length is not held against the end of the ring
-s/&& h->granules <= r->capacity - index_of(r, position) &&/\&\&/
+# record.h aqd_is_valid: a header's length is not held against the end of the ring
+s/&& h->granules <= capacity - ((uint32_t)position & (capacity - 1)) &&/\&\&/

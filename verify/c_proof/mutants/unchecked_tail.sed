@@ -1,2 +1,2 @@
-# reader.c load_header: a header's length is not held against the tail
-s/ && h->granules <= r->tail - position$//
+# record.h aqd_is_valid: a header's length is not held against the tail
+s/ && h->granules <= tail - position$//
