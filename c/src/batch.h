@@ -1,22 +1,25 @@
-/* What a batch is, for readers and observers. Next: batch.c, observer_batch.c. */
+/* What batches of readers and of observers have in common: how payloads are packed, and what is answered. */
 #ifndef AQUEDUCT_BATCH_H
 #define AQUEDUCT_BATCH_H
 
-#include <stdbool.h>
-
 #include "aqueduct/reader.h"
 
-/* Whether a batch that has records ends here as a success: this answer will be given again when there are none. */
-static inline bool aqd_will_be_said_again(aqd_status status)
+/* What a batch answers after n records. If it has some, what will be said again when there are none makes it a success. */
+/*@ assigns \nothing; exits \false; */
+static inline aqd_status aqd_batch_answer(size_t n, aqd_status status)
 {
-    return status == AQD_EMPTY || status == AQD_CLOSED || status == AQD_ERR_SPACE;
+    return n > 0 && (status == AQD_EMPTY || status == AQD_CLOSED || status == AQD_ERR_SPACE) ? AQD_OK : status;
 }
 
-/* Where the next payload goes, behind one of len bytes at `at`: aligned, or at the end of the cap bytes. */
-static inline size_t aqd_place_behind(size_t at, uint32_t len, size_t cap)
+/* Notes where the payload lies that was copied to buf + at; where the next one may. */
+/*@ requires \valid(item) && at <= cap && item->record.len <= cap - at;
+    assigns item->payload; exits \false;
+    ensures (unsigned char *)item->payload == buf + at && at + item->record.len <= \result <= cap; */
+static inline size_t aqd_batch_keep(aqd_item *item, const unsigned char *buf, size_t at, size_t cap)
 {
-    size_t left = cap - at - len, filler = (0u - (size_t)len) % AQD_BATCH_ALIGN_BYTES;
-    return at + len + (filler < left ? filler : left);
+    item->payload = buf + at;
+    size_t left = cap - at - item->record.len, filler = (0u - (size_t)item->record.len) % AQD_BATCH_ALIGN_BYTES;
+    return at + item->record.len + (filler < left ? filler : left);
 }
 
 #endif

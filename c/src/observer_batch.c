@@ -1,23 +1,32 @@
-/* An observer's batches, apart from a reader's, so that who links only a reader gets no observer. Contracts: aqueduct/observer.h.
- * Next: client.c, or your own main loop. */
+/* Batches of an observer, apart from those of a reader, which so link no observer. Contracts: aqueduct/observer.h. Next: client.c, or your own main
+ * loop. */
 #include "aqueduct/observer.h"
 #include "batch.h"
+#include "contracts.h"
 
+/*@ requires aqd_watching(o) && \valid((unsigned char *)buf + (0 .. cap - 1)) && \valid(items + (0 .. max - 1)) && \valid(n);
+    requires \separated(o, items + (0 .. max - 1), n, (unsigned char *)buf + (0 .. cap - 1));
+    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats, items[0 .. max - 1], *n,
+            ((unsigned char *)buf)[0 .. cap - 1]; exits \false;
+    ensures aqd_watching(o) && *n <= max; */
 aqd_status aqd_observer_next_batch(aqd_observer *o, void *buf, size_t cap, aqd_item *items, size_t max, size_t *n)
 {
-    unsigned char *to = (unsigned char *)buf;
+    unsigned char *bytes = (unsigned char *)buf;
     aqd_status status = AQD_OK;
-    size_t at = 0; /* INVARIANT: at most cap */
+    size_t at = 0;
     *n = 0;
+    /*@ loop invariant aqd_watching(o) && *n <= max && at <= cap;
+        loop assigns status, at, o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats,
+                     items[0 .. max - 1], *n, bytes[0 .. cap - 1];
+        loop variant max - *n; */
     while (*n < max) {
         aqd_item *item = &items[*n];
-        status = aqd_observer_next(o, to + at, cap - at, &item->record);
+        status = aqd_observer_next(o, bytes + at, cap - at, &item->record);
         if (status != AQD_OK) {
             break;
         }
-        item->payload = to + at;
-        at = aqd_place_behind(at, item->record.len, cap);
+        at = aqd_batch_keep(item, bytes, at, cap);
         ++*n;
     }
-    return *n > 0 && aqd_will_be_said_again(status) ? AQD_OK : status;
+    return aqd_batch_answer(*n, status);
 }

@@ -286,11 +286,12 @@ aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec)
 /*@ requires aqd_sound(r) && \valid(rec) && \separated(r, rec, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *rec,
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
-    ensures aqd_sound(r);
-    ensures \result == AQD_OK ==> rec->len <= r->max_payload; */
+    ensures aqd_sound(r) && \result != AQD_ERR_SPACE;
+    ensures \result == AQD_OK ==> rec->len <= r->max_payload;
+    ensures \result == AQD_OK ==> rec->len <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
 aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec)
 {
-    struct header h;
+    struct aqd_header h;
     return front(r, &h, rec);
 }
 

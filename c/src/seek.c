@@ -1,8 +1,13 @@
 /* Moving a gating reader forward without reading: to a stored number, to the latest. Contracts: aqueduct/reader.h. Next: lag.c. */
 #include "aqueduct/reader.h"
+#include "contracts.h"
 #include "load.h"
+#include "record.h"
 
 /* The reader stands at the tail. Is the record to come there the one sought? */
+/*@ requires aqd_sound(r);
+    assigns r->expected_seq, r->seq_known, r->evidence; exits \false;
+    ensures aqd_sound(r); */
 static aqd_status judge_at_tail(aqd_reader *r, uint64_t seq)
 {
     if (!r->seq_known) {
@@ -27,15 +32,23 @@ static aqd_status judge_at_tail(aqd_reader *r, uint64_t seq)
     return AQD_ERR_GONE;
 }
 
+/*@ requires aqd_sound(r);
+    assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats,
+            r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
+    ensures aqd_sound(r); */
 aqd_status aqd_reader_seek(aqd_reader *r, uint64_t epoch, uint64_t seq)
 {
     if (epoch != r->info.epoch) {
         return AQD_ERR_EPOCH;
     }
     /* In an honest ring a lap is the most there is to skip. Every round counts what it moves, and 1 more for a gap, which moves nothing; a
-     * round moves at most three laps, so it ends before the eighth. */
-    uint64_t spent = 0, bound = 4 * (uint64_t)r->capacity;
-    while (spent <= bound) {
+     * round moves at most three laps and what it was to skip is decided by one look, so it ends before the eighth. */
+    uint64_t left = 4 * (uint64_t)r->capacity;
+    /*@ loop invariant aqd_sound(r);
+        loop assigns left, r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats,
+                     r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3];
+        loop variant left; */
+    while (left > 0) {
         uint64_t from = r->position;
         aqd_record rec;
         aqd_status status = aqd_reader_peek(r, &rec);
@@ -48,18 +61,22 @@ aqd_status aqd_reader_seek(aqd_reader *r, uint64_t epoch, uint64_t seq)
             return AQD_ERR_GONE;
         }
         if (status == AQD_OK) {
-            aqd_reader_skip(r, &rec); /* if the ring changed since, it skips or reports something else: the next round sees */
+            aqd_consume_peeked(r, &rec);
         } else if (status == AQD_EMPTY || status == AQD_CLOSED) {
             return judge_at_tail(r, seq);
         } else if (status == AQD_ERR_OVERRUN) {
             return AQD_ERR_OVERRUN;
         }
-        spent += 1 + (r->position - from);
+        uint64_t moved = r->position - from;
+        left = moved < left ? left - moved - 1 : 0;
     }
     r->evidence = (aqd_evidence){.position = r->position, .resumed = r->position, .expected_seq = seq, .tail = r->tail};
     return AQD_ERR_OVERRUN;
 }
 
+/*@ requires aqd_sound(r);
+    assigns r->position, r->tail, r->seq_known, r->evidence; exits \false;
+    ensures aqd_sound(r); */
 aqd_status aqd_reader_skip_to_latest(aqd_reader *r)
 {
     /* ORDER(publish): Acquire. What is read from there on was written before it. Pairs with the producer's store-release of `tail`. */
