@@ -9,12 +9,14 @@
 #if defined __x86_64__ && (__STDC_HOSTED__ || defined __PCLMUL__)
 #define AQD_CRC_PCLMUL 1
 /* ThreadSanitizer knows atomic words only. */
-#if defined __has_feature
+#if defined __SANITIZE_THREAD__
+#define AQD_CRC_WORDS 1
+#elif defined __has_feature
 #if __has_feature(thread_sanitizer)
-#define AQD_CRC_NARROW 1
+#define AQD_CRC_WORDS 1
 #endif
 #endif
-#if (__STDC_HOSTED__ || (defined __VPCLMULQDQ__ && defined __AVX512VL__)) && !defined __SANITIZE_THREAD__ && !defined AQD_CRC_NARROW
+#if (__STDC_HOSTED__ || (defined __VPCLMULQDQ__ && defined __AVX512VL__)) && !defined AQD_CRC_WORDS
 #define AQD_CRC_WIDE 1
 #endif
 #elif defined __aarch64__ && (defined __linux__ || defined __ARM_FEATURE_CRC32)
@@ -93,7 +95,7 @@ uint32_t aqd_crc32_update_words_table(uint32_t state, uint64_t a, uint64_t b, ui
 /* The message is a polynomial, bit-reflected, so the first byte is the lowest. A block of 16 bytes that stands N bytes before another is
  * congruent mod P to two 32-by-64-bit products that can be added to the other: "folding". Source: Gopal et al., "Fast CRC Computation for
  * Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009. */
-#define FAST __attribute__((target("pclmul,sse4.1")))
+#define FAST __attribute__((target("pclmul,ssse3,sse4.1")))
 
 /*@ assigns \nothing; exits \false; */
 FAST static inline __m128i pair(uint64_t low, uint64_t high) { return _mm_set_epi64x((long long)high, (long long)low); }
@@ -192,6 +194,45 @@ FAST uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b
 {
     return reduce(_mm_xor_si128(fold(pair(a ^ state, b), pair(AQD_CRC32_FOLD_16)), pair(c, d)));
 }
+
+#if !defined AQD_CRC_WORDS
+
+/* ORDER(payload): as aqd_load_word. */
+/*@ requires \valid_read(from + (0 .. 15));
+    assigns \nothing; exits \false; */
+FAST static inline __m128i load_shared(const unsigned char *from);
+
+/*@ requires \valid(h);
+    assigns h->seq, h->timestamp_ns, h->len, h->kind, h->flags, h->type, h->payload_crc, h->stored_crc; exits \false; */
+FAST static inline void store_header(struct aqd_header *h, __m128i numbers, __m128i rest);
+
+#ifndef __FRAMAC__
+FAST static inline __m128i load_shared(const unsigned char *from) { return *(const volatile __m128i *)(const volatile void *)from; }
+
+FAST static inline void store_header(struct aqd_header *h, __m128i numbers, __m128i rest)
+{
+    _Static_assert(offsetof(struct aqd_header, timestamp_ns) == 8 && offsetof(struct aqd_header, len) == 16 && offsetof(struct aqd_header, kind) == 20
+                       && offsetof(struct aqd_header, flags) == 21 && offsetof(struct aqd_header, type) == 22
+                       && offsetof(struct aqd_header, payload_crc) == 24 && offsetof(struct aqd_header, stored_crc) == 28,
+                   "two blocks");
+    _mm_storeu_si128((__m128i *)(void *)h, numbers);
+    _mm_storeu_si128((__m128i *)(void *)&h->len, rest);
+}
+#endif
+
+/*@ requires \valid_read(from + (0 .. 31)) && \valid(h);
+    assigns h->seq, h->timestamp_ns, h->len, h->kind, h->flags, h->type, h->payload_crc, h->stored_crc, h->computed_crc; exits \false; */
+FAST static void header_fast(struct aqd_header *h, const unsigned char *from, uint32_t epoch_crc, uint32_t position)
+{
+    __m128i low = load_shared(from), high = load_shared(from + 16);
+    store_header(h, _mm_alignr_epi8(high, low, 8), _mm_blend_epi16(low, high, 0xF0));
+    /* With the position they are two blocks again, each byte of the header moved on by four. */
+    __m128i first = _mm_alignr_epi8(low, _mm_slli_si128(_mm_cvtsi32_si128((int)(position ^ epoch_crc)), 12), 12);
+    __m128i second = _mm_alignr_epi8(high, low, 12);
+    h->computed_crc = ~reduce(_mm_xor_si128(fold(first, pair(AQD_CRC32_FOLD_16)), second));
+}
+
+#endif
 
 #if defined AQD_CRC_WIDE
 
@@ -364,6 +405,29 @@ uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uin
 #if !defined AQD_CRC_WIDE
 bool aqd_crc32_has_wide(void) { return false; }
 #endif
+
+void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32_t epoch_crc, uint32_t position)
+{
+#if defined AQD_CRC_PCLMUL && !defined AQD_CRC_WORDS
+    if (aqd_crc32_has_fast()) {
+        header_fast(h, from, epoch_crc, position);
+        return;
+    }
+#endif
+    uint64_t w[4];
+    aqd_load_header(w, from);
+    h->len = (uint32_t)w[0];
+    h->kind = (uint8_t)(w[0] >> 32);
+    h->flags = (uint8_t)(w[0] >> 40);
+    h->type = (uint16_t)(w[0] >> 48);
+    h->seq = w[1];
+    h->timestamp_ns = w[2];
+    h->payload_crc = (uint32_t)w[3];
+    h->stored_crc = (uint32_t)(w[3] >> 32);
+    /* The position and the 28 bytes make 32, here moved four bytes on. */
+    h->computed_crc = ~aqd_crc32_update_words(epoch_crc, position | w[0] << 32, w[0] >> 32 | w[1] << 32, w[1] >> 32 | w[2] << 32,
+                                              w[2] >> 32 | w[3] << 32);
+}
 
 uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len)
 {

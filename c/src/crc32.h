@@ -36,6 +36,27 @@ static inline uint32_t aqd_crc32(const void *bytes, size_t len) { return ~aqd_cr
     assigns into[0 .. len - 1]; exits \false; */
 uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len);
 
+/* A record header in the host's integers. The first half and what is behind it up to stored_crc are blocks of 16 bytes that are stored whole. */
+struct aqd_header {
+    uint64_t seq;
+    uint64_t timestamp_ns;
+    uint32_t len;
+    uint8_t kind;
+    uint8_t flags;
+    uint16_t type;
+    uint32_t payload_crc;
+    uint32_t stored_crc;
+    uint32_t computed_crc; /* of epoch, position and the 28 bytes before stored_crc */
+    uint32_t granules;     /* that the record takes, this header included */
+};
+
+/* Loads the 32 header bytes at from (32-byte aligned), each once, and computes their CRC; granules is left alone. epoch_crc: the state behind the
+ * epoch. */
+/*@ requires \valid_read(from + (0 .. 31)) && \valid(h);
+    assigns *h; exits \false;
+    ensures h->granules == \old(h->granules); */
+void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32_t epoch_crc, uint32_t position);
+
 /* The implementations behind the functions above, for the tests. _fast must only be called if aqd_crc32_has_fast(). */
 /*@ assigns \nothing; exits \false; */
 bool aqd_crc32_has_fast(void);

@@ -57,6 +57,10 @@ static inline void aqd_fence_seq_cst(void);
     assigns \nothing; exits \false; */
 static inline aqd_word aqd_load_word(const unsigned char *from);
 
+/* Begins to load the cache line at `at` and the next one. A hint: any address may be given. */
+/*@ assigns \nothing; exits \false; */
+static inline void aqd_prefetch(const unsigned char *at);
+
 #if defined AQD_LOAD_PAIRS
 /* Stores two words that were loaded. By 16 bytes, because the CRC that follows loads 16: two stores of 8 would not be forwarded to it. */
 /*@ requires \valid(into + (0 .. 15));
@@ -92,6 +96,12 @@ static inline void aqd_fence_seq_cst(void) { __atomic_thread_fence(__ATOMIC_SEQ_
 static inline aqd_word aqd_load_word(const unsigned char *from)
 {
     return __atomic_load_n((const aqd_word *)(const void *)from, __ATOMIC_RELAXED);
+}
+
+static inline void aqd_prefetch(const unsigned char *at)
+{
+    __builtin_prefetch(at);
+    __builtin_prefetch((const void *)((uintptr_t)at + 64));
 }
 
 #if defined AQD_LOAD_PAIRS

@@ -160,6 +160,7 @@ static inline aqd_status look(aqd_reader *r, uint32_t *looked)
     /* ORDER(close): Acquire. The tail loaded after a `closed` covers every DATA record. Pairs with the producer's store-release of
      * `state`. */
     if (aqd_load_acquire(r->ring + AQD_RING_STATE) != AQD_STATE_CLOSED) {
+        aqd_prefetch(granule(r, r->position)); /* who asks again soon gets the record on the way of its tail */
         return AQD_EMPTY;
     }
     *looked = LOOKED_CLOSED;

@@ -10,19 +10,6 @@
 #include "crc32.h"
 #include "load.h"
 
-struct aqd_header {
-    uint64_t seq;
-    uint64_t timestamp_ns;
-    uint32_t len;
-    uint32_t granules; /* that the record takes, this header included */
-    uint32_t payload_crc;
-    uint32_t stored_crc;
-    uint32_t computed_crc;
-    uint16_t type;
-    uint8_t kind;
-    uint8_t flags;
-};
-
 /* Words of the contracts. Positions count modulo 2^64. */
 /*@ logic integer aqd_distance(integer position, integer tail) = (uint64_t)(tail - position);
 
@@ -60,20 +47,8 @@ static inline const unsigned char *aqd_granule(const unsigned char *data, uint32
     ensures aqd_takes(h->granules, h->len); */
 static inline void aqd_load_record(const unsigned char *granule, uint64_t position, const uint32_t *epoch_crc, struct aqd_header *h)
 {
-    uint64_t w[4];
-    aqd_load_header(w, granule);
-    h->len = (uint32_t)w[0];
-    h->kind = (uint8_t)(w[0] >> 32);
-    h->flags = (uint8_t)(w[0] >> 40);
-    h->type = (uint16_t)(w[0] >> 48);
-    h->seq = w[1];
-    h->timestamp_ns = w[2];
-    h->payload_crc = (uint32_t)w[3];
-    h->stored_crc = (uint32_t)(w[3] >> 32);
+    aqd_load_header_crc(h, granule, *epoch_crc, (uint32_t)position);
     h->granules = aqd_granules(h->len);
-    /* The epoch is in epoch_crc; the position and the 28 bytes make 32, here moved four bytes on. */
-    h->computed_crc = ~aqd_crc32_update_words(*epoch_crc, (uint32_t)position | w[0] << 32, w[0] >> 32 | w[1] << 32,
-                                              w[1] >> 32 | w[2] << 32, w[2] >> 32 | w[3] << 32);
 }
 
 /* Whether a header that was loaded is valid at a position before tail, which is at most the capacity ahead (ABI 3). */

@@ -31,6 +31,8 @@ static inline void aqd_fence_acquire(void) {}
 
 static inline void aqd_fence_seq_cst(void) {}
 
+static inline void aqd_prefetch(const unsigned char *at) { (void)at; }
+
 static inline aqd_word aqd_load_word(const unsigned char *from)
 {
     touch(from, sizeof(aqd_word));
@@ -54,9 +56,25 @@ uint32_t aqd_crc32_update(uint32_t state, const void *bytes, size_t len)
     return state ^ nondet_u32();
 }
 
-uint32_t aqd_crc32_update_words(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32_t epoch_crc, uint32_t position)
 {
-    return state ^ (uint32_t)(a ^ b ^ c ^ d) ^ nondet_u32();
+    uint64_t w[4];
+    aqd_load_header(w, from);
+    h->len = (uint32_t)w[0];
+    h->kind = (uint8_t)(w[0] >> 32);
+    h->flags = (uint8_t)(w[0] >> 40);
+    h->type = (uint16_t)(w[0] >> 48);
+    h->seq = w[1];
+    h->timestamp_ns = w[2];
+    h->payload_crc = (uint32_t)w[3];
+    h->stored_crc = (uint32_t)(w[3] >> 32);
+    h->computed_crc = epoch_crc ^ position ^ nondet_u32();
+}
+
+uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len)
+{
+    aqd_load_bytes(into, from, len);
+    return nondet_u32();
 }
 
 int main(void)

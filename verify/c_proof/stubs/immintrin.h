@@ -1,10 +1,14 @@
-/* The vector instructions of crc32.c for the proof: values that mean nothing, and no access to memory, which is `load`'s alone. */
+/* The vector instructions of crc32.c for the proof: values that mean nothing, and no access to memory, which only `load` and its like make. */
 #ifndef AQUEDUCT_PROOF_IMMINTRIN_H
 #define AQUEDUCT_PROOF_IMMINTRIN_H
 
 typedef struct {
     unsigned long long low, high;
 } __m128i;
+
+typedef struct {
+    unsigned long long words[8];
+} __m512i;
 
 /*@ assigns \nothing; exits \false; */
 int aqd_cpu_supports(void);
@@ -30,5 +34,27 @@ __m128i _mm_shuffle_epi8(__m128i a, __m128i by);
 __m128i _mm_blendv_epi8(__m128i a, __m128i b, __m128i mask);
 /*@ assigns \nothing; exits \false; */
 int _mm_extract_epi32(__m128i a, int index);
+/*@ assigns \nothing; exits \false; */
+__m128i _mm_slli_si128(__m128i a, int bytes);
+/*@ assigns \nothing; exits \false; */
+__m128i _mm_alignr_epi8(__m128i high, __m128i low, int bytes);
+/*@ assigns \nothing; exits \false; */
+__m128i _mm_blend_epi16(__m128i a, __m128i b, int words);
+/*@ assigns \nothing; exits \false; */
+__m512i _mm512_setzero_si512(void);
+/*@ assigns \nothing; exits \false; */
+__m512i _mm512_set_epi64(long long h, long long g, long long f, long long e, long long d, long long c, long long b, long long a);
+/*@ assigns \nothing; exits \false; */
+__m512i _mm512_zextsi128_si512(__m128i a);
+/*@ assigns \nothing; exits \false; */
+__m512i _mm512_inserti32x4(__m512i a, __m128i b, int index);
+/*@ assigns \nothing; exits \false; */
+__m512i _mm512_xor_si512(__m512i a, __m512i b);
+/*@ assigns \nothing; exits \false; */
+__m512i _mm512_clmulepi64_epi128(__m512i a, __m512i b, int halves);
+/*@ assigns \nothing; exits \false; */
+__m128i _mm512_castsi512_si128(__m512i a);
+/*@ assigns \nothing; exits \false; */
+__m128i _mm512_extracti32x4_epi32(__m512i a, int index);
 
 #endif
