@@ -58,7 +58,9 @@ aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record 
     requires r == \null || \valid(r);
     requires \separated(r, (const unsigned char *)ring + (0 .. ring_bytes - 1), (unsigned char *)cursor + (0 .. cursor_bytes - 1));
     assigns *r, ((unsigned char *)cursor)[AQD_CURSOR_WAITING .. AQD_CURSOR_WAITING + 3]; exits \false;
-    ensures \result == AQD_OK || \result == AQD_ERR_OVERRUN ==> aqd_sound(r); */
+    ensures \result == AQD_OK || \result == AQD_ERR_OVERRUN ==> aqd_sound(r);
+    ensures \result == AQD_OK || \result == AQD_ERR_OVERRUN ==> r->ring == (const unsigned char *)ring;
+    ensures \result == AQD_OK || \result == AQD_ERR_OVERRUN ==> \base_addr(r->data) == \base_addr((const unsigned char *)ring); */
 aqd_status aqd_reader_init(aqd_reader *r, const void *ring, size_t ring_bytes, void *cursor, size_t cursor_bytes);
 #endif
 
