@@ -303,7 +303,6 @@ WIDE static inline __m512i pass(unsigned char *into, const unsigned char *from)
 /* The state behind len bytes, at least 64 and a multiple of it, which are copied to into. */
 /*@ requires len >= 64 && len % 64 == 0;
     requires \valid_read(from + (0 .. len - 1)) && \valid(into + (0 .. len - 1));
-    requires \separated(into + (0 .. len - 1), from + (0 .. len - 1));
     assigns into[0 .. len - 1]; exits \false; */
 WIDE static uint32_t copy_wide(unsigned char *into, const unsigned char *from, size_t len)
 {

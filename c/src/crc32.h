@@ -32,7 +32,6 @@ static inline uint32_t aqd_crc32(const void *bytes, size_t len) { return ~aqd_cr
  * returned, whoever writes there meanwhile. Loads whole words, as aqd_load_bytes. */
 /*@ requires \valid(into + (0 .. len - 1));
     requires \valid_read(from + (0 .. (len + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word) - 1));
-    requires \separated(into + (0 .. len - 1), from + (0 .. len - 1));
     assigns into[0 .. len - 1]; exits \false; */
 uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len);
 

@@ -339,9 +339,8 @@ aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record 
         if (cap < h.len) {
             return AQD_ERR_SPACE;
         }
-        aqd_load_bytes((unsigned char *)buf, granule(o, o->position) + AQD_GRANULE_BYTES, h.len);
+        uint32_t computed_crc = aqd_load_bytes_crc((unsigned char *)buf, granule(o, o->position) + AQD_GRANULE_BYTES, h.len);
         if (was_whole(o, o->position)) {
-            uint32_t computed_crc = aqd_crc32(buf, h.len);
             if (computed_crc != h.payload_crc) {
                 o->evidence = (aqd_evidence){.position = o->position,
                                              .resumed = o->position + h.granules,
