@@ -352,15 +352,15 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
 
     /// Commits a record that readers skip.
     pub(crate) fn filler(&mut self, kind: u8, payload_bytes: u32) {
-        let header = self.framing.encode(shared(self.head), &Header::filler(kind, payload_bytes, self.seq));
-        self.ring.write(self.geometry.offset_of(self.head), &header);
+        let header = Header::filler(kind, payload_bytes, self.seq);
+        self.ring.write_header(self.geometry.offset_of(self.head), &self.framing, shared(self.head), &header);
         self.advance(self.head + u64::from(granules_for(payload_bytes)));
     }
 
     #[inline]
     pub(crate) fn commit(&mut self, start: u64, meta: Meta, crc: u32, len: usize) -> u64 {
         let header = self.next_header(meta, crc, len);
-        self.ring.write(self.geometry.offset_of(start), &self.framing.encode(shared(start), &header));
+        self.ring.write_header(self.geometry.offset_of(start), &self.framing, shared(start), &header);
         self.count(start, header.len)
     }
 

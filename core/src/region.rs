@@ -76,13 +76,19 @@ pub trait MemoryMut: Memory {
     /// that the same records give the same bytes whatever the machine's word.
     fn write(&self, at: usize, bytes: &[u8]);
 
+    /// Writes `header`, which stands at `position`, with its CRC to byte offset `at`, a multiple of 32.
+    #[inline]
+    fn write_header(&self, at: usize, framing: &Framing, position: u32, header: &Header) {
+        self.write(at, &framing.encode(position, header));
+    }
+
     /// Writes a whole record that stands at `position` to byte offset `at`, a multiple of 32: its payload, and before it `header` with the CRC of
     /// the payload in it.
     #[inline]
     fn write_record(&self, at: usize, framing: &Framing, position: u32, header: Header, payload: &[u8]) {
         let mut crc = framing.empty_crc();
         self.write_with_crc(at + GRANULE_BYTES, payload, &mut crc);
-        self.write(at, &framing.encode(position, &Header { payload_crc: crc.finalize(), ..header }));
+        self.write_header(at, framing, position, &Header { payload_crc: crc.finalize(), ..header });
     }
 
     /// [`write`](MemoryMut::write), and appends `bytes` to `crc`.
@@ -150,6 +156,11 @@ impl<T: MemoryMut + ?Sized> MemoryMut for &T {
     #[inline]
     fn write_with_crc(&self, at: usize, bytes: &[u8], crc: &mut Crc) {
         (**self).write_with_crc(at, bytes, crc);
+    }
+
+    #[inline]
+    fn write_header(&self, at: usize, framing: &Framing, position: u32, header: &Header) {
+        (**self).write_header(at, framing, position, header);
     }
 
     #[inline]
@@ -342,6 +353,18 @@ impl MemoryMut for Region<'_> {
     }
 
     #[inline]
+    fn write_header(&self, at: usize, framing: &Framing, position: u32, header: &Header) {
+        if let (true, Some((folding, state))) = (self.in_bounds(at, GRANULE_BYTES, GRANULE_BYTES), framing.folding()) {
+            // SAFETY: in bounds (checked), so inside the allocation of the invariant.
+            let into = unsafe { self.base.add(at) };
+            // SAFETY: 32 bytes in bounds (checked).
+            unsafe { folding.write_header(state, position, header.first_numbers(), header.payload_crc, into.as_ptr()) };
+        } else {
+            self.write(at, &framing.encode(position, header));
+        }
+    }
+
+    #[inline]
     fn write_record(&self, at: usize, framing: &Framing, position: u32, header: Header, payload: &[u8]) {
         let inside = self.in_bounds(at, GRANULE_BYTES + payload.len().next_multiple_of(8), GRANULE_BYTES);
         if let (true, Some((folding, state))) = (inside, framing.folding()) {
@@ -352,7 +375,7 @@ impl MemoryMut for Region<'_> {
         } else {
             let mut crc = framing.empty_crc();
             self.write_with_crc(at + GRANULE_BYTES, payload, &mut crc);
-            self.write(at, &framing.encode(position, &Header { payload_crc: crc.finalize(), ..header }));
+            self.write_header(at, framing, position, &Header { payload_crc: crc.finalize(), ..header });
         }
     }
 }

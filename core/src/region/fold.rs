@@ -63,6 +63,17 @@ impl Folding {
         unsafe { header(state, position, from) }
     }
 
+    /// Stores the header of a record that stands at `position` to `into`: its first three numbers, the payload's CRC and its own.
+    ///
+    /// # Safety
+    /// 1. `into` is valid for writes of 32 bytes. Other parties may load from there meanwhile.
+    #[inline]
+    #[allow(clippy::unused_self, reason = "that it exists says that the processor can")]
+    pub(crate) unsafe fn write_header(self, state: u32, position: u32, [a, seq, timestamp_ns]: [u64; 3], payload_crc: u32, into: *mut u8) {
+        // SAFETY: duty 1; the processor has the instructions (invariant).
+        unsafe { header_alone(state ^ position, a, seq, timestamp_ns, payload_crc, into) };
+    }
+
     /// Stores a whole record that stands at `position` to `into`: payload, and before it the header of its first three numbers and both CRCs, from
     /// the `state` behind the epoch. The lower half of the first number is the payload's length.
     ///
@@ -184,6 +195,18 @@ unsafe fn header(state: u32, position: u32, from: *const u8) -> ([u64; 4], u32) 
     let high = unsafe { load_shared(from) };
     let numbers = [_mm_cvtsi128_si64(low), _mm_extract_epi64(low, 1), _mm_cvtsi128_si64(high), _mm_extract_epi64(high, 1)];
     (numbers.map(|number| number as u64), header_crc(state, position, [low, high]))
+}
+
+/// See [`Folding::write_header`].
+///
+/// # Safety
+/// 1. As there.
+/// 2. The processor has the instructions.
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+unsafe fn header_alone(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, payload_crc: u32, into: *mut u8) {
+    let begun = begin(prefix, a, seq, timestamp_ns);
+    // SAFETY: duty 1.
+    unsafe { seal(begun, payload_crc, into) };
 }
 
 /// See [`Folding::record`].

@@ -42,6 +42,12 @@ impl Folding {
 
     /// # Safety
     /// None: it cannot be called.
+    pub(crate) const unsafe fn write_header(self, _: u32, _: u32, _: [u64; 3], _: u32, _: *mut u8) {
+        match self {}
+    }
+
+    /// # Safety
+    /// None: it cannot be called.
     pub(crate) const unsafe fn record(self, _: u32, _: u32, _: [u64; 3], _: &[u8], _: *mut u8) {
         match self {}
     }
