@@ -105,7 +105,7 @@ int main(void)
         assert(from >= data && from + rec.len <= data + sizeof data);
     }
 #elif CALL == 2
-    struct header damaged = {0};
+    struct aqd_header damaged = {0};
     __ESBMC_assume(lag > 0);
     resync(&r, &damaged);
 #elif CALL == 3
