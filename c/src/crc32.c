@@ -238,7 +238,7 @@ FAST static void header_fast(struct aqd_header *h, const unsigned char *from, ui
 
 /* Four blocks at once, loaded once from where they lie and stored on the way. */
 #define WIDE __attribute__((target("pclmul,sse4.1,avx512f,avx512vl,vpclmulqdq")))
-#define WIDE_BYTES 64u
+#define WIDE_BYTES ((size_t)64)
 
 bool aqd_crc32_has_wide(void)
 {

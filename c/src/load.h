@@ -57,7 +57,7 @@ static inline void aqd_fence_seq_cst(void);
     assigns \nothing; exits \false; */
 static inline aqd_word aqd_load_word(const unsigned char *from);
 
-/* Begins to load the cache line at `at` and the next one. A hint: any address may be given. */
+/* Begins to load the cache lines of a granule and of the byte behind it. A hint: nothing is accessed. */
 /*@ assigns \nothing; exits \false; */
 static inline void aqd_prefetch(const unsigned char *at);
 
@@ -101,7 +101,7 @@ static inline aqd_word aqd_load_word(const unsigned char *from)
 static inline void aqd_prefetch(const unsigned char *at)
 {
     __builtin_prefetch(at);
-    __builtin_prefetch((const void *)((uintptr_t)at + 64));
+    __builtin_prefetch(at + 32);
 }
 
 #if defined AQD_LOAD_PAIRS
