@@ -75,8 +75,12 @@ SMT
 
 proofs() {
     axioms
-    proof "reader.c, load.h, bytes.h; 64 bits" "" -machdep gcc_x86_64 c/src/reader.c
-    proof "reader.c, load.h, bytes.h; 32 bits" "" -machdep gcc_x86_32 c/src/reader.c
+    proof "reader.c, record.h, load.h, bytes.h; 64 bits" "" -machdep gcc_x86_64 c/src/reader.c
+    proof "reader.c, record.h, load.h, bytes.h; 32 bits" "" -machdep gcc_x86_32 c/src/reader.c
+    for file in batch seek lag observer; do
+        proof "$file.c, 64 bits" "" -machdep gcc_x86_64 "c/src/$file.c"
+        proof "$file.c, 32 bits" "" -machdep gcc_x86_32 "c/src/$file.c"
+    done
     proof "crc32.c, 8 KiB of tables and PCLMUL's addresses" "" -machdep gcc_x86_64 c/src/crc32.c
     proof "crc32.c, AQD_CRC_PORTABLE" "-DAQD_CRC_PORTABLE" -machdep gcc_x86_64 c/src/crc32.c
     proof "crc32.c, AQD_CRC_SMALL, 32 bits" "-DAQD_CRC_SMALL" -machdep gcc_x86_32 c/src/crc32.c

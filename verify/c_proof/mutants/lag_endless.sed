@@ -1,0 +1,2 @@
+# lag.c aqd_first_data: the walk stays where it is at a filler
+s/at += h.granules;/at += h.granules - 1;/
