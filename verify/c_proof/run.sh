@@ -77,7 +77,7 @@ proofs() {
     axioms
     proof "reader.c, record.h, load.h, bytes.h; 64 bits" "" -machdep gcc_x86_64 c/src/reader.c
     proof "reader.c, record.h, load.h, bytes.h; 32 bits" "" -machdep gcc_x86_32 c/src/reader.c
-    for file in batch seek lag observer; do
+    for file in batch seek lag observer observer_batch; do
         proof "$file.c, 64 bits" "" -machdep gcc_x86_64 "c/src/$file.c"
         proof "$file.c, 32 bits" "" -machdep gcc_x86_32 "c/src/$file.c"
     done
@@ -106,7 +106,7 @@ mutants() {
             continue
         fi
         started=$(date +%s)
-        case $file in *.h) of=reader.c ;; *) of=$file ;; esac
+        case $file in batch.h) of=batch.c ;; *.h) of=reader.c ;; *) of=$file ;; esac
         define=
         wp "$work/log" "${TIMEOUT:-10}" "$tree" -machdep gcc_x86_64 "c/src/$of" -wp-fct "$function"
         counted=$(counts "$work/log")
