@@ -341,7 +341,10 @@ impl World {
     pub(crate) fn skip(&mut self, index: usize) {
         let Some(Sub { attached: Some((reader, _, place)), .. }) = &mut self.subs[index] else { return };
         reader.skip_to_latest().unwrap();
-        *place = Place { position: self.oracle.tail, expected: None };
+        // Where nothing is skipped, the number that comes next is still known.
+        if place.position != self.oracle.tail {
+            *place = Place { position: self.oracle.tail, expected: None };
+        }
     }
 
     pub(crate) fn lag(&mut self, index: usize) {
