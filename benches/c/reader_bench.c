@@ -52,7 +52,7 @@ static void *map(int fd, int protection, size_t *bytes)
 /* `Backoff` of benches/src/work.rs. */
 static void pause_for(uint32_t *step)
 {
-    for (uint32_t i = 0; i < 128; i++) {
+    for (uint32_t i = 0; i < 512; i++) {
 #if defined __x86_64__
         __builtin_ia32_pause();
 #elif defined __aarch64__

@@ -48,7 +48,7 @@ pub fn check(payload: &[u8], seq: u64, bytes: usize) {
     assert!(same, "record {seq} of {bytes} bytes: not what was sent");
 }
 
-/// How a side waits for the other where only throughput counts: 128 pauses, a microsecond or two; after 64 times it yields the core as well. A side
+/// How a side waits for the other where only throughput counts: 512 pauses, some ten microseconds; after 64 times it yields the core as well. A side
 /// that looks more often takes the lines away that the other is about to write. The C reader waits in the same way.
 #[derive(Default)]
 pub struct Backoff {
@@ -59,7 +59,7 @@ impl Backoff {
     /// Waits.
     #[inline]
     pub fn pause(&mut self) {
-        for _ in 0..128 {
+        for _ in 0..512 {
             std::hint::spin_loop();
         }
         if self.step > 64 {

@@ -43,7 +43,7 @@ pub struct Record {
 pub enum Next<T = Record> {
     /// The oldest unread record. It counts as read now.
     Record(T),
-    /// Nothing is published that was not read. Who polls for throughput pauses for a microsecond before the next look: each takes the line of the
+    /// Nothing is published that was not read. Who polls for throughput pauses for some microseconds before the next look: each takes the line of the
     /// tail away from the producer.
     Empty,
     /// Nothing will come any more.

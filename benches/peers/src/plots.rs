@@ -30,8 +30,8 @@ pub const PLOTS: [Plot; 5] = [
         parameter: "capacity",
         title: "Cost of a record by the size of the ring",
         axis: "data area, bytes",
-        why: "Records of 64 bytes do not bend: the reader's checks take longer than a line from any cache. At 1024 bytes it bends up beyond 8 MiB, where the \
-              ring no longer stays in the caches and its lines come from memory.",
+        why: "It bends down at 2 MiB, twice a core's own cache: in a smaller ring every line that one side needs is dirty in the other's cache, and going \
+              from cache to cache is slow; in a larger one it has gone to the cache that both share by then. Beyond that cache lines come from memory.",
     },
     Plot {
         file: "payload",
@@ -39,8 +39,8 @@ pub const PLOTS: [Plot; 5] = [
         parameter: "bytes",
         title: "Cost of a record by its payload",
         axis: "payload, bytes",
-        why: "Flat while the header and its CRC, the fence and the exchange of `tail` cost more than the bytes do; it bends where the payload's copy and CRC \
-              take over, at about half a kilobyte, and is proportional beyond.",
+        why: "Flat up to a line or two, while the header, the reductions of both CRCs and the fence cost more than the bytes do; then it grows with the lines \
+              that go from core to core, and from some kilobytes on in proportion to them.",
     },
     Plot {
         file: "batch",
@@ -48,8 +48,8 @@ pub const PLOTS: [Plot; 5] = [
         parameter: "batch",
         title: "Cost of a record by the records per publication",
         axis: "records per publication",
-        why: "At 64 bytes flat: the reader is the slower side, and it works by the record however many are published at once. At 1024 bytes 8 records share \
-              what a publication costs, its fence and the line of `tail`; more bring nothing.",
+        why: "Nearly flat: what a batch shares, one fence and the line of `tail`, costs no more than the checks and lines of a single record, which it cannot \
+              share, and part of it passes while the other side works.",
     },
     Plot {
         file: "readers",
