@@ -49,10 +49,10 @@ static void *map(int fd, int protection, size_t *bytes)
     return base;
 }
 
-/* `Backoff` of benches/src/work.rs. */
-static void pause_for(uint32_t *step)
+/* `Backoff` of benches/src/work.rs: 512 pauses. Who is waited for pauses once. */
+static void pause_for(uint32_t *step, uint32_t pauses)
 {
-    for (uint32_t i = 0; i < 512; i++) {
+    for (uint32_t i = 0; i < pauses; i++) {
 #if defined __x86_64__
         __builtin_ia32_pause();
 #elif defined __aarch64__
@@ -149,7 +149,7 @@ int main(int argc, char **argv)
             if (asleep) {
                 sleep_on(&reader, ring);
             } else {
-                pause_for(&step);
+                pause_for(&step, release_every == 1 ? 1 : 512);
             }
         } else {
             fail("a damaged ring");
