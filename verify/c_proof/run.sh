@@ -3,7 +3,7 @@
 #   run.sh            proofs, then seeded bugs
 #   run.sh proofs     only the proofs
 #   run.sh mutants    only the seeded bugs
-# Installs what it needs (apt, as root). Ends with 1 if anything is otherwise than it must be. TIMEOUT: seconds for one goal, default 10.
+# Installs what it needs (apt, as root). Ends with 1 if anything is otherwise than it must be. TIMEOUT: seconds for one goal, default 30.
 # CACHE: a folder that keeps the provers' answers between runs, for the same goals.
 set -u
 [ -z "${CACHE:-}" ] || { mkdir -p "$CACHE" && FRAMAC_WP_CACHEDIR=$(cd "$CACHE" && pwd) && export FRAMAC_WP_CACHEDIR; } || exit 2
@@ -39,7 +39,7 @@ proof() {
     name=$1 define=$2
     shift 2
     started=$(date +%s)
-    wp "$work/log" "${TIMEOUT:-10}" "$root" "$@"
+    wp "$work/log" "${TIMEOUT:-30}" "$root" "$@"
     counted=$(counts "$work/log")
     proved=${counted% *} goals=${counted#* }
     if [ -n "$counted" ] && [ "$proved" = "$goals" ]; then
@@ -108,7 +108,7 @@ mutants() {
         started=$(date +%s)
         case $file in batch.h) of=batch.c ;; *.h) of=reader.c ;; *) of=$file ;; esac
         define=
-        wp "$work/log" "${TIMEOUT:-10}" "$tree" -machdep gcc_x86_64 "c/src/$of" -wp-fct "$function"
+        wp "$work/log" "${TIMEOUT:-30}" "$tree" -machdep gcc_x86_64 "c/src/$of" -wp-fct "$function"
         counted=$(counts "$work/log")
         proved=${counted% *} goals=${counted#* }
         # No count at all is a broken mutant, not a killed one.
