@@ -15,7 +15,9 @@ fn main() {
     let mut build = cc::Build::new();
     build.std("c11").warnings(false).opt_level(1).debug(true).include(c.join("include"));
     build.flag("-I").flag(c.join("src")).flag("-include").flag(meanwhile);
-    build.files(["reader.c", "batch.c", "seek.c", "lag.c", "observer.c", "crc32.c"].map(|file| c.join("src").join(file))).file(shim);
+    build
+        .files(["reader.c", "batch.c", "seek.c", "lag.c", "observer.c", "observer_batch.c", "crc32.c"].map(|file| c.join("src").join(file)))
+        .file(shim);
     let fuzzing = env::var_os("CARGO_CFG_FUZZING").is_some();
     if fuzzing && build.get_compiler().is_like_clang() {
         build.flag("-fsanitize=address").flag("-fno-omit-frame-pointer");
