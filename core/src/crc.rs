@@ -178,6 +178,28 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_names_another_length_moves_no_byte_more_than_the_payload_has() {
+        let framing = Framing::new(7);
+        for (named, given) in [(0, 64), (64, 0), (64, 63), (65, 64), (u32::MAX, 8), (512, 64)] {
+            let segment = Segment::<256>::new();
+            let region = segment.region();
+            region.write(0, &[0xff; 256]);
+            let header = Header { len: named, kind: 1, flags: 0, type_tag: 0, seq: 1, timestamp_ns: 2, payload_crc: 0 };
+            let payload = noise(given);
+            region.write_record(64, &framing, 2, header, &payload);
+            let mut all = [0; 256];
+            region.read(0, &mut all);
+            assert_eq!(all[96..96 + given], payload[..], "{named}");
+            assert!(
+                all[..64].iter().chain(&all[96 + given.next_multiple_of(8)..]).all(|&byte| byte == 0xff),
+                "{named} named, {given} given"
+            );
+            let (found, _) = region.read_header(64, &framing, 2).expect("it was just written");
+            assert_eq!(found, Header { payload_crc: oracle(&payload), ..header });
+        }
+    }
+
+    #[test]
     fn records_and_headers_are_the_same_bytes_whichever_way_they_are_made() {
         let bytes = noise(MOST);
         let folding = Framing::new(0x0123_4567_89ab_cdef);

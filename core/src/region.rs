@@ -1,6 +1,6 @@
 //! The only door to shared memory: a small trait of atomic words, copies and fences, and its production backend.
 //!
-//! Everything above this module is safe code over [`Memory`]; all `unsafe` of the crate is here and in its part [`turns`]. The trait is what lets the same
+//! Everything above this module is safe code over [`Memory`]; all `unsafe` of the crate is here and in its parts `fold` and [`turns`]. The trait is what lets the same
 //! algorithms run under a model checker, whose atomics cannot be laid over bytes. Next: `record`.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "this module is the one door to atomics")]
@@ -367,10 +367,12 @@ impl MemoryMut for Region<'_> {
     #[inline]
     fn write_record(&self, at: usize, framing: &Framing, position: u32, header: Header, payload: &[u8]) {
         let inside = self.in_bounds(at, GRANULE_BYTES + payload.len().next_multiple_of(8), GRANULE_BYTES);
-        if let (true, Some((folding, state))) = (inside, framing.folding()) {
+        // A header that names another length is written as it is, by the other way, and never believed here.
+        let told = header.len as usize == payload.len();
+        if let (true, Some((folding, state))) = (inside && told, framing.folding()) {
             // SAFETY: in bounds (checked), so inside the allocation of the invariant.
             let into = unsafe { self.base.add(at) };
-            // SAFETY: header and payload, up to the next multiple of 8, are in bounds (checked).
+            // SAFETY: (1) header and payload, up to the next multiple of 8, are in bounds (checked); (2) the length was compared.
             unsafe { folding.record(state, position, header.first_numbers(), payload, into.as_ptr()) };
         } else {
             let mut crc = framing.empty_crc();

@@ -75,20 +75,21 @@ impl Folding {
     }
 
     /// Stores a whole record that stands at `position` to `into`: payload, and before it the header of its first three numbers and both CRCs, from
-    /// the `state` behind the epoch. The lower half of the first number is the payload's length.
+    /// the `state` behind the epoch.
     ///
     /// # Safety
     /// 1. `into` is valid for writes of 32 bytes and of the payload's, rounded up to 8. Other parties may load from there meanwhile.
+    /// 2. The lower half of the first number is the payload's length: it is what is copied.
     #[inline]
     pub(crate) unsafe fn record(self, state: u32, position: u32, [a, seq, timestamp_ns]: [u64; 3], payload: &[u8], into: *mut u8) {
         debug_assert!(a & u64::from(u32::MAX) == payload.len() as u64, "the length in the header is the payload's");
         // What follows takes six numbers, as many as go by registers.
         let (prefix, from) = (state ^ position, payload.as_ptr());
         if self.wide && payload.len() >= WIDE {
-            // SAFETY: duty 1; the processor has the instructions (invariant).
+            // SAFETY: duties 1 and 2; the processor has the instructions (invariant).
             unsafe { record_wide(prefix, a, seq, timestamp_ns, from, into) };
         } else {
-            // SAFETY: duty 1; the processor has the instructions (invariant).
+            // SAFETY: duties 1 and 2; the processor has the instructions (invariant).
             unsafe { record(prefix, a, seq, timestamp_ns, from, into) };
         }
     }
