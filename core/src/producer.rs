@@ -205,10 +205,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// As [`claim`](Self::claim); nothing was committed then.
     #[inline]
     pub fn append(&mut self, meta: Meta, payload: &[u8]) -> Result<u64, ClaimError> {
-        let start = self.reserve(payload.len())?;
-        let header = self.next_header(meta, 0, payload.len());
-        self.ring.write_record(self.geometry.offset_of(start), &self.framing, shared(start), header, payload);
-        Ok(self.count(start, header.len))
+        self.reserve(payload.len())?;
+        Ok(self.append_at_head(meta, payload))
     }
 
     /// Commits one record and publishes it with everything committed before. Returns its sequence number and whom to wake.
@@ -355,6 +353,15 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         let header = Header::filler(kind, payload_bytes, self.seq);
         self.ring.write_header(self.geometry.offset_of(self.head), &self.framing, shared(self.head), &header);
         self.advance(self.head + u64::from(granules_for(payload_bytes)));
+    }
+
+    /// Commits one record where there is room for it.
+    #[inline]
+    pub(crate) fn append_at_head(&mut self, meta: Meta, payload: &[u8]) -> u64 {
+        let start = self.head;
+        let header = self.next_header(meta, 0, payload.len());
+        self.ring.write_record(self.geometry.offset_of(start), &self.framing, shared(start), header, payload);
+        self.count(start, header.len)
     }
 
     #[inline]

@@ -1,17 +1,23 @@
 //! Many producers in one process: threads, or an interrupt handler and the main loop.
 //!
 //! A claim is one compare-and-swap; payloads are filled in parallel; records appear in the order of their claims. The state is private to the
-//! process: the shared bytes are those of a single [`Producer`], which one party at a time drives. Nobody ever waits for anybody:
+//! process: the shared bytes are those of a single [`Producer`], which one party at a time drives: the one that has the turn. Nobody ever has to
+//! wait for anybody:
 //!
-//! 1. **claim**: ticket `t` is taken by setting slot `t % CLAIMS` from "free for `t`" to "claimed, ends at e". Whoever comes across a
-//!    taken slot moves the ticket counter on, so a party that stops between the two steps stops nobody.
-//! 2. **commit**: the slot says *committed* or *given up*, then [`Turns`] is asked for a turn: whoever is inside publishes every finished
-//!    slot in the order of tickets, up to the first that is not finished.
+//! 1. **claim**: ticket `t` is taken by setting slot `t % CLAIMS` from "free for `t`" to "taken, ends at e". The tickets that are taken follow
+//!    one another, so the next one is found from the oldest unpublished on.
+//! 2. **commit**: the slot says that it is finished. If the turn rests there, whoever finishes has it now, and publishes every finished slot in the
+//!    order of tickets, up to the first that is not finished; there the turn rests again. If it does not rest there, somebody has it who is on the way to
+//!    this slot, or it waits on an earlier one.
+//!
+//! [`push`](SharedProducer::push) does both at once if nothing is in flight: it takes slot and turn by one exchange, writes what the single
+//! producer would write, and leaves the turn by another. Threads that push at the same time would take these words and the producer's state from each other for every
+//! record; so a push that leaves its record to a party that is publishing pauses behind that ([`Backend::PAUSES`], none on bare metal), and the other goes on alone.
 //!
 //! **A producer that stops** between claim and commit delays the publication of everything claimed after it, for as long as it stops; one
 //! that is dropped, also by a panic, leaves a DISCARD record and delays nobody. Records claimed before it are published as usual. When `CLAIMS` claims wait
 //! behind it, or the ring is full, further claims fail with [`ClaimError::Busy`] or [`ClaimError::Full`]. The owner sees it with
-//! [`SharedProducer::unfinished`]. A party that stops while it publishes (it was preempted) delays publication until it goes on; what others
+//! [`SharedProducer::unfinished`]. A party that stops while it publishes (it was preempted; a push copies its payload then) delays publication until it goes on; what others
 //! commit meanwhile is published by it.
 //!
 //! **Wake-ups**: whoever is inside publishes what others committed, so nearly every call says whom to wake: [`Commit`], [`Outcome`] and the
@@ -36,27 +42,21 @@ use crate::grant::Filling;
 use crate::layout::{Geometry, KIND_DISCARD, KIND_PAD, filler_payload, granules_for};
 use crate::producer::Producer;
 use crate::region::MemoryMut;
-use crate::region::turns::{Backend, Native, Turns, Word};
-
-/// A slot's top bit says for which parity of laps through the table it is taken; the rest is a position.
-const CLAIMED: u32 = 1 << 31;
-const POSITION: u32 = CLAIMED - 1;
+use crate::region::turns::{Ahead, Backend, Claim, Held, Native, POSITION, Turn, Turns, Word};
 
 /// How often a claim that finds no room, and another party publishing, asks again before it gives up.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 1;
 
-/// States of a slot between claim and publication.
-const FILLING: u32 = 0;
-const COMMITTED: u32 = 1;
-const GIVEN_UP: u32 = 2;
+/// Low bits of `met`: the logarithm of how many spin hints the last pause had.
+const STEP_BITS: u32 = 4;
+const STEP_MASK: u32 = (1 << STEP_BITS) - 1;
 
-/// One claim in flight.
-struct Slot<W> {
-    /// Parity of the lap for which it is taken | low 31 bits of the position behind the claim. Changed by compare-and-swap only.
-    claim: W,
-    /// [`FILLING`] → [`COMMITTED`] or [`GIVEN_UP`], by the claimant; → [`FILLING`], by whoever publishes it.
-    state: W,
-    /// What the header will say. Written by the claimant before `state`.
+/// Instead of a payload's length: the claim was given up.
+const GIVEN_UP: u32 = u32::MAX;
+
+/// What the header of a claim's record will say. Written by the claimant before it finishes, read by who has the turn.
+struct Note<W> {
+    /// Or [`GIVEN_UP`].
     len: W,
     type_tag: W,
     timestamp_low: W,
@@ -73,7 +73,7 @@ struct Inner<M, C, const READERS: usize> {
 
 /// A producer that many may use at once. Each of them needs only `&self`.
 ///
-/// `CLAIMS`: how many may be in flight, a power of two from 2 to 256. Rings of up to 2^22 granules (128 MiB).
+/// `CLAIMS`: how many may be in flight, a power of two from 2 to 256. Rings of up to 2^28 / `CLAIMS` granules, 2^22 (128 MiB) at most.
 pub struct SharedProducer<M, C = M, B: Backend = Native, const CLAIMS: usize = 64, const READERS: usize = 16> {
     ring: M,
     geometry: Geometry,
@@ -81,16 +81,25 @@ pub struct SharedProducer<M, C = M, B: Backend = Native, const CLAIMS: usize = 6
     crc: Crc,
     /// It was closed before it was shared: there will be no claim.
     closed: bool,
-    turns: Turns<B, Inner<M, C, READERS>>,
-    /// Ticket of the next claim, or an earlier one if the claimant has not moved it on yet.
-    ticket: B::Word,
-    /// Ticket of the oldest claim that is not published. INVARIANT: only the party inside `turns` changes it.
-    published: B::Word,
-    /// Claims may end here, low 31 bits. Moved by the party inside `turns`.
+    /// Claims may end here, low bits. Moved by who has the turn.
     limit: B::Word,
-    /// 0, or [`CLAIMED`] | where a claim wanted to end that found no room.
+    /// 0, or [`WANTED`] | where a claim wanted to end that found no room while another party had the turn.
     wanted: B::Word,
-    slots: [Slot<B::Word>; CLAIMS],
+    /// 1 if there are readers to wake that nobody was told of. Stored by who has the turn.
+    untold: B::Word,
+    /// Where pushes last met: the low bits of the ticket, and in [`STEP_BITS`] how long they stood back.
+    met: B::Word,
+    turns: Turns<B, Inner<M, C, READERS>, CLAIMS>,
+    notes: [Note<B::Word>; CLAIMS],
+}
+
+impl Commit {
+    const NOTHING: Self = Self { seq: None, wake: Wake::NONE };
+
+    /// Both together; of the number, whichever knows it.
+    const fn and(self, other: Self) -> Self {
+        Self { seq: if self.seq.is_some() { self.seq } else { other.seq }, wake: self.wake.and(other.wake) }
+    }
 }
 
 /// What became of a committed record.
@@ -112,38 +121,65 @@ pub struct Unfinished {
     pub in_flight: u32,
 }
 
-/// A ring is too large to be shared: the claim table has 31-bit positions.
+/// A ring is too large to be shared: the claim table has 29-bit positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShareError {
-    /// Its capacity; 2^22 is the most.
+    /// Its capacity.
     pub granules: u32,
+    /// The most that so many claims allow.
+    pub limit: u32,
 }
 
 impl fmt::Display for ShareError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a ring of {} granules; shared producers take {}", self.granules, 1 << 22)
+        write!(f, "a ring of {} granules; shared producers with that many claims take {}", self.granules, self.limit)
     }
 }
 
 impl core::error::Error for ShareError {}
 
-/// What became of a slot.
-enum Collected {
-    /// It is not finished.
-    No,
-    /// It was given up.
-    Filler,
-    /// It is the record of this number.
-    Record(u64),
-}
+/// In `wanted`: somebody wants room.
+const WANTED: u32 = 1 << 31;
 
-/// Low 31 bits of a private position.
-const fn low31(position: u64) -> u32 {
+/// Low bits of a private position.
+const fn low(position: u64) -> u32 {
     crate::layout::shared(position) & POSITION
 }
 
-const fn distance31(from: u32, to: u32) -> u32 {
+const fn distance_low(from: u32, to: u32) -> u32 {
     to.wrapping_sub(from) & POSITION
+}
+
+/// The word `met` after pushes met at this ticket: a step longer if few records came since the last time, else a step shorter. A pause of 2^n hints
+/// is about as long as 2^n records take.
+const fn meet(met: u32, ticket: u32, longest: u32) -> u32 {
+    let (step, ticket) = (met & STEP_MASK, ticket << STEP_BITS);
+    let records = ticket.wrapping_sub(met & !STEP_MASK) >> STEP_BITS;
+    let few = records < 4 << step;
+    ticket | if few && step < longest { step + 1 } else { step.saturating_sub(!few as u32) }
+}
+
+/// Whom a party that has the turn tells what came of it.
+#[derive(Clone, Copy)]
+enum Telling {
+    /// Nobody; whom to wake is kept for the next one that can tell.
+    Nobody,
+    /// Its caller, whom to wake.
+    Caller,
+    /// And the number of the record of this ticket.
+    Claimant(u32),
+}
+
+/// A claim of such a producer.
+type Open<'p, M, C, B, const CLAIMS: usize, const READERS: usize> = Claim<'p, B, Inner<M, C, READERS>, CLAIMS>;
+
+/// A claim that has its room.
+struct Placed<H> {
+    held: H,
+    /// Where the claim before it ends, low bits.
+    head: u32,
+    /// Granules of PAD before the record.
+    pad: u32,
 }
 
 impl<M, C, B, const CLAIMS: usize, const READERS: usize> SharedProducer<M, C, B, CLAIMS, READERS>
@@ -155,37 +191,35 @@ where
     /// Shares a producer. What it has committed is published.
     ///
     /// # Errors
-    /// The ring is too large for the 31-bit positions of the claim table.
+    /// The ring is too large for the 29-bit positions of the claim table.
     pub fn new(mut producer: Producer<M, C, READERS>) -> Result<Self, ShareError> {
-        const { assert!(CLAIMS.is_power_of_two() && CLAIMS >= 2 && CLAIMS <= 256) };
-        // Two laps of the table then never move the positions by a whole turn of 31 bits, so a claimant that slept that long does not take
-        // a later free slot for the one it saw. (Longer sleeps: by a coincidence of the same slot and exactly n × 64 GiB of records.)
-        if producer.geometry.capacity() > 1 << 22 {
-            return Err(ShareError { granules: producer.geometry.capacity() });
+        // Two laps of the table then never move the positions by a whole turn of 29 bits, so a claimant that slept that long does not take
+        // a later free slot for the one it saw. (Longer sleeps: by a coincidence of the same slot and exactly n × 16 GiB of records.)
+        #[allow(clippy::cast_possible_truncation, reason = "at most 256")]
+        let (granules, limit) = (producer.geometry.capacity(), ((1 << 28) / CLAIMS as u32).min(1 << 22));
+        if granules > limit {
+            return Err(ShareError { granules, limit });
         }
         let wake = producer.publish();
-        let head = low31(producer.head);
-        let slot = |index| Slot {
-            // Free for lap 0, which sets the top bit; the last slot stands for the claim before the first.
-            claim: B::Word::new(if index == CLAIMS - 1 { head } else { 0 }),
-            state: B::Word::new(FILLING),
-            len: B::Word::new(0),
-            type_tag: B::Word::new(0),
-            timestamp_low: B::Word::new(0),
-            timestamp_high: B::Word::new(0),
-            crc: B::Word::new(0),
-        };
+        let head = low(producer.head);
+        let word = || B::Word::new(0);
         Ok(Self {
             ring: producer.ring.clone(),
             crc: producer.framing.empty_crc(),
             geometry: producer.geometry,
             closed: producer.closed,
-            turns: Turns::new(Inner { producer, wake }),
-            ticket: B::Word::new(0),
-            published: B::Word::new(0),
             limit: B::Word::new(head),
-            wanted: B::Word::new(0),
-            slots: core::array::from_fn(slot),
+            wanted: word(),
+            untold: B::Word::new(u32::from(!wake.is_none())),
+            met: word(),
+            turns: Turns::new(Inner { producer, wake }, head),
+            notes: core::array::from_fn(|_| Note {
+                len: word(),
+                type_tag: word(),
+                timestamp_low: word(),
+                timestamp_high: word(),
+                crc: word(),
+            }),
         })
     }
 
@@ -201,105 +235,44 @@ where
     /// [`ClaimError::Full`]: readers hold the space. [`ClaimError::Busy`]: too many claims in flight, or another party is just making room;
     /// try again. Making room may have published what others committed: the next call that says whom to wake says it.
     pub fn claim(&self, payload_bytes: usize) -> Result<SharedGrant<'_, M, C, B, CLAIMS, READERS>, ClaimError> {
-        let limit = self.geometry.max_payload();
-        let len = u32::try_from(payload_bytes).ok().filter(|&len| len <= limit);
-        let granules = granules_for(len.ok_or(ClaimError::TooLarge { bytes: payload_bytes, limit })?);
-        if self.closed {
-            return Err(ClaimError::Closed);
-        }
-        let (mut room_made_at, mut attempts) = (None, 0);
-        loop {
-            // ORDER(ticket): Acquire. Seeing ticket t, we see the slot of t - 1 taken. Pairs with `pass`.
-            let ticket = self.ticket.load(Ordering::Acquire);
-            // ORDER(slot): Acquire. Seeing a slot published, we see it emptied. Pairs with `collect`.
-            let in_flight = ticket.wrapping_sub(self.published.load(Ordering::Acquire));
-            if in_flight > u32::MAX / 2 {
-                continue; // the ticket is an old one: others went on meanwhile
-            }
-            if in_flight >= Self::CLAIMS {
-                return Err(ClaimError::Busy { in_flight });
-            }
-            let slot = self.slot(ticket);
-            // ORDER(ticket): Acquire, so that moving the ticket on passes on what the claimant saw. Pairs with the exchange below.
-            let free = slot.claim.load(Ordering::Acquire);
-            // ORDER(ticket): Relaxed, behind the Acquire of `free`: only while the ticket is still the same is `free` of its lap. Others may have
-            // gone more than a lap on since we looked at it first, and one of theirs looks free for us; whoever took it had seen a later ticket.
-            if self.ticket.load(Ordering::Relaxed) != ticket {
-                continue;
-            }
-            if free & CLAIMED == Self::claimed(ticket) {
-                self.pass(ticket);
-                continue;
-            }
-            // ORDER(ticket): Relaxed; the Acquire of the ticket orders it. It belongs to ticket - 1 as long as `slot` is free, which the exchange confirms.
-            let head = self.slot(ticket.wrapping_sub(1)).claim.load(Ordering::Relaxed) & POSITION;
-            let room = self.geometry.room_to_end(u64::from(head));
-            let pad = if granules > room { room } else { 0 };
-            let end = head.wrapping_add(pad + granules) & POSITION;
-            // ORDER(limit): Acquire. What readers did with the bytes up to there, and `oldest` moved past them, comes before we write there.
-            // Pairs with `make_room`.
-            let free_granules = distance31(head, self.limit.load(Ordering::Acquire));
-            let free_granules = if free_granules > self.geometry.capacity() { 0 } else { free_granules };
-            if pad + granules > free_granules {
-                // ORDER(none): an old ticket says nothing about room; one that passes for new costs an attempt.
-                if self.ticket.load(Ordering::Relaxed) != ticket {
-                    continue;
-                }
-                if room_made_at == Some(ticket) {
-                    return Err(ClaimError::Full { needed: pad + granules, free: free_granules });
-                }
-                if self.ask_for_room(end) {
-                    room_made_at = Some(ticket);
-                } else if attempts < ATTEMPTS {
-                    attempts += 1;
-                } else {
-                    return Err(ClaimError::Busy { in_flight });
-                }
-                continue;
-            }
-            // ORDER(ticket): Release. Whoever finds the slot taken knows the head and sees a ticket that is not before ours. What it was before,
-            // the Acquire of `free` brought.
-            let claim = slot.claim.compare_exchange(free, Self::claimed(ticket) | end, Ordering::Release, Ordering::Relaxed);
-            if claim.is_err() {
-                continue;
-            }
-            self.pass(ticket);
-            // ORDER(oldest): Release. An observer that copies one of our bytes sees `oldest` past what stood there before. Pairs with the
-            // fence in `Walk::copy_was_live`; the `oldest` came to us by `limit`.
-            self.ring.fence(Ordering::Release);
-            let record = self.geometry.offset_of(u64::from(if pad > 0 { head.wrapping_add(pad) } else { head }));
-            return Ok(SharedGrant { shared: self, ticket, filling: Some(Filling::new(record, payload_bytes, self.crc.clone())) });
+        let Placed { held, head, pad } = self.place(payload_bytes, false)?;
+        match held {
+            Held::Claim(claim) => Ok(self.grant(claim, head.wrapping_add(pad), payload_bytes)),
+            Held::Ahead(_) => unreachable!("it was not wanted"),
         }
     }
 
-    /// Claims, fills and commits one record.
+    /// Claims, fills and commits one record. If another party is just publishing, that one publishes it, and this call pauses for some microseconds behind that;
+    /// see [`Backend::PAUSES`].
     ///
     /// # Errors
     /// As [`claim`](Self::claim); nothing was committed then.
     pub fn push(&self, meta: Meta, payload: &[u8]) -> Result<Commit, ClaimError> {
-        let mut grant = self.claim(payload.len())?;
-        if let Some(filling) = &mut grant.filling {
-            let written = filling.write(&self.ring, payload);
-            debug_assert!(written.is_ok(), "it was claimed with this length");
+        let Placed { held, head, pad } = self.place(payload.len(), true)?;
+        let claim = match held {
+            Held::Ahead(ahead) => return Ok(self.append(ahead, pad, meta, payload)),
+            Held::Claim(claim) => claim,
+        };
+        let mut grant = self.grant(claim, head.wrapping_add(pad), payload.len());
+        let written = grant.write(payload);
+        debug_assert!(written.is_ok(), "it was claimed with this length");
+        let ticket = grant.ticket();
+        let commit = grant.commit(meta);
+        if B::PAUSES > 0 && commit.seq.is_none() && self.turns.is_had() {
+            self.stand_back(ticket);
         }
-        Ok(grant.commit(meta))
+        Ok(commit)
     }
 
     /// Publishes what is finished and not yet published, and tells whom to wake of earlier publications that nobody was told of.
     pub fn publish(&self) -> Wake {
-        self.drive(None).wake
+        self.turns.pick_up().map_or(Wake::NONE, |turn| self.run(turn, Telling::Caller).wake)
     }
 
     /// The claim that holds back all later ones, if there is one. Only a claim that is still the same after a while is a worry.
     #[must_use]
     pub fn unfinished(&self) -> Option<Unfinished> {
-        // ORDER(none): a look from outside, old as soon as it is taken. Of words that do not fit together nothing is said.
-        let ticket = self.published.load(Ordering::Relaxed);
-        // ORDER(none): as above.
-        let in_flight = self.ticket.load(Ordering::Relaxed).wrapping_sub(ticket);
-        // ORDER(none): as above.
-        let filling = self.slot(ticket).state.load(Ordering::Relaxed) == FILLING;
-        (filling && in_flight > 0 && in_flight <= Self::CLAIMS).then_some(Unfinished { ticket, in_flight })
+        self.turns.unfinished().map(|(ticket, in_flight)| Unfinished { ticket, in_flight })
     }
 
     /// The single producer again, for [`Producer::close`] or a change of hands. No grant is alive, because it would borrow `self`.
@@ -310,130 +283,233 @@ where
 
     // ---- inside
 
-    #[allow(clippy::cast_possible_truncation, reason = "at most 256")]
-    const CLAIMS: u32 = CLAIMS as u32;
-
-    const fn claimed(ticket: u32) -> u32 {
-        if (ticket / Self::CLAIMS).is_multiple_of(2) { CLAIMED } else { 0 }
+    const fn note(&self, ticket: u32) -> &Note<B::Word> {
+        &self.notes[ticket as usize % CLAIMS]
     }
 
-    const fn slot(&self, ticket: u32) -> &Slot<B::Word> {
-        &self.slots[ticket as usize % CLAIMS]
+    /// Takes the next slot with room for a payload; with the turn, if that is wanted and rests there.
+    #[inline]
+    #[allow(clippy::type_complexity, reason = "what is held says so")]
+    fn place(&self, payload_bytes: usize, with_turn: bool) -> Result<Placed<Held<'_, B, Inner<M, C, READERS>, CLAIMS>>, ClaimError> {
+        let limit = self.geometry.max_payload();
+        let len = u32::try_from(payload_bytes).ok().filter(|&len| len <= limit);
+        let granules = granules_for(len.ok_or(ClaimError::TooLarge { bytes: payload_bytes, limit })?);
+        if self.closed {
+            return Err(ClaimError::Closed);
+        }
+        let (mut room_made_at, mut attempts) = (None, 0);
+        loop {
+            let free = self.turns.find().map_err(|in_flight| ClaimError::Busy { in_flight })?;
+            let head = free.head();
+            let room = self.geometry.room_to_end(u64::from(head));
+            let pad = if granules > room { room } else { 0 };
+            let end = head.wrapping_add(pad + granules) & POSITION;
+            // ORDER(limit): Acquire. What readers did with the bytes up to there, and `oldest` moved past them, comes before we write there.
+            // Pairs with `extend`.
+            let free_granules = distance_low(head, self.limit.load(Ordering::Acquire));
+            let free_granules = if free_granules > self.geometry.capacity() { 0 } else { free_granules };
+            if pad + granules > free_granules {
+                if room_made_at == Some(head) {
+                    return Err(ClaimError::Full { needed: pad + granules, free: free_granules });
+                }
+                if self.ask_for_room(end) {
+                    room_made_at = Some(head);
+                } else if attempts < ATTEMPTS {
+                    attempts += 1;
+                } else {
+                    return Err(ClaimError::Busy { in_flight: free.in_flight() });
+                }
+                continue;
+            }
+            let Some(taken) = free.take(end, with_turn) else { continue };
+            // ORDER(oldest): Release. An observer that copies one of our bytes sees `oldest` past what stood there before. Pairs with the
+            // fence in `Walk::copy_was_live`; the `oldest` came to us by `limit`.
+            self.ring.fence(Ordering::Release);
+            return Ok(Placed { held: taken, head, pad });
+        }
     }
 
-    /// Moves the ticket counter behind a taken slot; anybody may.
-    fn pass(&self, ticket: u32) {
-        // ORDER(ticket): Release. Whoever sees the next ticket sees this slot taken. Pairs with the load in `claim`. A failure says that somebody else did it.
-        let _passed = self.ticket.compare_exchange(ticket, ticket.wrapping_add(1), Ordering::Release, Ordering::Relaxed);
+    fn grant<'s>(
+        &'s self,
+        claim: Open<'s, M, C, B, CLAIMS, READERS>,
+        start: u32,
+        payload_bytes: usize,
+    ) -> SharedGrant<'s, M, C, B, CLAIMS, READERS> {
+        let filling = Filling::new(self.geometry.offset_of(u64::from(start)), payload_bytes, self.crc.clone());
+        SharedGrant { shared: self, state: Some((claim, filling)) }
     }
 
-    /// Says where a claim wanted to end and asks for a turn. Whether this party took it.
-    fn ask_for_room(&self, end: u32) -> bool {
-        // ORDER(limit): Relaxed; asking for a turn orders it.
-        self.wanted.store(CLAIMED | end, Ordering::Relaxed);
-        let mut inside = false;
-        self.turns.run(|inner| {
-            inside = true;
-            self.turn(inner, None);
-            // What was wanted may be another's smaller end by now; this party will not ask again.
-            self.extend(&mut inner.producer, end);
+    /// A whole record, by the party that has the turn, behind everything else that was claimed.
+    #[inline]
+    fn append<'s>(&'s self, ahead: Ahead<'s, B, Inner<M, C, READERS>, CLAIMS>, pad: u32, meta: Meta, payload: &[u8]) -> Commit {
+        let (commit, turn) = ahead.pass(|inner| {
+            if pad > 0 {
+                inner.producer.filler(KIND_PAD, filler_payload(pad));
+            }
+            let seq = inner.producer.append_at_head(meta, payload);
+            let wake = inner.producer.publish();
+            Commit { seq: Some(seq), wake: wake.and(self.told(inner)) }
         });
-        inside
+        commit.and(self.leave(turn, Telling::Caller))
     }
 
-    /// Takes a turn if nobody else has it.
-    fn drive(&self, mine: Option<u32>) -> Commit {
-        let mut commit = Commit { seq: None, wake: Wake::NONE };
-        self.turns.run(|inner| {
-            commit.seq = commit.seq.or(self.turn(inner, mine));
-            commit.wake = commit.wake.and(core::mem::take(&mut inner.wake));
+    /// A claimant is done: it publishes its claim and what is finished behind it, or leaves that to another party.
+    fn finish<'s>(&'s self, claim: Open<'s, M, C, B, CLAIMS, READERS>, telling: Telling) -> Commit {
+        match (claim.finish(), telling) {
+            (Some(turn), _) => self.run(turn, telling),
+            // What others kept must be told even if the claim before this one is never finished.
+            // ORDER(none): whoever comes after the call that kept it sees it.
+            (None, Telling::Caller | Telling::Claimant(_)) if self.untold.load(Ordering::Relaxed) != 0 => {
+                Commit { seq: None, wake: self.publish() }
+            }
+            (None, _) => Commit::NOTHING,
+        }
+    }
+
+    /// Pauses, because another party has the lines of the ring in its cache: taking them away for the next record at once costs both more than it
+    /// gains. The longer, the fewer records came between two such meetings: threads that only meet now and then do not lose time by it.
+    #[cold]
+    fn stand_back(&self, ticket: u32) {
+        // ORDER(none): a guess.
+        let met = meet(self.met.load(Ordering::Relaxed), ticket, B::PAUSES.ilog2());
+        // ORDER(none): a guess.
+        self.met.store(met, Ordering::Relaxed);
+        (0..1 << (met & STEP_MASK)).for_each(|_| core::hint::spin_loop());
+    }
+
+    /// Makes room for a claim that wanted to end there. Whether this party did it.
+    #[cold]
+    fn ask_for_room(&self, end: u32) -> bool {
+        let Some(mut turn) = self.turns.pick_up() else {
+            // ORDER(none): who has the turn looks for it when that is left. It may look too early; the claim is told to try again.
+            self.wanted.store(WANTED | end, Ordering::Relaxed);
+            return false;
+        };
+        turn.with(|inner| self.extend(&mut inner.producer, end));
+        let _kept = self.leave(turn, Telling::Nobody);
+        true
+    }
+
+    /// Publishes every finished claim up to the first unfinished one, and leaves the turn there.
+    fn run<'s>(&'s self, mut turn: Turn<'s, B, Inner<M, C, READERS>, CLAIMS>, telling: Telling) -> Commit {
+        let commit = self.publish_finished(&mut turn, telling);
+        commit.and(self.leave(turn, telling))
+    }
+
+    /// Leaves the turn, and what is to be done before it can be.
+    #[inline]
+    fn leave<'s>(&'s self, mut turn: Turn<'s, B, Inner<M, C, READERS>, CLAIMS>, telling: Telling) -> Commit {
+        let mut commit = Commit::NOTHING;
+        loop {
+            let Some(again) = turn.leave().or_else(|| self.requested()) else { return commit };
+            turn = again;
+            commit = commit.and(self.publish_finished(&mut turn, telling));
+        }
+    }
+
+    /// The turn again, if somebody wanted room while another party had it; the room is made.
+    #[inline]
+    fn requested(&self) -> Option<Turn<'_, B, Inner<M, C, READERS>, CLAIMS>> {
+        // ORDER(none): a request that is seen too late, or overwritten, is made again.
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        if wanted == 0 {
+            return None;
+        }
+        let mut turn = self.turns.pick_up()?;
+        // ORDER(none): as above.
+        self.wanted.store(0, Ordering::Relaxed);
+        turn.with(|inner| self.extend(&mut inner.producer, wanted & POSITION));
+        Some(turn)
+    }
+
+    /// Makes records of the finished claims and publishes them.
+    fn publish_finished(&self, turn: &mut Turn<'_, B, Inner<M, C, READERS>, CLAIMS>, telling: Telling) -> Commit {
+        let mut commit = Commit::NOTHING;
+        // ORDER(oldest): Release. An observer that copies a header written here sees every `oldest` stored before. We may use room that another party
+        // made, whose own fence stands behind its `oldest` and not before our bytes. Pairs with the fence in `Walk::copy_was_live`.
+        self.ring.fence(Ordering::Release);
+        let mut collect = |inner: &mut Inner<M, C, READERS>, ticket, end| {
+            let number = self.collect(&mut inner.producer, ticket, end);
+            if matches!(telling, Telling::Claimant(mine) if mine == ticket) {
+                commit.seq = number;
+            }
+        };
+        while turn.pass_finished(&mut collect).is_some() {}
+        turn.with(|inner| {
+            let wake = inner.producer.publish();
+            if !matches!(telling, Telling::Nobody) {
+                commit.wake = wake.and(self.told(inner));
+            } else if !wake.is_none() {
+                inner.wake = inner.wake.and(wake);
+                // ORDER(none): as where it is loaded.
+                self.untold.store(1, Ordering::Relaxed);
+            }
         });
         commit
     }
 
-    /// Publishes every finished claim up to the first unfinished one, and makes room if somebody found none.
-    fn turn(&self, inner: &mut Inner<M, C, READERS>, mine: Option<u32>) -> Option<u64> {
-        let mut seq = None;
-        // ORDER(oldest): Release. An observer that copies a header written here sees every `oldest` stored before. We may use room that another party
-        // made, whose own fence stands behind its `oldest` and not before our bytes. Pairs with the fence in `Walk::copy_was_live`.
-        self.ring.fence(Ordering::Release);
-        // ORDER(none): only the party inside changes it.
-        let mut ticket = self.published.load(Ordering::Relaxed);
-        for _ in 0..CLAIMS {
-            match self.collect(&mut inner.producer, ticket) {
-                Collected::No => break,
-                Collected::Record(number) if mine == Some(ticket) => seq = Some(number),
-                Collected::Record(_) | Collected::Filler => {}
-            }
-            ticket = ticket.wrapping_add(1);
-            // ORDER(slot): Release. Whoever finds the slot published finds it emptied. Pairs with the load in `claim`.
-            self.published.store(ticket, Ordering::Release);
+    /// Whom to wake of what nobody was told, for a call that tells it.
+    #[inline]
+    fn told(&self, inner: &mut Inner<M, C, READERS>) -> Wake {
+        let wake = core::mem::take(&mut inner.wake);
+        if !wake.is_none() {
+            // ORDER(none): as where it is loaded.
+            self.untold.store(0, Ordering::Relaxed);
         }
-        inner.wake = inner.wake.and(inner.producer.publish());
-        self.make_room(&mut inner.producer);
-        seq
+        wake
     }
 
-    /// Turns one finished claim into records.
-    fn collect(&self, producer: &mut Producer<M, C, READERS>, ticket: u32) -> Collected {
-        let slot = self.slot(ticket);
-        // ORDER(ticket): Relaxed. The turn brought its last claim and that one's emptied state, so it is that or ours, and `state` orders the rest.
-        let claim = slot.claim.load(Ordering::Relaxed);
-        if claim & CLAIMED != Self::claimed(ticket) {
-            return Collected::No;
-        }
-        // ORDER(commit): Acquire. Seeing it finished, we see the payload and what the header shall say. Pairs with `finish`.
-        let state = slot.state.load(Ordering::Acquire);
-        if state == FILLING {
-            return Collected::No;
-        }
-        let mut granules = distance31(low31(producer.head), claim & POSITION);
+    /// Turns one finished claim into records; its number, if it is not a filler.
+    fn collect(&self, producer: &mut Producer<M, C, READERS>, ticket: u32, end: u32) -> Option<u64> {
+        let mut granules = distance_low(low(producer.head), end);
         let room = self.geometry.room_to_end(producer.head);
         if granules > room {
             producer.filler(KIND_PAD, filler_payload(room));
             granules -= room;
         }
-        let mut collected = Collected::Filler;
-        if state == COMMITTED {
-            // ORDER(commit): Relaxed; the Acquire of `state` orders it.
-            let word = |word: &B::Word| word.load(Ordering::Relaxed);
-            let timestamp_ns = u64::from(word(&slot.timestamp_high)) << 32 | u64::from(word(&slot.timestamp_low));
+        let note = self.note(ticket);
+        // ORDER(commit): Relaxed; the Acquire of the slot orders it.
+        let word = |word: &B::Word| word.load(Ordering::Relaxed);
+        let len = word(&note.len);
+        let number = (len != GIVEN_UP).then(|| {
+            let timestamp_ns = u64::from(word(&note.timestamp_high)) << 32 | u64::from(word(&note.timestamp_low));
             #[allow(clippy::cast_possible_truncation, reason = "it was stored from a u16")]
-            let meta = Meta { type_tag: word(&slot.type_tag) as u16, timestamp_ns };
-            let len = word(&slot.len);
-            collected = Collected::Record(producer.commit(producer.head, meta, word(&slot.crc), len as usize));
+            let meta = Meta { type_tag: word(&note.type_tag) as u16, timestamp_ns };
             granules -= granules_for(len);
-        }
+            producer.commit(producer.head, meta, word(&note.crc), len as usize)
+        });
         if granules > 0 {
             producer.filler(KIND_DISCARD, filler_payload(granules));
         }
-        // ORDER(slot): Relaxed; the Release of `published` orders it.
-        slot.state.store(FILLING, Ordering::Relaxed);
-        collected
-    }
-
-    /// Moves the limit of claims if one found no room.
-    fn make_room(&self, producer: &mut Producer<M, C, READERS>) {
-        // ORDER(limit): Relaxed; the turn orders it.
-        let wanted = self.wanted.load(Ordering::Relaxed);
-        if wanted == 0 {
-            return;
-        }
-        // ORDER(limit): Relaxed; a request that is overwritten here asks again.
-        self.wanted.store(0, Ordering::Relaxed);
-        self.extend(producer, wanted & POSITION);
+        number
     }
 
     /// Moves the limit of claims to `end` or further, if readers allow it.
     fn extend(&self, producer: &mut Producer<M, C, READERS>, end: u32) {
-        let limit = producer.extend(u64::from(distance31(low31(producer.head), end)));
-        // ORDER(limit): Release. Claims up to there come after what readers did with those bytes, and after `oldest`. Pairs with `claim`.
-        self.limit.store(low31(limit), Ordering::Release);
+        let limit = producer.extend(u64::from(distance_low(low(producer.head), end)));
+        // ORDER(limit): Release. Claims up to there come after what readers did with those bytes, and after `oldest`. Pairs with `place`.
+        self.limit.store(low(limit), Ordering::Release);
     }
+}
 
-    /// The claimant's last word on its slot.
-    fn finish(&self, ticket: u32, state: u32) {
-        // ORDER(commit): Release. Whoever sees the state sees payload and header words. Pairs with `collect`.
-        self.slot(ticket).state.store(state, Ordering::Release);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pushes_that_meet_often_pause_longer_up_to_a_bound_and_those_that_seldom_meet_less() {
+        for ticket in [0, 5, u32::MAX >> STEP_BITS, u32::MAX - 1] {
+            for step in 0..=9 {
+                let met = ticket << STEP_BITS | step;
+                for (records, next) in [(0, step + 1), (1, step + 1), ((4 << step) - 1, step + 1), (4 << step, step.saturating_sub(1))] {
+                    let ticket = ticket.wrapping_add(records);
+                    assert_eq!(meet(met, ticket, 9), ticket << STEP_BITS | next.min(9), "{records} records after {met:#x}");
+                }
+            }
+        }
+        let saturated = (0..20).fold(0, |met, meeting| meet(met, meeting * 2, 9));
+        assert_eq!(saturated & STEP_MASK, 9);
+        let calm = (0..20).fold(saturated, |met, meeting| meet(met, 1000 + meeting * 5000, 9));
+        assert_eq!(calm & STEP_MASK, 0);
     }
 }

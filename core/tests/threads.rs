@@ -191,18 +191,18 @@ unsafe impl Word for SteppedWord {
         self.0.store(value, order);
     }
     fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
-        self.0.compare_exchange(current, new, success, failure)
-    }
-    fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
         if let Some(step) = BEFORE_TURN.take() {
             step();
         }
-        self.0.fetch_add(value, order)
+        self.0.compare_exchange(current, new, success, failure)
+    }
+    fn fetch_or(&self, bits: u32, order: Ordering) -> u32 {
+        self.0.fetch_or(bits, order)
     }
 }
 
 #[test]
-fn claim_whose_request_for_room_is_replaced_by_a_smaller_one_is_not_refused() {
+fn two_that_find_no_room_at_once_make_it_one_after_the_other() {
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, _, mut reader) = pair(&ring, &page, 8, 0);
     // Old records stand everywhere, so that each granule must be made room for.

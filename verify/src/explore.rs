@@ -98,12 +98,20 @@ pub fn explore(name: &str, bound: Bound, model: impl Fn(&Events) + Send + Sync +
 /// # Panics
 /// If every run passes, or if one fails with another message than one that contains `reason`.
 pub fn refuse(name: &'static str, reason: &str, bound: Bound, model: impl Fn(&Events) + Send + Sync + 'static) {
+    refuse_for_any(name, &[reason], bound, model);
+}
+
+/// As [`refuse`], where one mistake may come to light in several ways.
+///
+/// # Panics
+/// As there.
+pub fn refuse_for_any(name: &'static str, reasons: &[&str], bound: Bound, model: impl Fn(&Events) + Send + Sync + 'static) {
     // A thread of its own: loom's state of a failed run stays behind in the thread that ran it.
     let outcome = std::thread::spawn(move || explore(name, bound, model)).join();
     let Err(panic) = outcome else { panic!("{name}: loom found nothing wrong, so the model proves nothing here") };
     let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     let message = message.unwrap_or("a panic without a message");
-    assert!(message.contains(reason), "{name}: refused for another reason: {message}");
+    assert!(reasons.iter().any(|reason| message.contains(reason)), "{name}: refused for another reason: {message}");
     println!("{name}: refused: {}", message.lines().next().unwrap_or_default());
 }
 

@@ -1,6 +1,6 @@
 //! Private state under loom: the words and the cell that [`SharedProducer`](aqueduct_core::shared::SharedProducer) is made of.
 //!
-//! A cell makes loom report two parties inside [`Turns`](aqueduct_core::region::turns::Turns) that nothing orders. A word knows its role, so
+//! A cell makes loom report two parties that have the turn and that nothing orders. A word knows its role, so
 //! that a model can spoil the orderings of one role and demand to be refused. Only meaningful inside a loom model. Next: `shuttle_memory`.
 
 use std::cell::RefCell;
@@ -15,22 +15,20 @@ use crate::trace::trace;
 /// What a word is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The counter of `Turns`.
-    Asked,
-    /// Ticket of the next claim.
-    Ticket,
-    /// Ticket of the oldest claim that is not published.
-    Published,
     /// Where claims may end.
     Limit,
     /// Where a claim wanted to end.
     Wanted,
-    /// A slot's claim.
-    Claim,
-    /// A slot's state.
-    State,
-    /// What the header of a slot's record will say.
-    Meta,
+    /// Whether there is somebody to wake.
+    Untold,
+    /// Where pushes last met.
+    Met,
+    /// Ticket of the oldest claim that is not published.
+    Published,
+    /// A slot of the claim table.
+    Slot,
+    /// What the header of a claim's record will say.
+    Note,
 }
 
 /// How a word is accessed.
@@ -40,25 +38,29 @@ pub enum Access {
     Load,
     /// `store`.
     Store,
-    /// `compare_exchange` that succeeds.
-    Exchange,
+    /// `compare_exchange` that succeeds and was to be an acquire and a release: a slot is taken.
+    Take,
+    /// One that was to be an acquire: the turn is picked up.
+    PickUp,
     /// `compare_exchange` that fails.
     Refused,
-    /// `fetch_add`.
-    Add,
+    /// `fetch_or` that was to be an acquire and a release: a claim is finished.
+    Finish,
+    /// Any other: the turn is left.
+    Leave,
 }
 
 /// Accesses of this kind to words of this role are made with this ordering instead of their own.
 pub type Spoilt = (Role, Access, Ordering);
 
-/// Words per slot: its claim, its state and five of its header.
-const SLOT_WORDS: usize = 7;
+/// Words per slot: itself and five of its note.
+const SLOT_WORDS: usize = 6;
 /// Words before the slots: one each of the first five roles.
 const FIRST_WORDS: usize = 5;
 
 thread_local! {
-    /// Words made in this run, and what is spoilt in it. loom runs all threads of a model on one thread of the system.
-    static RUN: RefCell<(usize, &'static [Spoilt])> = const { RefCell::new((0, &[])) };
+    /// Words made in this run, slots, and what is spoilt. loom runs all threads of a model on one thread of the system.
+    static RUN: RefCell<(usize, usize, &'static [Spoilt])> = const { RefCell::new((0, 0, &[])) };
 }
 
 /// The words that `make` makes get their roles, in the order in which `SharedProducer::new` makes them, and spoilt orderings; `claims` is
@@ -67,23 +69,34 @@ thread_local! {
 /// # Panics
 /// If there are more or fewer words than such a producer has: the roles would be wrong.
 pub fn with_roles<T>(claims: usize, spoilt: &'static [Spoilt], make: impl FnOnce() -> T) -> T {
-    RUN.set((0, spoilt));
+    with_words(0, FIRST_WORDS + SLOT_WORDS * claims, claims, spoilt, make)
+}
+
+/// As [`with_roles`], for a bare `Turns`.
+///
+/// # Panics
+/// As there.
+pub fn with_roles_of_turns<T>(claims: usize, spoilt: &'static [Spoilt], make: impl FnOnce() -> T) -> T {
+    with_words(FIRST_WORDS - 1, FIRST_WORDS + claims, claims, spoilt, make)
+}
+
+fn with_words<T>(first: usize, end: usize, claims: usize, spoilt: &'static [Spoilt], make: impl FnOnce() -> T) -> T {
+    RUN.set((first, claims, spoilt));
     let value = make();
     let words = RUN.with_borrow(|run| run.0);
-    assert_eq!(words, FIRST_WORDS + SLOT_WORDS * claims, "the words of a shared producer are others than this module thinks");
+    assert_eq!(words, end, "the words that were made are others than this module thinks");
     value
 }
 
-fn role_of(index: usize) -> Role {
-    match (index, index.saturating_sub(FIRST_WORDS) % SLOT_WORDS) {
-        (0, _) => Role::Asked,
-        (1, _) => Role::Ticket,
-        (2, _) => Role::Published,
-        (3, _) => Role::Limit,
-        (4, _) => Role::Wanted,
-        (_, 0) => Role::Claim,
-        (_, 1) => Role::State,
-        _ => Role::Meta,
+const fn role_of(index: usize, claims: usize) -> Role {
+    match index {
+        0 => Role::Limit,
+        1 => Role::Wanted,
+        2 => Role::Untold,
+        3 => Role::Met,
+        4 => Role::Published,
+        _ if index < FIRST_WORDS + claims => Role::Slot,
+        _ => Role::Note,
     }
 }
 
@@ -111,11 +124,11 @@ impl LoomWord {
 // SAFETY: it is one loom atomic, behind a private field.
 unsafe impl Word for LoomWord {
     fn new(value: u32) -> Self {
-        let (index, spoilt) = RUN.with_borrow_mut(|run| {
+        let (index, claims, spoilt) = RUN.with_borrow_mut(|run| {
             run.0 += 1;
-            (run.0 - 1, run.1)
+            (run.0 - 1, run.1, run.2)
         });
-        Self { word: AtomicU32::new(value), role: role_of(index), spoilt }
+        Self { word: AtomicU32::new(value), role: role_of(index, claims), spoilt }
     }
 
     fn load(&self, order: Ordering) -> u32 {
@@ -130,15 +143,17 @@ unsafe impl Word for LoomWord {
     }
 
     fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
-        let (success, failure) = (self.order(Access::Exchange, success), self.order(Access::Refused, failure));
+        let access = if success == Ordering::AcqRel { Access::Take } else { Access::PickUp };
+        let (success, failure) = (self.order(access, success), self.order(Access::Refused, failure));
         let outcome = self.word.compare_exchange(current, new, success, failure);
         trace(|| format!("exchange {:?} {current:#x} for {new:#x}: {outcome:x?}", self.role));
         outcome
     }
 
-    fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
-        let before = self.word.fetch_add(value, self.order(Access::Add, order));
-        trace(|| format!("add {value} to {:?}, which was {before:#x}", self.role));
+    fn fetch_or(&self, bits: u32, order: Ordering) -> u32 {
+        let access = if order == Ordering::AcqRel { Access::Finish } else { Access::Leave };
+        let before = self.word.fetch_or(bits, self.order(access, order));
+        trace(|| format!("set {bits:#x} of {:?}, which was {before:#x}", self.role));
         before
     }
 }

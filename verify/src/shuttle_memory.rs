@@ -85,8 +85,8 @@ unsafe impl Word for ShuttleWord {
         self.0.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
     }
 
-    fn fetch_add(&self, value: u32, _: Ordering) -> u32 {
-        self.0.fetch_add(value, Ordering::SeqCst)
+    fn fetch_or(&self, bits: u32, _: Ordering) -> u32 {
+        self.0.fetch_or(bits, Ordering::SeqCst)
     }
 }
 

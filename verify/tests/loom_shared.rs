@@ -7,7 +7,7 @@
 //! about was seen, and each spoilt ordering of a private word is refused.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 
 use aqueduct_core::layout::ring_word;
 use aqueduct_core::shared::{Commit, SharedGrant, SharedProducer};
@@ -86,8 +86,6 @@ fn assert_complete(seen: &[Name], producers: u16, each: u64) {
 #[derive(Clone, Copy)]
 struct Race {
     rig: Rig,
-    /// Empty for the protocol as it ships.
-    spoilt: &'static [Spoilt],
     producers: u16,
     /// Records of each.
     each: u64,
@@ -99,21 +97,17 @@ struct Race {
 
 impl Race {
     const fn new(rig: Rig, producers: u16, each: u64, looks: usize) -> Self {
-        Self { rig, spoilt: &[], producers, each, looks, ready: false }
+        Self { rig, producers, each, looks, ready: false }
     }
 
     const fn ready(self) -> Self {
         Self { ready: true, ..self }
     }
-
-    const fn spoil(self, spoilt: &'static [Spoilt]) -> Self {
-        Self { spoilt, ..self }
-    }
 }
 
 /// The last producer is the main thread, the reader has its own. A producer goes on with its next record only if it got rid of the last.
 fn race<const CLAIMS: usize>(race: Race, events: &Events) {
-    let (shared, mut reader, _) = build::<CLAIMS>(race.rig, race.spoilt);
+    let (shared, mut reader, _) = build::<CLAIMS>(race.rig, &[]);
     if race.ready {
         drop(shared.claim(64).expect("nobody else is there"));
     }
@@ -172,14 +166,15 @@ const TIGHT: Rig = Rig::new(4);
 fn two_producers_publish_each_record_once_and_in_order() {
     let events = explore("2 producers, 2 records", ONE, |events| race::<2>(TWO_EACH, events));
     assert!(events.count("published by another") > 0 && events.count("another order") > 0, "{events}");
-    assert!(events.count("turned away") > 0, "{events}");
+    let events = explore("2 producers, no room at first", ONE, |events| race::<2>(ONE_EACH, events));
+    assert!(events.count("turned away") > 0 && events.count("published by another") > 0, "{events}");
     let events = explore("2 producers, 1 record, reader", ONE, |events| race::<2>(Race::new(ROOMY, 2, 1, 2).ready(), events));
     assert!(events.count("read in flight") > 0 && events.count("published by another") > 0, "{events}");
 }
 
 #[test]
 fn two_producers_with_room_do_so_in_more_interleavings() {
-    let events = explore("2 producers, 2 records, room", USUAL, |events| race::<2>(Race::new(ROOMY, 2, 2, 0).ready(), events));
+    let events = explore("2 producers, 2 records, room", USUAL, |events| race::<2>(TWO_EACH, events));
     assert!(events.count("published by another") > 0 && events.count("all in flight") > 0, "{events}");
 }
 
@@ -245,9 +240,9 @@ fn a_full_ring_turns_producers_away_and_released_space_is_used_again() {
     }
 }
 
-/// The ring is full; the reader releases it, a party that claims nothing passes by, and a claim uses what that party made of it.
+/// The ring is full; the reader releases it, two claims find no room, and one may use what the other one made of it.
 fn room(spoilt: &'static [Spoilt], events: &Events) {
-    // Behind the first record a PAD is needed, and the second one's payload goes where the first one's header was.
+    // Behind the first record a PAD is needed, and the next payload goes where the first one's header was.
     let (shared, mut reader, _) = build::<2>(TIGHT.from(1), spoilt);
     let _ = push(&shared, (0, 0)).expect("there is room");
     let reading = thread::spawn(move || {
@@ -256,15 +251,8 @@ fn room(spoilt: &'static [Spoilt], events: &Events) {
         assert!(!reader.release(), "nobody asked for space");
         (reader, seen)
     });
-    let beside = shared.clone();
-    let other = thread::spawn(move || assert!(beside.publish().is_none()));
-    let pushed = push(&shared, (0, 2)).is_some();
-    other.join().expect("the other");
-    let (mut reader, mut seen) = reading.join().expect("reader");
-    drain(&mut reader, &mut seen);
-    assert_eq!(seen, [(0, 0), (0, 2)][..=usize::from(pushed)]);
-    events.note("full", !pushed);
-    events.note("used again", pushed);
+    let seen = two_for_the_room(&shared, [(0, 2), (1, 2)], || reading.join().expect("reader"), events);
+    assert_eq!(seen[0], (0, 0));
 }
 
 /// As `room`, where `oldest` has run ahead of the reader by whole sectors of 4 granules and does not move, so that no fence stands in for
@@ -281,22 +269,34 @@ fn room_within_a_sector(spoilt: &'static [Spoilt], events: &Events) {
         assert!(!reader.release(), "nobody asked for space");
         (reader, seen)
     });
+    // A payload goes where the reader's second record was.
+    two_for_the_room(&shared, [(0, 2), (1, 1)], || reading.join().expect("reader"), events);
+}
+
+/// Pushes both, one beside this thread; what the reader has seen in the end.
+fn two_for_the_room(
+    shared: &Arc<Shared<2>>,
+    names: [Name; 2],
+    reading: impl FnOnce() -> (LoomReader, Vec<Name>),
+    events: &Events,
+) -> Vec<Name> {
     let beside = shared.clone();
-    let other = thread::spawn(move || assert!(beside.publish().is_none()));
-    // Its payload goes where the reader's second record was.
-    let pushed = push(&shared, (0, 2)).is_some();
-    other.join().expect("the other");
-    let (mut reader, mut seen) = reading.join().expect("reader");
+    let other = thread::spawn(move || push(&beside, names[1]).is_some());
+    let pushed = [push(shared, names[0]).is_some(), other.join().expect("the other")];
+    let (mut reader, mut seen) = reading();
     drain(&mut reader, &mut seen);
-    assert_eq!(seen.len(), 64 + usize::from(pushed));
-    events.note("full", !pushed);
-    events.note("used again", pushed);
+    for (name, pushed) in names.iter().zip(pushed) {
+        assert_eq!(seen.contains(name), pushed, "something finished was not published");
+    }
+    events.note("full", pushed == [false; 2]);
+    events.note("used again", pushed != [false; 2]);
+    seen
 }
 
 #[test]
 fn room_that_another_party_made_is_used_after_the_reader_left_it() {
     for (name, model) in [("room", room as fn(&'static [Spoilt], &Events)), ("room within a sector", room_within_a_sector)] {
-        let events = explore(name, TWO, move |events| model(&[], events));
+        let events = explore(name, USUAL, move |events| model(&[], events));
         assert!(events.count("full") > 0 && events.count("used again") > 0, "{events}");
     }
 }
@@ -383,7 +383,13 @@ fn passing(passer: Passer, heeds: bool, events: &Events) {
     let rig = if matches!(passer, Passer::Claim) { TIGHT } else { ROOMY };
     let (shared, mut reader, memory) = build::<2>(rig, &[]);
     let futex = Arc::new(Futex::new());
-    let mut grant = shared.claim(8).expect("there is room");
+    // A party that finishes a claim publishes only what was claimed behind it.
+    let behind = matches!(passer, Passer::Drop | Passer::Abandon);
+    if behind {
+        drop(shared.claim(64).expect("there is room"));
+    }
+    let claim = || shared.claim(8).expect("there is room");
+    let grant = (!behind).then(claim);
     let sleeper = futex.clone();
     let reading = thread::spawn(move || {
         let (mut seen, mut slept) = (Vec::new(), false);
@@ -406,7 +412,6 @@ fn passing(passer: Passer, heeds: bool, events: &Events) {
                 drop(beside.claim(0));
                 heeds.then(|| beside.publish())
             }
-            // Making room for the claim may have published, too; the same call tells of both.
             Passer::Abandon => beside.claim(0).ok().map(SharedGrant::abandon),
             Passer::Look => beside.take_violation().ok().map(|outcome| outcome.wake),
         };
@@ -416,6 +421,7 @@ fn passing(passer: Passer, heeds: bool, events: &Events) {
         }
         told
     });
+    let mut grant = grant.unwrap_or_else(claim);
     grant.write(&payload((0, 0))).expect("claimed");
     if grant.commit(meta((0, 0))).wake.futex {
         futex.wake();
@@ -427,7 +433,9 @@ fn passing(passer: Passer, heeds: bool, events: &Events) {
 
 #[test]
 fn a_sleeper_is_told_by_whoever_does_not_commit() {
-    for passer in [Passer::Claim, Passer::Drop, Passer::Abandon, Passer::Look] {
+    // A claim that fails has so many interleavings that it takes most of a minute without optimisation.
+    let skip = usize::from(cfg!(debug_assertions));
+    for passer in [Passer::Claim, Passer::Drop, Passer::Abandon, Passer::Look].into_iter().skip(skip) {
         let events = explore("passing by", TWO, move |events| passing(passer, true, events));
         for name in ["slept", "told by the commit", "told by the other"] {
             assert!(events.count(name) > 0, "{name}: {events}");
@@ -485,70 +493,10 @@ fn a_sleeping_reader_never_misses_a_record() {
     assert!(events.count("slept") > 0 && events.count("told") > 0, "{events}");
 }
 
-/// What claims that overlap lead to.
-const NONSENSE: &str = if cfg!(debug_assertions) { "overflow" } else { "Overrun" };
-const TWO_EACH: Race = Race::new(ROOMY, 2, 2, 0);
+const TWO_EACH: Race = Race::new(ROOMY, 2, 2, 0).ready();
+/// Both find no room at first.
+const ONE_EACH: Race = Race::new(ROOMY, 2, 1, 0);
 const FULL: Race = Race::new(TIGHT, 2, 1, 1);
-
-#[test]
-fn turns_entered_without_acquire_is_refused() {
-    const SPOILT: &[Spoilt] = &[(Role::Asked, Access::Add, Release)];
-    refuse("turns entered without acquire", UNORDERED, ONE, |events| race::<2>(TWO_EACH.spoil(SPOILT), events));
-}
-
-#[test]
-fn turns_asked_without_release_is_refused() {
-    const SPOILT: &[Spoilt] = &[(Role::Asked, Access::Add, Acquire)];
-    refuse("turns asked without release", "was not published", ONE, |events| race::<2>(TWO_EACH.spoil(SPOILT), events));
-}
-
-#[test]
-fn turns_left_without_release_is_refused() {
-    const SPOILT: &[Spoilt] = &[(Role::Asked, Access::Exchange, Acquire)];
-    refuse("turns left without release", UNORDERED, ONE, |events| race::<2>(TWO_EACH.spoil(SPOILT), events));
-}
-
-#[test]
-fn a_turn_repeated_without_acquire_is_refused() {
-    const SPOILT: &[Spoilt] = &[(Role::Asked, Access::Refused, Relaxed)];
-    refuse("a turn repeated without acquire", "was not published", ONE, |events| race::<2>(TWO_EACH.spoil(SPOILT), events));
-}
-
-#[test]
-fn a_ticket_passed_relaxed_is_refused() {
-    const SPOILT: &[Spoilt] = &[(Role::Ticket, Access::Exchange, Relaxed)];
-    refuse("a ticket passed relaxed", NONSENSE, ONE, |events| race::<2>(TWO_EACH.spoil(SPOILT), events));
-}
-
-#[test]
-fn a_ticket_loaded_relaxed_is_refused() {
-    const SPOILT: &[Spoilt] = &[(Role::Ticket, Access::Load, Relaxed)];
-    refuse("a ticket loaded relaxed", NONSENSE, ONE, |events| race::<2>(TWO_EACH.spoil(SPOILT), events));
-}
-
-#[test]
-fn published_stored_relaxed_is_refused() {
-    const SPOILT: &[Spoilt] = &[(Role::Published, Access::Store, Relaxed)];
-    refuse("published stored relaxed", "was not published", ONE, |events| race::<2>(TWO_EACH.spoil(SPOILT), events));
-}
-
-#[test]
-fn published_loaded_relaxed_is_refused() {
-    const SPOILT: &[Spoilt] = &[(Role::Published, Access::Load, Relaxed)];
-    refuse("published loaded relaxed", "maximum number of branches", ONE, |events| race::<2>(TWO_EACH.spoil(SPOILT), events));
-}
-
-#[test]
-fn a_state_stored_relaxed_is_refused() {
-    const SPOILT: &[Spoilt] = &[(Role::State, Access::Store, Relaxed)];
-    refuse("a state stored relaxed", "Payload", ONE, |events| race::<2>(TWO_EACH.spoil(SPOILT), events));
-}
-
-#[test]
-fn a_state_loaded_relaxed_is_refused() {
-    const SPOILT: &[Spoilt] = &[(Role::State, Access::Load, Relaxed)];
-    refuse("a state loaded relaxed", "Payload", ONE, |events| race::<2>(TWO_EACH.spoil(SPOILT), events));
-}
 
 #[test]
 fn a_limit_stored_relaxed_is_refused() {
@@ -558,16 +506,4 @@ fn a_limit_stored_relaxed_is_refused() {
 #[test]
 fn a_limit_loaded_relaxed_is_refused() {
     refuse("a limit loaded relaxed", UNORDERED, TWO, |events| room(&[(Role::Limit, Access::Load, Relaxed)], events));
-}
-
-#[test]
-fn a_slot_loaded_relaxed_is_refused() {
-    refuse("a slot loaded relaxed", "was not published", ONE, |events| lapped(false, &[(Role::Claim, Access::Load, Relaxed)], events));
-}
-
-#[test]
-fn a_slot_taken_without_release_is_refused() {
-    refuse("a slot taken without release", "was not published", ONE, |events| {
-        lapped(true, &[(Role::Claim, Access::Exchange, Acquire)], events);
-    });
 }

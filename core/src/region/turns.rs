@@ -19,8 +19,8 @@ pub unsafe trait Word {
     /// Strong compare-and-exchange; the value found.
     #[allow(clippy::missing_errors_doc, reason = "as in core")]
     fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32>;
-    /// Adds, wrapping; the value before.
-    fn fetch_add(&self, value: u32, order: Ordering) -> u32;
+    /// Sets bits; the value before.
+    fn fetch_or(&self, bits: u32, order: Ordering) -> u32;
 }
 
 /// A value that is entered under somebody else's mutual exclusion.
@@ -41,17 +41,22 @@ pub unsafe trait Cell<T> {
 
 /// What private state is made of.
 pub trait Backend {
+    /// The most spin hints that a `push` waits after it left its record to a party that is publishing, below 2^16, so that threads which produce at the
+    /// same time go on for some hundred records each instead of taking the ring's cache lines from each other for every one. Threads that meet now and
+    /// then wait for a few. 0, for none, where that party may be one that was interrupted.
+    const PAUSES: u32 = 0;
     /// Its atomic words.
     type Word: Word;
     /// Its cells.
     type Cell<T>: Cell<T>;
 }
 
-/// The processor's own atomics. Needs compare-and-swap.
+/// The processor's own atomics. Needs compare-and-swap. It pauses only where there is an operating system.
 #[derive(Clone, Copy, Debug)]
 pub struct Native;
 
 impl Backend for Native {
+    const PAUSES: u32 = if cfg!(target_os = "none") { 0 } else { 512 };
     type Word = AtomicU32;
     type Cell<T> = NativeCell<T>;
 }
@@ -78,8 +83,8 @@ unsafe impl Word for AtomicU32 {
     }
 
     #[inline]
-    fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
-        self.fetch_add(value, order)
+    fn fetch_or(&self, bits: u32, order: Ordering) -> u32 {
+        self.fetch_or(bits, order)
     }
 }
 
@@ -106,47 +111,285 @@ unsafe impl<T> Cell<T> for NativeCell<T> {
     }
 }
 
-/// A value whose users never wait for each other: who finds it in use leaves the work to the one inside.
+/// Set in a claim of an even lap through the table, clear in one of an odd lap: so a slot says for which lap it is taken.
+const LAP: u32 = 1 << 31;
+/// The turn rests here. On one slot at most, that of the oldest unpublished claim; on none while a party has it.
+const TURN: u32 = 1 << 30;
+/// The claimant is done with it.
+const FINISHED: u32 = 1 << 29;
+/// Where the claim ends: the low bits of a position.
+pub const POSITION: u32 = FINISHED - 1;
+
+/// A table of claims, and a value that one party at a time may enter: whoever has the turn. Nobody waits for it.
 ///
-/// States of `asked`: 0 nobody is inside; n > 0 somebody is, and n requests came since it was last 0 or were all seen. Only the one inside
-/// brings it back to 0, and only if no request came since it last looked.
-pub struct Turns<B: Backend, T> {
-    asked: B::Word,
-    /// INVARIANT: entered only by whoever brought `asked` from 0 to 1, until it brings it back to 0.
+/// Slot `t % CLAIMS` is free for ticket `t` once `t - CLAIMS` is published, and taken by one exchange, which names the end of the claim. The
+/// turn goes along the table: it rests on the oldest claim that is not published, or on the free slot where the next one will be. It is had by
+///
+/// 1. whoever takes that free slot, by the same exchange, if they want it;
+/// 2. the claimant of that slot when it finishes: by setting one bit it sees whether the turn was there;
+/// 3. whoever picks it up.
+///
+/// Who has it passes the finished claims and leaves it on the first that is not, again by setting one bit of that slot: either the claim finds the
+/// turn when it finishes, or the turn finds it finished and stays.
+pub struct Turns<B: Backend, T, const CLAIMS: usize> {
+    /// Ticket of the oldest claim that is not published. INVARIANT: only who has the turn changes it.
+    published: B::Word,
+    /// [`LAP`] | [`TURN`] | [`FINISHED`] | [`POSITION`].
+    slots: [B::Word; CLAIMS],
+    /// INVARIANT: entered only through a [`Turn`], of which there is at most one, and none while [`TURN`] is set without [`FINISHED`]: each way to make
+    /// one clears the first or sets the second, once, and only `leave`, which consumes it, undoes that.
     value: B::Cell<T>,
 }
 
-impl<B: Backend, T> Turns<B, T> {
-    /// Nobody is inside.
-    pub fn new(value: T) -> Self {
-        Self { asked: B::Word::new(0), value: B::Cell::new(value) }
+/// A slot that was free when somebody looked.
+pub struct Free<'t, B: Backend, T, const CLAIMS: usize> {
+    turns: &'t Turns<B, T, CLAIMS>,
+    ticket: u32,
+    word: u32,
+    head: u32,
+    in_flight: u32,
+}
+
+/// A slot that was taken.
+pub enum Held<'t, B: Backend, T, const CLAIMS: usize> {
+    /// Without the turn.
+    Claim(Claim<'t, B, T, CLAIMS>),
+    /// With the turn: nothing before it is unpublished.
+    Ahead(Ahead<'t, B, T, CLAIMS>),
+}
+
+/// A claim that its claimant has not finished.
+pub struct Claim<'t, B: Backend, T, const CLAIMS: usize> {
+    turns: &'t Turns<B, T, CLAIMS>,
+    ticket: u32,
+}
+
+/// A claim that was taken with the turn.
+#[must_use = "nothing is published any more if it is lost"]
+pub struct Ahead<'t, B: Backend, T, const CLAIMS: usize>(Turn<'t, B, T, CLAIMS>);
+
+/// The turn: the one party that publishes, and whose the value is. To be left; dropped, it is gone for good.
+#[must_use = "nothing is published any more if it is lost"]
+pub struct Turn<'t, B: Backend, T, const CLAIMS: usize> {
+    turns: &'t Turns<B, T, CLAIMS>,
+    /// The oldest claim that is not published.
+    ticket: u32,
+}
+
+impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
+    #[allow(clippy::cast_possible_truncation, reason = "at most 256")]
+    const CLAIMS: u32 = CLAIMS as u32;
+
+    /// Nobody has the turn; claims begin at `head`.
+    pub fn new(value: T, head: u32) -> Self {
+        const { assert!(CLAIMS.is_power_of_two() && CLAIMS >= 2 && CLAIMS <= 256) };
+        // Free for lap 0; the last slot stands for the claim before the first.
+        let slot = |index| match index {
+            0 => TURN,
+            _ if index == CLAIMS - 1 => head & POSITION,
+            _ => 0,
+        };
+        Self { published: B::Word::new(0), slots: core::array::from_fn(|index| B::Word::new(slot(index))), value: B::Cell::new(value) }
     }
 
-    /// Does `work` on the value, and again for every request that came meanwhile. False: somebody is inside and will do it.
+    const fn slot(&self, ticket: u32) -> &B::Word {
+        &self.slots[ticket as usize % CLAIMS]
+    }
+
+    /// What [`LAP`] is in a claim of this ticket.
+    const fn lap(ticket: u32) -> u32 {
+        if (ticket / Self::CLAIMS).is_multiple_of(2) { LAP } else { 0 }
+    }
+
+    const fn is_taken(word: u32, ticket: u32) -> bool {
+        word & LAP == Self::lap(ticket)
+    }
+
+    const fn is_finished(word: u32, ticket: u32) -> bool {
+        Self::is_taken(word, ticket) && word & FINISHED != 0
+    }
+
+    /// The slot of the next claim.
     ///
-    /// What the caller did before is seen by whoever does the work. Never waits; an interrupt handler may call it.
-    pub fn run(&self, mut work: impl FnMut(&mut T)) -> bool {
-        // ORDER(turn): AcqRel. Acquire: what was done to the value in earlier turns. Release: whoever is inside sees what we leave to it.
-        // Pairs with the exchange below, in both directions.
-        if self.asked.fetch_add(1, Ordering::AcqRel) != 0 {
-            return false;
-        }
-        let mut seen = 1;
+    /// # Errors
+    /// All of them are taken; how many that is.
+    #[inline]
+    pub fn find(&self) -> Result<Free<'_, B, T, CLAIMS>, u32> {
         loop {
-            // SAFETY: (1) `asked` was 0 and we made it 1, and nobody else enters until we make it 0; the exchange by which it last became
-            // 0 was a Release and our addition an Acquire.
-            unsafe { self.value.with(&mut work) };
-            // ORDER(turn): Release: the next one inside sees what we did. Acquire on failure: the work of those who asked meanwhile; a success finds
-            // what a failure, or our own addition, has brought already. Pairs with the addition above.
-            match self.asked.compare_exchange(seen, 0, Ordering::Release, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(now) => seen = now,
+            // ORDER(slot): Acquire. Seeing a slot published, we see it emptied, and that others are done with its note. Pairs with `pass`.
+            let first = self.published.load(Ordering::Acquire);
+            let mut in_flight = 0;
+            while in_flight < Self::CLAIMS {
+                let ticket = first.wrapping_add(in_flight);
+                // ORDER(slot): Acquire. Seeing a slot taken, or emptied again, we see a `published` that allowed it. Pairs with `take` and `pass`.
+                let word = self.slot(ticket).load(Ordering::Acquire);
+                if Self::is_taken(word, ticket) {
+                    in_flight += 1;
+                    continue;
+                }
+                // ORDER(slot): Relaxed, behind the Acquire of `word`: only while the ticket is not published is `word` of its lap. Others may have gone
+                // more than a lap on since, and one of theirs looks free for us; whoever took it had seen the ticket published.
+                if self.published.load(Ordering::Relaxed).wrapping_sub(first) > in_flight {
+                    break;
+                }
+                // ORDER(slot): Relaxed; the Acquire of that slot before, or of `published`, orders it. It belongs to ticket - 1 as long as this slot is
+                // free, which the exchange confirms.
+                let head = self.slot(ticket.wrapping_sub(1)).load(Ordering::Relaxed) & POSITION;
+                return Ok(Free { turns: self, ticket, word, head, in_flight });
+            }
+            // ORDER(slot): Relaxed: it says only whether to look again.
+            if in_flight == Self::CLAIMS && self.published.load(Ordering::Relaxed) == first {
+                return Err(in_flight);
             }
         }
+    }
+
+    /// The turn, unless somebody has it.
+    pub fn pick_up(&self) -> Option<Turn<'_, B, T, CLAIMS>> {
+        // ORDER(turn): Relaxed, here and below: a look at where the turn may be, which the exchange confirms.
+        let mut ticket = self.published.load(Ordering::Relaxed);
+        loop {
+            // ORDER(turn): Relaxed, as above.
+            let word = self.slot(ticket).load(Ordering::Relaxed);
+            if word & (TURN | FINISHED) != TURN {
+                // ORDER(turn): Relaxed, as above.
+                let now = self.published.load(Ordering::Relaxed);
+                if now == ticket {
+                    return None;
+                }
+                ticket = now;
+                continue;
+            }
+            // ORDER(turn): Acquire: what was done in earlier turns. Pairs with `leave`.
+            if self.slot(ticket).compare_exchange(word, word & !TURN, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                // ORDER(none): only who has the turn changes it.
+                return Some(Turn { turns: self, ticket: self.published.load(Ordering::Relaxed) });
+            }
+        }
+    }
+
+    /// Whether somebody has the turn, as it looks from outside.
+    pub fn is_had(&self) -> bool {
+        // ORDER(none): old as soon as it is taken.
+        let ticket = self.published.load(Ordering::Relaxed);
+        // ORDER(none): as above.
+        self.slot(ticket).load(Ordering::Relaxed) & (TURN | FINISHED) != TURN
+    }
+
+    /// The ticket of the oldest claim, and how many there are, if it holds the others back.
+    pub fn unfinished(&self) -> Option<(u32, u32)> {
+        // ORDER(none): a look from outside, old as soon as it is taken.
+        let first = self.published.load(Ordering::Relaxed);
+        // ORDER(none): as above.
+        let word = |ahead| self.slot(first.wrapping_add(ahead)).load(Ordering::Relaxed);
+        let in_flight = (0..Self::CLAIMS).find(|&ahead| !Self::is_taken(word(ahead), first.wrapping_add(ahead))).unwrap_or(Self::CLAIMS);
+        (in_flight > 0 && word(0) & FINISHED == 0).then_some((first, in_flight))
     }
 
     /// The value, when nobody shares it any more.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
+    }
+}
+
+impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
+    /// Where the claim before it ends.
+    #[must_use]
+    pub const fn head(&self) -> u32 {
+        self.head
+    }
+
+    /// Claims before it that are not published.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Takes it, up to position `end`; with the turn, if that rests there and is wanted. `None`: somebody else was faster.
+    #[inline]
+    #[must_use = "what is taken holds up all others"]
+    pub fn take(self, end: u32, with_turn: bool) -> Option<Held<'t, B, T, CLAIMS>> {
+        let Self { turns, ticket, word, .. } = self;
+        let left = if with_turn { 0 } else { word & TURN };
+        let taken = Turns::<B, T, CLAIMS>::lap(ticket) | left | end & POSITION;
+        // ORDER(slot): Release. Whoever finds the slot taken sees a `published` that let us take it. Pairs with `find`. ORDER(turn): Acquire: what was
+        // done in earlier turns. Pairs with `leave`.
+        turns.slot(ticket).compare_exchange(word, taken, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        Some(if with_turn && word & TURN != 0 { Held::Ahead(Ahead(Turn { turns, ticket })) } else { Held::Claim(Claim { turns, ticket }) })
+    }
+}
+
+impl<'t, B: Backend, T, const CLAIMS: usize> Claim<'t, B, T, CLAIMS> {
+    /// Its ticket.
+    #[must_use]
+    pub const fn ticket(&self) -> u32 {
+        self.ticket
+    }
+
+    /// The claimant's last word on it. Gives the turn if that was waiting for this.
+    #[inline]
+    #[must_use = "nothing is published any more if the turn is lost"]
+    pub fn finish(self) -> Option<Turn<'t, B, T, CLAIMS>> {
+        let Self { turns, ticket } = self;
+        // ORDER(commit): Release. Whoever sees it finished sees payload and note. Pairs with `pass_finished`. ORDER(turn): Acquire: what was done in
+        // earlier turns. Pairs with `leave`.
+        let before = turns.slot(ticket).fetch_or(FINISHED, Ordering::AcqRel);
+        (before & TURN != 0).then_some(Turn { turns, ticket })
+    }
+}
+
+impl<'t, B: Backend, T, const CLAIMS: usize> Ahead<'t, B, T, CLAIMS> {
+    /// Does what the claim was for, and passes it.
+    #[inline]
+    pub fn pass<R>(mut self, work: impl FnOnce(&mut T) -> R) -> (R, Turn<'t, B, T, CLAIMS>) {
+        let done = self.0.with(work);
+        self.0.pass();
+        (done, self.0)
+    }
+}
+
+impl<B: Backend, T, const CLAIMS: usize> Turn<'_, B, T, CLAIMS> {
+    /// Enters the value.
+    #[inline]
+    pub fn with<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: (1) there is one `Turn`, and it is borrowed until this call ends; the turn came to it by an Acquire, from the Release with which
+        // it was left.
+        unsafe { self.turns.value.with(work) }
+    }
+
+    /// If the oldest claim that is not published is finished: does what is to be done with it, given its ticket and where it ends, and passes it.
+    #[inline]
+    pub fn pass_finished<R>(&mut self, done: impl FnOnce(&mut T, u32, u32) -> R) -> Option<R> {
+        let ticket = self.ticket;
+        // ORDER(commit): Acquire. Seeing it finished, we see the payload and the note. Pairs with `finish`.
+        let word = self.turns.slot(ticket).load(Ordering::Acquire);
+        if !Turns::<B, T, CLAIMS>::is_finished(word, ticket) {
+            return None;
+        }
+        let outcome = self.with(|value| done(value, ticket, word & POSITION));
+        self.pass();
+        Some(outcome)
+    }
+
+    /// The oldest claim is done with: its slot is free for the next lap.
+    #[inline]
+    fn pass(&mut self) {
+        let slot = self.turns.slot(self.ticket);
+        // ORDER(slot): Relaxed: nobody else changes a slot that is taken, and finished or ours.
+        let word = slot.load(Ordering::Relaxed) & (LAP | POSITION);
+        // ORDER(slot): Release. A party of a lap before, for which this looks free, sees that the ticket it wants is published. Pairs with the load in `find`.
+        slot.store(word, Ordering::Release);
+        self.ticket = self.ticket.wrapping_add(1);
+        // ORDER(slot): Release. Whoever finds the slot published finds it emptied, and its note read. Pairs with the load in `find`.
+        self.turns.published.store(self.ticket, Ordering::Release);
+    }
+
+    /// Leaves the turn where it stands, unless the claim there was finished meanwhile: then it is not over.
+    #[inline]
+    #[must_use = "nothing is published any more if the turn is lost"]
+    pub fn leave(self) -> Option<Self> {
+        // ORDER(turn): Release: the next one who has the turn sees what we did. Pairs with `take`, `finish` and `pick_up`.
+        let before = self.turns.slot(self.ticket).fetch_or(TURN, Ordering::Release);
+        Turns::<B, T, CLAIMS>::is_finished(before, self.ticket).then_some(self)
     }
 }

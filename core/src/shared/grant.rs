@@ -6,7 +6,7 @@ use crate::gate::Wake;
 use crate::grant::Filling;
 use crate::region::MemoryMut;
 use crate::region::turns::{Backend, Word};
-use crate::shared::{COMMITTED, Commit, GIVEN_UP, SharedProducer};
+use crate::shared::{Commit, GIVEN_UP, Open, SharedProducer, Telling};
 use core::sync::atomic::Ordering;
 
 /// Room for one record, claimed among others. Dropped, it becomes a DISCARD record, and nobody is told whom to wake: see
@@ -18,9 +18,8 @@ where
     B: Backend,
 {
     pub(super) shared: &'p SharedProducer<M, C, B, CLAIMS, READERS>,
-    pub(super) ticket: u32,
-    /// `None` once committed.
-    pub(super) filling: Option<Filling>,
+    /// `None` once it is finished.
+    pub(super) state: Option<(Open<'p, M, C, B, CLAIMS, READERS>, Filling)>,
 }
 
 impl<M, C, B, const CLAIMS: usize, const READERS: usize> SharedGrant<'_, M, C, B, CLAIMS, READERS>
@@ -29,10 +28,15 @@ where
     C: MemoryMut,
     B: Backend,
 {
+    /// Of its claim; 0 once that is finished.
+    pub(super) fn ticket(&self) -> u32 {
+        self.state.as_ref().map_or(0, |(claim, _)| claim.ticket())
+    }
+
     /// Payload bytes that may still be written.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        self.filling.as_ref().map_or(0, Filling::remaining)
+        self.state.as_ref().map_or(0, |(_, filling)| filling.remaining())
     }
 
     /// Appends to the payload.
@@ -40,8 +44,8 @@ where
     /// # Errors
     /// More bytes than were claimed; nothing of them was taken.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), GrantOverflow> {
-        match &mut self.filling {
-            Some(filling) => filling.write(&self.shared.ring, bytes),
+        match &mut self.state {
+            Some((_, filling)) => filling.write(&self.shared.ring, bytes),
             None => Err(GrantOverflow { bytes: bytes.len(), remaining: 0 }),
         }
     }
@@ -50,28 +54,33 @@ where
     /// a record claimed before it is not finished.
     #[allow(clippy::cast_possible_truncation, reason = "the halves of a u64; a length that was claimed as u32")]
     pub fn commit(mut self, meta: Meta) -> Commit {
-        let (len, crc) = self.filling.take().map_or((0, 0), |filling| filling.finish(&self.shared.ring));
-        let slot = self.shared.slot(self.ticket);
+        let Some((claim, filling)) = self.state.take() else { return Commit::NOTHING };
+        let (len, crc) = filling.finish(&self.shared.ring);
+        let (ticket, note) = (claim.ticket(), self.shared.note(claim.ticket()));
         for (word, value) in [
-            (&slot.len, len as u32),
-            (&slot.type_tag, u32::from(meta.type_tag)),
-            (&slot.timestamp_low, meta.timestamp_ns as u32),
-            (&slot.timestamp_high, (meta.timestamp_ns >> 32) as u32),
-            (&slot.crc, crc),
+            (&note.len, len as u32),
+            (&note.type_tag, u32::from(meta.type_tag)),
+            (&note.timestamp_low, meta.timestamp_ns as u32),
+            (&note.timestamp_high, (meta.timestamp_ns >> 32) as u32),
+            (&note.crc, crc),
         ] {
-            // ORDER(commit): Relaxed; the Release of `state` orders it.
+            // ORDER(commit): Relaxed; the Release of the slot orders it.
             word.store(value, Ordering::Relaxed);
         }
-        self.shared.finish(self.ticket, COMMITTED);
-        self.shared.drive(Some(self.ticket))
+        self.shared.finish(claim, Telling::Claimant(ticket))
     }
 
     /// Gives the room up: a DISCARD record takes it, which readers skip. What was claimed and committed after it may be published by that; says
     /// whom to wake.
     pub fn abandon(mut self) -> Wake {
-        self.filling = None;
-        self.shared.finish(self.ticket, GIVEN_UP);
-        self.shared.publish()
+        self.give_up(Telling::Caller).wake
+    }
+
+    fn give_up(&mut self, telling: Telling) -> Commit {
+        let Some((claim, _)) = self.state.take() else { return Commit::NOTHING };
+        // ORDER(commit): Relaxed; the Release of the slot orders it.
+        self.shared.note(claim.ticket()).len.store(GIVEN_UP, Ordering::Relaxed);
+        self.shared.finish(claim, telling)
     }
 }
 
@@ -82,12 +91,7 @@ where
     B: Backend,
 {
     fn drop(&mut self) {
-        if self.filling.is_some() {
-            self.shared.finish(self.ticket, GIVEN_UP);
-            // Whom to wake is told to the next one who can do it.
-            self.shared.turns.run(|inner| {
-                self.shared.turn(inner, None);
-            });
-        }
+        // Whom to wake is told to the next one who can do it.
+        let _kept = self.give_up(Telling::Nobody);
     }
 }

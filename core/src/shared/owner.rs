@@ -8,7 +8,7 @@ use crate::gate::{SubscriptionId, Violation, Wake};
 use crate::producer::Producer;
 use crate::region::MemoryMut;
 use crate::region::turns::Backend;
-use crate::shared::SharedProducer;
+use crate::shared::{SharedProducer, Telling};
 
 /// What such a call gave. It has published what others committed, so it may have somebody to wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +98,8 @@ where
 
     /// Does something to the producer that is not publishing.
     fn owner<T>(&self, work: impl FnOnce(&mut Producer<M, C, READERS>) -> T) -> Result<Outcome<T>, Contended> {
-        let (mut work, mut value, mut wake) = (Some(work), None, Wake::NONE);
-        self.turns.run(|inner| {
-            self.turn(inner, None);
-            wake = wake.and(core::mem::take(&mut inner.wake));
-            if let Some(work) = work.take() {
-                value = Some(work(&mut inner.producer));
-            }
-        });
-        value.map(|value| Outcome { value, wake }).ok_or(Contended)
+        let mut turn = self.turns.pick_up().ok_or(Contended)?;
+        let (value, wake) = turn.with(|inner| (work(&mut inner.producer), self.told(inner)));
+        Ok(Outcome { value, wake: wake.and(self.leave(turn, Telling::Caller).wake) })
     }
 }

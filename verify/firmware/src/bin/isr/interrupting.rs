@@ -57,8 +57,8 @@ unsafe impl Word for InterruptedWord {
         self.0.compare_exchange(current, new, success, failure)
     }
 
-    fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
+    fn fetch_or(&self, bits: u32, order: Ordering) -> u32 {
         maybe_interrupt();
-        self.0.fetch_add(value, order)
+        self.0.fetch_or(bits, order)
     }
 }
