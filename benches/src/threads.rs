@@ -27,6 +27,21 @@ pub fn prepared_duet<A: FnOnce(), B: FnOnce()>(first: impl FnOnce() -> A + Send,
     })
 }
 
+/// Runs any number at once, each on its core; from the first start to the last end.
+///
+/// # Panics
+/// One does, or a core does not exist.
+pub fn chorus<W: FnOnce() + Send>(voices: Vec<(usize, W)>) -> Duration {
+    let gate = Barrier::new(voices.len());
+    let times: Vec<_> = std::thread::scope(|scope| {
+        let gate = &gate;
+        let voices: Vec<_> = voices.into_iter().map(|(core, work)| scope.spawn(move || side(core, gate, || work))).collect();
+        voices.into_iter().map(|voice| voice.join().expect("a voice")).collect()
+    });
+    let (first, last) = (times.iter().map(|time| time.0).min(), times.iter().map(|time| time.1).max());
+    last.zip(first).map_or(Duration::ZERO, |(last, first)| last - first)
+}
+
 fn side<W: FnOnce()>(core: usize, gate: &Barrier, prepare: impl FnOnce() -> W) -> (Instant, Instant) {
     pin(core).expect("two cores to run on");
     let work = prepare();

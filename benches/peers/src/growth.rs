@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aqueduct_benches::machine::{Mapping, SENDER, pin, receiver_core};
 use aqueduct_benches::ring::{PAGE_BYTES, RING_BYTES, attach, create, create_gated, create_gated_by, receive, send};
 use aqueduct_benches::rounds::{Plan, Subject, interleave};
-use aqueduct_benches::threads::duet;
+use aqueduct_benches::threads::{chorus, duet};
 use aqueduct_benches::work::{Backoff, Payload};
 use aqueduct_core::{ClaimError, Meta, Producer, Region, SharedProducer};
 
@@ -67,7 +67,7 @@ pub fn curves(plan: Plan) -> Vec<Measure> {
             Subject::new("Mutex<Producer>", move |records| by_lock(threads, records)),
         ];
         if threads == 1 {
-            subjects.push(Subject::new("Producer", |records| alone(0, 1, records)));
+            subjects.push(Subject::new("Producer", by_itself));
         }
         all.extend(measures(plan, "producing threads", &[("threads", threads as u64)], subjects));
     }
@@ -121,27 +121,35 @@ fn many_readers(count: usize, records: u64) -> Duration {
     began.elapsed()
 }
 
-/// So many threads share the records; no reader.
+/// So many threads, started together, share the records; no reader.
 fn together(threads: usize, records: u64, push: impl Fn(&[u8]) -> bool + Sync) -> Duration {
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        for at in 0..threads {
-            let push = &push;
-            let share = records * (at as u64 + 1) / threads as u64 - records * at as u64 / threads as u64;
-            scope.spawn(move || {
-                pin(if at == 0 { SENDER } else { receiver_core(at - 1) }).expect("a core");
-                let mut payload = Payload::new(64);
-                for number in 0..share {
-                    let payload = payload.numbered(number);
-                    let mut wait = Backoff::default();
-                    while !push(payload) {
-                        wait.pause();
-                    }
-                }
-            });
+    let push = &push;
+    let voice = |at: usize| {
+        let share = records * (at as u64 + 1) / threads as u64 - records * at as u64 / threads as u64;
+        (if at == 0 { SENDER } else { receiver_core(at - 1) }, move || produce(share, push))
+    };
+    chorus((0..threads).map(voice).collect())
+}
+
+fn produce(records: u64, mut push: impl FnMut(&[u8]) -> bool) {
+    let mut payload = Payload::new(64);
+    for number in 0..records {
+        let payload = payload.numbered(number);
+        let mut wait = Backoff::default();
+        while !push(payload) {
+            wait.pause();
         }
-    });
-    began.elapsed()
+    }
+}
+
+fn by_itself(records: u64) -> Duration {
+    let ring = memory(RING_BYTES);
+    let mut producer: Producer<Region> = create(ring.region());
+    let took = chorus(vec![(SENDER, || {
+        produce(records, |payload| producer.push(META, payload).expect("no reader is in the way").1.is_none());
+    })]);
+    assert_eq!(producer.next_seq(), records, "every record was numbered");
+    took
 }
 
 fn by_claims(threads: usize, records: u64) -> Duration {

@@ -39,6 +39,12 @@ impl Measure {
         }
     }
 
+    /// The one figure to show, and what it is: the quiet one. Of threads that take lines from each other the median: a round in which the machine
+    /// runs one after the other is a quick one, and says nothing.
+    pub fn shown(&self) -> (f64, &'static str) {
+        if self.group == "producing threads" { (self.median, "median") } else { (self.quiet, "quiet") }
+    }
+
     /// As a series again.
     pub fn series(&self) -> Series {
         Series::of(self.samples.clone())

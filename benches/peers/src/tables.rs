@@ -43,7 +43,7 @@ fn cell(measure: Option<&Measure>) -> String {
 }
 
 fn brief(measure: Option<&Measure>) -> String {
-    measure.map_or_else(|| "–".into(), |measure| digits(measure.quiet))
+    measure.map_or_else(|| "–".into(), |measure| digits(measure.shown().0))
 }
 
 /// How many times more one takes than the other: quiet by quiet, and the median of the rounds' ratios.

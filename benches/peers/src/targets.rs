@@ -18,7 +18,7 @@ const RECORD: &str = "ns per record";
 
 /// Quiet by quiet; the median of a run says how busy the machine was.
 fn over(above: Option<&Measure>, below: Option<&Measure>) -> Option<f64> {
-    Some(above?.quiet / below?.quiet)
+    Some(above?.shown().0 / below?.shown().0)
 }
 
 /// All of them.
