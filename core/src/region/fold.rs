@@ -11,12 +11,12 @@ mod wide;
 use core::arch::asm;
 use core::arch::x86_64::{
     __cpuid, __cpuid_count, __m128i, _mm_alignr_epi8, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_extract_epi64,
-    _mm_insert_epi32, _mm_set_epi64x, _mm_slli_si128, _mm_unpackhi_epi64, _mm_unpacklo_epi64, _mm_xor_si128,
+    _mm_insert_epi32, _mm_set_epi64x, _mm_slli_si128, _mm_xor_si128,
 };
 
-use self::blocks::{BLOCK, FOLD_16, HEADER, WIDE, divide, fold, pair, reduce, run};
+use self::blocks::{BLOCK, FOLD_16, HEADER, WIDE, divide, fold, halve, pair, reduce, run};
 use self::passage::{In, Out, Passage, Private, load_shared, store_shared};
-use self::wide::run_wide;
+use self::wide::{halve_both, run_beside, run_wide};
 
 /// Begins to load the line of this address and the next one. Any address may be given.
 #[inline]
@@ -205,9 +205,10 @@ unsafe fn header(state: u32, position: u32, from: *const u8) -> ([u64; 4], u32) 
 /// 2. The processor has the instructions.
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 unsafe fn header_alone(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, payload_crc: u32, into: *mut u8) {
-    let begun = begin(prefix, a, seq, timestamp_ns);
+    let header = begin(a, seq, timestamp_ns);
+    let sum = halve(header.folded(prefix));
     // SAFETY: duty 1.
-    unsafe { seal(begun, payload_crc, into) };
+    unsafe { header.seal(sum, payload_crc, into) };
 }
 
 /// See [`Folding::record`].
@@ -218,14 +219,15 @@ unsafe fn header_alone(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, payload
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
 unsafe fn record(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, from: *const u8, into: *mut u8) {
-    let begun = begin(prefix, a, seq, timestamp_ns);
+    let header = begin(a, seq, timestamp_ns);
+    let sum = halve(header.folded(prefix));
     // SAFETY: duty 1.
     let payload = In { from, into: unsafe { into.add(HEADER) } };
     let len = a as u32 as usize;
     // SAFETY: duties 1 and 2.
     let crc = !unsafe { run(u32::MAX, payload, len) };
     // SAFETY: duty 1.
-    unsafe { seal(begun, crc, into) };
+    unsafe { header.seal(sum, crc, into) };
 }
 
 /// See [`Folding::record`]; of at least 64 bytes.
@@ -236,45 +238,68 @@ unsafe fn record(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, from: *const 
 #[target_feature(enable = "pclmulqdq,sse4.1,avx512f,avx512vl,vpclmulqdq")]
 #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
 unsafe fn record_wide(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, from: *const u8, into: *mut u8) {
-    let begun = begin(prefix, a, seq, timestamp_ns);
+    let header = begin(a, seq, timestamp_ns);
+    let (first, second) = header.blocks(prefix);
     // SAFETY: duty 1.
     let payload = In { from, into: unsafe { into.add(HEADER) } };
     let len = a as u32 as usize;
     // SAFETY: duties 1 and 2.
-    let crc = !unsafe { run_wide(u32::MAX, payload, len) };
+    let (payload, first) = unsafe { run_beside(u32::MAX, payload, len, Some(first)) };
+    let (payload, sum) = halve_both(payload, _mm_xor_si128(first, second));
+    let crc = !divide(payload);
     // SAFETY: duty 1.
-    unsafe { seal(begun, crc, into) };
+    unsafe { header.seal(sum, crc, into) };
 }
 
-/// What is known of a header before the payload's CRC is: its blocks, and the state behind epoch, position and its first 24 bytes. Nothing in it waits
-/// for the payload. `prefix`: the state behind the epoch, with the position added.
+/// The two blocks of a header without its checksums.
+#[derive(Clone, Copy)]
+struct Begun {
+    low: __m128i,
+    high: __m128i,
+}
+
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 #[allow(clippy::cast_possible_wrap, reason = "64 bits are 64 bits")]
-fn begin(prefix: u32, a: u64, seq: u64, timestamp_ns: u64) -> (__m128i, __m128i, u32) {
-    let (low, high) = (_mm_set_epi64x(seq as i64, a as i64), _mm_cvtsi64_si128(timestamp_ns as i64));
-    // 28 bytes, moved to the end of two blocks.
-    let prefix = _mm_cvtsi32_si128(prefix as i32);
-    let first = _mm_unpacklo_epi64(_mm_slli_si128(prefix, 4), low);
-    let second = _mm_unpacklo_epi64(_mm_unpackhi_epi64(low, low), high);
-    (low, high, reduce(_mm_xor_si128(fold(first, pair(FOLD_16)), second)))
+fn begin(a: u64, seq: u64, timestamp_ns: u64) -> Begun {
+    Begun { low: _mm_set_epi64x(seq as i64, a as i64), high: _mm_cvtsi64_si128(timestamp_ns as i64) }
 }
 
-/// Stores the header of a payload with this CRC.
-///
-/// # Safety
-/// 1. `into` is valid for writes of 32 bytes.
-#[inline]
-#[target_feature(enable = "pclmulqdq,sse4.1")]
-#[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
-unsafe fn seal((low, high, state): (__m128i, __m128i, u32), crc: u32, into: *mut u8) {
-    // Four bytes more: the state that they leave is what is left of them, with the state before added, behind 32 zero bits.
-    let last = divide(_mm_cvtsi32_si128((state ^ crc) as i32));
-    let high = _mm_insert_epi32(_mm_insert_epi32(high, crc as i32, 2), !last as i32, 3);
-    // SAFETY: duty 1.
-    unsafe { store_shared(into, low) };
-    // SAFETY: duty 1.
-    let into = unsafe { into.add(BLOCK) };
-    // SAFETY: duty 1.
-    unsafe { store_shared(into, high) };
+impl Begun {
+    /// What its CRC covers: the position and 28 bytes of the header, the payload's CRC as 0. `prefix`: the state behind the epoch, with the
+    /// position added.
+    #[inline]
+    #[target_feature(enable = "pclmulqdq,sse4.1")]
+    #[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
+    fn blocks(self, prefix: u32) -> (__m128i, __m128i) {
+        let prefix = _mm_slli_si128(_mm_cvtsi32_si128(prefix as i32), 12);
+        (_mm_alignr_epi8(self.low, prefix, 12), _mm_alignr_epi8(self.high, self.low, 12))
+    }
+
+    /// A block congruent to that.
+    #[inline]
+    #[target_feature(enable = "pclmulqdq,sse4.1")]
+    fn folded(self, prefix: u32) -> __m128i {
+        let (first, second) = self.blocks(prefix);
+        _mm_xor_si128(fold(first, pair(FOLD_16)), second)
+    }
+
+    /// Stores it with the payload's CRC and its own, of which `sum` is what [`halve`] makes of its blocks. Only a division waits for the payload: its
+    /// CRC is the last four bytes.
+    ///
+    /// # Safety
+    /// 1. `into` is valid for writes of 32 bytes.
+    #[inline]
+    #[target_feature(enable = "pclmulqdq,sse4.1")]
+    #[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
+    unsafe fn seal(self, sum: __m128i, payload_crc: u32, into: *mut u8) {
+        let crc = !divide(_mm_xor_si128(sum, _mm_cvtsi32_si128(payload_crc as i32)));
+        let high = _mm_insert_epi32(_mm_insert_epi32(self.high, payload_crc as i32, 2), crc as i32, 3);
+        // SAFETY: duty 1.
+        unsafe { store_shared(into, self.low) };
+        // SAFETY: duty 1.
+        let into = unsafe { into.add(BLOCK) };
+        // SAFETY: duty 1.
+        unsafe { store_shared(into, high) };
+    }
 }

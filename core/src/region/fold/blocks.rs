@@ -41,11 +41,17 @@ pub(super) fn fold(block: __m128i, by: __m128i) -> __m128i {
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 pub(super) fn reduce(x: __m128i) -> u32 {
+    divide(halve(x))
+}
+
+/// 64 bits that are congruent to 16 bytes with 32 zero bits behind them. What the last four bytes add, they add to the lower half.
+#[inline]
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+pub(super) fn halve(x: __m128i) -> __m128i {
     let (fold16, fold4) = (pair(FOLD_16), pair(FOLD_4));
     let low32 = _mm_setr_epi32(-1, 0, -1, 0);
     let x = _mm_xor_si128(_mm_srli_si128(x, 8), _mm_clmulepi64_si128(x, fold16, 0x10));
-    let x = _mm_xor_si128(_mm_srli_si128(x, 4), _mm_clmulepi64_si128(_mm_and_si128(x, low32), fold4, 0x00));
-    divide(x)
+    _mm_xor_si128(_mm_srli_si128(x, 4), _mm_clmulepi64_si128(_mm_and_si128(x, low32), fold4, 0x00))
 }
 
 /// The remainder of 64 bits.
@@ -125,17 +131,17 @@ pub(super) unsafe fn run<P: Passage>(state: u32, passage: P, len: usize) -> u32 
         x = _mm_xor_si128(x, _mm_xor_si128(fold(x2, pair(FOLD_16)), x3));
     }
     // SAFETY: duty 1, and `at` bytes have passed.
-    unsafe { rest(x, passage, at, len) }
+    reduce(unsafe { rest(x, passage, at, len) })
 }
 
-/// The state behind what is left, from `at` on, if what stands before it is congruent to `x`.
+/// A block congruent to the message, of which what stands before `at` is congruent to `x`; the rest passes.
 ///
 /// # Safety
 /// 1. As of `run`, and `at` is at most `len`.
 /// 2. As of `run`.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
-pub(super) unsafe fn rest<P: Passage>(mut x: __m128i, passage: P, mut at: usize, len: usize) -> u32 {
+pub(super) unsafe fn rest<P: Passage>(mut x: __m128i, passage: P, mut at: usize, len: usize) -> __m128i {
     while len - at >= BLOCK {
         // SAFETY: duty 1: 16 bytes more.
         x = _mm_xor_si128(fold(x, pair(FOLD_16)), unsafe { passage.block(at) });
@@ -154,7 +160,7 @@ pub(super) unsafe fn rest<P: Passage>(mut x: __m128i, passage: P, mut at: usize,
         let second = _mm_blendv_epi8(_mm_shuffle_epi8(x, down), _mm_shuffle_epi8(rest, up), down);
         x = _mm_xor_si128(fold(first, pair(FOLD_16)), second);
     }
-    reduce(x)
+    x
 }
 
 /// [`run`] for less than a block.
