@@ -339,7 +339,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// Lets the head come `ahead` granules and a sector further than it is, if the readers allow it; gives the limit.
     pub(crate) fn extend(&mut self, ahead: u64) -> u64 {
         let capacity = u64::from(self.geometry.capacity());
-        // A whole lap can never be had: nothing is overwritten for it, nor for an end that is behind the head by now.
+        // A whole lap can never be had: no more than the sector is overwritten for it, nor for an end that is behind the head by now.
         let ahead = if ahead < capacity { ahead } else { 0 };
         let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
         let end = (self.head + ahead + capacity / 16).min(floor + capacity - 1);

@@ -193,6 +193,7 @@ where
     /// # Errors
     /// The ring is too large for the 29-bit positions of the claim table.
     pub fn new(mut producer: Producer<M, C, READERS>) -> Result<Self, ShareError> {
+        const { assert!(B::PAUSES < 1 << 16, "`met` has four bits for their logarithm") };
         // Two laps of the table then never move the positions by a whole turn of 29 bits, so a claimant that slept that long does not take
         // a later free slot for the one it saw. (Longer sleeps: by a coincidence of the same slot and exactly n × 16 GiB of records.)
         #[allow(clippy::cast_possible_truncation, reason = "at most 256")]
@@ -275,10 +276,16 @@ where
         self.turns.unfinished().map(|(ticket, in_flight)| Unfinished { ticket, in_flight })
     }
 
-    /// The single producer again, for [`Producer::close`] or a change of hands. No grant is alive, because it would borrow `self`.
+    /// The single producer again, for [`Producer::close`] or a change of hands. No grant is alive, because it would borrow `self`; one that was forgotten
+    /// takes what was committed behind it along.
     pub fn into_producer(self) -> (Producer<M, C, READERS>, Wake) {
         let wake = self.publish();
-        (self.turns.into_inner().producer, wake)
+        let forgotten = self.turns.unfinished().is_some();
+        let mut producer = self.turns.into_inner().producer;
+        if forgotten {
+            producer.granted = producer.granted.max(producer.limit);
+        }
+        (producer, wake)
     }
 
     // ---- inside
@@ -309,6 +316,10 @@ where
             let free_granules = distance_low(head, self.limit.load(Ordering::Acquire));
             let free_granules = if free_granules > self.geometry.capacity() { 0 } else { free_granules };
             if pad + granules > free_granules {
+                // What an old head says of the room means nothing.
+                if !free.is_free() {
+                    continue;
+                }
                 if room_made_at == Some(head) {
                     return Err(ClaimError::Full { needed: pad + granules, free: free_granules });
                 }

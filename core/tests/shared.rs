@@ -362,6 +362,30 @@ fn what_was_appended_before_sharing_is_published_and_numbers_go_on_after_it() {
 }
 
 #[test]
+fn what_a_forgotten_grant_may_have_overwritten_cannot_be_subscribed_to() {
+    let ring = Ring::new();
+    let shared = Shared::<4>::new(create(&ring, 64, 0)).unwrap();
+    for seq in 0..64 {
+        let _ = shared.push(meta(seq), &[]).unwrap();
+    }
+    let mut grant = shared.claim(20 * 32).unwrap();
+    grant.write(&[9; 20 * 32]).unwrap();
+    core::mem::forget(grant);
+    let behind = shared.push(meta(64), &[]).unwrap();
+    assert_eq!((behind.seq, shared.unfinished().is_some()), (None, true));
+    let (mut producer, _) = shared.into_producer();
+    assert_eq!(producer.next_seq(), 64, "the record behind it is gone with it");
+    let gone = 64 + 21 + 1 - 64;
+    for position in 0..gone {
+        assert!(matches!(producer.subscribe(Start::At(position)), Err(SubscribeError::Position { .. })), "{position}");
+    }
+    assert!(producer.subscribe(Start::Oldest).is_ok());
+    let whole = |item: Item| assert!(matches!(item, Item::Record(_) | Item::Filler { .. }), "{item:?}");
+    let scanned = scan(ring.region()).unwrap().map(whole).count();
+    assert!(scanned > 0, "whole up to the tail");
+}
+
+#[test]
 fn shared_ring_without_subscription_overwrites_and_stays_whole() {
     for granules in [4, 8, 64] {
         let ring = Ring::new();

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use aqueduct_core::region::turns::{self, Held, Turn, Turns};
+use aqueduct_core::region::turns::{self, Held, POSITION, Turn, Turns};
 use aqueduct_verify::explore::{Bound, Events, UNORDERED, explore, refuse, refuse_for_any};
 use aqueduct_verify::loom_backend::{Access, Loom, Role, Spoilt, with_roles_of_turns};
 use loom::cell::UnsafeCell;
@@ -19,8 +19,8 @@ const TWO: Bound = Bound::preemptions(2);
 const USUAL: Bound = if cfg!(debug_assertions) { ONE } else { TWO };
 const THREE: Bound = Bound::preemptions(3);
 
-/// Where the first claim begins.
-const FROM: u32 = 5;
+/// Where the first claim begins: before the positions come round.
+const FROM: u32 = POSITION - 2;
 
 /// What was passed: who claimed it and where it ends.
 type Log = Vec<(u32, u32)>;
@@ -52,7 +52,7 @@ impl<const CLAIMS: usize> Table<CLAIMS> {
             match free.take(end, with_turn) {
                 None => {}
                 Some(Held::Ahead(ahead)) => {
-                    let ((), turn) = ahead.pass(|log| log.push((who, end)));
+                    let ((), turn) = ahead.pass(|log| log.push((who, end & POSITION)));
                     self.leave(turn);
                     return Way::Direct;
                 }
@@ -152,7 +152,7 @@ fn all<const CLAIMS: usize>(spoilt: &'static [Spoilt], parties: &'static [&'stat
     let mut head = FROM;
     let mut passed = vec![Vec::new(); parties.len()];
     for (who, end) in log {
-        passed[who as usize].push(end.wrapping_sub(head));
+        passed[who as usize].push(end.wrapping_sub(head) & POSITION);
         head = end;
     }
     for (passed, ways) in passed.iter().zip(&ways) {

@@ -120,6 +120,11 @@ const FINISHED: u32 = 1 << 29;
 /// Where the claim ends: the low bits of a position.
 pub const POSITION: u32 = FINISHED - 1;
 
+/// Whether the turn rests on a slot. Behind a finished claim it is had by whoever passes that.
+const fn rests(word: u32) -> bool {
+    word & (TURN | FINISHED) == TURN
+}
+
 /// A table of claims, and a value that one party at a time may enter: whoever has the turn. Nobody waits for it.
 ///
 /// Slot `t % CLAIMS` is free for ticket `t` once `t - CLAIMS` is published, and taken by one exchange, which names the end of the claim. The
@@ -136,8 +141,8 @@ pub struct Turns<B: Backend, T, const CLAIMS: usize> {
     published: B::Word,
     /// [`LAP`] | [`TURN`] | [`FINISHED`] | [`POSITION`].
     slots: [B::Word; CLAIMS],
-    /// INVARIANT: entered only through a [`Turn`], of which there is at most one, and none while [`TURN`] is set without [`FINISHED`]: each way to make
-    /// one clears the first or sets the second, once, and only `leave`, which consumes it, undoes that.
+    /// INVARIANT: entered only through a [`Turn`]. There is one, or one slot where it rests: [`TURN`] without [`FINISHED`]. Each way to make one clears the
+    /// first or sets the second, and only `leave`, which consumes it, undoes that. This needs nothing of tickets and ends.
     value: B::Cell<T>,
 }
 
@@ -183,13 +188,10 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
     /// Nobody has the turn; claims begin at `head`.
     pub fn new(value: T, head: u32) -> Self {
         const { assert!(CLAIMS.is_power_of_two() && CLAIMS >= 2 && CLAIMS <= 256) };
-        // Free for lap 0; the last slot stands for the claim before the first.
-        let slot = |index| match index {
-            0 => TURN,
-            _ if index == CLAIMS - 1 => head & POSITION,
-            _ => 0,
-        };
-        Self { published: B::Word::new(0), slots: core::array::from_fn(|index| B::Word::new(slot(index))), value: B::Cell::new(value) }
+        // Free for lap 0. All end where claims begin: so none of them looks as if a claim of the next lap were there. The last one stands for the claim
+        // before the first.
+        let slot = |index| B::Word::new(head & POSITION | if index == 0 { TURN } else { 0 });
+        Self { published: B::Word::new(0), slots: core::array::from_fn(slot), value: B::Cell::new(value) }
     }
 
     const fn slot(&self, ticket: u32) -> &B::Word {
@@ -212,7 +214,7 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
     /// The slot of the next claim.
     ///
     /// # Errors
-    /// All of them are taken; how many that is.
+    /// All of them are taken, as far as this party has heard; how many that is.
     #[inline]
     pub fn find(&self) -> Result<Free<'_, B, T, CLAIMS>, u32> {
         loop {
@@ -251,7 +253,7 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
         loop {
             // ORDER(turn): Relaxed, as above.
             let word = self.slot(ticket).load(Ordering::Relaxed);
-            if word & (TURN | FINISHED) != TURN {
+            if !rests(word) {
                 // ORDER(turn): Relaxed, as above.
                 let now = self.published.load(Ordering::Relaxed);
                 if now == ticket {
@@ -273,7 +275,7 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
         // ORDER(none): old as soon as it is taken.
         let ticket = self.published.load(Ordering::Relaxed);
         // ORDER(none): as above.
-        self.slot(ticket).load(Ordering::Relaxed) & (TURN | FINISHED) != TURN
+        !rests(self.slot(ticket).load(Ordering::Relaxed))
     }
 
     /// The ticket of the oldest claim, and how many there are, if it holds the others back.
@@ -305,17 +307,25 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
         self.in_flight
     }
 
-    /// Takes it, up to position `end`; with the turn, if that rests there and is wanted. `None`: somebody else was faster.
+    /// Whether it still looks so. If not, `head` says nothing any more.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        // ORDER(slot): Relaxed: a look that only says whether to look again; the exchange confirms it.
+        self.turns.slot(self.ticket).load(Ordering::Relaxed) == self.word
+    }
+
+    /// Takes it, up to position `end`, which is less than a turn of the positions by 2 · `CLAIMS` claims ahead; with the turn, if that rests there and is wanted. `None`: somebody else was faster.
     #[inline]
     #[must_use = "what is taken holds up all others"]
     pub fn take(self, end: u32, with_turn: bool) -> Option<Held<'t, B, T, CLAIMS>> {
         let Self { turns, ticket, word, .. } = self;
-        let left = if with_turn { 0 } else { word & TURN };
+        let rests = rests(word);
+        let left = if rests && !with_turn { TURN } else { 0 };
         let taken = Turns::<B, T, CLAIMS>::lap(ticket) | left | end & POSITION;
         // ORDER(slot): Release. Whoever finds the slot taken sees a `published` that let us take it. Pairs with `find`. ORDER(turn): Acquire: what was
         // done in earlier turns. Pairs with `leave`.
         turns.slot(ticket).compare_exchange(word, taken, Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        Some(if with_turn && word & TURN != 0 { Held::Ahead(Ahead(Turn { turns, ticket })) } else { Held::Claim(Claim { turns, ticket }) })
+        Some(if rests && with_turn { Held::Ahead(Ahead(Turn { turns, ticket })) } else { Held::Claim(Claim { turns, ticket }) })
     }
 }
 
@@ -334,7 +344,7 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Claim<'t, B, T, CLAIMS> {
         // ORDER(commit): Release. Whoever sees it finished sees payload and note. Pairs with `pass_finished`. ORDER(turn): Acquire: what was done in
         // earlier turns. Pairs with `leave`.
         let before = turns.slot(ticket).fetch_or(FINISHED, Ordering::AcqRel);
-        (before & TURN != 0).then_some(Turn { turns, ticket })
+        rests(before).then_some(Turn { turns, ticket })
     }
 }
 

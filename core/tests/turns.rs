@@ -1,0 +1,81 @@
+//! The claim table by itself, one party after the other: what was seen free long ago is never taken for what is there now.
+
+use aqueduct_core::region::turns::{Claim, Held, Native, POSITION, Turn, Turns};
+
+type Table = Turns<Native, u32, 2>;
+
+fn leave(turn: Turn<'_, Native, u32, 2>) {
+    assert!(turn.leave().is_none(), "nobody else is there");
+}
+
+/// One claim of so many granules, passed by its own exchange.
+fn push(table: &Table, granules: u32) {
+    let free = table.find().expect("a free slot");
+    let end = free.head().wrapping_add(granules);
+    let Some(Held::Ahead(ahead)) = free.take(end, true) else { panic!("nothing is in flight") };
+    let ((), turn) = ahead.pass(|count| *count += 1);
+    leave(turn);
+}
+
+fn claim(table: &Table, granules: u32) -> Claim<'_, Native, u32, 2> {
+    let free = table.find().expect("a free slot");
+    let end = free.head().wrapping_add(granules);
+    let Some(Held::Claim(claim)) = free.take(end, false) else { panic!("nobody else is there") };
+    claim
+}
+
+#[test]
+fn slot_seen_free_before_any_lap_is_not_taken_from_a_claim_of_the_next() {
+    // Positions around every multiple of 2^29, where an end of 0 comes up.
+    for from in (POSITION - 6..=POSITION).chain(0..3) {
+        for granules in 1..3 {
+            let table = Table::new(0, from);
+            let old = table.find().expect("a free slot");
+            assert!(old.is_free());
+            push(&table, granules);
+            push(&table, granules);
+            let held = claim(&table, granules);
+            assert!(!old.is_free());
+            assert!(old.take(from.wrapping_add(granules), false).is_none(), "from {from:#x} by {granules}");
+            let mut turn = held.finish().expect("the turn waited for it");
+            assert_eq!(turn.pass_finished(|count, ticket, _| (*count, ticket)), Some((2, 2)));
+            leave(turn);
+        }
+    }
+}
+
+#[test]
+fn there_is_one_turn_even_if_positions_lie() {
+    // Claims of no length come back to the same word after two laps, which those of a ring never do.
+    let table = Table::new(0, 0);
+    let old = table.find().expect("a free slot");
+    for _ in 0..2 {
+        let mut turn = claim(&table, 0).finish().expect("the turn waited for it");
+        assert_eq!(turn.pass_finished(|count, _, _| *count += 1), Some(()));
+        leave(turn);
+    }
+    let held = claim(&table, 0);
+    let Some(Held::Claim(twice)) = old.take(0, false) else { panic!("it looks the same") };
+    let turns = [twice.finish(), held.finish()];
+    assert_eq!(turns.iter().flatten().count(), 1);
+}
+
+#[test]
+fn turn_is_picked_up_once_and_found_again_where_it_was_left() {
+    let table = Table::new(7, 5);
+    let mut turn = table.pick_up().expect("nobody has it");
+    assert!(table.is_had() && table.pick_up().is_none());
+    assert_eq!(turn.with(|value| *value), 7);
+    let open = claim(&table, 1);
+    assert_eq!((turn.pass_finished(|_, _, _| ()), table.unfinished()), (None, Some((0, 1))));
+    let next = table.find().expect("a free slot");
+    assert_eq!((next.in_flight(), next.head()), (1, 6));
+    leave(turn);
+    assert!(!table.is_had());
+    let finished = open.finish();
+    assert!(table.is_had() && table.pick_up().is_none(), "behind a finished claim it is had by its claimant");
+    let mut turn = finished.expect("it was waiting");
+    assert_eq!(turn.pass_finished(|value, ticket, end| (*value, ticket, end)), Some((7, 0, 6)));
+    leave(turn);
+    assert_eq!(table.into_inner(), 7);
+}
