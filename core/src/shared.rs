@@ -304,7 +304,7 @@ where
         if self.closed {
             return Err(ClaimError::Closed);
         }
-        let (mut room_made_at, mut attempts) = (None, 0);
+        let (mut room_made, mut attempts) = (None, 0);
         loop {
             let free = self.turns.find().map_err(|in_flight| ClaimError::Busy { in_flight })?;
             let head = free.head();
@@ -313,19 +313,19 @@ where
             let end = head.wrapping_add(pad + granules) & POSITION;
             // ORDER(limit): Acquire. What readers did with the bytes up to there, and `oldest` moved past them, comes before we write there.
             // Pairs with `extend`.
-            let free_granules = distance_low(head, self.limit.load(Ordering::Acquire));
+            let limit = self.limit.load(Ordering::Acquire);
+            let free_granules = distance_low(head, limit);
             let free_granules = if free_granules > self.geometry.capacity() { 0 } else { free_granules };
             if pad + granules > free_granules {
-                // What an old head says of the room means nothing.
-                if !free.is_free() {
-                    continue;
-                }
-                if room_made_at == Some(head) {
+                // Room was made for this very head. An old one seems to have more room up to the same limit, never less; to a later limit it means nothing.
+                if room_made == Some((head, limit)) {
                     return Err(ClaimError::Full { needed: pad + granules, free: free_granules });
                 }
-                if self.ask_for_room(end) {
-                    room_made_at = Some(head);
-                } else if attempts < ATTEMPTS {
+                room_made = self.ask_for_room(end).map(|limit| (head, limit));
+                if room_made.is_some() {
+                    continue;
+                }
+                if attempts < ATTEMPTS {
                     attempts += 1;
                 } else {
                     return Err(ClaimError::Busy { in_flight: free.in_flight() });
@@ -388,17 +388,17 @@ where
         (0..1 << (met & STEP_MASK)).for_each(|_| core::hint::spin_loop());
     }
 
-    /// Makes room for a claim that wanted to end there. Whether this party did it.
+    /// Makes room for a claim that wanted to end there. The limit, if this party could.
     #[cold]
-    fn ask_for_room(&self, end: u32) -> bool {
+    fn ask_for_room(&self, end: u32) -> Option<u32> {
         let Some(mut turn) = self.turns.pick_up() else {
             // ORDER(none): who has the turn looks for it when that is left. It may look too early; the claim is told to try again.
             self.wanted.store(WANTED | end, Ordering::Relaxed);
-            return false;
+            return None;
         };
-        turn.with(|inner| self.extend(&mut inner.producer, end));
+        let limit = turn.with(|inner| self.extend(&mut inner.producer, end));
         let _kept = self.leave(turn, Telling::Nobody);
-        true
+        Some(limit)
     }
 
     /// Publishes every finished claim up to the first unfinished one, and leaves the turn there.
@@ -495,11 +495,12 @@ where
         number
     }
 
-    /// Moves the limit of claims to `end` or further, if readers allow it.
-    fn extend(&self, producer: &mut Producer<M, C, READERS>, end: u32) {
-        let limit = producer.extend(u64::from(distance_low(low(producer.head), end)));
+    /// Moves the limit of claims to `end` or further, if readers allow it. Where it is then.
+    fn extend(&self, producer: &mut Producer<M, C, READERS>, end: u32) -> u32 {
+        let limit = low(producer.extend(u64::from(distance_low(low(producer.head), end))));
         // ORDER(limit): Release. Claims up to there come after what readers did with those bytes, and after `oldest`. Pairs with `place`.
-        self.limit.store(low(limit), Ordering::Release);
+        self.limit.store(limit, Ordering::Release);
+        limit
     }
 }
 

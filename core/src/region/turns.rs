@@ -307,13 +307,6 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
         self.in_flight
     }
 
-    /// Whether it still looks so. If not, `head` says nothing any more.
-    #[must_use]
-    pub fn is_free(&self) -> bool {
-        // ORDER(slot): Relaxed: a look that only says whether to look again; the exchange confirms it.
-        self.turns.slot(self.ticket).load(Ordering::Relaxed) == self.word
-    }
-
     /// Takes it, up to position `end`, which is less than a turn of the positions by 2 · `CLAIMS` claims ahead; with the turn, if that rests there and is wanted. `None`: somebody else was faster.
     #[inline]
     #[must_use = "what is taken holds up all others"]
