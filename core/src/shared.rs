@@ -243,7 +243,8 @@ where
         }
     }
 
-    /// Claims, fills and commits one record. If another party is just publishing, that one publishes it, and this call pauses for some microseconds behind that;
+    /// Claims, fills and commits one record. If another party is just publishing, that one publishes it, and this call pauses behind that, for up to some fifty
+    /// microseconds if that happens again and again;
     /// see [`Backend::PAUSES`].
     ///
     /// # Errors

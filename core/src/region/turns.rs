@@ -42,7 +42,7 @@ pub unsafe trait Cell<T> {
 /// What private state is made of.
 pub trait Backend {
     /// The most spin hints that a `push` waits after it left its record to a party that is publishing, below 2^16, so that threads which produce at the
-    /// same time go on for some hundred records each instead of taking the ring's cache lines from each other for every one. Threads that meet now and
+    /// same time go on for some thousand records each instead of taking the ring's cache lines from each other for every one. Threads that meet now and
     /// then wait for a few. 0, for none, where that party may be one that was interrupted.
     const PAUSES: u32 = 0;
     /// Its atomic words.
@@ -56,7 +56,7 @@ pub trait Backend {
 pub struct Native;
 
 impl Backend for Native {
-    const PAUSES: u32 = if cfg!(target_os = "none") { 0 } else { 512 };
+    const PAUSES: u32 = if cfg!(target_os = "none") { 0 } else { 2048 };
     type Word = AtomicU32;
     type Cell<T> = NativeCell<T>;
 }
