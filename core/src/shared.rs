@@ -51,6 +51,9 @@ const ATTEMPTS: u32 = 1;
 const STEP_BITS: u32 = 4;
 const STEP_MASK: u32 = (1 << STEP_BITS) - 1;
 
+/// In `wanted`: somebody wants room.
+const WANTED: u32 = 1 << 31;
+
 /// Instead of a payload's length: the claim was given up.
 const GIVEN_UP: u32 = u32::MAX;
 
@@ -93,15 +96,6 @@ pub struct SharedProducer<M, C = M, B: Backend = Native, const CLAIMS: usize = 6
     notes: [Note<B::Word>; CLAIMS],
 }
 
-impl Commit {
-    const NOTHING: Self = Self { seq: None, wake: Wake::NONE };
-
-    /// Both together; of the number, whichever knows it.
-    const fn and(self, other: Self) -> Self {
-        Self { seq: if self.seq.is_some() { self.seq } else { other.seq }, wake: self.wake.and(other.wake) }
-    }
-}
-
 /// What became of a committed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "sleeping readers are woken only by the caller"]
@@ -110,6 +104,15 @@ pub struct Commit {
     pub seq: Option<u64>,
     /// Whom to wake.
     pub wake: Wake,
+}
+
+impl Commit {
+    const NOTHING: Self = Self { seq: None, wake: Wake::NONE };
+
+    /// Both together; of the number, whichever knows it.
+    const fn and(self, other: Self) -> Self {
+        Self { seq: if self.seq.is_some() { self.seq } else { other.seq }, wake: self.wake.and(other.wake) }
+    }
 }
 
 /// A claim that holds back what was claimed after it.
@@ -137,9 +140,6 @@ impl fmt::Display for ShareError {
 }
 
 impl core::error::Error for ShareError {}
-
-/// In `wanted`: somebody wants room.
-const WANTED: u32 = 1 << 31;
 
 /// Low bits of a private position.
 const fn low(position: u64) -> u32 {
@@ -243,9 +243,8 @@ where
         }
     }
 
-    /// Claims, fills and commits one record. If another party is just publishing, that one publishes it, and this call pauses behind that, for up to some fifty
-    /// microseconds if that happens again and again;
-    /// see [`Backend::PAUSES`].
+    /// Claims, fills and commits one record. If another party is just publishing, that one publishes it, and this call pauses behind that: for up to
+    /// some fifty microseconds if it happens again and again, see [`Backend::PAUSES`].
     ///
     /// # Errors
     /// As [`claim`](Self::claim); nothing was committed then.
@@ -255,10 +254,10 @@ where
             Held::Ahead(ahead) => return Ok(self.append(ahead, pad, meta, payload)),
             Held::Claim(claim) => claim,
         };
+        let ticket = claim.ticket();
         let mut grant = self.grant(claim, head.wrapping_add(pad), payload.len());
         let written = grant.write(payload);
         debug_assert!(written.is_ok(), "it was claimed with this length");
-        let ticket = grant.ticket();
         let commit = grant.commit(meta);
         if B::PAUSES > 0 && commit.seq.is_none() && self.turns.is_had() {
             self.stand_back(ticket);
@@ -372,7 +371,7 @@ where
             // What others kept must be told even if the claim before this one is never finished.
             // ORDER(none): whoever comes after the call that kept it sees it.
             (None, Telling::Caller | Telling::Claimant(_)) if self.untold.load(Ordering::Relaxed) != 0 => {
-                Commit { seq: None, wake: self.publish() }
+                self.turns.pick_up().map_or(Commit::NOTHING, |turn| self.run(turn, telling))
             }
             (None, _) => Commit::NOTHING,
         }

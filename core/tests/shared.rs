@@ -624,6 +624,39 @@ fn claim_interrupted_between_any_two_steps_is_never_refused_and_takes_its_turn()
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "the interrupt's borrow is for ever, so the producer leaks")]
+fn whoever_publishes_its_own_record_is_told_its_number() {
+    use std::rc::Rc;
+    static RING: Ring = Ring::new();
+    static PAGE: Page = Page::new();
+
+    let mut picked_up = 0;
+    for looks in 0.. {
+        let (producer, _, mut reader) = common::pair(&RING, &PAGE, 64, 0);
+        let shared: &'static _ =
+            Box::leak(Box::new(SharedProducer::<Region<'static>, Region<'static>, Watched, 4>::new(producer).unwrap()));
+        // Somebody is to be woken whom nobody was told of, so that a commit behind an open claim looks for the turn.
+        assert!(matches!(reader.prepare_sleep(WaitMode::Futex), Ok(Sleep::Wait { .. })));
+        drop(shared.claim(0).unwrap());
+        let before = shared.claim(0).unwrap();
+        let told = Rc::new(Cell::new(None));
+        let tell = Rc::clone(&told);
+        INTERRUPT.set(Some((looks, Box::new(move || tell.set(before.commit(meta(0)).seq)))));
+        let seq = shared.push(meta(1), &[]).unwrap().seq;
+        if let Some((_, interrupt)) = INTERRUPT.take() {
+            interrupt();
+            assert!(looks > 10, "not vacuous: {looks}");
+            break;
+        }
+        reader.finish_sleep(false).unwrap();
+        assert_eq!([take(&mut reader), take(&mut reader)], [Some((0, 0)), Some((1, 0))]);
+        assert!(told.get().is_some() || seq.is_some(), "one of them published both, {looks} looks");
+        picked_up += u32::from(told.get().is_none());
+    }
+    assert!(picked_up > 0, "not vacuous");
+}
+
+#[test]
 fn room_that_an_interrupt_asks_for_is_made_by_the_one_it_interrupted() {
     let (ring, page, hook) = (Ring::new(), Page::new(), Cell::new(None));
     let hooked = |region| Hooked { region, hook: &hook };

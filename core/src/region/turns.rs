@@ -307,7 +307,8 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
         self.in_flight
     }
 
-    /// Takes it, up to position `end`, which is less than a turn of the positions by 2 · `CLAIMS` claims ahead; with the turn, if that rests there and is wanted. `None`: somebody else was faster.
+    /// Takes it, up to position `end`; with the turn, if that rests there and is wanted. `None`: somebody else was faster. The ends of 2 · `CLAIMS` claims
+    /// stay within one turn of the positions: a slot that is free again two laps later is taken for the one that was seen if it has the same word.
     #[inline]
     #[must_use = "what is taken holds up all others"]
     pub fn take(self, end: u32, with_turn: bool) -> Option<Held<'t, B, T, CLAIMS>> {

@@ -28,11 +28,6 @@ where
     C: MemoryMut,
     B: Backend,
 {
-    /// Of its claim; 0 once that is finished.
-    pub(super) fn ticket(&self) -> u32 {
-        self.state.as_ref().map_or(0, |(claim, _)| claim.ticket())
-    }
-
     /// Payload bytes that may still be written.
     #[must_use]
     pub fn remaining(&self) -> usize {
