@@ -171,13 +171,8 @@ fn wide_instructions() -> bool {
 /// The CRC of epoch, position and the first 28 bytes of a header of two blocks, from the `state` behind the epoch.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
-#[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
 fn header_crc(state: u32, position: u32, [low, high]: [__m128i; 2]) -> u32 {
-    // With the position they are two blocks again, each byte of the header moved on by four.
-    let first = _mm_alignr_epi8(low, _mm_slli_si128(_mm_cvtsi32_si128(position as i32), 12), 12);
-    let second = _mm_alignr_epi8(high, low, 12);
-    let first = _mm_xor_si128(first, _mm_cvtsi32_si128(state as i32));
-    !reduce(_mm_xor_si128(fold(first, pair(FOLD_16)), second))
+    !reduce(Begun { low, high }.folded(state ^ position))
 }
 
 /// See [`Folding::header`].
@@ -251,7 +246,7 @@ unsafe fn record_wide(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, from: *c
     unsafe { header.seal(sum, crc, into) };
 }
 
-/// The two blocks of a header without its checksums.
+/// The two blocks of a header; while it is written, without its checksums.
 #[derive(Clone, Copy)]
 struct Begun {
     low: __m128i,
@@ -266,8 +261,7 @@ fn begin(a: u64, seq: u64, timestamp_ns: u64) -> Begun {
 }
 
 impl Begun {
-    /// What its CRC covers: the position and 28 bytes of the header, the payload's CRC as 0. `prefix`: the state behind the epoch, with the
-    /// position added.
+    /// What its CRC covers: the position and 28 bytes of the header, each moved on by four. `prefix`: the state behind the epoch, with the position added.
     #[inline]
     #[target_feature(enable = "pclmulqdq,sse4.1")]
     #[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
