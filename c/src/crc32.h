@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "aqueduct/reader.h"
 #include "load.h"
 
 #define AQD_CRC32_START UINT32_C(0xFFFFFFFF)
@@ -55,6 +56,17 @@ struct aqd_header {
     assigns *h; exits \false;
     ensures h->granules == \old(h->granules); */
 void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32_t epoch_crc, uint32_t position);
+
+/* Copies the payload of the record whose header stands at from (32-byte aligned) and describes it in *rec, if it is DATA with this number, has a
+ * payload of at most `most` bytes, and both CRCs are right; each byte is loaded once. prefix: the state behind the epoch, with the position added.
+ * False: it is not, or this processor has no faster way than aqd_load_header_crc and aqd_load_bytes_crc, which say more. */
+/*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
+    requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
+    requires most <= SIZE_MAX - 64 && \separated(rec, into + (0 .. most - 1));
+    assigns into[0 .. most - 1], *rec; exits \false;
+    ensures \result ==> rec->len <= most && rec->seq == seq;
+    ensures !\result ==> *rec == \old(*rec); */
+bool aqd_load_record_crc(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec);
 
 /* The implementations behind the functions above, for the tests. _fast must only be called if aqd_crc32_has_fast(). */
 /*@ assigns \nothing; exits \false; */

@@ -189,15 +189,14 @@ static inline aqd_status in_sequence(aqd_reader *r, const struct aqd_header *h)
 
 /* AQD_OK: the record at r->position is DATA, valid, and *h is its header. Each round consumes at least a granule before the tail, and the
  * tail is adopted at most twice, so there are at most three times the capacity of rounds. */
-/*@ requires aqd_sound(r) && \valid(h) && \separated(r, h, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
+/*@ requires aqd_sound(r) && \valid(h) && \separated(r, h, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1)) && looked <= LOOKED_CLOSED;
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *h,
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r) && \result != AQD_ERR_SPACE;
     ensures \result == AQD_OK ==> aqd_fits(r, r->position, h);
     ensures \result == AQD_OK ==> h->len <= r->max_payload && h->computed_crc == h->stored_crc; */
-OUT_OF_LINE static aqd_status find(aqd_reader *r, struct aqd_header *h)
+OUT_OF_LINE static aqd_status find(aqd_reader *r, struct aqd_header *h, uint32_t looked)
 {
-    uint32_t looked = NOT_LOOKED;
     /*@ loop invariant aqd_sound(r) && looked <= LOOKED_CLOSED;
         loop assigns r->position, r->tail, r->evidence, *h, looked;
         loop variant aqd_unread(r, r->position)
@@ -221,14 +220,15 @@ OUT_OF_LINE static aqd_status find(aqd_reader *r, struct aqd_header *h)
 
 /* Finds the next DATA record and describes it, also if it comes behind a gap. */
 /*@ requires aqd_sound(r) && \valid(h) && \valid(rec) && \separated(r, h, rec, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
+    requires looked <= LOOKED_CLOSED;
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *h, *rec,
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r) && \result != AQD_ERR_SPACE;
     ensures \result == AQD_OK ==> aqd_fits(r, r->position, h);
     ensures \result == AQD_OK ==> rec->len == h->len <= r->max_payload && h->computed_crc == h->stored_crc; */
-static inline aqd_status front(aqd_reader *r, struct aqd_header *h, aqd_record *rec)
+static inline aqd_status front(aqd_reader *r, struct aqd_header *h, aqd_record *rec, uint32_t looked)
 {
-    aqd_status status = find(r, h);
+    aqd_status status = find(r, h, looked);
     if (status == AQD_OK || status == AQD_ERR_GAP) {
         aqd_describe(rec, h);
     }
@@ -249,10 +249,46 @@ static inline aqd_status consume(aqd_reader *r, const struct aqd_header *h, uint
     return status;
 }
 
+/* Takes the record that most calls find, in one go: the expected one, undamaged, before the tail that was adopted, not short. False: it is not of
+ * that kind, and nothing has happened but that buf may hold garbage. */
+/*@ requires aqd_sound(r) && \valid(rec) && \valid(buf + (0 .. cap - 1));
+    requires \separated(r, rec, buf + (0 .. cap - 1), r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
+    assigns r->position, r->expected_seq, *rec, buf[0 .. cap - 1]; exits \false;
+    ensures aqd_sound(r);
+    ensures \result ==> rec->len <= cap && rec->len <= r->max_payload;
+    ensures \result ==> rec->len <= (r->capacity - aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES;
+    ensures !\result ==> r->position == \old(r->position) && *rec == \old(*rec); */
+static inline bool take_expected(aqd_reader *r, unsigned char *buf, size_t cap, aqd_record *rec)
+{
+    uint32_t unread = (uint32_t)(r->tail - r->position), room = r->capacity - ((uint32_t)r->position & (r->capacity - 1));
+    if (unread == 0 || !r->seq_known) {
+        return false;
+    }
+    size_t most = (size_t)((unread < room ? unread : room) - 1) * AQD_GRANULE_BYTES;
+    most = most < r->max_payload ? most : r->max_payload;
+    most = most < cap ? most : cap;
+    if (!aqd_load_record_crc(granule(r, r->position), r->epoch_crc ^ (uint32_t)r->position, r->expected_seq, most, buf, rec)) {
+        return false;
+    }
+    advance(r, aqd_granules(rec->len));
+    r->expected_seq++;
+    return true;
+}
+
 aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec)
 {
+    uint32_t looked = NOT_LOOKED;
+    if (r->position == r->tail) {
+        aqd_status status = look(r, &looked);
+        if (status != AQD_OK) {
+            return status;
+        }
+    }
+    if (take_expected(r, (unsigned char *)buf, cap, rec)) {
+        return AQD_OK;
+    }
     struct aqd_header h;
-    aqd_status status = front(r, &h, rec);
+    aqd_status status = front(r, &h, rec, looked);
     if (status != AQD_OK) {
         return status;
     }
@@ -274,7 +310,7 @@ aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec
 aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec)
 {
     struct aqd_header h;
-    aqd_status status = front(r, &h, rec);
+    aqd_status status = front(r, &h, rec, NOT_LOOKED);
     if (status != AQD_OK) {
         return status;
     }
@@ -293,7 +329,7 @@ aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec)
 aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec)
 {
     struct aqd_header h;
-    return front(r, &h, rec);
+    return front(r, &h, rec, NOT_LOOKED);
 }
 
 /*@ requires aqd_sound(r);

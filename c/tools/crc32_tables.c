@@ -28,24 +28,17 @@ static uint64_t fold(unsigned power)
     return reflected << 1;
 }
 
-/* floor(x^64 / P), reflected in 33 bits: the Barrett constant. */
-static uint64_t barrett(void)
+/* What P, reflected, gives 1 with in a carry-less multiplication, in the low 64 bits: floor(x^96 / P), reflected. */
+static uint64_t inverse(void)
 {
-    uint64_t quotient = 0, rest_high = 1; /* x^64 divided bit by bit; rest holds the running 33-bit window */
-    uint64_t poly = UINT64_C(0x100000000) | POLY;
-    uint64_t rest = rest_high << 32; /* the top 33 bits of x^64 */
-    for (int i = 32; i >= 0; i--) {
-        if (rest >> 32 & 1) {
+    uint64_t quotient = 0, rest = 1;
+    for (int i = 0; i < 64; i++) {
+        if (rest >> i & 1) {
             quotient |= UINT64_C(1) << i;
-            rest ^= poly;
+            rest ^= ((uint64_t)POLY_REFLECTED << 1 | 1) << i;
         }
-        rest <<= 1;
     }
-    uint64_t reflected = 0;
-    for (int i = 0; i < 33; i++) {
-        reflected |= (quotient >> i & 1) << (32 - i);
-    }
-    return reflected;
+    return quotient;
 }
 
 static void constants(const char *name, uint64_t low, uint64_t high)
@@ -74,9 +67,8 @@ int main(void)
     constants("AQD_CRC32_FOLD_128", fold(1024 + 32), fold(1024 - 32));
     constants("AQD_CRC32_FOLD_192", fold(1536 + 32), fold(1536 - 32));
     constants("AQD_CRC32_FOLD_256", fold(2048 + 32), fold(2048 - 32));
-    printf("/* From 96 to 64 bits: x^64 mod P. From 64 to 32: P and floor(x^64 / P), reflected. */\n");
-    constants("AQD_CRC32_FOLD_4", fold(64), 0);
-    constants("AQD_CRC32_BARRETT", (uint64_t)POLY_REFLECTED << 1 | 1, barrett());
+    printf("/* From 96 bits to 32: P and floor(x^96 / P), reflected. */\n");
+    constants("AQD_CRC32_BARRETT", (uint64_t)POLY_REFLECTED << 1 | 1, inverse());
     printf("\n#if defined AQD_CRC_SMALL\n/* By the low four bits of the state. */\n");
     printf("static const uint32_t aqd_crc32_nibble[16] = {\n   ");
     for (uint32_t i = 0; i < 16; i++) {
