@@ -236,4 +236,66 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn whole_records_are_read_in_one_go_by_every_way_and_nothing_else_is() {
+        const FIRST: u64 = 0x0123_4567_89ab_cdef;
+        let bytes = noise(MOST);
+        let library = Framing::by_library(FIRST);
+        let mut ways = std::vec![Framing::new(FIRST), library.clone()];
+        ways.extend(Folding::detect().map(|folding| Framing::by(Crc(Way::Folded(folding.narrow(), u32::MAX)), FIRST)));
+        for len in 0..=MOST {
+            let segment = Segment::<1024>::new();
+            let region = segment.region();
+            let header = Header {
+                len: u32::try_from(len).expect("few"),
+                kind: 1,
+                flags: 2,
+                type_tag: 7,
+                seq: 41 << 32 | 5,
+                timestamp_ns: !6,
+                payload_crc: 0,
+            };
+            region.write_record(64, &library, 3, header, &bytes[..len]);
+            for framing in &ways {
+                let read = |position, seq, room: usize| {
+                    let mut copy = std::vec![0x55; room + 32];
+                    let record = region.read_record(64, framing, position, seq, &mut copy[16..16 + room]);
+                    assert!(copy[..16].iter().chain(&copy[16 + room..]).all(|&byte| byte == 0x55), "{len}: {framing:?}");
+                    (record, copy[16..16 + room].to_vec())
+                };
+                for room in [len, len + 1, len + 70] {
+                    let (record, copy) = read(3, header.seq, room);
+                    assert_eq!(record, Some(header.record_at(3)), "{len} in {room}: {framing:?}");
+                    assert_eq!(copy[..len], bytes[..len]);
+                    assert!(copy[len..].iter().all(|&byte| byte == 0x55), "{len} in {room}: {framing:?}");
+                }
+                assert_eq!(read(2, header.seq, len).0, None);
+                assert_eq!(read(3, header.seq + (1 << 32), len).0, None);
+                assert_eq!(read(3, header.seq - 1, len).0, None);
+                if len > 0 {
+                    assert_eq!(read(3, header.seq, len - 1).0, None);
+                }
+                // Each bit of the header, and one in each byte of the payload.
+                let mut whole = [0; 1024];
+                region.read(64, &mut whole[..960]);
+                let flips = (0..256).chain((0..len).map(|byte| 256 + 8 * byte + byte % 8));
+                for bit in flips.step_by(if len % 16 == 0 || len < 20 { 1 } else { 11 }) {
+                    let granule = 64 + bit / 64 * 8;
+                    let mut damaged = [0; 8];
+                    damaged.copy_from_slice(&whole[granule - 64..granule - 56]);
+                    damaged[bit / 8 % 8] ^= 1 << (bit % 8);
+                    region.write(granule, &damaged);
+                    assert_eq!(read(3, header.seq, len).0, None, "bit {bit} of {len}: {framing:?}");
+                    region.write(granule, &whole[granule - 64..granule - 56]);
+                }
+            }
+            for kind in [0, 2, 3, 255] {
+                region.write_record(64, &library, 3, Header { kind, ..header }, &bytes[..len]);
+                for framing in &ways {
+                    assert_eq!(region.read_record(64, framing, 3, header.seq, &mut [0; MOST]), None, "kind {kind}: {framing:?}");
+                }
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@
 use crate::crc::Crc;
 use crate::layout::{GRANULE_BYTES, KIND_DATA, RecordHeader};
 use crate::region::fold::Folding;
+use crate::walk::Record;
 use core::mem::offset_of;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -59,6 +60,13 @@ impl Header {
         Self { len: a as u32, kind, flags, type_tag, seq, timestamp_ns, payload_crc: crcs as u32 }
     }
 
+    /// What a user learns of it, standing at `position`.
+    #[inline]
+    pub(crate) const fn record_at(&self, position: u32) -> Record {
+        let &Self { seq, timestamp_ns, len, type_tag, flags, .. } = self;
+        Record { seq, timestamp_ns, len: len as usize, type_tag, flags, position }
+    }
+
     /// Whether this is a user's record.
     #[must_use]
     pub const fn is_data(&self) -> bool {
@@ -92,7 +100,7 @@ impl Framing {
         Self::by(Crc::new(), epoch)
     }
 
-    fn by(empty: Crc, epoch: u64) -> Self {
+    pub(crate) fn by(empty: Crc, epoch: u64) -> Self {
         let mut behind = empty.clone();
         behind.update(&epoch.to_le_bytes());
         Self { epoch: behind, empty }

@@ -18,6 +18,7 @@ use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use crate::crc::Crc;
 use crate::layout::GRANULE_BYTES;
 use crate::record::{Framing, Header, HeaderCrc};
+use crate::walk::Record;
 
 /// Copies move whole words of this many bytes, so that a copied granule is never read in two sizes within one process.
 const WORD_BYTES: usize = size_of::<usize>();
@@ -55,6 +56,14 @@ pub trait Memory {
         let mut bytes = [0; GRANULE_BYTES];
         self.read(at, &mut bytes);
         framing.decode_with_crc(position, &bytes)
+    }
+
+    /// Copies the payload of the record at byte offset `at`, a multiple of 32, to the start of `into` and describes it, if it is what a reader mostly
+    /// finds: DATA with number `seq` that stands at `position`, whose payload fits, and both CRCs right. `None`: it is not, and what `into` holds means
+    /// nothing; [`read_header`](Memory::read_header) and [`read_with_crc`](Memory::read_with_crc) say more.
+    #[inline]
+    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
+        record_by_steps(self, at, framing, position, seq, into)
     }
 
     /// Says that the two cache lines of byte offset `at` will be read soon.
@@ -105,6 +114,26 @@ pub trait InPlace: Memory {
     fn slice(&self, at: usize, len: usize) -> &[u8];
 }
 
+/// [`Memory::read_record`], header first.
+#[inline]
+fn record_by_steps<M: Memory + ?Sized>(
+    memory: &M,
+    at: usize,
+    framing: &Framing,
+    position: u32,
+    seq: u64,
+    into: &mut [u8],
+) -> Option<Record> {
+    let (header, _) = memory.read_header(at, framing, position).ok()?;
+    let payload = into.get_mut(..header.len as usize)?;
+    if !header.is_data() || header.seq != seq {
+        return None;
+    }
+    let mut crc = framing.empty_crc();
+    memory.read_with_crc(at + GRANULE_BYTES, payload, &mut crc);
+    (crc.finalize() == header.payload_crc).then(|| header.record_at(position))
+}
+
 impl<T: Memory + ?Sized> Memory for &T {
     #[inline]
     fn size(&self) -> usize {
@@ -129,6 +158,11 @@ impl<T: Memory + ?Sized> Memory for &T {
     #[inline]
     fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
         (**self).read_header(at, framing, position)
+    }
+
+    #[inline]
+    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
+        (**self).read_record(at, framing, position, seq, into)
     }
 
     #[inline]
@@ -296,6 +330,20 @@ impl Memory for Region<'_> {
             let mut bytes = [0; GRANULE_BYTES];
             self.read(at, &mut bytes);
             framing.decode_with_crc(position, &bytes)
+        }
+    }
+
+    #[inline]
+    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
+        let inside = self.in_bounds(at, GRANULE_BYTES + into.len().next_multiple_of(FOLDED_BYTES), GRANULE_BYTES);
+        if let (true, Some((folding, state))) = (inside, framing.folding()) {
+            // SAFETY: in bounds (checked), so inside the allocation of the invariant.
+            let from = unsafe { self.base.add(at) };
+            // SAFETY: header and payload, up to the next multiple of 16, are in bounds (checked).
+            let (first, timestamp_ns) = unsafe { folding.copy_record(state, position, seq, from.as_ptr(), into) }?;
+            Some(Header::of_numbers([first.get(), seq, timestamp_ns, 0]).record_at(position))
+        } else {
+            record_by_steps(self, at, framing, position, seq, into)
         }
     }
 
@@ -471,6 +519,11 @@ impl Memory for ReadRegion<'_> {
     }
 
     #[inline]
+    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
+        self.region.read_record(at, framing, position, seq, into)
+    }
+
+    #[inline]
     fn prefetch(&self, at: usize) {
         self.region.prefetch(at);
     }
@@ -527,6 +580,11 @@ impl Memory for TrustedRegion<'_> {
     #[inline]
     fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
         self.region.read_header(at, framing, position)
+    }
+
+    #[inline]
+    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
+        self.region.read_record(at, framing, position, seq, into)
     }
 
     #[inline]

@@ -95,15 +95,7 @@ impl Located {
     /// What a user learns of it.
     #[inline]
     pub(crate) const fn record(&self) -> Record {
-        let header = &self.header;
-        Record {
-            seq: header.seq,
-            timestamp_ns: header.timestamp_ns,
-            len: header.len as usize,
-            type_tag: header.type_tag,
-            flags: header.flags,
-            position: shared(self.position),
-        }
+        self.header.record_at(shared(self.position))
     }
 }
 
@@ -333,8 +325,42 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.take(located, computed).map(Some)
     }
 
+    /// Takes the record that most calls find, in one go: the expected one, undamaged. `None`: it is not of that kind, and nothing has happened but a look
+    /// at the tail and that `buf` may hold garbage; ask [`next`](Self::next).
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see `Reader::next`")]
+    pub(crate) fn take_expected(&mut self, buf: &mut [u8]) -> Option<Record> {
+        let seq = self.expected?;
+        if self.position == self.tail {
+            let (_, ahead) = self.look_ahead();
+            if ahead == 0 || ahead > self.view.geometry.capacity() {
+                return None;
+            }
+            self.tail = self.position + u64::from(ahead);
+        }
+        let geometry = &self.view.geometry;
+        let granules = (self.tail - self.position).min(geometry.room_to_end(self.position).into());
+        #[allow(clippy::cast_possible_truncation, reason = "at most the capacity (invariant)")]
+        let most = (granules as usize).checked_sub(1)? * GRANULE_BYTES;
+        let most = most.min(geometry.max_payload() as usize).min(buf.len());
+        let record = self.view.ring.read_record(
+            geometry.offset_of(self.position),
+            &self.view.framing,
+            shared(self.position),
+            seq,
+            &mut buf[..most],
+        )?;
+        if !self.copy_was_live(self.position) {
+            return None;
+        }
+        self.position += 1 + record.len.div_ceil(GRANULE_BYTES) as u64;
+        self.expected = Some(seq.wrapping_add(1));
+        self.overtaken = false;
+        Some(record)
+    }
+
     /// The oldest unread record, copied.
-    #[inline]
+    #[cold]
     pub(crate) fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
         let mut overtakes = 0;
         loop {

@@ -1,5 +1,7 @@
 //! Where the processor has no folding instructions, or the compiler is asked for none: see `fold.rs`.
 
+use core::num::NonZeroU64;
+
 /// Does nothing.
 pub(crate) const fn prefetch(_: *const u8) {}
 
@@ -37,6 +39,12 @@ impl Folding {
     /// # Safety
     /// None: it cannot be called.
     pub(crate) const unsafe fn header(self, _state: u32, _position: u32, _from: *const u8) -> ([u64; 4], u32) {
+        match self {}
+    }
+
+    /// # Safety
+    /// None: it cannot be called.
+    pub(crate) const unsafe fn copy_record(self, _: u32, _: u32, _: u64, _: *const u8, _: &mut [u8]) -> Option<(NonZeroU64, u64)> {
         match self {}
     }
 

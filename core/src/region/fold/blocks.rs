@@ -1,8 +1,8 @@
 //! Folding by registers of one block. Next: `wide`.
 
 use core::arch::x86_64::{
-    __m128i, _mm_and_si128, _mm_blendv_epi8, _mm_clmulepi64_si128, _mm_cvtsi32_si128, _mm_extract_epi32, _mm_loadu_si128, _mm_set_epi64x,
-    _mm_setr_epi32, _mm_shuffle_epi8, _mm_srli_si128, _mm_xor_si128,
+    __m128i, _mm_blendv_epi8, _mm_clmulepi64_si128, _mm_cvtsi32_si128, _mm_extract_epi32, _mm_loadu_si128, _mm_set_epi64x,
+    _mm_shuffle_epi8, _mm_srli_si128, _mm_xor_si128,
 };
 
 use super::passage::Passage;
@@ -13,6 +13,7 @@ pub(super) const WIDE: usize = 4 * BLOCK;
 pub(super) const HEADER: usize = crate::layout::GRANULE_BYTES;
 
 /// x^(8·N + 32) and x^(8·N − 32) mod P, reflected: what folds a block N bytes on.
+pub(super) const FOLD_12: (i64, i64) = (0x1_40D4_4A2E, 0x1_63CD_6124);
 pub(super) const FOLD_16: (i64, i64) = (0x1_7519_97D0, 0x0_CCAA_009E);
 pub(super) const FOLD_32: (i64, i64) = (0x0_F1DA_05AA, 0x1_5A54_6366);
 pub(super) const FOLD_48: (i64, i64) = (0x0_3DB1_ECDC, 0x1_7435_9406);
@@ -20,10 +21,8 @@ pub(super) const FOLD_64: (i64, i64) = (0x1_5444_2BD4, 0x1_C6E4_1596);
 pub(super) const FOLD_128: (i64, i64) = (0x1_E88E_F372, 0x1_4A7F_E880);
 pub(super) const FOLD_192: (i64, i64) = (0x1_821D_8BC0, 0x1_2E95_8AC4);
 pub(super) const FOLD_256: (i64, i64) = (0x1_1542_778A, 0x1_322D_1430);
-/// From 96 bits to 64: x^64 mod P.
-pub(super) const FOLD_4: (i64, i64) = (0x1_63CD_6124, 0);
-/// From 64 bits to 32: P and floor(x^64 / P).
-pub(super) const BARRETT: (i64, i64) = (0x1_DB71_0641, 0x1_F701_1641);
+/// From 96 bits to 32: P and floor(x^96 / P).
+pub(super) const BARRETT: (i64, i64) = (0x1_DB71_0641, 0xB4E5_B025_F701_1641_u64.cast_signed());
 
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
@@ -41,28 +40,24 @@ pub(super) fn fold(block: __m128i, by: __m128i) -> __m128i {
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 pub(super) fn reduce(x: __m128i) -> u32 {
-    divide(halve(x))
+    divide(shorten(x))
 }
 
-/// 64 bits that are congruent to 16 bytes with 32 zero bits behind them. What the last four bytes add, they add to the lower half.
+/// 96 bits that are congruent to 16 bytes with 32 zero bits behind them. What the last four bytes add, they add to the second 32 bits.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
-pub(super) fn halve(x: __m128i) -> __m128i {
-    let (fold16, fold4) = (pair(FOLD_16), pair(FOLD_4));
-    let low32 = _mm_setr_epi32(-1, 0, -1, 0);
-    let x = _mm_xor_si128(_mm_srli_si128(x, 8), _mm_clmulepi64_si128(x, fold16, 0x10));
-    _mm_xor_si128(_mm_srli_si128(x, 4), _mm_clmulepi64_si128(_mm_and_si128(x, low32), fold4, 0x00))
+pub(super) fn shorten(x: __m128i) -> __m128i {
+    _mm_xor_si128(_mm_srli_si128(x, 8), _mm_clmulepi64_si128(x, pair(FOLD_16), 0x10))
 }
 
-/// The remainder of 64 bits.
+/// The remainder of 96 bits. Barrett's reduction by a quotient of 64 bits, all of which the remainder cancels.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 #[allow(clippy::cast_sign_loss, reason = "32 bits are 32 bits")]
 pub(super) fn divide(x: __m128i) -> u32 {
-    let (barrett, low32) = (pair(BARRETT), _mm_setr_epi32(-1, 0, -1, 0));
-    let quotient = _mm_clmulepi64_si128(_mm_and_si128(x, low32), barrett, 0x10);
-    let x = _mm_xor_si128(x, _mm_clmulepi64_si128(_mm_and_si128(quotient, low32), barrett, 0x00));
-    _mm_extract_epi32(x, 1) as u32
+    let barrett = pair(BARRETT);
+    let quotient = _mm_clmulepi64_si128(x, barrett, 0x10);
+    _mm_extract_epi32(_mm_xor_si128(x, _mm_clmulepi64_si128(quotient, barrett, 0x00)), 2) as u32
 }
 
 /// Byte i of the result of a shuffle by the 16 bytes from SHIFT[n]: byte n − 16 + i of the block, or 0 where that is negative.

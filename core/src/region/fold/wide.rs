@@ -1,14 +1,18 @@
 //! Folding by registers of four blocks. Next: `crc`.
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm_cvtsi32_si128, _mm_xor_si128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_bsrli_epi128,
-    _mm256_castsi256_si128, _mm256_clmulepi64_epi128, _mm256_extracti128_si256, _mm256_set_m128i, _mm256_set1_epi64x, _mm256_xor_si256,
-    _mm512_castsi512_si256, _mm512_clmulepi64_epi128, _mm512_extracti32x4_epi32, _mm512_extracti64x4_epi64, _mm512_inserti32x4,
+    __m128i, __m256i, __m512i, _mm_cvtsi32_si128, _mm_unpackhi_epi32, _mm_xor_si128, _mm256_broadcastsi128_si256, _mm256_bsrli_epi128,
+    _mm256_castsi256_si128, _mm256_clmulepi64_epi128, _mm256_extracti128_si256, _mm256_maskz_xor_epi64, _mm256_permute4x64_epi64,
+    _mm256_set_m128i, _mm256_ternarylogic_epi64, _mm256_xor_si256, _mm512_castsi256_si512, _mm512_castsi512_si256,
+    _mm512_clmulepi64_epi128, _mm512_extracti32x4_epi32, _mm512_extracti64x4_epi64, _mm512_inserti32x4, _mm512_permutexvar_epi64,
     _mm512_set_epi64, _mm512_ternarylogic_epi64, _mm512_xor_si512, _mm512_zextsi128_si512,
 };
 
-use super::blocks::{FOLD_4, FOLD_16, FOLD_32, FOLD_48, FOLD_64, FOLD_128, FOLD_192, FOLD_256, WIDE, pair, reduce, rest};
+use super::blocks::{BARRETT, FOLD_12, FOLD_16, FOLD_32, FOLD_48, FOLD_64, FOLD_128, FOLD_192, FOLD_256, WIDE, pair, reduce, rest};
 use super::passage::Passage;
+
+/// Of three, as the table of a ternary instruction.
+const XOR: i32 = 0x96;
 
 /// [`run`](super::blocks::run) for at least 64 bytes, by registers of as many.
 ///
@@ -84,16 +88,38 @@ pub(super) unsafe fn run_beside<P: Passage>(state: u32, passage: P, len: usize, 
     (x, _mm256_extracti128_si256(high, 1))
 }
 
-/// [`halve`](super::blocks::halve) of two blocks at once.
+/// The states that a payload and the header before it leave, in the lower eight bytes: of blocks congruent to the payload, and to what the header's
+/// CRC covers, with all ones for the payload's. The header's does not wait for that: the payload is folded on to where it stands.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,vpclmulqdq,pclmulqdq,sse4.1")]
-pub(super) fn halve_both(a: __m128i, b: __m128i) -> (__m128i, __m128i) {
-    let (fold16, fold4) = (_mm256_broadcastsi128_si256(pair(FOLD_16)), _mm256_broadcastsi128_si256(pair(FOLD_4)));
-    let low32 = _mm256_set1_epi64x(0xFFFF_FFFF);
-    let x = _mm256_set_m128i(b, a);
-    let x = _mm256_xor_si256(_mm256_bsrli_epi128(x, 8), _mm256_clmulepi64_epi128(x, fold16, 0x10));
-    let x = _mm256_xor_si256(_mm256_bsrli_epi128(x, 4), _mm256_clmulepi64_epi128(_mm256_and_si256(x, low32), fold4, 0x00));
-    (_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1))
+pub(super) fn reduce_chained(payload: __m128i, header: __m128i) -> __m128i {
+    // Payload, header, payload, and the payload with its halves exchanged, for only lower halves are multiplied.
+    let both = _mm256_set_m128i(header, payload);
+    let blocks = _mm512_permutexvar_epi64(_mm512_set_epi64(0, 1, 1, 0, 3, 2, 1, 0), _mm512_castsi256_si512(both));
+    let by = four((FOLD_16.1, 0), (FOLD_16.1, 0), (FOLD_12.0, 0), (FOLD_12.1, 0));
+    let products = _mm512_clmulepi64_epi128(blocks, by, 0x00);
+    let on = _mm512_extracti64x4_epi64(products, 1);
+    let on = _mm256_maskz_xor_epi64(0b1100, on, _mm256_permute4x64_epi64(on, 0b0100_1110));
+    divide_both(_mm256_ternarylogic_epi64(_mm256_bsrli_epi128(both, 8), _mm512_castsi512_si256(products), on, XOR))
+}
+
+/// [`reduce`] of two blocks at once: two states in the lower eight bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,vpclmulqdq,pclmulqdq,sse4.1")]
+pub(super) fn reduce_both(first: __m128i, second: __m128i) -> __m128i {
+    let x = _mm256_set_m128i(second, first);
+    let products = _mm256_clmulepi64_epi128(x, _mm256_broadcastsi128_si256(pair(FOLD_16)), 0x10);
+    divide_both(_mm256_xor_si256(_mm256_bsrli_epi128(x, 8), products))
+}
+
+/// [`divide`](super::blocks::divide) of both halves.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,vpclmulqdq,pclmulqdq,sse4.1")]
+fn divide_both(x: __m256i) -> __m128i {
+    let barrett = _mm256_broadcastsi128_si256(pair(BARRETT));
+    let quotient = _mm256_clmulepi64_epi128(x, barrett, 0x10);
+    let x = _mm256_xor_si256(x, _mm256_clmulepi64_epi128(quotient, barrett, 0x00));
+    _mm_unpackhi_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1))
 }
 
 #[inline]
@@ -106,6 +132,5 @@ pub(super) fn four(a: (i64, i64), b: (i64, i64), c: (i64, i64), d: (i64, i64)) -
 #[inline]
 #[target_feature(enable = "avx512f,vpclmulqdq")]
 pub(super) fn fold_onto(blocks: __m512i, by: __m512i, onto: __m512i) -> __m512i {
-    const XOR: i32 = 0x96;
     _mm512_ternarylogic_epi64(_mm512_clmulepi64_epi128(blocks, by, 0x00), _mm512_clmulepi64_epi128(blocks, by, 0x11), onto, XOR)
 }

@@ -1,0 +1,124 @@
+//! A reader that knows which record comes next, and finds a header there that checks and says what cannot be.
+
+mod common;
+
+use aqueduct_core::layout::{GRANULE_BYTES, KIND_DATA, KIND_PAD, distance};
+use aqueduct_core::record::{Framing, Header, payload_crc};
+use aqueduct_core::{Memory, MemoryMut, Next, Producer, ReadError, Reader, Region, RingConfig, Start};
+use common::{DATA, EPOCH, Page, Ring, config, push, take};
+
+const CAPACITY: u32 = 16;
+
+/// A ring with these payload lengths in it, of which the reader has read the first, and where the second stands.
+fn second_of<'a>(ring: &'a Ring, page: &'a Page, config: &RingConfig<'_>, lens: &[usize]) -> (Reader<Region<'a>, Region<'a>>, u32) {
+    let mut producer: Producer<Region<'_>> = Producer::create(ring.region(), config).expect("the configuration is right");
+    let id = producer.subscribe(Start::Latest).expect("the table is empty");
+    producer.attach(id, "reader", page.region()).expect("the page is right");
+    let mut reader = Reader::attach(ring.region(), page.region()).expect("ring and page fit");
+    for &len in lens {
+        push(&mut producer, len).expect("there is room");
+    }
+    assert_eq!(take(&mut reader), Some((0, lens[0])));
+    let granules = 1 + u32::try_from(lens[0].div_ceil(GRANULE_BYTES)).expect("few");
+    (reader, config.first_position.wrapping_add(granules))
+}
+
+/// Writes a header that checks, for the payload that its length covers.
+fn forge(ring: &Ring, position: u32, len: usize, change: impl FnOnce(&mut Header)) {
+    let at = DATA + (position % CAPACITY) as usize * GRANULE_BYTES;
+    let mut covered = vec![0; len.min(ring.region().size() - at - GRANULE_BYTES)];
+    ring.region().read(at + GRANULE_BYTES, &mut covered);
+    let len = u32::try_from(len).expect("few");
+    let mut header = Header { len, kind: KIND_DATA, flags: 0, type_tag: 3, seq: 1, timestamp_ns: 4, payload_crc: payload_crc(&covered) };
+    change(&mut header);
+    ring.region().write(at, &Framing::new(EPOCH).encode(position, &header));
+}
+
+fn next(reader: &mut Reader<Region<'_>, Region<'_>>) -> Result<Next<(u64, usize)>, ReadError> {
+    let mut buf = [0; 1024];
+    Ok(match reader.next(&mut buf)? {
+        Next::Record(record) => Next::Record((record.seq, record.len)),
+        Next::Empty => Next::Empty,
+        Next::Closed => Next::Closed,
+    })
+}
+
+fn is_impossible_length(found: &Result<Next<(u64, usize)>, ReadError>, at: u32) -> bool {
+    matches!(found, Err(ReadError::Header { position, stored, computed, .. }) if *position == at && stored == computed)
+}
+
+#[test]
+fn length_is_believed_up_to_the_tail_and_not_a_granule_further() {
+    for first in [0, 5, u32::MAX - 3] {
+        for (len, possible) in [(0, true), (16, true), (64, true), (65, false), (96, false), (1 << 20, false)] {
+            let (ring, page) = (Ring::new(), Page::new());
+            let (mut reader, position) = second_of(&ring, &page, &config(CAPACITY, first), &[0, 64]);
+            forge(&ring, position, len, |_| ());
+            let found = next(&mut reader);
+            assert_eq!(found == Ok(Next::Record((1, len))), possible, "{len}: {found:?}");
+            assert_eq!(is_impossible_length(&found, position), !possible, "{len}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn length_is_believed_up_to_the_end_of_the_ring_and_not_a_granule_further() {
+    for (len, possible) in [(16, true), (64, true), (65, false), (96, false), (128, false)] {
+        let (ring, page) = (Ring::new(), Page::new());
+        // The second takes the last three granules, two more follow at the start.
+        let first = CAPACITY - 4;
+        let (mut reader, position) = second_of(&ring, &page, &config(CAPACITY, first), &[0, 64, 0, 0]);
+        assert_eq!(distance(0, position) % CAPACITY, CAPACITY - 3);
+        forge(&ring, position, len, |_| ());
+        let found = next(&mut reader);
+        assert_eq!(found == Ok(Next::Record((1, len))), possible, "{len}: {found:?}");
+        assert_eq!(is_impossible_length(&found, position), !possible, "{len}: {found:?}");
+    }
+}
+
+#[test]
+fn length_is_believed_up_to_the_rings_limit_and_not_a_byte_further() {
+    for (len, possible) in [(69, true), (70, true), (71, false), (96, false)] {
+        let (ring, page) = (Ring::new(), Page::new());
+        let config = RingConfig { max_payload_bytes: Some(70), ..config(CAPACITY, 0) };
+        let (mut reader, position) = second_of(&ring, &page, &config, &[0, 70]);
+        forge(&ring, position, len, |_| ());
+        let found = next(&mut reader);
+        assert_eq!(found == Ok(Next::Record((1, len))), possible, "{len}: {found:?}");
+        assert_eq!(is_impossible_length(&found, position), !possible, "{len}: {found:?}");
+    }
+}
+
+#[test]
+fn another_number_is_a_gap_and_another_kind_is_skipped_whatever_their_length() {
+    for len in [0, 16, 63, 64, 100] {
+        let (ring, page) = (Ring::new(), Page::new());
+        let (mut reader, position) = second_of(&ring, &page, &config(CAPACITY, 0), &[16, 100, 16]);
+        forge(&ring, position, 100, |header| (header.len, header.seq) = (len, 3));
+        assert_eq!(next(&mut reader), Err(ReadError::Gap { expected: 1, found: 3 }), "{len}");
+
+        let (ring, page) = (Ring::new(), Page::new());
+        let (mut reader, position) = second_of(&ring, &page, &config(CAPACITY, 0), &[16, 100, 16]);
+        forge(&ring, position, 100, |header| header.kind = KIND_PAD);
+        assert_eq!(next(&mut reader), Err(ReadError::Gap { expected: 1, found: 2 }), "a filler was put over record 1");
+    }
+}
+
+#[test]
+fn payload_that_does_not_check_is_lost_alone_whatever_its_length() {
+    for len in [1, 8, 15, 16, 17, 63, 64, 65, 100, 128] {
+        for bit in [0, 8 * len - 1] {
+            let (ring, page) = (Ring::new(), Page::new());
+            let (mut reader, position) = second_of(&ring, &page, &config(CAPACITY, 7), &[0, len, 16]);
+            let at = DATA + (position % CAPACITY) as usize * GRANULE_BYTES + GRANULE_BYTES;
+            let mut bytes = vec![0; len.next_multiple_of(8)];
+            ring.region().read(at, &mut bytes);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            ring.region().write(at, &bytes);
+            let found = next(&mut reader);
+            assert!(matches!(found, Err(ReadError::Payload { seq: 1, position: told, .. }) if told == position), "{len}, {bit}: {found:?}");
+            assert_eq!(take(&mut reader), Some((2, 16)));
+            assert_eq!((reader.stats().corrupt, reader.stats().lost), (1, 1));
+        }
+    }
+}
