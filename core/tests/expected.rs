@@ -2,10 +2,14 @@
 
 mod common;
 
+use core::cell::Cell;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
 use aqueduct_core::layout::{GRANULE_BYTES, KIND_DATA, KIND_PAD, distance};
-use aqueduct_core::record::{Framing, Header, payload_crc};
-use aqueduct_core::{Memory, MemoryMut, Next, Producer, ReadError, Reader, Region, RingConfig, Start};
-use common::{DATA, EPOCH, Page, Ring, config, push, take};
+use aqueduct_core::record::{Framing, Header, HeaderCrc, payload_crc};
+use aqueduct_core::{Memory, MemoryMut, Next, Observer, Producer, ReadError, Reader, Record, Region, RingConfig, Start, TrustedRegion};
+use common::{DATA, EPOCH, Page, Ring, config, meta, payload, push, take};
 
 const CAPACITY: u32 = 16;
 
@@ -119,6 +123,113 @@ fn payload_that_does_not_check_is_lost_alone_whatever_its_length() {
             assert!(matches!(found, Err(ReadError::Payload { seq: 1, position: told, .. }) if told == position), "{len}, {bit}: {found:?}");
             assert_eq!(take(&mut reader), Some((2, 16)));
             assert_eq!((reader.stats().corrupt, reader.stats().lost), (1, 1));
+        }
+    }
+}
+
+/// A backend with nothing but what it must have.
+struct Plain<'a>(Region<'a>);
+
+impl Memory for Plain<'_> {
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+    fn load(&self, at: usize, order: Ordering) -> u32 {
+        self.0.load(at, order)
+    }
+    fn read(&self, at: usize, into: &mut [u8]) {
+        self.0.read(at, into);
+    }
+    fn fence(&self, order: Ordering) {
+        self.0.fence(order);
+    }
+}
+
+impl MemoryMut for Plain<'_> {
+    fn store(&self, at: usize, value: u32, order: Ordering) {
+        self.0.store(at, value, order);
+    }
+    fn write(&self, at: usize, bytes: &[u8]) {
+        self.0.write(at, bytes);
+    }
+}
+
+/// Counts the looks at headers alone.
+struct Counting<'a>(Region<'a>, &'a Cell<u32>);
+
+impl Memory for Counting<'_> {
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+    fn load(&self, at: usize, order: Ordering) -> u32 {
+        self.0.load(at, order)
+    }
+    fn read(&self, at: usize, into: &mut [u8]) {
+        self.0.read(at, into);
+    }
+    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
+        self.1.set(self.1.get() + 1);
+        self.0.read_header(at, framing, position)
+    }
+    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
+        self.0.read_record(at, framing, position, seq, into)
+    }
+    fn fence(&self, order: Ordering) {
+        self.0.fence(order);
+    }
+}
+
+impl MemoryMut for Counting<'_> {
+    fn store(&self, at: usize, value: u32, order: Ordering) {
+        self.0.store(at, value, order);
+    }
+    fn write(&self, at: usize, bytes: &[u8]) {
+        self.0.write(at, bytes);
+    }
+}
+
+#[test]
+fn records_are_taken_in_one_go_from_the_second_on() {
+    let (ring, page, looks) = (Ring::new(), Page::new(), Cell::new(0));
+    let counting = || Counting(ring.region(), &looks);
+    let mut producer: Producer<Counting<'_>> =
+        Producer::create(counting(), &config(CAPACITY, u32::MAX - 23)).expect("the configuration is right");
+    let id = producer.subscribe(Start::Latest).expect("the table is empty");
+    producer.attach(id, "reader", Counting(page.region(), &looks)).expect("the page is right");
+    let mut reader = Reader::attach(counting(), Counting(page.region(), &looks)).expect("ring and page fit");
+    let mut observer = Observer::latest(counting()).expect("the ring is right");
+    let mut buf = [0; 128];
+    // Of one, three and four granules, so that none needs a filler.
+    for (seq, len) in (0..).zip([0, 64, 96, 0, 33, 65].into_iter().cycle().take(120)) {
+        let _ = producer.push(meta(seq), &payload(seq, len)).expect("there is room");
+        for found in [reader.next(&mut buf), observer.next(&mut buf)] {
+            let record = match found {
+                Ok(Next::Record(record)) => record,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!((record.seq, record.len), (seq, len));
+        }
+        assert_eq!(looks.replace(0), if seq == 0 { 2 } else { 0 }, "record {seq} of {len} bytes, by a reader and an observer");
+        let _ = reader.release();
+    }
+}
+
+#[test]
+fn every_backend_writes_and_reads_a_record_in_one_go() {
+    let ring = Ring::new();
+    let framing = Framing::new(EPOCH);
+    let base = NonNull::from(&ring).cast();
+    // SAFETY: the ring lives, is aligned to 64, and nobody stores into it while a record is lent out, for none is.
+    let trusted = unsafe { TrustedRegion::from_raw(base, ring.region().size()) };
+    let (all, read_only, plain) = (ring.region(), ring.region().read_only(), Plain(ring.region()));
+    for (seq, writer) in (5..).zip([&all as &dyn MemoryMut, &plain, &&all, &&plain]) {
+        let header = Header { len: 70, kind: KIND_DATA, flags: 0, type_tag: 9, seq, timestamp_ns: 6, payload_crc: 0 };
+        writer.write_record(64, &framing, 3, header, &payload(seq, 70));
+        for (kind, region) in [&all as &dyn Memory, &read_only, &trusted, &plain, &&all, &&plain].into_iter().enumerate() {
+            let mut buf = [0; 80];
+            let record = region.read_record(64, &framing, 3, seq, &mut buf).unwrap_or_else(|| panic!("kind {kind}"));
+            assert_eq!((record.seq, record.len, record.type_tag, record.timestamp_ns, record.position), (seq, 70, 9, 6, 3));
+            assert_eq!(buf[..70], payload(seq, 70));
         }
     }
 }
