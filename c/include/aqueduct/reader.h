@@ -98,8 +98,9 @@ aqd_status aqd_reader_init(aqd_reader *r, const void *ring, size_t ring_bytes, v
 /* Copies the oldest unread record's payload into buf (cap bytes, any alignment) and describes it in *rec. The copy is what is checked.
  * AQD_OK; AQD_EMPTY; AQD_CLOSED;
  * AQD_ERR_SPACE: cap < rec->len, nothing consumed (a cap of info.max_payload never fails);
- * AQD_ERR_GAP: *rec describes the record that the next call delivers; AQD_ERR_PAYLOAD: *rec describes the lost record, buf holds garbage;
- * AQD_ERR_HEADER: a stretch was skipped; AQD_ERR_OVERRUN: it stands still, behind fillers at most. *rec is untouched where it is not mentioned.
+ * AQD_ERR_GAP: *rec describes the record that the next call delivers; AQD_ERR_PAYLOAD: *rec describes the lost record;
+ * AQD_ERR_HEADER: a stretch was skipped; AQD_ERR_OVERRUN: it stands still, behind fillers at most. *rec is untouched where it is not mentioned;
+ * buf means nothing unless the answer is AQD_OK.
  * Does not release: see aqd_reader_release. Never blocks. After AQD_EMPTY, who polls for throughput pauses for some microseconds: each look
  * takes the line of the tail away from the producer. */
 aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec);
