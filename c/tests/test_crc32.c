@@ -110,6 +110,109 @@ static void a_copy_is_whole_touches_nothing_else_and_has_its_crc(void)
     }
 }
 
+/* A record for aqd_load_record_crc, in an exact allocation of granules. */
+#define EPOCH UINT64_C(0x0123456789ABCDEF)
+#define POSITION UINT32_C(0xFFFFFFF0)
+#define SEQ UINT64_C(0x8000000100000002)
+#define TIMESTAMP UINT64_C(0xFEDCBA9876543210)
+
+static uint32_t epoch_state(void)
+{
+    unsigned char epoch[8];
+    aqd_put64(epoch, EPOCH);
+    return oracle_crc32_update(AQD_CRC32_START, epoch, sizeof epoch);
+}
+
+static unsigned char *make_record(uint32_t len, uint8_t kind)
+{
+    size_t room = 32 + (len + (size_t)31) / 32 * 32;
+    unsigned char *at = aligned_alloc(32, room), covered[32];
+    if (!at) {
+        abort();
+    }
+    memset(at, 0xA5, room);
+    aqd_put32(at, len);
+    at[4] = kind;
+    at[5] = 0x81;
+    aqd_put16(at + 6, 0xBEEF);
+    aqd_put64(at + 8, SEQ);
+    aqd_put64(at + 16, TIMESTAMP);
+    aqd_put32(at + 24, oracle_crc32(bytes, len));
+    memcpy(at + 32, bytes, len);
+    aqd_put32(covered, POSITION);
+    memcpy(covered + 4, at, 28);
+    aqd_put32(at + 28, ~oracle_crc32_update(epoch_state(), covered, sizeof covered));
+    return at;
+}
+
+/* Loads into a buffer of most bytes with a margin on both sides, which must stay. What was not taken must leave the description alone. */
+static bool load_record(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
+{
+    aqd_record before;
+    memset(&before, 0x77, sizeof before);
+    *rec = before;
+    memset(into, 0x55, most + 32);
+    bool taken = aqd_load_record_crc(from, prefix, seq, most, into + 16, rec);
+    for (size_t i = 0; i < 16; i++) {
+        CHECK(into[i] == 0x55 && into[16 + most + i] == 0x55);
+    }
+    CHECK(taken || memcmp(rec, &before, sizeof before) == 0);
+    return taken;
+}
+
+static void an_expected_record_is_copied_whole_and_described(void)
+{
+    static unsigned char into[5000 + 32];
+    const uint32_t prefix = epoch_state() ^ POSITION;
+    for (uint32_t len = 0; len <= 5000; len += len < 700 ? 1 : 43) {
+        unsigned char *from = make_record(len, AQD_KIND_DATA);
+        aqd_record rec;
+        bool taken = load_record(from, prefix, SEQ, len, into, &rec);
+        CHECK_EQ(taken, aqd_crc32_has_wide() && len >= 64);
+        if (taken) {
+            CHECK(memcmp(into + 16, bytes, len) == 0);
+            CHECK_EQ(rec.seq, SEQ);
+            CHECK_EQ(rec.timestamp_ns, TIMESTAMP);
+            CHECK_EQ(rec.len, len);
+            CHECK_EQ(rec.type, 0xBEEF);
+            CHECK_EQ(rec.flags, 0x81);
+            CHECK_EQ(rec.reserved, 0);
+        }
+        free(from);
+    }
+}
+
+static void a_record_in_which_anything_is_otherwise_is_not_taken(void)
+{
+    static const uint32_t lens[] = {64, 65, 79, 80, 100, 127, 128, 191, 256, 300, 700};
+    static unsigned char into[700 + 32];
+    const uint32_t prefix = epoch_state() ^ POSITION;
+    aqd_record rec;
+    for (size_t k = 0; k < sizeof lens / sizeof *lens; k++) {
+        uint32_t len = lens[k];
+        unsigned char *from = make_record(len, AQD_KIND_DATA);
+        CHECK(!load_record(from, prefix, SEQ, len - 1, into, &rec));
+        for (unsigned bit = 0; bit < (32 + len) * 8; bit++) {
+            from[bit / 8] ^= (unsigned char)(1 << bit % 8);
+            CHECK(!load_record(from, prefix, SEQ, len, into, &rec));
+            from[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        }
+        for (unsigned bit = 0; bit < 32; bit++) {
+            CHECK(!load_record(from, prefix ^ UINT32_C(1) << bit, SEQ, len, into, &rec));
+        }
+        for (unsigned bit = 0; bit < 64; bit++) {
+            CHECK(!load_record(from, prefix, SEQ ^ UINT64_C(1) << bit, len, into, &rec));
+        }
+        CHECK_EQ(load_record(from, prefix, SEQ, len, into, &rec), aqd_crc32_has_wide());
+        free(from);
+        for (unsigned kind = 0; kind < 256; kind++) {
+            from = make_record(len, (uint8_t)kind);
+            CHECK_EQ(load_record(from, prefix, SEQ, len, into, &rec), kind == AQD_KIND_DATA && aqd_crc32_has_wide());
+            free(from);
+        }
+    }
+}
+
 int main(void)
 {
     uint64_t random = 42;
@@ -124,5 +227,7 @@ int main(void)
     RUN(four_words_equal_their_32_bytes);
     RUN(a_split_input_gives_the_same_state);
     RUN(a_copy_is_whole_touches_nothing_else_and_has_its_crc);
+    RUN(an_expected_record_is_copied_whole_and_described);
+    RUN(a_record_in_which_anything_is_otherwise_is_not_taken);
     return finish_tests();
 }

@@ -60,6 +60,61 @@ static void every_flipped_bit_of_a_payload_is_detected_and_survived(void)
     }
 }
 
+/* The same for a record that is expected and not short, which is taken in one go if nothing is wrong: three records, of which the middle one
+ * has len bytes and stands at position 2. */
+static unsigned char long_payload[1024];
+
+static void make_long(struct fixture *f, uint32_t len)
+{
+    for (size_t i = 0; i < sizeof long_payload; i++) {
+        long_payload[i] = (unsigned char)(i * 7 + i / 256);
+    }
+    fixture_make(f, 64, 0);
+    writer_data(&f->w, 1, "a", 1);
+    writer_data(&f->w, 2, long_payload, len);
+    writer_data(&f->w, 3, "c", 1);
+    writer_publish(&f->w);
+}
+
+static void every_flipped_bit_of_a_long_record_is_detected_and_survived(void)
+{
+    static const uint32_t lens[] = {64, 65, 95, 96, 127, 128, 150, 191, 256, 300};
+    for (size_t k = 0; k < sizeof lens / sizeof *lens; k++) {
+        uint32_t len = lens[k], behind = 3 + (len + 31) / 32;
+        for (unsigned bit = 0; bit < (32 + len) * 8; bit++) {
+            struct fixture f;
+            make_long(&f, len);
+            unsigned char *damaged = writer_at(&f.w, 2) + bit / 8, buf[300];
+            uint32_t tail = f.w.tail;
+            *damaged ^= (unsigned char)(1 << bit % 8);
+            expect_record(&f, 0, "a", 1);
+            aqd_record rec = {0};
+            CHECK_EQ(aqd_reader_next(&f.r, buf, sizeof buf, &rec), bit < 256 ? AQD_ERR_HEADER : AQD_ERR_PAYLOAD);
+            const aqd_evidence *e = aqd_reader_evidence(&f.r);
+            CHECK_EQ(e->position, 2);
+            CHECK_EQ(e->resumed, behind);
+            CHECK_EQ(e->tail, tail);
+            CHECK_EQ(e->expected_seq, 1);
+            if (bit < 256) {
+                CHECK_EQ(e->found_seq, 2);
+                CHECK(e->stored_crc != e->computed_crc);
+                CHECK_EQ(rec.len, 0);
+            } else {
+                CHECK_EQ(e->found_seq, 1);
+                CHECK_EQ(e->stored_crc, oracle_crc32(long_payload, len));
+                CHECK_EQ(e->computed_crc, oracle_crc32(writer_at(&f.w, 3), len));
+                CHECK_EQ(rec.seq, 1);
+                CHECK_EQ(rec.type, 2);
+                CHECK_EQ(rec.len, len);
+            }
+            expect_record(&f, 2, "c", 1);
+            CHECK_EQ(cursor_word(&f, AQD_CURSOR_CORRUPT), 1);
+            CHECK_EQ(cursor_word(&f, AQD_CURSOR_LOST), 1);
+            fixture_free(&f);
+        }
+    }
+}
+
 static void filler_behind_a_payload_is_not_checked(void)
 {
     struct fixture f;
@@ -183,6 +238,45 @@ static void an_impossible_length_is_damage_even_with_a_right_crc(void)
     CHECK_EQ(with_length(AQD_KIND_DATA, 12, 96, 16, &e), AQD_ERR_PAYLOAD);
 }
 
+/* The same, with any length that is not short, of a record that is expected and whose payload is right too. */
+static aqd_status second_with_length(uint32_t start, uint32_t len, uint32_t tail, aqd_evidence *evidence)
+{
+    static const unsigned char zeros[1024];
+    struct fixture f;
+    fixture_make(&f, 64, start);
+    uint32_t position = start + 2;
+    writer_data(&f.w, 0, "a", 1);
+    aqd_put32(writer_at(&f.w, position), len);
+    writer_at(&f.w, position)[4] = AQD_KIND_DATA;
+    aqd_put64(writer_at(&f.w, position) + 8, 1);
+    aqd_put32(writer_at(&f.w, position) + 24, oracle_crc32(zeros, len));
+    writer_seal_record(&f.w, position);
+    f.w.tail = tail;
+    writer_publish(&f.w);
+    expect_record(&f, 0, "a", 1);
+    unsigned char buf[1024];
+    aqd_record rec;
+    aqd_status status = aqd_reader_next(&f.r, buf, sizeof buf, &rec);
+    *evidence = *aqd_reader_evidence(&f.r);
+    CHECK_EQ(f.r.position, status == AQD_OK ? position + 1 + (len + 31) / 32 : tail);
+    fixture_free(&f);
+    return status;
+}
+
+static void an_impossible_length_of_an_expected_record_is_damage(void)
+{
+    aqd_evidence e;
+    CHECK_EQ(second_with_length(0, 992, 60, &e), AQD_OK);
+    CHECK_EQ(second_with_length(0, 993, 60, &e), AQD_ERR_HEADER); /* beyond max_payload */
+    CHECK_EQ(e.stored_crc, e.computed_crc);
+    CHECK_EQ(second_with_length(0, 128, 7, &e), AQD_OK);
+    CHECK_EQ(second_with_length(0, 129, 7, &e), AQD_ERR_HEADER); /* beyond the tail */
+    CHECK_EQ(e.stored_crc, e.computed_crc);
+    CHECK_EQ(second_with_length(57, 128, 64, &e), AQD_OK);
+    CHECK_EQ(second_with_length(57, 129, 70, &e), AQD_ERR_HEADER); /* beyond the end of the data */
+    CHECK_EQ(e.stored_crc, e.computed_crc);
+}
+
 static void statistics_go_on_from_the_page_and_wrap(void)
 {
     struct fixture f;
@@ -203,6 +297,7 @@ int main(void)
 {
     RUN(every_flipped_bit_of_a_header_is_detected_and_survived);
     RUN(every_flipped_bit_of_a_payload_is_detected_and_survived);
+    RUN(every_flipped_bit_of_a_long_record_is_detected_and_survived);
     RUN(filler_behind_a_payload_is_not_checked);
     RUN(a_damaged_first_header_loses_an_unknown_number);
     RUN(after_damage_up_to_the_tail_the_gap_tells_the_loss);
@@ -210,6 +305,7 @@ int main(void)
     RUN(a_header_of_an_earlier_lap_never_counts);
     RUN(a_record_of_another_ring_never_counts);
     RUN(an_impossible_length_is_damage_even_with_a_right_crc);
+    RUN(an_impossible_length_of_an_expected_record_is_damage);
     RUN(statistics_go_on_from_the_page_and_wrap);
     return finish_tests();
 }

@@ -96,6 +96,38 @@ static void a_short_buffer_consumes_nothing(void)
     fixture_free(&f);
 }
 
+static void a_buffer_one_byte_too_short_for_a_long_record_consumes_nothing(void)
+{
+    for (uint32_t len = 64; len <= 224; len++) {
+        struct fixture f;
+        fixture_make(&f, 16, 0);
+        unsigned char payload[224], buf[225];
+        memset(payload, (int)len, sizeof payload);
+        memset(buf, 0x55, sizeof buf);
+        writer_data(&f.w, 0, "a", 1);
+        writer_raw(&f.w, AQD_KIND_DATA, 0xBEEF, 1, 123456789012345, payload, len);
+        writer_publish(&f.w);
+        expect_record(&f, 0, "a", 1);
+        for (int i = 0; i < 2; i++) {
+            aqd_record rec = {0};
+            CHECK_EQ(aqd_reader_next(&f.r, buf, len - 1, &rec), AQD_ERR_SPACE);
+            CHECK_EQ(rec.seq, 1);
+            CHECK_EQ(rec.len, len);
+            CHECK_EQ(rec.type, 0xBEEF);
+            CHECK_EQ(rec.timestamp_ns, 123456789012345);
+            CHECK_EQ(buf[len - 1], 0x55);
+            CHECK_EQ(f.r.position, 2);
+        }
+        aqd_record rec = {0};
+        CHECK_EQ(aqd_reader_next(&f.r, buf, len, &rec), AQD_OK);
+        CHECK_EQ(rec.timestamp_ns, 123456789012345);
+        CHECK(rec.len == len && memcmp(buf, payload, len) == 0);
+        CHECK_EQ(buf[len], 0x55);
+        expect_status(&f, AQD_EMPTY);
+        fixture_free(&f);
+    }
+}
+
 static void a_gap_is_reported_once_and_then_the_record_comes(void)
 {
     struct fixture f;
@@ -112,6 +144,29 @@ static void a_gap_is_reported_once_and_then_the_record_comes(void)
     CHECK_EQ(aqd_reader_evidence(&f.r)->expected_seq, 1);
     CHECK_EQ(aqd_reader_evidence(&f.r)->found_seq, 5);
     expect_record(&f, 5, "b", 1);
+    CHECK_EQ(cursor_word(&f, AQD_CURSOR_LOST), 4);
+    CHECK_EQ(cursor_word(&f, AQD_CURSOR_CORRUPT), 0);
+    fixture_free(&f);
+}
+
+static void a_gap_before_a_long_record_is_reported_once(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    unsigned char payload[200], buf[200];
+    memset(payload, 'x', sizeof payload);
+    writer_data(&f.w, 0, "a", 1);
+    f.w.seq = 5;
+    writer_data(&f.w, 0, payload, sizeof payload);
+    writer_publish(&f.w);
+    expect_record(&f, 0, "a", 1);
+    aqd_record rec;
+    CHECK_EQ(aqd_reader_next(&f.r, buf, sizeof buf, &rec), AQD_ERR_GAP);
+    CHECK_EQ(rec.seq, 5);
+    CHECK_EQ(rec.len, sizeof payload);
+    CHECK_EQ(aqd_reader_evidence(&f.r)->expected_seq, 1);
+    CHECK_EQ(aqd_reader_evidence(&f.r)->found_seq, 5);
+    expect_record(&f, 5, payload, sizeof payload);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_LOST), 4);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_CORRUPT), 0);
     fixture_free(&f);
@@ -335,7 +390,9 @@ int main(void)
     RUN(pads_discards_and_unknown_kinds_are_skipped);
     RUN(a_discard_may_be_longer_than_the_largest_payload);
     RUN(a_short_buffer_consumes_nothing);
+    RUN(a_buffer_one_byte_too_short_for_a_long_record_consumes_nothing);
     RUN(a_gap_is_reported_once_and_then_the_record_comes);
+    RUN(a_gap_before_a_long_record_is_reported_once);
     RUN(a_gap_backwards_loses_nothing);
     RUN(a_tail_beyond_the_capacity_is_an_overrun_and_nothing_moves);
     RUN(a_closed_ring_ends_after_its_last_record);
