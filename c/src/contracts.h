@@ -19,6 +19,9 @@
 
     predicate aqd_fits(aqd_reader *r, integer position, struct aqd_header *h) = aqd_fits_in(h, r->capacity, position, r->tail);
 
+    predicate aqd_delivered(aqd_reader *r, integer cap, aqd_record *rec) = rec->len <= cap && rec->len <= r->max_payload
+        && rec->len <= (r->capacity - aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES;
+
     predicate aqd_watching(aqd_observer *o) = \valid(o)
         && AQD_MIN_CAPACITY <= o->capacity <= AQD_MAX_CAPACITY && o->capacity * AQD_GRANULE_BYTES <= SIZE_MAX
         && \valid_read(o->data + (0 .. o->capacity * AQD_GRANULE_BYTES - 1))
@@ -32,8 +35,7 @@
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *rec, ((unsigned char *)buf)[0 .. cap - 1],
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r);
-    ensures \result == AQD_OK ==> rec->len <= cap && rec->len <= r->max_payload;
-    ensures \result == AQD_OK ==> rec->len <= (r->capacity - aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES;
+    ensures \result == AQD_OK ==> aqd_delivered(r, cap, rec);
     ensures \result == AQD_ERR_SPACE ==> rec->len <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
 aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec);
 

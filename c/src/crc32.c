@@ -396,7 +396,7 @@ WIDE static inline uint64_t reduce_both(__m256i x)
 /* aqd_load_record_crc on a processor that has the instructions. */
 /*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
     requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
-    requires most <= SIZE_MAX - 64 && \separated(rec, into + (0 .. most - 1));
+    requires \separated(rec, into + (0 .. most - 1));
     assigns into[0 .. most - 1], *rec; exits \false;
     ensures \result ==> rec->len <= most && rec->seq == seq;
     ensures !\result ==> *rec == \old(*rec); */

@@ -62,7 +62,7 @@ void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32
  * False: it is not, or this processor has no faster way than aqd_load_header_crc and aqd_load_bytes_crc, which say more. */
 /*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
     requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
-    requires most <= SIZE_MAX - 64 && \separated(rec, into + (0 .. most - 1));
+    requires \separated(rec, into + (0 .. most - 1));
     assigns into[0 .. most - 1], *rec; exits \false;
     ensures \result ==> rec->len <= most && rec->seq == seq;
     ensures !\result ==> *rec == \old(*rec); */

@@ -1,7 +1,8 @@
 /* The gating reader of ABI 4.2, over memory. Contracts: aqueduct/reader.h. Shared bytes only through load.h.
  *
  * A call first brings the oldest unread DATA record to the front (`find`), then copies or lends its payload (`deliver`). A header is
- * loaded once, into `struct aqd_header`, and everything is decided on that copy. Next: client.c, or your own main loop. */
+ * loaded once, into `struct aqd_header`, and everything is decided on that copy. What aqd_reader_next mostly finds it takes in one go before
+ * (`take_expected`); if it cannot, nothing was decided. Next: client.c, or your own main loop. */
 #include "aqueduct/reader.h"
 
 #include "bytes.h"
@@ -251,17 +252,17 @@ static inline aqd_status consume(aqd_reader *r, const struct aqd_header *h, uint
 
 /* Takes the record that most calls find, in one go: the expected one, undamaged, before the tail that was adopted, not short. False: it is not of
  * that kind, and nothing has happened but that buf may hold garbage. */
-/*@ requires aqd_sound(r) && \valid(rec) && \valid(buf + (0 .. cap - 1));
+/*@ requires aqd_sound(r) && r->position != r->tail && \valid(rec) && \valid(buf + (0 .. cap - 1));
     requires \separated(r, rec, buf + (0 .. cap - 1), r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
     assigns r->position, r->expected_seq, *rec, buf[0 .. cap - 1]; exits \false;
     ensures aqd_sound(r);
-    ensures \result ==> rec->len <= cap && rec->len <= r->max_payload;
-    ensures \result ==> rec->len <= (r->capacity - aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES;
+    ensures \result ==> aqd_delivered(r, cap, rec);
     ensures !\result ==> r->position == \old(r->position) && *rec == \old(*rec); */
 static inline bool take_expected(aqd_reader *r, unsigned char *buf, size_t cap, aqd_record *rec)
 {
-    uint32_t unread = (uint32_t)(r->tail - r->position), room = r->capacity - ((uint32_t)r->position & (r->capacity - 1));
-    if (unread == 0 || !r->seq_known) {
+    uint64_t unread = r->tail - r->position;
+    uint32_t room = r->capacity - ((uint32_t)r->position & (r->capacity - 1));
+    if (!r->seq_known) {
         return false;
     }
     size_t most = (size_t)((unread < room ? unread : room) - 1) * AQD_GRANULE_BYTES;
@@ -273,6 +274,28 @@ static inline bool take_expected(aqd_reader *r, unsigned char *buf, size_t cap, 
     advance(r, aqd_granules(rec->len));
     r->expected_seq++;
     return true;
+}
+
+/* aqd_reader_next for every record, by way of its header. */
+/*@ requires aqd_sound(r) && \valid(rec) && \valid(buf + (0 .. cap - 1)) && looked <= LOOKED_CLOSED;
+    requires \separated(r, rec, buf + (0 .. cap - 1), r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
+    assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *rec, buf[0 .. cap - 1],
+            r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
+    ensures aqd_sound(r);
+    ensures \result == AQD_OK ==> aqd_delivered(r, cap, rec);
+    ensures \result == AQD_ERR_SPACE ==> rec->len <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
+static inline aqd_status deliver(aqd_reader *r, unsigned char *buf, size_t cap, aqd_record *rec, uint32_t looked)
+{
+    struct aqd_header h;
+    aqd_status status = front(r, &h, rec, looked);
+    if (status != AQD_OK) {
+        return status;
+    }
+    if (UNLIKELY(cap < h.len)) {
+        return AQD_ERR_SPACE;
+    }
+    uint32_t crc = aqd_load_bytes_crc(buf, granule(r, r->position) + AQD_GRANULE_BYTES, h.len);
+    return consume(r, &h, crc);
 }
 
 aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec)
@@ -287,16 +310,7 @@ aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec
     if (take_expected(r, (unsigned char *)buf, cap, rec)) {
         return AQD_OK;
     }
-    struct aqd_header h;
-    aqd_status status = front(r, &h, rec, looked);
-    if (status != AQD_OK) {
-        return status;
-    }
-    if (UNLIKELY(cap < h.len)) {
-        return AQD_ERR_SPACE;
-    }
-    uint32_t crc = aqd_load_bytes_crc((unsigned char *)buf, granule(r, r->position) + AQD_GRANULE_BYTES, h.len);
-    return consume(r, &h, crc);
+    return deliver(r, (unsigned char *)buf, cap, rec, looked);
 }
 
 /*@ requires aqd_sound(r) && \valid(rec) && \valid(payload);

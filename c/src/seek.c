@@ -58,6 +58,7 @@ aqd_status aqd_reader_seek(aqd_reader *r, uint64_t epoch, uint64_t seq)
         if (status == AQD_OK && rec.seq > seq) {
             r->evidence = (aqd_evidence){
                 .position = r->position, .resumed = r->position, .expected_seq = seq, .found_seq = rec.seq, .tail = r->tail};
+            /*@ assert aqd_sound(r); */
             return AQD_ERR_GONE;
         }
         if (status == AQD_OK) {
@@ -71,6 +72,7 @@ aqd_status aqd_reader_seek(aqd_reader *r, uint64_t epoch, uint64_t seq)
         left = moved < left ? left - moved - 1 : 0;
     }
     r->evidence = (aqd_evidence){.position = r->position, .resumed = r->position, .expected_seq = seq, .tail = r->tail};
+    /*@ assert aqd_sound(r); */
     return AQD_ERR_OVERRUN;
 }
 
