@@ -77,6 +77,22 @@ uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size
     return nondet_u32();
 }
 
+bool aqd_load_record_crc(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
+{
+    (void)prefix;
+    touch(from, AQD_GRANULE_BYTES);
+    uint32_t len = nondet_u32();
+    if (len > most) {
+        return false;
+    }
+    aqd_load_bytes(into, from + AQD_GRANULE_BYTES, len);
+    if (nondet_u32() & 1) {
+        return false;
+    }
+    *rec = (aqd_record){.seq = seq, .timestamp_ns = nondet_u64(), .len = len, .type = (uint16_t)nondet_u32(), .flags = (uint8_t)nondet_u32()};
+    return true;
+}
+
 int main(void)
 {
     unsigned char ring[AQD_DATA_OFFSET_MIN], data[CAPACITY * AQD_GRANULE_BYTES], cursor[AQD_CURSOR_BYTES_MIN];

@@ -84,6 +84,9 @@ mutant unchecked_tail 0
 mutant end_off_by_one 0
 mutant unchecked_buffer 0
 mutant double_fetch 0
+mutant expected_unchecked_buffer 0
+mutant expected_unchecked_end 0
+mutant expected_unchecked_tail 0
 mutant header_one_word_more 0
 mutant resync_past_the_tail 2
 mutant size_wraps 3

@@ -1,2 +1,2 @@
-# reader.c aqd_reader_next: the length is not held against the buffer
+# reader.c deliver: the length is not held against the buffer
 s/if (UNLIKELY(cap < h.len))/if (0)/
