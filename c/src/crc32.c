@@ -538,6 +538,7 @@ uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size
     return ~state;
 }
 
+#if defined AQD_CRC_RECORDS
 bool aqd_load_record_crc(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
 {
 #if defined AQD_CRC_WIDE
@@ -547,6 +548,7 @@ bool aqd_load_record_crc(const unsigned char *from, uint32_t prefix, uint64_t se
     return false;
 #endif
 }
+#endif
 
 uint32_t aqd_crc32_update(uint32_t state, const void *bytes, size_t len)
 {
