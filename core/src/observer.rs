@@ -81,7 +81,7 @@ impl<R: Memory> Observer<R> {
     #[inline]
     pub fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
         match self.walk.take_expected(buf) {
-            Some(record) => Ok(Next::Record(record)),
+            Some(next) => Ok(next),
             None => self.walk.next(buf),
         }
     }

@@ -114,8 +114,8 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         reason = "a call's result comes by memory, stored by eights and loaded by sixteens: that costs as much as the checksums"
     )]
     pub fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
-        if let Some(record) = self.walk.take_expected(buf) {
-            return Ok(Next::Record(record));
+        if let Some(next) = self.walk.take_expected(buf) {
+            return Ok(next);
         }
         let next = self.walk.next(buf);
         self.tell(next)

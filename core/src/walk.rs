@@ -282,9 +282,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
                 self.refresh()?;
             }
             if self.position == self.tail && !closed {
-                // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is behind the last user's record. Pairs with `Producer::close`.
-                if self.view.ring.load(ring_word::STATE, Ordering::Acquire) != STATE_CLOSED {
-                    self.view.ring.prefetch(self.view.geometry.offset_of(self.position));
+                if self.none_yet() {
                     return Ok(Next::Empty);
                 }
                 closed = true;
@@ -325,15 +323,18 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.take(located, computed).map(Some)
     }
 
-    /// Takes the record that most calls find, in one go: the expected one, undamaged. `None`: it is not of that kind, and nothing has happened but a look
-    /// at the tail and that `buf` may hold garbage; ask [`next`](Self::next).
+    /// What most calls find: takes the expected record in one go, if it is there and undamaged, or says that there is none yet. `None`: anything else, and
+    /// nothing has happened but a look at the tail and that `buf` may hold garbage; ask [`next`](Self::next).
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "see `Reader::next`")]
-    pub(crate) fn take_expected(&mut self, buf: &mut [u8]) -> Option<Record> {
+    pub(crate) fn take_expected(&mut self, buf: &mut [u8]) -> Option<Next> {
         let seq = self.expected?;
         if self.position == self.tail {
             let (_, ahead) = self.look_ahead();
-            if ahead == 0 || ahead > self.view.geometry.capacity() {
+            if ahead == 0 {
+                return self.none_yet().then_some(Next::Empty);
+            }
+            if ahead > self.view.geometry.capacity() {
                 return None;
             }
             self.tail = self.position + u64::from(ahead);
@@ -356,7 +357,19 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.position += 1 + record.len.div_ceil(GRANULE_BYTES) as u64;
         self.expected = Some(seq.wrapping_add(1));
         self.overtaken = false;
-        Some(record)
+        Some(Next::Record(record))
+    }
+
+    /// With nothing before the tail: whether something may still come.
+    #[inline]
+    fn none_yet(&self) -> bool {
+        // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is behind the last user's record. Pairs with `Producer::close`.
+        if self.view.ring.load(ring_word::STATE, Ordering::Acquire) == STATE_CLOSED {
+            return false;
+        }
+        // Who asks again soon gets the record on the way of its tail.
+        self.view.ring.prefetch(self.view.geometry.offset_of(self.position));
+        true
     }
 
     /// The oldest unread record, copied.
