@@ -80,10 +80,7 @@ impl<R: Memory> Observer<R> {
     /// See [`ReadError`]. [`ReadError::Overtaken`] says how many were missed; the next call gives the record it names.
     #[inline]
     pub fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
-        match self.walk.take_expected(buf) {
-            Some(next) => Ok(next),
-            None => self.walk.next(buf),
-        }
+        self.walk.next(buf)
     }
 
     /// Moves to a stored record: first back to the oldest, then forward.

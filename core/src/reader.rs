@@ -117,6 +117,12 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         if let Some(next) = self.walk.take_expected(buf) {
             return Ok(next);
         }
+        self.next_by_steps(buf)
+    }
+
+    /// Whatever is next, also what is to be told.
+    #[cold]
+    fn next_by_steps(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
         let next = self.walk.next(buf);
         self.tell(next)
     }

@@ -192,6 +192,41 @@ pub(crate) struct Walk<R, const GATED: bool> {
     pub(crate) damage: Damage,
 }
 
+impl<R: Memory> Walk<R, true> {
+    /// What most calls find: takes the expected record in one go, if it is there and undamaged, or says that there is none yet. `None`: anything else, and
+    /// nothing has happened but a look at the tail and that `buf` may hold garbage; ask [`next`](Self::next).
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see `Reader::next`")]
+    pub(crate) fn take_expected(&mut self, buf: &mut [u8]) -> Option<Next> {
+        let seq = self.expected?;
+        if self.position == self.tail {
+            let (_, ahead) = self.look_ahead();
+            if ahead == 0 {
+                return self.none_yet().then_some(Next::Empty);
+            }
+            if ahead > self.view.geometry.capacity() {
+                return None;
+            }
+            self.tail = self.position + u64::from(ahead);
+        }
+        let geometry = &self.view.geometry;
+        let granules = (self.tail - self.position).min(geometry.room_to_end(self.position).into());
+        #[allow(clippy::cast_possible_truncation, reason = "at most the capacity (invariant)")]
+        let most = (granules as usize).checked_sub(1)? * GRANULE_BYTES;
+        let most = most.min(geometry.max_payload() as usize).min(buf.len());
+        let record = self.view.ring.read_record(
+            geometry.offset_of(self.position),
+            &self.view.framing,
+            shared(self.position),
+            seq,
+            &mut buf[..most],
+        )?;
+        self.position += 1 + record.len.div_ceil(GRANULE_BYTES) as u64;
+        self.expected = Some(seq.wrapping_add(1));
+        Some(Next::Record(record))
+    }
+}
+
 impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     /// Stands at a position that must lie within the last lap.
     pub(crate) fn at(view: View<R>, position: u32, damage: Damage) -> Result<Self, ReadError> {
@@ -323,43 +358,6 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.take(located, computed).map(Some)
     }
 
-    /// What most calls find: takes the expected record in one go, if it is there and undamaged, or says that there is none yet. `None`: anything else, and
-    /// nothing has happened but a look at the tail and that `buf` may hold garbage; ask [`next`](Self::next).
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "see `Reader::next`")]
-    pub(crate) fn take_expected(&mut self, buf: &mut [u8]) -> Option<Next> {
-        let seq = self.expected?;
-        if self.position == self.tail {
-            let (_, ahead) = self.look_ahead();
-            if ahead == 0 {
-                return self.none_yet().then_some(Next::Empty);
-            }
-            if ahead > self.view.geometry.capacity() {
-                return None;
-            }
-            self.tail = self.position + u64::from(ahead);
-        }
-        let geometry = &self.view.geometry;
-        let granules = (self.tail - self.position).min(geometry.room_to_end(self.position).into());
-        #[allow(clippy::cast_possible_truncation, reason = "at most the capacity (invariant)")]
-        let most = (granules as usize).checked_sub(1)? * GRANULE_BYTES;
-        let most = most.min(geometry.max_payload() as usize).min(buf.len());
-        let record = self.view.ring.read_record(
-            geometry.offset_of(self.position),
-            &self.view.framing,
-            shared(self.position),
-            seq,
-            &mut buf[..most],
-        )?;
-        if !self.copy_was_live(self.position) {
-            return None;
-        }
-        self.position += 1 + record.len.div_ceil(GRANULE_BYTES) as u64;
-        self.expected = Some(seq.wrapping_add(1));
-        self.overtaken = false;
-        Some(Next::Record(record))
-    }
-
     /// With nothing before the tail: whether something may still come.
     #[inline]
     fn none_yet(&self) -> bool {
@@ -373,7 +371,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     }
 
     /// The oldest unread record, copied.
-    #[cold]
+    #[inline]
     pub(crate) fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
         let mut overtakes = 0;
         loop {
