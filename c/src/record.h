@@ -1,4 +1,5 @@
-/* One look at a record header in shared memory: loaded once, judged on the copy (ABI 3). The rule stands here and nowhere else.
+/* One look at a record header in shared memory: loaded once, judged on the copy (ABI 3). The rule stands here; take_expected of
+ * reader.c keeps to it in one go, and leaves to it whatever it does not take.
  * Next: reader.c, lag.c, observer.c. */
 #ifndef AQUEDUCT_RECORD_H
 #define AQUEDUCT_RECORD_H

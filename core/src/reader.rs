@@ -104,7 +104,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         ReaderStats { corrupt, lost, missed_wakes: self.missed_wakes }
     }
 
-    /// Copies the oldest unread record into the start of `buf`. Never blocks.
+    /// Copies the oldest unread record into the start of `buf`. Never blocks. The content of `buf` means nothing unless a record is returned.
     ///
     /// # Errors
     /// See [`ReadError`]; each says whether the reader moved on. Reading may go on after every error but [`ReadError::Overrun`].
