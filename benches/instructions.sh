@@ -1,8 +1,9 @@
 #!/bin/sh
-# Instructions per record of 64 bytes, counted by callgrind, against the bounds in benches/instructions.txt.
-# Run: benches/instructions.sh            fails if a count is more than 3 % above its bound
-#      benches/instructions.sh --record   writes the counts as the new bounds; commit them with the reason
-# Each is counted for two numbers of records; the difference holds only what every record costs.
+# Instructions per record of 64 bytes, counted by callgrind, against the bounds in
+# benches/instructions.txt. Run: benches/instructions.sh            fails if a count is more than 3
+# % above its bound benches/instructions.sh --record   writes the counts as the new bounds; commit
+# them with the reason Each is counted for two numbers of records; the difference holds only what
+# every record costs.
 set -eu
 benches=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$benches/../target}

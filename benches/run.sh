@@ -1,9 +1,10 @@
 #!/bin/sh
-# Everything: builds Aqueduct, its C reader and the peers, measures all of it by turns, and writes results/DATE.json, the plots and the tables of
-# README.md. Run: benches/run.sh            about six minutes after the first build, on a machine that does nothing else
-#                 benches/run.sh trips idle  only these parts, printed as a directory of JSON files; nothing in the repository changes.
-#                                            Parts: threads throughput trips idle mappings growth instructions
-# AQUEDUCT_BENCH_ROUNDS and AQUEDUCT_BENCH_ROUND_MS make rounds more and longer; AQUEDUCT_BENCH_LIMIT_S ends it (default 720).
+# Everything: builds Aqueduct, its C reader and the peers, measures all of it by turns, and writes
+# results/DATE.json, the plots and the tables of README.md. Run: benches/run.sh            about six
+# minutes after the first build, on a machine that does nothing else benches/run.sh trips idle  only
+# these parts, printed as a directory of JSON files; nothing in the repository changes. Parts:
+# threads throughput trips idle mappings growth instructions AQUEDUCT_BENCH_ROUNDS and
+# AQUEDUCT_BENCH_ROUND_MS make rounds more and longer; AQUEDUCT_BENCH_LIMIT_S ends it (default 720).
 # CC and CARGO_TARGET_DIR as usual.
 set -eu
 benches=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -21,7 +22,8 @@ need() {
 echo '#include <zmq.h>' | "$cc" -E - >/dev/null 2>&1 || need libzmq3-dev
 command -v valgrind >/dev/null || need valgrind
 
-# The ring's own programs come from the workspace; the peers have a package and a lock file of their own.
+# The ring's own programs come from the workspace; the peers have a package and a lock file of their
+# own.
 cargo build --quiet --manifest-path "$benches/Cargo.toml" --target-dir "$target" --release --bins
 cargo build --quiet --manifest-path "$benches/peers/Cargo.toml" --target-dir "$target" --locked --release --bins --bench threads
 c=$target/bench-c

@@ -1,4 +1,5 @@
-//! Compiles the C reader and observer, and a shim that shows their fields. With `CC=clang…` and a fuzzing build, AddressSanitizer and coverage are on in C too.
+//! Compiles the C reader and observer, and a shim that shows their fields. With `CC=clang…` and a
+//! fuzzing build, AddressSanitizer and coverage are on in C too.
 
 use std::env;
 use std::path::PathBuf;
@@ -16,7 +17,10 @@ fn main() {
     build.std("c11").warnings(false).opt_level(1).debug(true).include(c.join("include"));
     build.flag("-I").flag(c.join("src")).flag("-include").flag(meanwhile);
     build
-        .files(["reader.c", "batch.c", "seek.c", "lag.c", "observer.c", "observer_batch.c", "crc32.c"].map(|file| c.join("src").join(file)))
+        .files(
+            ["reader.c", "batch.c", "seek.c", "lag.c", "observer.c", "observer_batch.c", "crc32.c"]
+                .map(|file| c.join("src").join(file)),
+        )
         .file(shim);
     let fuzzing = env::var_os("CARGO_CFG_FUZZING").is_some();
     if fuzzing && build.get_compiler().is_like_clang() {

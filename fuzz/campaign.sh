@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Long run of every target, one after the other: fuzz/campaign.sh [seconds per target]. Prints a dated table for README.md. What the corpora grew to stays
-# in fuzz/work/ and is taken up again; findings are in fuzz/artifacts/. CC=clang instruments the C reader too.
+# Long run of every target, one after the other: fuzz/campaign.sh [seconds per target]. Prints a
+# dated table for README.md. What the corpora grew to stays in fuzz/work/ and is taken up again;
+# findings are in fuzz/artifacts/. CC=clang instruments the C reader too.
 set -euo pipefail
 cd "$(dirname "$0")"
 

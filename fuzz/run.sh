@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Bounded run of every target for CI: fuzz/run.sh [executions per target], always from the same seed. Starts from the committed corpora and leaves
-# them alone. Installs cargo-fuzz and the nightly toolchain if they are missing. CC=clang instruments the C reader too.
+# Bounded run of every target for CI: fuzz/run.sh [executions per target], always from the same
+# seed. Starts from the committed corpora and leaves them alone. Installs cargo-fuzz and the nightly
+# toolchain if they are missing. CC=clang instruments the C reader too.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -1,7 +1,8 @@
 #!/bin/sh
-# The seeded and random checks, for longer than a test run: crash points, hostile memory, both state machines, the kill loop; and every loom
-# model, of which a debug build leaves out the longest.
-#   campaign.sh [FACTOR]   FACTOR times what `cargo test` does (default 50; about 5 minutes). Ends with 1 if anything failed.
+# The seeded and random checks, for longer than a test run: crash points, hostile memory, both state
+# machines, the kill loop; and every loom model, of which a debug build leaves out the longest.
+# campaign.sh [FACTOR]   FACTOR times what `cargo test` does (default 50; about 5 minutes). Ends
+# with 1 if anything failed.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 factor=${1:-50}

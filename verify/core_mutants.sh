@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Mutants of the core: verify/core_mutants.sh [FILE...] changes one operator, arm or result at a time (FILE: as in core/src, such as walk.rs; default: all,
-# about 40 minutes on two cores). Ends with 1 if the tests miss one that is not explained in verify/mutants/core.txt. A mutant that hangs counts as
-# caught, so a machine so loaded that the tests need SECONDS_EACH (60) sees too few. JOBS (all processors). Installs cargo-mutants if it is missing.
+# Mutants of the core: verify/core_mutants.sh [FILE...] changes one operator, arm or result at a
+# time (FILE: as in core/src, such as walk.rs; default: all, about 40 minutes on two cores). Ends
+# with 1 if the tests miss one that is not explained in verify/mutants/core.txt. A mutant that hangs
+# counts as caught, so a machine so loaded that the tests need SECONDS_EACH (60) sees too few. JOBS
+# (all processors). Installs cargo-mutants if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 explained=$PWD/verify/mutants/core.txt
@@ -10,8 +12,9 @@ trap 'rm -rf "$copy"' EXIT
 
 command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
 
-# The core alone, without debug information, and all its tests but one in a single program: linking would take longer than everything else.
-# `threads` is left out: it spins, and what it finds depends on the moment.
+# The core alone, without debug information, and all its tests but one in a single program: linking
+# would take longer than everything else. `threads` is left out: it spins, and what it finds depends
+# on the moment.
 mkdir "$copy/src"
 cp -r core Cargo.toml Cargo.lock "$copy/src"
 cd "$copy/src"
@@ -34,10 +37,12 @@ for file in "$@"; do
 done
 status=0
 cargo mutants --no-times --jobs "${JOBS:-$(nproc)}" --timeout "${SECONDS_EACH:-60}" --output "$copy" "${files[@]}" -- --lib --tests || status=$?
-# 2: some were missed; 3: some hang. Anything else, such as tests that fail without a mutant, is no answer.
+# 2: some were missed; 3: some hang. Anything else, such as tests that fail without a mutant, is no
+# answer.
 case $status in 0 | 2 | 3) ;; *) exit "$status" ;; esac
 
-# `path:line:column: replace A with B in F` as `path: F: replace A with B`, and `replace F -> T with V` as `path: F: replace with V`: lines move.
+# `path:line:column: replace A with B in F` as `path: F: replace A with B`, and
+# `replace F -> T with V` as `path: F: replace with V`: lines move.
 sed -E -e 's/^([^:]+):[0-9]+:[0-9]+: (.*) in (.*)$/\1: \3: \2/; t' \
     -e 's/^([^:]+):[0-9]+:[0-9]+: replace (.*) -> .* with (.*)$/\1: \2: replace with \3/; t' \
     -e 's/^([^:]+):[0-9]+:[0-9]+: replace (.*) with (.*)$/\1: \2: replace with \3/' "$copy/mutants.out/missed.txt" | sort >"$copy/missed"

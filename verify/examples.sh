@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Every example of c/examples against the real listener: what it prints is what its head and c/examples/README.md say.
-#   examples.sh    prints "ok - " lines; ends with 1 if one is not. AQUEDUCT=PATH is a listener built before. Only loopback.
-# Needs cargo, gcc, make, curl, the sqlite3 program and libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
+# Every example of c/examples against the real listener: what it prints is what its head and
+# c/examples/README.md say. examples.sh    prints "ok - " lines; ends with 1 if one is not.
+# AQUEDUCT=PATH is a listener built before. Only loopback. Needs cargo, gcc, make, curl, the sqlite3
+# program and libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 for tool in gcc make curl sqlite3; do
@@ -128,7 +129,8 @@ says "stats" "$work/stats.last" 'received=4 rate=N/s p50_us=N p99_us=N crc_failu
 printf 'hello, aqueduct\n\007\000\000\000\270\126\000\000\na\001b\\\nlast\n' | cmp - "$work/payloads" && echo "ok - stats --out" ||
     { echo "not ok - stats --out"; failed=1; }
 
-# Another listener, another ring: the observer and the sink go on, and the others' records wait for nobody.
+# Another listener, another ring: the observer and the sink go on, and the others' records wait for
+# nobody.
 serve
 printf 'again' | send 3
 within 20 lines "$work/observer.out" 6

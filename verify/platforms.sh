@@ -1,13 +1,13 @@
 #!/bin/sh
-# The core's tests on other machines and under other referees. Each part installs what it needs (rustup, apt as root) and prints PASS or FAIL.
-#   platforms.sh miri [SEEDS]   Miri, weak memory included: unit tests, and SEEDS schedules (default 4) of the threaded ones; ALL=1: all tests
-#   platforms.sh i686           32-bit words, run natively
-#   platforms.sh s390x          big-endian, under qemu-user
-#   platforms.sh aarch64        under qemu-user: another instruction set, not its weak memory
-#   platforms.sh tsan           ThreadSanitizer over the threaded tests. It does not see fences
-#   platforms.sh tsan-c         ThreadSanitizer, Rust producer and C reader in one process; CC chooses the compiler
-#   platforms.sh all            everything
-# Ends with 1 if any part failed. LOG=1 shows the output of what passes, too.
+# The core's tests on other machines and under other referees. Each part installs what it needs
+# (rustup, apt as root) and prints PASS or FAIL. platforms.sh miri [SEEDS]   Miri, weak memory
+# included: unit tests, and SEEDS schedules (default 4) of the threaded ones; ALL=1: all tests
+# platforms.sh i686           32-bit words, run natively platforms.sh s390x          big-endian,
+# under qemu-user platforms.sh aarch64        under qemu-user: another instruction set, not its weak
+# memory platforms.sh tsan           ThreadSanitizer over the threaded tests. It does not see fences
+# platforms.sh tsan-c         ThreadSanitizer, Rust producer and C reader in one process; CC chooses
+# the compiler platforms.sh all            everything Ends with 1 if any part failed. LOG=1 shows
+# the output of what passes, too.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 root=$PWD
@@ -54,7 +54,8 @@ nightly() {
     need rustup component add "$@" --toolchain nightly
 }
 
-# The golden image needs `heap` of this package and nothing else; the rest of it (loom) does not exist everywhere.
+# The golden image needs `heap` of this package and nothing else; the rest of it (loom) does not
+# exist everywhere.
 golden() {
     crate=$work/golden-$1
     mkdir -p "$crate/src"
@@ -76,7 +77,8 @@ TOML
     (cd "$crate" && CARGO_TARGET_DIR=$work cargo test --quiet --target "$1" --test golden)
 }
 
-# cross TARGET GCC RUNNER (empty: none): the core's tests, then the golden image, then the C reader's tests built by the same compiler.
+# cross TARGET GCC RUNNER (empty: none): the core's tests, then the golden image, then the C
+# reader's tests built by the same compiler.
 cross() {
     need rustup target add "$1"
     upper=$(echo "$1" | tr 'a-z-' 'A-Z_')
@@ -88,7 +90,8 @@ cross() {
     report "$1: C reader" env -u MAKEFLAGS make -C c check CC="$2" RUN="$3" BUILD="$work/c-$1"
 }
 
-# Miri runs some thousand times slower than the machine: LIMIT seconds (default 600) for each test file, and what takes longer is said so.
+# Miri runs some thousand times slower than the machine: LIMIT seconds (default 600) for each test
+# file, and what takes longer is said so.
 miri() {
     seeds=$1
     nightly miri rust-src
@@ -109,14 +112,16 @@ miri() {
     unset CARGO_TARGET_DIR MIRIFLAGS
 }
 
-# The standard library is built anew: one that is not instrumented hides what its channels and locks order.
+# The standard library is built anew: one that is not instrumented hides what its channels and locks
+# order.
 tsan() {
     nightly rust-src
     report "tsan: core" env CARGO_TARGET_DIR="$work/tsan" RUSTFLAGS="-Zsanitizer=thread --cfg aqueduct_no_asm" \
         cargo +nightly test -Zbuild-std -p aqueduct-core --features std --target $host --tests
 }
 
-# The C objects call the same __tsan_ functions that rustc's runtime defines; the compiler's own runtime is not linked.
+# The C objects call the same __tsan_ functions that rustc's runtime defines; the compiler's own
+# runtime is not linked.
 tsan_c() {
     nightly rust-src
     cc=${CC:-cc}

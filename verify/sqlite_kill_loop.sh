@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# The real listener and the sqlite_sink example, killed by SIGKILL at random moments while records are posted. At the end the database must
-# hold exactly what it should: every record whose 202 arrived, once, unchanged, under the (epoch, seq) that the answer named; none of those
-# that were refused; of those without an answer each at most once; and per ring every number from 0 on, in order, without a gap.
-#   sqlite_kill_loop.sh [ROUNDS]    default 200, about 4 minutes; 10 is a test. Ends with 1 if anything is wrong.
-#   SEED=N repeats the choices (not the moments); KEEP=1 keeps the directory with database and logs; AQUEDUCT=PATH is a listener built before.
-# The ring is memory, and only the sink can save what is in it when its listener dies. So the listener is killed only when the sink is attached
-# to it, and afterwards nothing is killed before the sink has drained. Only loopback; kills only what it started.
-# Needs cargo, gcc, make, curl, the sqlite3 program and libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
+# The real listener and the sqlite_sink example, killed by SIGKILL at random moments while records
+# are posted. At the end the database must hold exactly what it should: every record whose 202
+# arrived, once, unchanged, under the (epoch, seq) that the answer named; none of those that were
+# refused; of those without an answer each at most once; and per ring every number from 0 on, in
+# order, without a gap. sqlite_kill_loop.sh [ROUNDS]    default 200, about 4 minutes; 10 is a test.
+# Ends with 1 if anything is wrong. SEED=N repeats the choices (not the moments); KEEP=1 keeps the
+# directory with database and logs; AQUEDUCT=PATH is a listener built before. The ring is memory,
+# and only the sink can save what is in it when its listener dies. So the listener is killed only
+# when the sink is attached to it, and afterwards nothing is killed before the sink has drained.
+# Only loopback; kills only what it started. Needs cargo, gcc, make, curl, the sqlite3 program and
+# libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-200}
@@ -77,7 +80,8 @@ expect_attachment() { wanted=$(($(entered) + 1)); }
 
 start_sink() {
     expect_attachment
-    # In two of three lives it lingers around commit and release, so that kills fall there: slow_sink.c.
+    # In two of three lives it lingers around commit and release, so that kills fall there:
+    # slow_sink.c.
     local program=slow_sink
     ((RANDOM % 3)) || program=sqlite_sink
     "$work/c/$program" "$db" "$socket" r sink >>"$work/sink.log" 2>&1 &
@@ -89,16 +93,17 @@ kill_hard() {
     wait "$1" 2>/dev/null || true
 }
 
-# Posts COUNT records, each on its own connection, for curl sends a request again whose kept-alive connection died. Content: "ID:", then as many
-# letters as the ID says. Its answers go to a file, one line each: BODY CODE ID.
+# Posts COUNT records, each on its own connection, for curl sends a request again whose kept-alive
+# connection died. Content: "ID:", then as many letters as the ID says. Its answers go to a file,
+# one line each: BODY CODE ID.
 last_id=0
 post() {
     awk -v first=$((last_id + 1)) -v n="$1" -v url="http://$address/v1/rings/r/records" 'BEGIN {
         for (id = first; id < first + n; id++) {
             if (id > first) print "next"
             payload = id ":"
-            filler = id * 7919 % 1500
-            while (length(payload) < filler) payload = payload "abcdefghijklmnopqrstuvwxyz"
+            padding = id * 7919 % 1500
+            while (length(payload) < padding) payload = payload "abcdefghijklmnopqrstuvwxyz"
             printf "url = \"%s\"\nheader = \"connection: close\"\nheader = \"content-type: application/octet-stream\"\n", url
             printf "data-binary = \"%s\"\nwrite-out = \" %%{http_code} %d\\n\"\nmax-time = 30\nsilent\n", payload, id
             print id "\t" payload > "'"$work/posted"'"
@@ -121,7 +126,8 @@ parse_answers() {
         -e 's/^[^ ].* ([345][0-9][0-9]) ([0-9]+)$/\2\t\1\t\t/p' "$work/answers" >"$work/parsed"
 }
 
-# Whether the database holds everything acknowledged so far of every ring. Positions are written with the rows, so they tell.
+# Whether the database holds everything acknowledged so far of every ring. Positions are written
+# with the rows, so they tell.
 drained() {
     parse_answers
     awk -F'\t' '$2 == 202 && $3 + 1 > next_seq[$4] {next_seq[$4] = $3 + 1} END {for (epoch in next_seq) print epoch "|" next_seq[epoch]}' \
@@ -155,7 +161,8 @@ for ((round = 1; round <= rounds; round++)); do
         kill_hard $listener "the listener"
         expect_attachment
         killed_listeners=$((killed_listeners + 1))
-        # Restarted at once, the sink meets the new ring while it still has the old one; or it waits a while for somebody to connect to.
+        # Restarted at once, the sink meets the new ring while it still has the old one; or it waits
+        # a while for somebody to connect to.
         ((RANDOM % 2)) || pause 300
         start_listener
         posted

@@ -1,8 +1,8 @@
 /* The C reader of `cross`: the same loops as in benches/src/ring.rs, over two inherited memfds.
  * Run: reader_bench read RING_FD PAGE_FD RECORDS BYTES busy|sleep|drain RELEASE_EVERY CORE
  *
- *   ready             attached and waiting
- *   END CPU READING   when it had the last record (CLOCK_MONOTONIC), CPU time since `ready`; drain: only while there was something to read; ns */
+ *   ready             attached and waiting END CPU READING   when it had the last record
+ *   (CLOCK_MONOTONIC), CPU time since `ready`; drain: only while there was something to read; ns */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>

@@ -1,7 +1,8 @@
-//! What the benches share, in reading order: the machine, the work that every subject does, the ring that carries it, rounds and their
-//! medians, and the limits that no ring can beat.
+//! What the benches share, in reading order: the machine, the work that every subject does, the
+//! ring that carries it, rounds and their medians, and the limits that no ring can beat.
 //!
-//! Nothing here is part of the product. How to run the benches, and what they gave: `benches/README.md`.
+//! Nothing here is part of the product. How to run the benches, and what they gave:
+//! `benches/README.md`.
 
 pub mod machine;
 pub mod work;

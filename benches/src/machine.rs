@@ -64,16 +64,23 @@ pub fn page_faults() -> u64 {
     u64::try_from(usage.ru_minflt).unwrap_or(0)
 }
 
-/// Sleeps while this word of the region holds the value, `timeout_ms` at most. False: the timeout ended it.
+/// Sleeps while this word of the region holds the value, `timeout_ms` at most. False: the timeout
+/// ended it.
 ///
 /// # Panics
 /// The word is not in the region.
 pub fn futex_wait(region: ReadRegion<'_>, at: usize, value: u32, timeout_ms: u32) -> bool {
     assert!(at.is_multiple_of(4) && at + 4 <= region.size(), "a word of the region");
-    let timeout = libc::timespec { tv_sec: (timeout_ms / 1000).into(), tv_nsec: (timeout_ms % 1000 * 1_000_000).into() };
+    let timeout = libc::timespec {
+        tv_sec: (timeout_ms / 1000).into(),
+        tv_nsec: (timeout_ms % 1000 * 1_000_000).into(),
+    };
     let word = region.base().as_ptr().wrapping_add(at);
-    // SAFETY: the kernel reads the word, which is in the region (asserted) and so mapped, atomically; and one `timespec`.
-    let outcome = unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, value, &raw const timeout) };
+    // SAFETY: the kernel reads the word, which is in the region (asserted) and so mapped,
+    // atomically; and one `timespec`.
+    let outcome = unsafe {
+        libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, value, &raw const timeout)
+    };
     outcome == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ETIMEDOUT)
 }
 
@@ -122,11 +129,19 @@ impl Shared {
             Kind::SystemV => {
                 // SAFETY: no memory is involved.
                 let id = unsafe { libc::shmget(libc::IPC_PRIVATE, bytes, libc::IPC_CREAT | 0o600) };
-                return if id < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { kind, bytes, file: None, id }) };
+                return if id < 0 {
+                    Err(io::Error::last_os_error())
+                } else {
+                    Ok(Self { kind, bytes, file: None, id })
+                };
             }
             Kind::Memfd => Mapping::memfd_file()?,
             Kind::PosixShm => Self::nameless(std::path::Path::new("/dev/shm").join(name))?,
-            Kind::File => Self::nameless(std::env::var_os("AQUEDUCT_BENCH_DISK").map_or_else(std::env::temp_dir, Into::into).join(name))?,
+            Kind::File => Self::nameless(
+                std::env::var_os("AQUEDUCT_BENCH_DISK")
+                    .map_or_else(std::env::temp_dir, Into::into)
+                    .join(name),
+            )?,
         };
         file.set_len(bytes as u64)?;
         Ok(Self { kind, bytes, file: Some(file), id: -1 })
@@ -144,18 +159,23 @@ impl Shared {
     /// The kernel's.
     pub fn map(&self, writable: bool, prefault: bool) -> io::Result<Mapping> {
         if let Some(file) = &self.file {
-            let flags = if prefault { libc::MAP_SHARED | libc::MAP_POPULATE } else { libc::MAP_SHARED };
+            let flags =
+                if prefault { libc::MAP_SHARED | libc::MAP_POPULATE } else { libc::MAP_SHARED };
             return Mapping::map(self.bytes, writable, flags, file.as_raw_fd());
         }
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
-        let base = unsafe { libc::shmat(self.id, std::ptr::null(), if writable { 0 } else { libc::SHM_RDONLY }) };
+        let base = unsafe {
+            libc::shmat(self.id, std::ptr::null(), if writable { 0 } else { libc::SHM_RDONLY })
+        };
         if base as isize == -1 {
             return Err(io::Error::last_os_error());
         }
-        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        let base =
+            NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         let mapping = Mapping { base, bytes: self.bytes, writable, system_v: true };
         if prefault {
-            let advice = if writable { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
+            let advice =
+                if writable { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
             // SAFETY: the range is the mapping made just now; populating changes no byte.
             if unsafe { libc::madvise(base.as_ptr().cast(), self.bytes, advice) } != 0 {
                 return Err(io::Error::last_os_error());
@@ -181,7 +201,8 @@ impl Drop for Shared {
 
 /// Shared memory, unmapped when dropped.
 pub struct Mapping {
-    /// INVARIANT: `bytes` bytes from here are mapped, page-aligned, until the drop; they are only accessed through regions, so atomically.
+    /// INVARIANT: `bytes` bytes from here are mapped, page-aligned, until the drop; they are only
+    /// accessed through regions, so atomically.
     base: NonNull<u8>,
     bytes: usize,
     writable: bool,
@@ -233,13 +254,15 @@ impl Mapping {
     }
 
     fn map(bytes: usize, writable: bool, flags: i32, fd: i32) -> io::Result<Self> {
-        let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        let protection =
+            if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, fd, 0) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        let base =
+            NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         Ok(Self { base, bytes, writable, system_v: false })
     }
 
@@ -249,8 +272,9 @@ impl Mapping {
     /// The mapping is read-only.
     pub fn region(&self) -> Region<'_> {
         assert!(self.writable, "a read-only mapping");
-        // SAFETY: (1) mapped until the drop, which the borrow prevents, and writable (asserted); the benches never shorten a memfd;
-        // (2) page-aligned; (3) only regions access the bytes (invariant).
+        // SAFETY: (1) mapped until the drop, which the borrow prevents, and writable (asserted);
+        // the benches never shorten a memfd; (2) page-aligned; (3) only regions access the bytes
+        // (invariant).
         unsafe { Region::from_raw(self.base, self.bytes) }
     }
 

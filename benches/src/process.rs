@@ -1,4 +1,5 @@
-//! A program and the copies of itself that it starts for the other side, which talk by lines of text. Next: `rounds`.
+//! A program and the copies of itself that it starts for the other side, which talk by lines of
+//! text. Next: `rounds`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -25,7 +26,8 @@ impl Peer {
     /// # Panics
     /// It is not.
     pub fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("a program that can be started");
+        let mut child =
+            command.stdout(Stdio::piped()).spawn().expect("a program that can be started");
         let said = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut peer = Self { child, said };
         assert_eq!(peer.line(), "ready\n", "the other side is not ready");
@@ -62,5 +64,10 @@ pub fn this_program() -> Command {
 #[allow(clippy::cast_precision_loss, reason = "times far below 2^52")]
 pub fn print_trips(samples: Vec<u64>, cpu: u64) {
     let series = Series::of(samples.into_iter().map(|ns| ns as f64).collect());
-    println!("p50={} p99={} p999={} cpu_ns={cpu}", series.median(), series.quantile(0.99), series.quantile(0.999));
+    println!(
+        "p50={} p99={} p999={} cpu_ns={cpu}",
+        series.median(),
+        series.quantile(0.99),
+        series.quantile(0.999)
+    );
 }

@@ -1,7 +1,10 @@
 //! A ring under measure: both ends, and the loops that send and receive. Next: `stream`.
 
 use aqueduct_core::layout::{DATA_OFFSET_MAPPED, ring_word};
-use aqueduct_core::{ClaimError, MemoryMut, Meta, Next, Producer, ReadRegion, Reader, Region, RingConfig, Sleep, Start, WaitMode, Wake};
+use aqueduct_core::{
+    ClaimError, MemoryMut, Meta, Next, Producer, ReadRegion, Reader, Region, RingConfig, Sleep,
+    Start, WaitMode, Wake,
+};
 
 use crate::machine::{Mapping, futex_wait, futex_wake};
 use crate::work::{Backoff, CAPACITY_BYTES, Payload, RELEASE_EVERY, check, spin};
@@ -26,10 +29,14 @@ pub enum Waiting {
 /// Every sleep has an end; here it only bounds a benchmark that went wrong.
 const SLEEP_MS: u32 = 1000;
 
-/// A new ring in this segment, as large as fits behind its header page, without readers: it overwrites its oldest records.
+/// A new ring in this segment, as large as fits behind its header page, without readers: it
+/// overwrites its oldest records.
 pub fn create<M: MemoryMut>(segment: M) -> Producer<M> {
     let capacity_bytes = segment.size() - DATA_OFFSET_MAPPED as usize;
-    let config = RingConfig { data_offset_bytes: DATA_OFFSET_MAPPED, ..RingConfig::new("bench", EPOCH, capacity_bytes) };
+    let config = RingConfig {
+        data_offset_bytes: DATA_OFFSET_MAPPED,
+        ..RingConfig::new("bench", EPOCH, capacity_bytes)
+    };
     Producer::create(segment, &config).expect("a header page and a power of two")
 }
 
@@ -87,7 +94,12 @@ pub fn send_one(producer: &mut Producer<Region>, payload: &[u8]) {
 
 /// Waits for one record, releases what was read before it if it has to wait, and gives its length.
 #[inline]
-fn await_one(reader: &mut Reader<ReadRegion, Region>, ring: ReadRegion, buf: &mut [u8], waiting: Waiting) -> usize {
+fn await_one(
+    reader: &mut Reader<ReadRegion, Region>,
+    ring: ReadRegion,
+    buf: &mut [u8],
+    waiting: Waiting,
+) -> usize {
     let mut all_released = false;
     spin(|| match reader.next(buf).expect("an undamaged ring") {
         Next::Record(record) => Some(record.len),
@@ -107,7 +119,12 @@ fn await_one(reader: &mut Reader<ReadRegion, Region>, ring: ReadRegion, buf: &mu
 
 /// Waits for one record and releases it.
 #[inline]
-pub fn receive_one(reader: &mut Reader<ReadRegion, Region>, ring: ReadRegion, buf: &mut [u8], waiting: Waiting) -> usize {
+pub fn receive_one(
+    reader: &mut Reader<ReadRegion, Region>,
+    ring: ReadRegion,
+    buf: &mut [u8],
+    waiting: Waiting,
+) -> usize {
     let len = await_one(reader, ring, buf, waiting);
     assert!(!reader.release(), "nobody asks for space");
     len
@@ -135,7 +152,8 @@ pub fn receive_each(
 
 /// Sleeps until something is published.
 fn sleep(reader: &mut Reader<ReadRegion, Region>, ring: ReadRegion) {
-    if let Sleep::Wait { tail } = reader.prepare_sleep(WaitMode::Futex).expect("an undamaged ring") {
+    if let Sleep::Wait { tail } = reader.prepare_sleep(WaitMode::Futex).expect("an undamaged ring")
+    {
         let woken = futex_wait(ring, ring_word::TAIL, tail, SLEEP_MS);
         reader.finish_sleep(!woken).expect("an undamaged ring");
     }
@@ -162,7 +180,8 @@ pub fn send(producer: &mut Producer<Region>, records: u64, bytes: usize, batch: 
     publish(producer);
 }
 
-/// Sends numbered records by whole rings: fills it, publishes once, waits until everything was released.
+/// Sends numbered records by whole rings: fills it, publishes once, waits until everything was
+/// released.
 pub fn send_laps(producer: &mut Producer<Region>, records: u64, bytes: usize) {
     let mut payload = Payload::new(bytes);
     for seq in 0..records {
@@ -178,8 +197,14 @@ pub fn send_laps(producer: &mut Producer<Region>, records: u64, bytes: usize) {
     publish(producer);
 }
 
-/// Receives and checks numbered records. Calls `found` with true before the first of each run of records and with false when there are none.
-pub fn receive(reader: &mut Reader<ReadRegion, Region>, records: u64, bytes: usize, mut found: impl FnMut(bool)) {
+/// Receives and checks numbered records. Calls `found` with true before the first of each run of
+/// records and with false when there are none.
+pub fn receive(
+    reader: &mut Reader<ReadRegion, Region>,
+    records: u64,
+    bytes: usize,
+    mut found: impl FnMut(bool),
+) {
     let mut buf = vec![0; bytes];
     let mut wait = Backoff::default();
     let (mut seq, mut unreleased, mut running) = (0, 0, false);

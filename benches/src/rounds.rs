@@ -1,4 +1,5 @@
-//! Rounds in turn (A B A B …), their medians, and ratios round by round, so that a slow minute of the machine touches all alike. Next: `threads`.
+//! Rounds in turn (A B A B …), their medians, and ratios round by round, so that a slow minute of
+//! the machine touches all alike. Next: `threads`.
 
 use std::time::Duration;
 
@@ -18,7 +19,11 @@ impl Plan {
     /// A variable is set and is not a number from 1.
     pub fn from_env(rounds: usize, round_ms: u64) -> Self {
         let number = |name: &str, default: u64| match std::env::var(name) {
-            Ok(text) => text.parse().ok().filter(|&n| n > 0).unwrap_or_else(|| panic!("{name}={text}: not a number from 1")),
+            Ok(text) => text
+                .parse()
+                .ok()
+                .filter(|&n| n > 0)
+                .unwrap_or_else(|| panic!("{name}={text}: not a number from 1")),
             Err(_) => default,
         };
         let rounds = number("AQUEDUCT_BENCH_ROUNDS", rounds as u64);
@@ -63,7 +68,12 @@ impl Series {
     ///
     /// # Panics
     /// There are no samples.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index among few samples")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index among few samples"
+    )]
     pub fn quantile(&self, quantile: f64) -> f64 {
         assert!(!self.samples.is_empty(), "no samples");
         let mut sorted = self.samples.clone();
@@ -81,8 +91,9 @@ impl Series {
         (self.quantile(0.0), self.quantile(1.0))
     }
 
-    /// What undisturbed rounds give: the value below which a tenth of the samples lie. On a machine that others use too, the median tells how
-    /// often somebody was in the way, this tells what the code does.
+    /// What undisturbed rounds give: the value below which a tenth of the samples lie. On a machine
+    /// that others use too, the median tells how often somebody was in the way, this tells what the
+    /// code does.
     pub fn quiet(&self) -> f64 {
         self.quantile(0.1)
     }
@@ -95,7 +106,12 @@ impl Series {
 }
 
 /// Measures all subjects in turn. One series for each, in their order.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts and times far below 2^52")]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts and times far below 2^52"
+)]
 pub fn interleave(plan: Plan, subjects: &mut [Subject]) -> Vec<Series> {
     let times: Vec<u64> = subjects
         .iter_mut()
@@ -104,7 +120,8 @@ pub fn interleave(plan: Plan, subjects: &mut [Subject]) -> Vec<Series> {
             loop {
                 let took = (subject.run)(times);
                 if took >= plan.round / 8 {
-                    return ((times as f64 * plan.round.as_secs_f64() / took.as_secs_f64()) as u64).max(1);
+                    return ((times as f64 * plan.round.as_secs_f64() / took.as_secs_f64()) as u64)
+                        .max(1);
                 }
                 times *= 4;
             }

@@ -1,4 +1,5 @@
-//! The same records over a byte stream: a frame is length (u32), CRC (u32), number (u64), payload. Next: `process`.
+//! The same records over a byte stream: a frame is length (u32), CRC (u32), number (u64), payload.
+//! Next: `process`.
 
 use std::io::{Read, Write};
 

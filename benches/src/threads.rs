@@ -17,12 +17,16 @@ pub fn duet(first: impl FnOnce() + Send, second: impl FnOnce() + Send) -> Durati
 ///
 /// # Panics
 /// As [`duet`].
-pub fn prepared_duet<A: FnOnce(), B: FnOnce()>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B + Send) -> Duration {
+pub fn prepared_duet<A: FnOnce(), B: FnOnce()>(
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B + Send,
+) -> Duration {
     let gate = Barrier::new(2);
     std::thread::scope(|scope| {
         let first = scope.spawn(|| side(SENDER, &gate, first));
         let second = scope.spawn(|| side(RECEIVER, &gate, second));
-        let (a, b) = (first.join().expect("the first side"), second.join().expect("the second side"));
+        let (a, b) =
+            (first.join().expect("the first side"), second.join().expect("the second side"));
         a.1.max(b.1) - a.0.min(b.0)
     })
 }
@@ -35,14 +39,22 @@ pub fn chorus<W: FnOnce() + Send>(voices: Vec<(usize, W)>) -> Duration {
     let gate = Barrier::new(voices.len());
     let times: Vec<_> = std::thread::scope(|scope| {
         let gate = &gate;
-        let voices: Vec<_> = voices.into_iter().map(|(core, work)| scope.spawn(move || side(core, gate, || work))).collect();
+        let voices: Vec<_> = voices
+            .into_iter()
+            .map(|(core, work)| scope.spawn(move || side(core, gate, || work)))
+            .collect();
         voices.into_iter().map(|voice| voice.join().expect("a voice")).collect()
     });
-    let (first, last) = (times.iter().map(|time| time.0).min(), times.iter().map(|time| time.1).max());
+    let (first, last) =
+        (times.iter().map(|time| time.0).min(), times.iter().map(|time| time.1).max());
     last.zip(first).map_or(Duration::ZERO, |(last, first)| last - first)
 }
 
-fn side<W: FnOnce()>(core: usize, gate: &Barrier, prepare: impl FnOnce() -> W) -> (Instant, Instant) {
+fn side<W: FnOnce()>(
+    core: usize,
+    gate: &Barrier,
+    prepare: impl FnOnce() -> W,
+) -> (Instant, Instant) {
     pin(core).expect("two cores to run on");
     let work = prepare();
     gate.wait();

@@ -1,4 +1,5 @@
-//! The work that every subject does: numbered payloads that are checked on arrival, and how a side waits. Next: `ring`.
+//! The work that every subject does: numbered payloads that are checked on arrival, and how a side
+//! waits. Next: `ring`.
 
 /// Data area of every ring, bytes; other media get room for as many records.
 pub const CAPACITY_BYTES: usize = 4 << 20;
@@ -37,19 +38,22 @@ pub fn stamp(bytes: &mut [u8], seq: u64) {
     }
 }
 
-/// Refuses a payload that is not the one of this number and length. What lies between is the business of its CRC.
+/// Refuses a payload that is not the one of this number and length. What lies between is the
+/// business of its CRC.
 ///
 /// # Panics
 /// It is another.
 #[inline]
 pub fn check(payload: &[u8], seq: u64, bytes: usize) {
-    let same =
-        payload.len() == bytes && payload.first_chunk() == Some(&seq.to_le_bytes()) && payload.last_chunk() == Some(&(!seq).to_le_bytes());
+    let same = payload.len() == bytes
+        && payload.first_chunk() == Some(&seq.to_le_bytes())
+        && payload.last_chunk() == Some(&(!seq).to_le_bytes());
     assert!(same, "record {seq} of {bytes} bytes: not what was sent");
 }
 
-/// How a side waits for the other where only throughput counts: 512 pauses, some ten microseconds; after 64 times it yields the core as well. A side
-/// that looks more often takes the lines away that the other is about to write. The C reader waits in the same way.
+/// How a side waits for the other where only throughput counts: 512 pauses, some ten microseconds;
+/// after 64 times it yields the core as well. A side that looks more often takes the lines away
+/// that the other is about to write. The C reader waits in the same way.
 #[derive(Default)]
 pub struct Backoff {
     step: u32,

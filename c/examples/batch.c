@@ -1,8 +1,8 @@
-/* Records that are C structs, read in batches and used where they lie in the batch's buffer: one cursor store a batch, no parsing.
- * Run: build/batch /run/aqueduct.sock demo audit
- *      printf '\007\000\000\000\270\126\000\000' | curl --data-binary @- -H 'aqueduct-type: 1' http://127.0.0.1:8080/v1/rings/demo/records
- * Expect: batch of 1: 1 samples, station 7: 22.200, 0 of another kind
- * Ends with 0 when the listener closes the ring, 3 if it dies. */
+/* Records that are C structs, read in batches and used where they lie in the batch's buffer: one
+ * cursor store a batch, no parsing. Run: build/batch /run/aqueduct.sock demo audit printf
+ * '\007\000\000\000\270\126\000\000' | curl --data-binary @- -H 'aqueduct-type: 1'
+ * http://127.0.0.1:8080/v1/rings/demo/records Expect: batch of 1: 1 samples, station 7: 22.200, 0
+ * of another kind Ends with 0 when the listener closes the ring, 3 if it dies. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,8 @@ static uint32_t host32(uint32_t little) { return little; }
 static uint32_t host32(uint32_t little) { return __builtin_bswap32(little); }
 #endif
 
-/* The sender chooses type and length: both are checked before the bytes are a struct. NULL: not a sample. */
+/* The sender chooses type and length: both are checked before the bytes are a struct. NULL: not a
+ * sample. */
 static const struct sample *as_sample(const aqd_item *item)
 {
     return item->record.type == TYPE_SAMPLE && item->record.len == sizeof(struct sample) ? item->payload : NULL;
@@ -63,7 +64,7 @@ static aqd_status run(aqd_client *c, void *buf, size_t cap)
         switch (status) {
         case AQD_OK: break;
         case AQD_EMPTY: aqd_wait(c, -1); break;
-        case AQD_CLOSED: case AQD_LOST: case AQD_ERR_OVERRUN: aqd_release(c); return status;
+        case AQD_CLOSED: case AQD_LOST: case AQD_ERR_TAIL: aqd_release(c); return status;
         default: fprintf(stderr, "%s\n", aqd_strerror(status)); /* damage: it was skipped and counted */
         }
     }

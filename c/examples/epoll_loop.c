@@ -1,8 +1,7 @@
-/* A ring beside other descriptors in one epoll loop: records as they come, and from a timer, every second, how far behind the loop is.
- * Run: build/epoll_loop /run/aqueduct.sock demo audit
- * Expect: 0 7 15
- *         behind by 0 records, 0 bytes, 0 us
- * Ends with 0 when the listener closes the ring, and with SIGINT or SIGTERM. */
+/* A ring beside other descriptors in one epoll loop: records as they come, and from a timer, every
+ * second, how far behind the loop is. Run: build/epoll_loop /run/aqueduct.sock demo audit Expect: 0
+ * 7 15 behind by 0 records, 0 bytes, 0 us Ends with 0 when the listener closes the ring, and with
+ * SIGINT or SIGTERM. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <signal.h>
@@ -57,7 +56,7 @@ static int loop(int epoll, int timer, void *buf, size_t cap)
         case AQD_EMPTY: break;                     /* armed: epoll may sleep */
         case AQD_OK: sleep_ms = 0; break;          /* there is more: only look at the other descriptors */
         case AQD_CLOSED: case AQD_INTERRUPTED: return 0;
-        case AQD_LOST: case AQD_ERR_OVERRUN: case AQD_ERR_SYSTEM: fprintf(stderr, "%s\n", aqd_strerror(status)); return 1;
+        case AQD_LOST: case AQD_ERR_TAIL: case AQD_ERR_SYSTEM: fprintf(stderr, "%s\n", aqd_strerror(status)); return 1;
         default: fprintf(stderr, "%s\n", aqd_strerror(status)); sleep_ms = 0; /* damage: it was skipped and counted */
         }
         struct epoll_event events[4];

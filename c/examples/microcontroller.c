@@ -1,9 +1,9 @@
-/* A ring in memory that two cores share, or an interrupt handler and the main loop: no operating system, no libc, no heap.
- * On the microcontroller it is linked with the freestanding sources or with the amalgamation, and with -DAQD_CRC_SMALL takes 2 to 3 KiB:
- * see README.md. The producer on the other side is aqueduct-core, which is no_std, too.
- * On a PC the same consume() reads an image of such memory.
- * Run: build/microcontroller ../core/tests/golden/basic.ring ../core/tests/golden/basic.cursor
- * Expect: 6 records, 0 damaged, 0 lost */
+/* A ring in memory that two cores share, or an interrupt handler and the main loop: no operating
+ * system, no libc, no heap. On the microcontroller it is linked with the freestanding sources or
+ * with the amalgamation, and with -DAQD_CRC_SMALL takes 2 to 3 KiB: see README.md. The producer on
+ * the other side is aqueduct-core, which is no_std, too. On a PC the same consume() reads an image
+ * of such memory. Run: build/microcontroller ../core/tests/golden/basic.ring
+ * ../core/tests/golden/basic.cursor Expect: 6 records, 0 damaged, 0 lost */
 #include "aqueduct/reader.h"
 
 /* What this firmware does with a record: it counts, for a debugger to see. */
@@ -20,8 +20,9 @@ static void handle(const aqd_record *rec, const void *payload)
     seen.bytes += rec->len;
 }
 
-/* Reads what is there and gives it back; never blocks. True: the producer waits for space, so ring its doorbell. The size of buf bounds the
- * stack and RAM: with less than max_payload, records that are too large are skipped and counted as damaged. */
+/* Reads what is there and gives it back; never blocks. True: the producer waits for space, so ring
+ * its doorbell. The size of buf bounds the stack and RAM: with less than max_payload, records that
+ * are too large are skipped and counted as damaged. */
 static bool consume(aqd_reader *reader, void *buf, size_t cap)
 {
     aqd_record rec;
@@ -31,7 +32,7 @@ static bool consume(aqd_reader *reader, void *buf, size_t cap)
         case AQD_ERR_SPACE: aqd_reader_skip(reader, &rec); seen.damaged++; break;
         case AQD_ERR_HEADER: case AQD_ERR_PAYLOAD: seen.damaged++; break;
         case AQD_ERR_GAP: break; /* the stats count it */
-        default: return aqd_reader_release(reader); /* nothing more, closed, or overrun */
+        default: return aqd_reader_release(reader); /* nothing more, closed, or the tail is out of range */
         }
     }
 }
@@ -79,8 +80,8 @@ int main(int argc, char **argv)
 
 #else
 
-/* Where the producer puts them; a linker script places .shared in memory that both cores see, uncached. Until it has written the magic,
- * which it does last, aqd_reader_init refuses. */
+/* Where the producer puts them; a linker script places .shared in memory that both cores see,
+ * uncached. Until it has written the magic, which it does last, aqd_reader_init refuses. */
 #define RING_BYTES (256 + 128 * AQD_GRANULE_BYTES)
 __attribute__((section(".shared"), aligned(AQD_SEGMENT_ALIGN_BYTES))) unsigned char shared_ring[RING_BYTES];
 __attribute__((section(".shared"), aligned(AQD_SEGMENT_ALIGN_BYTES))) unsigned char shared_cursor[AQD_CURSOR_BYTES_MIN];

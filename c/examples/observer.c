@@ -1,8 +1,8 @@
-/* Looks at a ring without a subscription and without holding anybody back, and says which records it came too late for.
- * Run: build/observer /run/aqueduct.sock demo
- * Expect: 0 7 15
- *         missed 12 records before 13     (only if the ring came round before it had read them)
- * It follows the listener through restarts, for a minute each. Ends with 0 when that is over and with SIGINT or SIGTERM. */
+/* Looks at a ring without a subscription and without holding anybody back, and says which records
+ * it came too late for. Run: build/observer /run/aqueduct.sock demo Expect: 0 7 15 missed 12
+ * records before 13     (only if the ring came round before it had read them) It follows the
+ * listener through restarts, for a minute each. Ends with 0 when that is over and with SIGINT or
+ * SIGTERM. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <signal.h>
@@ -25,14 +25,14 @@ static bool tell(aqd_status status, const aqd_record *rec)
     const aqd_evidence *e = aqd_get_evidence(client);
     switch (status) {
     case AQD_OK: printf("%" PRIu64 " %u %" PRIu32 "\n", rec->seq, rec->type, rec->len); return true;
-    case AQD_ERR_OVERTAKEN:
+    case AQD_ERR_OVERRUN:
         /* Equal numbers: how many is not known yet; a later call says. */
         if (e->found_seq > e->expected_seq) {
             printf("missed %" PRIu64 " records before %" PRIu64 "\n", e->found_seq - e->expected_seq, e->found_seq);
         }
         return true;
     case AQD_EPOCH_CHANGED: printf("another ring after %" PRIu64 " ms\n", aqd_get_change(client)->down_ms); return true;
-    case AQD_CLOSED: case AQD_LOST: case AQD_ERR_OVERRUN: return false;
+    case AQD_CLOSED: case AQD_LOST: case AQD_ERR_TAIL: return false;
     default: printf("%s\n", aqd_strerror(status)); return true; /* damage: it was skipped and counted */
     }
 }
@@ -79,5 +79,5 @@ int main(int argc, char **argv)
     signal(SIGTERM, SIG_DFL);
     free(buf);
     aqd_close(client);
-    return status == AQD_ERR_OVERRUN || !buf;
+    return status == AQD_ERR_TAIL || !buf;
 }

@@ -1,11 +1,13 @@
-/* Stores records in an SQLite database: every one exactly once, through the death of this program at any moment, and through restarts of
- * the listener as long as this program lives to drain the old ring. What survives what: README.md.
- * Run: build/sqlite_sink records.db /run/aqueduct.sock demo audit
- * Expect: ring 5f0c3a9be2d14477 from 0      then: sqlite3 records.db 'SELECT seq, payload FROM records ORDER BY id'
+/* Stores records in an SQLite database: every one exactly once, through the death of this program
+ * at any moment, and through restarts of the listener as long as this program lives to drain the
+ * old ring. What survives what: README.md. Run: build/sqlite_sink records.db /run/aqueduct.sock
+ * demo audit Expect: ring 5f0c3a9be2d14477 from 0      then: sqlite3 records.db 'SELECT seq,
+ * payload FROM records ORDER BY id'
  *
- * Rows and the position behind them are one transaction; the ring gets its records back after the commit. A death before the commit leaves
- * neither, and the ring delivers again; a death behind it leaves both, and aqd_seek skips what the ring delivers again. One database
- * is for one subscription. SIGINT and SIGTERM end it. */
+ * Rows and the position behind them are one transaction; the ring gets its records back after the
+ * commit. A death before the commit leaves neither, and the ring delivers again; a death behind it
+ * leaves both, and aqd_seek skips what the ring delivers again. One database is for one
+ * subscription. SIGINT and SIGTERM end it. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <signal.h>
@@ -19,7 +21,8 @@
 /* A transaction takes so many records at most. */
 #define BATCH_MAX 1000
 
-/* records.id: the order of arrival. A second row of one (epoch, seq) is an error, not overlooked. gaps: numbers that never came. */
+/* records.id: the order of arrival. A second row of one (epoch, seq) is an error, not overlooked.
+ * gaps: numbers that never came. */
 #define SCHEMA                                                                                                                             \
     "CREATE TABLE IF NOT EXISTS records(id INTEGER PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL, type INTEGER NOT NULL,"         \
     " timestamp_ns INTEGER NOT NULL, payload BLOB NOT NULL, UNIQUE(epoch, seq));"                                                          \
@@ -123,7 +126,8 @@ static void store(struct sink *s, const aqd_record *rec, const void *payload)
     s->next_seq = rec->seq + 1;
 }
 
-/* At the start, and when there is another ring: goes on where the database stands, which for a ring that it does not know is 0. */
+/* At the start, and when there is another ring: goes on where the database stands, which for a ring
+ * that it does not know is 0. */
 static void enter_ring(struct sink *s)
 {
     uint64_t epoch = aqd_info(s->c)->epoch;
@@ -135,7 +139,8 @@ static void enter_ring(struct sink *s)
     if (found == SQLITE_ROW) {
         s->next_seq = (uint64_t)sqlite3_column_int64(s->stored, 0);
         aqd_status status = aqd_seek(s->c, epoch, s->next_seq);
-        /* AQD_ERR_GONE: somebody else released records; the first that comes shows how many, and store() notes them. */
+        /* AQD_ERR_GONE: somebody else released records; the first that comes shows how many, and
+         * store() notes them. */
         if (status != AQD_OK && status != AQD_AHEAD && status != AQD_ERR_GONE) {
             die("seek to %s/%" PRIu64 ": %s", s->epoch, s->next_seq, aqd_strerror(status));
         }

@@ -2,8 +2,9 @@
  * Run: build/stats /run/aqueduct.sock demo audit --count 5000
  * Expect: received=5000 rate=12345/s p50_us=12.3 p99_us=45.6 crc_failures=0 lost=0
  *
- * rate and percentiles are those of the interval; in the final line those of the whole run. nan: no latency is known, because the
- * records have no timestamp or one of a clock that only the producer can read. Exit: 0 closed, counted or told to stop; 3 lost. */
+ * rate and percentiles are those of the interval; in the final line those of the whole run. nan: no
+ * latency is known, because the records have no timestamp or one of a clock that only the producer
+ * can read. Exit: 0 closed, counted or told to stop; 3 lost. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <math.h>
@@ -104,7 +105,7 @@ static int run(aqd_client *c, const struct options *o, void *buf, size_t cap)
     uint64_t damaged = 0;
     aqd_status status = AQD_EMPTY;
     interval.since_ns = total.since_ns = clock_ns(CLOCK_MONOTONIC);
-    while (!stopped && status != AQD_CLOSED && status != AQD_LOST && status != AQD_ERR_OVERRUN
+    while (!stopped && status != AQD_CLOSED && status != AQD_LOST && status != AQD_ERR_TAIL
            && (o->count == 0 || total.received < o->count)) {
         aqd_record rec;
         unsigned n = 0;
@@ -140,7 +141,7 @@ static int run(aqd_client *c, const struct options *o, void *buf, size_t cap)
         }
     }
     print_line(c, &total, total.received, damaged);
-    if (status == AQD_ERR_OVERRUN) {
+    if (status == AQD_ERR_TAIL) {
         fprintf(stderr, "%s\n", aqd_strerror(status));
         return 1;
     }
@@ -169,7 +170,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: stats SOCKET RING SUBSCRIPTION [--out FILE] [--count N] [--interval-ms M]\n");
         return 2;
     }
-    /* Without SA_RESTART: a signal ends aqd_wait. One that falls just before it is seen an interval later. */
+    /* Without SA_RESTART: a signal ends aqd_wait. One that falls just before it is seen an interval
+     * later. */
     struct sigaction action = {.sa_handler = stop};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

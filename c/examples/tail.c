@@ -126,7 +126,7 @@ static void note(const aqd_client *c, aqd_status status, const aqd_record *rec)
         fprintf(stderr, "aqd-tail: another ring: epoch %016" PRIx64 " after %016" PRIx64 "%s\n", aqd_get_change(c)->new_epoch,
                 aqd_get_change(c)->old_epoch, aqd_get_change(c)->missed ? ", records were missed" : "");
         break;
-    case AQD_ERR_OVERTAKEN:
+    case AQD_ERR_OVERRUN:
         if (e->found_seq != e->expected_seq) {
             fprintf(stderr, "aqd-tail: %" PRIu64 " records overwritten before they were read\n", e->found_seq - e->expected_seq);
         }
@@ -191,7 +191,7 @@ static int run(aqd_client *c, const struct options *o)
             code = 0;
             break;
         }
-        if (status == AQD_LOST || status == AQD_ERR_OVERRUN) {
+        if (status == AQD_LOST || status == AQD_ERR_TAIL) {
             note(c, status, &rec);
             code = status == AQD_LOST ? EXIT_LOST : EXIT_TROUBLE;
             break;

@@ -1,7 +1,9 @@
-/* Attaching: connect, HELLO, WELCOME with its descriptors, sizes, seals, mappings. ABI 6.2. Next: open.c.
+/* Attaching: connect, HELLO, WELCOME with its descriptors, sizes, seals, mappings. ABI 6.2. Next:
+ * open.c.
  *
- * The segments' descriptors live in this file only, as locals that every path closes; what outlasts it are the socket and the mappings,
- * which aqd_disconnect and aqd_unmap undo in whatever state they find them. */
+ * The segments' descriptors live in this file only, as locals that every path closes; what outlasts
+ * it are the socket and the mappings, which aqd_disconnect and aqd_unmap undo in whatever state
+ * they find them. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +22,8 @@
 #include "bytes.h"
 #include "client.h"
 
-/* Room for as many descriptors as one packet can carry (the kernel's SCM_MAX_FD), so that a surplus is received and closed. */
+/* Room for as many descriptors as one packet can carry (the kernel's SCM_MAX_FD), so that a surplus
+ * is received and closed. */
 #define FDS_MAX 253
 
 struct answer {
@@ -89,7 +92,8 @@ static aqd_status say_hello(aqd_client *c, const char *ring, size_t ring_len, co
     memcpy(hello + offsetof(struct aqd_abi_hello, ring), ring, ring_len);
     memcpy(hello + offsetof(struct aqd_abi_hello, subscription), subscription, subscription_len);
     if (send(c->fd, hello, sizeof hello, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)sizeof hello) {
-        /* A listener that refuses before it has heard us may already have answered and gone: then its answer is still there. */
+        /* A listener that refuses before it has heard us may already have answered and gone: then
+         * its answer is still there. */
         return errno == EPIPE || errno == ECONNRESET ? AQD_OK : fail_errno(c, "send");
     }
     return AQD_OK;
@@ -132,7 +136,8 @@ static aqd_status receive(aqd_client *c, void *bytes, size_t cap, int64_t deadli
             *len = (size_t)got;
             *cut = (message.msg_flags & MSG_TRUNC) != 0;
             if ((message.msg_flags & MSG_CTRUNC) != 0) {
-                /* There is room for as many as a packet can carry, so it is this process that can hold no more. */
+                /* There is room for as many as a packet can carry, so it is this process that can
+                 * hold no more. */
                 errno = EMFILE;
                 return fail_errno(c, "recvmsg: not every descriptor arrived");
             }
@@ -199,7 +204,8 @@ static aqd_status hear_welcome(aqd_client *c, int64_t deadline_ms, struct answer
     return AQD_OK;
 }
 
-/* Maps a segment that cannot be shortened: without that seal its owner could turn our next load into a SIGBUS. */
+/* Maps a segment that cannot be shortened: without that seal its owner could turn our next load
+ * into a SIGBUS. */
 static aqd_status map_segment(aqd_client *c, const char *name, int fd, uint64_t bytes, int protection, void **mapping, size_t *mapped)
 {
     struct stat about;

@@ -1,4 +1,5 @@
-/* Skipping and batches: nothing here touches shared memory. Contracts: aqueduct/reader.h. Next: seek.c. */
+/* Skipping and batches: nothing here touches shared memory. Contracts: aqueduct/reader.h. Next:
+ * seek.c. */
 #include "batch.h"
 #include "contracts.h"
 #include "record.h"

@@ -1,10 +1,12 @@
-/* What batches of readers and of observers have in common: how payloads are packed, and what is answered. */
+/* What batches of readers and of observers have in common: how payloads are packed, and what is
+ * answered. */
 #ifndef AQUEDUCT_BATCH_H
 #define AQUEDUCT_BATCH_H
 
 #include "aqueduct/reader.h"
 
-/* What a batch answers after n records. If it has some, what will be said again when there are none makes it a success. */
+/* What a batch answers after n records. If it has some, what will be said again when there are none
+ * makes it a success. */
 /*@ assigns \nothing; exits \false; */
 static inline aqd_status aqd_batch_answer(size_t n, aqd_status status)
 {
@@ -18,8 +20,8 @@ static inline aqd_status aqd_batch_answer(size_t n, aqd_status status)
 static inline size_t aqd_batch_keep(aqd_item *item, const unsigned char *buf, size_t at, size_t cap)
 {
     item->payload = buf + at;
-    size_t left = cap - at - item->record.len, filler = (0u - (size_t)item->record.len) % AQD_BATCH_ALIGN_BYTES;
-    return at + item->record.len + (filler < left ? filler : left);
+    size_t left = cap - at - item->record.len, padding = (0u - (size_t)item->record.len) % AQD_BATCH_ALIGN_BYTES;
+    return at + item->record.len + (padding < left ? padding : left);
 }
 
 #endif

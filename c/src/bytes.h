@@ -1,11 +1,12 @@
-/* Little-endian integers in private bytes, at any alignment, on any host. Shared bytes are load.h's job. */
+/* Little-endian integers in private bytes, at any alignment, on any host. Shared bytes are load.h's
+ * job. */
 #ifndef AQUEDUCT_BYTES_H
 #define AQUEDUCT_BYTES_H
 
 #include <stdint.h>
 
-/* The comments with an @, here and in the other files, are contracts for the proof: verify/c_proof. The axioms are facts
- * of binary numbers that its provers do not know. */
+/* The comments with an @, here and in the other files, are contracts for the proof: verify/c_proof.
+ * The axioms are facts of binary numbers that its provers do not know. */
 /*@ axiomatic aqd_numbers {
         axiom and_is_no_more: \forall integer x, y; 0 <= x && 0 <= y ==> 0 <= (x & y) <= y;
         axiom wraps_below: \forall integer x; -0x10000000000000000 <= x < 0 ==> (uint64_t)x == x + 0x10000000000000000;

@@ -1,4 +1,5 @@
-/* Reading with an attached client, releasing, and what it knows. ABI 6.3. Contracts: aqueduct/client.h. Next: wait.c. */
+/* Reading with an attached client, releasing, and what it knows. ABI 6.3. Contracts:
+ * aqueduct/client.h. Next: wait.c. */
 #define _GNU_SOURCE
 #include "client.h"
 
@@ -9,7 +10,8 @@
 
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
-/* A reader that polls without aqd_wait looks at the socket once in so many calls that find nothing; a power of two. */
+/* A reader that polls without aqd_wait looks at the socket once in so many calls that find nothing;
+ * a power of two. */
 #define EMPTY_CALLS_PER_LOOK 1024u
 
 /* Before a look at the ring: ends an announced sleep; AQD_EPOCH_CHANGED if that is news. */
@@ -22,11 +24,12 @@ __attribute__((cold, noinline)) static aqd_status attend(aqd_client *c)
     return changed ? AQD_EPOCH_CHANGED : AQD_OK;
 }
 
-/* Turns "nothing now" into "nothing any more", and that into a new beginning. The hang-up is remembered before the reader looked, and
- * what the listener published came before its end, so nothing can be missed. True: look again. */
+/* Turns "nothing now" into "nothing any more", and that into a new beginning. The hang-up is
+ * remembered before the reader looked, and what the listener published came before its end, so
+ * nothing can be missed. True: look again. */
 static bool look_again(aqd_client *c, aqd_status *status)
 {
-    if (*status != AQD_EMPTY && *status != AQD_CLOSED && *status != AQD_ERR_OVERRUN) {
+    if (*status != AQD_EMPTY && *status != AQD_CLOSED && *status != AQD_ERR_TAIL) {
         return false;
     }
     if (c->phase == AQD_PHASE_ATTACHED && !c->hung_up) {
@@ -36,7 +39,7 @@ static bool look_again(aqd_client *c, aqd_status *status)
             }
             return c->hung_up;
         }
-        if (*status == AQD_ERR_OVERRUN) {
+        if (*status == AQD_ERR_TAIL) {
             /* Thrown out, or is it the producer that is broken? The connection knows. */
             aqd_drain(c);
             return c->hung_up;
@@ -143,8 +146,8 @@ aqd_status aqd_release(aqd_client *c)
 {
     aqd_unmap(&c->retired);
     if (!c->observing && aqd_reader_release(&c->reader) && c->fd >= 0 && c->phase == AQD_PHASE_ATTACHED) {
-        /* One that does not fit is as good as sent: the listener has unread ones and will look. One that meets a closed socket is
-         * noticed when the socket is read. */
+        /* One that does not fit is as good as sent: the listener has unread ones and will look. One
+         * that meets a closed socket is noticed when the socket is read. */
         const unsigned char packet = AQD_PACKET_SPACE;
         (void)!send(c->fd, &packet, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     }

@@ -1,5 +1,5 @@
-/* What the parts of the Linux client share: open.c makes a client, attach.c does the handshake, client.c reads, wait.c sleeps, reconnect.c
- * goes on after the listener's end. */
+/* What the parts of the Linux client share: open.c makes a client, attach.c does the handshake,
+ * client.c reads, wait.c sleeps, reconnect.c goes on after the listener's end. */
 #ifndef AQUEDUCT_CLIENT_PRIVATE_H
 #define AQUEDUCT_CLIENT_PRIVATE_H
 
@@ -14,8 +14,9 @@
 /* Every sleep has a timeout, so that a wake-up lost by whoever's fault costs no more than this. */
 #define AQD_SLEEP_SLICE_MS 500
 
-/* Down: nobody listens, the next attempt is at next_dial_ms. Greeted: the HELLO is sent, the WELCOME awaited until greeted_until_ms.
- * Transitions: attached -> down (an end, and reconnecting is wanted) -> greeted -> attached or down; down -> over. */
+/* Down: nobody listens, the next attempt is at next_dial_ms. Greeted: the HELLO is sent, the
+ * WELCOME awaited until greeted_until_ms. Transitions: attached -> down (an end, and reconnecting
+ * is wanted) -> greeted -> attached or down; down -> over. */
 enum aqd_phase { AQD_PHASE_ATTACHED, AQD_PHASE_DOWN, AQD_PHASE_GREETED, AQD_PHASE_OVER };
 
 struct aqd_segments {
@@ -61,7 +62,8 @@ struct aqd_client {
     char message[160];
 };
 
-/* attach.c. A deadline_ms of 0 is in the past: do what can be done without waiting; negative: none. */
+/* attach.c. A deadline_ms of 0 is in the past: do what can be done without waiting; negative:
+ * none. */
 aqd_status aqd_attach_begin(aqd_client *c, int64_t deadline_ms);  /* connects, says HELLO; the socket is in the set then */
 aqd_status aqd_attach_finish(aqd_client *c, int64_t deadline_ms); /* hears WELCOME, maps into segments, makes the reader */
 aqd_status aqd_attach_fds(aqd_client *c, int ring_fd, int cursor_fd);
@@ -76,7 +78,8 @@ void aqd_detach(aqd_client *c);                /* gives everything back but the 
 /* wait.c */
 int64_t aqd_now_ms(void);                            /* of CLOCK_MONOTONIC */
 int aqd_poll_ms(int64_t deadline_ms, int slice_ms);  /* how long poll may still sleep: 0..slice_ms; deadline_ms < 0: no deadline */
-/* AQD_OK: fd (-1: none) is readable; AQD_INTERRUPTED: stop_fd is; AQD_EMPTY: the deadline is over, or a while, or a handler ran. */
+/* AQD_OK: fd (-1: none) is readable; AQD_INTERRUPTED: stop_fd is; AQD_EMPTY: the deadline is over,
+ * or a while, or a handler ran. */
 aqd_status aqd_sleep_on(aqd_client *c, int fd, int64_t deadline_ms);
 void aqd_drain(aqd_client *c);                       /* takes what lies in the socket; sets hung_up */
 void aqd_settle(aqd_client *c, bool timed_out);      /* ends what aqd_arm began */

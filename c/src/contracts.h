@@ -1,5 +1,6 @@
-/* What a reader and an observer must be, and the contracts of the functions that one file here calls in another: for the proof alone
- * (verify/c_proof), a compiler sees no declaration in this file. Next: reader.c. */
+/* What a reader and an observer must be, and the contracts of the functions that one file here
+ * calls in another: for the proof alone (verify/c_proof), a compiler sees no declaration in this
+ * file. Next: reader.c. */
 #ifndef AQUEDUCT_CONTRACTS_H
 #define AQUEDUCT_CONTRACTS_H
 
@@ -29,7 +30,8 @@
         && aqd_distance(o->position, o->tail) <= o->capacity; */
 
 #ifdef __FRAMAC__
-/* On AQD_OK the record lay before the position where the reader stands now, on AQD_ERR_SPACE behind it, and in both cases before the tail. */
+/* On AQD_OK the record lay before the position where the reader stands now, on AQD_ERR_SPACE behind
+ * it, and in both cases before the tail. */
 /*@ requires aqd_sound(r) && \valid(rec) && \valid((unsigned char *)buf + (0 .. cap - 1));
     requires \separated(r, rec, (unsigned char *)buf + (0 .. cap - 1), r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *rec, ((unsigned char *)buf)[0 .. cap - 1],
@@ -49,7 +51,7 @@ aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec);
 
 /*@ requires aqd_watching(o) && \valid(rec) && \valid((unsigned char *)buf + (0 .. cap - 1));
     requires \separated(o, rec, (unsigned char *)buf + (0 .. cap - 1));
-    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats, *rec,
+    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *rec,
             ((unsigned char *)buf)[0 .. cap - 1]; exits \false;
     ensures aqd_watching(o);
     ensures \result == AQD_OK ==> rec->len <= cap && rec->len <= o->max_payload; */
@@ -60,9 +62,9 @@ aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record 
     requires r == \null || \valid(r);
     requires \separated(r, (const unsigned char *)ring + (0 .. ring_bytes - 1), (unsigned char *)cursor + (0 .. cursor_bytes - 1));
     assigns *r, ((unsigned char *)cursor)[AQD_CURSOR_WAITING .. AQD_CURSOR_WAITING + 3]; exits \false;
-    ensures \result == AQD_OK || \result == AQD_ERR_OVERRUN ==> aqd_sound(r);
-    ensures \result == AQD_OK || \result == AQD_ERR_OVERRUN ==> r->ring == (const unsigned char *)ring;
-    ensures \result == AQD_OK || \result == AQD_ERR_OVERRUN ==> \base_addr(r->data) == \base_addr((const unsigned char *)ring); */
+    ensures \result == AQD_OK || \result == AQD_ERR_TAIL ==> aqd_sound(r);
+    ensures \result == AQD_OK || \result == AQD_ERR_TAIL ==> r->ring == (const unsigned char *)ring;
+    ensures \result == AQD_OK || \result == AQD_ERR_TAIL ==> \base_addr(r->data) == \base_addr((const unsigned char *)ring); */
 aqd_status aqd_reader_init(aqd_reader *r, const void *ring, size_t ring_bytes, void *cursor, size_t cursor_bytes);
 #endif
 

@@ -1,4 +1,5 @@
-/* CRC-32/ISO-HDLC: tables for every machine, PCLMULQDQ on x86-64, the CRC32 instructions on AArch64. Contract: crc32.h. */
+/* CRC-32/ISO-HDLC: tables for every machine, PCLMULQDQ on x86-64, the CRC32 instructions on
+ * AArch64. Contract: crc32.h. */
 #include "crc32.h"
 
 #include "bytes.h"
@@ -92,9 +93,10 @@ uint32_t aqd_crc32_update_words_table(uint32_t state, uint64_t a, uint64_t b, ui
 
 #include <immintrin.h>
 
-/* The message is a polynomial, bit-reflected, so the first byte is the lowest. A block of 16 bytes that stands N bytes before another is
- * congruent mod P to two 32-by-64-bit products that can be added to the other: "folding". Source: Gopal et al., "Fast CRC Computation for
- * Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009. */
+/* The message is a polynomial, bit-reflected, so the first byte is the lowest. A block of 16 bytes
+ * that stands N bytes before another is congruent mod P to two 32-by-64-bit products that can be
+ * added to the other: "folding". Source: Gopal et al., "Fast CRC Computation for Generic
+ * Polynomials Using PCLMULQDQ Instruction", Intel 2009. */
 #define FAST __attribute__((target("pclmul,ssse3,sse4.1")))
 
 /*@ assigns \nothing; exits \false; */
@@ -115,8 +117,8 @@ FAST static inline __m128i fold(__m128i block, __m128i by)
     return _mm_xor_si128(_mm_clmulepi64_si128(block, by, 0x00), _mm_clmulepi64_si128(block, by, 0x11));
 }
 
-/* The remainder of 16 bytes with 32 zero bits behind them. Barrett's reduction by a quotient of 64 bits, all of which the remainder cancels:
- * one multiplication less than by way of 64 bits. */
+/* The remainder of 16 bytes with 32 zero bits behind them. Barrett's reduction by a quotient of 64
+ * bits, all of which the remainder cancels: one multiplication less than by way of 64 bits. */
 /*@ assigns \nothing; exits \false; */
 FAST static inline uint32_t reduce(__m128i x)
 {
@@ -227,8 +229,8 @@ FAST static inline void store(unsigned char *into, __m128i block);
 FAST static inline void store(unsigned char *into, __m128i block) { _mm_storeu_si128((__m128i *)(void *)into, block); }
 #endif
 
-/* What a header's CRC covers: the position, which is added to the state behind the epoch, and 28 bytes, each moved on by four. Two blocks, the
- * first of them to be folded by 16 bytes. */
+/* What a header's CRC covers: the position, which is added to the state behind the epoch, and 28
+ * bytes, each moved on by four. Two blocks, the first of them to be folded by 16 bytes. */
 /*@ assigns \nothing; exits \false; */
 FAST static inline __m128i header_first(__m128i low, uint32_t prefix)
 {
@@ -296,8 +298,8 @@ WIDE static inline __m512i fold_onto(__m512i blocks, __m512i by, __m512i onto)
     return _mm512_xor_si512(_mm512_xor_si512(_mm512_clmulepi64_epi128(blocks, by, 0x00), _mm512_clmulepi64_epi128(blocks, by, 0x11)), onto);
 }
 
-/* The first three blocks folded onto the last; and above, another block folded by 16 bytes in the same multiplications: one costs as much as
- * four. */
+/* The first three blocks folded onto the last; and above, another block folded by 16 bytes in the
+ * same multiplications: one costs as much as four. */
 /*@ assigns \nothing; exits \false; */
 WIDE static inline __m256i to_one(__m512i blocks, __m128i beside)
 {
@@ -435,7 +437,8 @@ WIDE static bool load_record_wide(const unsigned char *from, uint32_t prefix, ui
 #define AQD_HWCAP_CRC32 (1UL << 7) /* HWCAP_CRC32 of <asm/hwcap.h> */
 #endif
 
-/* By assembler, for the intrinsics exist only if the whole file is compiled for a processor that has the instructions. */
+/* By assembler, for the intrinsics exist only if the whole file is compiled for a processor that
+ * has the instructions. */
 static inline uint32_t crc_word(uint32_t state, uint64_t word)
 {
     __asm__(".arch_extension crc\n\tcrc32x %w0, %w0, %x1" : "+r"(state) : "r"(word));

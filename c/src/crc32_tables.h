@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-/* Folding a 128-bit block over N bytes: x^(8N+32) for its low half, x^(8N-32) for its high half, mod P, reflected. */
+/* Folding a 128-bit block over N bytes: x^(8N+32) for its low half, x^(8N-32) for its high half,
+ * mod P, reflected. */
 #define AQD_CRC32_FOLD_16 UINT64_C(0x1751997D0), UINT64_C(0x0CCAA009E)
 #define AQD_CRC32_FOLD_32 UINT64_C(0x0F1DA05AA), UINT64_C(0x15A546366)
 #define AQD_CRC32_FOLD_48 UINT64_C(0x03DB1ECDC), UINT64_C(0x174359406)

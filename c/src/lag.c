@@ -1,4 +1,5 @@
-/* How far behind, for readers and observers: looks, changes nothing. Contracts: reader.h, observer.h. Next: observer.c. */
+/* How far behind, for readers and observers: looks, changes nothing. Contracts: reader.h,
+ * observer.h. Next: observer.c. */
 #include "aqueduct/observer.h"
 #include "contracts.h"
 #include "lag.h"
@@ -52,11 +53,12 @@ static void measure(const unsigned char *ring, const struct aqd_view *v, uint64_
     assigns *lag; exits \false; */
 aqd_status aqd_reader_lag(const aqd_reader *r, uint64_t now_ns, aqd_lag *lag)
 {
-    /* ORDER(publish): Acquire. The headers before this tail are seen. Pairs with the producer's store-release of `tail`. */
+    /* ORDER(publish): Acquire. The headers before this tail are seen. Pairs with the producer's
+     * store-release of `tail`. */
     uint32_t distance = aqd_load_acquire(r->ring + AQD_RING_TAIL) - (uint32_t)r->position;
     if (distance > r->capacity) {
         *lag = (aqd_lag){0};
-        return AQD_ERR_OVERRUN;
+        return AQD_ERR_TAIL;
     }
     struct aqd_view v = {.data = r->data, .capacity = r->capacity, .max_payload = r->max_payload, .epoch_crc = r->epoch_crc};
     measure(r->ring, &v, r->position, r->position + distance, r->seq_known ? &r->expected_seq : NULL, now_ns, lag);
@@ -67,14 +69,15 @@ aqd_status aqd_reader_lag(const aqd_reader *r, uint64_t now_ns, aqd_lag *lag)
     assigns *lag; exits \false; */
 aqd_status aqd_observer_lag(const aqd_observer *o, uint64_t now_ns, aqd_lag *lag)
 {
-    /* ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the producer's store-release of `oldest`. */
+    /* ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the producer's
+     * store-release of `oldest`. */
     uint32_t oldest = aqd_load_acquire(o->ring + AQD_RING_OLDEST);
     /* ORDER(publish): Acquire, as above. */
     uint32_t tail = aqd_load_acquire(o->ring + AQD_RING_TAIL);
     uint64_t from = aqd_is_before(o->position, oldest) ? oldest : (uint32_t)o->position;
     uint32_t distance = tail - (uint32_t)from;
     if (distance > o->capacity) {
-        distance = o->capacity; /* overtaken while we looked: at least that much */
+        distance = o->capacity; /* overrun while we looked: at least that much */
         from = tail - distance;
     }
     struct aqd_view v = {.data = o->data, .capacity = o->capacity, .max_payload = o->max_payload, .epoch_crc = o->epoch_crc};

@@ -12,7 +12,8 @@ struct aqd_view {
     uint32_t epoch_crc;
 };
 
-/* The first DATA record from position on, behind fillers; false if there is none or a header before it is damaged. Consumes nothing. */
+/* The first DATA record from position on, behind padding records; false if there is none or a
+ * header before it is damaged. Consumes nothing. */
 /*@ requires \valid_read(v) && aqd_holds(v->data, v->capacity) && \valid(rec) && \separated(v, rec);
     requires aqd_distance(position, tail) <= v->capacity;
     assigns *rec; exits \false; */

@@ -1,7 +1,9 @@
-/* The only door to shared bytes: every load and store that another process can see, and every fence, is one of these functions.
+/* The only door to shared bytes: every load and store that another process can see, and every
+ * fence, is one of these functions.
  *
- * They are the seam at which the reader is proved: put contracts in their place ("any value may come back") and what is left is
- * sequential C. Values are host integers. Orderings are named with their pairs where the functions are called. Next: reader.c. */
+ * They are the seam at which the reader is proved: put contracts in their place ("any value may
+ * come back") and what is left is sequential C. Values are host integers. Orderings are named with
+ * their pairs where the functions are called. Next: reader.c. */
 #ifndef AQUEDUCT_LOAD_H
 #define AQUEDUCT_LOAD_H
 
@@ -28,7 +30,8 @@ typedef uint32_t aqd_word;
 #define aqd_le_word aqd_le32
 #endif
 
-/* The proof sees these contracts and no body: whatever another process writes meanwhile, each load may return any value. */
+/* The proof sees these contracts and no body: whatever another process writes meanwhile, each load
+ * may return any value. */
 
 /*@ requires \valid_read(word + (0 .. 3));
     assigns \nothing; exits \false; */
@@ -52,17 +55,20 @@ static inline void aqd_fence_acquire(void);
 /*@ assigns \nothing; exits \false; */
 static inline void aqd_fence_seq_cst(void);
 
-/* One aligned word of record bytes, as it lies in memory. ORDER(payload): Relaxed; the Acquire of `tail` came before. */
+/* One aligned word of record bytes, as it lies in memory. ORDER(payload): Relaxed; the Acquire of
+ * `tail` came before. */
 /*@ requires \valid_read(from + (0 .. sizeof(aqd_word) - 1));
     assigns \nothing; exits \false; */
 static inline aqd_word aqd_load_word(const unsigned char *from);
 
-/* Begins to load the cache lines of a granule and of the byte behind it. A hint: nothing is accessed. */
+/* Begins to load the cache lines of a granule and of the byte behind it. A hint: nothing is
+ * accessed. */
 /*@ assigns \nothing; exits \false; */
 static inline void aqd_prefetch(const unsigned char *at);
 
 #if defined AQD_LOAD_PAIRS
-/* Stores two words that were loaded. By 16 bytes, because the CRC that follows loads 16: two stores of 8 would not be forwarded to it. */
+/* Stores two words that were loaded. By 16 bytes, because the CRC that follows loads 16: two stores
+ * of 8 would not be forwarded to it. */
 /*@ requires \valid(into + (0 .. 15));
     assigns into[0 .. 15]; exits \false; */
 static inline void aqd_put_pair(unsigned char *into, aqd_word first, aqd_word second);
@@ -113,7 +119,8 @@ static inline void aqd_put_pair(unsigned char *into, aqd_word first, aqd_word se
 #endif
 #endif
 
-/* The 32 header bytes at from (32-byte aligned) as four little-endian numbers. Each shared word is loaded once. */
+/* The 32 header bytes at from (32-byte aligned) as four little-endian numbers. Each shared word is
+ * loaded once. */
 /*@ requires \valid_read(from + (0 .. 31));
     requires \valid(into + (0 .. 3));
     assigns into[0 .. 3]; exits \false; */
@@ -132,8 +139,8 @@ static inline void aqd_load_header(uint64_t into[4], const unsigned char *from)
     }
 }
 
-/* Copies len bytes from the shared bytes at from (8-byte aligned) to private ones. Loads whole words, so up to the end of the last one;
- * a granule is a whole number of them. */
+/* Copies len bytes from the shared bytes at from (8-byte aligned) to private ones. Loads whole
+ * words, so up to the end of the last one; a granule is a whole number of them. */
 /*@ requires \valid(into + (0 .. len - 1));
     requires \valid_read(from + (0 .. (len + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word) - 1));
     assigns into[0 .. len - 1]; exits \false; */

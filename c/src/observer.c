@@ -1,28 +1,30 @@
-/* The observer of ABI 4.3, over memory. Contracts: aqueduct/observer.h. Shared bytes only through load.h.
+/* The observer of ABI 4.3, over memory. Contracts: aqueduct/observer.h. Shared bytes only through
+ * load.h.
  *
- * As reader.c with one rule more: what was copied counts only if `oldest`, loaded after the copy, is not beyond it. If it is, reading goes
- * on at `oldest`, and the next record's number tells what was missed. Next: observer_batch.c. */
+ * As reader.c with one rule more: what was copied counts only if `oldest`, loaded after the copy,
+ * is not beyond it. If it is, reading goes on at `oldest`, and the next record's number tells what
+ * was missed. Next: observer_batch.c. */
 #include "aqueduct/observer.h"
 #include "contracts.h"
 #include "record.h"
 
 #define COLD __attribute__((cold, noinline))
 
-/* How often one call goes on after being overtaken before it says so. */
-#define OVERTAKES_PER_CALL 8u
+/* How often one call goes on after being overrun before it says so. */
+#define OVERRUNS_PER_CALL 8u
 
 /* What one call may still spend. */
 struct effort {
     uint64_t headers; /* to load */
-    uint32_t overtakes;
+    uint32_t overruns;
 };
 
 /*@ requires aqd_watching(o);
     assigns \nothing; exits \false;
-    ensures \result.headers == 32 * o->capacity && \result.overtakes == OVERTAKES_PER_CALL; */
+    ensures \result.headers == 32 * o->capacity && \result.overruns == OVERRUNS_PER_CALL; */
 static struct effort new_effort(const aqd_observer *o)
 {
-    return (struct effort){.headers = 32 * (uint64_t)o->capacity, .overtakes = OVERTAKES_PER_CALL};
+    return (struct effort){.headers = 32 * (uint64_t)o->capacity, .overruns = OVERRUNS_PER_CALL};
 }
 
 /*@ requires aqd_watching(o);
@@ -51,36 +53,40 @@ COLD static void count(aqd_observer *o, uint32_t corrupt, uint32_t lost)
     o->stats.lost += lost;
 }
 
-/* Overtaken, and not yet known by how much. */
+/* Overrun, and not yet known by how much. */
 /*@ requires aqd_watching(o);
-    assigns o->overtaken, o->evidence; exits \false;
+    assigns o->overrun, o->evidence; exits \false;
     ensures aqd_watching(o) && \result != AQD_OK; */
-COLD static aqd_status overtaken(aqd_observer *o)
+COLD static aqd_status overrun(aqd_observer *o)
 {
-    o->overtaken = true;
+    o->overrun = true;
     o->evidence = (aqd_evidence){
         .position = o->position, .resumed = o->position, .expected_seq = o->expected_seq, .found_seq = o->expected_seq, .tail = o->tail};
-    return AQD_ERR_OVERTAKEN;
+    return AQD_ERR_OVERRUN;
 }
 
 /* Stands at the oldest whole record, with a tail that was current then. */
 /*@ requires aqd_watching(o);
-    assigns o->position, o->tail, o->overtaken, o->evidence; exits \false;
+    assigns o->position, o->tail, o->overrun, o->evidence; exits \false;
     ensures aqd_watching(o); */
 COLD static aqd_status skip_to_oldest(aqd_observer *o)
 {
     uint32_t oldest = 0, tail = 0, first = 0;
-    /* The producer moves both words while we load them; a pair that fits comes soon, or the producer is too fast or broken. */
-    /*@ loop invariant attempt <= OVERTAKES_PER_CALL;
+    /* The producer moves both words while we load them; a pair that fits comes soon, or the
+     * producer is too fast or broken. */
+    /*@ loop invariant attempt <= OVERRUNS_PER_CALL;
         loop assigns attempt, oldest, tail, first;
-        loop variant OVERTAKES_PER_CALL - attempt; */
-    for (uint32_t attempt = 0; attempt < OVERTAKES_PER_CALL; attempt++) {
-        /* ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the producer's store-release of `oldest`. */
+        loop variant OVERRUNS_PER_CALL - attempt; */
+    for (uint32_t attempt = 0; attempt < OVERRUNS_PER_CALL; attempt++) {
+        /* ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the producer's
+         * store-release of `oldest`. */
         oldest = aqd_load_acquire(o->ring + AQD_RING_OLDEST);
-        /* ORDER(publish): Acquire. The bytes before this tail are seen. Pairs with the producer's store-release of `tail`. */
+        /* ORDER(publish): Acquire. The bytes before this tail are seen. Pairs with the producer's
+         * store-release of `tail`. */
         tail = aqd_load_acquire(o->ring + AQD_RING_TAIL);
         if (tail - oldest <= o->capacity) {
-            /* Nobody compares an observer's positions of before and after, so they need not count laps. */
+            /* Nobody compares an observer's positions of before and after, so they need not count
+             * laps. */
             o->position = oldest;
             o->tail = o->position + (tail - oldest);
             return AQD_OK;
@@ -88,15 +94,15 @@ COLD static aqd_status skip_to_oldest(aqd_observer *o)
         first = attempt == 0 ? oldest : first;
     }
     if (oldest != first) {
-        return overtaken(o);
+        return overrun(o);
     }
     o->evidence = (aqd_evidence){.position = oldest, .resumed = o->position, .tail = tail};
-    return AQD_ERR_OVERRUN;
+    return AQD_ERR_TAIL;
 }
 
 /* Adopts the shared tail, or goes on at the oldest record if the tail has run away. */
 /*@ requires aqd_watching(o);
-    assigns o->position, o->tail, o->overtaken, o->evidence; exits \false;
+    assigns o->position, o->tail, o->overrun, o->evidence; exits \false;
     ensures aqd_watching(o); */
 static aqd_status refresh(aqd_observer *o)
 {
@@ -106,7 +112,7 @@ static aqd_status refresh(aqd_observer *o)
         o->tail = o->position + distance;
         return AQD_OK;
     }
-    o->overtaken = true;
+    o->overrun = true;
     return skip_to_oldest(o);
 }
 
@@ -115,27 +121,27 @@ static aqd_status refresh(aqd_observer *o)
     assigns \nothing; exits \false; */
 static bool was_whole(const aqd_observer *o, uint64_t position)
 {
-    /* ORDER(oldest): Acquire fence. If the copy holds a byte of a later record, the load below sees the `oldest` stored before that byte.
-     * Pairs with the release fence of ABI 4.1.2. */
+    /* ORDER(oldest): Acquire fence. If the copy holds a byte of a later record, the load below sees
+     * the `oldest` stored before that byte. Pairs with the release fence of ABI 4.1.2. */
     aqd_fence_acquire();
     /* ORDER(oldest): Relaxed; the fence orders it. */
     return !aqd_is_before(position, aqd_load_relaxed(o->ring + AQD_RING_OLDEST));
 }
 
-/* Goes on at the oldest record after being overtaken, a bounded number of times. */
+/* Goes on at the oldest record after being overrun, a bounded number of times. */
 /*@ requires aqd_watching(o) && \valid(left) && \separated(o, left);
-    assigns o->position, o->tail, o->overtaken, o->evidence, left->overtakes; exits \false;
+    assigns o->position, o->tail, o->overrun, o->evidence, left->overruns; exits \false;
     ensures aqd_watching(o);
-    ensures left->overtakes <= \old(left->overtakes) && (\result == AQD_OK ==> left->overtakes < \old(left->overtakes)); */
+    ensures left->overruns <= \old(left->overruns) && (\result == AQD_OK ==> left->overruns < \old(left->overruns)); */
 COLD static aqd_status fall_back(aqd_observer *o, struct effort *left)
 {
-    o->overtaken = true;
+    o->overrun = true;
     aqd_status status = skip_to_oldest(o);
     if (status != AQD_OK) {
         return status;
     }
-    left->overtakes -= left->overtakes > 0;
-    return left->overtakes > 0 ? AQD_OK : overtaken(o);
+    left->overruns -= left->overruns > 0;
+    return left->overruns > 0 ? AQD_OK : overrun(o);
 }
 
 /* The first position from this one on, up to the tail, where a valid header stands. */
@@ -153,7 +159,8 @@ static inline uint64_t search(const aqd_observer *o, uint64_t at, struct aqd_hea
     return at;
 }
 
-/* Goes on behind a header that is not valid: at the next valid one before the tail, or at the tail. */
+/* Goes on behind a header that is not valid: at the next valid one before the tail, or at the
+ * tail. */
 /*@ requires aqd_watching(o) && o->position != o->tail && \valid_read(damaged) && \valid(left) && \separated(o, left, damaged);
     assigns o->position, o->expected_seq, o->seq_known, o->evidence, o->stats, left->headers; exits \false;
     ensures aqd_watching(o) && \result == AQD_ERR_HEADER && left->headers <= \old(left->headers); */
@@ -170,7 +177,7 @@ COLD static aqd_status resync(aqd_observer *o, const struct aqd_header *damaged,
                                  .stored_crc = damaged->stored_crc,
                                  .computed_crc = damaged->computed_crc};
     uint32_t lost = 0;
-    /* If it was overtaken while it searched, the number will tell. */
+    /* If it was overrun while it searched, the number will tell. */
     if (at != o->tail && was_whole(o, from)) {
         if (o->seq_known && h.seq > o->expected_seq) {
             lost = (uint32_t)(h.seq - o->expected_seq);
@@ -186,11 +193,11 @@ COLD static aqd_status resync(aqd_observer *o, const struct aqd_header *damaged,
 
 /* The numbers do not follow: by damage reported before, or because the producer overtook us. */
 /*@ requires aqd_watching(o) && \valid_read(h) && \separated(o, h);
-    assigns o->expected_seq, o->overtaken, o->evidence, o->stats; exits \false;
+    assigns o->expected_seq, o->overrun, o->evidence, o->stats; exits \false;
     ensures aqd_watching(o) && \result != AQD_OK; */
 COLD static aqd_status gap(aqd_observer *o, const struct aqd_header *h)
 {
-    bool was_overtaken = o->overtaken && h->seq > o->expected_seq;
+    bool was_overrun = o->overrun && h->seq > o->expected_seq;
     o->evidence = (aqd_evidence){.position = o->position,
                                  .resumed = o->position,
                                  .expected_seq = o->expected_seq,
@@ -200,13 +207,13 @@ COLD static aqd_status gap(aqd_observer *o, const struct aqd_header *h)
         count(o, 0, (uint32_t)(h->seq - o->expected_seq));
     }
     o->expected_seq = h->seq;
-    o->overtaken = false;
-    return was_overtaken ? AQD_ERR_OVERTAKEN : AQD_ERR_GAP;
+    o->overrun = false;
+    return was_overrun ? AQD_ERR_OVERRUN : AQD_ERR_GAP;
 }
 
 /* With everything before o->tail used up: AQD_OK if a look at the shared words brings more. */
 /*@ requires aqd_watching(o) && \valid(refreshed) && \valid(closing) && \separated(o, refreshed, closing);
-    assigns o->position, o->tail, o->overtaken, o->evidence, *refreshed, *closing; exits \false;
+    assigns o->position, o->tail, o->overrun, o->evidence, *refreshed, *closing; exits \false;
     ensures aqd_watching(o) && (\result == AQD_OK ==> o->position != o->tail); */
 static aqd_status look(aqd_observer *o, bool *refreshed, bool *closing)
 {
@@ -218,7 +225,8 @@ static aqd_status look(aqd_observer *o, bool *refreshed, bool *closing)
         }
     }
     if (o->position == o->tail && !*closing) {
-        /* ORDER(close): Acquire. The tail loaded after a `closed` covers every DATA record. Pairs with the producer's store-release. */
+        /* ORDER(close): Acquire. The tail loaded after a `closed` covers every DATA record. Pairs
+         * with the producer's store-release. */
         if (aqd_load_acquire(o->ring + AQD_RING_STATE) != AQD_STATE_CLOSED) {
             return AQD_EMPTY;
         }
@@ -233,7 +241,7 @@ static aqd_status look(aqd_observer *o, bool *refreshed, bool *closing)
 
 /* AQD_OK if it is this record's turn, by its number. */
 /*@ requires aqd_watching(o) && \valid_read(h) && \separated(o, h);
-    assigns o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats; exits \false;
+    assigns o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats; exits \false;
     ensures aqd_watching(o); */
 static aqd_status in_sequence(aqd_observer *o, const struct aqd_header *h)
 {
@@ -242,73 +250,74 @@ static aqd_status in_sequence(aqd_observer *o, const struct aqd_header *h)
     }
     o->expected_seq = h->seq;
     o->seq_known = true;
-    o->overtaken = false;
+    o->overrun = false;
     return AQD_OK;
 }
 
-/* AQD_OK: the record at o->position is DATA, its header *h valid and whole. Each round spends one header, and so does each call. */
+/* AQD_OK: the record at o->position is DATA, its header *h valid and whole. Each round spends one
+ * header, and so does each call. */
 /*@ requires aqd_watching(o) && \valid(h) && \valid(left) && \separated(o, h, left);
-    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats, *h, *left; exits \false;
+    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *h, *left; exits \false;
     ensures aqd_watching(o);
     ensures \result == AQD_OK ==> aqd_fits_in(h, o->capacity, o->position, o->tail) && h->len <= o->max_payload;
-    ensures left->overtakes <= \old(left->overtakes);
+    ensures left->overruns <= \old(left->overruns);
     ensures \old(left->headers) > 0 ==> left->headers < \old(left->headers); */
 static aqd_status find(aqd_observer *o, struct aqd_header *h, struct effort *left)
 {
     bool refreshed = false, closing = false;
     /*@ loop invariant aqd_watching(o);
-        loop invariant left->headers <= \at(left->headers, Pre) && left->overtakes <= \at(left->overtakes, Pre);
-        loop assigns o->position, o->tail, o->overtaken, o->evidence, *h, *left, refreshed, closing;
+        loop invariant left->headers <= \at(left->headers, Pre) && left->overruns <= \at(left->overruns, Pre);
+        loop assigns o->position, o->tail, o->overrun, o->evidence, *h, *left, refreshed, closing;
         loop variant left->headers; */
     while (left->headers > 0) {
         left->headers--;
         aqd_status status = o->position == o->tail ? look(o, &refreshed, &closing) : AQD_OK;
-        /*@ assert left->overtakes <= \at(left->overtakes, Pre) && left->headers < \at(left->headers, Pre); */
+        /*@ assert left->overruns <= \at(left->overruns, Pre) && left->headers < \at(left->headers, Pre); */
         if (status != AQD_OK) {
             return status;
         }
         bool valid = load_header(o, o->position, h);
         if (!was_whole(o, o->position)) {
             status = fall_back(o, left);
-            /*@ assert left->overtakes <= \at(left->overtakes, Pre) && left->headers < \at(left->headers, Pre); */
+            /*@ assert left->overruns <= \at(left->overruns, Pre) && left->headers < \at(left->headers, Pre); */
             if (status != AQD_OK) {
                 return status;
             }
         } else if (!valid) {
             status = resync(o, h, left);
-            /*@ assert left->overtakes <= \at(left->overtakes, Pre) && left->headers < \at(left->headers, Pre); */
+            /*@ assert left->overruns <= \at(left->overruns, Pre) && left->headers < \at(left->headers, Pre); */
             return status;
         } else if (h->kind == AQD_KIND_DATA) {
             status = in_sequence(o, h);
-            /*@ assert left->overtakes <= \at(left->overtakes, Pre) && left->headers < \at(left->headers, Pre); */
+            /*@ assert left->overruns <= \at(left->overruns, Pre) && left->headers < \at(left->headers, Pre); */
             return status;
         } else {
             o->position += h->granules;
-            /*@ assert left->overtakes <= \at(left->overtakes, Pre) && left->headers < \at(left->headers, Pre); */
+            /*@ assert left->overruns <= \at(left->overruns, Pre) && left->headers < \at(left->headers, Pre); */
         }
     }
-    return overtaken(o);
+    return overrun(o);
 }
 
-/* Whether it was overtaken and *h of find is the record found then. */
+/* Whether it was overrun and *h of find is the record found then. */
 /*@ requires \valid_read(o);
     assigns \nothing; exits \false;
-    ensures \result <==> status == AQD_ERR_OVERTAKEN && o->evidence.found_seq != o->evidence.expected_seq; */
-static bool is_overtaken_by_known(const aqd_observer *o, aqd_status status)
+    ensures \result <==> status == AQD_ERR_OVERRUN && o->evidence.found_seq != o->evidence.expected_seq; */
+static bool is_overrun_by_known(const aqd_observer *o, aqd_status status)
 {
-    return status == AQD_ERR_OVERTAKEN && o->evidence.found_seq != o->evidence.expected_seq;
+    return status == AQD_ERR_OVERRUN && o->evidence.found_seq != o->evidence.expected_seq;
 }
 
 /* find, with the record described as promised. */
 /*@ requires aqd_watching(o) && \valid(h) && \valid(left) && \valid(rec) && \separated(o, h, left, rec);
-    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats, *h, *left, *rec; exits \false;
-    ensures aqd_watching(o) && left->overtakes <= \old(left->overtakes);
+    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *h, *left, *rec; exits \false;
+    ensures aqd_watching(o) && left->overruns <= \old(left->overruns);
     ensures \result == AQD_OK ==> rec->len == h->len;
     ensures \result == AQD_OK ==> aqd_fits_in(h, o->capacity, o->position, o->tail) && h->len <= o->max_payload; */
 static aqd_status find_and_describe(aqd_observer *o, struct aqd_header *h, struct effort *left, aqd_record *rec)
 {
     aqd_status status = find(o, h, left);
-    if (status == AQD_OK || status == AQD_ERR_GAP || is_overtaken_by_known(o, status)) {
+    if (status == AQD_OK || status == AQD_ERR_GAP || is_overrun_by_known(o, status)) {
         aqd_describe(rec, h);
     }
     return status;
@@ -327,9 +336,9 @@ aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record 
 {
     struct effort left = new_effort(o);
     /*@ loop invariant aqd_watching(o);
-        loop assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats, *rec, left,
+        loop assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *rec, left,
                      ((unsigned char *)buf)[0 .. cap - 1];
-        loop variant left.overtakes; */
+        loop variant left.overruns; */
     for (;;) {
         struct aqd_header h;
         aqd_status status = find_and_describe(o, &h, &left, rec);
@@ -355,7 +364,7 @@ aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record 
             consume(o, &h);
             return status;
         }
-        /* At most OVERTAKES_PER_CALL times. */
+        /* At most OVERRUNS_PER_CALL times. */
         status = fall_back(o, &left);
         if (status != AQD_OK) {
             return status;
@@ -364,7 +373,7 @@ aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record 
 }
 
 /*@ requires aqd_watching(o) && \valid(rec) && \separated(o, rec);
-    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats, *rec; exits \false;
+    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *rec; exits \false;
     ensures aqd_watching(o);
     ensures \result == AQD_OK ==> rec->len <= o->max_payload; */
 aqd_status aqd_observer_peek(aqd_observer *o, aqd_record *rec)
@@ -375,7 +384,7 @@ aqd_status aqd_observer_peek(aqd_observer *o, aqd_record *rec)
 }
 
 /*@ requires aqd_watching(o) && \valid(rec) && \separated(o, rec);
-    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats, *rec; exits \false;
+    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *rec; exits \false;
     ensures aqd_watching(o);
     ensures \result == AQD_OK ==> rec->len <= o->max_payload; */
 aqd_status aqd_observer_skip(aqd_observer *o, aqd_record *rec)
@@ -419,7 +428,7 @@ static aqd_status judge_at_tail(aqd_observer *o, uint64_t seq)
 }
 
 /*@ requires aqd_watching(o);
-    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats; exits \false;
+    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats; exits \false;
     ensures aqd_watching(o); */
 aqd_status aqd_observer_seek(aqd_observer *o, uint64_t epoch, uint64_t seq)
 {
@@ -427,7 +436,7 @@ aqd_status aqd_observer_seek(aqd_observer *o, uint64_t epoch, uint64_t seq)
         return AQD_ERR_EPOCH;
     }
     o->seq_known = false;
-    o->overtaken = false;
+    o->overrun = false;
     aqd_status status = skip_to_oldest(o);
     if (status != AQD_OK) {
         return status;
@@ -435,7 +444,7 @@ aqd_status aqd_observer_seek(aqd_observer *o, uint64_t epoch, uint64_t seq)
     /* One effort for all rounds: each loads a header at least. */
     struct effort left = new_effort(o);
     /*@ loop invariant aqd_watching(o);
-        loop assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats, left, status;
+        loop assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, left, status;
         loop variant left.headers; */
     while (left.headers > 0) {
         struct aqd_header h;
@@ -443,7 +452,7 @@ aqd_status aqd_observer_seek(aqd_observer *o, uint64_t epoch, uint64_t seq)
         if (status == AQD_EMPTY || status == AQD_CLOSED) {
             return judge_at_tail(o, seq);
         }
-        if (status == AQD_ERR_OVERRUN || (status == AQD_ERR_OVERTAKEN && !is_overtaken_by_known(o, status))) {
+        if (status == AQD_ERR_TAIL || (status == AQD_ERR_OVERRUN && !is_overrun_by_known(o, status))) {
             return status;
         }
         if (status == AQD_OK && h.seq >= seq) {
@@ -453,19 +462,20 @@ aqd_status aqd_observer_seek(aqd_observer *o, uint64_t epoch, uint64_t seq)
             consume(o, &h);
         }
     }
-    return overtaken(o);
+    return overrun(o);
 }
 
 /*@ requires aqd_watching(o);
-    assigns o->position, o->tail, o->seq_known, o->overtaken; exits \false;
+    assigns o->position, o->tail, o->seq_known, o->overrun; exits \false;
     ensures aqd_watching(o); */
 aqd_status aqd_observer_skip_to_latest(aqd_observer *o)
 {
-    /* ORDER(publish): Acquire. What is read from there on was written before it. Pairs with the producer's store-release of `tail`. */
+    /* ORDER(publish): Acquire. What is read from there on was written before it. Pairs with the
+     * producer's store-release of `tail`. */
     uint32_t tail = aqd_load_acquire(o->ring + AQD_RING_TAIL);
     if (tail != (uint32_t)o->position) {
         o->seq_known = false;
-        o->overtaken = false;
+        o->overrun = false;
     }
     o->position = tail;
     o->tail = tail;
@@ -511,7 +521,7 @@ static void take_over(aqd_observer *o, const aqd_reader *r)
     o->max_payload = r->max_payload;
     o->epoch_crc = r->epoch_crc;
     o->seq_known = false;
-    o->overtaken = false;
+    o->overrun = false;
 }
 
 /*@ requires ring == \null || \valid_read((const unsigned char *)ring + (0 .. ring_bytes - 1));
@@ -519,10 +529,10 @@ static void take_over(aqd_observer *o, const aqd_reader *r)
     requires \separated(o, (const unsigned char *)ring + (0 .. ring_bytes - 1));
     assigns *o; exits \false;
     ensures \result == AQD_OK ==> aqd_watching(o);
-    ensures \result == AQD_ERR_OVERRUN ==> aqd_watching(o); */
+    ensures \result == AQD_ERR_TAIL ==> aqd_watching(o); */
 aqd_status aqd_observer_init(aqd_observer *o, const void *ring, size_t ring_bytes)
 {
-    /* The reader's own checks of the ring, made with a cursor page that nobody else sees. */
+    /* The reader's own checks of the ring, made with a cursor segment that nobody else sees. */
     _Alignas(AQD_SEGMENT_ALIGN_BYTES) unsigned char page[AQD_CURSOR_BYTES_MIN] = AQD_CURSOR_MAGIC;
     unsigned char magic[AQD_MAGIC_BYTES];
     if (!o || !ring || (uintptr_t)ring % AQD_SEGMENT_ALIGN_BYTES != 0) {
@@ -533,7 +543,8 @@ aqd_status aqd_observer_init(aqd_observer *o, const void *ring, size_t ring_byte
     }
     const unsigned char *shared = (const unsigned char *)ring;
     aqd_load_bytes(magic, shared, AQD_MAGIC_BYTES); /* looked at by the reader, which loads it again */
-    /* ORDER(create): Acquire. Who sees the magic sees the epoch. Pairs with the creator's release fence before it stores the magic. */
+    /* ORDER(create): Acquire. Who sees the magic sees the epoch. Pairs with the creator's release
+     * fence before it stores the magic. */
     aqd_fence_acquire();
     aqd_load_bytes(page + offsetof(struct aqd_abi_cursor_identity, epoch), shared + offsetof(struct aqd_abi_ring_header, epoch), 8);
     aqd_put16(page + offsetof(struct aqd_abi_cursor_identity, abi_major), AQD_ABI_MAJOR);
@@ -543,11 +554,11 @@ aqd_status aqd_observer_init(aqd_observer *o, const void *ring, size_t ring_byte
     if (status == AQD_ERR_CURSOR) {
         return AQD_ERR_MAGIC; /* the epoch changed: it was not a ring yet when we looked */
     }
-    if (status != AQD_OK && status != AQD_ERR_OVERRUN) {
+    if (status != AQD_OK && status != AQD_ERR_TAIL) {
         return status;
     }
     take_over(o, &r);
     status = skip_to_oldest(o);
     /*@ assert aqd_watching(o); */
-    return status == AQD_ERR_OVERTAKEN ? AQD_OK : status;
+    return status == AQD_ERR_OVERRUN ? AQD_OK : status;
 }

@@ -1,12 +1,12 @@
-/* Batches of an observer, apart from those of a reader, which so link no observer. Contracts: aqueduct/observer.h. Next: client.c, or your own main
- * loop. */
+/* Batches of an observer, apart from those of a reader, which so link no observer. Contracts:
+ * aqueduct/observer.h. Next: client.c, or your own main loop. */
 #include "aqueduct/observer.h"
 #include "batch.h"
 #include "contracts.h"
 
 /*@ requires aqd_watching(o) && \valid((unsigned char *)buf + (0 .. cap - 1)) && \valid(items + (0 .. max - 1)) && \valid(n);
     requires \separated(o, items + (0 .. max - 1), n, (unsigned char *)buf + (0 .. cap - 1));
-    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats, items[0 .. max - 1], *n,
+    assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, items[0 .. max - 1], *n,
             ((unsigned char *)buf)[0 .. cap - 1]; exits \false;
     ensures aqd_watching(o) && *n <= max; */
 aqd_status aqd_observer_next_batch(aqd_observer *o, void *buf, size_t cap, aqd_item *items, size_t max, size_t *n)
@@ -16,7 +16,7 @@ aqd_status aqd_observer_next_batch(aqd_observer *o, void *buf, size_t cap, aqd_i
     size_t at = 0;
     *n = 0;
     /*@ loop invariant aqd_watching(o) && *n <= max && at <= cap;
-        loop assigns status, at, o->position, o->tail, o->expected_seq, o->seq_known, o->overtaken, o->evidence, o->stats,
+        loop assigns status, at, o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats,
                      items[0 .. max - 1], *n, bytes[0 .. cap - 1];
         loop variant max - *n; */
     while (*n < max) {

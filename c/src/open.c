@@ -1,4 +1,5 @@
-/* Making a client from options or descriptors, and giving it back from any state. Contracts: aqueduct/client.h. Next: client.c. */
+/* Making a client from options or descriptors, and giving it back from any state. Contracts:
+ * aqueduct/client.h. Next: client.c. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
@@ -32,8 +33,9 @@ void aqd_disconnect(aqd_client *c)
         return;
     }
     if (getpid() == c->owner) {
-        /* Said aloud, because a forked child may hold a copy of the descriptor, which would keep the connection and the place in the set.
-         * A child says nothing: socket and set are its parent's. */
+        /* Said aloud, because a forked child may hold a copy of the descriptor, which would keep
+         * the connection and the place in the set. A child says nothing: socket and set are its
+         * parent's. */
         epoll_ctl(c->set_fd, EPOLL_CTL_DEL, c->fd, NULL);
         shutdown(c->fd, SHUT_RDWR);
     }

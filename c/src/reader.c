@@ -1,8 +1,10 @@
-/* The gating reader of ABI 4.2, over memory. Contracts: aqueduct/reader.h. Shared bytes only through load.h.
+/* The gating reader of ABI 4.2, over memory. Contracts: aqueduct/reader.h. Shared bytes only
+ * through load.h.
  *
- * A call first brings the oldest unread DATA record to the front (`find`), then copies or lends its payload (`deliver`). A header is
- * loaded once, into `struct aqd_header`, and everything is decided on that copy. What aqd_reader_next mostly finds it takes in one go before
- * (`take_expected`); if it cannot, nothing was decided. Next: client.c, or your own main loop. */
+ * A call first brings the oldest unread DATA record to the front (`find`), then copies or lends its
+ * payload (`deliver`). A header is loaded once, into `struct aqd_header`, and everything is decided
+ * on that copy. What aqd_reader_next mostly finds it takes in one go before (`take_expected`); if
+ * it cannot, nothing was decided. Next: client.c, or your own main loop. */
 #include "aqueduct/reader.h"
 
 #include "bytes.h"
@@ -40,7 +42,8 @@ static inline bool load_header(const aqd_reader *r, uint64_t position, struct aq
     ensures !\result ==> r->tail == \old(r->tail); */
 static inline bool refresh(aqd_reader *r)
 {
-    /* ORDER(publish): Acquire. The bytes before this tail are seen. Pairs with the producer's store-release of `tail`. */
+    /* ORDER(publish): Acquire. The bytes before this tail are seen. Pairs with the producer's
+     * store-release of `tail`. */
     uint32_t shared = aqd_load_acquire(r->ring + AQD_RING_TAIL);
     uint32_t distance = shared - (uint32_t)r->position;
     if (UNLIKELY(distance > r->capacity)) {
@@ -62,7 +65,8 @@ COLD static void count(aqd_reader *r, uint32_t corrupt, uint32_t lost)
     aqd_store_relaxed(r->cursor + AQD_CURSOR_LOST, r->stats.lost);
 }
 
-/* Goes on behind a header that is not valid: at the next valid one before the tail, or at the tail. */
+/* Goes on behind a header that is not valid: at the next valid one before the tail, or at the
+ * tail. */
 /*@ requires aqd_sound(r) && r->position != r->tail && \valid_read(damaged) && \separated(r, damaged);
     assigns r->position, r->expected_seq, r->seq_known, r->evidence, r->stats, r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r) && \result == AQD_ERR_HEADER;
@@ -138,12 +142,13 @@ static inline void advance(aqd_reader *r, uint32_t granules) { r->position += gr
 /* Has the reader looked at the tail, and has it seen that the ring is closed? */
 enum { NOT_LOOKED, LOOKED, LOOKED_CLOSED };
 
-/* With everything before r->tail used up: AQD_OK if a look at the shared words brings more. Each AQD_OK moves *looked on. */
+/* With everything before r->tail used up: AQD_OK if a look at the shared words brings more. Each
+ * AQD_OK moves *looked on. */
 /*@ requires aqd_sound(r) && r->position == r->tail && \valid(looked) && \separated(r, looked) && *looked <= LOOKED_CLOSED;
     assigns r->tail, r->evidence, *looked; exits \false;
     ensures aqd_sound(r);
     ensures \result == AQD_OK ==> r->position != r->tail && \old(*looked) < *looked <= LOOKED_CLOSED;
-    ensures \result == AQD_OK || \result == AQD_EMPTY || \result == AQD_CLOSED || \result == AQD_ERR_OVERRUN; */
+    ensures \result == AQD_OK || \result == AQD_EMPTY || \result == AQD_CLOSED || \result == AQD_ERR_TAIL; */
 static inline aqd_status look(aqd_reader *r, uint32_t *looked)
 {
     if (*looked == LOOKED_CLOSED) {
@@ -152,21 +157,21 @@ static inline aqd_status look(aqd_reader *r, uint32_t *looked)
     if (*looked == NOT_LOOKED) {
         *looked = LOOKED;
         if (!refresh(r)) {
-            return AQD_ERR_OVERRUN;
+            return AQD_ERR_TAIL;
         }
         if (r->position != r->tail) {
             return AQD_OK;
         }
     }
-    /* ORDER(close): Acquire. The tail loaded after a `closed` covers every DATA record. Pairs with the producer's store-release of
-     * `state`. */
+    /* ORDER(close): Acquire. The tail loaded after a `closed` covers every DATA record. Pairs with
+     * the producer's store-release of `state`. */
     if (aqd_load_acquire(r->ring + AQD_RING_STATE) != AQD_STATE_CLOSED) {
         aqd_prefetch(granule(r, r->position)); /* who asks again soon gets the record on the way of its tail */
         return AQD_EMPTY;
     }
     *looked = LOOKED_CLOSED;
     if (!refresh(r)) {
-        return AQD_ERR_OVERRUN;
+        return AQD_ERR_TAIL;
     }
     return r->position == r->tail ? AQD_CLOSED : AQD_OK;
 }
@@ -188,8 +193,9 @@ static inline aqd_status in_sequence(aqd_reader *r, const struct aqd_header *h)
     return AQD_OK;
 }
 
-/* AQD_OK: the record at r->position is DATA, valid, and *h is its header. Each round consumes at least a granule before the tail, and the
- * tail is adopted at most twice, so there are at most three times the capacity of rounds. */
+/* AQD_OK: the record at r->position is DATA, valid, and *h is its header. Each round consumes at
+ * least a granule before the tail, and the tail is adopted at most twice, so there are at most
+ * three times the capacity of rounds. */
 /*@ requires aqd_sound(r) && \valid(h) && \separated(r, h, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1)) && looked <= LOOKED_CLOSED;
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *h,
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
@@ -250,8 +256,9 @@ static inline aqd_status consume(aqd_reader *r, const struct aqd_header *h, uint
     return status;
 }
 
-/* Takes the record that most calls find, in one go: the expected one, undamaged, before the tail that was adopted, not short. False: it is not of
- * that kind, and nothing has happened but that buf may hold garbage. */
+/* Takes the record that most calls find, in one go: the expected one, undamaged, before the tail
+ * that was adopted, not short. False: it is not of that kind, and nothing has happened but that buf
+ * may hold garbage. */
 /*@ requires aqd_sound(r) && r->position != r->tail && \valid(rec) && \valid(buf + (0 .. cap - 1));
     requires \separated(r, rec, buf + (0 .. cap - 1), r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
     assigns r->position, r->expected_seq, *rec, buf[0 .. cap - 1]; exits \false;
@@ -328,7 +335,8 @@ aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec)
     if (status != AQD_OK) {
         return status;
     }
-    /* The one plain access to shared bytes: who views trusts the producer to leave them alone until the release. */
+    /* The one plain access to shared bytes: who views trusts the producer to leave them alone until
+     * the release. */
     const unsigned char *bytes = granule(r, r->position) + AQD_GRANULE_BYTES;
     *payload = bytes;
     return consume(r, &h, aqd_crc32(bytes, h.len));
@@ -351,9 +359,11 @@ aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec)
     ensures aqd_sound(r); */
 bool aqd_reader_release(aqd_reader *r)
 {
-    /* ORDER(release): Release. We are done with the bytes before it. Pairs with the producer's load-acquire of `cursor`. */
+    /* ORDER(release): Release. We are done with the bytes before it. Pairs with the producer's
+     * load-acquire of `cursor`. */
     aqd_store_release(r->cursor + AQD_CURSOR_CURSOR, (uint32_t)r->position);
-    /* ORDER(space): SeqCst. Either we see `space_wanted` or the producer sees our cursor. Pairs with its fence of ABI 4.6. */
+    /* ORDER(space): SeqCst. Either we see `space_wanted` or the producer sees our cursor. Pairs
+     * with its fence of ABI 4.6. */
     aqd_fence_seq_cst();
     uint32_t wanted = aqd_load_relaxed(r->ring + AQD_RING_SPACE_WANTED);
     if (wanted == 0 || wanted == r->answered) {
@@ -372,7 +382,8 @@ bool aqd_reader_prepare_sleep(aqd_reader *r, uint32_t mode, uint32_t *tail_seen)
     if (r->position != r->tail) {
         return false;
     }
-    /* ORDER(sleep): Relaxed, then SeqCst. Either the producer sees `waiting` or we see its new tail. Pairs with its fence of ABI 4.1.5. */
+    /* ORDER(sleep): Relaxed, then SeqCst. Either the producer sees `waiting` or we see its new
+     * tail. Pairs with its fence of ABI 4.1.5. */
     aqd_store_relaxed(r->cursor + AQD_CURSOR_WAITING, mode | (uint32_t)r->position << 2);
     aqd_fence_seq_cst();
     if (!refresh(r) || r->position != r->tail) {
@@ -438,7 +449,7 @@ static bool same_bytes(const unsigned char *a, const char *b, size_t len)
 /* ABI 2.1, in its order, on the private copy. */
 /*@ requires \valid_read(h + (0 .. 127));
     assigns \nothing; exits \false;
-    ensures \result != AQD_ERR_OVERRUN;
+    ensures \result != AQD_ERR_TAIL;
     ensures \result == AQD_OK ==> AQD_MIN_CAPACITY <= aqd_u32(h + 32) <= AQD_MAX_CAPACITY;
     ensures \result == AQD_OK ==> aqd_u32(h + 12) >= AQD_DATA_OFFSET_MIN && aqd_u32(h + 12) % AQD_SEGMENT_ALIGN_BYTES == 0;
     ensures \result == AQD_OK ==> aqd_u32(h + 12) + aqd_u32(h + 32) * AQD_GRANULE_BYTES <= ring_bytes; */
@@ -463,7 +474,7 @@ static aqd_status check_ring(const unsigned char h[128], size_t ring_bytes)
 
 /*@ requires \valid_read(identity + (0 .. 63));
     assigns \nothing; exits \false;
-    ensures \result != AQD_ERR_OVERRUN; */
+    ensures \result != AQD_ERR_TAIL; */
 static aqd_status check_cursor(const unsigned char identity[64], uint64_t epoch)
 {
     if (!same_bytes(identity, AQD_CURSOR_MAGIC, AQD_MAGIC_BYTES)) {
@@ -475,7 +486,7 @@ static aqd_status check_cursor(const unsigned char identity[64], uint64_t epoch)
     return aqd_get32(identity + 60) != aqd_crc32(identity, 60) || aqd_get64(identity + 16) != epoch ? AQD_ERR_CURSOR : AQD_OK;
 }
 
-/* Fills in every field, from a ring header that was checked and from the cursor page. */
+/* Fills in every field, from a ring header that was checked and from the cursor segment. */
 /*@ requires \valid(r) && \valid_read(h + (0 .. 127)) && \valid(cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
     requires \valid_read(ring + (0 .. data_offset - 1));
     requires \separated(r, h + (0 .. 127), cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
@@ -508,7 +519,8 @@ static void set_up(aqd_reader *r, const unsigned char *h, const unsigned char *r
         r->info.name[i] = (char)h[48 + i];
     }
     r->info.name[AQD_RING_NAME_BYTES] = '\0';
-    /* ORDER(none): words of the reader's side; whoever had the name before has handed over by way of the control socket. */
+    /* ORDER(none): words of the reader's side; whoever had the name before has handed over by way
+     * of the control socket. */
     r->position = aqd_load_relaxed(cursor + AQD_CURSOR_CURSOR);
     r->tail = r->position;
     r->stats.corrupt = aqd_load_relaxed(cursor + AQD_CURSOR_CORRUPT);
@@ -518,11 +530,12 @@ static void set_up(aqd_reader *r, const unsigned char *h, const unsigned char *r
     aqd_store_relaxed(cursor + AQD_CURSOR_WAITING, 0);
 }
 
-/* Copies what both segments say of themselves, checks the copies and sets the reader up; it has not looked at the tail yet. */
+/* Copies what both segments say of themselves, checks the copies and sets the reader up; it has not
+ * looked at the tail yet. */
 /*@ requires \valid(r) && \valid_read(ring + (0 .. ring_bytes - 1)) && \valid(cursor + (0 .. cursor_bytes - 1));
     requires \separated(r, ring + (0 .. ring_bytes - 1), cursor + (0 .. cursor_bytes - 1));
     assigns *r, cursor[AQD_CURSOR_WAITING .. AQD_CURSOR_WAITING + 3]; exits \false;
-    ensures \result != AQD_ERR_OVERRUN;
+    ensures \result != AQD_ERR_TAIL;
     ensures \result == AQD_OK ==> r->ring == ring && r->cursor == cursor && cursor_bytes >= AQD_CURSOR_BYTES_MIN;
     ensures \result == AQD_OK ==> \exists integer offset; AQD_DATA_OFFSET_MIN <= offset && r->data == ring + offset
                                    && offset + r->capacity * AQD_GRANULE_BYTES <= ring_bytes;
@@ -534,7 +547,8 @@ static aqd_status adopt(aqd_reader *r, const unsigned char *ring, size_t ring_by
         return AQD_ERR_SIZE;
     }
     aqd_load_bytes(h, ring, AQD_MAGIC_BYTES);
-    /* ORDER(create): Acquire. Who sees the magic sees the header. Pairs with the creator's release fence before it stores the magic. */
+    /* ORDER(create): Acquire. Who sees the magic sees the header. Pairs with the creator's release
+     * fence before it stores the magic. */
     aqd_fence_acquire();
     aqd_load_bytes(h + AQD_MAGIC_BYTES, ring + AQD_MAGIC_BYTES, sizeof h - AQD_MAGIC_BYTES);
     aqd_status status = check_ring(h, ring_bytes);
@@ -563,5 +577,5 @@ aqd_status aqd_reader_init(aqd_reader *r, const void *ring, size_t ring_bytes, v
     if (status != AQD_OK) {
         return status;
     }
-    return refresh(r) ? AQD_OK : AQD_ERR_OVERRUN;
+    return refresh(r) ? AQD_OK : AQD_ERR_TAIL;
 }

@@ -1,8 +1,9 @@
-/* Going on after the listener's end: an attempt now and then, without ever waiting, until there is a listener again. Contracts:
- * aqueduct/client.h.
+/* Going on after the listener's end: an attempt now and then, without ever waiting, until there is
+ * a listener again. Contracts: aqueduct/client.h.
  *
- * The old ring stays mapped while nobody listens: it is drained, so its reader finds nothing more. Only a successful attachment replaces
- * it, and even then its bytes stay until the program has released its views. */
+ * The old ring stays mapped while nobody listens: it is drained, so its reader finds nothing more.
+ * Only a successful attachment replaces it, and even then its bytes stay until the program has
+ * released its views. */
 #include <string.h>
 
 #include "client.h"
@@ -49,11 +50,12 @@ static void go_on(aqd_client *c, const aqd_reader *reader, const aqd_observer *o
         c->observer.tail = observer->tail;
         c->observer.expected_seq = observer->expected_seq;
         c->observer.seq_known = observer->seq_known;
-        c->observer.overtaken = observer->overtaken;
+        c->observer.overrun = observer->overrun;
         c->observer.stats = observer->stats;
         return;
     }
-    /* The cursor is what was released; what was read since lies behind it. If it does not, somebody else read on: the number tells. */
+    /* The cursor is what was released; what was read since lies behind it. If it does not, somebody
+     * else read on: the number tells. */
     uint32_t read = (uint32_t)reader->position - (uint32_t)c->reader.position;
     if (read <= c->reader.tail - c->reader.position) {
         c->reader.position += read;
@@ -84,12 +86,13 @@ static void tell_change(aqd_client *c, uint64_t old_epoch, uint64_t old_next_seq
                              .old_next_seq = old_next_seq,
                              .down_ms = (uint64_t)(aqd_now_ms() - c->ended_ms),
                              .old_end = c->end,
-                             .missed = (c->end == AQD_ERR_OVERRUN ? AQD_MISSED_OLD : 0u) | (misses_the_first(c) ? AQD_MISSED_NEW : 0u)};
+                             .missed = (c->end == AQD_ERR_TAIL ? AQD_MISSED_OLD : 0u) | (misses_the_first(c) ? AQD_MISSED_NEW : 0u)};
     c->changed = true;
     c->attention = true;
 }
 
-/* Hears the answer, if it is there; the old ring is put back if it is not a good one. late: the time for it is over. */
+/* Hears the answer, if it is there; the old ring is put back if it is not a good one. late: the
+ * time for it is over. */
 static aqd_status finish(aqd_client *c, bool late)
 {
     char message[sizeof c->message];

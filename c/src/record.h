@@ -1,6 +1,6 @@
-/* One look at a record header in shared memory: loaded once, judged on the copy (ABI 3). The rule stands here; take_expected of
- * reader.c keeps to it in one go, and leaves to it whatever it does not take.
- * Next: reader.c, lag.c, observer.c. */
+/* One look at a record header in shared memory: loaded once, judged on the copy (ABI 3). The rule
+ * stands here; take_expected of reader.c keeps to it in one go, and leaves to it whatever it does
+ * not take. Next: reader.c, lag.c, observer.c. */
 #ifndef AQUEDUCT_RECORD_H
 #define AQUEDUCT_RECORD_H
 
@@ -41,8 +41,8 @@ static inline const unsigned char *aqd_granule(const unsigned char *data, uint32
     return data + (size_t)((uint32_t)position & (capacity - 1)) * AQD_GRANULE_BYTES;
 }
 
-/* Loads the header at a granule, which is that of the position. Nothing of it is true yet. The CRC state by reference: by value, it costs
- * clang two registers more over all the stores. */
+/* Loads the header at a granule, which is that of the position. Nothing of it is true yet. The CRC
+ * state by reference: by value, it costs clang two registers more over all the stores. */
 /*@ requires \valid_read(granule + (0 .. AQD_GRANULE_BYTES - 1)) && \valid_read(epoch_crc) && \valid(h);
     assigns *h; exits \false;
     ensures aqd_takes(h->granules, h->len); */
@@ -52,7 +52,8 @@ static inline void aqd_load_record(const unsigned char *granule, uint64_t positi
     h->granules = aqd_granules(h->len);
 }
 
-/* Whether a header that was loaded is valid at a position before tail, which is at most the capacity ahead (ABI 3). */
+/* Whether a header that was loaded is valid at a position before tail, which is at most the
+ * capacity ahead (ABI 3). */
 /*@ requires \valid_read(h) && aqd_takes(h->granules, h->len) && AQD_MIN_CAPACITY <= capacity <= AQD_MAX_CAPACITY;
     assigns \nothing; exits \false;
     ensures \result ==> aqd_fits_in(h, capacity, position, tail) && h->computed_crc == h->stored_crc;
@@ -76,7 +77,8 @@ static inline void aqd_describe(aqd_record *rec, const struct aqd_header *h)
     rec->reserved = 0;
 }
 
-/* Consumes the record that aqd_reader_peek has just described: its header was valid, so as many granules are before the tail. */
+/* Consumes the record that aqd_reader_peek has just described: its header was valid, so as many
+ * granules are before the tail. */
 /*@ requires \valid(r) && \valid_read(rec) && \separated(r, rec) && r->capacity <= AQD_MAX_CAPACITY;
     requires rec->len <= (aqd_distance(r->position, r->tail) - 1) * AQD_GRANULE_BYTES && aqd_distance(r->position, r->tail) <= r->capacity;
     assigns r->position, r->expected_seq; exits \false;

@@ -15,8 +15,8 @@ const char *aqd_strerror(aqd_status status)
     case AQD_ERR_PAYLOAD: return "a record with a damaged payload was skipped";
     case AQD_ERR_GAP: return "records are missing: the sequence numbers jump";
     case AQD_ERR_SPACE: return "the record is larger than the buffer";
-    case AQD_ERR_OVERRUN: return "the ring has moved on beyond this reader";
-    case AQD_ERR_OVERTAKEN: return "records were overwritten before they were read";
+    case AQD_ERR_TAIL: return "the ring has moved on beyond this reader";
+    case AQD_ERR_OVERRUN: return "records were overwritten before they were read";
     case AQD_ERR_GONE: return "the number sought is no longer there";
     case AQD_ERR_EPOCH: return "the number sought belongs to another ring";
     case AQD_ERR_ARGUMENT: return "a null or misaligned pointer, or a name or path that is too long";

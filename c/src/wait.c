@@ -1,7 +1,9 @@
-/* Sleeping and waking: by the control socket, by an interrupt, by looking again. ABI 4.5. Contracts: aqueduct/client.h. Next: reconnect.c.
+/* Sleeping and waking: by the control socket, by an interrupt, by looking again. ABI 4.5.
+ * Contracts: aqueduct/client.h. Next: reconnect.c.
  *
- * One epoll set holds the control socket and an eventfd, so that the program has one descriptor for life. The eventfd's count is the
- * interrupt: it stays until it is taken, so one that comes just before a sleep ends that sleep. */
+ * One epoll set holds the control socket and an eventfd, so that the program has one descriptor for
+ * life. The eventfd's count is the interrupt: it stays until it is taken, so one that comes just
+ * before a sleep ends that sleep. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -11,7 +13,8 @@
 
 #include "client.h"
 
-/* Packets taken from the socket at one go: a listener that never stops sending does not keep us here. */
+/* Packets taken from the socket at one go: a listener that never stops sending does not keep us
+ * here. */
 #define DRAIN_MAX 256
 /* The longest sleep of those whom nobody wakes. */
 #define LOOK_MAX_MS 32
@@ -75,7 +78,8 @@ static bool is_ready(const aqd_client *c)
     return c->observing ? aqd_observer_ready(&c->observer) : aqd_reader_ready(&c->reader);
 }
 
-/* Whether a reading call would say something else than AQD_EMPTY, as far as can be told without making a step. */
+/* Whether a reading call would say something else than AQD_EMPTY, as far as can be told without
+ * making a step. */
 static bool has_news(const aqd_client *c)
 {
     return c->changed || c->phase == AQD_PHASE_OVER || (c->phase == AQD_PHASE_ATTACHED && (c->hung_up || is_ready(c)));

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Other processors: the unit tests as 32-bit x86 and, under qemu-user, as AArch64; the freestanding half and the amalgamation for Cortex-M, and
-# there the microcontroller example, run on two emulated boards against a producer that interrupts it: firmware/board.c.
-# Run: make check-cross       Expect: PASS lines and nothing else
-# Needs apt: gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386, gcc-aarch64-linux-gnu qemu-user, gcc-arm-none-eabi
-# libnewlib-arm-none-eabi qemu-system-arm, clang; .ci/setup installs them. Writes to a temporary directory only. The rest of the project on
-# these machines: verify/platforms.sh.
+# Other processors: the unit tests as 32-bit x86 and, under qemu-user, as AArch64; the freestanding
+# half and the amalgamation for Cortex-M, and there the microcontroller example, run on two emulated
+# boards against a producer that interrupts it: firmware/board.c. Run: make check-cross
+# Expect: PASS lines and nothing else Needs apt: gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386,
+# gcc-aarch64-linux-gnu qemu-user, gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm, clang;
+# .ci/setup installs them. Writes to a temporary directory only. The rest of the project on these
+# machines: verify/platforms.sh.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 for tool in i686-linux-gnu-gcc aarch64-linux-gnu-gcc qemu-aarch64 arm-none-eabi-gcc qemu-system-arm clang; do
@@ -28,14 +29,16 @@ report() {
     fi
 }
 class() { [ "$(od -An -tx1 -j4 -N1 "$1" | tr -d ' ')" = "$2" ]; }
-# The example's object and the library's leave open what a compiler may call and what the board has, and nothing else.
+# The example's object and the library's leave open what a compiler may call and what the board has,
+# and nothing else.
 firmware() {
     # shellcheck disable=SC2086
     $1 $strict -Os -ffreestanding -Iinclude -c -o "$work/firmware.o" examples/microcontroller.c &&
         arm-none-eabi-ld -r -o "$work/firmware" "$work/firmware.o" "$work/arm.o" &&
         nm -u "$work/firmware" | awk '$2 !~ /^(mem(cpy|set|move)|__aeabi_.*|__gnu_thumb1_.*|board_.*)$/ {print "undefined: " $2; bad = 1} END {exit bad}'
 }
-# board QEMU'S-NAME CPU: the same two objects with the board that tests them. Its start-up code is GCC's, whoever compiled the example.
+# board QEMU'S-NAME CPU: the same two objects with the board that tests them. Its start-up code is
+# GCC's, whoever compiled the example.
 board() {
     # shellcheck disable=SC2086
     arm-none-eabi-gcc -mcpu=$2 -mthumb $strict -Os -ffreestanding -Iinclude -nostartfiles -T tests/firmware/board.ld -o "$work/$1" \

@@ -1,5 +1,6 @@
-/* The reader of the end-to-end tests: says on stdout what it saw and what it released, in an order that survives its own death.
- * Run: build/e2e_reader SOCKET RING SUBSCRIPTION [--release-every N] [--delay-us U] [--reconnect-ms R]
+/* The reader of the end-to-end tests: says on stdout what it saw and what it released, in an order
+ * that survives its own death. Run: build/e2e_reader SOCKET RING SUBSCRIPTION [--release-every N]
+ * [--delay-us U] [--reconnect-ms R]
  *
  *   R seq type len timestamp payload   a record (payload raw: the tests send printable ones)
  *   C seq                              released; seq is the next record that is not
@@ -7,8 +8,9 @@
  *   E name details                     an error status, with its evidence
  *   END closed | END lost              exit 0
  *
- * A batch is what is there now, at most N records (64); its lines are flushed before its cursor store, so a record without an R line was
- * certainly not released. Every record takes U microseconds (0). */
+ * A batch is what is there now, at most N records (64); its lines are flushed before its cursor
+ * store, so a record without an R line was certainly not released. Every record takes U
+ * microseconds (0). */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,7 +33,7 @@ static void print_error(const aqd_client *c, aqd_status status)
                e->stored_crc, e->computed_crc);
         break;
     case AQD_ERR_GAP: printf("E gap expected=%" PRIu64 " found=%" PRIu64 "\n", e->expected_seq, e->found_seq); break;
-    case AQD_ERR_OVERRUN: printf("E overrun position=%" PRIu64 " tail=%" PRIu64 "\n", e->position, e->tail); break;
+    case AQD_ERR_TAIL: printf("E tail position=%" PRIu64 " tail=%" PRIu64 "\n", e->position, e->tail); break;
     default: printf("E other %s\n", aqd_strerror(status)); break;
     }
 }
@@ -54,7 +56,7 @@ static int run(aqd_client *c, char *buf, size_t cap, unsigned long release_every
             } else {
                 print_error(c, status);
             }
-            if (status == AQD_ERR_OVERRUN || status == AQD_ERR_SPACE) {
+            if (status == AQD_ERR_TAIL || status == AQD_ERR_SPACE) {
                 fflush(stdout);
                 return 1;
             }

@@ -1,4 +1,5 @@
-/* A listener for tests: one connection, one answer, told what to do wrong. Its ring is the test writer's, in sealed memfds. */
+/* A listener for tests: one connection, one answer, told what to do wrong. Its ring is the test
+ * writer's, in sealed memfds. */
 #ifndef AQUEDUCT_TESTS_FAKE_LISTENER_H
 #define AQUEDUCT_TESTS_FAKE_LISTENER_H
 

@@ -1,4 +1,5 @@
-/* A ring in memory of exactly its size, so that AddressSanitizer sees the first byte read beyond it. */
+/* A ring in memory of exactly its size, so that AddressSanitizer sees the first byte read beyond
+ * it. */
 #ifndef AQUEDUCT_TESTS_FIXTURE_H
 #define AQUEDUCT_TESTS_FIXTURE_H
 

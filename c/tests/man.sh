@@ -1,7 +1,7 @@
 #!/bin/sh
-# The manual pages: mandoc finds no fault, and what they say of the interface is what the headers say.
-# Run: make lint-man       Expect: lines that begin with "ok - "
-# Needs mandoc and gcc (apt: mandoc). Writes to a temporary directory only.
+# The manual pages: mandoc finds no fault, and what they say of the interface is what the headers
+# say. Run: make lint-man       Expect: lines that begin with "ok - " Needs mandoc and gcc (apt:
+# mandoc). Writes to a temporary directory only.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 command -v mandoc >/dev/null || { echo "mandoc is missing"; exit 2; }
@@ -22,7 +22,8 @@ test_that() {
     fi
 }
 
-# As after an installation: every name of a page leads to it. References to the system's manual may be missing here.
+# As after an installation: every name of a page leads to it. References to the system's manual may
+# be missing here.
 mkdir "$work/man"
 cp man/*.[1-8] "$work/man"
 for page in man/*.[1-8]; do
@@ -48,7 +49,8 @@ sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([^ ]*\).*/\1/p' man/*.3 | sort >"$work/nam
 names() { diff -u "$work/declared" "$work/named"; }
 test_that "each is a name of a page" names
 
-# A synopsis as C: a second declaration of the function, which a compiler takes only if it is the same.
+# A synopsis as C: a second declaration of the function, which a compiler takes only if it is the
+# same.
 awk '
 /^\.Ft / {type = $0; sub(/^\.Ft /, "", type); gsub(/"/, "", type)}
 /^\.Fo / {name = $2; arguments = ""; open = 1}

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs into a directory of its own, uses what is there in every way that a package offers, and uninstalls.
-# Run: make check-packaging       Expect: lines that begin with "ok - ", the last: 0 failed
-# Needs gcc, g++, clang, cmake, pkg-config, nm and objdump (apt: g++ clang cmake pkg-config binutils). Writes to a temporary directory only.
+# Installs into a directory of its own, uses what is there in every way that a package offers, and
+# uninstalls. Run: make check-packaging       Expect: lines that begin with "ok - ", the last: 0
+# failed Needs gcc, g++, clang, cmake, pkg-config, nm and objdump (apt: g++ clang cmake pkg-config
+# binutils). Writes to a temporary directory only.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 for tool in gcc g++ clang clang++ cmake pkg-config nm objdump; do

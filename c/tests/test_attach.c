@@ -1,4 +1,5 @@
-/* Attaching to a fake listener: the bytes of the hello, refusals, every wrong answer, and nothing left behind by any of them. */
+/* Attaching to a fake listener: the bytes of the hello, refusals, every wrong answer, and nothing
+ * left behind by any of them. */
 #define _GNU_SOURCE
 #include <dirent.h>
 
@@ -28,7 +29,8 @@ static int segment_mappings(void)
     return count;
 }
 
-/* Opens against this listener; checks the status and that a failure leaves neither descriptors nor mappings, even before the close. */
+/* Opens against this listener; checks the status and that a failure leaves neither descriptors nor
+ * mappings, even before the close. */
 static aqd_client *attach(struct fake *f, aqd_status expected, int timeout_ms)
 {
     fake_answer(f);

@@ -1,4 +1,5 @@
-/* An attached client: reading, telling of space, waking, and every way in which a listener can end. */
+/* An attached client: reading, telling of space, waking, and every way in which a listener can
+ * end. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/time.h>

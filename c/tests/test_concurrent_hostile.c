@@ -1,5 +1,6 @@
-/* A writer thread that keeps changing what a reader thread is looking at. What the reader hands out is what it checked: the bytes it
- * returns have the CRC of the header that it accepted. Bounded rounds, so that it ends whatever happens; most worth under `make sanitize`. */
+/* A writer thread that keeps changing what a reader thread is looking at. What the reader hands out
+ * is what it checked: the bytes it returns have the CRC of the header that it accepted. Bounded
+ * rounds, so that it ends whatever happens; most worth under `make sanitize`. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -25,8 +26,9 @@ static uint32_t cursor_now(const struct fixture *f)
     return aqd_le32(__atomic_load_n((uint32_t *)(void *)(f->cursor + AQD_CURSOR_CURSOR), __ATOMIC_RELAXED));
 }
 
-/* Puts a record with right CRCs where the reader stands. Its timestamp is its len and its payload CRC, which the API does not hand out:
- * a header is handed out only if its own CRC is right, so the pair is that of one header that the writer once wrote. */
+/* Puts a record with right CRCs where the reader stands. Its timestamp is its len and its payload
+ * CRC, which the API does not hand out: a header is handed out only if its own CRC is right, so the
+ * pair is that of one header that the writer once wrote. */
 static uint32_t put_record(const struct fixture *f, uint64_t r)
 {
     static _Alignas(8) unsigned char local[OFFSET + CAPACITY * 32];
@@ -72,10 +74,11 @@ static void *write_for_ever(void *argument)
 }
 
 struct met {
-    unsigned ok, header, payload, overrun;
+    unsigned ok, header, payload, out_of_range;
 };
 
-/* Reads beside the writer. The buffer is of exactly the allowed size, so AddressSanitizer sees the first byte too many. */
+/* Reads beside the writer. The buffer is of exactly the allowed size, so AddressSanitizer sees the
+ * first byte too many. */
 static struct met read_beside(bool stamped)
 {
     struct fixture f;
@@ -106,19 +109,19 @@ static struct met read_beside(bool stamped)
         met.ok += status == AQD_OK;
         met.header += status == AQD_ERR_HEADER;
         met.payload += status == AQD_ERR_PAYLOAD;
-        met.overrun += status == AQD_ERR_OVERRUN;
+        met.out_of_range += status == AQD_ERR_TAIL;
         free(buf);
         aqd_reader_release(&f.r);
         if (aqd_reader_prepare_sleep(&f.r, AQD_WAITING_SOCKET, NULL)) {
             aqd_reader_finish_sleep(&f.r, next_random(&random) % 2);
         }
-        if (status == AQD_EMPTY || status == AQD_CLOSED || status == AQD_ERR_OVERRUN) {
+        if (status == AQD_EMPTY || status == AQD_CLOSED || status == AQD_ERR_TAIL) {
             sched_yield(); /* both may be on one processor */
         }
     }
     __atomic_store_n(&h.stop, 1, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
-    printf("# met: %u ok, %u header, %u payload, %u overrun\n", met.ok, met.header, met.payload, met.overrun);
+    printf("# met: %u ok, %u header, %u payload, %u out of range\n", met.ok, met.header, met.payload, met.out_of_range);
     fixture_free(&f);
     return met;
 }
@@ -130,7 +133,7 @@ static void what_was_checked_is_what_is_returned_while_a_writer_changes_it(void)
     CHECK(met.ok > 100);
     CHECK(met.header > 0);
     CHECK(met.payload > 0);
-    CHECK(met.overrun > 0);
+    CHECK(met.out_of_range > 0);
 }
 
 static void nothing_is_returned_of_a_writer_that_knows_no_checksum(void)

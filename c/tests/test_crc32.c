@@ -88,7 +88,8 @@ static void a_split_input_gives_the_same_state(void)
     }
 }
 
-/* From an exact allocation of whole words, at the alignment of a payload, into one with a margin on both sides. */
+/* From an exact allocation of whole words, at the alignment of a payload, into one with a margin on
+ * both sides. */
 static void a_copy_is_whole_touches_nothing_else_and_has_its_crc(void)
 {
     for (size_t len = 0; len <= 1100; len += len < 300 ? 1 : 37) {
@@ -145,7 +146,8 @@ static unsigned char *make_record(uint32_t len, uint8_t kind)
     return at;
 }
 
-/* Loads into a buffer of most bytes with a margin on both sides, which must stay. What was not taken must leave the description alone. */
+/* Loads into a buffer of most bytes with a margin on both sides, which must stay. What was not
+ * taken must leave the description alone. */
 static bool load_record(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
 {
     aqd_record before;

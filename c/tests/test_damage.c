@@ -1,4 +1,5 @@
-/* The reader on a ring in which something was damaged: everything is noticed, counted, and the next good record found. */
+/* The reader on a ring in which something was damaged: everything is noticed, counted, and the next
+ * good record found. */
 #include "fixture.h"
 
 /* Three records of 40 bytes (3 granules) at positions 0, 3 and 6; the middle one is the victim. */
@@ -60,8 +61,8 @@ static void every_flipped_bit_of_a_payload_is_detected_and_survived(void)
     }
 }
 
-/* The same for a record that is expected and not short, which is taken in one go if nothing is wrong: three records, of which the middle one
- * has len bytes and stands at position 2. */
+/* The same for a record that is expected and not short, which is taken in one go if nothing is
+ * wrong: three records, of which the middle one has len bytes and stands at position 2. */
 static unsigned char long_payload[1024];
 
 static void make_long(struct fixture *f, uint32_t len)
@@ -115,7 +116,7 @@ static void every_flipped_bit_of_a_long_record_is_detected_and_survived(void)
     }
 }
 
-static void filler_behind_a_payload_is_not_checked(void)
+static void padding_behind_a_payload_is_not_checked(void)
 {
     struct fixture f;
     make_three(&f);
@@ -204,7 +205,8 @@ static void a_record_of_another_ring_never_counts(void)
     fixture_free(&f);
 }
 
-/* A header with a right CRC that claims len bytes at this position, with the tail one lap behind the start. */
+/* A header with a right CRC that claims len bytes at this position, with the tail one lap behind
+ * the start. */
 static aqd_status with_length(uint8_t kind, uint32_t position, uint32_t len, uint32_t tail, aqd_evidence *evidence)
 {
     struct fixture f;
@@ -238,7 +240,8 @@ static void an_impossible_length_is_damage_even_with_a_right_crc(void)
     CHECK_EQ(with_length(AQD_KIND_DATA, 12, 96, 16, &e), AQD_ERR_PAYLOAD);
 }
 
-/* The same, with any length that is not short, of a record that is expected and whose payload is right too. */
+/* The same, with any length that is not short, of a record that is expected and whose payload is
+ * right too. */
 static aqd_status second_with_length(uint32_t start, uint32_t len, uint32_t tail, aqd_evidence *evidence)
 {
     static const unsigned char zeros[1024];
@@ -298,7 +301,7 @@ int main(void)
     RUN(every_flipped_bit_of_a_header_is_detected_and_survived);
     RUN(every_flipped_bit_of_a_payload_is_detected_and_survived);
     RUN(every_flipped_bit_of_a_long_record_is_detected_and_survived);
-    RUN(filler_behind_a_payload_is_not_checked);
+    RUN(padding_behind_a_payload_is_not_checked);
     RUN(a_damaged_first_header_loses_an_unknown_number);
     RUN(after_damage_up_to_the_tail_the_gap_tells_the_loss);
     RUN(reading_resumes_at_a_pad_whose_number_tells_the_loss);

@@ -1,5 +1,5 @@
-/* The golden images that the Rust side wrote and reads too: both must see the same records. Run from the folder of the Makefile, or with the
- * folder of the images as argument. */
+/* The golden images that the Rust side wrote and reads too: both must see the same records. Run
+ * from the folder of the Makefile, or with the folder of the images as argument. */
 #include "fixture.h"
 
 static const char *folder = "../core/tests/golden";

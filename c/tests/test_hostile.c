@@ -1,5 +1,6 @@
-/* The reader on memory that changes while it is read and may say anything: always inside the segments, always an end.
- * Most worth under `make sanitize`, where a byte outside the ring is fatal. */
+/* The reader on memory that changes while it is read and may say anything: always inside the
+ * segments, always an end. Most worth under `make sanitize`, where a byte outside the ring is
+ * fatal. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -59,7 +60,7 @@ static void random_bytes_never_mislead_the_reader(void)
         aqd_put32(f.ring + AQD_RING_SPACE_WANTED, (uint32_t)next_random(&random));
         aqd_status status = AQD_OK;
         uint32_t calls = 0, short_buffers = 0;
-        while (status != AQD_EMPTY && status != AQD_CLOSED && status != AQD_ERR_OVERRUN && short_buffers < 100) {
+        while (status != AQD_EMPTY && status != AQD_CLOSED && status != AQD_ERR_TAIL && short_buffers < 100) {
             status = one_call(&f, &random, true);
             short_buffers += status == AQD_ERR_SPACE;
             calls++;
@@ -82,7 +83,8 @@ static void store(const struct fixture *f, size_t at, uint32_t value)
     __atomic_store_n((uint32_t *)(void *)(f->ring + at), aqd_le32(value), __ATOMIC_RELAXED);
 }
 
-/* Whole records with right CRCs just where the reader stands, spoilt at once or while it reads them, and now and then a wild tail or state. */
+/* Whole records with right CRCs just where the reader stands, spoilt at once or while it reads
+ * them, and now and then a wild tail or state. */
 static void *scribble(void *argument)
 {
     struct scribbler *s = argument;
@@ -130,15 +132,15 @@ static void bytes_that_change_while_they_are_read_never_mislead_the_reader(void)
         aqd_status status = one_call(&f, &random, false);
         seen[status]++;
         aqd_reader_release(&f.r);
-        if (status == AQD_EMPTY || status == AQD_CLOSED || status == AQD_ERR_OVERRUN) {
+        if (status == AQD_EMPTY || status == AQD_CLOSED || status == AQD_ERR_TAIL) {
             sched_yield(); /* both may be on one processor */
         }
-        enough = seen[AQD_OK] >= 300 && seen[AQD_ERR_HEADER] >= 300 && seen[AQD_ERR_PAYLOAD] >= 300 && seen[AQD_ERR_OVERRUN] >= 300;
+        enough = seen[AQD_OK] >= 300 && seen[AQD_ERR_HEADER] >= 300 && seen[AQD_ERR_PAYLOAD] >= 300 && seen[AQD_ERR_TAIL] >= 300;
     }
     __atomic_store_n(&s.stop, 1, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
-    printf("# met: %u ok, %u empty, %u header, %u payload, %u overrun\n", seen[AQD_OK], seen[AQD_EMPTY], seen[AQD_ERR_HEADER],
-           seen[AQD_ERR_PAYLOAD], seen[AQD_ERR_OVERRUN]);
+    printf("# met: %u ok, %u empty, %u header, %u payload, %u out of range\n", seen[AQD_OK], seen[AQD_EMPTY], seen[AQD_ERR_HEADER],
+           seen[AQD_ERR_PAYLOAD], seen[AQD_ERR_TAIL]);
     CHECK(enough);
     fixture_free(&f);
 }

@@ -1,4 +1,5 @@
-/* The observer: what it reads, what it says when it is overtaken, and memory that changes under it or says anything. */
+/* The observer: what it reads, what it says when it is overrun, and memory that changes under it or
+ * says anything. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -98,7 +99,7 @@ static void a_short_buffer_consumes_nothing(void)
     fixture_free(&f);
 }
 
-static void an_observer_that_was_overtaken_says_how_much_it_missed(void)
+static void an_observer_that_was_overrun_says_how_much_it_missed(void)
 {
     struct fixture f;
     fixture_make(&f, 16, 0);
@@ -117,7 +118,7 @@ static void an_observer_that_was_overtaken_says_how_much_it_missed(void)
     CHECK(lag.records == 10 && lag.bytes == 16 * 32);
     char buf[64];
     aqd_record rec;
-    CHECK_EQ(aqd_observer_next(&o, buf, sizeof buf, &rec), AQD_ERR_OVERTAKEN);
+    CHECK_EQ(aqd_observer_next(&o, buf, sizeof buf, &rec), AQD_ERR_OVERRUN);
     CHECK_EQ(rec.seq, 3);
     CHECK_EQ(aqd_observer_evidence(&o)->expected_seq, 1);
     CHECK_EQ(aqd_observer_evidence(&o)->found_seq, 3);
@@ -129,7 +130,7 @@ static void an_observer_that_was_overtaken_says_how_much_it_missed(void)
     fixture_free(&f);
 }
 
-/* Overtaken, with nothing left to tell by how much, it stands at the latest already. */
+/* Overrun, with nothing left to tell by how much, it stands at the latest already. */
 static void going_to_the_latest_from_there_leaves_the_loss_to_be_told(void)
 {
     struct fixture f;
@@ -145,7 +146,7 @@ static void going_to_the_latest_from_there_leaves_the_loss_to_be_told(void)
     CHECK_EQ(next(&o), AQD_EMPTY);
     CHECK_EQ(aqd_observer_skip_to_latest(&o), AQD_OK);
     publish(&f, "nine");
-    CHECK_EQ(next(&o), AQD_ERR_OVERTAKEN);
+    CHECK_EQ(next(&o), AQD_ERR_OVERRUN);
     CHECK(aqd_observer_evidence(&o)->expected_seq == 1 && aqd_observer_evidence(&o)->found_seq == 9);
     CHECK_EQ(aqd_observer_stats(&o)->lost, 8);
     expect(&o, 9, "nine");
@@ -205,16 +206,16 @@ static void damage_is_told_and_passed(void)
     fixture_free(&f);
 }
 
-static void control_words_that_make_no_sense_are_an_overrun(void)
+static void control_words_that_make_no_sense_are_a_tail_out_of_range(void)
 {
     struct fixture f;
     fixture_make(&f, 16, 0);
     publish(&f, "x");
     aqd_observer o;
     set(&f, AQD_RING_TAIL, 1000);
-    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_ERR_OVERRUN);
-    CHECK_EQ(next(&o), AQD_ERR_OVERRUN);
-    CHECK_EQ(aqd_observer_seek(&o, EPOCH, 0), AQD_ERR_OVERRUN);
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_ERR_TAIL);
+    CHECK_EQ(next(&o), AQD_ERR_TAIL);
+    CHECK_EQ(aqd_observer_seek(&o, EPOCH, 0), AQD_ERR_TAIL);
     set(&f, AQD_RING_TAIL, f.w.tail);
     expect(&o, 0, "x"); /* put right: it goes on */
     fixture_free(&f);
@@ -225,7 +226,8 @@ struct scribbler {
     uint32_t stop;
 };
 
-/* An honest producer that overwrites: `oldest`, a fence, the bytes by words, `tail`. One granule and a payload that repeats its number. */
+/* An honest producer that overwrites: `oldest`, a fence, the bytes by words, `tail`. One granule
+ * and a payload that repeats its number. */
 static void *overwrite(void *argument)
 {
     struct scribbler *s = argument;
@@ -240,7 +242,7 @@ static void *overwrite(void *argument)
         }
         uint32_t at = w.tail;
         writer_data(&w, 0, payload, sizeof payload);
-        set(f, AQD_RING_OLDEST, w.tail < 64 ? 0 : w.tail - 64 + (w.tail & 1)); /* records take two granules, and there is no filler */
+        set(f, AQD_RING_OLDEST, w.tail < 64 ? 0 : w.tail - 64 + (w.tail & 1)); /* records take two granules, and there is no padding */
         __atomic_thread_fence(__ATOMIC_RELEASE);
         for (size_t i = 0; i < 64; i += 4) {
             size_t to = OFFSET + (size_t)(at % 64) * 32 + i;
@@ -257,7 +259,7 @@ static void *overwrite(void *argument)
     return NULL;
 }
 
-static void a_record_of_a_producer_that_overtakes_is_whole_or_is_not_delivered(void)
+static void a_record_of_a_producer_that_overruns_is_whole_or_is_not_delivered(void)
 {
     struct fixture f;
     fixture_make(&f, 64, 0);
@@ -269,7 +271,7 @@ static void a_record_of_a_producer_that_overtakes_is_whole_or_is_not_delivered(v
         abort();
     }
     uint64_t expected = 0, read = 0, missed = 0, other = 0;
-    /* Not vacuous: until it has read and been overtaken often enough. */
+    /* Not vacuous: until it has read and been overrun often enough. */
     for (int i = 0; i < 20000000 && (read < 5000 || missed < 50); i++) {
         unsigned char buf[64];
         aqd_record rec;
@@ -279,7 +281,7 @@ static void a_record_of_a_producer_that_overtakes_is_whole_or_is_not_delivered(v
             CHECK(rec.len == 32 && aqd_get64(buf) == rec.seq && aqd_get64(buf + 24) == rec.seq);
             expected = rec.seq + 1;
             read++;
-        } else if (status == AQD_ERR_OVERTAKEN) {
+        } else if (status == AQD_ERR_OVERRUN) {
             const aqd_evidence *e = aqd_observer_evidence(&o);
             CHECK(e->found_seq >= expected);
             expected = e->found_seq;
@@ -290,12 +292,12 @@ static void a_record_of_a_producer_that_overtakes_is_whole_or_is_not_delivered(v
             other++;
         }
         if (read % 1000 == 999) {
-            sched_yield(); /* lets it be overtaken */
+            sched_yield(); /* lets it be overrun */
         }
     }
     __atomic_store_n(&s.stop, 1, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
-    printf("# read %llu, overtaken %llu times\n", (unsigned long long)read, (unsigned long long)missed);
+    printf("# read %llu, overrun %llu times\n", (unsigned long long)read, (unsigned long long)missed);
     CHECK(read >= 5000 && missed >= 50);
     CHECK_EQ(other, 0);
     CHECK_EQ(aqd_observer_stats(&o)->corrupt, 0);
@@ -367,12 +369,12 @@ static void whatever_happens_in_the_ring_every_call_ends_inside_it(void)
         if (i % 64 == 0) {
             sched_yield();
         }
-        enough = seen[AQD_OK] >= 1000 && seen[AQD_ERR_HEADER] >= 300 && seen[AQD_ERR_OVERTAKEN] >= 100 && seen[AQD_ERR_OVERRUN] >= 100;
+        enough = seen[AQD_OK] >= 1000 && seen[AQD_ERR_HEADER] >= 300 && seen[AQD_ERR_OVERRUN] >= 100 && seen[AQD_ERR_TAIL] >= 100;
     }
     __atomic_store_n(&s.stop, 1, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
-    printf("# met: %u ok, %u header, %u overtaken, %u overrun\n", seen[AQD_OK], seen[AQD_ERR_HEADER], seen[AQD_ERR_OVERTAKEN],
-           seen[AQD_ERR_OVERRUN]);
+    printf("# met: %u ok, %u header, %u overrun, %u out of range\n", seen[AQD_OK], seen[AQD_ERR_HEADER], seen[AQD_ERR_OVERRUN],
+           seen[AQD_ERR_TAIL]);
     CHECK(enough);
     fixture_free(&f);
 }
@@ -382,12 +384,12 @@ int main(void)
     RUN(an_observer_reads_the_ring_alone_from_its_oldest_record);
     RUN(what_is_not_a_ring_is_refused);
     RUN(a_short_buffer_consumes_nothing);
-    RUN(an_observer_that_was_overtaken_says_how_much_it_missed);
+    RUN(an_observer_that_was_overrun_says_how_much_it_missed);
     RUN(going_to_the_latest_from_there_leaves_the_loss_to_be_told);
     RUN(an_observer_seeks_back_and_forth);
     RUN(damage_is_told_and_passed);
-    RUN(control_words_that_make_no_sense_are_an_overrun);
-    RUN(a_record_of_a_producer_that_overtakes_is_whole_or_is_not_delivered);
+    RUN(control_words_that_make_no_sense_are_a_tail_out_of_range);
+    RUN(a_record_of_a_producer_that_overruns_is_whole_or_is_not_delivered);
     RUN(whatever_happens_in_the_ring_every_call_ends_inside_it);
     return finish_tests();
 }

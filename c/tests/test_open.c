@@ -1,4 +1,5 @@
-/* Opening with options or descriptors, observing through the client, running out of descriptors, and closing in a forked child. */
+/* Opening with options or descriptors, observing through the client, running out of descriptors,
+ * and closing in a forked child. */
 #define _GNU_SOURCE
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -199,7 +200,8 @@ static void descriptors_that_came_another_way_are_attached_to(void)
     fake_free(&f);
 }
 
-/* However few descriptors there are left, the answer is an error that says so, and nothing is left behind. */
+/* However few descriptors there are left, the answer is an error that says so, and nothing is left
+ * behind. */
 static void running_out_of_descriptors_is_said(void)
 {
     struct rlimit before;

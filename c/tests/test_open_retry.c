@@ -1,4 +1,5 @@
-/* Opening before there is a listener: one that comes later, never, refuses, hangs up or is silent first; and ending the wait. */
+/* Opening before there is a listener: one that comes later, never, refuses, hangs up or is silent
+ * first; and ending the wait. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/eventfd.h>

@@ -188,21 +188,21 @@ static void a_gap_backwards_loses_nothing(void)
     fixture_free(&f);
 }
 
-static void a_tail_beyond_the_capacity_is_an_overrun_and_nothing_moves(void)
+static void a_tail_beyond_the_capacity_is_out_of_range_and_nothing_moves(void)
 {
     struct fixture f;
     fixture_make(&f, 16, 100);
     f.w.tail = 117;
     writer_publish(&f.w);
-    expect_status(&f, AQD_ERR_OVERRUN);
-    expect_status(&f, AQD_ERR_OVERRUN);
+    expect_status(&f, AQD_ERR_TAIL);
+    expect_status(&f, AQD_ERR_TAIL);
     CHECK_EQ(f.r.position, 100);
     CHECK_EQ(aqd_reader_evidence(&f.r)->tail, 117);
-    CHECK_EQ(fixture_attach(&f), AQD_ERR_OVERRUN);
-    expect_status(&f, AQD_ERR_OVERRUN);
+    CHECK_EQ(fixture_attach(&f), AQD_ERR_TAIL);
+    expect_status(&f, AQD_ERR_TAIL);
     f.w.tail = 99; /* a tail that goes back is as impossible */
     writer_publish(&f.w);
-    CHECK_EQ(fixture_attach(&f), AQD_ERR_OVERRUN);
+    CHECK_EQ(fixture_attach(&f), AQD_ERR_TAIL);
     f.w.tail = 100;
     writer_data(&f.w, 0, "a", 1);
     writer_publish(&f.w);
@@ -346,7 +346,7 @@ static void a_timeout_with_data_there_is_a_missed_wake(void)
     fixture_free(&f);
 }
 
-static void an_overrun_is_no_reason_to_sleep(void)
+static void a_tail_out_of_range_is_no_reason_to_sleep(void)
 {
     struct fixture f;
     fixture_make(&f, 16, 0);
@@ -357,7 +357,7 @@ static void an_overrun_is_no_reason_to_sleep(void)
     aqd_reader_finish_sleep(&f.r, true);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_MISSED_WAKES), 0);
     CHECK(aqd_reader_ready(&f.r));
-    expect_status(&f, AQD_ERR_OVERRUN);
+    expect_status(&f, AQD_ERR_TAIL);
     fixture_free(&f);
 }
 
@@ -394,7 +394,7 @@ int main(void)
     RUN(a_gap_is_reported_once_and_then_the_record_comes);
     RUN(a_gap_before_a_long_record_is_reported_once);
     RUN(a_gap_backwards_loses_nothing);
-    RUN(a_tail_beyond_the_capacity_is_an_overrun_and_nothing_moves);
+    RUN(a_tail_beyond_the_capacity_is_out_of_range_and_nothing_moves);
     RUN(a_closed_ring_ends_after_its_last_record);
     RUN(a_producer_killed_between_state_and_tail_has_closed);
     RUN(positions_wrap_at_two_to_the_32);
@@ -403,7 +403,7 @@ int main(void)
     RUN(a_sleep_names_the_tail_it_sleeps_on_and_ends_with_zero);
     RUN(nobody_sleeps_while_there_is_something_to_read);
     RUN(a_timeout_with_data_there_is_a_missed_wake);
-    RUN(an_overrun_is_no_reason_to_sleep);
+    RUN(a_tail_out_of_range_is_no_reason_to_sleep);
     RUN(a_view_lends_the_payload_in_place_until_the_release);
     return finish_tests();
 }

@@ -1,4 +1,5 @@
-/* A client whose listener ends and comes back: another ring, the same ring, nobody, one that refuses. */
+/* A client whose listener ends and comes back: another ring, the same ring, nobody, one that
+ * refuses. */
 #define _GNU_SOURCE
 #include "fake_listener.h"
 

@@ -103,10 +103,10 @@ static void going_to_the_latest_skips_everything_without_a_gap(void)
     publish(&f, 1);
     expect_record(&f, 10, "x", 1);
     aqd_put32(f.ring + AQD_RING_TAIL, (uint32_t)f.r.position + 65);
-    CHECK_EQ(aqd_reader_skip_to_latest(&f.r), AQD_ERR_OVERRUN);
-    CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 5), AQD_ERR_OVERRUN);
+    CHECK_EQ(aqd_reader_skip_to_latest(&f.r), AQD_ERR_TAIL);
+    CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 5), AQD_ERR_TAIL);
     aqd_lag lag = {.records = 9};
-    CHECK_EQ(aqd_reader_lag(&f.r, 0, &lag), AQD_ERR_OVERRUN);
+    CHECK_EQ(aqd_reader_lag(&f.r, 0, &lag), AQD_ERR_TAIL);
     CHECK_EQ(lag.records, 0);
     fixture_free(&f);
 }
@@ -118,7 +118,7 @@ static void the_lag_counts_records_bytes_and_age(void)
     aqd_lag lag;
     CHECK_EQ(aqd_reader_lag(&f.r, 1000, &lag), AQD_OK);
     CHECK(lag.records == 0 && lag.bytes == 0 && lag.age_ns == 0);
-    writer_discard(&f.w, 32); /* a filler first: it says nothing of age */
+    writer_discard(&f.w, 32); /* a padding record first: it says nothing of age */
     writer_raw(&f.w, AQD_KIND_DATA, 0, f.w.seq++, 400, "x", 1);
     writer_raw(&f.w, AQD_KIND_DATA, 0, f.w.seq++, 500, "x", 1);
     writer_publish(&f.w);

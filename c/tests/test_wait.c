@@ -1,4 +1,5 @@
-/* Interrupts from threads and signal handlers, and the descriptor for event loops, level- and edge-triggered. */
+/* Interrupts from threads and signal handlers, and the descriptor for event loops, level- and
+ * edge-triggered. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/epoll.h>
@@ -194,7 +195,8 @@ static void edges_are_enough(void)
     detach(&f, c);
 }
 
-/* poll refuses more descriptors than a process may have, here none; an emulator of system calls may not. */
+/* poll refuses more descriptors than a process may have, here none; an emulator of system calls may
+ * not. */
 static void a_poll_that_fails_is_told_with_its_errno(void)
 {
     struct fake f;

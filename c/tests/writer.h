@@ -1,5 +1,6 @@
-/* A ring writer for tests, from ABI.md alone. Single-threaded: it trusts itself to keep the protocol and can be told to break it.
- * Its CRC is the bitwise oracle, so no byte it writes depends on the code under test. */
+/* A ring writer for tests, from ABI.md alone. Single-threaded: it trusts itself to keep the
+ * protocol and can be told to break it. Its CRC is the bitwise oracle, so no byte it writes depends
+ * on the code under test. */
 #ifndef AQUEDUCT_TESTS_WRITER_H
 #define AQUEDUCT_TESTS_WRITER_H
 
@@ -79,7 +80,8 @@ static inline void writer_seal_record(const struct writer *w, uint32_t position)
     aqd_put32(writer_at(w, position) + 28, oracle_crc32(bytes, sizeof bytes));
 }
 
-/* One record exactly at the claimed tail, whatever stands there and wherever it ends. Returns its position. */
+/* One record exactly at the claimed tail, whatever stands there and wherever it ends. Returns its
+ * position. */
 static inline uint32_t writer_raw(struct writer *w, uint8_t kind, uint16_t type, uint64_t seq, uint64_t timestamp_ns, const void *payload,
                                   uint32_t len)
 {

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Makes aqueduct.h and aqueduct.c, for a program that carries the library in its own tree: the headers in one, the sources in the other.
-# Run: VERSION=0.1.0 FREE="src/crc32.c ..." amalgamate.sh DIRECTORY SOURCE...     (make amalgamation)
+# Makes aqueduct.h and aqueduct.c, for a program that carries the library in its own tree: the
+# headers in one, the sources in the other. Run: VERSION=0.1.0 FREE="src/crc32.c ..." amalgamate.sh
+# DIRECTORY SOURCE...     (make amalgamation)
 #
-# Every #include "..." is replaced by the file where it comes first and dropped later. Two sources may use the same static name or macro:
-# names are given their file's in front where they meet, macros end with their file. What is not in FREE needs Linux and is left
-# out elsewhere.
+# Every #include "..." is replaced by the file where it comes first and dropped later. Two sources
+# may use the same static name or macro: names are given their file's in front where they meet,
+# macros end with their file. What is not in FREE needs Linux and is left out elsewhere.
 set -eu
 out=$1
 shift
@@ -35,7 +36,8 @@ function path_of(name, from,   directory, path, line) {
     return path
 }
 
-# The line with the names of `rename` changed, except in strings and behind a dot or an arrow, where they are members.
+# The line with the names of `rename` changed, except in strings and behind a dot or an arrow, where
+# they are members.
 function renamed(line,   result, before, word) {
     result = ""
     while (match(line, /"([^"\\]|\\.)*"|[A-Za-z_][A-Za-z_0-9]*/)) {

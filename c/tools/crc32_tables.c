@@ -1,5 +1,5 @@
-/* Prints src/crc32_tables.h: the slicing tables and the folding constants of CRC-32/ISO-HDLC, from the polynomial alone.
- * Run: make -C c tables */
+/* Prints src/crc32_tables.h: the slicing tables and the folding constants of CRC-32/ISO-HDLC, from
+ * the polynomial alone. Run: make -C c tables */
 #include <stdint.h>
 #include <stdio.h>
 
@@ -14,7 +14,8 @@ static uint32_t step(uint32_t state, int bits)
     return state;
 }
 
-/* x^power mod P, bit-reflected and shifted left once: the form in which a carry-less multiplication of reflected operands wants it. */
+/* x^power mod P, bit-reflected and shifted left once: the form in which a carry-less multiplication
+ * of reflected operands wants it. */
 static uint64_t fold(unsigned power)
 {
     uint32_t r = 1;
@@ -28,7 +29,8 @@ static uint64_t fold(unsigned power)
     return reflected << 1;
 }
 
-/* What P, reflected, gives 1 with in a carry-less multiplication, in the low 64 bits: floor(x^96 / P), reflected. */
+/* What P, reflected, gives 1 with in a carry-less multiplication, in the low 64 bits: floor(x^96 /
+ * P), reflected. */
 static uint64_t inverse(void)
 {
     uint64_t quotient = 0, rest = 1;

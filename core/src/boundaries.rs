@@ -1,4 +1,5 @@
-//! Remembers one record boundary per sixteenth of the ring, so that `oldest` can be moved without looking at a record. Next: `producer`.
+//! Remembers one record boundary per sixteenth of the ring, so that `oldest` can be moved without
+//! looking at a record. Next: `producer`.
 
 use crate::layout::Geometry;
 
@@ -79,9 +80,16 @@ mod tests {
                         at += if count % 3 == 0 { 1 } else { step };
                         for needed in at.saturating_sub(u64::from(capacity)).max(start)..at {
                             // A place in the table is taken over by what lies 16 sectors further.
-                            let lost = |at: u64| firsts.iter().any(|other| other / sector == at / sector + 16);
-                            let oracle = firsts.iter().copied().find(|&at| at >= needed && !lost(at));
-                            assert_eq!(boundaries.first_from(needed), oracle, "capacity {capacity}, step {step}, needed {needed}");
+                            let lost = |at: u64| {
+                                firsts.iter().any(|other| other / sector == at / sector + 16)
+                            };
+                            let oracle =
+                                firsts.iter().copied().find(|&at| at >= needed && !lost(at));
+                            assert_eq!(
+                                boundaries.first_from(needed),
+                                oracle,
+                                "capacity {capacity}, step {step}, needed {needed}"
+                            );
                         }
                     }
                 }

@@ -7,7 +7,8 @@ use crate::layout::DATA_OFFSET_MIN;
 pub struct RingConfig<'a> {
     /// Name, at most 64 bytes.
     pub name: &'a str,
-    /// Identity: random and not 0. Never reuse one: it is what makes foreign and stale bytes fail their checks.
+    /// Identity: random and not 0. Never reuse one: it is what makes foreign and stale bytes fail
+    /// their checks.
     pub epoch: u64,
     /// Data area, bytes: 32 × a power of two, at least 128.
     pub capacity_bytes: usize,
@@ -17,7 +18,8 @@ pub struct RingConfig<'a> {
     pub data_offset_bytes: u32,
     /// Creation time, nanoseconds since the Unix epoch; 0 if unknown.
     pub created_ns: u64,
-    /// Clock of the timestamps given to [`Producer::push`](crate::Producer::push), one of the `CLOCK_` constants of [`layout`](crate::layout).
+    /// Clock of the timestamps given to [`Producer::push`](crate::Producer::push), one of the
+    /// `CLOCK_` constants of [`layout`](crate::layout).
     pub clock_id: u32,
     /// Position of the first record. 0, except in tests of the wrap-around at 2^32.
     pub first_position: u32,
@@ -56,7 +58,8 @@ pub enum Start {
     Oldest,
     /// Behind the last published record.
     Latest,
-    /// At this record boundary, in the last lap and not overwritten: a cursor that was kept while the producer or the reader was away.
+    /// At this record boundary, in the last lap and not overwritten: a cursor that was kept while
+    /// the producer or the reader was away.
     At(u32),
 }
 
@@ -67,7 +70,8 @@ pub struct SubscriptionStatus {
     pub attached: bool,
     /// Granules published and not released.
     pub lag_granules: u32,
-    /// The attached reader's count of damaged records and stretches, wrapping; 0 if none is attached.
+    /// The attached reader's count of damaged records and stretches, wrapping; 0 if none is
+    /// attached.
     pub corrupt: u32,
     /// The attached reader's count of lost records, wrapping.
     pub lost: u32,

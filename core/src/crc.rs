@@ -1,11 +1,13 @@
 //! CRC-32/ISO-HDLC of the bytes of records, by the best way that the processor has.
 //!
-//! The library that computes it for whole files folds blocks of 128 bytes and more; most records are shorter. On x86-64 this crate folds from the
-//! first 16 bytes on, and does it while it copies; elsewhere the library is all there is. Next: `record`.
+//! The library that computes it for whole files folds blocks of 128 bytes and more; most records
+//! are shorter. On x86-64 this crate folds from the first 16 bytes on, and does it while it copies;
+//! elsewhere the library is all there is. Next: `record`.
 
 use crate::region::fold::Folding;
 
-/// A CRC under way. Which way it is computed is asked once, in [`new`](Crc::new), which may take a microsecond; clone it for every record.
+/// A CRC under way. Which way it is computed is asked once, in [`new`](Crc::new), which may take a
+/// microsecond; clone it for every record.
 #[derive(Clone, Debug)]
 pub struct Crc(Way);
 
@@ -20,7 +22,10 @@ impl Crc {
     /// Of no bytes yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Folding::detect().map_or_else(|| Way::Library(crc32fast::Hasher::new()), |folding| Way::Folded(folding, u32::MAX)))
+        Self(Folding::detect().map_or_else(
+            || Way::Library(crc32fast::Hasher::new()),
+            |folding| Way::Folded(folding, u32::MAX),
+        ))
     }
 
     #[cfg(test)]
@@ -85,7 +90,8 @@ mod tests {
 
     /// Bit by bit, as the catalogue defines it.
     fn oracle(bytes: &[u8]) -> u32 {
-        let step = |state: u32, _| if state & 1 == 1 { state >> 1 ^ 0xEDB8_8320 } else { state >> 1 };
+        let step =
+            |state: u32, _| if state & 1 == 1 { state >> 1 ^ 0xEDB8_8320 } else { state >> 1 };
         !bytes.iter().fold(u32::MAX, |state, &byte| (0..8).fold(state ^ u32::from(byte), step))
     }
 
@@ -126,7 +132,11 @@ mod tests {
                 let expected = oracle(piece);
                 for mut crc in ways() {
                     crc.update(piece);
-                    assert_eq!(crc.clone().finalize(), expected, "{len} bytes from {from}: {crc:?}");
+                    assert_eq!(
+                        crc.clone().finalize(),
+                        expected,
+                        "{len} bytes from {from}: {crc:?}"
+                    );
                 }
             }
         }
@@ -142,7 +152,11 @@ mod tests {
                     crc.update(&bytes[..first]);
                     crc.update(&bytes[first..first + second]);
                     crc.update(&bytes[first + second..]);
-                    assert_eq!(crc.clone().finalize(), expected, "{first}, {second}, the rest: {crc:?}");
+                    assert_eq!(
+                        crc.clone().finalize(),
+                        expected,
+                        "{first}, {second}, the rest: {crc:?}"
+                    );
                 }
             }
         }
@@ -165,14 +179,20 @@ mod tests {
                 let filled = 32 + len.next_multiple_of(8);
                 assert_eq!(all[32..32 + len], bytes[..len], "{len}: {way:?}");
                 assert!(all[32 + len..filled].iter().all(|&byte| byte == 0), "{len}: {way:?}");
-                assert!(all[..32].iter().chain(&all[filled..]).all(|&byte| byte == 0xff), "{len}: {way:?}");
+                assert!(
+                    all[..32].iter().chain(&all[filled..]).all(|&byte| byte == 0xff),
+                    "{len}: {way:?}"
+                );
 
                 let mut copy = std::vec![0x55; len + 32];
                 let mut crc = way.clone();
                 region.read_with_crc(32, &mut copy[16..16 + len], &mut crc);
                 assert_eq!(crc.finalize(), expected, "reading {len} bytes: {way:?}");
                 assert_eq!(copy[16..16 + len], bytes[..len], "{way:?}");
-                assert!(copy[..16].iter().chain(&copy[16 + len..]).all(|&byte| byte == 0x55), "{len}: {way:?}");
+                assert!(
+                    copy[..16].iter().chain(&copy[16 + len..]).all(|&byte| byte == 0x55),
+                    "{len}: {way:?}"
+                );
             }
         }
     }
@@ -184,14 +204,25 @@ mod tests {
             let segment = Segment::<256>::new();
             let region = segment.region();
             region.write(0, &[0xff; 256]);
-            let header = Header { len: named, kind: 1, flags: 0, type_tag: 0, seq: 1, timestamp_ns: 2, payload_crc: 0 };
+            let header = Header {
+                len: named,
+                kind: 1,
+                flags: 0,
+                type_tag: 0,
+                seq: 1,
+                timestamp_ns: 2,
+                payload_crc: 0,
+            };
             let payload = noise(given);
             region.write_record(64, &framing, 2, header, &payload);
             let mut all = [0; 256];
             region.read(0, &mut all);
             assert_eq!(all[96..96 + given], payload[..], "{named}");
             assert!(
-                all[..64].iter().chain(&all[96 + given.next_multiple_of(8)..]).all(|&byte| byte == 0xff),
+                all[..64]
+                    .iter()
+                    .chain(&all[96 + given.next_multiple_of(8)..])
+                    .all(|&byte| byte == 0xff),
                 "{named} named, {given} given"
             );
             let (found, _) = region.read_header(64, &framing, 2).expect("it was just written");
@@ -224,10 +255,21 @@ mod tests {
                     region.read(0, &mut all);
                     let expected = Header { payload_crc: oracle(payload), ..header };
                     for reading in [&folding, &library] {
-                        let (found, crc) = region.read_header(at, reading, position).expect("it was just written");
-                        assert_eq!((found, crc.to_le_bytes()), (expected, all[at + 28..at + 32].try_into().expect("four")), "{len}");
-                        assert_eq!(reading.decode(position, all[at..].first_chunk().expect("a header")), Ok(expected), "{len}");
-                        let wrong = region.read_header(at, reading, position ^ 1).expect_err("another position");
+                        let (found, crc) =
+                            region.read_header(at, reading, position).expect("it was just written");
+                        assert_eq!(
+                            (found, crc.to_le_bytes()),
+                            (expected, all[at + 28..at + 32].try_into().expect("four")),
+                            "{len}"
+                        );
+                        assert_eq!(
+                            reading.decode(position, all[at..].first_chunk().expect("a header")),
+                            Ok(expected),
+                            "{len}"
+                        );
+                        let wrong = region
+                            .read_header(at, reading, position ^ 1)
+                            .expect_err("another position");
                         assert_eq!(wrong.stored.to_le_bytes(), all[at + 28..at + 32], "{len}");
                     }
                     all
@@ -243,7 +285,10 @@ mod tests {
         let bytes = noise(MOST);
         let library = Framing::by_library(FIRST);
         let mut ways = std::vec![Framing::new(FIRST), library.clone()];
-        ways.extend(Folding::detect().map(|folding| Framing::by(Crc(Way::Folded(folding.narrow(), u32::MAX)), FIRST)));
+        ways.extend(
+            Folding::detect()
+                .map(|folding| Framing::by(Crc(Way::Folded(folding.narrow(), u32::MAX)), FIRST)),
+        );
         for len in 0..=MOST {
             let segment = Segment::<1024>::new();
             let region = segment.region();
@@ -260,15 +305,22 @@ mod tests {
             for framing in &ways {
                 let read = |position, seq, room: usize| {
                     let mut copy = std::vec![0x55; room + 32];
-                    let record = region.read_record(64, framing, position, seq, &mut copy[16..16 + room]);
-                    assert!(copy[..16].iter().chain(&copy[16 + room..]).all(|&byte| byte == 0x55), "{len}: {framing:?}");
+                    let record =
+                        region.read_record(64, framing, position, seq, &mut copy[16..16 + room]);
+                    assert!(
+                        copy[..16].iter().chain(&copy[16 + room..]).all(|&byte| byte == 0x55),
+                        "{len}: {framing:?}"
+                    );
                     (record, copy[16..16 + room].to_vec())
                 };
                 for room in [len, len + 1, len + 70] {
                     let (record, copy) = read(3, header.seq, room);
                     assert_eq!(record, Some(header.record_at(3)), "{len} in {room}: {framing:?}");
                     assert_eq!(copy[..len], bytes[..len]);
-                    assert!(copy[len..].iter().all(|&byte| byte == 0x55), "{len} in {room}: {framing:?}");
+                    assert!(
+                        copy[len..].iter().all(|&byte| byte == 0x55),
+                        "{len} in {room}: {framing:?}"
+                    );
                 }
                 assert_eq!(read(2, header.seq, len).0, None);
                 assert_eq!(read(3, header.seq + (1 << 32), len).0, None);
@@ -293,7 +345,11 @@ mod tests {
             for kind in [0, 2, 3, 255] {
                 region.write_record(64, &library, 3, Header { kind, ..header }, &bytes[..len]);
                 for framing in &ways {
-                    assert_eq!(region.read_record(64, framing, 3, header.seq, &mut [0; MOST]), None, "kind {kind}: {framing:?}");
+                    assert_eq!(
+                        region.read_record(64, framing, 3, header.seq, &mut [0; MOST]),
+                        None,
+                        "kind {kind}: {framing:?}"
+                    );
                 }
             }
         }

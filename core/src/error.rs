@@ -69,10 +69,16 @@ pub enum SubscribeError {
 impl fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TableFull { limit } => write!(f, "all {limit} subscriptions of this ring are in use"),
+            Self::TableFull { limit } => {
+                write!(f, "all {limit} subscriptions of this ring are in use")
+            }
             Self::Unknown => write!(f, "no such subscription"),
-            Self::Position { position, oldest, tail } => write!(f, "position {position:#x} is not in [{oldest:#x}, {tail:#x}]"),
-            Self::PageTooSmall { bytes } => write!(f, "cursor segment of {bytes} bytes; it needs {CURSOR_BYTES_MIN}"),
+            Self::Position { position, oldest, tail } => {
+                write!(f, "position {position:#x} is not in [{oldest:#x}, {tail:#x}]")
+            }
+            Self::PageTooSmall { bytes } => {
+                write!(f, "cursor segment of {bytes} bytes; it needs {CURSOR_BYTES_MIN}")
+            }
             Self::Name(error) => error.fmt(f),
             Self::NoPage => f.write_str("no cursor segment was given"),
         }
@@ -98,7 +104,8 @@ pub enum ClaimError {
         /// Granules free.
         free: u32,
     },
-    /// Too many claims of a [`SharedProducer`](crate::shared::SharedProducer) are in flight, or another party is just making room. Try again.
+    /// Too many claims of a [`SharedProducer`](crate::shared::SharedProducer) are in flight, or
+    /// another party is just making room. Try again.
     Busy {
         /// Claims in flight.
         in_flight: u32,
@@ -110,8 +117,12 @@ pub enum ClaimError {
 impl fmt::Display for ClaimError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge { bytes, limit } => write!(f, "payload of {bytes} bytes; this ring takes {limit}"),
-            Self::Full { needed, free } => write!(f, "ring full: {needed} granules needed, {free} free"),
+            Self::TooLarge { bytes, limit } => {
+                write!(f, "payload of {bytes} bytes; this ring takes {limit}")
+            }
+            Self::Full { needed, free } => {
+                write!(f, "ring full: {needed} granules needed, {free} free")
+            }
             Self::Busy { in_flight } => write!(f, "busy: {in_flight} claims in flight"),
             Self::Closed => write!(f, "the ring is closed"),
         }
@@ -157,7 +168,7 @@ pub enum AttachError {
         page: u64,
     },
     /// The cursor does not lie within the ring's last lap.
-    Overrun(ReadError),
+    TailOutOfRange(ReadError),
 }
 
 impl From<GeometryError> for AttachError {
@@ -170,10 +181,14 @@ impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Geometry(error) => error.fmt(f),
-            Self::PageTooSmall { bytes } => write!(f, "cursor segment of {bytes} bytes; it needs {CURSOR_BYTES_MIN}"),
+            Self::PageTooSmall { bytes } => {
+                write!(f, "cursor segment of {bytes} bytes; it needs {CURSOR_BYTES_MIN}")
+            }
             Self::PageIdentity => write!(f, "not a cursor segment of ABI {ABI_MAJOR}, or damaged"),
-            Self::Epoch { ring, page } => write!(f, "the ring has epoch {ring:#x}, the cursor segment {page:#x}"),
-            Self::Overrun(error) => error.fmt(f),
+            Self::Epoch { ring, page } => {
+                write!(f, "the ring has epoch {ring:#x}, the cursor segment {page:#x}")
+            }
+            Self::TailOutOfRange(error) => error.fmt(f),
         }
     }
 }
@@ -201,7 +216,8 @@ pub enum ReadError {
         /// CRC of what was copied.
         computed: u32,
     },
-    /// No valid header stands where one must. The reader moved to the next valid one, or to the tail.
+    /// No valid header stands where one must. The reader moved to the next valid one, or to the
+    /// tail.
     Header {
         /// Where it should stand.
         position: u32,
@@ -214,22 +230,26 @@ pub enum ReadError {
         /// DATA records lost, if it is known yet; otherwise a later [`Gap`](Self::Gap) tells.
         lost: Option<u64>,
     },
-    /// The next record's number does not follow. The reader did not move; the next call gives the record.
+    /// The next record's number does not follow. The reader did not move; the next call gives the
+    /// record.
     Gap {
         /// The number that should follow.
         expected: u64,
         /// The number found.
         found: u64,
     },
-    /// The producer overwrote what an observer had not read. It stands at the oldest whole record now.
-    Overtaken {
+    /// The producer overwrote what an observer had not read. It stands at the oldest whole record
+    /// now.
+    Overrun {
         /// The number that should follow, if one was read before.
         expected: Option<u64>,
-        /// The number found; the difference is lost. `None`: overtaken again and again in one call, a later one tells.
+        /// The number found; the difference is lost. `None`: overrun again and again in one call, a
+        /// later one tells.
         found: Option<u64>,
     },
-    /// The tail is more than the capacity ahead: this reader was evicted, or the producer is broken. Final.
-    Overrun {
+    /// The tail is more than the capacity ahead: this reader was evicted, or the producer is
+    /// broken. Final.
+    TailOutOfRange {
         /// The reader's position.
         position: u32,
         /// The shared tail.
@@ -240,21 +260,31 @@ pub enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BufferTooSmall { needed, given } => write!(f, "payload of {needed} bytes, buffer of {given}"),
+            Self::BufferTooSmall { needed, given } => {
+                write!(f, "payload of {needed} bytes, buffer of {given}")
+            }
             Self::Payload { seq, position, stored, computed } => {
-                write!(f, "record {seq} at {position:#x}: payload damaged, CRC {stored:#010x} stored, {computed:#010x} computed")
+                write!(
+                    f,
+                    "record {seq} at {position:#x}: payload damaged, CRC {stored:#010x} stored, {computed:#010x} computed"
+                )
             }
             Self::Header { position, resumed_at, stored, computed, lost } => {
-                write!(f, "no valid header at {position:#x} (CRC {stored:#010x} stored, {computed:#010x} computed)")?;
+                write!(
+                    f,
+                    "no valid header at {position:#x} (CRC {stored:#010x} stored, {computed:#010x} computed)"
+                )?;
                 write!(f, "; resumed at {resumed_at:#x}")?;
                 lost.map_or(Ok(()), |lost| write!(f, ", {lost} records lost"))
             }
             Self::Gap { expected, found } => write!(f, "record {expected} expected, {found} found"),
-            Self::Overtaken { expected: Some(expected), found: Some(found) } => {
-                write!(f, "overtaken: record {expected} expected, {found} is the oldest left")
+            Self::Overrun { expected: Some(expected), found: Some(found) } => {
+                write!(f, "overrun: record {expected} expected, {found} is the oldest left")
             }
-            Self::Overtaken { .. } => write!(f, "overtaken: records come faster than they are copied"),
-            Self::Overrun { position, tail } => write!(f, "overrun: reader at {position:#x}, tail at {tail:#x}"),
+            Self::Overrun { .. } => write!(f, "overrun: records come faster than they are copied"),
+            Self::TailOutOfRange { position, tail } => {
+                write!(f, "tail out of range: reader at {position:#x}, tail at {tail:#x}")
+            }
         }
     }
 }
@@ -278,7 +308,9 @@ pub enum SeekError {
 impl fmt::Display for SeekError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Epoch { ring, stored } => write!(f, "the ring has epoch {ring:#x}, the stored number {stored:#x}"),
+            Self::Epoch { ring, stored } => {
+                write!(f, "the ring has epoch {ring:#x}, the stored number {stored:#x}")
+            }
             Self::Read(error) => error.fmt(f),
         }
     }
@@ -301,14 +333,22 @@ mod tests {
     fn every_message_says_what_and_carries_its_numbers() {
         let name = NameError { bytes: 71, limit: 64 };
         let geometry = GeometryError::Capacity { granules: 3 };
-        let overrun = ReadError::Overrun { position: 0x10, tail: 0x99 };
-        let violation = Violation { subscription: SubscriptionId(0), stored: 0x44, last_seen: 0x11, tail: 0x22 };
+        let out_of_range = ReadError::TailOutOfRange { position: 0x10, tail: 0x99 };
+        let violation = Violation {
+            subscription: SubscriptionId(0),
+            stored: 0x44,
+            last_seen: 0x11,
+            tail: 0x22,
+        };
         for (message, parts) in [
             (name.to_string(), ["71", "64"]),
             (geometry.to_string(), ["3 granules", "power of two"]),
             (GeometryError::Magic { found: *b"notaring" }.to_string(), ["not a ring", "6e"]),
             (GeometryError::Version { found: 9 }.to_string(), ["9", "1"]),
-            (GeometryError::Crc { stored: 0xab, computed: 0xcd }.to_string(), ["0x000000ab", "0x000000cd"]),
+            (
+                GeometryError::Crc { stored: 0xab, computed: 0xcd }.to_string(),
+                ["0x000000ab", "0x000000cd"],
+            ),
             (GeometryError::ZeroEpoch.to_string(), ["epoch", "0"]),
             (GeometryError::MaxPayload { bytes: 77, limit: 66 }.to_string(), ["77", "66"]),
             (GeometryError::DataOffset { bytes: 12 }.to_string(), ["12", "64"]),
@@ -317,7 +357,10 @@ mod tests {
             (CreateError::Name(name).to_string(), ["71", "64"]),
             (SubscribeError::TableFull { limit: 16 }.to_string(), ["16", "in use"]),
             (SubscribeError::Unknown.to_string(), ["no such", "subscription"]),
-            (SubscribeError::Position { position: 1, oldest: 2, tail: 3 }.to_string(), ["0x1", "[0x2, 0x3]"]),
+            (
+                SubscribeError::Position { position: 1, oldest: 2, tail: 3 }.to_string(),
+                ["0x1", "[0x2, 0x3]"],
+            ),
             (SubscribeError::PageTooSmall { bytes: 12 }.to_string(), ["12", "256"]),
             (SubscribeError::Name(name).to_string(), ["71", "64"]),
             (ClaimError::TooLarge { bytes: 9, limit: 8 }.to_string(), ["9", "8"]),
@@ -329,16 +372,22 @@ mod tests {
             (AttachError::PageTooSmall { bytes: 12 }.to_string(), ["12", "256"]),
             (AttachError::PageIdentity.to_string(), ["cursor segment", "1"]),
             (AttachError::Epoch { ring: 0xa, page: 0xb }.to_string(), ["0xa", "0xb"]),
-            (AttachError::Overrun(overrun).to_string(), ["0x10", "0x99"]),
+            (AttachError::TailOutOfRange(out_of_range).to_string(), ["0x10", "0x99"]),
             (ReadError::BufferTooSmall { needed: 9, given: 8 }.to_string(), ["9", "8"]),
-            (ReadError::Payload { seq: 7, position: 0x20, stored: 1, computed: 2 }.to_string(), ["record 7", "0x00000002"]),
+            (
+                ReadError::Payload { seq: 7, position: 0x20, stored: 1, computed: 2 }.to_string(),
+                ["record 7", "0x00000002"],
+            ),
             (ReadError::Gap { expected: 4, found: 6 }.to_string(), ["4 expected", "6 found"]),
-            (ReadError::Overtaken { expected: Some(4), found: Some(6) }.to_string(), ["4 expected", "6"]),
-            (ReadError::Overtaken { expected: None, found: None }.to_string(), ["overtaken", "faster"]),
+            (
+                ReadError::Overrun { expected: Some(4), found: Some(6) }.to_string(),
+                ["4 expected", "6"],
+            ),
+            (ReadError::Overrun { expected: None, found: None }.to_string(), ["overrun", "faster"]),
             (SeekError::Epoch { ring: 0xa, stored: 0xb }.to_string(), ["0xa", "0xb"]),
-            (SeekError::Read(overrun).to_string(), ["0x10", "0x99"]),
+            (SeekError::Read(out_of_range).to_string(), ["0x10", "0x99"]),
             (JoinError::Geometry(geometry).to_string(), ["3 granules", "power of two"]),
-            (JoinError::Read(overrun).to_string(), ["0x10", "0x99"]),
+            (JoinError::Read(out_of_range).to_string(), ["0x10", "0x99"]),
             (violation.to_string(), ["0x44", "[0x11, 0x22]"]),
             (ViewError::Type { expected: 7, found: 9 }.to_string(), ["type 7", "type 9"]),
             (ViewError::Size { expected: 8, found: 5 }.to_string(), ["8", "5 bytes"]),
@@ -347,9 +396,18 @@ mod tests {
             (RecoverError::Tail { checkpoint: 1, tail: 0x77 }.to_string(), ["0x1", "0x77"]),
             (RecoverError::UnknownSeq.to_string(), ["next record", "not known"]),
         ] {
-            assert!(parts.iter().all(|part| message.contains(part)), "{message:?} lacks one of {parts:?}");
+            assert!(
+                parts.iter().all(|part| message.contains(part)),
+                "{message:?} lacks one of {parts:?}"
+            );
         }
-        let header = ReadError::Header { position: 0x20, resumed_at: 0x24, stored: 1, computed: 2, lost: Some(3) };
+        let header = ReadError::Header {
+            position: 0x20,
+            resumed_at: 0x24,
+            stored: 1,
+            computed: 2,
+            lost: Some(3),
+        };
         assert!(header.to_string().ends_with("resumed at 0x24, 3 records lost"), "{header}");
     }
 }

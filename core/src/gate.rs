@@ -1,11 +1,13 @@
 //! The producer's view of its gating readers: how far each has released, and which of them sleeps.
 //!
-//! Believes nothing a reader wrote: a cursor is clamped to what is possible, a wake-up is given once per sleep. It never waits and
-//! makes no system call. Next: `producer`.
+//! Believes nothing a reader wrote: a cursor is clamped to what is possible, a wake-up is given
+//! once per sleep. It never waits and makes no system call. Next: `producer`.
 
 use core::sync::atomic::Ordering;
 
-use crate::layout::{WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_word, distance, shared};
+use crate::layout::{
+    WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_word, distance, shared,
+};
 use crate::region::Memory;
 
 /// Names one subscription of a producer, as long as it is not removed.
@@ -20,7 +22,8 @@ impl SubscriptionId {
     }
 }
 
-/// Whom the caller must wake, by whatever its platform offers. The core never makes a system call itself.
+/// Whom the caller must wake, by whatever its platform offers. The core never makes a system call
+/// itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "sleeping readers are woken only by the caller"]
 pub struct Wake {
@@ -46,7 +49,8 @@ impl Wake {
     }
 }
 
-/// A reader stored a cursor that no honest reader can have. It was detached; its subscription gates at `last_seen`.
+/// A reader stored a cursor that no honest reader can have. It was detached; its subscription gates
+/// at `last_seen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// Whose reader.
@@ -61,7 +65,11 @@ pub struct Violation {
 
 impl core::fmt::Display for Violation {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "cursor {:#x} stored, outside [{:#x}, {:#x}]", self.stored, self.last_seen, self.tail)
+        write!(
+            f,
+            "cursor {:#x} stored, outside [{:#x}, {:#x}]",
+            self.stored, self.last_seen, self.tail
+        )
     }
 }
 
@@ -157,16 +165,19 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
         self.slots.iter().flatten().any(|slot| slot.page.is_some())
     }
 
-    /// Readers that sleep on another tail than this one and were not woken from that yet. Call behind a publication and its `fence(SeqCst)`.
+    /// Readers that sleep on another tail than this one and were not woken from that yet. Call
+    /// behind a publication and its `fence(SeqCst)`.
     ///
-    /// A reader that names this very tail went to sleep after the publication. It has seen it; waking it now could come before its system
-    /// call and would be lost, and the next publication must not take it for woken.
+    /// A reader that names this very tail went to sleep after the publication. It has seen it;
+    /// waking it now could come before its system call and would be lost, and the next publication
+    /// must not take it for woken.
     pub(crate) fn sleepers(&mut self, tail: u32) -> Wake {
         let mut wake = Wake::NONE;
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let Some(slot) = slot else { continue };
             let Some(page) = &slot.page else { continue };
-            // ORDER(sleep): Relaxed; the SeqCst fence before this call orders it after the publication.
+            // ORDER(sleep): Relaxed; the SeqCst fence before this call orders it after the
+            // publication.
             let waiting = page.load(cursor_word::WAITING, Ordering::Relaxed);
             if waiting == 0 {
                 slot.woken = 0;
@@ -192,14 +203,20 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
 
 fn refresh_slot<C: Memory>(id: SubscriptionId, slot: &mut Slot<C>, tail: u64) {
     let Some(page) = &slot.page else { return };
-    // ORDER(release): Acquire. What the reader did with the bytes it released comes before we overwrite them. Pairs with `Reader::release`.
+    // ORDER(release): Acquire. What the reader did with the bytes it released comes before we
+    // overwrite them. Pairs with `Reader::release`.
     let stored = page.load(cursor_word::CURSOR, Ordering::Acquire);
     let step = u64::from(distance(shared(slot.seen), stored));
     if step <= tail - slot.seen {
         slot.seen += step;
     } else {
         slot.page = None;
-        slot.violation = Some(Violation { subscription: id, stored, last_seen: shared(slot.seen), tail: shared(tail) });
+        slot.violation = Some(Violation {
+            subscription: id,
+            stored,
+            last_seen: shared(slot.seen),
+            tail: shared(tail),
+        });
     }
 }
 
@@ -228,13 +245,23 @@ mod tests {
         assert!(gate.detach(slow, 9).is_some() && gate.page(slow).is_none());
         assert!(gate.remove(fast) && !gate.remove(fast) && !gate.remove(SubscriptionId(2)));
         assert_eq!(gate.refresh(9), Some(9));
-        assert_eq!((gate.add(9), gate.add(9), gate.add(9)), (Some(fast), Some(SubscriptionId(2)), None));
+        assert_eq!(
+            (gate.add(9), gate.add(9), gate.add(9)),
+            (Some(fast), Some(SubscriptionId(2)), None)
+        );
     }
 
     #[test]
     fn cursor_is_believed_up_to_the_tail_and_not_a_granule_further() {
         for seen in [0_u64, 100, (3 << 32) - 2] {
-            for (step, believed) in [(0_u32, true), (1, true), (4, true), (5, false), (u32::MAX, false), (1 << 31, false)] {
+            for (step, believed) in [
+                (0_u32, true),
+                (1, true),
+                (4, true),
+                (5, false),
+                (u32::MAX, false),
+                (1 << 31, false),
+            ] {
                 let page = Segment::<256>::new();
                 let mut gate = Gate::<Region<'_>, 1>::new();
                 let id = gate.add(seen).unwrap();
@@ -244,7 +271,12 @@ mod tests {
                 let now = seen + if believed { u64::from(step) } else { 0 };
                 assert_eq!(gate.refresh(seen + 4), Some(now));
                 assert_eq!(gate.any_attached(), believed);
-                let violation = Violation { subscription: id, stored, last_seen: shared(seen), tail: shared(seen + 4) };
+                let violation = Violation {
+                    subscription: id,
+                    stored,
+                    last_seen: shared(seen),
+                    tail: shared(seen + 4),
+                };
                 assert_eq!(gate.take_violation(), (!believed).then_some(violation));
                 assert_eq!(gate.take_violation(), None);
             }
@@ -255,7 +287,9 @@ mod tests {
     fn sleepers_are_named_by_their_mode_and_index_once() {
         let pages = [const { Segment::<256>::new() }; 3];
         let mut gate = Gate::<Region<'_>, 3>::new();
-        for (page, waiting) in pages.iter().zip([WAITING_SOCKET + 4, WAITING_FUTEX + 4, WAITING_SOCKET + 8]) {
+        for (page, waiting) in
+            pages.iter().zip([WAITING_SOCKET + 4, WAITING_FUTEX + 4, WAITING_SOCKET + 8])
+        {
             let id = gate.add(0).unwrap();
             gate.attach(id, page.region());
             store(page, cursor_word::WAITING, waiting);
@@ -291,7 +325,11 @@ mod tests {
     fn wakes_add_up() {
         let (futex, socket) = (Wake { futex: true, sockets: 0 }, Wake { futex: false, sockets: 2 });
         assert_eq!(futex.and(socket), Wake { futex: true, sockets: 2 });
-        assert_eq!(socket.and(Wake { futex: false, sockets: 7 }).sockets, 7, "asked twice is asked once");
+        assert_eq!(
+            socket.and(Wake { futex: false, sockets: 7 }).sockets,
+            7,
+            "asked twice is asked once"
+        );
         assert!(!futex.is_none() && !socket.is_none() && Wake::NONE.is_none());
     }
 }

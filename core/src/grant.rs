@@ -22,7 +22,8 @@ pub(crate) struct Filling {
 }
 
 impl Filling {
-    /// An empty payload of up to `limit` bytes behind the record header at byte offset `record`; `crc` is a fresh state.
+    /// An empty payload of up to `limit` bytes behind the record header at byte offset `record`;
+    /// `crc` is a fresh state.
     pub(crate) fn new(record: usize, limit: usize, crc: Crc) -> Self {
         Self { at: record + GRANULE_BYTES, limit, written: 0, crc, carry: [0; 8] }
     }
@@ -32,7 +33,11 @@ impl Filling {
     }
 
     /// Appends; takes all or nothing.
-    pub(crate) fn write<M: MemoryMut>(&mut self, ring: &M, mut bytes: &[u8]) -> Result<(), GrantOverflow> {
+    pub(crate) fn write<M: MemoryMut>(
+        &mut self,
+        ring: &M,
+        mut bytes: &[u8],
+    ) -> Result<(), GrantOverflow> {
         if bytes.len() > self.remaining() {
             return Err(GrantOverflow { bytes: bytes.len(), remaining: self.remaining() });
         }
@@ -88,8 +93,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> 
         self.filling.write(self.producer.ring(), bytes)
     }
 
-    /// Commits what was written, which may be less than was claimed. Returns the sequence number. Visible with the next
-    /// [`publish`](Producer::publish).
+    /// Commits what was written, which may be less than was claimed. Returns the sequence number.
+    /// Visible with the next [`publish`](Producer::publish).
     pub fn commit(self, meta: Meta) -> u64 {
         let (len, crc) = self.filling.finish(self.producer.ring());
         self.producer.commit(self.start, meta, crc, len)

@@ -1,6 +1,7 @@
 //! The shared bytes: sizes, offsets, wire structs and what makes a ring header acceptable.
 //!
-//! Rust form of `core/ABI.md` §1–§3 and §6.1. Plain data; it touches no shared memory. Next: `region`.
+//! Rust form of `core/ABI.md` §1–§3 and §6.1. Plain data; it touches no shared memory. Next:
+//! `region`.
 
 use core::fmt;
 use core::mem::{offset_of, size_of};
@@ -42,7 +43,8 @@ pub const SUBSCRIPTION_NAME_BYTES: usize = 32;
 pub mod ring_word {
     /// Position behind the last published record. Written by the producer.
     pub const TAIL: usize = 128;
-    /// Low 32 bits of the number that the record at `tail` will have. Written by the producer, just before `tail`.
+    /// Low 32 bits of the number that the record at `tail` will have. Written by the producer, just
+    /// before `tail`.
     pub const NEXT_SEQ: usize = 132;
     /// A record boundary; nothing before it may be read by observers. Written by the producer.
     pub const OLDEST: usize = 192;
@@ -80,7 +82,7 @@ pub const WAITING_MODE_MASK: u32 = 3;
 
 /// Record kind: a user's record.
 pub const KIND_DATA: u8 = 1;
-/// Record kind: filler up to the end of the data area.
+/// Record kind: padding up to the end of the data area.
 pub const KIND_PAD: u8 = 2;
 /// Record kind: skipped by readers.
 pub const KIND_DISCARD: u8 = 3;
@@ -198,15 +200,16 @@ const _: () = assert!(size_of::<RecordHeader>() == GRANULE_BYTES);
 
 /// Granules that a record with this payload takes, header included.
 ///
-/// `granules_for(0) == 1`, `granules_for(32) == 2`, `granules_for(33) == 3`. Infallible for every `u32`.
+/// `granules_for(0) == 1`, `granules_for(32) == 2`, `granules_for(33) == 3`. Infallible for every
+/// `u32`.
 #[must_use]
 pub const fn granules_for(payload_bytes: u32) -> u32 {
     1 + payload_bytes.div_ceil(GRANULE)
 }
 
-/// Payload bytes of a filler record that takes this many granules, at least 1.
+/// Payload bytes of a padding record that takes this many granules, at least 1.
 #[must_use]
-pub const fn filler_payload(granules: u32) -> u32 {
+pub const fn padding_payload_bytes(granules: u32) -> u32 {
     (granules - 1) * GRANULE
 }
 
@@ -217,7 +220,8 @@ pub const fn shared(position: u64) -> u32 {
     position as u32
 }
 
-/// Largest payload, bytes, that a ring of this many granules can be set to accept: a record takes at most half of it, and a length is a `u32`.
+/// Largest payload, bytes, that a ring of this many granules can be set to accept: a record takes
+/// at most half of it, and a length is a `u32`.
 #[must_use]
 pub const fn max_payload_for(capacity: u32) -> u32 {
     (capacity / 2).saturating_sub(1).saturating_mul(GRANULE)
@@ -231,7 +235,8 @@ pub const fn distance(from: u32, to: u32) -> u32 {
 
 /// What is fixed for the life of a ring, after it was checked.
 ///
-/// INVARIANT: the values satisfy [`Geometry::new`]; every offset it gives for a record inside the ring lies inside the segment.
+/// INVARIANT: the values satisfy [`Geometry::new`]; every offset it gives for a record inside the
+/// ring lies inside the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     epoch: NonZeroU64,
@@ -261,7 +266,10 @@ impl Geometry {
             return Err(GeometryError::Capacity { granules: capacity });
         }
         if max_payload > max_payload_for(capacity) {
-            return Err(GeometryError::MaxPayload { bytes: max_payload, limit: max_payload_for(capacity) });
+            return Err(GeometryError::MaxPayload {
+                bytes: max_payload,
+                limit: max_payload_for(capacity),
+            });
         }
         if data_offset < DATA_OFFSET_MIN || !data_offset.is_multiple_of(64) {
             return Err(GeometryError::DataOffset { bytes: data_offset });
@@ -328,7 +336,8 @@ impl Geometry {
         self.data_offset as usize + self.capacity as usize * GRANULE_BYTES
     }
 
-    /// Byte offset of a position in the segment. The low bits decide, so the private 64-bit and the shared 32-bit position give the same.
+    /// Byte offset of a position in the segment. The low bits decide, so the private 64-bit and the
+    /// shared 32-bit position give the same.
     #[must_use]
     pub const fn offset_of(&self, position: u64) -> usize {
         self.data_offset as usize + self.index_of(position) as usize * GRANULE_BYTES
@@ -430,13 +439,21 @@ impl fmt::Display for GeometryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Magic { found } => write!(f, "not a ring: the first bytes are {found:02x?}"),
-            Self::Version { found } => write!(f, "ABI major {found}; this reader knows {ABI_MAJOR}"),
+            Self::Version { found } => {
+                write!(f, "ABI major {found}; this reader knows {ABI_MAJOR}")
+            }
             Self::Crc { stored, computed } => {
-                write!(f, "ring header damaged: CRC {stored:#010x} stored, {computed:#010x} computed")
+                write!(
+                    f,
+                    "ring header damaged: CRC {stored:#010x} stored, {computed:#010x} computed"
+                )
             }
             Self::ZeroEpoch => write!(f, "ring header: the epoch is 0"),
             Self::Capacity { granules } => {
-                write!(f, "ring capacity {granules} granules: not a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}")
+                write!(
+                    f,
+                    "ring capacity {granules} granules: not a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}"
+                )
             }
             Self::MaxPayload { bytes, limit } => {
                 write!(f, "largest payload {bytes} bytes: a ring of this capacity allows {limit}")
@@ -459,20 +476,36 @@ mod tests {
 
     #[test]
     fn record_takes_a_granule_and_whole_ones_for_its_payload() {
-        for (bytes, granules) in [(0, 1), (1, 2), (32, 2), (33, 3), (64, 3), (65, 4), (u32::MAX, 1 + (1 << 27)), (u32::MAX - 31, 1 << 27)] {
+        for (bytes, granules) in [
+            (0, 1),
+            (1, 2),
+            (32, 2),
+            (33, 3),
+            (64, 3),
+            (65, 4),
+            (u32::MAX, 1 + (1 << 27)),
+            (u32::MAX - 31, 1 << 27),
+        ] {
             assert_eq!(granules_for(bytes), granules, "{bytes}");
         }
         for granules in [1, 2, 3, 1 << 27] {
-            assert_eq!(granules_for(filler_payload(granules)), granules);
+            assert_eq!(granules_for(padding_payload_bytes(granules)), granules);
         }
-        assert_eq!((filler_payload(1), filler_payload(3)), (0, 64));
+        assert_eq!((padding_payload_bytes(1), padding_payload_bytes(3)), (0, 64));
     }
 
     #[test]
     fn largest_payload_is_half_a_ring_less_a_header_and_never_more_than_a_length_can_say() {
-        for (capacity, bytes) in
-            [(0, 0), (1, 0), (2, 0), (4, 32), (8, 96), (1 << 28, u32::MAX - 31), (1 << 29, u32::MAX), (1 << 31, u32::MAX)]
-        {
+        for (capacity, bytes) in [
+            (0, 0),
+            (1, 0),
+            (2, 0),
+            (4, 32),
+            (8, 96),
+            (1 << 28, u32::MAX - 31),
+            (1 << 29, u32::MAX),
+            (1 << 31, u32::MAX),
+        ] {
             assert_eq!(max_payload_for(capacity), bytes, "{capacity}");
         }
         for capacity in (2..=30).map(|shift| 1 << shift) {
@@ -482,13 +515,21 @@ mod tests {
 
     #[test]
     fn distance_goes_forward_around_the_circle() {
-        for (from, to, granules) in [(0, 0, 0), (3, 5, 2), (5, 3, u32::MAX - 1), (u32::MAX, 0, 1), (u32::MAX - 1, 2, 4)] {
+        for (from, to, granules) in
+            [(0, 0, 0), (3, 5, 2), (5, 3, u32::MAX - 1), (u32::MAX, 0, 1), (u32::MAX - 1, 2, 4)]
+        {
             assert_eq!(distance(from, to), granules);
         }
         assert_eq!(shared((7 << 32) + 5), 5);
     }
 
-    fn geometry(epoch: u64, capacity: u32, max_payload: u32, data_offset: u32, bytes: usize) -> Result<Geometry, GeometryError> {
+    fn geometry(
+        epoch: u64,
+        capacity: u32,
+        max_payload: u32,
+        data_offset: u32,
+        bytes: usize,
+    ) -> Result<Geometry, GeometryError> {
         Geometry::new(epoch, capacity, max_payload, data_offset, CLOCK_MONOTONIC, bytes)
     }
 
@@ -498,7 +539,10 @@ mod tests {
         assert!(geometry(u64::MAX, 8, 0, 320, 576).is_ok());
         assert_eq!(geometry(0, 4, 32, 256, 384), Err(GeometryError::ZeroEpoch));
         for granules in [0, 1, 2, 3, 5, 12, MAX_CAPACITY - 1, MAX_CAPACITY + 1, MAX_CAPACITY * 2] {
-            assert_eq!(geometry(1, granules, 0, 256, usize::MAX), Err(GeometryError::Capacity { granules }));
+            assert_eq!(
+                geometry(1, granules, 0, 256, usize::MAX),
+                Err(GeometryError::Capacity { granules })
+            );
         }
         for (capacity, limit) in [(4, 32), (8, 96), (64, 992)] {
             assert!(geometry(1, capacity, limit, 256, 4096).is_ok());
@@ -508,17 +552,29 @@ mod tests {
         for bytes in [0, 64, 192, 255, 257, 288] {
             assert_eq!(geometry(1, 4, 32, bytes, 4096), Err(GeometryError::DataOffset { bytes }));
         }
-        assert_eq!(geometry(1, 4, 32, 256, 383), Err(GeometryError::SegmentTooSmall { bytes: 383, needed: 384 }));
-        assert_eq!(geometry(1, 4, 32, 320, 447), Err(GeometryError::SegmentTooSmall { bytes: 447, needed: 448 }));
+        assert_eq!(
+            geometry(1, 4, 32, 256, 383),
+            Err(GeometryError::SegmentTooSmall { bytes: 383, needed: 384 })
+        );
+        assert_eq!(
+            geometry(1, 4, 32, 320, 447),
+            Err(GeometryError::SegmentTooSmall { bytes: 447, needed: 448 })
+        );
     }
 
     #[test]
     fn largest_rings_are_judged_without_overflow() {
         for capacity in [1 << 29, MAX_CAPACITY] {
             let needed = 256 + u64::from(capacity) * 32;
-            assert_eq!(geometry(1, capacity, u32::MAX, 256, 4096), Err(GeometryError::SegmentTooSmall { bytes: 4096, needed }));
+            assert_eq!(
+                geometry(1, capacity, u32::MAX, 256, 4096),
+                Err(GeometryError::SegmentTooSmall { bytes: 4096, needed })
+            );
             if let Ok(bytes) = usize::try_from(needed) {
-                assert_eq!(geometry(1, capacity, u32::MAX, 256, bytes).map(|ring| ring.segment_bytes()), Ok(bytes));
+                assert_eq!(
+                    geometry(1, capacity, u32::MAX, 256, bytes).map(|ring| ring.segment_bytes()),
+                    Ok(bytes)
+                );
             }
         }
     }
@@ -526,14 +582,23 @@ mod tests {
     #[test]
     fn positions_of_32_and_of_64_bits_give_the_same_place() {
         let ring = geometry(9, 8, 96, 320, 4096).unwrap();
-        assert_eq!((ring.epoch(), ring.capacity(), ring.max_payload(), ring.clock_id()), (9, 8, 96, CLOCK_MONOTONIC));
+        assert_eq!(
+            (ring.epoch(), ring.capacity(), ring.max_payload(), ring.clock_id()),
+            (9, 8, 96, CLOCK_MONOTONIC)
+        );
         assert_eq!(ring.segment_bytes(), 320 + 256);
-        for (position, offset, room) in [(0, 320, 8), (1, 352, 7), (7, 544, 1), (8, 320, 8), ((5 << 32) + 15, 544, 1)] {
+        for (position, offset, room) in
+            [(0, 320, 8), (1, 352, 7), (7, 544, 1), (8, 320, 8), ((5 << 32) + 15, 544, 1)]
+        {
             assert_eq!((ring.offset_of(position), ring.room_to_end(position)), (offset, room));
             assert_eq!(ring.offset_of(u64::from(shared(position))), offset);
         }
         for clock in [CLOCK_REALTIME, CLOCK_PRIVATE, 77] {
-            assert_eq!(Geometry::new(9, 8, 96, 320, clock, 4096).map(|ring| ring.clock_id()), Ok(clock), "unknown ones too");
+            assert_eq!(
+                Geometry::new(9, 8, 96, 320, clock, 4096).map(|ring| ring.clock_id()),
+                Ok(clock),
+                "unknown ones too"
+            );
         }
     }
 

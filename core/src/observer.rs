@@ -1,6 +1,7 @@
 //! An observer: looks, never holds anybody back, and knows exactly what it missed.
 //!
-//! Needs the ring read-only and nothing else. A copy is handed out only if it was still whole after it was made. Next: `recovery`.
+//! Needs the ring read-only and nothing else. A copy is handed out only if it was still whole after
+//! it was made. Next: `recovery`.
 
 pub use crate::error::{ReadError, SeekError};
 use crate::layout::{Geometry, GeometryError, ring_word};
@@ -45,13 +46,15 @@ impl<R: Memory> Observer<R> {
         Ok(observer)
     }
 
-    /// Joins behind the last published record. What is missed before the first look is not counted: only a record tells its number.
+    /// Joins behind the last published record. What is missed before the first look is not counted:
+    /// only a record tells its number.
     ///
     /// # Errors
     /// The segment is not a ring.
     pub fn latest(ring: R) -> Result<Self, JoinError> {
         let view = View::open(ring).map_err(JoinError::Geometry)?;
-        // ORDER(none): where to stand; nothing before it is read. `Walk::at` loads the tail up to which is read, and finds none that is older.
+        // ORDER(none): where to stand; nothing before it is read. `Walk::at` loads the tail up to
+        // which is read, and finds none that is older.
         let tail = view.ring.load(ring_word::TAIL, Ordering::Relaxed);
         Ok(Self { walk: Walk::at(view, tail, Damage::default()).map_err(JoinError::Read)? })
     }
@@ -74,10 +77,12 @@ impl<R: Memory> Observer<R> {
         self.walk.damage.corrupt
     }
 
-    /// Copies the oldest unread record into the start of `buf`. Never blocks. The content of `buf` means nothing unless a record is returned.
+    /// Copies the oldest unread record into the start of `buf`. Never blocks. The content of `buf`
+    /// means nothing unless a record is returned.
     ///
     /// # Errors
-    /// See [`ReadError`]. [`ReadError::Overtaken`] says how many were missed; the next call gives the record it names.
+    /// See [`ReadError`]. [`ReadError::Overrun`] says how many were missed; the next call gives the
+    /// record it names.
     #[inline]
     pub fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
         self.walk.next(buf)
@@ -92,15 +97,17 @@ impl<R: Memory> Observer<R> {
             return Err(SeekError::Epoch { ring: self.geometry().epoch(), stored: epoch });
         }
         self.walk.expected = None;
-        self.walk.overtaken = false;
+        self.walk.overrun = false;
         self.walk.skip_to_oldest().map_err(SeekError::Read)?;
         self.walk.seek(seq).map_err(SeekError::Read)
     }
 
-    /// How far this observer is behind, of what it can still read; `now_ns` is a time by the ring's clock. Changes nothing.
+    /// How far this observer is behind, of what it can still read; `now_ns` is a time by the ring's
+    /// clock. Changes nothing.
     ///
     /// # Errors
-    /// [`ReadError::Overrun`] if the control words make no sense, [`ReadError::Overtaken`] if they change faster than they are read.
+    /// [`ReadError::TailOutOfRange`] if the control words make no sense, [`ReadError::Overrun`] if
+    /// they change faster than they are read.
     pub fn lag(&self, now_ns: u64) -> Result<Lag, ReadError> {
         self.walk.lag(now_ns)
     }
@@ -114,7 +121,8 @@ mod tests {
     #[test]
     fn positions_do_not_grow_however_often_an_observer_goes_back() {
         let ring = Segment::<{ 256 + 256 }>::new();
-        let mut producer: Producer<Region<'_>> = Producer::create(ring.region(), &RingConfig::new("", 1, 256)).unwrap();
+        let mut producer: Producer<Region<'_>> =
+            Producer::create(ring.region(), &RingConfig::new("", 1, 256)).unwrap();
         let mut observer = Observer::oldest(ring.region()).unwrap();
         for _ in 0..30 {
             let _ = producer.push(Meta::default(), &[]).unwrap();

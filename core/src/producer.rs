@@ -1,6 +1,7 @@
 //! The one producer of a ring: claim, fill, commit, publish.
 //!
-//! Decides when there is room and when a batch becomes visible; it returns who must be woken and never waits. Next: `reader`.
+//! Decides when there is room and when a batch becomes visible; it returns who must be woken and
+//! never waits. Next: `reader`.
 
 use core::sync::atomic::Ordering;
 
@@ -13,8 +14,9 @@ pub use crate::error::{ClaimError, CreateError, GrantOverflow, SubscribeError};
 use crate::gate::{Gate, Wake};
 use crate::grant::{Filling, Grant};
 use crate::layout::{
-    ABI_MAJOR, ABI_MINOR, GRANULE_BYTES, Geometry, GeometryError, KIND_DATA, KIND_DISCARD, KIND_PAD, RING_MAGIC, RingHeader, STATE_CLOSED,
-    STATE_RUNNING, distance, filler_payload, granules_for, max_payload_for, name_field, ring_word, shared,
+    ABI_MAJOR, ABI_MINOR, GRANULE_BYTES, Geometry, GeometryError, KIND_DATA, KIND_DISCARD,
+    KIND_PAD, RING_MAGIC, RingHeader, STATE_CLOSED, STATE_RUNNING, distance, granules_for,
+    max_payload_for, name_field, padding_payload_bytes, ring_word, shared,
 };
 use crate::record::{Framing, Header};
 use crate::recovery::{RecoverError, Recovery};
@@ -27,7 +29,8 @@ pub struct Producer<M, C = M, const READERS: usize = 16> {
     pub(crate) geometry: Geometry,
     pub(crate) framing: Framing,
     pub(crate) gate: Gate<C, READERS>,
-    /// Behind the last committed record. INVARIANT: at least `tail`; less than a capacity ahead of the slowest cursor, and of `oldest` at most one.
+    /// Behind the last committed record. INVARIANT: at least `tail`; less than a capacity ahead of
+    /// the slowest cursor, and of `oldest` at most one.
     pub(crate) head: u64,
     /// Behind the last published record; what the shared `tail` holds.
     pub(crate) tail: u64,
@@ -35,14 +38,16 @@ pub struct Producer<M, C = M, const READERS: usize = 16> {
     pub(crate) seq: u64,
     /// The head may come this far before the cursors must be looked at again.
     pub(crate) limit: u64,
-    /// A record that ends up to here needs nothing but its bytes. INVARIANT: 0 once closed; otherwise at most `limit`, the end of the head's lap (or
-    /// the head), and a capacity less the granule for `close` behind `oldest`.
+    /// A record that ends up to here needs nothing but its bytes. INVARIANT: 0 once closed;
+    /// otherwise at most `limit`, the end of the head's lap (or the head), and a capacity less the
+    /// granule for `close` behind `oldest`.
     pub(crate) clear: u64,
     /// Where the ring began: nothing before it was ever written.
     pub(crate) first: u64,
     /// Where the farthest grant ended, which may have been written into and dropped.
     pub(crate) granted: u64,
-    /// What the shared `oldest` holds. INVARIANT: a record boundary, at most `tail`; the bytes of `oldest..tail` are whole records.
+    /// What the shared `oldest` holds. INVARIANT: a record boundary, at most `tail`; the bytes of
+    /// `oldest..tail` are whole records.
     pub(crate) oldest: u64,
     boundaries: Boundaries,
     /// Number of the latest request for space.
@@ -61,7 +66,14 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             return Err(GeometryError::Capacity { granules: capacity }.into());
         }
         let max_payload = config.max_payload_bytes.unwrap_or(max_payload_for(capacity));
-        let geometry = Geometry::new(config.epoch, capacity, max_payload, config.data_offset_bytes, config.clock_id, ring.size())?;
+        let geometry = Geometry::new(
+            config.epoch,
+            capacity,
+            max_payload,
+            config.data_offset_bytes,
+            config.clock_id,
+            ring.size(),
+        )?;
         let mut header = RingHeader {
             magic: RING_MAGIC,
             abi_major: U16::new(ABI_MAJOR),
@@ -80,8 +92,9 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         header.header_crc = U32::new(crc32fast::hash(&header.as_bytes()[..124]));
 
         ring.write(0, &[0; 8]);
-        // ORDER(create): Release. A process killed here leaves no old magic before a new header: they would make a ring of old control words.
-        // Readers do not need it, for they look at the magic first.
+        // ORDER(create): Release. A process killed here leaves no old magic before a new header:
+        // they would make a ring of old control words. Readers do not need it, for they look at the
+        // magic first.
         ring.fence(Ordering::Release);
         ring.write(8, &header.as_bytes()[8..]);
         for (word, value) in [
@@ -94,16 +107,19 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             // ORDER(create): Relaxed; the fence below orders it before the magic.
             ring.store(word, value, Ordering::Relaxed);
         }
-        // ORDER(create): Release. Whoever sees the magic sees the whole header. Pairs with the fence in `Reader::attach`.
+        // ORDER(create): Release. Whoever sees the magic sees the whole header. Pairs with the
+        // fence in `Reader::attach`.
         ring.fence(Ordering::Release);
         ring.write(0, &RING_MAGIC);
         Ok(Self::at(ring, geometry, u64::from(config.first_position), 0))
     }
 
-    /// Goes on with a recovered ring in the same epoch. This is where recovery writes: everything behind the prefix is
-    /// erased, so that nothing that was cut can come back later, and the control words are set to the prefix.
+    /// Goes on with a recovered ring in the same epoch. This is where recovery writes: everything
+    /// behind the prefix is erased, so that nothing that was cut can come back later, and the
+    /// control words are set to the prefix.
     ///
-    /// No other process may use the ring. Subscriptions are gone; make them anew, with [`Start::At`] for cursors that were kept.
+    /// No other process may use the ring. Subscriptions are gone; make them anew, with
+    /// [`Start::At`] for cursors that were kept.
     ///
     /// # Errors
     /// As [`recover`](crate::recovery::recover), and [`RecoverError::UnknownSeq`].
@@ -111,7 +127,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         let next_seq = recovery.next_seq.ok_or(RecoverError::UnknownSeq)?;
         let view = View::open(&ring)?;
         let (geometry, start) = (view.geometry, u64::from(recovery.start));
-        let (kept, capacity) = (u64::from(distance(recovery.start, recovery.end)), u64::from(geometry.capacity()));
+        let (kept, capacity) =
+            (u64::from(distance(recovery.start, recovery.end)), u64::from(geometry.capacity()));
         if kept > capacity {
             return Err(RecoverError::Tail { checkpoint: recovery.start, tail: recovery.end });
         }
@@ -130,17 +147,24 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             (ring_word::SPACE_WANTED, 0),
             (ring_word::TAIL, shared(end)),
         ] {
-            // ORDER(none): nobody else uses the ring yet, and the prefix lies within the old `oldest..tail`.
+            // ORDER(none): nobody else uses the ring yet, and the prefix lies within the old
+            // `oldest..tail`.
             ring.store(word, value, Ordering::Relaxed);
         }
-        // Only now, so that a process killed here leaves whole records between `oldest` and `tail`. ORDER(oldest): Release, as in `retire`.
+        // Only now, so that a process killed here leaves whole records between `oldest` and `tail`.
+        // ORDER(oldest): Release, as in `retire`.
         ring.fence(Ordering::Release);
-        // Every granule, whether a header of this lap stands there or not: one of a later lap, left there by a tail that was lost, would be
-        // valid again when this life's tail comes there.
+        // Every granule, whether a header of this lap stands there or not: one of a later lap, left
+        // there by a tail that was lost, would be valid again when this life's tail comes there.
         for position in end..start + capacity {
             ring.write(geometry.offset_of(position), &[0; GRANULE_BYTES]);
         }
-        Ok(Self { first: start, oldest: start, boundaries, ..Self::at(ring, geometry, end, next_seq) })
+        Ok(Self {
+            first: start,
+            oldest: start,
+            boundaries,
+            ..Self::at(ring, geometry, end, next_seq)
+        })
     }
 
     fn at(ring: M, geometry: Geometry, head: u64, seq: u64) -> Self {
@@ -181,25 +205,32 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.seq
     }
 
-    /// Granules between the slowest subscription and the published tail, by the cursors as they stand now; 0 without subscriptions.
+    /// Granules between the slowest subscription and the published tail, by the cursors as they
+    /// stand now; 0 without subscriptions.
     #[must_use]
     pub fn backlog(&mut self) -> u32 {
         let slowest = self.gate.refresh(self.tail).unwrap_or(self.tail);
         u32::try_from(self.tail - slowest).unwrap_or(u32::MAX)
     }
 
-    /// Room for one record of up to `payload_bytes`, to be filled and committed. If the grant is dropped, no record appears.
+    /// Room for one record of up to `payload_bytes`, to be filled and committed. If the grant is
+    /// dropped, no record appears.
     ///
     /// # Errors
-    /// [`ClaimError::Full`] if gating readers still hold the space; see [`want_space`](Self::want_space).
+    /// [`ClaimError::Full`] if gating readers still hold the space; see
+    /// [`want_space`](Self::want_space).
     pub fn claim(&mut self, payload_bytes: usize) -> Result<Grant<'_, M, C, READERS>, ClaimError> {
         let start = self.reserve(payload_bytes)?;
-        self.granted = self.granted.max(start + (GRANULE_BYTES + payload_bytes).div_ceil(GRANULE_BYTES) as u64);
-        let filling = Filling::new(self.geometry.offset_of(start), payload_bytes, self.framing.empty_crc());
+        self.granted = self
+            .granted
+            .max(start + (GRANULE_BYTES + payload_bytes).div_ceil(GRANULE_BYTES) as u64);
+        let filling =
+            Filling::new(self.geometry.offset_of(start), payload_bytes, self.framing.empty_crc());
         Ok(Grant { producer: self, start, filling })
     }
 
-    /// Commits one record without publishing it: the way to build a batch. Returns its sequence number.
+    /// Commits one record without publishing it: the way to build a batch. Returns its sequence
+    /// number.
     ///
     /// # Errors
     /// As [`claim`](Self::claim); nothing was committed then.
@@ -209,7 +240,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         Ok(self.append_at_head(meta, payload))
     }
 
-    /// Commits one record and publishes it with everything committed before. Returns its sequence number and whom to wake.
+    /// Commits one record and publishes it with everything committed before. Returns its sequence
+    /// number and whom to wake.
     ///
     /// # Errors
     /// As [`claim`](Self::claim); what was committed before stays committed and unpublished then.
@@ -228,17 +260,20 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.tail = self.head;
         // ORDER(publish): Relaxed; the next store orders it.
         self.ring.store(ring_word::NEXT_SEQ, shared(self.seq), Ordering::Relaxed);
-        // ORDER(publish): Release. Whoever loads this tail sees the records before it. Pairs with `Reader::refresh`.
+        // ORDER(publish): Release. Whoever loads this tail sees the records before it. Pairs with
+        // `Reader::refresh`.
         self.ring.store(ring_word::TAIL, shared(self.tail), Ordering::Release);
         if !self.gate.any_attached() {
             return Wake::NONE;
         }
-        // ORDER(sleep): SeqCst. Either we see `waiting` below, or the reader sees this tail. Pairs with the fence in `Reader::prepare_sleep`.
+        // ORDER(sleep): SeqCst. Either we see `waiting` below, or the reader sees this tail. Pairs
+        // with the fence in `Reader::prepare_sleep`.
         self.ring.fence(Ordering::SeqCst);
         self.gate.sleepers(shared(self.tail))
     }
 
-    /// Ends the stream: publishes what is committed and marks the ring closed. Sleepers are woken like after any publication.
+    /// Ends the stream: publishes what is committed and marks the ring closed. Sleepers are woken
+    /// like after any publication.
     pub fn close(&mut self) -> Wake {
         if self.closed {
             return Wake::NONE;
@@ -246,25 +281,30 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.closed = true;
         self.clear = 0;
         let wake = self.publish();
-        // ORDER(close): Release. Whoever sees CLOSED sees every tail before it. Pairs with `Reader::next`.
+        // ORDER(close): Release. Whoever sees CLOSED sees every tail before it. Pairs with
+        // `Reader::next`.
         self.ring.store(ring_word::STATE, STATE_CLOSED, Ordering::Release);
         let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
         if self.head >= floor + u64::from(self.geometry.capacity()) {
-            // Only a ring that was resumed full to the last granule: a second closing record would destroy what a reader has not released.
-            // ORDER(none): no fence, for a reader that falls asleep just now looks at `tail` only and sleeps until its timeout anyway.
-            // No sleeper names a tail that is still to come.
+            // Only a ring that was resumed full to the last granule: a second closing record would
+            // destroy what a reader has not released.
+            // ORDER(none): no fence, for a reader that falls asleep just now looks at `tail` only
+            // and sleeps until its timeout anyway. No sleeper names a tail that is still to come.
             return wake.and(self.gate.sleepers(shared(self.tail + 1)));
         }
-        // The granule that `reserve` keeps back: `tail` moves, so nobody can fall asleep on its old value.
+        // The granule that `reserve` keeps back: `tail` moves, so nobody can fall asleep on its old
+        // value.
         self.retire(self.head + 1);
-        self.filler(KIND_DISCARD, 0);
+        self.write_padding(KIND_DISCARD, 0);
         wake.and(self.publish())
     }
 
-    /// Asks the readers to tell when there is space. Publish what is committed first. One party asks at a time: a success forgets the request.
+    /// Asks the readers to tell when there is space. Publish what is committed first. One party
+    /// asks at a time: a success forgets the request.
     ///
-    /// True: there is room for a record of `payload_bytes` now, claim it. False: every reader that releases something from now on learns
-    /// that it must tell (see `Reader::release`); wait for that, then claim again, and ask again if it is still full.
+    /// True: there is room for a record of `payload_bytes` now, claim it. False: every reader that
+    /// releases something from now on learns that it must tell (see `Reader::release`); wait for
+    /// that, then claim again, and ask again if it is still full.
     ///
     /// # Errors
     /// As [`claim`](Self::claim), but never [`ClaimError::Full`].
@@ -272,7 +312,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.request = self.request.wrapping_add(1).max(1);
         // ORDER(space): Relaxed; the fence orders it before the cursors are loaded.
         self.ring.store(ring_word::SPACE_WANTED, self.request, Ordering::Relaxed);
-        // ORDER(space): SeqCst. Either we see the new cursor below, or the reader sees this request. Pairs with the fence in `Reader::release`.
+        // ORDER(space): SeqCst. Either we see the new cursor below, or the reader sees this
+        // request. Pairs with the fence in `Reader::release`.
         self.ring.fence(Ordering::SeqCst);
         match self.room_for(payload_bytes) {
             Ok(_) => {
@@ -303,7 +344,10 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             self.limit = floor + u64::from(self.geometry.capacity() - 1);
             if end > self.limit {
                 let free = self.limit.saturating_sub(self.head);
-                return Err(ClaimError::Full { needed: pad + granules, free: u32::try_from(free).unwrap_or(u32::MAX) });
+                return Err(ClaimError::Full {
+                    needed: pad + granules,
+                    free: u32::try_from(free).unwrap_or(u32::MAX),
+                });
             }
         }
         Ok((pad, end))
@@ -313,7 +357,9 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     #[inline]
     fn reserve(&mut self, payload_bytes: usize) -> Result<u64, ClaimError> {
         let granules = 1 + payload_bytes.div_ceil(GRANULE_BYTES) as u64;
-        if payload_bytes <= self.geometry.max_payload() as usize && self.head + granules <= self.clear {
+        if payload_bytes <= self.geometry.max_payload() as usize
+            && self.head + granules <= self.clear
+        {
             return Ok(self.head);
         }
         self.make_way(payload_bytes)
@@ -328,18 +374,21 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             self.retire(end + 1);
         }
         if pad > 0 {
-            self.filler(KIND_PAD, filler_payload(pad));
+            self.write_padding(KIND_PAD, padding_payload_bytes(pad));
         }
         let lap_end = self.head + u64::from(self.geometry.room_to_end(self.head));
-        self.clear = lap_end.min(self.limit).min(self.oldest + u64::from(self.geometry.capacity()) - 1);
+        self.clear =
+            lap_end.min(self.limit).min(self.oldest + u64::from(self.geometry.capacity()) - 1);
         Ok(self.head)
     }
 
     #[cfg(target_has_atomic = "32")]
-    /// Lets the head come `ahead` granules and a sector further than it is, if the readers allow it; gives the limit.
+    /// Lets the head come `ahead` granules and a sector further than it is, if the readers allow
+    /// it; gives the limit.
     pub(crate) fn extend(&mut self, ahead: u64) -> u64 {
         let capacity = u64::from(self.geometry.capacity());
-        // A whole lap can never be had: no more than the sector is overwritten for it, nor for an end that is behind the head by now.
+        // A whole lap can never be had: no more than the sector is overwritten for it, nor for an
+        // end that is behind the head by now.
         let ahead = if ahead < capacity { ahead } else { 0 };
         let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
         let end = (self.head + ahead + capacity / 16).min(floor + capacity - 1);
@@ -349,9 +398,14 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     }
 
     /// Commits a record that readers skip.
-    pub(crate) fn filler(&mut self, kind: u8, payload_bytes: u32) {
-        let header = Header::filler(kind, payload_bytes, self.seq);
-        self.ring.write_header(self.geometry.offset_of(self.head), &self.framing, shared(self.head), &header);
+    pub(crate) fn write_padding(&mut self, kind: u8, payload_bytes: u32) {
+        let header = Header::padding(kind, payload_bytes, self.seq);
+        self.ring.write_header(
+            self.geometry.offset_of(self.head),
+            &self.framing,
+            shared(self.head),
+            &header,
+        );
         self.advance(self.head + u64::from(granules_for(payload_bytes)));
     }
 
@@ -360,14 +414,25 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     pub(crate) fn append_at_head(&mut self, meta: Meta, payload: &[u8]) -> u64 {
         let start = self.head;
         let header = self.next_header(meta, 0, payload.len());
-        self.ring.write_record(self.geometry.offset_of(start), &self.framing, shared(start), header, payload);
+        self.ring.write_record(
+            self.geometry.offset_of(start),
+            &self.framing,
+            shared(start),
+            header,
+            payload,
+        );
         self.count(start, header.len)
     }
 
     #[inline]
     pub(crate) fn commit(&mut self, start: u64, meta: Meta, crc: u32, len: usize) -> u64 {
         let header = self.next_header(meta, crc, len);
-        self.ring.write_header(self.geometry.offset_of(start), &self.framing, shared(start), &header);
+        self.ring.write_header(
+            self.geometry.offset_of(start),
+            &self.framing,
+            shared(start),
+            &header,
+        );
         self.count(start, header.len)
     }
 
@@ -375,7 +440,15 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     const fn next_header(&self, meta: Meta, payload_crc: u32, len: usize) -> Header {
         #[allow(clippy::cast_possible_truncation, reason = "`room_for` checked that it fits")]
         let len = len as u32;
-        Header { len, kind: KIND_DATA, flags: 0, type_tag: meta.type_tag, seq: self.seq, timestamp_ns: meta.timestamp_ns, payload_crc }
+        Header {
+            len,
+            kind: KIND_DATA,
+            flags: 0,
+            type_tag: meta.type_tag,
+            seq: self.seq,
+            timestamp_ns: meta.timestamp_ns,
+            payload_crc,
+        }
     }
 
     /// The record of `len` bytes at `start` is complete. Returns its number.
@@ -395,7 +468,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.head = end;
     }
 
-    /// Moves `oldest` behind everything that a record ending at `end` overwrites, to the first boundary of a sector.
+    /// Moves `oldest` behind everything that a record ending at `end` overwrites, to the first
+    /// boundary of a sector.
     #[cold]
     pub(crate) fn retire(&mut self, end: u64) {
         let Some(needed) = end.checked_sub(u64::from(self.geometry.capacity())) else { return };
@@ -405,11 +479,12 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         let boundary = self.boundaries.first_from(needed).map_or(self.tail, |at| at.min(self.tail));
         debug_assert!(boundary >= needed, "the published tail is never overwritten");
         self.oldest = boundary;
-        // ORDER(oldest): Release. Whoever loads it sees a tail that is not before it. Pairs with `Walk::skip_to_oldest`. The fence orders it before
-        // the bytes that come next.
+        // ORDER(oldest): Release. Whoever loads it sees a tail that is not before it. Pairs with
+        // `Walk::skip_to_oldest`. The fence orders it before the bytes that come next.
         self.ring.store(ring_word::OLDEST, shared(boundary), Ordering::Release);
-        // ORDER(oldest): Release. An observer that copied a byte written after this sees the new `oldest` when it looks again.
-        // Pairs with the acquire fence behind an observer's copy (ABI §4.3).
+        // ORDER(oldest): Release. An observer that copied a byte written after this sees the new
+        // `oldest` when it looks again. Pairs with the acquire fence behind an observer's copy (ABI
+        // §4.3).
         self.ring.fence(Ordering::Release);
     }
 }
@@ -425,15 +500,23 @@ mod tests {
             for ahead in (0..=capacity + 1).chain([(1 << 31) - 1]) {
                 let ring = Segment::<{ 256 + 64 * 32 }>::new();
                 let config = RingConfig::new("", 1, usize::try_from(capacity * 32).unwrap());
-                let mut producer: Producer<Region<'_>> = Producer::create(ring.region(), &config).unwrap();
+                let mut producer: Producer<Region<'_>> =
+                    Producer::create(ring.region(), &config).unwrap();
                 for _ in 0..3 * capacity {
                     let _ = producer.push(Meta::default(), &[]).unwrap();
                 }
-                let (before, sector) = (producer.oldest + capacity - 1 - producer.head, capacity / 16);
+                let (before, sector) =
+                    (producer.oldest + capacity - 1 - producer.head, capacity / 16);
                 let asked = if ahead < capacity { ahead } else { 0 };
                 let made = producer.extend(ahead) - producer.head;
-                assert!(made >= (asked + sector).min(capacity - 1), "{made} of {asked} in {capacity}");
-                assert!(made <= before.max(asked + 2 * sector.max(1)), "{made} of {asked} in {capacity}: records lost for nothing");
+                assert!(
+                    made >= (asked + sector).min(capacity - 1),
+                    "{made} of {asked} in {capacity}"
+                );
+                assert!(
+                    made <= before.max(asked + 2 * sector.max(1)),
+                    "{made} of {asked} in {capacity}: records lost for nothing"
+                );
             }
         }
     }

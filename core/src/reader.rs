@@ -1,7 +1,7 @@
 //! A gating reader: next, release, sleep.
 //!
-//! What it has not released stays as it is. It makes no system call: `release` says when the producer must be told, `prepare_sleep` when
-//! sleeping is safe. Next: `observer`.
+//! What it has not released stays as it is. It makes no system call: `release` says when the
+//! producer must be told, `prepare_sleep` when sleeping is safe. Next: `observer`.
 
 use core::sync::atomic::Ordering;
 
@@ -9,7 +9,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 pub use crate::error::{AttachError, ReadError, SeekError};
 use crate::layout::{
-    ABI_MAJOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, Geometry, WAITING_FUTEX, WAITING_SOCKET, cursor_word, ring_word, shared,
+    ABI_MAJOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, Geometry, WAITING_FUTEX,
+    WAITING_SOCKET, cursor_word, ring_word, shared,
 };
 use crate::region::{InPlace, Memory, MemoryMut};
 use crate::walk::{Damage, View, Walk};
@@ -29,7 +30,8 @@ pub enum WaitMode {
 pub enum Sleep {
     /// Something was published: do not sleep.
     Ready,
-    /// Sleep now, with a timeout, as long as the `tail` word holds this value; then call [`Reader::finish_sleep`].
+    /// Sleep now, with a timeout, as long as the `tail` word holds this value; then call
+    /// [`Reader::finish_sleep`].
     Wait {
         /// Expected value for the futex call.
         tail: u32,
@@ -47,7 +49,7 @@ pub struct ReaderStats {
     pub missed_wakes: u32,
 }
 
-/// A gating reader of ring `R` with cursor page `C`.
+/// A gating reader of ring `R` with cursor segment `C`.
 pub struct Reader<R, C> {
     walk: Walk<R, true>,
     page: C,
@@ -61,7 +63,7 @@ pub struct Reader<R, C> {
 }
 
 impl<R: Memory, C: MemoryMut> Reader<R, C> {
-    /// Reads a ring from where the cursor page says.
+    /// Reads a ring from where the cursor segment says.
     ///
     /// # Errors
     /// Ring or page are not what ABI §2.1 and §6.1 describe, or belong to different rings.
@@ -72,21 +74,30 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         }
         let mut identity = CursorIdentity::new_zeroed();
         page.read(0, identity.as_mut_bytes());
-        // ORDER(create): Acquire. Pairs with the release fence in `Producer::attach`: seeing the identity, we see the words.
+        // ORDER(create): Acquire. Pairs with the release fence in `Producer::attach`: seeing the
+        // identity, we see the words.
         page.fence(Ordering::Acquire);
         let computed = crc32fast::hash(&identity.as_bytes()[..60]);
-        if identity.magic != CURSOR_MAGIC || identity.abi_major.get() != ABI_MAJOR || identity.identity_crc.get() != computed {
+        if identity.magic != CURSOR_MAGIC
+            || identity.abi_major.get() != ABI_MAJOR
+            || identity.identity_crc.get() != computed
+        {
             return Err(AttachError::PageIdentity);
         }
         if identity.epoch.get() != view.geometry.epoch() {
-            return Err(AttachError::Epoch { ring: view.geometry.epoch(), page: identity.epoch.get() });
+            return Err(AttachError::Epoch {
+                ring: view.geometry.epoch(),
+                page: identity.epoch.get(),
+            });
         }
         // ORDER(none): only this reader and its predecessors write these, and they are gone.
         let word = |at| page.load(at, Ordering::Relaxed);
         let damage = Damage { corrupt: word(cursor_word::CORRUPT), lost: word(cursor_word::LOST) };
         let missed_wakes = word(cursor_word::MISSED_WAKES);
-        let walk = Walk::at(view, word(cursor_word::CURSOR), damage).map_err(AttachError::Overrun)?;
-        let reader = Self { released: walk.position, walk, page, answered: 0, missed_wakes, told: damage };
+        let walk = Walk::at(view, word(cursor_word::CURSOR), damage)
+            .map_err(AttachError::TailOutOfRange)?;
+        let reader =
+            Self { released: walk.position, walk, page, answered: 0, missed_wakes, told: damage };
         reader.awake();
         Ok(reader)
     }
@@ -104,10 +115,12 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         ReaderStats { corrupt, lost, missed_wakes: self.missed_wakes }
     }
 
-    /// Copies the oldest unread record into the start of `buf`. Never blocks. The content of `buf` means nothing unless a record is returned.
+    /// Copies the oldest unread record into the start of `buf`. Never blocks. The content of `buf`
+    /// means nothing unless a record is returned.
     ///
     /// # Errors
-    /// See [`ReadError`]; each says whether the reader moved on. Reading may go on after every error but [`ReadError::Overrun`].
+    /// See [`ReadError`]; each says whether the reader moved on. Reading may go on after every
+    /// error but [`ReadError::TailOutOfRange`].
     #[inline(always)]
     #[allow(
         clippy::inline_always,
@@ -127,12 +140,19 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.tell(next)
     }
 
-    /// Takes up to `limit` records in turn, as long as there are any, and releases them together: one store of the cursor for the batch.
-    /// Gives the number taken, and whether the producer must be told as by [`release`](Self::release).
+    /// Takes up to `limit` records in turn, as long as there are any, and releases them together:
+    /// one store of the cursor for the batch. Gives the number taken, and whether the producer must
+    /// be told as by [`release`](Self::release).
     ///
     /// # Errors
-    /// As [`next`](Self::next). What was taken before is released; the error is met again only if the reader did not move.
-    pub fn batch(&mut self, buf: &mut [u8], limit: usize, mut each: impl FnMut(Record, &[u8])) -> Result<(usize, bool), (ReadError, bool)> {
+    /// As [`next`](Self::next). What was taken before is released; the error is met again only if
+    /// the reader did not move.
+    pub fn batch(
+        &mut self,
+        buf: &mut [u8],
+        limit: usize,
+        mut each: impl FnMut(Record, &[u8]),
+    ) -> Result<(usize, bool), (ReadError, bool)> {
         let mut taken = 0;
         while taken < limit {
             match self.next(buf) {
@@ -145,7 +165,8 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         Ok((taken, self.release()))
     }
 
-    /// Moves forward to a stored record, for a reader that keeps (epoch, seq) with what it has processed. Nothing is released by it.
+    /// Moves forward to a stored record, for a reader that keeps (epoch, seq) with what it has
+    /// processed. Nothing is released by it.
     ///
     /// # Errors
     /// [`SeekError::Epoch`] if the number belongs to another ring.
@@ -157,11 +178,11 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.tell(seek).map_err(SeekError::Read)
     }
 
-    /// Moves behind everything published so far. Nothing is released by it. Where nothing is skipped, the next record's number is still
-    /// expected to follow.
+    /// Moves behind everything published so far. Nothing is released by it. Where nothing is
+    /// skipped, the next record's number is still expected to follow.
     ///
     /// # Errors
-    /// [`ReadError::Overrun`].
+    /// [`ReadError::TailOutOfRange`].
     pub fn skip_to_latest(&mut self) -> Result<(), ReadError> {
         self.walk.refresh()?;
         if self.walk.position != self.walk.tail {
@@ -174,22 +195,26 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// How far this reader is behind; `now_ns` is a time by the ring's clock. Changes nothing.
     ///
     /// # Errors
-    /// [`ReadError::Overrun`].
+    /// [`ReadError::TailOutOfRange`].
     pub fn lag(&self, now_ns: u64) -> Result<Lag, ReadError> {
         self.walk.lag(now_ns)
     }
 
-    /// Releases everything read so far: the producer may overwrite it. Call it after processing, as often or as rarely as you like.
+    /// Releases everything read so far: the producer may overwrite it. Call it after processing, as
+    /// often or as rarely as you like.
     ///
-    /// True: the producer waits for space and must be told, once, by whatever the platform offers. Asked even if nothing new was read, for a
-    /// reader that died before it told the producer leaves that to the next one.
+    /// True: the producer waits for space and must be told, once, by whatever the platform offers.
+    /// Asked even if nothing new was read, for a reader that died before it told the producer
+    /// leaves that to the next one.
     #[must_use = "a producer that waits for space is told only by the caller"]
     #[inline]
     pub fn release(&mut self) -> bool {
         self.released = self.walk.position;
-        // ORDER(release): Release. Our reads of the released bytes come before the producer's next writes there. Pairs with `Gate::refresh`.
+        // ORDER(release): Release. Our reads of the released bytes come before the producer's next
+        // writes there. Pairs with `Gate::refresh`.
         self.page.store(cursor_word::CURSOR, shared(self.released), Ordering::Release);
-        // ORDER(space): SeqCst. Either we see the request below, or the producer sees this cursor. Pairs with the fence in `Producer::want_space`.
+        // ORDER(space): SeqCst. Either we see the request below, or the producer sees this cursor.
+        // Pairs with the fence in `Producer::want_space`.
         self.page.fence(Ordering::SeqCst);
         // ORDER(space): Relaxed; the fence above orders it.
         let request = self.walk.view.ring.load(ring_word::SPACE_WANTED, Ordering::Relaxed);
@@ -200,10 +225,11 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         tell
     }
 
-    /// Announces that this reader is about to sleep and says whether it may. Release first: a producer without space never publishes.
+    /// Announces that this reader is about to sleep and says whether it may. Release first: a
+    /// producer without space never publishes.
     ///
     /// # Errors
-    /// [`ReadError::Overrun`]; the reader is not announced then.
+    /// [`ReadError::TailOutOfRange`]; the reader is not announced then.
     pub fn prepare_sleep(&mut self, mode: WaitMode) -> Result<Sleep, ReadError> {
         if self.walk.position != self.walk.tail {
             return Ok(Sleep::Ready);
@@ -213,8 +239,13 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
             WaitMode::Socket => WAITING_SOCKET,
         };
         // ORDER(sleep): Relaxed; the fence orders it before the tail is looked at.
-        self.page.store(cursor_word::WAITING, (shared(self.walk.position) << 2) | mode, Ordering::Relaxed);
-        // ORDER(sleep): SeqCst. Either the producer sees `waiting`, or we see its tail below. Pairs with the fence in `Producer::publish`.
+        self.page.store(
+            cursor_word::WAITING,
+            (shared(self.walk.position) << 2) | mode,
+            Ordering::Relaxed,
+        );
+        // ORDER(sleep): SeqCst. Either the producer sees `waiting`, or we see its tail below. Pairs
+        // with the fence in `Producer::publish`.
         self.page.fence(Ordering::SeqCst);
         let refreshed = self.walk.refresh();
         if refreshed.is_ok() && self.walk.tail == self.walk.position {
@@ -224,10 +255,11 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         refreshed.map(|()| Sleep::Ready)
     }
 
-    /// Ends a sleep. `timed_out` says that nobody woke it; if there was something to read all the same, that is counted.
+    /// Ends a sleep. `timed_out` says that nobody woke it; if there was something to read all the
+    /// same, that is counted.
     ///
     /// # Errors
-    /// [`ReadError::Overrun`].
+    /// [`ReadError::TailOutOfRange`].
     pub fn finish_sleep(&mut self, timed_out: bool) -> Result<(), ReadError> {
         self.awake();
         self.walk.refresh()?;
@@ -259,8 +291,9 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
 }
 
 impl<R: InPlace, C: MemoryMut> Reader<R, C> {
-    /// The oldest unread record with its payload where it lies; valid until the reader is used again. Its CRC is checked in place, which
-    /// means something only as far as the promise made for the region holds.
+    /// The oldest unread record with its payload where it lies; valid until the reader is used
+    /// again. Its CRC is checked in place, which means something only as far as the promise made
+    /// for the region holds.
     ///
     /// # Errors
     /// As [`next`](Self::next).

@@ -1,6 +1,7 @@
 //! Frames one record: header, sequence number, checksums.
 //!
-//! Pure over private bytes; where they come from and when they are published is the business of others. Next: `error`.
+//! Pure over private bytes; where they come from and when they are published is the business of
+//! others. Next: `error`.
 
 use crate::crc::Crc;
 use crate::layout::{GRANULE_BYTES, KIND_DATA, RecordHeader};
@@ -41,14 +42,25 @@ pub struct Header {
 impl Header {
     /// A record that readers skip.
     #[must_use]
-    pub const fn filler(kind: u8, payload_bytes: u32, next_seq: u64) -> Self {
-        Self { len: payload_bytes, kind, flags: 0, type_tag: 0, seq: next_seq, timestamp_ns: 0, payload_crc: 0 }
+    pub const fn padding(kind: u8, payload_bytes: u32, next_seq: u64) -> Self {
+        Self {
+            len: payload_bytes,
+            kind,
+            flags: 0,
+            type_tag: 0,
+            seq: next_seq,
+            timestamp_ns: 0,
+            payload_crc: 0,
+        }
     }
 
     /// The first 24 bytes as little-endian numbers.
     #[inline]
     pub(crate) const fn first_numbers(&self) -> [u64; 3] {
-        let a = self.len as u64 | (self.kind as u64) << 32 | (self.flags as u64) << 40 | (self.type_tag as u64) << 48;
+        let a = self.len as u64
+            | (self.kind as u64) << 32
+            | (self.flags as u64) << 40
+            | (self.type_tag as u64) << 48;
         [a, self.seq, self.timestamp_ns]
     }
 
@@ -85,7 +97,8 @@ pub struct HeaderCrc {
 
 /// Encodes and checks the headers of one ring.
 ///
-/// Keeps CRC states to begin with, because making one asks what the processor can do, which for a small record costs as much as its checksum.
+/// Keeps CRC states to begin with, because making one asks what the processor can do, which for a
+/// small record costs as much as its checksum.
 #[derive(Clone, Debug)]
 pub struct Framing {
     /// Behind the eight bytes of the epoch: the prefix is the same for every record.
@@ -161,7 +174,11 @@ impl Framing {
 
     /// The same, and the CRC that is stored.
     #[inline]
-    pub(crate) fn decode_with_crc(&self, position: u32, bytes: &[u8; GRANULE_BYTES]) -> Result<(Header, u32), HeaderCrc> {
+    pub(crate) fn decode_with_crc(
+        &self,
+        position: u32,
+        bytes: &[u8; GRANULE_BYTES],
+    ) -> Result<(Header, u32), HeaderCrc> {
         let wire: RecordHeader = zerocopy::transmute!(*bytes);
         let (stored, computed) = (wire.header_crc.get(), self.crc(position, bytes));
         if stored != computed {
@@ -220,7 +237,8 @@ mod tests {
 
     #[test]
     fn pad_header_encodes_to_the_worked_example_of_the_abi() {
-        let bytes = Framing::new(EPOCH).encode(14, &Header::filler(crate::layout::KIND_PAD, 32, 42));
+        let bytes =
+            Framing::new(EPOCH).encode(14, &Header::padding(crate::layout::KIND_PAD, 32, 42));
         assert_eq!(bytes[28..], 0x1B9B_E7F1_u32.to_le_bytes());
     }
 

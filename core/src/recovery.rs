@@ -1,7 +1,8 @@
 //! Bytes of unknown state: a file after power loss, a core dump, a ring whose producer was killed.
 //!
-//! [`recover`] finds the longest prefix of whole records and says what was cut and why, [`scan`] lists everything for a person; both only
-//! read. [`Producer::resume`](crate::Producer::resume) goes on in the same epoch, and is the only one that writes. Next: `typed`.
+//! [`recover`] finds the longest prefix of whole records and says what was cut and why, [`scan`]
+//! lists everything for a person; both only read. [`Producer::resume`](crate::Producer::resume)
+//! goes on in the same epoch, and is the only one that writes. Next: `typed`.
 
 use core::sync::atomic::Ordering;
 
@@ -13,18 +14,22 @@ use crate::walk::{Located, View};
 /// A record boundary that is known to be good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Where a record begins: a stored cursor, or the ring's own `oldest`. Not more than a lap before the producer's last position: records of an
-    /// earlier lap that lie untouched inside a later filler or payload are whole, and an older checkpoint finds them again.
+    /// Where a record begins: a stored cursor, or the ring's own `oldest`. Not more than a lap
+    /// before the producer's last position: records of an earlier lap that lie untouched inside a
+    /// later padding record or payload are whole, and an older checkpoint finds them again.
     pub position: u32,
-    /// Number of the first DATA record from there on, if it is known; a prefix that begins with another one is not accepted.
+    /// Number of the first DATA record from there on, if it is known; a prefix that begins with
+    /// another one is not accepted.
     pub seq: Option<u64>,
 }
 
 impl Checkpoint {
-    /// The ring's own `oldest`, for want of a better one. It speaks of whole sectors, for observers: what a gating reader has not released may
-    /// begin before it, so where cursors were kept, the one farthest back is the better checkpoint.
+    /// The ring's own `oldest`, for want of a better one. It speaks of whole sectors, for
+    /// observers: what a gating reader has not released may begin before it, so where cursors were
+    /// kept, the one farthest back is the better checkpoint.
     pub fn oldest<R: Memory>(ring: &R) -> Self {
-        // ORDER(none): nobody else uses these bytes any more, or `recover` sees by their CRCs that somebody does.
+        // ORDER(none): nobody else uses these bytes any more, or `recover` sees by their CRCs that
+        // somebody does.
         Self { position: ring.load(ring_word::OLDEST, Ordering::Relaxed), seq: None }
     }
 }
@@ -32,9 +37,11 @@ impl Checkpoint {
 /// How far a prefix may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// To the `tail` word: what was published and no more. Right after a killed process, whose memory is as it left it.
+    /// To the `tail` word: what was published and no more. Right after a killed process, whose
+    /// memory is as it left it.
     Tail,
-    /// As far as records are whole, at most one lap. Right after power loss, when the page of `tail` may be older than the data.
+    /// As far as records are whole, at most one lap. Right after power loss, when the page of
+    /// `tail` may be older than the data.
     Longest,
 }
 
@@ -76,9 +83,11 @@ pub struct Recovery {
     pub next_seq: Option<u64>,
     /// Why it ends there.
     pub cut: Cut,
-    /// Granules from the end to the `tail` word: published and cut off. 0 if the prefix reaches it or passes it.
+    /// Granules from the end to the `tail` word: published and cut off. 0 if the prefix reaches it
+    /// or passes it.
     pub cut_granules: u32,
-    /// Position and number of the next valid record behind the cut, if there is one within the lap: what is lost lies between.
+    /// Position and number of the next valid record behind the cut, if there is one within the lap:
+    /// what is lost lies between.
     pub survivor: Option<(u32, u64)>,
 }
 
@@ -102,7 +111,9 @@ impl core::fmt::Display for RecoverError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Geometry(error) => error.fmt(f),
-            Self::Tail { checkpoint, tail } => write!(f, "tail {tail:#x} is not within a lap of the checkpoint {checkpoint:#x}"),
+            Self::Tail { checkpoint, tail } => {
+                write!(f, "tail {tail:#x} is not within a lap of the checkpoint {checkpoint:#x}")
+            }
             Self::UnknownSeq => write!(f, "the number of the next record is not known"),
         }
     }
@@ -116,16 +127,23 @@ impl From<GeometryError> for RecoverError {
     }
 }
 
-/// Finds the longest prefix of whole records from a checkpoint. Reads only; looks at each granule once or twice.
+/// Finds the longest prefix of whole records from a checkpoint. Reads only; looks at each granule
+/// once or twice.
 ///
 /// # Errors
-/// The segment is not a ring, or its `tail` word does not fit the checkpoint. Damage is not an error, it is the answer.
-pub fn recover<R: Memory>(ring: &R, checkpoint: Checkpoint, bound: Bound) -> Result<Recovery, RecoverError> {
+/// The segment is not a ring, or its `tail` word does not fit the checkpoint. Damage is not an
+/// error, it is the answer.
+pub fn recover<R: Memory>(
+    ring: &R,
+    checkpoint: Checkpoint,
+    bound: Bound,
+) -> Result<Recovery, RecoverError> {
     let view = View::open(ring)?;
     Ok(prefix(&view, checkpoint, bound, |_| {})?.0)
 }
 
-/// As [`recover`], calling `each` for every record of the prefix, and giving the private position of its end.
+/// As [`recover`], calling `each` for every record of the prefix, and giving the private position
+/// of its end.
 pub(crate) fn prefix<R: Memory>(
     view: &View<R>,
     checkpoint: Checkpoint,
@@ -140,7 +158,9 @@ pub(crate) fn prefix<R: Memory>(
     let limit = match bound {
         Bound::Longest => start + capacity,
         Bound::Tail if published <= capacity => start + published,
-        Bound::Tail => return Err(RecoverError::Tail { checkpoint: checkpoint.position, tail: tail_word }),
+        Bound::Tail => {
+            return Err(RecoverError::Tail { checkpoint: checkpoint.position, tail: tail_word });
+        }
     };
     let (mut end, mut records, mut next_seq, mut cut) = (start, 0, checkpoint.seq, Cut::None);
     while end < limit {
@@ -169,8 +189,10 @@ pub(crate) fn prefix<R: Memory>(
         end = located.end;
     }
     // With nothing cut, the end is the limit and nothing stands behind it.
-    let survivor = view.next_valid(end, limit).map(|located| (shared(located.position), located.header.seq));
-    let cut_granules = if published <= capacity { (start + published).saturating_sub(end) } else { 0 };
+    let survivor =
+        view.next_valid(end, limit).map(|located| (shared(located.position), located.header.seq));
+    let cut_granules =
+        if published <= capacity { (start + published).saturating_sub(end) } else { 0 };
     let recovery = Recovery {
         start: checkpoint.position,
         end: shared(end),
@@ -189,7 +211,7 @@ pub enum Item {
     /// A whole user's record.
     Record(crate::walk::Record),
     /// A PAD, a DISCARD or a record of unknown kind.
-    Filler {
+    Padding {
         /// Where it stands.
         position: u32,
         /// What it is.
@@ -215,7 +237,8 @@ pub enum Item {
     },
 }
 
-/// Lists what stands between the `oldest` and the `tail` word, or from `oldest` for one lap if these make no sense. Reads only.
+/// Lists what stands between the `oldest` and the `tail` word, or from `oldest` for one lap if
+/// these make no sense. Reads only.
 ///
 /// # Errors
 /// The segment is not a ring.
@@ -244,17 +267,26 @@ impl<R: Memory> Iterator for Scan<R> {
         }
         let from = self.position;
         let Ok(located) = self.view.header_at(from, self.end) else {
-            self.position = self.view.next_valid(from, self.end).map_or(self.end, |located| located.position);
+            self.position =
+                self.view.next_valid(from, self.end).map_or(self.end, |located| located.position);
             let granules = u32::try_from(self.position - from).unwrap_or(u32::MAX);
             return Some(Item::Damage { position: shared(from), granules });
         };
         self.position = located.end;
         if !located.header.is_data() {
             let granules = u32::try_from(located.end - from).unwrap_or(u32::MAX);
-            return Some(Item::Filler { position: shared(from), kind: located.header.kind, granules });
+            return Some(Item::Padding {
+                position: shared(from),
+                kind: located.header.kind,
+                granules,
+            });
         }
         let (record, stored) = (located.record(), located.header.payload_crc);
         let computed = self.view.crc_of_payload(&located);
-        Some(if stored == computed { Item::Record(record) } else { Item::Payload { record, stored, computed } })
+        Some(if stored == computed {
+            Item::Record(record)
+        } else {
+            Item::Payload { record, stored, computed }
+        })
     }
 }

@@ -1,11 +1,20 @@
-//! The only door to shared memory: a small trait of atomic words, copies and fences, and its production backend.
+//! The only door to shared memory: a small trait of atomic words, copies and fences, and its
+//! production backend.
 //!
-//! Everything above this module is safe code over [`Memory`]; all `unsafe` of the crate is here and in its parts `fold` and [`turns`]. The trait is what lets the same
-//! algorithms run under a model checker, whose atomics cannot be laid over bytes. Next: `record`.
+//! Everything above this module is safe code over [`Memory`]; all `unsafe` of the crate is here and
+//! in its parts `fold` and [`turns`]. The trait is what lets the same algorithms run under a model
+//! checker, whose atomics cannot be laid over bytes. Next: `record`.
 
-#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "this module is the one door to atomics")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this module is the one door to atomics"
+)]
 
-#[cfg_attr(not(all(target_arch = "x86_64", target_feature = "sse2", not(miri), not(aqueduct_no_asm))), path = "region/no_fold.rs")]
+#[cfg_attr(
+    not(all(target_arch = "x86_64", target_feature = "sse2", not(miri), not(aqueduct_no_asm))),
+    path = "region/no_fold.rs"
+)]
 pub(crate) mod fold;
 #[cfg(target_has_atomic = "32")]
 pub mod turns;
@@ -20,16 +29,19 @@ use crate::layout::GRANULE_BYTES;
 use crate::record::{Framing, Header, HeaderCrc};
 use crate::walk::Record;
 
-/// Copies move whole words of this many bytes, so that a copied granule is never read in two sizes within one process.
+/// Copies move whole words of this many bytes, so that a copied granule is never read in two sizes
+/// within one process.
 const WORD_BYTES: usize = size_of::<usize>();
 
-/// A copy that computes the CRC loads blocks of this many bytes; a granule is a whole number of them.
+/// A copy that computes the CRC loads blocks of this many bytes; a granule is a whole number of
+/// them.
 const FOLDED_BYTES: usize = 16;
 
 /// Loads from a segment that other parties may be writing.
 ///
-/// An access beyond [`size`](Memory::size) is a bug of the caller, never of the peer, because every offset comes from a checked
-/// [`Geometry`](crate::layout::Geometry). A backend asserts it in debug builds and must stay in bounds in release builds.
+/// An access beyond [`size`](Memory::size) is a bug of the caller, never of the peer, because every
+/// offset comes from a checked [`Geometry`](crate::layout::Geometry). A backend asserts it in debug
+/// builds and must stay in bounds in release builds.
 pub trait Memory {
     /// Bytes in the segment.
     fn size(&self) -> usize;
@@ -37,7 +49,8 @@ pub trait Memory {
     /// One atomic load of the little-endian control word at byte offset `at`, a multiple of 4.
     fn load(&self, at: usize, order: Ordering) -> u32;
 
-    /// Copies `into.len()` bytes from byte offset `at`, a multiple of 32, by relaxed atomic word loads.
+    /// Copies `into.len()` bytes from byte offset `at`, a multiple of 32, by relaxed atomic word
+    /// loads.
     fn read(&self, at: usize, into: &mut [u8]);
 
     /// [`read`](Memory::read), and appends what was copied to `crc`.
@@ -47,22 +60,37 @@ pub trait Memory {
         crc.update(into);
     }
 
-    /// Copies the record header at byte offset `at`, a multiple of 32, once, and checks the copy; gives it with its CRC.
+    /// Copies the record header at byte offset `at`, a multiple of 32, once, and checks the copy;
+    /// gives it with its CRC.
     ///
     /// # Errors
     /// It is not a header written for this ring and this position.
     #[inline]
-    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
+    fn read_header(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+    ) -> Result<(Header, u32), HeaderCrc> {
         let mut bytes = [0; GRANULE_BYTES];
         self.read(at, &mut bytes);
         framing.decode_with_crc(position, &bytes)
     }
 
-    /// Copies the payload of the record at byte offset `at`, a multiple of 32, to the start of `into` and describes it, if it is what a reader mostly
-    /// finds: DATA with number `seq` that stands at `position`, whose payload fits, and both CRCs right. `None`: it is not, and what `into` holds means
-    /// nothing; [`read_header`](Memory::read_header) and [`read_with_crc`](Memory::read_with_crc) say more.
+    /// Copies the payload of the record at byte offset `at`, a multiple of 32, to the start of
+    /// `into` and describes it, if it is what a reader mostly finds: DATA with number `seq` that
+    /// stands at `position`, whose payload fits, and both CRCs right. `None`: it is not, and what
+    /// `into` holds means nothing; [`read_header`](Memory::read_header) and
+    /// [`read_with_crc`](Memory::read_with_crc) say more.
     #[inline]
-    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
+    fn read_record(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+        seq: u64,
+        into: &mut [u8],
+    ) -> Option<Record> {
         record_by_steps(self, at, framing, position, seq, into)
     }
 
@@ -81,20 +109,29 @@ pub trait MemoryMut: Memory {
     /// One atomic store of the little-endian control word at byte offset `at`, a multiple of 4.
     fn store(&self, at: usize, value: u32, order: Ordering);
 
-    /// Copies `bytes` to byte offset `at`, a multiple of 8, by relaxed atomic word stores; filled up with zeros to a multiple of 8 bytes, so
-    /// that the same records give the same bytes whatever the machine's word.
+    /// Copies `bytes` to byte offset `at`, a multiple of 8, by relaxed atomic word stores; filled
+    /// up with zeros to a multiple of 8 bytes, so that the same records give the same bytes
+    /// whatever the machine's word.
     fn write(&self, at: usize, bytes: &[u8]);
 
-    /// Writes `header`, which stands at `position`, with its CRC to byte offset `at`, a multiple of 32.
+    /// Writes `header`, which stands at `position`, with its CRC to byte offset `at`, a multiple of
+    /// 32.
     #[inline]
     fn write_header(&self, at: usize, framing: &Framing, position: u32, header: &Header) {
         self.write(at, &framing.encode(position, header));
     }
 
-    /// Writes a whole record that stands at `position` to byte offset `at`, a multiple of 32: its payload, and before it `header` with the CRC of
-    /// the payload in it.
+    /// Writes a whole record that stands at `position` to byte offset `at`, a multiple of 32: its
+    /// payload, and before it `header` with the CRC of the payload in it.
     #[inline]
-    fn write_record(&self, at: usize, framing: &Framing, position: u32, header: Header, payload: &[u8]) {
+    fn write_record(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+        header: Header,
+        payload: &[u8],
+    ) {
         let mut crc = framing.empty_crc();
         self.write_with_crc(at + GRANULE_BYTES, payload, &mut crc);
         self.write_header(at, framing, position, &Header { payload_crc: crc.finalize(), ..header });
@@ -156,12 +193,24 @@ impl<T: Memory + ?Sized> Memory for &T {
     }
 
     #[inline]
-    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
+    fn read_header(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+    ) -> Result<(Header, u32), HeaderCrc> {
         (**self).read_header(at, framing, position)
     }
 
     #[inline]
-    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
+    fn read_record(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+        seq: u64,
+        into: &mut [u8],
+    ) -> Option<Record> {
         (**self).read_record(at, framing, position, seq, into)
     }
 
@@ -198,15 +247,22 @@ impl<T: MemoryMut + ?Sized> MemoryMut for &T {
     }
 
     #[inline]
-    fn write_record(&self, at: usize, framing: &Framing, position: u32, header: Header, payload: &[u8]) {
+    fn write_record(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+        header: Header,
+        payload: &[u8],
+    ) {
         (**self).write_record(at, framing, position, header, payload);
     }
 }
 
 /// Shared bytes that this process reads and writes: a producer's ring, a reader's cursor segment.
 ///
-/// INVARIANT: `base` points to `size` bytes that live for `'a`, aligned to 64, and every access to them, by anyone in this process, is
-/// atomic.
+/// INVARIANT: `base` points to `size` bytes that live for `'a`, aligned to 64, and every access to
+/// them, by anyone in this process, is atomic.
 #[derive(Clone, Copy, Debug)]
 pub struct Region<'a> {
     base: NonNull<u8>,
@@ -214,7 +270,8 @@ pub struct Region<'a> {
     lifetime: PhantomData<&'a AtomicU32>,
 }
 
-// SAFETY: every access through a `Region` is atomic (its invariant), so sharing it between threads cannot make a data race.
+// SAFETY: every access through a `Region` is atomic (its invariant), so sharing it between threads
+// cannot make a data race.
 unsafe impl Send for Region<'_> {}
 // SAFETY: as for `Send`; the type has no state of its own.
 unsafe impl Sync for Region<'_> {}
@@ -223,10 +280,13 @@ impl<'a> Region<'a> {
     /// Wraps raw shared memory.
     ///
     /// # Safety
-    /// 1. `base` is valid for reads and writes of `size` bytes for all of `'a`, and is not unmapped or truncated meanwhile.
+    /// 1. `base` is valid for reads and writes of `size` bytes for all of `'a`, and is not unmapped
+    ///    or truncated meanwhile.
     /// 2. `base` is aligned to 64 bytes.
-    /// 3. During `'a` all accesses to these bytes in this process are atomic, of the same size where they overlap: control words by
-    ///    `u32`, the data area by `usize`, or by assembler that is as good (`fold`). (What other processes do cannot make this process's accesses undefined, only their values.)
+    /// 3. During `'a` all accesses to these bytes in this process are atomic, of the same size
+    ///    where they overlap: control words by `u32`, the data area by `usize`, or by assembler
+    ///    that is as good (`fold`). (What other processes do cannot make this process's accesses
+    ///    undefined, only their values.)
     #[must_use]
     pub const unsafe fn from_raw(base: NonNull<u8>, size: usize) -> Self {
         Self { base, size, lifetime: PhantomData }
@@ -256,7 +316,8 @@ impl<'a> Region<'a> {
         }
         // SAFETY: in bounds (checked), so inside the allocation of the invariant.
         let word = unsafe { self.base.add(at) }.cast::<AtomicU32>();
-        // SAFETY: valid for `'a` and only accessed atomically (invariant); aligned to 4 because base is to 64 and `at` to 4 (checked).
+        // SAFETY: valid for `'a` and only accessed atomically (invariant); aligned to 4 because
+        // base is to 64 and `at` to 4 (checked).
         Some(unsafe { word.as_ref() })
     }
 
@@ -270,7 +331,8 @@ impl<'a> Region<'a> {
         }
         // SAFETY: in bounds (checked), so inside the allocation of the invariant.
         let first = unsafe { self.base.add(at) }.cast::<AtomicUsize>();
-        // SAFETY: `words` words from `first` are in bounds (checked), live for `'a`, only accessed atomically (invariant), and aligned.
+        // SAFETY: `words` words from `first` are in bounds (checked), live for `'a`, only accessed
+        // atomically (invariant), and aligned.
         unsafe { core::slice::from_raw_parts(first.as_ptr(), words) }
     }
 }
@@ -291,7 +353,8 @@ impl Memory for Region<'_> {
         let words = self.data(at, into.len());
         let mut chunks = into.chunks_exact_mut(WORD_BYTES);
         for (chunk, word) in chunks.by_ref().zip(words) {
-            // ORDER(payload): Relaxed; the Acquire of `tail` (readers) or the fence behind the copy (observers) orders it.
+            // ORDER(payload): Relaxed; the Acquire of `tail` (readers) or the fence behind the copy
+            // (observers) orders it.
             chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
         }
         let rest = chunks.into_remainder();
@@ -317,15 +380,26 @@ impl Memory for Region<'_> {
     }
 
     #[inline]
-    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
-        if let (true, Some((folding, state))) = (self.in_bounds(at, GRANULE_BYTES, GRANULE_BYTES), framing.folding()) {
+    fn read_header(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+    ) -> Result<(Header, u32), HeaderCrc> {
+        if let (true, Some((folding, state))) =
+            (self.in_bounds(at, GRANULE_BYTES, GRANULE_BYTES), framing.folding())
+        {
             // SAFETY: in bounds (checked), so inside the allocation of the invariant.
             let from = unsafe { self.base.add(at) };
             // SAFETY: 32 bytes in bounds (checked).
             let (numbers, computed) = unsafe { folding.header(state, position, from.as_ptr()) };
             #[allow(clippy::cast_possible_truncation, reason = "the upper half")]
             let stored = (numbers[3] >> 32) as u32;
-            if stored == computed { Ok((Header::of_numbers(numbers), stored)) } else { Err(HeaderCrc { stored, computed }) }
+            if stored == computed {
+                Ok((Header::of_numbers(numbers), stored))
+            } else {
+                Err(HeaderCrc { stored, computed })
+            }
         } else {
             let mut bytes = [0; GRANULE_BYTES];
             self.read(at, &mut bytes);
@@ -334,13 +408,25 @@ impl Memory for Region<'_> {
     }
 
     #[inline]
-    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
-        let inside = self.in_bounds(at, GRANULE_BYTES + into.len().next_multiple_of(FOLDED_BYTES), GRANULE_BYTES);
+    fn read_record(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+        seq: u64,
+        into: &mut [u8],
+    ) -> Option<Record> {
+        let inside = self.in_bounds(
+            at,
+            GRANULE_BYTES + into.len().next_multiple_of(FOLDED_BYTES),
+            GRANULE_BYTES,
+        );
         if let (true, Some((folding, state))) = (inside, framing.folding()) {
             // SAFETY: in bounds (checked), so inside the allocation of the invariant.
             let from = unsafe { self.base.add(at) };
             // SAFETY: header and payload, up to the next multiple of 16, are in bounds (checked).
-            let (first, timestamp_ns) = unsafe { folding.copy_record(state, position, seq, from.as_ptr(), into) }?;
+            let (first, timestamp_ns) =
+                unsafe { folding.copy_record(state, position, seq, from.as_ptr(), into) }?;
             Some(Header::of_numbers([first.get(), seq, timestamp_ns, 0]).record_at(position))
         } else {
             record_by_steps(self, at, framing, position, seq, into)
@@ -373,7 +459,8 @@ impl MemoryMut for Region<'_> {
         for (chunk, word) in chunks.by_ref().zip(&mut words) {
             let mut value = [0; WORD_BYTES];
             value.copy_from_slice(chunk);
-            // ORDER(payload): Relaxed; the Release of `tail` orders it before readers, the fence behind `oldest` after observers.
+            // ORDER(payload): Relaxed; the Release of `tail` orders it before readers, the fence
+            // behind `oldest` after observers.
             word.store(usize::from_ne_bytes(value), Ordering::Relaxed);
         }
         let mut rest = chunks.remainder();
@@ -402,35 +489,63 @@ impl MemoryMut for Region<'_> {
 
     #[inline]
     fn write_header(&self, at: usize, framing: &Framing, position: u32, header: &Header) {
-        if let (true, Some((folding, state))) = (self.in_bounds(at, GRANULE_BYTES, GRANULE_BYTES), framing.folding()) {
+        if let (true, Some((folding, state))) =
+            (self.in_bounds(at, GRANULE_BYTES, GRANULE_BYTES), framing.folding())
+        {
             // SAFETY: in bounds (checked), so inside the allocation of the invariant.
             let into = unsafe { self.base.add(at) };
             // SAFETY: 32 bytes in bounds (checked).
-            unsafe { folding.write_header(state, position, header.first_numbers(), header.payload_crc, into.as_ptr()) };
+            unsafe {
+                folding.write_header(
+                    state,
+                    position,
+                    header.first_numbers(),
+                    header.payload_crc,
+                    into.as_ptr(),
+                );
+            };
         } else {
             self.write(at, &framing.encode(position, header));
         }
     }
 
     #[inline]
-    fn write_record(&self, at: usize, framing: &Framing, position: u32, header: Header, payload: &[u8]) {
-        let inside = self.in_bounds(at, GRANULE_BYTES + payload.len().next_multiple_of(8), GRANULE_BYTES);
-        // A header that names another length is written as it is, by the other way, and never believed here.
+    fn write_record(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+        header: Header,
+        payload: &[u8],
+    ) {
+        let inside =
+            self.in_bounds(at, GRANULE_BYTES + payload.len().next_multiple_of(8), GRANULE_BYTES);
+        // A header that names another length is written as it is, by the other way, and never
+        // believed here.
         let told = header.len as usize == payload.len();
         if let (true, Some((folding, state))) = (inside && told, framing.folding()) {
             // SAFETY: in bounds (checked), so inside the allocation of the invariant.
             let into = unsafe { self.base.add(at) };
-            // SAFETY: (1) header and payload, up to the next multiple of 8, are in bounds (checked); (2) the length was compared.
-            unsafe { folding.record(state, position, header.first_numbers(), payload, into.as_ptr()) };
+            // SAFETY: (1) header and payload, up to the next multiple of 8, are in bounds
+            // (checked); (2) the length was compared.
+            unsafe {
+                folding.record(state, position, header.first_numbers(), payload, into.as_ptr());
+            };
         } else {
             let mut crc = framing.empty_crc();
             self.write_with_crc(at + GRANULE_BYTES, payload, &mut crc);
-            self.write_header(at, framing, position, &Header { payload_crc: crc.finalize(), ..header });
+            self.write_header(
+                at,
+                framing,
+                position,
+                &Header { payload_crc: crc.finalize(), ..header },
+            );
         }
     }
 }
 
-/// Zeroed memory for a segment inside one program: between threads, or between an interrupt handler and the main loop. Fit for a `static`.
+/// Zeroed memory for a segment inside one program: between threads, or between an interrupt handler
+/// and the main loop. Fit for a `static`.
 ///
 /// `BYTES` is the size of the segment, bytes, a multiple of 64.
 #[repr(C, align(64))]
@@ -455,8 +570,8 @@ impl<const BYTES: usize> Segment<BYTES> {
     pub const fn region(&self) -> Region<'_> {
         // SAFETY: never null; `UnsafeCell::get` points to the field.
         let base = unsafe { NonNull::new_unchecked(self.bytes.get().cast()) };
-        // SAFETY: (1) the borrow keeps the bytes alive and `UnsafeCell` permits stores; (2) the type is aligned to 64; (3) no other access
-        // to the bytes exists (invariant of the field).
+        // SAFETY: (1) the borrow keeps the bytes alive and `UnsafeCell` permits stores; (2) the
+        // type is aligned to 64; (3) no other access to the bytes exists (invariant of the field).
         unsafe { Region::from_raw(base, BYTES) }
     }
 }
@@ -467,7 +582,8 @@ impl<const BYTES: usize> Default for Segment<BYTES> {
     }
 }
 
-/// Shared bytes that this process only reads: a ring as a reader maps it. Works over a read-only mapping.
+/// Shared bytes that this process only reads: a ring as a reader maps it. Works over a read-only
+/// mapping.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadRegion<'a> {
     /// INVARIANT: only loads are made through it.
@@ -514,12 +630,24 @@ impl Memory for ReadRegion<'_> {
     }
 
     #[inline]
-    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
+    fn read_header(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+    ) -> Result<(Header, u32), HeaderCrc> {
         self.region.read_header(at, framing, position)
     }
 
     #[inline]
-    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
+    fn read_record(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+        seq: u64,
+        into: &mut [u8],
+    ) -> Option<Record> {
         self.region.read_record(at, framing, position, seq, into)
     }
 
@@ -546,8 +674,8 @@ impl TrustedRegion<'_> {
     ///
     /// # Safety
     /// 1. The duties of [`ReadRegion::from_raw`].
-    /// 2. Nobody stores into bytes between a gating reader's cursor and `tail`: the producer process is correct and is not replaced by
-    ///    one that is not.
+    /// 2. Nobody stores into bytes between a gating reader's cursor and `tail`: the producer
+    ///    process is correct and is not replaced by one that is not.
     /// 3. The reader that uses this region gates the ring and is not evicted while a view is alive.
     #[must_use]
     pub const unsafe fn from_raw(base: NonNull<u8>, size: usize) -> Self {
@@ -578,12 +706,24 @@ impl Memory for TrustedRegion<'_> {
     }
 
     #[inline]
-    fn read_header(&self, at: usize, framing: &Framing, position: u32) -> Result<(Header, u32), HeaderCrc> {
+    fn read_header(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+    ) -> Result<(Header, u32), HeaderCrc> {
         self.region.read_header(at, framing, position)
     }
 
     #[inline]
-    fn read_record(&self, at: usize, framing: &Framing, position: u32, seq: u64, into: &mut [u8]) -> Option<Record> {
+    fn read_record(
+        &self,
+        at: usize,
+        framing: &Framing,
+        position: u32,
+        seq: u64,
+        into: &mut [u8],
+    ) -> Option<Record> {
         self.region.read_record(at, framing, position, seq, into)
     }
 
@@ -608,8 +748,9 @@ impl InPlace for TrustedRegion<'_> {
         }
         // SAFETY: in bounds (checked), so inside the allocation.
         let first = unsafe { self.region.region.base.add(at) };
-        // SAFETY: in bounds and alive; the reader only asks for bytes between its cursor and `tail`, which nobody stores into
-        // (promises 2 and 3), and the `tail` it loaded with Acquire came after they were written.
+        // SAFETY: in bounds and alive; the reader only asks for bytes between its cursor and
+        // `tail`, which nobody stores into (promises 2 and 3), and the `tail` it loaded with
+        // Acquire came after they were written.
         unsafe { core::slice::from_raw_parts(first.as_ptr(), len) }
     }
 }
@@ -634,7 +775,11 @@ mod tests {
             (usize::MAX, 4, 1, false),
             (4, usize::MAX, 1, false),
         ] {
-            assert_eq!(region.in_bounds(at, len, align), inside, "{len} bytes at {at}, aligned to {align}");
+            assert_eq!(
+                region.in_bounds(at, len, align),
+                inside,
+                "{len} bytes at {at}, aligned to {align}"
+            );
         }
         assert_eq!(region.data(0, 128).len() * WORD_BYTES, 128);
         assert_eq!(region.data(64, 1).len(), 1);
@@ -652,7 +797,11 @@ mod tests {
             region.read(0, &mut copy);
             let filled = 8 + len.next_multiple_of(8);
             assert_eq!(copy[..8], [0xff; 8]);
-            assert!(copy[8..8 + len].iter().all(|&byte| byte == 1) && copy[8 + len..filled].iter().all(|&byte| byte == 0), "{len}");
+            assert!(
+                copy[8..8 + len].iter().all(|&byte| byte == 1)
+                    && copy[8 + len..filled].iter().all(|&byte| byte == 0),
+                "{len}"
+            );
             assert!(copy[filled..].iter().all(|&byte| byte == 0xff), "{len}");
         }
     }
@@ -667,7 +816,10 @@ mod tests {
         let mut copy = [0xff; 9];
         (&through).read(64, &mut copy);
         assert_eq!((&copy, (&through).size()), (b"payload!x", 128));
-        assert_eq!((region.load(8, Ordering::Relaxed), (&through).load(8, Ordering::Relaxed)), (0x0102_0304, 0x0102_0304));
+        assert_eq!(
+            (region.load(8, Ordering::Relaxed), (&through).load(8, Ordering::Relaxed)),
+            (0x0102_0304, 0x0102_0304)
+        );
         assert_eq!(region.read_only().load(8, Ordering::Relaxed), 0x0102_0304);
         region.read(64, &mut copy[..3]);
         assert_eq!(&copy, b"payload!x");
@@ -700,7 +852,8 @@ mod tests {
 
     #[test]
     #[cfg_attr(debug_assertions, should_panic(expected = "72 bytes at 64 of 128"))]
-    fn data_beyond_the_segment_is_refused_loudly_in_debug_builds_and_is_nothing_in_release_builds() {
+    fn data_beyond_the_segment_is_refused_loudly_in_debug_builds_and_is_nothing_in_release_builds()
+    {
         assert!(Segment::<128>::new().region().data(64, 72).is_empty());
     }
 }

@@ -1,4 +1,5 @@
-//! The producer's side of joining and leaving: subscriptions, and the readers attached to them. Next: `walk`.
+//! The producer's side of joining and leaving: subscriptions, and the readers attached to them.
+//! Next: `walk`.
 
 use core::sync::atomic::Ordering;
 
@@ -8,7 +9,10 @@ use zerocopy::little_endian::{U16, U32, U64};
 use crate::config::{Start, SubscriptionStatus};
 use crate::error::SubscribeError;
 use crate::gate::{SubscriptionId, Violation};
-use crate::layout::{ABI_MAJOR, ABI_MINOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, cursor_word, distance, name_field, shared};
+use crate::layout::{
+    ABI_MAJOR, ABI_MINOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, cursor_word, distance,
+    name_field, shared,
+};
 use crate::producer::Producer;
 use crate::region::MemoryMut;
 
@@ -18,21 +22,33 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// # Errors
     /// The table of `READERS` is full.
     pub fn subscribe(&mut self, start: Start) -> Result<SubscriptionId, SubscribeError> {
-        // `oldest` speaks of whole sectors, for observers; a kept cursor may lie before it and be whole. One granule stays free for `close`.
+        // `oldest` speaks of whole sectors, for observers; a kept cursor may lie before it and be
+        // whole. One granule stays free for `close`.
         let behind = self.head.max(self.granted) + 1;
-        let whole = behind.saturating_sub(u64::from(self.geometry.capacity())).max(self.first).min(self.oldest);
+        let whole = behind
+            .saturating_sub(u64::from(self.geometry.capacity()))
+            .max(self.first)
+            .min(self.oldest);
         self.subscribe_within(start, whole)
     }
 
     /// As [`subscribe`](Self::subscribe), with nothing before `whole` to be had.
-    pub(crate) fn subscribe_within(&mut self, start: Start, whole: u64) -> Result<SubscriptionId, SubscribeError> {
+    pub(crate) fn subscribe_within(
+        &mut self,
+        start: Start,
+        whole: u64,
+    ) -> Result<SubscriptionId, SubscribeError> {
         let at = match start {
             Start::Oldest => self.oldest,
             Start::Latest => self.tail,
             Start::At(position) => {
                 let behind = u64::from(distance(position, shared(self.tail)));
                 if behind > self.tail - whole {
-                    return Err(SubscribeError::Position { position, oldest: shared(whole), tail: shared(self.tail) });
+                    return Err(SubscribeError::Position {
+                        position,
+                        oldest: shared(whole),
+                        tail: shared(self.tail),
+                    });
                 }
                 self.tail - behind
             }
@@ -48,13 +64,19 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.gate.remove(id)
     }
 
-    /// Initialises `page` for a reader of this subscription and watches it from now on. A page that was attached before is forgotten.
+    /// Initialises `page` for a reader of this subscription and watches it from now on. A page that
+    /// was attached before is forgotten.
     ///
     /// Use a page that no earlier reader can still write to.
     ///
     /// # Errors
     /// Unknown subscription, a page under 256 bytes, a name over 32 bytes.
-    pub fn attach(&mut self, id: SubscriptionId, name: &str, page: C) -> Result<(), SubscribeError> {
+    pub fn attach(
+        &mut self,
+        id: SubscriptionId,
+        name: &str,
+        page: C,
+    ) -> Result<(), SubscribeError> {
         let (seen, _) = self.gate.get(id).ok_or(SubscribeError::Unknown)?;
         if page.size() < CURSOR_BYTES_MIN {
             return Err(SubscribeError::PageTooSmall { bytes: page.size() });
@@ -80,14 +102,16 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             // ORDER(create): Relaxed; the fence below orders it before the identity.
             page.store(word, value, Ordering::Relaxed);
         }
-        // ORDER(create): Release. Whoever sees the identity sees the words. Pairs with the fence in `Reader::attach`.
+        // ORDER(create): Release. Whoever sees the identity sees the words. Pairs with the fence in
+        // `Reader::attach`.
         page.fence(Ordering::Release);
         page.write(0, identity.as_bytes());
         self.gate.attach(id, page);
         Ok(())
     }
 
-    /// Lets go of the reader; its subscription gates on at the cursor it stored last. Returns the page, for reuse or release.
+    /// Lets go of the reader; its subscription gates on at the cursor it stored last. Returns the
+    /// page, for reuse or release.
     pub fn detach(&mut self, id: SubscriptionId) -> Option<C> {
         self.gate.detach(id, self.tail)
     }
@@ -107,7 +131,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         })
     }
 
-    /// The next reader that stored an impossible cursor since the last call. It is detached already.
+    /// The next reader that stored an impossible cursor since the last call. It is detached
+    /// already.
     pub fn take_violation(&mut self) -> Option<Violation> {
         self.gate.take_violation()
     }

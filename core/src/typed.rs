@@ -1,7 +1,9 @@
-//! Payloads that are plain old data: published from a value, viewed as one, with the type tag checked.
+//! Payloads that are plain old data: published from a value, viewed as one, with the type tag
+//! checked.
 //!
-//! Both of the ecosystem's vocabularies work: `bytemuck` and `zerocopy`. Bytes are as the machine has them; use the little-endian integers of
-//! `zerocopy` for records that travel between machines. Next: `shared`.
+//! Both of the ecosystem's vocabularies work: `bytemuck` and `zerocopy`. Bytes are as the machine
+//! has them; use the little-endian integers of `zerocopy` for records that travel between machines.
+//! Next: `shared`.
 
 use core::fmt;
 
@@ -19,7 +21,8 @@ pub trait Tagged {
     const TYPE_TAG: u16;
 }
 
-/// Memory for copied payloads, aligned like payloads in a ring, so that a copy can be viewed as a value.
+/// Memory for copied payloads, aligned like payloads in a ring, so that a copy can be viewed as a
+/// value.
 #[derive(Clone, Debug)]
 #[repr(C, align(32))]
 pub struct AlignedBuf<const BYTES: usize>(pub [u8; BYTES]);
@@ -47,7 +50,8 @@ pub enum ViewError {
         /// Bytes of the payload.
         found: usize,
     },
-    /// The bytes are not aligned for the type; payloads in place and in an [`AlignedBuf`] are, up to 32.
+    /// The bytes are not aligned for the type; payloads in place and in an [`AlignedBuf`] are, up
+    /// to 32.
     Alignment {
         /// Alignment of the type, bytes.
         expected: usize,
@@ -57,8 +61,12 @@ pub enum ViewError {
 impl fmt::Display for ViewError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Type { expected, found } => write!(f, "record of type {found}; a view of type {expected} was asked for"),
-            Self::Size { expected, found } => write!(f, "payload of {found} bytes; the type takes {expected}"),
+            Self::Type { expected, found } => {
+                write!(f, "record of type {found}; a view of type {expected} was asked for")
+            }
+            Self::Size { expected, found } => {
+                write!(f, "payload of {found} bytes; the type takes {expected}")
+            }
             Self::Alignment { expected } => write!(f, "payload not aligned to {expected} bytes"),
         }
     }
@@ -71,7 +79,11 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub fn push_pod<T: Tagged + bytemuck::NoUninit>(&mut self, timestamp_ns: u64, value: &T) -> Result<(u64, Wake), ClaimError> {
+    pub fn push_pod<T: Tagged + bytemuck::NoUninit>(
+        &mut self,
+        timestamp_ns: u64,
+        value: &T,
+    ) -> Result<(u64, Wake), ClaimError> {
         self.push(Meta { type_tag: T::TYPE_TAG, timestamp_ns }, bytemuck::bytes_of(value))
     }
 
@@ -89,12 +101,18 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
 }
 
 fn check_tag<T: Tagged>(record: &Record) -> Result<(), ViewError> {
-    if record.type_tag == T::TYPE_TAG { Ok(()) } else { Err(ViewError::Type { expected: T::TYPE_TAG, found: record.type_tag }) }
+    if record.type_tag == T::TYPE_TAG {
+        Ok(())
+    } else {
+        Err(ViewError::Type { expected: T::TYPE_TAG, found: record.type_tag })
+    }
 }
 
 fn view_error<T>(error: bytemuck::PodCastError, found: usize) -> ViewError {
     match error {
-        bytemuck::PodCastError::TargetAlignmentGreaterAndInputNotAligned => ViewError::Alignment { expected: align_of::<T>() },
+        bytemuck::PodCastError::TargetAlignmentGreaterAndInputNotAligned => {
+            ViewError::Alignment { expected: align_of::<T>() }
+        }
         _ => ViewError::Size { expected: size_of::<T>(), found },
     }
 }
@@ -103,7 +121,10 @@ fn view_error<T>(error: bytemuck::PodCastError, found: usize) -> ViewError {
 ///
 /// # Errors
 /// [`ViewError`]: another tag, size or alignment.
-pub fn view<'b, T: Tagged + bytemuck::AnyBitPattern>(record: &Record, payload: &'b [u8]) -> Result<&'b T, ViewError> {
+pub fn view<'b, T: Tagged + bytemuck::AnyBitPattern>(
+    record: &Record,
+    payload: &'b [u8],
+) -> Result<&'b T, ViewError> {
     check_tag::<T>(record)?;
     bytemuck::try_from_bytes(payload).map_err(|error| view_error::<T>(error, payload.len()))
 }
@@ -112,7 +133,10 @@ pub fn view<'b, T: Tagged + bytemuck::AnyBitPattern>(record: &Record, payload: &
 ///
 /// # Errors
 /// [`ViewError`]: another tag, size or alignment.
-pub fn view_slice<'b, T: Tagged + bytemuck::AnyBitPattern>(record: &Record, payload: &'b [u8]) -> Result<&'b [T], ViewError> {
+pub fn view_slice<'b, T: Tagged + bytemuck::AnyBitPattern>(
+    record: &Record,
+    payload: &'b [u8],
+) -> Result<&'b [T], ViewError> {
     check_tag::<T>(record)?;
     bytemuck::try_cast_slice(payload).map_err(|error| view_error::<T>(error, payload.len()))
 }
@@ -121,7 +145,10 @@ pub fn view_slice<'b, T: Tagged + bytemuck::AnyBitPattern>(record: &Record, payl
 ///
 /// # Errors
 /// [`ViewError`]: another tag or size.
-pub fn value<T: Tagged + bytemuck::AnyBitPattern>(record: &Record, payload: &[u8]) -> Result<T, ViewError> {
+pub fn value<T: Tagged + bytemuck::AnyBitPattern>(
+    record: &Record,
+    payload: &[u8],
+) -> Result<T, ViewError> {
     check_tag::<T>(record)?;
     bytemuck::try_pod_read_unaligned(payload).map_err(|error| view_error::<T>(error, payload.len()))
 }
@@ -130,7 +157,10 @@ pub fn value<T: Tagged + bytemuck::AnyBitPattern>(record: &Record, payload: &[u8
 ///
 /// # Errors
 /// [`ViewError`]: another tag, size or alignment.
-pub fn view_ref<'b, T: Tagged + FromBytes + Immutable + KnownLayout>(record: &Record, payload: &'b [u8]) -> Result<&'b T, ViewError> {
+pub fn view_ref<'b, T: Tagged + FromBytes + Immutable + KnownLayout>(
+    record: &Record,
+    payload: &'b [u8],
+) -> Result<&'b T, ViewError> {
     check_tag::<T>(record)?;
     T::ref_from_bytes(payload).map_err(|error| match error {
         zerocopy::CastError::Alignment(_) => ViewError::Alignment { expected: align_of::<T>() },
@@ -143,7 +173,15 @@ mod tests {
     use super::*;
 
     #[derive(
-        Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout,
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        bytemuck::Pod,
+        bytemuck::Zeroable,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout,
     )]
     #[repr(C)]
     struct Reading {
@@ -155,7 +193,14 @@ mod tests {
         const TYPE_TAG: u16 = 7;
     }
 
-    #[derive(Debug, PartialEq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+    #[derive(
+        Debug,
+        PartialEq,
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout,
+    )]
     #[repr(C)]
     struct Portable {
         sensor: zerocopy::little_endian::U32,
@@ -175,7 +220,10 @@ mod tests {
         let mut buf = AlignedBuf::<32>::default();
         buf.0[..8].copy_from_slice(bytemuck::bytes_of(&reading));
         assert_eq!(view::<Reading>(&record(7, 8), &buf.0[..8]), Ok(&reading));
-        assert_eq!(view_slice::<Reading>(&record(7, 16), &buf.0[..16]).map(<[Reading]>::len), Ok(2));
+        assert_eq!(
+            view_slice::<Reading>(&record(7, 16), &buf.0[..16]).map(<[Reading]>::len),
+            Ok(2)
+        );
         assert_eq!(value::<Reading>(&record(7, 8), &buf.0[..8]), Ok(reading));
         assert_eq!(
             view_ref::<Portable>(&record(8, 4), &buf.0[..4]).map(|p| p.sensor.get()),
@@ -186,14 +234,38 @@ mod tests {
     #[test]
     fn wrong_tag_size_and_alignment_are_errors_that_say_which() {
         let buf = AlignedBuf::<32>::default();
-        assert_eq!(view::<Reading>(&record(9, 8), &buf.0[..8]), Err(ViewError::Type { expected: 7, found: 9 }));
-        assert_eq!(view::<Reading>(&record(7, 9), &buf.0[..9]), Err(ViewError::Size { expected: 8, found: 9 }));
-        assert_eq!(view_slice::<Reading>(&record(7, 9), &buf.0[..9]), Err(ViewError::Size { expected: 8, found: 9 }));
-        assert_eq!(view::<Reading>(&record(7, 8), &buf.0[1..9]), Err(ViewError::Alignment { expected: 4 }));
-        assert_eq!(view_ref::<Reading>(&record(7, 8), &buf.0[1..9]), Err(ViewError::Alignment { expected: 4 }));
+        assert_eq!(
+            view::<Reading>(&record(9, 8), &buf.0[..8]),
+            Err(ViewError::Type { expected: 7, found: 9 })
+        );
+        assert_eq!(
+            view::<Reading>(&record(7, 9), &buf.0[..9]),
+            Err(ViewError::Size { expected: 8, found: 9 })
+        );
+        assert_eq!(
+            view_slice::<Reading>(&record(7, 9), &buf.0[..9]),
+            Err(ViewError::Size { expected: 8, found: 9 })
+        );
+        assert_eq!(
+            view::<Reading>(&record(7, 8), &buf.0[1..9]),
+            Err(ViewError::Alignment { expected: 4 })
+        );
+        assert_eq!(
+            view_ref::<Reading>(&record(7, 8), &buf.0[1..9]),
+            Err(ViewError::Alignment { expected: 4 })
+        );
         assert!(value::<Reading>(&record(7, 8), &buf.0[1..9]).is_ok());
-        assert_eq!(value::<Reading>(&record(7, 7), &buf.0[..7]), Err(ViewError::Size { expected: 8, found: 7 }));
-        assert_eq!(view_ref::<Portable>(&record(7, 4), &buf.0[..4]), Err(ViewError::Type { expected: 8, found: 7 }));
-        assert_eq!(view_ref::<Portable>(&record(8, 5), &buf.0[..5]), Err(ViewError::Size { expected: 4, found: 5 }));
+        assert_eq!(
+            value::<Reading>(&record(7, 7), &buf.0[..7]),
+            Err(ViewError::Size { expected: 8, found: 7 })
+        );
+        assert_eq!(
+            view_ref::<Portable>(&record(7, 4), &buf.0[..4]),
+            Err(ViewError::Type { expected: 8, found: 7 })
+        );
+        assert_eq!(
+            view_ref::<Portable>(&record(8, 5), &buf.0[..5]),
+            Err(ViewError::Size { expected: 4, found: 5 })
+        );
     }
 }

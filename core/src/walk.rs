@@ -1,7 +1,8 @@
 //! Walks the records of a ring that somebody else writes: locate, check, resynchronise.
 //!
-//! Common to gating readers, which the producer waits for, and observers, which it overtakes. Trusts nothing: lengths are checked before
-//! they are used, every loop is bounded by the capacity. Next: `reader`, `observer`.
+//! Common to gating readers, which the producer waits for, and observers, which it overruns. Trusts
+//! nothing: lengths are checked before they are used, every loop is bounded by the capacity. Next:
+//! `reader`, `observer`.
 
 use core::sync::atomic::Ordering;
 
@@ -9,13 +10,14 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::error::ReadError;
 use crate::layout::{
-    GRANULE_BYTES, Geometry, GeometryError, RING_MAGIC, RingHeader, STATE_CLOSED, distance, granules_for, ring_word, shared,
+    GRANULE_BYTES, Geometry, GeometryError, RING_MAGIC, RingHeader, STATE_CLOSED, distance,
+    granules_for, ring_word, shared,
 };
 use crate::record::{Framing, Header, HeaderCrc};
 use crate::region::Memory;
 
-/// How often one call goes on after being overtaken before it says so.
-const OVERTAKES_PER_CALL: u32 = 8;
+/// How often one call goes on after being overrun before it says so.
+const OVERRUNS_PER_CALL: u32 = 8;
 
 /// A payload's CRC is computed in pieces of this many bytes.
 const PIECE_BYTES: usize = 256;
@@ -43,8 +45,8 @@ pub struct Record {
 pub enum Next<T = Record> {
     /// The oldest unread record. It counts as read now.
     Record(T),
-    /// Nothing is published that was not read. Who polls for throughput pauses for some microseconds before the next look: each takes the line of the
-    /// tail away from the producer.
+    /// Nothing is published that was not read. Who polls for throughput pauses for some
+    /// microseconds before the next look: each takes the line of the tail away from the producer.
     Empty,
     /// Nothing will come any more.
     Closed,
@@ -55,9 +57,10 @@ pub enum Next<T = Record> {
 pub struct Lag {
     /// DATA records published and not read. May count a batch that is being published.
     pub records: u64,
-    /// Bytes of the ring that they take, headers and fillers included.
+    /// Bytes of the ring that they take, headers and padding records included.
     pub bytes: u64,
-    /// Age of the oldest of them: the given time minus its timestamp, at least 0; 0 if there is none.
+    /// Age of the oldest of them: the given time minus its timestamp, at least 0; 0 if there is
+    /// none.
     pub nanoseconds: u64,
 }
 
@@ -71,8 +74,9 @@ pub enum Seek {
         /// Number of the oldest record that is left, or of the next one that will be published.
         oldest: u64,
     },
-    /// It is not published yet; the reader stands at the tail. Also said of an older one by a reader that finds nothing to read and has read
-    /// nothing before: nothing there tells the number that comes next.
+    /// It is not published yet; the reader stands at the tail. Also said of an older one by a
+    /// reader that finds nothing to read and has read nothing before: nothing there tells the
+    /// number that comes next.
     Ahead,
 }
 
@@ -119,7 +123,8 @@ impl<R: Memory> View<R> {
         if magic != RING_MAGIC {
             return Err(GeometryError::Magic { found: magic });
         }
-        // ORDER(create): Acquire. Seeing the magic, we see the header. Pairs with the last fence of `Producer::create`.
+        // ORDER(create): Acquire. Seeing the magic, we see the header. Pairs with the last fence of
+        // `Producer::create`.
         ring.fence(Ordering::Acquire);
         let mut header = RingHeader::new_zeroed();
         ring.read(0, header.as_mut_bytes());
@@ -127,16 +132,24 @@ impl<R: Memory> View<R> {
         Ok(Self { ring, geometry, framing: Framing::new(geometry.epoch()) })
     }
 
-    /// The header at a position before `tail`, if it is valid there (ABI §3). A header whose CRC is right and whose length is not gives
-    /// the same CRC twice.
+    /// The header at a position before `tail`, if it is valid there (ABI §3). A header whose CRC is
+    /// right and whose length is not gives the same CRC twice.
     #[inline]
     pub(crate) fn header_at(&self, position: u64, tail: u64) -> Result<Located, HeaderCrc> {
-        let (header, stored) = self.ring.read_header(self.geometry.offset_of(position), &self.framing, shared(position))?;
+        let (header, stored) = self.ring.read_header(
+            self.geometry.offset_of(position),
+            &self.framing,
+            shared(position),
+        )?;
         let granules = u64::from(granules_for(header.len));
         let fits = granules <= tail - position
             && granules <= u64::from(self.geometry.room_to_end(position))
             && (!header.is_data() || header.len <= self.geometry.max_payload());
-        if fits { Ok(Located { header, position, end: position + granules }) } else { Err(HeaderCrc { stored, computed: stored }) }
+        if fits {
+            Ok(Located { header, position, end: position + granules })
+        } else {
+            Err(HeaderCrc { stored, computed: stored })
+        }
     }
 
     /// The first valid header behind `position`.
@@ -176,25 +189,28 @@ impl<R: Memory> View<R> {
     }
 }
 
-/// A position that moves through a ring. `GATED`: the producer never overwrites what lies before it.
+/// A position that moves through a ring. `GATED`: the producer never overwrites what lies before
+/// it.
 pub(crate) struct Walk<R, const GATED: bool> {
     pub(crate) view: View<R>,
     /// First granule not read. Its low 32 bits are the shared position.
     pub(crate) position: u64,
-    /// The last tail loaded. INVARIANT: `position <= tail <= position + capacity`, checked where it is loaded.
+    /// The last tail loaded. INVARIANT: `position <= tail <= position + capacity`, checked where it
+    /// is loaded.
     pub(crate) tail: u64,
     /// Number of the next DATA record, once it is known.
     pub(crate) expected: Option<u64>,
     /// Set when the producer overtook this walk, until the loss was told.
-    pub(crate) overtaken: bool,
+    pub(crate) overrun: bool,
     /// How often the producer overtook this walk, wrapping.
     falls: u32,
     pub(crate) damage: Damage,
 }
 
 impl<R: Memory> Walk<R, true> {
-    /// What most calls find: takes the expected record in one go, if it is there and undamaged, or says that there is none yet. `None`: anything else, and
-    /// nothing has happened but a look at the tail and that `buf` may hold garbage; ask [`next`](Self::next).
+    /// What most calls find: takes the expected record in one go, if it is there and undamaged, or
+    /// says that there is none yet. `None`: anything else, and nothing has happened but a look at
+    /// the tail and that `buf` may hold garbage; ask [`next`](Self::next).
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "see `Reader::next`")]
     pub(crate) fn take_expected(&mut self, buf: &mut [u8]) -> Option<Next> {
@@ -231,7 +247,15 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     /// Stands at a position that must lie within the last lap.
     pub(crate) fn at(view: View<R>, position: u32, damage: Damage) -> Result<Self, ReadError> {
         let position = u64::from(position);
-        let mut walk = Self { view, position, tail: position, expected: None, overtaken: false, falls: 0, damage };
+        let mut walk = Self {
+            view,
+            position,
+            tail: position,
+            expected: None,
+            overrun: false,
+            falls: 0,
+            damage,
+        };
         walk.refresh()?;
         Ok(walk)
     }
@@ -239,7 +263,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     /// The tail, and how far ahead it is.
     #[inline]
     fn look_ahead(&self) -> (u32, u32) {
-        // ORDER(publish): Acquire. Records before this tail are written. Pairs with `Producer::publish`.
+        // ORDER(publish): Acquire. Records before this tail are written. Pairs with
+        // `Producer::publish`.
         let tail = self.view.ring.load(ring_word::TAIL, Ordering::Acquire);
         (tail, distance(shared(self.position), tail))
     }
@@ -253,17 +278,20 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             return Ok(());
         }
         if GATED {
-            return Err(ReadError::Overrun { position: shared(self.position), tail });
+            return Err(ReadError::TailOutOfRange { position: shared(self.position), tail });
         }
         self.fall()
     }
 
-    /// Where the oldest whole record stands, and the granules from there to a tail that was current then.
+    /// Where the oldest whole record stands, and the granules from there to a tail that was current
+    /// then.
     fn whole(&self) -> Result<(u32, u32), ReadError> {
         let (mut evidence, mut moved) = ((0, 0), false);
-        // The producer moves both words while we load them; a pair that fits comes soon, or the producer is too fast or broken.
-        for attempt in 0..OVERTAKES_PER_CALL {
-            // ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the store in `Producer::retire`.
+        // The producer moves both words while we load them; a pair that fits comes soon, or the
+        // producer is too fast or broken.
+        for attempt in 0..OVERRUNS_PER_CALL {
+            // ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the store
+            // in `Producer::retire`.
             let oldest = self.view.ring.load(ring_word::OLDEST, Ordering::Acquire);
             // ORDER(publish): Acquire, as in `look_ahead`.
             let tail = self.view.ring.load(ring_word::TAIL, Ordering::Acquire);
@@ -275,15 +303,15 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             evidence = (oldest, tail);
         }
         if moved {
-            return Err(ReadError::Overtaken { expected: self.expected, found: None });
+            return Err(ReadError::Overrun { expected: self.expected, found: None });
         }
-        Err(ReadError::Overrun { position: evidence.0, tail: evidence.1 })
+        Err(ReadError::TailOutOfRange { position: evidence.0, tail: evidence.1 })
     }
 
     /// Stands at the oldest record that is whole, with a tail that was current then.
     pub(crate) fn skip_to_oldest(&mut self) -> Result<(), ReadError> {
         let whole = self.whole();
-        self.overtaken |= matches!(whole, Err(ReadError::Overtaken { .. }));
+        self.overrun |= matches!(whole, Err(ReadError::Overrun { .. }));
         let (oldest, live) = whole?;
         // Nobody compares an observer's positions of before and after, so they need not count laps.
         self.position = u64::from(oldest);
@@ -297,8 +325,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         if GATED {
             return true;
         }
-        // ORDER(oldest): Acquire. If the copy holds a byte of a later record, the load below sees the `oldest` stored before that byte.
-        // Pairs with the fence in `Producer::retire`.
+        // ORDER(oldest): Acquire. If the copy holds a byte of a later record, the load below sees
+        // the `oldest` stored before that byte. Pairs with the fence in `Producer::retire`.
         self.view.ring.fence(Ordering::Acquire);
         // ORDER(oldest): Relaxed; the fence above orders it.
         let oldest = self.view.ring.load(ring_word::OLDEST, Ordering::Relaxed);
@@ -308,9 +336,9 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     /// Finds the oldest unread DATA record without taking it. It ends whatever the ring says.
     #[inline]
     pub(crate) fn locate(&mut self) -> Result<Next<Located>, ReadError> {
-        // Each is set once, so that a producer of nothing but fillers cannot keep us here.
+        // Each is set once, so that a producer of nothing but padding records cannot keep us here.
         let (mut refreshed, mut closed) = (false, false);
-        let mut overtakes = 0;
+        let mut overruns = 0;
         loop {
             if self.position == self.tail && !closed && !refreshed {
                 refreshed = true;
@@ -328,7 +356,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             }
             let located = self.view.header_at(self.position, self.tail);
             if !self.copy_was_live(self.position) {
-                self.fall_back(&mut overtakes)?;
+                self.fall_back(&mut overruns)?;
                 continue;
             }
             let located = match located {
@@ -342,15 +370,20 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             let found = located.header.seq;
             match self.expected.replace(found) {
                 Some(expected) if expected != found => return Err(self.gap(expected, found)),
-                _ => self.overtaken = false,
+                _ => self.overrun = false,
             }
             return Ok(Next::Record(located));
         }
     }
 
-    /// Copies a located record into the start of `buf` and takes it; `None` if it was overwritten meanwhile.
+    /// Copies a located record into the start of `buf` and takes it; `None` if it was overwritten
+    /// meanwhile.
     #[inline]
-    pub(crate) fn copy(&mut self, located: &Located, buf: &mut [u8]) -> Result<Option<Record>, ReadError> {
+    pub(crate) fn copy(
+        &mut self,
+        located: &Located,
+        buf: &mut [u8],
+    ) -> Result<Option<Record>, ReadError> {
         let computed = self.view.copy_payload(located, buf)?;
         if !self.copy_was_live(located.position) {
             return Ok(None);
@@ -361,7 +394,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     /// With nothing before the tail: whether something may still come.
     #[inline]
     fn none_yet(&self) -> bool {
-        // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is behind the last user's record. Pairs with `Producer::close`.
+        // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is behind the last user's
+        // record. Pairs with `Producer::close`.
         if self.view.ring.load(ring_word::STATE, Ordering::Acquire) == STATE_CLOSED {
             return false;
         }
@@ -373,7 +407,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     /// The oldest unread record, copied.
     #[inline]
     pub(crate) fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
-        let mut overtakes = 0;
+        let mut overruns = 0;
         loop {
             let located = match self.locate()? {
                 Next::Record(located) => located,
@@ -383,34 +417,35 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             if let Some(record) = self.copy(&located, buf)? {
                 return Ok(Next::Record(record));
             }
-            self.fall_back(&mut overtakes)?;
+            self.fall_back(&mut overruns)?;
         }
     }
 
-    /// Goes on at the oldest whole record after being overtaken, a bounded number of times.
+    /// Goes on at the oldest whole record after being overrun, a bounded number of times.
     #[cold]
-    fn fall_back(&mut self, overtakes: &mut u32) -> Result<(), ReadError> {
+    fn fall_back(&mut self, overruns: &mut u32) -> Result<(), ReadError> {
         self.fall()?;
-        *overtakes += 1;
-        if *overtakes < OVERTAKES_PER_CALL {
+        *overruns += 1;
+        if *overruns < OVERRUNS_PER_CALL {
             return Ok(());
         }
-        Err(ReadError::Overtaken { expected: self.expected, found: None })
+        Err(ReadError::Overrun { expected: self.expected, found: None })
     }
 
     fn fall(&mut self) -> Result<(), ReadError> {
-        self.overtaken = true;
+        self.overrun = true;
         self.falls = self.falls.wrapping_add(1);
         self.skip_to_oldest()
     }
 
-    /// The numbers do not follow: by damage that was reported before, or because the producer overtook us.
+    /// The numbers do not follow: by damage that was reported before, or because the producer
+    /// overtook us.
     #[cold]
     fn gap(&mut self, expected: u64, found: u64) -> ReadError {
         self.count(0, found.saturating_sub(expected));
         // A number that went back is no loss.
-        if core::mem::take(&mut self.overtaken) && found > expected {
-            ReadError::Overtaken { expected: Some(expected), found: Some(found) }
+        if core::mem::take(&mut self.overrun) && found > expected {
+            ReadError::Overrun { expected: Some(expected), found: Some(found) }
         } else {
             ReadError::Gap { expected, found }
         }
@@ -422,14 +457,20 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         let damaged = self.position;
         let next = self.view.next_valid(damaged, self.tail);
         let mut lost = None;
-        // Overtaken while searching: the loss will show by `seq`.
+        // Overrun while searching: the loss will show by `seq`.
         if let (Some(located), true) = (&next, self.copy_was_live(damaged)) {
             lost = self.expected.map(|expected| located.header.seq.saturating_sub(expected));
             self.expected = Some(located.header.seq);
         }
         self.position = next.map_or(self.tail, |located| located.position);
         self.count(1, lost.unwrap_or(0));
-        ReadError::Header { position: shared(damaged), resumed_at: shared(self.position), stored: crc.stored, computed: crc.computed, lost }
+        ReadError::Header {
+            position: shared(damaged),
+            resumed_at: shared(self.position),
+            stored: crc.stored,
+            computed: crc.computed,
+            lost,
+        }
     }
 
     /// Takes a located record whose payload has this CRC.
@@ -440,7 +481,12 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.expected = Some(record.seq.wrapping_add(1));
         if stored != computed {
             self.count(1, 1);
-            return Err(ReadError::Payload { seq: record.seq, position: record.position, stored, computed });
+            return Err(ReadError::Payload {
+                seq: record.seq,
+                position: record.position,
+                stored,
+                computed,
+            });
         }
         Ok(record)
     }
@@ -451,10 +497,12 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.damage.lost = self.damage.lost.wrapping_add(lost as u32);
     }
 
-    /// Moves forward to the record with this number. Damaged stretches on the way are skipped and counted.
+    /// Moves forward to the record with this number. Damaged stretches on the way are skipped and
+    /// counted.
     pub(crate) fn seek(&mut self, seq: u64) -> Result<Seek, ReadError> {
-        // A round moves on by what it skips, or tells of a gap and gives the record next time. In an honest ring a lap is the most there is
-        // to skip; the bound is on all granules skipped, because a dishonest one could make every round skip a lap. One that overtakes us may make
+        // A round moves on by what it skips, or tells of a gap and gives the record next time. In
+        // an honest ring a lap is the most there is to skip; the bound is on all granules skipped,
+        // because a dishonest one could make every round skip a lap. One that overruns us may make
         // us go over a lap again, even where the round ends as far as it began.
         let capacity = u64::from(self.view.geometry.capacity());
         let bound = 4 * capacity;
@@ -471,7 +519,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
                     let gone = self.expected.filter(|&expected| seq < expected);
                     return Ok(gone.map_or(Seek::Ahead, |oldest| Seek::Gone { oldest }));
                 }
-                Err(error @ ReadError::Overrun { .. }) => return Err(error),
+                Err(error @ ReadError::TailOutOfRange { .. }) => return Err(error),
                 Err(_) => continue,
             };
             let found = located.header.seq;
@@ -485,7 +533,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             self.position = located.end;
             self.expected = Some(found.wrapping_add(1));
         }
-        Err(ReadError::Overtaken { expected: Some(seq), found: None })
+        Err(ReadError::Overrun { expected: Some(seq), found: None })
     }
 
     /// The first position that can still be read, and the tail of now; neither is adopted.
@@ -493,13 +541,13 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         if GATED {
             let (tail, ahead) = self.look_ahead();
             if ahead > self.view.geometry.capacity() {
-                return Err(ReadError::Overrun { position: shared(self.position), tail });
+                return Err(ReadError::TailOutOfRange { position: shared(self.position), tail });
             }
             return Ok((self.position, self.position + u64::from(ahead)));
         }
         let (oldest, live) = self.whole()?;
         let read = distance(oldest, shared(self.position));
-        // Outside of what is whole: overtaken.
+        // Outside of what is whole: overrun.
         let read = if read <= live { read } else { 0 };
         Ok((u64::from(oldest) + u64::from(read), u64::from(oldest) + u64::from(live)))
     }
@@ -510,7 +558,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         // ORDER(none): a measure. The Acquire of the tail makes it at least that tail's number.
         let next_seq = self.view.ring.load(ring_word::NEXT_SEQ, Ordering::Relaxed);
         let mut at = position;
-        // Fillers in front of the first record say nothing about its age; each step goes a granule further at least.
+        // Padding records in front of the first record say nothing about its age; each step goes a
+        // granule further at least.
         let oldest = loop {
             if at == tail {
                 break None;
@@ -522,7 +571,11 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             }
         };
         let Some(first) = oldest.map(|header| header.seq).or(self.expected) else {
-            return Ok(Lag { records: 0, bytes: (tail - position) * GRANULE_BYTES as u64, nanoseconds: 0 });
+            return Ok(Lag {
+                records: 0,
+                bytes: (tail - position) * GRANULE_BYTES as u64,
+                nanoseconds: 0,
+            });
         };
         Ok(Lag {
             records: u64::from(distance(shared(first), next_seq)),

@@ -1,4 +1,5 @@
-//! Readers that hold the producer back: full rings, subscriptions that come and go, sleep and wake, readers that lie.
+//! Readers that hold the producer back: full rings, subscriptions that come and go, sleep and wake,
+//! readers that lie.
 
 mod common;
 
@@ -6,7 +7,8 @@ use core::sync::atomic::Ordering;
 
 use aqueduct_core::layout::{cursor_word, ring_word};
 use aqueduct_core::{
-    AttachError, ClaimError, MemoryMut, Next, ReadError, Reader, Seek, Sleep, Start, SubscribeError, Violation, WaitMode, Wake,
+    AttachError, ClaimError, MemoryMut, Next, ReadError, Reader, Seek, Sleep, Start,
+    SubscribeError, Violation, WaitMode, Wake,
 };
 use common::{EPOCH, Page, Ring, create, meta, pair, push, take, word};
 
@@ -19,9 +21,17 @@ fn full_ring_says_what_is_missing_and_takes_again_what_was_released() {
     }
     assert_eq!(push(&mut producer, 0), Err(ClaimError::Full { needed: 1, free: 0 }));
     take(&mut reader).unwrap();
-    assert_eq!(push(&mut producer, 0), Err(ClaimError::Full { needed: 1, free: 0 }), "read is not released");
+    assert_eq!(
+        push(&mut producer, 0),
+        Err(ClaimError::Full { needed: 1, free: 0 }),
+        "read is not released"
+    );
     assert!(!reader.release());
-    assert_eq!(push(&mut producer, 1), Err(ClaimError::Full { needed: 3, free: 1 }), "one granule of PAD");
+    assert_eq!(
+        push(&mut producer, 1),
+        Err(ClaimError::Full { needed: 3, free: 1 }),
+        "one granule of PAD"
+    );
     assert_eq!(push(&mut producer, 0), Ok(7));
     assert_eq!(producer.subscription(id).unwrap().lag_granules, 7);
     assert!(producer.unsubscribe(id) && !producer.unsubscribe(id));
@@ -38,7 +48,10 @@ fn space_is_told_once_for_every_request() {
         assert_eq!(producer.want_space(0), Ok(false));
         assert_eq!(word(&ring, ring_word::SPACE_WANTED), round * 2 - 1);
         if round == 1 {
-            assert!(reader.release(), "asked even if nothing was read: another may have released and died");
+            assert!(
+                reader.release(),
+                "asked even if nothing was read: another may have released and died"
+            );
             take(&mut reader).unwrap();
         } else {
             take(&mut reader).unwrap();
@@ -110,13 +123,23 @@ fn subscriptions_begin_where_they_are_told_or_are_refused() {
     let (oldest, tail) = (word(&ring, ring_word::OLDEST), word(&ring, ring_word::TAIL));
     assert_eq!((oldest, tail), (tail.wrapping_sub(7), first.wrapping_add(20)));
     // The record before `oldest` still stands, on the granule that is held back for closing.
-    for refused in [oldest.wrapping_sub(1), tail.wrapping_add(1), tail.wrapping_add(1 << 31), oldest.wrapping_sub(8)] {
+    for refused in [
+        oldest.wrapping_sub(1),
+        tail.wrapping_add(1),
+        tail.wrapping_add(1 << 31),
+        oldest.wrapping_sub(8),
+    ] {
         let error = SubscribeError::Position { position: refused, oldest, tail };
         assert_eq!(producer.subscribe(Start::At(refused)), Err(error));
     }
-    for (start, expected) in [(Start::Oldest, Some(13)), (Start::Latest, None), (Start::At(oldest), Some(13)), (Start::At(tail), None)]
-        .into_iter()
-        .chain((0..7).map(|k| (Start::At(oldest.wrapping_add(k)), Some(13 + u64::from(k)))))
+    for (start, expected) in [
+        (Start::Oldest, Some(13)),
+        (Start::Latest, None),
+        (Start::At(oldest), Some(13)),
+        (Start::At(tail), None),
+    ]
+    .into_iter()
+    .chain((0..7).map(|k| (Start::At(oldest.wrapping_add(k)), Some(13 + u64::from(k)))))
     {
         let id = producer.subscribe(start).unwrap();
         producer.attach(id, "", page.region()).unwrap();
@@ -169,8 +192,10 @@ fn kept_cursor_before_oldest_is_taken_as_long_as_its_bytes_are_whole() {
 #[test]
 fn table_of_subscriptions_is_as_large_as_it_says_and_reuses_places() {
     let (ring, page) = (Ring::new(), Page::new());
-    let mut producer: aqueduct_core::Producer<_, _, 2> = aqueduct_core::Producer::create(ring.region(), &common::config(8, 0)).unwrap();
-    let ids = [producer.subscribe(Start::Latest).unwrap(), producer.subscribe(Start::Latest).unwrap()];
+    let mut producer: aqueduct_core::Producer<_, _, 2> =
+        aqueduct_core::Producer::create(ring.region(), &common::config(8, 0)).unwrap();
+    let ids =
+        [producer.subscribe(Start::Latest).unwrap(), producer.subscribe(Start::Latest).unwrap()];
     assert_eq!(ids.map(aqueduct_core::SubscriptionId::index), [0, 1]);
     assert_eq!(producer.subscribe(Start::Latest), Err(SubscribeError::TableFull { limit: 2 }));
     assert!(producer.unsubscribe(ids[0]));
@@ -212,7 +237,26 @@ fn whatever_a_page_says_of_sleep_costs_one_wake_up_per_change_at_most() {
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, _, _) = pair(&ring, &page, 8, 1 << 20);
     let mut woken = 0;
-    for waiting in [1, 2, 2, 5, 6, 4 * 7 + 1, 4 * 7 + 2, u32::MAX - 1, u32::MAX - 2, 3, 4, u32::MAX, 8, 0, 1, 0, 1, 1] {
+    for waiting in [
+        1,
+        2,
+        2,
+        5,
+        6,
+        4 * 7 + 1,
+        4 * 7 + 2,
+        u32::MAX - 1,
+        u32::MAX - 2,
+        3,
+        4,
+        u32::MAX,
+        8,
+        0,
+        1,
+        0,
+        1,
+        1,
+    ] {
         let released = word(&ring, ring_word::TAIL);
         page.region().store(cursor_word::CURSOR, released, Ordering::Release);
         page.region().store(cursor_word::WAITING, waiting, Ordering::Relaxed);
@@ -247,7 +291,11 @@ fn closing_wakes_whoever_sleeps_and_nobody_can_fall_asleep_behind_it() {
     assert_eq!(producer.close(), Wake { futex: true, sockets: 0 });
     reader.finish_sleep(false).unwrap();
     let mut buf = [0; 8];
-    assert_eq!(reader.next(&mut buf), Ok(Next::Closed), "at the first look, for no wake-up comes any more");
+    assert_eq!(
+        reader.next(&mut buf),
+        Ok(Next::Closed),
+        "at the first look, for no wake-up comes any more"
+    );
     // A reader that looked before the end came, and announces its sleep after.
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, _, mut reader) = pair(&ring, &page, 8, 0);
@@ -290,7 +338,12 @@ fn cursor_that_no_honest_reader_can_store_evicts_and_the_subscription_stays() {
             let stored = seen.wrapping_add_signed(lie);
             page.region().store(cursor_word::CURSOR, stored, Ordering::Release);
             assert_eq!(producer.backlog(), 3, "{lie}: clamped");
-            let violation = Violation { subscription: id, stored, last_seen: seen, tail: first.wrapping_add(5) };
+            let violation = Violation {
+                subscription: id,
+                stored,
+                last_seen: seen,
+                tail: first.wrapping_add(5),
+            };
             assert_eq!(producer.take_violation(), Some(violation));
             assert_eq!(producer.take_violation(), None);
             assert!(!producer.subscription(id).unwrap().attached);
@@ -312,14 +365,16 @@ fn evicted_reader_finds_out_and_stays_out() {
         push(&mut producer, 0).unwrap();
     }
     let mut buf = [0; 8];
-    let overrun = ReadError::Overrun { position: 0, tail: 5 };
-    assert_eq!(reader.next(&mut buf), Err(overrun));
-    assert_eq!(reader.prepare_sleep(WaitMode::Futex), Err(overrun));
+    let out_of_range = ReadError::TailOutOfRange { position: 0, tail: 5 };
+    assert_eq!(reader.next(&mut buf), Err(out_of_range));
+    assert_eq!(reader.prepare_sleep(WaitMode::Futex), Err(out_of_range));
     assert_eq!(word_of(&page), 0, "not announced");
-    assert_eq!(reader.finish_sleep(true), Err(overrun));
-    assert_eq!((reader.lag(0), reader.skip_to_latest()), (Err(overrun), Err(overrun)));
+    assert_eq!(reader.finish_sleep(true), Err(out_of_range));
+    assert_eq!((reader.lag(0), reader.skip_to_latest()), (Err(out_of_range), Err(out_of_range)));
     assert!(reader.seek(EPOCH, 3).is_err());
-    assert!(matches!(Reader::attach(ring.region(), page.region()), Err(AttachError::Overrun(error)) if error == overrun));
+    assert!(
+        matches!(Reader::attach(ring.region(), page.region()), Err(AttachError::TailOutOfRange(error)) if error == out_of_range)
+    );
 }
 
 fn word_of(page: &Page) -> u32 {
@@ -351,10 +406,18 @@ fn reader_seeks_forward_skips_and_knows_its_lag() {
     assert!(reader.seek(EPOCH + 1, 3).is_err());
     assert_eq!(reader.seek(EPOCH, 4), Ok(Seek::Found));
     assert_eq!(take(&mut reader), Some((4, 40)));
-    assert_eq!(reader.seek(EPOCH, 4), Ok(Seek::Gone { oldest: 5 }), "a gating reader goes forward only");
+    assert_eq!(
+        reader.seek(EPOCH, 4),
+        Ok(Seek::Gone { oldest: 5 }),
+        "a gating reader goes forward only"
+    );
     assert_eq!(reader.seek(EPOCH, 10), Ok(Seek::Ahead));
     assert_eq!((take(&mut reader), reader.lag(0).unwrap().records), (None, 0));
-    assert_eq!(reader.seek(EPOCH, 4), Ok(Seek::Gone { oldest: 10 }), "it was read, and nothing is there to tell it by");
+    assert_eq!(
+        reader.seek(EPOCH, 4),
+        Ok(Seek::Gone { oldest: 10 }),
+        "it was read, and nothing is there to tell it by"
+    );
     assert_eq!(producer.backlog(), 30, "seeking releases nothing");
     let _ = reader.release();
     push(&mut producer, 0).unwrap();
@@ -377,7 +440,7 @@ fn tail_is_adopted_only_when_all_before_the_last_one_is_used_up() {
     ring.region().store(ring_word::TAIL, 1 << 20, Ordering::Relaxed);
     assert_eq!(reader.seek(EPOCH, 2), Ok(Seek::Found));
     assert_eq!(take(&mut reader), Some((2, 0)));
-    assert_eq!(reader.next(&mut []), Err(ReadError::Overrun { position: 3, tail: 1 << 20 }));
+    assert_eq!(reader.next(&mut []), Err(ReadError::TailOutOfRange { position: 3, tail: 1 << 20 }));
 }
 
 #[test]
@@ -396,10 +459,13 @@ fn reader_that_goes_to_the_latest_and_is_there_still_learns_what_damage_took() {
 }
 
 #[test]
-fn lag_is_the_age_of_the_first_record_and_not_of_a_filler_before_it() {
+fn lag_is_the_age_of_the_first_record_and_not_of_a_padding_before_it() {
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, _, reader) = pair(&ring, &page, 8, 7);
-    producer.push(aqueduct_core::Meta { type_tag: 0, timestamp_ns: 1000 }, &[0; 64]).map(drop).unwrap();
+    producer
+        .push(aqueduct_core::Meta { type_tag: 0, timestamp_ns: 1000 }, &[0; 64])
+        .map(drop)
+        .unwrap();
     let lag = reader.lag(1017).unwrap();
     assert_eq!((lag.records, lag.bytes, lag.nanoseconds), (1, 4 * 32, 17), "one granule of PAD");
 }

@@ -1,4 +1,4 @@
-//! Observers: they hold nobody back, are overtaken, and know exactly what they missed.
+//! Observers: they hold nobody back, are overrun, and know exactly what they missed.
 
 mod common;
 
@@ -7,16 +7,24 @@ use core::sync::atomic::Ordering;
 
 use aqueduct_core::layout::{distance, granules_for, max_payload_for, ring_word};
 use aqueduct_core::recovery::{Item, scan};
-use aqueduct_core::{ClaimError, Lag, MemoryMut, Next, Observer, Producer, ReadError, Region, Seek, Start};
-use common::{DATA, EPOCH, Hooked, Page, Ring, Rng, Touch, checked, create, flip, meta, pair, push, take, word};
+use aqueduct_core::{
+    ClaimError, Lag, MemoryMut, Next, Observer, Producer, ReadError, Region, Seek, Start,
+};
+use common::{
+    DATA, EPOCH, Hooked, Page, Ring, Rng, Touch, checked, create, flip, meta, pair, push, take,
+    word,
+};
 
-fn look<R: aqueduct_core::Memory>(observer: &mut Observer<R>) -> Result<Next<(u64, usize)>, ReadError> {
+fn look<R: aqueduct_core::Memory>(
+    observer: &mut Observer<R>,
+) -> Result<Next<(u64, usize)>, ReadError> {
     let mut buf = [0; 1024];
     let next = observer.next(&mut buf);
     checked(next, &buf)
 }
 
-/// The numbers of the records from `oldest` on, after checking that there is nothing else but fillers from `oldest` to `tail`.
+/// The numbers of the records from `oldest` on, after checking that there is nothing else but
+/// padding records from `oldest` to `tail`.
 fn whole(ring: &Ring) -> Vec<u64> {
     let mut numbers = Vec::new();
     let mut granules = 0;
@@ -26,7 +34,7 @@ fn whole(ring: &Ring) -> Vec<u64> {
                 numbers.push(record.seq);
                 granules += granules_for(u32::try_from(record.len).unwrap());
             }
-            Item::Filler { granules: more, .. } => granules += more,
+            Item::Padding { granules: more, .. } => granules += more,
             damaged => panic!("{damaged:?}"),
         }
     }
@@ -39,7 +47,10 @@ fn whole(ring: &Ring) -> Vec<u64> {
 fn overwriting_keeps_oldest_on_a_boundary_and_most_of_the_ring_alive() {
     for granules in [4, 8, 16, 32, 64] {
         let largest = max_payload_for(granules) as usize;
-        for (seed, first) in [0, 3, granules - 1, 9_u32.wrapping_neg(), 200_u32.wrapping_neg()].into_iter().enumerate() {
+        for (seed, first) in [0, 3, granules - 1, 9_u32.wrapping_neg(), 200_u32.wrapping_neg()]
+            .into_iter()
+            .enumerate()
+        {
             let ring = Ring::new();
             let mut producer = create(&ring, granules, first);
             let mut dice = Rng::new(seed as u64 + u64::from(granules));
@@ -55,9 +66,17 @@ fn overwriting_keeps_oldest_on_a_boundary_and_most_of_the_ring_alive() {
                 let alive = whole(&ring);
                 let live = distance(word(&ring, ring_word::OLDEST), word(&ring, ring_word::TAIL));
                 assert!(live < granules, "the closing granule stays free");
-                assert_eq!(alive.last(), Some(&producer.next_seq().wrapping_sub(1)), "what was just pushed is whole");
+                assert_eq!(
+                    alive.last(),
+                    Some(&producer.next_seq().wrapping_sub(1)),
+                    "what was just pushed is whole"
+                );
                 let mut late = Observer::oldest(ring.region()).unwrap();
-                assert_eq!(look(&mut late).map(|next| matches!(next, Next::Record((seq, _)) if seq == alive[0])), Ok(true));
+                assert_eq!(
+                    look(&mut late)
+                        .map(|next| matches!(next, Next::Record((seq, _)) if seq == alive[0])),
+                    Ok(true)
+                );
             }
             let _ = producer.close();
             whole(&ring);
@@ -73,7 +92,10 @@ fn records_of_one_granule_leave_all_but_a_sector_and_the_closing_granule() {
         for _ in 0..if cfg!(miri) { granules + 3 } else { 5 * granules } {
             push(&mut producer, 0).unwrap();
             let alive = whole(&ring).len() as u64;
-            assert!(alive >= producer.next_seq().min(u64::from(granules - (granules / 16).max(1))), "{alive} of {granules}");
+            assert!(
+                alive >= producer.next_seq().min(u64::from(granules - (granules / 16).max(1))),
+                "{alive} of {granules}"
+            );
         }
     }
 }
@@ -88,7 +110,11 @@ fn batch_that_is_not_published_never_takes_the_published_tail_away() {
         assert!(distance(word(&ring, ring_word::OLDEST), word(&ring, ring_word::TAIL)) <= 2);
         assert!(look(&mut Observer::oldest(ring.region()).unwrap()).is_ok());
     }
-    assert_eq!(producer.append(meta(0), &[]), Err(ClaimError::Full { needed: 1, free: 0 }), "a batch is a lap at most");
+    assert_eq!(
+        producer.append(meta(0), &[]),
+        Err(ClaimError::Full { needed: 1, free: 0 }),
+        "a batch is a lap at most"
+    );
     let _ = producer.publish();
     assert_eq!(whole(&ring), (1..16).collect::<Vec<_>>());
 }
@@ -104,7 +130,7 @@ fn loss_is_exact_over_random_steps_against_an_oracle() {
             let mut dice = Rng::new(seed);
             push(&mut producer, 0).unwrap();
             assert_eq!(look(&mut observer), Ok(Next::Record((0, 0))));
-            let (mut next, mut seen, mut lost, mut overtaken) = (1, 1_u64, 0_u64, 0);
+            let (mut next, mut seen, mut lost, mut overrun) = (1, 1_u64, 0_u64, 0);
             for _ in 0..if cfg!(miri) { 40 } else { 1500 } {
                 if dice.below(5) < 2 {
                     let most = if dice.below(8) == 0 { 70 } else { 4 };
@@ -121,19 +147,19 @@ fn loss_is_exact_over_random_steps_against_an_oracle() {
                         (next, seen) = (seq + 1, seen + 1);
                     }
                     Ok(Next::Empty) => assert_eq!(next, producer.next_seq()),
-                    Err(ReadError::Overtaken { expected, found }) => {
+                    Err(ReadError::Overrun { expected, found }) => {
                         assert_eq!((expected, found), (Some(next), oldest));
                         assert!(oldest.is_some_and(|oldest| oldest > next));
                         lost += oldest.unwrap() - next;
                         next = oldest.unwrap();
-                        overtaken += 1;
+                        overrun += 1;
                     }
                     other => panic!("{other:?}"),
                 }
                 assert_eq!((u64::from(observer.lost()), observer.corrupt()), (lost, 0));
             }
             assert_eq!(seen + lost, next);
-            assert!(cfg!(miri) || (overtaken > 20 && seen > 20), "not vacuous: {overtaken} {seen}");
+            assert!(cfg!(miri) || (overrun > 20 && seen > 20), "not vacuous: {overrun} {seen}");
         }
     }
 }
@@ -150,7 +176,10 @@ fn observer_several_laps_behind_is_told_once_and_goes_on() {
             push(&mut producer, 0).unwrap();
         }
         let oldest = whole(&ring)[0];
-        assert_eq!(look(&mut observer), Err(ReadError::Overtaken { expected: Some(1), found: Some(oldest) }));
+        assert_eq!(
+            look(&mut observer),
+            Err(ReadError::Overrun { expected: Some(1), found: Some(oldest) })
+        );
         for seq in oldest..producer.next_seq() {
             assert_eq!(look(&mut observer), Ok(Next::Record((seq, 0))));
         }
@@ -182,7 +211,8 @@ fn observer_joins_at_either_end_and_sees_the_end_of_the_stream() {
     for _ in 0..5 {
         push(&mut producer, 9).unwrap();
     }
-    let (mut oldest, mut latest) = (Observer::oldest(ring.region()).unwrap(), Observer::latest(ring.region()).unwrap());
+    let (mut oldest, mut latest) =
+        (Observer::oldest(ring.region()).unwrap(), Observer::latest(ring.region()).unwrap());
     assert_eq!((look(&mut oldest), look(&mut latest)), (Ok(Next::Record((0, 9))), Ok(Next::Empty)));
     push(&mut producer, 8).unwrap();
     let _ = producer.close();
@@ -240,7 +270,7 @@ fn seek_over_a_full_lap_of_single_granules_finds_the_last_one_behind_damage() {
 }
 
 #[test]
-fn observer_knows_its_lag_also_after_being_overtaken() {
+fn observer_knows_its_lag_also_after_being_overrun() {
     let ring = Ring::new();
     let mut producer = create(&ring, 16, 0);
     let mut observer = Observer::oldest(ring.region()).unwrap();
@@ -255,15 +285,23 @@ fn observer_knows_its_lag_also_after_being_overtaken() {
         push(&mut producer, 5).unwrap();
     }
     let left = whole(&ring);
-    let bytes = u64::from(distance(word(&ring, ring_word::OLDEST), word(&ring, ring_word::TAIL))) * 32;
+    let bytes =
+        u64::from(distance(word(&ring, ring_word::OLDEST), word(&ring, ring_word::TAIL))) * 32;
     let now = meta(left[0]).timestamp_ns.saturating_add(5);
     let lag = Lag { records: left.len() as u64, bytes, nanoseconds: 5 };
-    assert_eq!((observer.lag(now), observer.lag(now)), (Ok(lag), Ok(lag)), "what is left to be read; it changes nothing");
-    assert_eq!(look(&mut observer), Err(ReadError::Overtaken { expected: Some(1), found: Some(left[0]) }));
+    assert_eq!(
+        (observer.lag(now), observer.lag(now)),
+        (Ok(lag), Ok(lag)),
+        "what is left to be read; it changes nothing"
+    );
+    assert_eq!(
+        look(&mut observer),
+        Err(ReadError::Overrun { expected: Some(1), found: Some(left[0]) })
+    );
 }
 
 #[test]
-fn numbers_that_go_back_are_a_gap_also_after_being_overtaken() {
+fn numbers_that_go_back_are_a_gap_also_after_being_overrun() {
     let ring = Ring::new();
     let mut producer = create(&ring, 16, 0);
     for _ in 0..5 {
@@ -280,7 +318,7 @@ fn numbers_that_go_back_are_a_gap_also_after_being_overtaken() {
 }
 
 #[test]
-fn seek_leaves_behind_that_the_observer_was_overtaken() {
+fn seek_leaves_behind_that_the_observer_was_overrun() {
     let ring = Ring::new();
     let mut producer = create(&ring, 16, 14);
     push(&mut producer, 0).unwrap();
@@ -291,12 +329,20 @@ fn seek_leaves_behind_that_the_observer_was_overtaken() {
         ring.region().store(ring_word::TAIL, tail, Ordering::Relaxed);
     };
     words(1000, 1000);
-    assert_eq!(look(&mut observer), Ok(Next::Empty), "overtaken, and nothing is left to tell by how much");
+    assert_eq!(
+        look(&mut observer),
+        Ok(Next::Empty),
+        "overrun, and nothing is left to tell by how much"
+    );
     words(14, 15);
     push(&mut producer, 32).unwrap();
     flip(&ring.region(), (DATA + 14 * 32) * 8);
     flip(&ring.region(), DATA * 8);
-    assert_eq!(observer.seek(EPOCH, 7), Ok(Seek::Ahead), "only the PAD before record 1 is left, and tells its number");
+    assert_eq!(
+        observer.seek(EPOCH, 7),
+        Ok(Seek::Ahead),
+        "only the PAD before record 1 is left, and tells its number"
+    );
     push(&mut producer, 0).unwrap();
     assert_eq!(look(&mut observer), Err(ReadError::Gap { expected: 1, found: 2 }));
 }
@@ -330,7 +376,7 @@ fn record_that_is_overwritten_while_it_is_copied_is_never_handed_out() {
                     lost += seq - next;
                     next = seq + 1;
                 }
-                Err(ReadError::Overtaken { found: Some(found), expected }) => {
+                Err(ReadError::Overrun { found: Some(found), expected }) => {
                     assert!(expected.is_none_or(|expected| expected == next));
                     lost += found - next;
                     next = found;
@@ -343,7 +389,7 @@ fn record_that_is_overwritten_while_it_is_copied_is_never_handed_out() {
 }
 
 #[test]
-fn observer_that_never_finds_the_words_together_is_overtaken_and_not_at_the_end() {
+fn observer_that_never_finds_the_words_together_is_overrun_and_not_at_the_end() {
     let ring = Ring::new();
     let producer = RefCell::new(create(&ring, 4, 0));
     let fast = Cell::new(false);
@@ -364,21 +410,24 @@ fn observer_that_never_finds_the_words_together_is_overtaken_and_not_at_the_end(
     }
     fast.set(true);
     for _ in 0..3 {
-        assert_eq!(look(&mut observer), Err(ReadError::Overtaken { expected: Some(1), found: None }));
+        assert_eq!(look(&mut observer), Err(ReadError::Overrun { expected: Some(1), found: None }));
     }
     fast.set(false);
     let oldest = whole(&ring)[0];
-    assert_eq!(look(&mut observer), Err(ReadError::Overtaken { expected: Some(1), found: Some(oldest) }));
+    assert_eq!(
+        look(&mut observer),
+        Err(ReadError::Overrun { expected: Some(1), found: Some(oldest) })
+    );
     assert_eq!(u64::from(observer.lost()), oldest - 1);
 }
 
 #[test]
-fn control_words_that_make_no_sense_are_an_overrun() {
+fn control_words_that_make_no_sense_are_a_tail_out_of_range() {
     let ring = Ring::new();
     drop(create(&ring, 4, 0));
     let mut observer = Observer::oldest(ring.region()).unwrap();
     ring.region().store(ring_word::TAIL, 1 << 20, Ordering::Relaxed);
-    assert_eq!(look(&mut observer), Err(ReadError::Overrun { position: 0, tail: 1 << 20 }));
+    assert_eq!(look(&mut observer), Err(ReadError::TailOutOfRange { position: 0, tail: 1 << 20 }));
     assert!(Observer::oldest(ring.region()).is_err());
     assert!(observer.lag(0).is_err() && observer.seek(EPOCH, 0).is_err());
 }
@@ -386,7 +435,20 @@ fn control_words_that_make_no_sense_are_an_overrun() {
 #[test]
 fn hostile_words_and_bytes_end_every_call_without_a_panic() {
     let mut dice = Rng::new(99);
-    let interesting = [0, 1, 3, 4, 5, 8, 0x7FFF_FFFF, 0x8000_0000, 0x8000_0001, u32::MAX - 4, u32::MAX - 1, u32::MAX];
+    let interesting = [
+        0,
+        1,
+        3,
+        4,
+        5,
+        8,
+        0x7FFF_FFFF,
+        0x8000_0000,
+        0x8000_0001,
+        u32::MAX - 4,
+        u32::MAX - 1,
+        u32::MAX,
+    ];
     for _ in 0..if cfg!(miri) { 20 } else { 2000 } {
         let ring = Ring::new();
         let mut producer: Producer<Region> = create(&ring, 8, 0);
@@ -396,7 +458,8 @@ fn hostile_words_and_bytes_end_every_call_without_a_panic() {
         }
         let (mut observer, region) = (Observer::oldest(ring.region()).unwrap(), ring.region());
         for _ in 0..20 {
-            let at = [ring_word::TAIL, ring_word::OLDEST, ring_word::STATE, ring_word::NEXT_SEQ][dice.below(4)];
+            let at = [ring_word::TAIL, ring_word::OLDEST, ring_word::STATE, ring_word::NEXT_SEQ]
+                [dice.below(4)];
             region.store(at, interesting[dice.below(interesting.len())], Ordering::Relaxed);
             flip(&region, (DATA + dice.below(8 * 32)) * 8);
             let mut buf = [0; 128];
@@ -413,7 +476,7 @@ fn hostile_words_and_bytes_end_every_call_without_a_panic() {
 }
 
 #[test]
-fn observer_that_is_overtaken_at_every_copy_says_so_after_eight() {
+fn observer_that_is_overrun_at_every_copy_says_so_after_eight() {
     let ring = Ring::new();
     let producer = RefCell::new(create(&ring, 4, 0));
     let copies = Cell::new(None);
@@ -430,17 +493,17 @@ fn observer_that_is_overtaken_at_every_copy_says_so_after_eight() {
     let mut observer = Observer::oldest(Hooked { region: ring.region(), hook: &hook }).unwrap();
     push(&mut producer.borrow_mut(), 0).unwrap();
     copies.set(Some(0));
-    assert_eq!(look(&mut observer), Err(ReadError::Overtaken { expected: None, found: None }));
+    assert_eq!(look(&mut observer), Err(ReadError::Overrun { expected: None, found: None }));
     assert_eq!(copies.take(), Some(8));
     let oldest = whole(&ring)[0];
     assert_eq!(look(&mut observer), Ok(Next::Record((oldest, 0))));
 }
 
 #[test]
-fn senseless_words_that_stand_still_are_an_overrun_wherever_they_point() {
+fn senseless_words_that_stand_still_are_a_tail_out_of_range_wherever_they_point() {
     let ring = Ring::new();
     drop(create(&ring, 4, 7));
     let mut observer = Observer::oldest(ring.region()).unwrap();
     ring.region().store(ring_word::TAIL, 1 << 20, Ordering::Relaxed);
-    assert_eq!(look(&mut observer), Err(ReadError::Overrun { position: 7, tail: 1 << 20 }));
+    assert_eq!(look(&mut observer), Err(ReadError::TailOutOfRange { position: 7, tail: 1 << 20 }));
 }

@@ -2,9 +2,12 @@
 
 mod common;
 
-use aqueduct_core::layout::{GeometryError, NameError, RingHeader, SUBSCRIPTION_NAME_BYTES, max_payload_for};
+use aqueduct_core::layout::{
+    GeometryError, NameError, RingHeader, SUBSCRIPTION_NAME_BYTES, max_payload_for,
+};
 use aqueduct_core::{
-    AttachError, CreateError, Memory, MemoryMut, Observer, Producer, Reader, Region, RingConfig, Segment, Start, SubscribeError,
+    AttachError, CreateError, Memory, MemoryMut, Observer, Producer, Reader, Region, RingConfig,
+    Segment, Start, SubscribeError,
 };
 use common::{DATA, EPOCH, Page, Ring, config, create, flip, pair, push};
 use zerocopy::{FromZeros, IntoBytes};
@@ -18,15 +21,24 @@ fn refused(config: &RingConfig<'_>) -> CreateError {
 fn configurations_that_break_a_rule_are_refused() {
     let good = config(8, 0);
     assert_eq!(refused(&RingConfig { epoch: 0, ..good }), GeometryError::ZeroEpoch.into());
-    for (bytes, granules) in [(0, 0), (32, 1), (64, 2), (96, 3), (127, 3), (129, 4), (160, 5), (257, 8)] {
-        assert_eq!(refused(&RingConfig { capacity_bytes: bytes, ..good }), GeometryError::Capacity { granules }.into(), "{bytes}");
+    for (bytes, granules) in
+        [(0, 0), (32, 1), (64, 2), (96, 3), (127, 3), (129, 4), (160, 5), (257, 8)]
+    {
+        assert_eq!(
+            refused(&RingConfig { capacity_bytes: bytes, ..good }),
+            GeometryError::Capacity { granules }.into(),
+            "{bytes}"
+        );
     }
     for limit in [97, u32::MAX] {
         let error = GeometryError::MaxPayload { bytes: limit, limit: 96 };
         assert_eq!(refused(&RingConfig { max_payload_bytes: Some(limit), ..good }), error.into());
     }
     for bytes in [0, 192, 255, 257, 288, u32::MAX] {
-        assert_eq!(refused(&RingConfig { data_offset_bytes: bytes, ..good }), GeometryError::DataOffset { bytes }.into());
+        assert_eq!(
+            refused(&RingConfig { data_offset_bytes: bytes, ..good }),
+            GeometryError::DataOffset { bytes }.into()
+        );
     }
     let size = (DATA + 64 * 32) as u64;
     let error = GeometryError::SegmentTooSmall { bytes: size, needed: size + 64 };
@@ -34,20 +46,38 @@ fn configurations_that_break_a_rule_are_refused() {
     let error = GeometryError::SegmentTooSmall { bytes: size, needed: 256 + 128 * 32 };
     assert_eq!(refused(&config(128, 0)), error.into());
     let name = "n".repeat(65);
-    assert_eq!(refused(&RingConfig { name: &name, ..good }), NameError { bytes: 65, limit: 64 }.into());
+    assert_eq!(
+        refused(&RingConfig { name: &name, ..good }),
+        NameError { bytes: 65, limit: 64 }.into()
+    );
     let ring = Ring::new();
-    assert!(Producer::<Region>::create(ring.region(), &RingConfig { name: &name[1..], ..good }).is_ok());
-    assert!(Producer::<Region>::create(ring.region(), &RingConfig { name: "", capacity_bytes: 128, ..good }).is_ok());
+    assert!(
+        Producer::<Region>::create(ring.region(), &RingConfig { name: &name[1..], ..good }).is_ok()
+    );
+    assert!(
+        Producer::<Region>::create(
+            ring.region(),
+            &RingConfig { name: "", capacity_bytes: 128, ..good }
+        )
+        .is_ok()
+    );
 }
 
 #[test]
 fn enormous_capacities_are_refused_without_arithmetic_going_wrong() {
     for shift in 30..usize::BITS {
-        assert!(matches!(refused(&RingConfig::new("huge", EPOCH, 1 << shift)), CreateError::Geometry(_)), "2^{shift}");
+        assert!(
+            matches!(
+                refused(&RingConfig::new("huge", EPOCH, 1 << shift)),
+                CreateError::Geometry(_)
+            ),
+            "2^{shift}"
+        );
     }
 }
 
-/// The header of a ring after `change`, with its CRC made right again unless the change is to the CRC.
+/// The header of a ring after `change`, with its CRC made right again unless the change is to the
+/// CRC.
 fn changed(change: impl Fn(&mut RingHeader), fix_crc: bool) -> Option<GeometryError> {
     let (ring, page) = (Ring::new(), Page::new());
     drop(pair(&ring, &page, 8, 0));
@@ -75,27 +105,48 @@ fn changed(change: impl Fn(&mut RingHeader), fix_crc: bool) -> Option<GeometryEr
 #[test]
 fn ring_header_is_refused_by_each_of_its_fields() {
     assert_eq!(changed(|_| {}, true), None);
-    assert_eq!(changed(|h| h.magic[7] = b'X', true), Some(GeometryError::Magic { found: *b"AQUEDUCX" }));
+    assert_eq!(
+        changed(|h| h.magic[7] = b'X', true),
+        Some(GeometryError::Magic { found: *b"AQUEDUCX" })
+    );
     assert_eq!(changed(|h| h.magic = [0; 8], true), Some(GeometryError::Magic { found: [0; 8] }));
     assert_eq!(changed(|h| h.abi_major.set(2), true), Some(GeometryError::Version { found: 2 }));
     assert_eq!(changed(|h| h.abi_minor.set(9), true), None, "a minor version may be ignored");
     assert_eq!(changed(|h| h.epoch.set(0), true), Some(GeometryError::ZeroEpoch));
     for granules in [0, 1, 2, 3, 5, 6, 7, 9, 1 << 31, u32::MAX] {
-        assert_eq!(changed(|h| h.capacity.set(granules), true), Some(GeometryError::Capacity { granules }));
+        assert_eq!(
+            changed(|h| h.capacity.set(granules), true),
+            Some(GeometryError::Capacity { granules })
+        );
     }
     for capacity in (7..=30).map(|shift| 1 << shift) {
         let needed = 256 + 32 * u64::from(capacity);
-        assert_eq!(changed(|h| h.capacity.set(capacity), true), Some(GeometryError::SegmentTooSmall { bytes: 256 + 64 * 32, needed }));
+        assert_eq!(
+            changed(|h| h.capacity.set(capacity), true),
+            Some(GeometryError::SegmentTooSmall { bytes: 256 + 64 * 32, needed })
+        );
     }
-    assert_eq!(changed(|h| h.max_payload.set(97), true), Some(GeometryError::MaxPayload { bytes: 97, limit: 96 }));
+    assert_eq!(
+        changed(|h| h.max_payload.set(97), true),
+        Some(GeometryError::MaxPayload { bytes: 97, limit: 96 })
+    );
     assert_eq!(changed(|h| h.max_payload.set(0), true), None);
     for bytes in [0, 192, 257, 288] {
-        assert_eq!(changed(|h| h.data_offset.set(bytes), true), Some(GeometryError::DataOffset { bytes }));
+        assert_eq!(
+            changed(|h| h.data_offset.set(bytes), true),
+            Some(GeometryError::DataOffset { bytes })
+        );
     }
     let far = !63;
     let needed = u64::from(far) + 8 * 32;
-    assert_eq!(changed(|h| h.data_offset.set(far), true), Some(GeometryError::SegmentTooSmall { bytes: 256 + 64 * 32, needed }));
-    assert!(matches!(changed(|h| h.header_crc.set(!h.header_crc.get()), false), Some(GeometryError::Crc { .. })));
+    assert_eq!(
+        changed(|h| h.data_offset.set(far), true),
+        Some(GeometryError::SegmentTooSmall { bytes: 256 + 64 * 32, needed })
+    );
+    assert!(matches!(
+        changed(|h| h.header_crc.set(!h.header_crc.get()), false),
+        Some(GeometryError::Crc { .. })
+    ));
     assert!(matches!(changed(|h| h.name[63] = 1, false), Some(GeometryError::Crc { .. })));
 }
 
@@ -117,7 +168,13 @@ fn every_flipped_bit_of_a_page_identity_is_refused_and_so_is_a_foreign_page() {
     drop(pair(&ring, &page, 8, 0));
     for bit in (0..64 * 8).step_by(if cfg!(miri) { 37 } else { 1 }) {
         flip(&page.region(), bit);
-        assert!(matches!(Reader::attach(ring.region(), page.region()).err(), Some(AttachError::PageIdentity)), "bit {bit}");
+        assert!(
+            matches!(
+                Reader::attach(ring.region(), page.region()).err(),
+                Some(AttachError::PageIdentity)
+            ),
+            "bit {bit}"
+        );
         flip(&page.region(), bit);
     }
     assert!(Reader::attach(ring.region(), page.region()).is_ok());
@@ -131,12 +188,18 @@ fn every_flipped_bit_of_a_page_identity_is_refused_and_so_is_a_foreign_page() {
 fn segments_that_are_too_small_are_refused() {
     let (ring, page, small) = (Ring::new(), Page::new(), Segment::<192>::new());
     let (mut producer, id, _) = pair(&ring, &page, 8, 0);
-    assert_eq!(producer.attach(id, "", small.region()), Err(SubscribeError::PageTooSmall { bytes: 192 }));
+    assert_eq!(
+        producer.attach(id, "", small.region()),
+        Err(SubscribeError::PageTooSmall { bytes: 192 })
+    );
     let error = Reader::attach(ring.region(), small.region()).err();
     assert_eq!(error, Some(AttachError::PageTooSmall { bytes: 192 }));
     let stub = Segment::<64>::new();
     let error = Reader::attach(stub.region(), page.region()).err();
-    assert_eq!(error, Some(AttachError::Geometry(GeometryError::SegmentTooSmall { bytes: 64, needed: 128 })));
+    assert_eq!(
+        error,
+        Some(AttachError::Geometry(GeometryError::SegmentTooSmall { bytes: 64, needed: 128 }))
+    );
     let error = Producer::<Region>::create(stub.region(), &config(8, 0)).err();
     assert_eq!(error, Some(GeometryError::SegmentTooSmall { bytes: 64, needed: 512 }.into()));
 }
@@ -177,7 +240,10 @@ fn ring_made_anew_in_used_memory_is_empty() {
 #[test]
 fn segment_of_a_header_and_nothing_else_is_judged_by_its_header() {
     let stub = Segment::<128>::new();
-    assert_eq!(aqueduct_core::recovery::scan(stub.region()).err(), Some(GeometryError::Magic { found: [0; 8] }));
+    assert_eq!(
+        aqueduct_core::recovery::scan(stub.region()).err(),
+        Some(GeometryError::Magic { found: [0; 8] })
+    );
 }
 
 #[test]
@@ -195,7 +261,10 @@ fn page_of_another_kind_or_version_is_refused_though_its_checksum_is_right() {
         let crc = aqueduct_core::record::payload_crc(&identity[..60]);
         identity[60..].copy_from_slice(&crc.to_le_bytes());
         page.region().write(0, &identity);
-        let refused = matches!(Reader::attach(ring.region(), page.region()).err(), Some(AttachError::PageIdentity));
+        let refused = matches!(
+            Reader::attach(ring.region(), page.region()).err(),
+            Some(AttachError::PageIdentity)
+        );
         assert_eq!(refused, byte.is_some(), "{change}");
     }
 }

@@ -37,7 +37,10 @@ fn everything_pushed_is_read_once_and_in_order_for_every_capacity_and_start() {
                         assert!(pushed > read, "an empty ring takes every record it allows");
                         let mut some = 1 + dice.below(3);
                         while some > 0 && read < pushed {
-                            assert_eq!(take(&mut reader), Some((read, lengths[usize::try_from(read).unwrap()])));
+                            assert_eq!(
+                                take(&mut reader),
+                                Some((read, lengths[usize::try_from(read).unwrap()]))
+                            );
                             read += 1;
                             some -= 1;
                         }
@@ -65,7 +68,10 @@ fn largest_payload_fits_an_empty_ring_wherever_it_begins_and_one_byte_more_never
             let (ring, page) = (Ring::new(), Page::new());
             let (mut producer, _, mut reader) = pair(&ring, &page, granules, first);
             let refused = producer.push(meta(0), &vec![0; largest + 1]).map(|(seq, _)| seq);
-            assert_eq!(refused, Err(ClaimError::TooLarge { bytes: largest + 1, limit: max_payload_for(granules) }));
+            assert_eq!(
+                refused,
+                Err(ClaimError::TooLarge { bytes: largest + 1, limit: max_payload_for(granules) })
+            );
             assert_eq!(push(&mut producer, largest), Ok(0), "capacity {granules}, at {first}");
             assert_eq!(take(&mut reader), Some((0, largest)));
         }
@@ -76,10 +82,14 @@ fn largest_payload_fits_an_empty_ring_wherever_it_begins_and_one_byte_more_never
 fn configured_limit_of_payloads_holds() {
     let ring = Ring::new();
     let limited = aqueduct_core::RingConfig { max_payload_bytes: Some(7), ..config(8, 0) };
-    let mut producer: aqueduct_core::Producer<_> = aqueduct_core::Producer::create(ring.region(), &limited).unwrap();
+    let mut producer: aqueduct_core::Producer<_> =
+        aqueduct_core::Producer::create(ring.region(), &limited).unwrap();
     assert!(producer.append(meta(0), &[0; 7]).is_ok());
     assert_eq!(producer.append(meta(0), &[0; 8]), Err(ClaimError::TooLarge { bytes: 8, limit: 7 }));
-    assert_eq!(producer.claim(usize::MAX).err(), Some(ClaimError::TooLarge { bytes: usize::MAX, limit: 7 }));
+    assert_eq!(
+        producer.claim(usize::MAX).err(),
+        Some(ClaimError::TooLarge { bytes: usize::MAX, limit: 7 })
+    );
     assert_eq!(producer.want_space(8), Err(ClaimError::TooLarge { bytes: 8, limit: 7 }));
 }
 
@@ -95,7 +105,9 @@ fn record_that_would_cross_the_end_is_put_behind_a_pad() {
     push(&mut producer, 33).unwrap();
     assert_eq!(word(&ring, ring_word::TAIL), 11, "6 used, 2 PAD, 3 for the record");
     let mut buf = [0; 64];
-    assert!(matches!(reader.next(&mut buf), Ok(Next::Record(record)) if record.position == 8 && record.seq == 3));
+    assert!(
+        matches!(reader.next(&mut buf), Ok(Next::Record(record)) if record.position == 8 && record.seq == 3)
+    );
     assert_eq!(reader.next(&mut buf), Ok(Next::Empty));
 }
 
@@ -131,7 +143,11 @@ fn batch_that_meets_an_error_releases_what_came_before_it() {
     let error = ReadError::BufferTooSmall { needed: 40, given: 8 };
     assert_eq!(reader.batch(&mut small, 5, |_, _| {}), Err((error, false)));
     assert_eq!(producer.backlog(), 3);
-    assert_eq!(reader.batch(&mut small, 5, |_, _| {}), Err((error, false)), "the reader did not move");
+    assert_eq!(
+        reader.batch(&mut small, 5, |_, _| {}),
+        Err((error, false)),
+        "the reader did not move"
+    );
     assert_eq!(take(&mut reader), Some((1, 40)));
 }
 
@@ -151,7 +167,11 @@ fn grant_filled_in_pieces_of_every_size_gives_the_same_bytes() {
             assert_eq!(grant.commit(meta(0)), 0);
             let _ = producer.publish();
             assert_eq!(take(&mut reader), Some((0, len)), "in pieces of {piece}");
-            assert_eq!(word(&ring, ring_word::TAIL) % 8, 1 + u32::try_from(len.div_ceil(32)).unwrap(), "only what was written is used");
+            assert_eq!(
+                word(&ring, ring_word::TAIL) % 8,
+                1 + u32::try_from(len.div_ceil(32)).unwrap(),
+                "only what was written is used"
+            );
             if cfg!(miri) && piece % 5 != 0 {
                 break;
             }
@@ -215,13 +235,17 @@ fn buffer_too_small_keeps_the_record() {
     push(&mut producer, 40).unwrap();
     let mut buf = [0; 40];
     for given in [0, 39] {
-        assert_eq!(reader.next(&mut buf[..given]), Err(ReadError::BufferTooSmall { needed: 40, given }));
+        assert_eq!(
+            reader.next(&mut buf[..given]),
+            Err(ReadError::BufferTooSmall { needed: 40, given })
+        );
     }
     let next = reader.next(&mut buf);
     assert_eq!(checked(next, &buf), Ok(Next::Record((0, 40))));
 }
 
-/// Fills a ring to the last granule that records may take, with `unread` of them not released, then closes.
+/// Fills a ring to the last granule that records may take, with `unread` of them not released, then
+/// closes.
 #[test]
 fn close_fits_every_fill_level_and_destroys_nothing() {
     for granules in CAPACITIES {
@@ -235,7 +259,9 @@ fn close_fits_every_fill_level_and_destroys_nothing() {
                     for _ in 0..laps {
                         push(&mut producer, 0).unwrap();
                     }
-                    let id = producer.subscribe(if subscribe_late { Start::Oldest } else { Start::Latest }).unwrap();
+                    let id = producer
+                        .subscribe(if subscribe_late { Start::Oldest } else { Start::Latest })
+                        .unwrap();
                     producer.attach(id, "", page.region()).unwrap();
                     let mut reader = Reader::attach(ring.region(), page.region()).unwrap();
                     let mut more = 0;
@@ -271,7 +297,9 @@ fn close_fits_every_fill_level_and_destroys_nothing() {
                                 next = Some(seq + 1);
                             }
                             Next::Closed => break,
-                            Next::Empty => panic!("a closed ring is never merely empty: its reader would sleep on it"),
+                            Next::Empty => panic!(
+                                "a closed ring is never merely empty: its reader would sleep on it"
+                            ),
                         }
                     }
                     assert!(next.is_none_or(|next| next == producer.next_seq()));

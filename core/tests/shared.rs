@@ -1,4 +1,5 @@
-//! Many producers, one party after the other: every order of claims, commits and drops, against an oracle.
+//! Many producers, one party after the other: every order of claims, commits and drops, against an
+//! oracle.
 
 mod common;
 
@@ -9,7 +10,10 @@ use aqueduct_core::layout::{KIND_DISCARD, cursor_word, ring_word};
 use aqueduct_core::recovery::{Item, scan};
 use aqueduct_core::region::turns::Native;
 use aqueduct_core::shared::{Contended, Outcome, ShareError};
-use aqueduct_core::{ClaimError, Next, Producer, Reader, Region, SharedProducer, Sleep, Start, SubscribeError, WaitMode, Wake};
+use aqueduct_core::{
+    ClaimError, Next, Producer, Reader, Region, SharedProducer, Sleep, Start, SubscribeError,
+    WaitMode, Wake,
+};
 use common::{Hooked, Page, Ring, Rng, Touch, checked, create, meta, payload, take, word};
 
 type Shared<'a, const CLAIMS: usize> = SharedProducer<Region<'a>, Region<'a>, Native, CLAIMS>;
@@ -30,12 +34,12 @@ const fn quiet<T>(value: T) -> Outcome<T> {
 }
 
 /// Discarded granules between the two words, and PADs.
-fn fillers(ring: &Ring) -> (u32, u32) {
+fn padding_records(ring: &Ring) -> (u32, u32) {
     let (mut discarded, mut pads) = (0, 0);
     for item in scan(ring.region()).unwrap() {
         match item {
-            Item::Filler { kind: KIND_DISCARD, granules, .. } => discarded += granules,
-            Item::Filler { granules, .. } => pads += granules,
+            Item::Padding { kind: KIND_DISCARD, granules, .. } => discarded += granules,
+            Item::Padding { granules, .. } => pads += granules,
             Item::Record(_) => {}
             damaged => panic!("{damaged:?}"),
         }
@@ -59,7 +63,10 @@ fn later_claim_that_is_committed_first_waits_for_the_earlier_one() {
     a.write(&payload(0, 10)).unwrap();
     assert_eq!(a.commit(meta(0)).seq, Some(0));
     assert_eq!(shared.unfinished(), None);
-    assert_eq!([take(&mut reader), take(&mut reader), take(&mut reader)], [Some((0, 10)), Some((1, 20)), None]);
+    assert_eq!(
+        [take(&mut reader), take(&mut reader), take(&mut reader)],
+        [Some((0, 10)), Some((1, 20)), None]
+    );
 }
 
 /// Every order in which `left` can be finished.
@@ -90,9 +97,11 @@ fn every_order_of_commits_and_drops_publishes_in_the_order_of_claims() {
                 let (ring, page) = (Ring::new(), Page::new());
                 let (shared, mut reader) = pair::<8>(&ring, &page, 64, 20_u32.wrapping_neg());
                 let sizes = [40, 0, 33, 64, 7];
-                let mut grants: Vec<_> = (0..claims).map(|claim| Some(shared.claim(sizes[claim]).unwrap())).collect();
+                let mut grants: Vec<_> =
+                    (0..claims).map(|claim| Some(shared.claim(sizes[claim]).unwrap())).collect();
                 let gone = |claim: usize| dropped >> claim & 1 == 1;
-                let number = |claim: usize| (0..claim).filter(|&before| !gone(before)).count() as u64;
+                let number =
+                    |claim: usize| (0..claim).filter(|&before| !gone(before)).count() as u64;
                 let (mut finished, mut published) = ([false; 5], 0);
                 for &claim in &order {
                     let mut grant = grants[claim].take().unwrap();
@@ -108,21 +117,35 @@ fn every_order_of_commits_and_drops_publishes_in_the_order_of_claims() {
                         let len = if claim % 2 == 0 { sizes[claim] / 2 } else { sizes[claim] };
                         grant.write(&payload(number(claim), len)).unwrap();
                         let seq = grant.commit(meta(number(claim))).seq;
-                        assert_eq!(seq, (before..published).contains(&claim).then(|| number(claim)));
+                        assert_eq!(
+                            seq,
+                            (before..published).contains(&claim).then(|| number(claim))
+                        );
                     }
                     for visible in (before..published).filter(|&claim| !gone(claim)) {
-                        let len = if visible % 2 == 0 { sizes[visible] / 2 } else { sizes[visible] };
-                        assert_eq!(take(&mut reader), Some((number(visible), len)), "{order:?} {dropped:b}");
+                        let len =
+                            if visible % 2 == 0 { sizes[visible] / 2 } else { sizes[visible] };
+                        assert_eq!(
+                            take(&mut reader),
+                            Some((number(visible), len)),
+                            "{order:?} {dropped:b}"
+                        );
                     }
                     assert_eq!(take(&mut reader), None, "{order:?} {dropped:b}");
                     let in_flight = u32::try_from(claims - published).unwrap();
                     let ticket = u32::try_from(published).unwrap();
-                    let unfinished = shared.unfinished().map(|claim| (claim.ticket, claim.in_flight));
+                    let unfinished =
+                        shared.unfinished().map(|claim| (claim.ticket, claim.in_flight));
                     assert_eq!(unfinished, (in_flight > 0).then_some((ticket, in_flight)));
                 }
-                let whole: u32 = (0..claims).filter(|&claim| gone(claim)).map(|claim| [3, 1, 3, 3, 2][claim]).sum();
-                let short = (0..claims).filter(|&claim| !gone(claim) && claim % 2 == 0 && claim < 4).count();
-                assert_eq!(fillers(&ring).0, whole + u32::try_from(short).unwrap());
+                let whole: u32 = (0..claims)
+                    .filter(|&claim| gone(claim))
+                    .map(|claim| [3, 1, 3, 3, 2][claim])
+                    .sum();
+                let short = (0..claims)
+                    .filter(|&claim| !gone(claim) && claim % 2 == 0 && claim < 4)
+                    .count();
+                assert_eq!(padding_records(&ring).0, whole + u32::try_from(short).unwrap());
             }
         }
     }
@@ -148,7 +171,11 @@ fn full_table_is_busy_and_a_full_ring_is_full() {
     assert!(shared.claim(32).is_ok());
     let (mut producer, wake) = shared.into_producer();
     assert!(wake.is_none());
-    assert_eq!([take(&mut reader), take(&mut reader)], [Some((1, 0)), None], "behind it two claims that were dropped");
+    assert_eq!(
+        [take(&mut reader), take(&mut reader)],
+        [Some((1, 0)), None],
+        "behind it two claims that were dropped"
+    );
     assert!(matches!(reader.prepare_sleep(WaitMode::Futex), Ok(Sleep::Wait { .. })));
     assert!(producer.close().futex);
     assert_eq!(reader.next(&mut []), Ok(Next::Closed));
@@ -156,14 +183,16 @@ fn full_table_is_busy_and_a_full_ring_is_full() {
     assert_eq!(shared.claim(0).err(), Some(ClaimError::Closed), "no record follows the end");
 }
 
-/// One party that keeps some claims open, over many laps of table and ring, against the single producer's rules.
+/// One party that keeps some claims open, over many laps of table and ring, against the single
+/// producer's rules.
 fn random_steps<const CLAIMS: usize>(granules: u32, first: u32, seed: u64, rounds: u32) {
     let (ring, page) = (Ring::new(), Page::new());
     let (shared, mut reader) = pair::<CLAIMS>(&ring, &page, granules, first);
     let largest = shared.geometry().max_payload() as usize;
     let mut dice = Rng::new(seed);
     let mut open = Vec::new();
-    // By order of claims: number, once it is known that it becomes a record; what the reader will see.
+    // By order of claims: number, once it is known that it becomes a record; what the reader will
+    // see.
     let mut fates: Vec<Option<Option<Vec<u8>>>> = Vec::new();
     let (mut read, mut count, mut full, mut busy) = (0, 0_u64, 0, 0);
     for _ in 0..rounds {
@@ -216,7 +245,10 @@ fn random_steps<const CLAIMS: usize>(granules: u32, first: u32, seed: u64, round
             }
         }
     }
-    assert!(cfg!(miri) || (count > 50 && full > 0 && fates.len() > 3 * CLAIMS), "not vacuous: {count} {full}");
+    assert!(
+        cfg!(miri) || (count > 50 && full > 0 && fates.len() > 3 * CLAIMS),
+        "not vacuous: {count} {full}"
+    );
     assert!(cfg!(miri) || CLAIMS > 2 || busy > 0);
 }
 
@@ -224,7 +256,8 @@ fn random_steps<const CLAIMS: usize>(granules: u32, first: u32, seed: u64, round
 fn claims_in_flight_over_many_laps_come_out_as_they_went_in() {
     let steps = if cfg!(miri) { 60 } else { 1500 };
     for granules in [4, 8, 16, 64] {
-        let near = [0, 3, (1 << 31) - 40, (1 << 31) - 1, 60_u32.wrapping_neg(), 1_u32.wrapping_neg()];
+        let near =
+            [0, 3, (1 << 31) - 40, (1 << 31) - 1, 60_u32.wrapping_neg(), 1_u32.wrapping_neg()];
         for (seed, first) in near.into_iter().enumerate().skip(if cfg!(miri) { 4 } else { 0 }) {
             random_steps::<2>(granules, first, seed as u64, steps);
             random_steps::<4>(granules, first, seed as u64 + 100, steps);
@@ -247,7 +280,10 @@ fn grant_claimed_inside_another_is_published_behind_it() {
     }
     assert_eq!(take(&mut reader), None);
     assert_eq!(outer.commit(meta(0)).seq, Some(0));
-    assert_eq!([take(&mut reader), take(&mut reader), take(&mut reader)], [Some((0, 40)), Some((1, 3)), Some((2, 3))]);
+    assert_eq!(
+        [take(&mut reader), take(&mut reader), take(&mut reader)],
+        [Some((0, 40)), Some((1, 3)), Some((2, 3))]
+    );
 }
 
 #[test]
@@ -281,7 +317,11 @@ fn every_call_that_publishes_what_others_committed_says_whom_to_wake() {
     };
     unheard();
     let first = shared.claim(1).unwrap();
-    assert_eq!(shared.push(meta(0), &payload(0, 6)).unwrap().wake, Wake::NONE, "nothing is published yet");
+    assert_eq!(
+        shared.push(meta(0), &payload(0, 6)).unwrap().wake,
+        Wake::NONE,
+        "nothing is published yet"
+    );
     assert_eq!(first.abandon(), woken);
     assert_eq!(shared.publish(), Wake::NONE, "it was told once");
     // What nobody was told of is told by whichever call comes next.
@@ -316,10 +356,12 @@ fn every_call_that_publishes_what_others_committed_says_whom_to_wake() {
 }
 
 #[test]
-fn what_an_interrupt_commits_while_the_owner_is_inside_is_published_and_the_owner_told_whom_to_wake() {
+fn what_an_interrupt_commits_while_the_owner_is_inside_is_published_and_the_owner_told_whom_to_wake()
+ {
     let (ring, page, hook) = (Ring::new(), Page::new(), Cell::new(None));
     let hooked = |region| Hooked { region, hook: &hook };
-    let mut producer: Producer<Hooked<'_>> = Producer::create(hooked(ring.region()), &common::config(16, 0)).unwrap();
+    let mut producer: Producer<Hooked<'_>> =
+        Producer::create(hooked(ring.region()), &common::config(16, 0)).unwrap();
     let id = producer.subscribe(Start::Latest).unwrap();
     producer.attach(id, "", hooked(page.region())).unwrap();
     let mut reader = Reader::attach(ring.region(), page.region()).unwrap();
@@ -358,7 +400,10 @@ fn what_was_appended_before_sharing_is_published_and_numbers_go_on_after_it() {
     assert_eq!(shared.push(meta(1), &payload(1, 50)).unwrap().seq, Some(1));
     let (mut producer, _) = shared.into_producer();
     assert_eq!(common::push(&mut producer, 33), Ok(2));
-    assert_eq!([take(&mut reader), take(&mut reader), take(&mut reader)], [Some((0, 4)), Some((1, 50)), Some((2, 33))]);
+    assert_eq!(
+        [take(&mut reader), take(&mut reader), take(&mut reader)],
+        [Some((0, 4)), Some((1, 50)), Some((2, 33))]
+    );
 }
 
 #[test]
@@ -377,10 +422,14 @@ fn what_a_forgotten_grant_may_have_overwritten_cannot_be_subscribed_to() {
     assert_eq!(producer.next_seq(), 64, "the record behind it is gone with it");
     let gone = 64 + 21 + 1 - 64;
     for position in 0..gone {
-        assert!(matches!(producer.subscribe(Start::At(position)), Err(SubscribeError::Position { .. })), "{position}");
+        assert!(
+            matches!(producer.subscribe(Start::At(position)), Err(SubscribeError::Position { .. })),
+            "{position}"
+        );
     }
     assert!(producer.subscribe(Start::Oldest).is_ok());
-    let whole = |item: Item| assert!(matches!(item, Item::Record(_) | Item::Filler { .. }), "{item:?}");
+    let whole =
+        |item: Item| assert!(matches!(item, Item::Record(_) | Item::Padding { .. }), "{item:?}");
     let scanned = scan(ring.region()).unwrap().map(whole).count();
     assert!(scanned > 0, "whole up to the tail");
 }
@@ -395,7 +444,9 @@ fn shared_ring_without_subscription_overwrites_and_stays_whole() {
         let mut next = 0;
         for _ in 0..if cfg!(miri) { 24 } else { 600 } {
             let outer = shared.claim(dice.below(33)).unwrap();
-            if let Ok(mut inner) = shared.claim(dice.below(shared.geometry().max_payload() as usize + 1)) {
+            if let Ok(mut inner) =
+                shared.claim(dice.below(shared.geometry().max_payload() as usize + 1))
+            {
                 drop(outer);
                 let bytes = payload(next, dice.below(inner.remaining() + 1));
                 inner.write(&bytes).unwrap();
@@ -408,7 +459,7 @@ fn shared_ring_without_subscription_overwrites_and_stays_whole() {
                     other => panic!("{other:?}"),
                 }
             }
-            fillers(&ring);
+            padding_records(&ring);
         }
         assert!(next > 0 && word(&ring, ring_word::NEXT_SEQ) == u32::try_from(next).unwrap());
     }
@@ -453,7 +504,10 @@ fn ring_too_large_for_29_bits_is_not_shared() {
         assert_eq!(error(granules * 2), Some(ShareError { granules: granules * 2, limit }));
     }
     let error = ShareError { granules: 1 << 23, limit: 1 << 22 };
-    assert_eq!(error.to_string(), "a ring of 8388608 granules; shared producers with that many claims take 4194304");
+    assert_eq!(
+        error.to_string(),
+        "a ring of 8388608 granules; shared producers with that many claims take 4194304"
+    );
 }
 
 #[test]
@@ -477,14 +531,20 @@ fn readers_come_go_and_are_evicted_while_the_ring_is_shared() {
     pages[0].region().store(cursor_word::CURSOR, 99, core::sync::atomic::Ordering::Release);
     assert!(!shared.subscription(id).unwrap().value.unwrap().attached);
     let violation = shared.take_violation().unwrap().value.unwrap();
-    assert_eq!((violation.subscription, violation.stored, violation.last_seen, violation.tail), (id, 99, 0, 2));
+    assert_eq!(
+        (violation.subscription, violation.stored, violation.last_seen, violation.tail),
+        (id, 99, 0, 2)
+    );
     assert!(shared.take_violation().unwrap().value.is_none());
     shared.attach(id, "again", &mut Some(pages[1].region())).unwrap().value.unwrap();
     let mut reader = Reader::attach(ring.region(), pages[1].region()).unwrap();
     assert_eq!(take(&mut reader), Some((0, 3)), "the subscription stayed where it was seen last");
     let returned = [shared.detach(id).unwrap(), shared.detach(id).unwrap()];
     assert_eq!(returned.map(|page| page.value.is_some()), [true, false]);
-    assert_eq!([shared.unsubscribe(id).unwrap().value, shared.unsubscribe(id).unwrap().value], [true, false]);
+    assert_eq!(
+        [shared.unsubscribe(id).unwrap().value, shared.unsubscribe(id).unwrap().value],
+        [true, false]
+    );
     assert!(shared.subscription(id).unwrap().value.is_none());
 }
 
@@ -499,7 +559,11 @@ fn ring_resumed_full_to_the_last_granule_takes_a_shared_claim_only_when_its_read
     let _ = producer.close();
     drop(producer);
     let found = recover(&ring.region(), Checkpoint::oldest(&ring.region()), Bound::Tail).unwrap();
-    assert_eq!((found.end, found.records), (16, 15), "the head is a granule further than claims may come");
+    assert_eq!(
+        (found.end, found.records),
+        (16, 15),
+        "the head is a granule further than claims may come"
+    );
     let mut producer = Producer::resume(ring.region(), &found).unwrap();
     let id = producer.subscribe(Start::Oldest).unwrap();
     producer.attach(id, "", page.region()).unwrap();
@@ -586,7 +650,10 @@ fn claim_interrupted_between_any_two_steps_is_never_refused_and_takes_its_turn()
         let mut looks = 0;
         loop {
             let (producer, _, mut reader) = common::pair(&RING, &PAGE, 64, 0);
-            let shared = Rc::new(SharedProducer::<Region<'static>, Region<'static>, Watched, 2>::new(producer).unwrap());
+            let shared = Rc::new(
+                SharedProducer::<Region<'static>, Region<'static>, Watched, 2>::new(producer)
+                    .unwrap(),
+            );
             // The first claim makes the room, so that the second one has nothing to ask for.
             assert_eq!(shared.push(meta(0), &payload(0, 800)).unwrap().seq, Some(0));
             assert_eq!(take(&mut reader), Some((0, 800)));
@@ -603,10 +670,15 @@ fn claim_interrupted_between_any_two_steps_is_never_refused_and_takes_its_turn()
             let claimed = if at_once {
                 shared.push(meta(99), &[5; 40]).map(|commit| Ok(commit.seq))
             } else {
-                shared.claim(40).map(|mut grant| grant.write(&[5; 40]).map(|()| grant.commit(meta(99)).seq))
+                shared
+                    .claim(40)
+                    .map(|mut grant| grant.write(&[5; 40]).map(|()| grant.commit(meta(99)).seq))
             };
             let late = INTERRUPT.take().is_some();
-            assert!(matches!(claimed, Ok(Ok(_))), "{pushes} pushes after {looks} looks: {claimed:?}");
+            assert!(
+                matches!(claimed, Ok(Ok(_))),
+                "{pushes} pushes after {looks} looks: {claimed:?}"
+            );
             let (mut buf, mut tags) = ([0; 64], Vec::new());
             while let Next::Record(record) = reader.next(&mut buf).unwrap() {
                 tags.push(u64::from(record.type_tag));
@@ -633,9 +705,11 @@ fn whoever_publishes_its_own_record_is_told_its_number() {
     let mut picked_up = 0;
     for looks in 0.. {
         let (producer, _, mut reader) = common::pair(&RING, &PAGE, 64, 0);
-        let shared: &'static _ =
-            Box::leak(Box::new(SharedProducer::<Region<'static>, Region<'static>, Watched, 4>::new(producer).unwrap()));
-        // Somebody is to be woken whom nobody was told of, so that a commit behind an open claim looks for the turn.
+        let shared: &'static _ = Box::leak(Box::new(
+            SharedProducer::<Region<'static>, Region<'static>, Watched, 4>::new(producer).unwrap(),
+        ));
+        // Somebody is to be woken whom nobody was told of, so that a commit behind an open claim
+        // looks for the turn.
         assert!(matches!(reader.prepare_sleep(WaitMode::Futex), Ok(Sleep::Wait { .. })));
         drop(shared.claim(0).unwrap());
         let before = shared.claim(0).unwrap();
@@ -660,7 +734,8 @@ fn whoever_publishes_its_own_record_is_told_its_number() {
 fn room_that_an_interrupt_asks_for_is_made_by_the_one_it_interrupted() {
     let (ring, page, hook) = (Ring::new(), Page::new(), Cell::new(None));
     let hooked = |region| Hooked { region, hook: &hook };
-    let mut producer: Producer<Hooked<'_>> = Producer::create(hooked(ring.region()), &common::config(8, 0)).unwrap();
+    let mut producer: Producer<Hooked<'_>> =
+        Producer::create(hooked(ring.region()), &common::config(8, 0)).unwrap();
     let id = producer.subscribe(Start::Latest).unwrap();
     producer.attach(id, "", hooked(page.region())).unwrap();
     let mut reader = Reader::attach(ring.region(), page.region()).unwrap();
@@ -687,7 +762,15 @@ fn room_that_an_interrupt_asks_for_is_made_by_the_one_it_interrupted() {
         assert!(shared.subscription(id).unwrap().value.is_some());
         pushed.take()
     };
-    assert_eq!(interrupted(), Some((Err(ClaimError::Busy { in_flight: 0 }), 2)), "asked again once, and no oftener");
-    assert_eq!(interrupted(), Some((Ok(None), 5)), "the room is there; what the header will say is all it leaves");
+    assert_eq!(
+        interrupted(),
+        Some((Err(ClaimError::Busy { in_flight: 0 }), 2)),
+        "asked again once, and no oftener"
+    );
+    assert_eq!(
+        interrupted(),
+        Some((Ok(None), 5)),
+        "the room is there; what the header will say is all it leaves"
+    );
     assert_eq!([take(&mut reader), take(&mut reader)], [Some((7, 64)), None]);
 }

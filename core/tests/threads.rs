@@ -1,4 +1,5 @@
-//! Producers and readers on threads of their own: everything exactly once, each thread's records in its order, the content right.
+//! Producers and readers on threads of their own: everything exactly once, each thread's records in
+//! its order, the content right.
 
 #![allow(clippy::disallowed_types, reason = "private words of the tests, not shared bytes")]
 
@@ -27,7 +28,8 @@ fn wait(gone: &AtomicU32) {
     thread::yield_now();
 }
 
-/// Each thread pushes its records, tagged with its number, through a ring so small that it is full all the time.
+/// Each thread pushes its records, tagged with its number, through a ring so small that it is full
+/// all the time.
 fn exactly_once<const CLAIMS: usize>(threads: u16, granules: u32, first: u32, each: u64) {
     let (ring, page) = (Ring::new(), Page::new());
     let (producer, _, mut reader) = pair(&ring, &page, granules, first);
@@ -53,16 +55,34 @@ fn exactly_once<const CLAIMS: usize>(threads: u16, granules: u32, first: u32, ea
                         // Given up, and claimed again.
                         0 => {
                             drop(grant);
-                            while let Err(error) = shared.push(Meta { type_tag: thread, timestamp_ns: number }, &bytes) {
-                                assert!(matches!(error, ClaimError::Full { .. } | ClaimError::Busy { .. }), "{error}");
+                            while let Err(error) =
+                                shared.push(Meta { type_tag: thread, timestamp_ns: number }, &bytes)
+                            {
+                                assert!(
+                                    matches!(
+                                        error,
+                                        ClaimError::Full { .. } | ClaimError::Busy { .. }
+                                    ),
+                                    "{error}"
+                                );
                                 wait(gone);
                             }
                         }
                         1 => {
                             thread::yield_now();
-                            assert!(grant.commit(Meta { type_tag: thread, timestamp_ns: number }).wake.is_none());
+                            assert!(
+                                grant
+                                    .commit(Meta { type_tag: thread, timestamp_ns: number })
+                                    .wake
+                                    .is_none()
+                            );
                         }
-                        _ => assert!(grant.commit(Meta { type_tag: thread, timestamp_ns: number }).wake.is_none()),
+                        _ => assert!(
+                            grant
+                                .commit(Meta { type_tag: thread, timestamp_ns: number })
+                                .wake
+                                .is_none()
+                        ),
                     }
                 }
                 done.fetch_add(1, Ordering::Release);
@@ -78,7 +98,10 @@ fn exactly_once<const CLAIMS: usize>(threads: u16, granules: u32, first: u32, ea
                 Next::Record(record) => {
                     let (thread, number) = (record.type_tag, record.timestamp_ns);
                     assert_eq!((record.seq, number), (seq, next[usize::from(thread)]));
-                    assert_eq!(buf[..record.len], payload(number ^ u64::from(thread) << 32, record.len));
+                    assert_eq!(
+                        buf[..record.len],
+                        payload(number ^ u64::from(thread) << 32, record.len)
+                    );
                     next[usize::from(thread)] += 1;
                     seq += 1;
                     if seq % 3 == 0 {
@@ -137,11 +160,11 @@ fn reader_and_observer_follow_a_producer_on_its_thread() {
                     }
                     Ok(Next::Empty) => thread::yield_now(),
                     Ok(Next::Closed) => break,
-                    Err(ReadError::Overtaken { found: Some(found), .. }) => {
+                    Err(ReadError::Overrun { found: Some(found), .. }) => {
                         assert!(found > next);
                         next = found;
                     }
-                    Err(ReadError::Overtaken { found: None, .. }) => {}
+                    Err(ReadError::Overrun { found: None, .. }) => {}
                     Err(other) => panic!("{other}"),
                 }
             }
@@ -190,7 +213,13 @@ unsafe impl Word for SteppedWord {
     fn store(&self, value: u32, order: Ordering) {
         self.0.store(value, order);
     }
-    fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+    fn compare_exchange(
+        &self,
+        current: u32,
+        new: u32,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u32, u32> {
         if let Some(step) = BEFORE_TURN.take() {
             step();
         }

@@ -1,4 +1,5 @@
-//! The claim table by itself, one party after the other: what was seen free long ago is never taken for what is there now.
+//! The claim table by itself, one party after the other: what was seen free long ago is never taken
+//! for what is there now.
 
 use aqueduct_core::region::turns::{Claim, Held, Native, POSITION, Turn, Turns};
 
@@ -34,7 +35,10 @@ fn slot_seen_free_before_any_lap_is_not_taken_from_a_claim_of_the_next() {
             push(&table, granules);
             push(&table, granules);
             let held = claim(&table, granules);
-            assert!(old.take(from.wrapping_add(granules), false).is_none(), "from {from:#x} by {granules}");
+            assert!(
+                old.take(from.wrapping_add(granules), false).is_none(),
+                "from {from:#x} by {granules}"
+            );
             let mut turn = held.finish().expect("the turn waited for it");
             assert_eq!(turn.pass_finished(|count, ticket, _| (*count, ticket)), Some((2, 2)));
             leave(turn);
@@ -44,7 +48,8 @@ fn slot_seen_free_before_any_lap_is_not_taken_from_a_claim_of_the_next() {
 
 #[test]
 fn there_is_one_turn_even_if_positions_lie() {
-    // Claims of no length come back to the same word after two laps, which those of a ring never do.
+    // Claims of no length come back to the same word after two laps, which those of a ring never
+    // do.
     let table = Table::new(0, 0);
     let old = table.find().expect("a free slot");
     for _ in 0..2 {
@@ -71,7 +76,10 @@ fn turn_is_picked_up_once_and_found_again_where_it_was_left() {
     leave(turn);
     assert!(!table.is_had());
     let finished = open.finish();
-    assert!(table.is_had() && table.pick_up().is_none(), "behind a finished claim it is had by its claimant");
+    assert!(
+        table.is_had() && table.pick_up().is_none(),
+        "behind a finished claim it is had by its claimant"
+    );
     let mut turn = finished.expect("it was waiting");
     assert_eq!(turn.pass_finished(|value, ticket, end| (*value, ticket, end)), Some((7, 0, 6)));
     leave(turn);

@@ -16,7 +16,15 @@ impl Tagged for Wide {
     const TYPE_TAG: u16 = 3;
 }
 
-#[derive(Debug, PartialEq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout, zerocopy::Unaligned)]
+#[derive(
+    Debug,
+    PartialEq,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
+    zerocopy::Unaligned,
+)]
 #[repr(C)]
 struct Portable {
     sensor: U32,
@@ -29,8 +37,9 @@ impl Tagged for Portable {
 
 fn trusted(ring: &Ring) -> TrustedRegion<'_> {
     let region = ring.region();
-    // SAFETY: (1) the segment lives as long as the borrow, is aligned to 64 and only accessed by atomics; (2) the producer of these tests is
-    // the crate's own; (3) the reader gates, and no test evicts it while it looks.
+    // SAFETY: (1) the segment lives as long as the borrow, is aligned to 64 and only accessed by
+    // atomics; (2) the producer of these tests is the crate's own; (3) the reader gates, and no
+    // test evicts it while it looks.
     unsafe { TrustedRegion::from_raw(region.base(), aqueduct_core::Memory::size(&region)) }
 }
 
@@ -42,12 +51,17 @@ fn value_of_alignment_32_is_viewed_in_place_wherever_it_stands() {
     for number in 0..20 {
         let wide = Wide([number, 1, 2, 3]);
         assert_eq!(producer.push_pod(number, &wide).map(|(seq, _)| seq), Ok(number));
-        let Ok(Next::Record((record, bytes))) = reader.next_in_place() else { panic!("one was pushed") };
+        let Ok(Next::Record((record, bytes))) = reader.next_in_place() else {
+            panic!("one was pushed")
+        };
         assert_eq!((record.seq, record.timestamp_ns, record.len), (number, number, 32));
         assert_eq!(view::<Wide>(&record, bytes), Ok(&wide));
         assert_eq!(view_slice::<Wide>(&record, bytes), Ok(&[wide][..]));
         assert_eq!(value::<Wide>(&record, bytes), Ok(wide));
-        assert_eq!(view_ref::<Portable>(&record, bytes), Err(ViewError::Type { expected: 4, found: 3 }));
+        assert_eq!(
+            view_ref::<Portable>(&record, bytes),
+            Err(ViewError::Type { expected: 4, found: 3 })
+        );
         let _ = reader.release();
     }
     assert_eq!(reader.next_in_place(), Ok(Next::Empty));
@@ -80,8 +94,13 @@ fn damaged_payload_in_place_is_reported_counted_and_passed() {
     flip(&ring.region(), (DATA + 32) * 8);
     flip(&ring.region(), (DATA + 2 * 32) * 8);
     assert!(matches!(reader.next_in_place(), Err(ReadError::Payload { seq: 0, position: 0, .. })));
-    assert!(matches!(reader.next_in_place(), Err(ReadError::Header { position: 2, resumed_at: 4, lost: Some(1), .. })));
-    let Ok(Next::Record((record, bytes))) = reader.next_in_place() else { panic!("the third is whole") };
+    assert!(matches!(
+        reader.next_in_place(),
+        Err(ReadError::Header { position: 2, resumed_at: 4, lost: Some(1), .. })
+    ));
+    let Ok(Next::Record((record, bytes))) = reader.next_in_place() else {
+        panic!("the third is whole")
+    };
     assert_eq!((record.seq, bytes), (2, &payload(2, 7)[..]));
     assert_eq!((reader.stats().corrupt, reader.stats().lost), (2, 2));
     let told = [cursor_word::CORRUPT, cursor_word::LOST].map(|at| {
@@ -90,6 +109,10 @@ fn damaged_payload_in_place_is_reported_counted_and_passed() {
     });
     assert_eq!(told, [2, 2]);
     page.region().store(cursor_word::LOST, 7, core::sync::atomic::Ordering::Relaxed);
-    assert_eq!(Reader::attach(ring.region(), page.region()).unwrap().stats().lost, 7, "counts go on");
+    assert_eq!(
+        Reader::attach(ring.region(), page.region()).unwrap().stats().lost,
+        7,
+        "counts go on"
+    );
     assert_eq!(word(&ring, aqueduct_core::layout::ring_word::TAIL), 6);
 }

@@ -1,4 +1,5 @@
-/* Included before every source: lets a target act before each load of a control word. Record bytes are loaded by other functions. */
+/* Included before every source: lets a target act before each load of a control word. Record bytes
+ * are loaded by other functions. */
 #include "load.h"
 
 void aqd_fuzz_before_load(void);

@@ -1,4 +1,5 @@
-/* What the differential targets need of the C library beside its functions: sizes, and fields that its headers call private. */
+/* What the differential targets need of the C library beside its functions: sizes, and fields that
+ * its headers call private. */
 #include "aqueduct/observer.h"
 
 size_t aqd_fuzz_reader_size(void) { return sizeof(aqd_reader); }

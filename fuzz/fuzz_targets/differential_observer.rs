@@ -1,4 +1,6 @@
 //! What it compares: see `aqueduct_fuzz::targets::differential_observer`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| aqueduct_fuzz::targets::differential_observer::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| aqueduct_fuzz::targets::differential_observer::run(
+    bytes
+));

@@ -1,7 +1,9 @@
-//! A ring and a cursor page as an input describes them: laid down by the real producer, then changed by the input. Next: `oracle`.
+//! A ring and a cursor segment as an input describes them: laid down by the real producer, then
+//! changed by the input. Next: `oracle`.
 //!
-//! Changes come in four sorts. A *forged* record has a header whose CRC is right for its place and whose content is free, which no bit flip
-//! would ever reach. A control *word* gets any value. A *flip* changes any byte. A *header* change repairs the CRC behind itself or not.
+//! Changes come in four sorts. A *forged* record has a header whose CRC is right for its place and
+//! whose content is free, which no bit flip would ever reach. A control *word* gets any value. A
+//! *flip* changes any byte. A *header* change repairs the CRC behind itself or not.
 
 use aqueduct_core::region::Region;
 use aqueduct_core::{Meta, Producer, RingConfig, Start};
@@ -97,13 +99,15 @@ impl Image {
         }
         let mut positions = vec![shape.first_position];
         {
-            let mut producer: Producer<Region<'_>> = Producer::create(ring.region(), &shape.config()).expect("a shape is a ring");
+            let mut producer: Producer<Region<'_>> =
+                Producer::create(ring.region(), &shape.config()).expect("a shape is a ring");
             if flag(2) {
                 let _ = producer.subscribe(Start::Latest);
             }
             for _ in 0..input.below(32) {
                 let (len, what) = (length(input, shape.max_payload), input.u8());
-                let meta = Meta { type_tag: u16::from(what), timestamp_ns: u64::from(what) * 1_000_003 };
+                let meta =
+                    Meta { type_tag: u16::from(what), timestamp_ns: u64::from(what) * 1_000_003 };
                 let seq = producer.next_seq();
                 if what % 8 == 7 {
                     drop(producer.claim(len));
@@ -153,7 +157,8 @@ impl Image {
         u32::from_le_bytes(self.ring.array(at))
     }
 
-    /// §6.1, with the cursor at one of the known positions, which may have been overwritten, or beside it.
+    /// §6.1, with the cursor at one of the known positions, which may have been overwritten, or
+    /// beside it.
     fn lay_page(&self, input: &mut Input<'_>) {
         let (which, beside) = (input.u8(), input.u8());
         let mut identity = [0; 64];
@@ -185,23 +190,38 @@ impl Image {
         }
     }
 
-    /// §4.1: the producer goes on from what the control words say, by up to 8 records, over whatever stands there. It publishes them or stops
-    /// before it does.
+    /// §4.1: the producer goes on from what the control words say, by up to 8 records, over
+    /// whatever stands there. It publishes them or stops before it does.
     pub fn go_on(&self, input: &mut Input<'_>) {
-        let (how, len) = (input.u8(), length(input, self.max_payload).min(self.max_payload as usize));
+        let (how, len) =
+            (input.u8(), length(input, self.max_payload).min(self.max_payload as usize));
         let (mut tail, mut seq) = (self.word(wire::TAIL), self.word(wire::NEXT_SEQ));
         for record in 0..=how % 8 {
             let Some(end) = self.make_room(tail, len) else { break };
             let granules = 1 + len.div_ceil(32) as u32;
             let start = end.wrapping_sub(granules);
-            let head = Head { len: 0, kind: 2, flags: 0, type_tag: 0, seq: u64::from(seq), timestamp_ns: 0, payload_crc: 0 };
+            let head = Head {
+                len: 0,
+                kind: 2,
+                flags: 0,
+                type_tag: 0,
+                seq: u64::from(seq),
+                timestamp_ns: 0,
+                payload_crc: 0,
+            };
             if start != tail {
                 let pad = Head { len: (start.wrapping_sub(tail) - 1) * 32, ..head };
                 self.ring.write(self.offset_of(tail), &pad.encode(self.epoch, tail));
             }
             let payload = payload_of(u64::from(seq), len);
             let timestamp_ns = u64::from(how) << 18 | u64::from(record);
-            let head = Head { len: len as u32, kind: wire::DATA, timestamp_ns, payload_crc: wire::crc(&payload), ..head };
+            let head = Head {
+                len: len as u32,
+                kind: wire::DATA,
+                timestamp_ns,
+                payload_crc: wire::crc(&payload),
+                ..head
+            };
             self.ring.write(self.offset_of(start), &head.encode(self.epoch, start));
             self.ring.write(self.offset_of(start) + 32, &payload);
             (tail, seq) = (end, seq.wrapping_add(1));
@@ -212,19 +232,24 @@ impl Image {
         }
     }
 
-    /// §4.1, 2: moves `oldest` out of the way of a record at this tail, and gives its end. `None`: the words make no sense, or it is too long.
+    /// §4.1, 2: moves `oldest` out of the way of a record at this tail, and gives its end. `None`:
+    /// the words make no sense, or it is too long.
     fn make_room(&self, tail: u32, len: usize) -> Option<u32> {
         let granules = 1 + len.div_ceil(32) as u32;
         let room = self.capacity - tail % self.capacity;
         let end = tail.wrapping_add(granules + if granules > room { room } else { 0 });
         let (mut oldest, published) = (self.word(wire::OLDEST), self.word(wire::TAIL));
-        if published.wrapping_sub(oldest) > self.capacity || end.wrapping_sub(published) >= self.capacity {
+        if published.wrapping_sub(oldest) > self.capacity
+            || end.wrapping_sub(published) >= self.capacity
+        {
             return None;
         }
         while end.wrapping_sub(oldest) >= self.capacity && oldest != published {
-            let (bytes, left) = (self.ring.array::<32>(self.offset_of(oldest)), published.wrapping_sub(oldest));
+            let (bytes, left) =
+                (self.ring.array::<32>(self.offset_of(oldest)), published.wrapping_sub(oldest));
             let (head, crc) = (Head::parse(&bytes), wire::u32_at(&bytes, 28));
-            let valid = crc == wire::head_crc(self.epoch, oldest, &bytes) && head.granules() <= u64::from(left);
+            let valid = crc == wire::head_crc(self.epoch, oldest, &bytes)
+                && head.granules() <= u64::from(left);
             oldest = oldest.wrapping_add(if valid { head.granules() as u32 } else { 1 });
         }
         self.ring.write(wire::OLDEST, &oldest.to_le_bytes());
@@ -278,7 +303,8 @@ impl Image {
     /// Sets a control word, near what it is or anywhere.
     pub fn set_word(&self, input: &mut Input<'_>) {
         let which = input.u8();
-        let at = [wire::TAIL, wire::OLDEST, wire::STATE, wire::SPACE_WANTED, wire::NEXT_SEQ][usize::from(which % 5)];
+        let at = [wire::TAIL, wire::OLDEST, wire::STATE, wire::SPACE_WANTED, wire::NEXT_SEQ]
+            [usize::from(which % 5)];
         let value = match which / 5 % 4 {
             0 | 1 => self.word(at).wrapping_add(input.step()),
             2 => self.word(wire::OLDEST).wrapping_add(u32::from(input.u8())),

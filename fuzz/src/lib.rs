@@ -1,7 +1,9 @@
-//! What the fuzz targets of Aqueduct have in common. Every target compares: with a naive decoder, a second implementation or a round trip.
+//! What the fuzz targets of Aqueduct have in common. Every target compares: with a naive decoder, a
+//! second implementation or a round trip.
 //!
-//! [`input`] (bytes to decisions) → [`memory`] (segments) → [`wire`] (the ABI's bytes, written once more from `core/ABI.md`) → [`image`]
-//! (a ring that an input describes) → [`oracle`] (a slow reader) → [`theirs`] (the C library) → [`targets`].
+//! [`input`] (bytes to decisions) → [`memory`] (segments) → [`wire`] (the ABI's bytes, written once
+//! more from `core/ABI.md`) → [`image`] (a ring that an input describes) → [`oracle`] (a slow
+//! reader) → [`theirs`] (the C library) → [`targets`].
 
 pub mod image;
 pub mod input;

@@ -1,13 +1,16 @@
-//! Segments of exactly the size asked for, aligned to 64, so that a sanitizer sees the first byte beyond. Next: `wire`.
+//! Segments of exactly the size asked for, aligned to 64, so that a sanitizer sees the first byte
+//! beyond. Next: `wire`.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 use aqueduct_core::region::{Region, TrustedRegion};
 
-/// Zeroed bytes of one thread, which it hands to a ring and changes behind the ring's back between two calls.
+/// Zeroed bytes of one thread, which it hands to a ring and changes behind the ring's back between
+/// two calls.
 pub struct Shared {
-    /// INVARIANT: from `alloc_zeroed` with `layout`; only this thread has it, and it makes no reference into it that outlives a method.
+    /// INVARIANT: from `alloc_zeroed` with `layout`; only this thread has it, and it makes no
+    /// reference into it that outlives a method.
     base: NonNull<u8>,
     layout: Layout,
 }
@@ -35,8 +38,9 @@ impl Shared {
     /// The first `size` bytes as a ring sees them.
     #[must_use]
     pub fn region_of(&self, size: usize) -> Region<'_> {
-        // SAFETY: (1) the allocation lives as long as the borrow and has at least `size` bytes (min); (2) aligned to 64 by the layout;
-        // (3) there is one thread, and `write` and `bytes` run while no call on the region does.
+        // SAFETY: (1) the allocation lives as long as the borrow and has at least `size` bytes
+        // (min); (2) aligned to 64 by the layout; (3) there is one thread, and `write` and `bytes`
+        // run while no call on the region does.
         unsafe { Region::from_raw(self.base, size.min(self.size())) }
     }
 
@@ -48,7 +52,8 @@ impl Shared {
     /// The bytes as a reader in place sees them.
     #[must_use]
     pub fn trusted_of(&self, size: usize) -> TrustedRegion<'_> {
-        // SAFETY: (1) as in `region_of`; (2) and (3): the callers change bytes only while no view is alive.
+        // SAFETY: (1) as in `region_of`; (2) and (3): the callers change bytes only while no view
+        // is alive.
         unsafe { TrustedRegion::from_raw(self.base, size.min(self.size())) }
     }
 
@@ -80,7 +85,8 @@ impl Shared {
         if !bytes.is_empty() {
             // SAFETY: `at` is inside the allocation.
             let to = unsafe { self.base.as_ptr().add(at) };
-            // SAFETY: `bytes.len()` bytes from there are inside; nobody holds a reference into them (invariant).
+            // SAFETY: `bytes.len()` bytes from there are inside; nobody holds a reference into them
+            // (invariant).
             unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         }
         bytes.len()

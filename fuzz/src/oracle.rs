@@ -1,4 +1,5 @@
-//! A slow reader and a slow observer, from ABI §4.2 and §4.3: no cached views, every byte looked at in a copy of the segment. Next: `targets`.
+//! A slow reader and a slow observer, from ABI §4.2 and §4.3: no cached views, every byte looked at
+//! in a copy of the segment. Next: `targets`.
 
 use aqueduct_core::error::ReadError;
 use aqueduct_core::{Lag, Record, Seek, Sleep};
@@ -23,7 +24,7 @@ pub struct Oracle {
     pub position: u32,
     tail: u32,
     pub expected: Option<u64>,
-    overtaken: bool,
+    overrun: bool,
     pub corrupt: u32,
     pub lost: u32,
     pub missed_wakes: u32,
@@ -44,7 +45,7 @@ impl Oracle {
         oracle.corrupt = u32_at(page, wire::CORRUPT);
         oracle.lost = u32_at(page, wire::LOST);
         oracle.missed_wakes = u32_at(page, wire::MISSED_WAKES);
-        oracle.refresh(ring).map_err(|_| Refusal::Overrun)?;
+        oracle.refresh(ring).map_err(|_| Refusal::TailOutOfRange)?;
         Ok(oracle)
     }
 
@@ -55,7 +56,7 @@ impl Oracle {
     pub fn observe(ring: &[u8], latest: bool) -> Result<Self, Refusal> {
         let mut oracle = Self::at(Layout::parse(ring)?, false, u32_at(ring, wire::TAIL));
         if !latest {
-            oracle.stand_at_oldest(ring).map_err(|_| Refusal::Overrun)?;
+            oracle.stand_at_oldest(ring).map_err(|_| Refusal::TailOutOfRange)?;
         }
         Ok(oracle)
     }
@@ -67,7 +68,7 @@ impl Oracle {
             position,
             tail: position,
             expected: None,
-            overtaken: false,
+            overrun: false,
             corrupt: 0,
             lost: 0,
             missed_wakes: 0,
@@ -89,9 +90,9 @@ impl Oracle {
             self.tail = tail;
             Ok(())
         } else if self.gated {
-            Err(ReadError::Overrun { position: self.position, tail })
+            Err(ReadError::TailOutOfRange { position: self.position, tail })
         } else {
-            self.overtaken = true;
+            self.overrun = true;
             self.stand_at_oldest(ring)
         }
     }
@@ -99,7 +100,7 @@ impl Oracle {
     fn stand_at_oldest(&mut self, ring: &[u8]) -> Result<(), ReadError> {
         let (oldest, tail) = (u32_at(ring, wire::OLDEST), u32_at(ring, wire::TAIL));
         if tail.wrapping_sub(oldest) > self.layout.capacity {
-            return Err(ReadError::Overrun { position: oldest, tail });
+            return Err(ReadError::TailOutOfRange { position: oldest, tail });
         }
         (self.position, self.tail) = (oldest, tail);
         Ok(())
@@ -123,25 +124,29 @@ impl Oracle {
             }
             let head = self.layout.head(ring, self.position, self.tail);
             if !self.gated && self.before_oldest(ring) {
-                self.overtaken = true;
+                self.overrun = true;
                 self.stand_at_oldest(ring).map_err(Outcome::Error)?;
                 continue;
             }
             let head = match head {
                 Ok(head) => head,
-                Err((stored, computed)) => return Err(Outcome::Error(self.resync(ring, stored, computed))),
+                Err((stored, computed)) => {
+                    return Err(Outcome::Error(self.resync(ring, stored, computed)));
+                }
             };
             if head.kind != wire::DATA {
                 self.position = self.position.wrapping_add(head.granules() as u32);
                 continue;
             }
-            let overtaken = core::mem::take(&mut self.overtaken);
-            let Some(expected) = self.expected.replace(head.seq).filter(|&expected| expected != head.seq) else {
+            let overrun = core::mem::take(&mut self.overrun);
+            let Some(expected) =
+                self.expected.replace(head.seq).filter(|&expected| expected != head.seq)
+            else {
                 return Ok(Some(head));
             };
             self.lost = self.lost.wrapping_add(head.seq.saturating_sub(expected) as u32);
-            return Err(Outcome::Error(if overtaken && head.seq > expected {
-                ReadError::Overtaken { expected: Some(expected), found: Some(head.seq) }
+            return Err(Outcome::Error(if overrun && head.seq > expected {
+                ReadError::Overrun { expected: Some(expected), found: Some(head.seq) }
             } else {
                 ReadError::Gap { expected, found: head.seq }
             }));
@@ -176,7 +181,10 @@ impl Oracle {
         let position = self.position;
         let payload = self.layout.payload(ring, position, &head);
         if payload.len() > buffer {
-            return Outcome::Error(ReadError::BufferTooSmall { needed: payload.len(), given: buffer });
+            return Outcome::Error(ReadError::BufferTooSmall {
+                needed: payload.len(),
+                given: buffer,
+            });
         }
         self.position = position.wrapping_add(head.granules() as u32);
         self.expected = Some(head.seq.wrapping_add(1));
@@ -184,10 +192,18 @@ impl Oracle {
         if computed != head.payload_crc {
             self.corrupt = self.corrupt.wrapping_add(1);
             self.lost = self.lost.wrapping_add(1);
-            return Outcome::Error(ReadError::Payload { seq: head.seq, position, stored: head.payload_crc, computed });
+            return Outcome::Error(ReadError::Payload {
+                seq: head.seq,
+                position,
+                stored: head.payload_crc,
+                computed,
+            });
         }
         let (Head { seq, timestamp_ns, type_tag, flags, .. }, len) = (head, payload.len());
-        Outcome::Record(Record { seq, timestamp_ns, len, type_tag, flags, position }, payload.to_vec())
+        Outcome::Record(
+            Record { seq, timestamp_ns, len, type_tag, flags, position },
+            payload.to_vec(),
+        )
     }
 
     /// §4.2, 5 and 6. Whether the producer must be told.
@@ -244,13 +260,14 @@ impl Oracle {
         Ok(())
     }
 
-    /// To the first DATA record with at least this number, counting damage on the way. `from_oldest`: as an observer does.
+    /// To the first DATA record with at least this number, counting damage on the way.
+    /// `from_oldest`: as an observer does.
     ///
     /// # Errors
     /// The tail is impossible.
     pub fn seek(&mut self, ring: &[u8], seq: u64, from_oldest: bool) -> Result<Seek, ReadError> {
         if from_oldest {
-            (self.expected, self.overtaken) = (None, false);
+            (self.expected, self.overrun) = (None, false);
             self.stand_at_oldest(ring)?;
         }
         loop {
@@ -262,7 +279,7 @@ impl Oracle {
                         _ => Seek::Ahead,
                     });
                 }
-                Err(Outcome::Error(error @ ReadError::Overrun { .. })) => return Err(error),
+                Err(Outcome::Error(error @ ReadError::TailOutOfRange { .. })) => return Err(error),
                 Err(_) => continue,
             };
             if head.seq == seq {
@@ -286,7 +303,8 @@ impl Oracle {
             look.refresh(ring)?;
         } else {
             look.stand_at_oldest(ring)?;
-            let is_whole = |at: u32| at.wrapping_sub(look.position) <= look.tail.wrapping_sub(look.position);
+            let is_whole =
+                |at: u32| at.wrapping_sub(look.position) <= look.tail.wrapping_sub(look.position);
             look.position = if is_whole(self.position) { self.position } else { look.position };
         }
         let bytes = u64::from(look.tail.wrapping_sub(look.position)) * 32;
@@ -303,7 +321,8 @@ impl Oracle {
         }
         let nanoseconds = first.map_or(0, |head| now_ns.saturating_sub(head.timestamp_ns));
         let records = first.map(|head| head.seq).or(self.expected);
-        let records = records.map_or(0, |seq| u64::from(u32_at(ring, wire::NEXT_SEQ).wrapping_sub(seq as u32)));
+        let records = records
+            .map_or(0, |seq| u64::from(u32_at(ring, wire::NEXT_SEQ).wrapping_sub(seq as u32)));
         Ok(Lag { records, bytes, nanoseconds })
     }
 }

@@ -1,4 +1,5 @@
-//! The targets themselves, callable without a fuzzer: `cargo test` replays the corpora through them.
+//! The targets themselves, callable without a fuzzer: `cargo test` replays the corpora through
+//! them.
 
 pub mod agree;
 pub mod differential;

@@ -59,7 +59,9 @@ struct CItem {
     payload: *const c_void,
 }
 
-const _: () = assert!(size_of::<CRecord>() == 24 && size_of::<CItem>() == 24 + size_of::<usize>().next_multiple_of(8));
+const _: () = assert!(
+    size_of::<CRecord>() == 24 && size_of::<CItem>() == 24 + size_of::<usize>().next_multiple_of(8)
+);
 
 /// `aqd_status`, in the order of `aqueduct/status.h`.
 pub const OK: i32 = 0;
@@ -70,8 +72,8 @@ pub const HEADER: i32 = 16;
 pub const PAYLOAD: i32 = 17;
 pub const GAP: i32 = 18;
 pub const SPACE: i32 = 19;
-pub const OVERRUN: i32 = 20;
-pub const OVERTAKEN: i32 = 21;
+pub const TAIL: i32 = 20;
+pub const OVERRUN: i32 = 21;
 pub const GONE: i32 = 22;
 pub const EPOCH: i32 = 23;
 pub const MAGIC: i32 = 33;
@@ -98,12 +100,38 @@ unsafe extern "C" {
     fn aqd_fuzz_observer_expected(observer: State, seq: *mut u64) -> bool;
     fn aqd_fuzz_forget(reader: State);
     fn aqd_fuzz_observer_forget(observer: State);
-    fn aqd_reader_init(reader: State, ring: *const c_void, ring_bytes: usize, cursor: *mut c_void, cursor_bytes: usize) -> i32;
+    fn aqd_reader_init(
+        reader: State,
+        ring: *const c_void,
+        ring_bytes: usize,
+        cursor: *mut c_void,
+        cursor_bytes: usize,
+    ) -> i32;
     fn aqd_observer_init(observer: State, ring: *const c_void, ring_bytes: usize) -> i32;
-    fn aqd_reader_next(reader: State, buffer: *mut c_void, cap: usize, record: *mut CRecord) -> i32;
-    fn aqd_observer_next(observer: State, buffer: *mut c_void, cap: usize, record: *mut CRecord) -> i32;
-    fn aqd_reader_next_batch(reader: State, buffer: *mut c_void, cap: usize, items: *mut CItem, max: usize, n: *mut usize) -> i32;
-    fn aqd_observer_next_batch(observer: State, buffer: *mut c_void, cap: usize, items: *mut CItem, max: usize, n: *mut usize) -> i32;
+    fn aqd_reader_next(reader: State, buffer: *mut c_void, cap: usize, record: *mut CRecord)
+    -> i32;
+    fn aqd_observer_next(
+        observer: State,
+        buffer: *mut c_void,
+        cap: usize,
+        record: *mut CRecord,
+    ) -> i32;
+    fn aqd_reader_next_batch(
+        reader: State,
+        buffer: *mut c_void,
+        cap: usize,
+        items: *mut CItem,
+        max: usize,
+        n: *mut usize,
+    ) -> i32;
+    fn aqd_observer_next_batch(
+        observer: State,
+        buffer: *mut c_void,
+        cap: usize,
+        items: *mut CItem,
+        max: usize,
+        n: *mut usize,
+    ) -> i32;
     fn aqd_reader_view(reader: State, payload: *mut *const c_void, record: *mut CRecord) -> i32;
     fn aqd_reader_release(reader: State) -> bool;
     fn aqd_reader_peek(reader: State, record: *mut CRecord) -> i32;
@@ -141,7 +169,8 @@ extern "C" fn aqd_fuzz_before_load() {
     }
 }
 
-/// Runs a call of the C library with something that happens before each of its loads of a control word.
+/// Runs a call of the C library with something that happens before each of its loads of a control
+/// word.
 pub fn meanwhile<T>(act: Rc<dyn Fn()>, call: impl FnOnce() -> T) -> T {
     MEANWHILE.set(Some(act));
     let result = call();
@@ -157,17 +186,32 @@ pub struct Theirs<'m> {
     memory: PhantomData<&'m Shared>,
 }
 
-/// The answer of a batch: its status, and the records with their payloads and where these lie in the buffer.
+/// The answer of a batch: its status, and the records with their payloads and where these lie in
+/// the buffer.
 pub type Batch = (i32, Vec<(CRecord, Vec<u8>, usize)>);
 
 impl<'m> Theirs<'m> {
-    pub fn attach(ring: &'m Shared, ring_bytes: usize, page: &'m Shared, page_bytes: usize) -> (i32, Self) {
+    pub fn attach(
+        ring: &'m Shared,
+        ring_bytes: usize,
+        page: &'m Shared,
+        page_bytes: usize,
+    ) -> (i32, Self) {
         // SAFETY: no arguments.
         let size = unsafe { aqd_fuzz_reader_size() };
         let new = Self { state: Shared::new(size), observing: false, memory: PhantomData };
         let (ring_bytes, page_bytes) = (ring_bytes.min(ring.size()), page_bytes.min(page.size()));
-        // SAFETY: the state has its size and more than its alignment; both segments have these many bytes and outlive `'m`.
-        let status = unsafe { aqd_reader_init(new.raw(), ring.as_ptr().cast(), ring_bytes, page.as_ptr().cast(), page_bytes) };
+        // SAFETY: the state has its size and more than its alignment; both segments have these many
+        // bytes and outlive `'m`.
+        let status = unsafe {
+            aqd_reader_init(
+                new.raw(),
+                ring.as_ptr().cast(),
+                ring_bytes,
+                page.as_ptr().cast(),
+                page_bytes,
+            )
+        };
         (status, new)
     }
 
@@ -176,7 +220,9 @@ impl<'m> Theirs<'m> {
         let size = unsafe { aqd_fuzz_observer_size() };
         let new = Self { state: Shared::new(size), observing: true, memory: PhantomData };
         // SAFETY: as in `attach`.
-        let status = unsafe { aqd_observer_init(new.raw(), ring.as_ptr().cast(), ring_bytes.min(ring.size())) };
+        let status = unsafe {
+            aqd_observer_init(new.raw(), ring.as_ptr().cast(), ring_bytes.min(ring.size()))
+        };
         (status, new)
     }
 
@@ -206,18 +252,30 @@ impl<'m> Theirs<'m> {
         let status = unsafe { aqd_reader_view(self.raw(), &raw mut payload, record) };
         let mut copy = vec![0; if status == OK { record.len as usize } else { 0 }];
         if !copy.is_empty() {
-            // SAFETY: the reader lends `record.len` bytes at `payload` until the next release; nobody writes meanwhile.
+            // SAFETY: the reader lends `record.len` bytes at `payload` until the next release;
+            // nobody writes meanwhile.
             unsafe { payload.cast::<u8>().copy_to_nonoverlapping(copy.as_mut_ptr(), copy.len()) };
         }
         (status, copy)
     }
 
     pub fn batch(&mut self, buffer: &mut [u8], max: usize) -> Batch {
-        let next_batch = if self.observing { aqd_observer_next_batch } else { aqd_reader_next_batch };
+        let next_batch =
+            if self.observing { aqd_observer_next_batch } else { aqd_reader_next_batch };
         let mut items = vec![CItem { record: CRecord::default(), payload: null() }; max];
         let (mut n, base) = (usize::MAX, buffer.as_ptr() as usize);
-        // SAFETY: initialised (invariant), a buffer of that many bytes, room for `max` items and a number.
-        let status = unsafe { next_batch(self.raw(), buffer.as_mut_ptr().cast(), buffer.len(), items.as_mut_ptr(), max, &raw mut n) };
+        // SAFETY: initialised (invariant), a buffer of that many bytes, room for `max` items and a
+        // number.
+        let status = unsafe {
+            next_batch(
+                self.raw(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                items.as_mut_ptr(),
+                max,
+                &raw mut n,
+            )
+        };
         let taken = items[..n].iter().map(|item| {
             let at = item.payload as usize - base;
             (item.record, buffer[at..at + item.record.len as usize].to_vec(), at)
@@ -244,7 +302,8 @@ impl<'m> Theirs<'m> {
     }
 
     pub fn skip_to_latest(&mut self) -> i32 {
-        let skip = if self.observing { aqd_observer_skip_to_latest } else { aqd_reader_skip_to_latest };
+        let skip =
+            if self.observing { aqd_observer_skip_to_latest } else { aqd_reader_skip_to_latest };
         // SAFETY: initialised (invariant).
         unsafe { skip(self.raw()) }
     }

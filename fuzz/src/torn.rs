@@ -1,7 +1,8 @@
 //! A ring that changes under the reader: between any two accesses of one call, as the input says.
 //!
-//! There is no oracle for the course of such a call. What must hold whatever happens: a record that is handed out was checked after it was
-//! copied, so the last header read at its place carries a right CRC and describes exactly the bytes in the buffer; and the call ends.
+//! There is no oracle for the course of such a call. What must hold whatever happens: a record that
+//! is handed out was checked after it was copied, so the last header read at its place carries a
+//! right CRC and describes exactly the bytes in the buffer; and the call ends.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
@@ -58,15 +59,29 @@ impl<'i, 's> Torn<'i, 's> {
     /// What must hold behind every call that takes one record.
     fn check(&self, record: Option<(Record, &[u8])>) {
         let bound = 64 * (u64::from(self.image.capacity) + 8);
-        assert!(self.accesses.get() <= bound, "{} accesses in a ring of {} granules", self.accesses.get(), self.image.capacity);
+        assert!(
+            self.accesses.get() <= bound,
+            "{} accesses in a ring of {} granules",
+            self.accesses.get(),
+            self.image.capacity
+        );
         let Some((record, payload)) = record else { return };
         let at = self.image.data_offset + (record.position % self.image.capacity) as usize * 32;
         let reads = self.reads.borrow();
-        let (_, wire) = reads.iter().rfind(|(from, bytes)| *from == at && bytes.len() == 32).expect("the header was read");
+        let (_, wire) = reads
+            .iter()
+            .rfind(|(from, bytes)| *from == at && bytes.len() == 32)
+            .expect("the header was read");
         assert_eq!(wire::u32_at(wire, 28), wire::head_crc(self.image.epoch, record.position, wire));
         let head = Head::parse(wire);
-        assert_eq!((head.kind, head.seq, head.len as usize), (wire::DATA, record.seq, payload.len()));
-        assert_eq!((head.timestamp_ns, head.type_tag, head.flags), (record.timestamp_ns, record.type_tag, record.flags));
+        assert_eq!(
+            (head.kind, head.seq, head.len as usize),
+            (wire::DATA, record.seq, payload.len())
+        );
+        assert_eq!(
+            (head.timestamp_ns, head.type_tag, head.flags),
+            (record.timestamp_ns, record.type_tag, record.flags)
+        );
         assert_eq!(wire::crc(payload), head.payload_crc, "handed out unchecked");
         assert!(head.len <= self.image.max_payload);
     }
@@ -107,7 +122,9 @@ impl Memory for Torn<'_, '_> {
 /// A gating reader of a ring that changes meanwhile.
 pub fn reader(image: &Image, script: Input<'_>) {
     let torn = Torn::new(image, script);
-    let Ok(mut reader) = Reader::attach(&torn, image.page.region_of(image.page_bytes)) else { return };
+    let Ok(mut reader) = Reader::attach(&torn, image.page.region_of(image.page_bytes)) else {
+        return;
+    };
     let mut buffer = vec![0; image.max_payload as usize];
     for _ in 0..64 {
         torn.begin();

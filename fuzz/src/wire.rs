@@ -1,4 +1,5 @@
-//! The bytes of ABI 1.0, written a second time from `core/ABI.md` and from nothing else. Next: `image`.
+//! The bytes of ABI 1.0, written a second time from `core/ABI.md` and from nothing else. Next:
+//! `image`.
 
 pub const TAIL: usize = 128;
 pub const NEXT_SEQ: usize = 132;
@@ -116,7 +117,7 @@ pub enum Refusal {
     PageSize,
     PageIdentity,
     PageEpoch,
-    Overrun,
+    TailOutOfRange,
 }
 
 /// §2.1: what a ring header says.
@@ -144,8 +145,12 @@ impl Layout {
         if u32_at(ring, 124) != crc(&ring[..124]) {
             return Err(Refusal::Crc);
         }
-        let layout =
-            Self { epoch: u64_at(ring, 16), capacity: u32_at(ring, 32), max_payload: u32_at(ring, 36), data_offset: u32_at(ring, 12) };
+        let layout = Self {
+            epoch: u64_at(ring, 16),
+            capacity: u32_at(ring, 32),
+            max_payload: u32_at(ring, 36),
+            data_offset: u32_at(ring, 12),
+        };
         let Self { epoch, capacity, max_payload, data_offset } = layout;
         let capacity_ok = capacity.count_ones() == 1 && (4..=1 << 30).contains(&capacity);
         if epoch == 0
@@ -168,7 +173,8 @@ impl Layout {
         self.data_offset as usize + (position % self.capacity) as usize * 32
     }
 
-    /// §3 "valid": the header at a position before `tail`, or the stored and the computed CRC, equal if the length is what is wrong.
+    /// §3 "valid": the header at a position before `tail`, or the stored and the computed CRC,
+    /// equal if the length is what is wrong.
     pub fn head(&self, ring: &[u8], position: u32, tail: u32) -> Result<Head, (u32, u32)> {
         let at = self.offset(position);
         let wire = &ring[at..at + 32];

@@ -1,4 +1,5 @@
-//! Replays the committed corpora through the targets, without a fuzzer and without a sanitizer: `cargo test`.
+//! Replays the committed corpora through the targets, without a fuzzer and without a sanitizer:
+//! `cargo test`.
 
 use std::fs;
 use std::path::Path;

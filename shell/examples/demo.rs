@@ -1,9 +1,11 @@
 //! A real data set, over HTTP, through shared memory, into a C program, in one command:
 //!
-//! `cargo demo` shows it and stays up until Ctrl-C; `cargo demo -- --once` exits with 0 only if every record arrived, byte for byte and in order.
+//! `cargo demo` shows it and stays up until Ctrl-C; `cargo demo -- --once` exits with 0 only if
+//! every record arrived, byte for byte and in order.
 //!
-//! Needs `make` and a C compiler. Builds the C reader `c/examples/stats.c` and the listener, starts both, and posts the 8,759 hourly temperatures
-//! of `shell/examples/data/seattle-temps.csv`, each line one record: first over one connection, which fixes their order, then again over many at
+//! Needs `make` and a C compiler. Builds the C reader `c/examples/stats.c` and the listener, starts
+//! both, and posts the 8,759 hourly temperatures of `shell/examples/data/seattle-temps.csv`, each
+//! line one record: first over one connection, which fixes their order, then again over many at
 //! once. Expect, among other lines:
 //!
 //! ```text
@@ -75,7 +77,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything, in order. The children belong to this thread: they end when it returns, and the kernel ends them if it dies.
+/// Everything, in order. The children belong to this thread: they end when it returns, and the
+/// kernel ends them if it dies.
 fn run(once: bool) -> io::Result<()> {
     let program = tools::build_c_reader()?;
     let binary = tools::build_listener()?;
@@ -92,9 +95,23 @@ fn run(once: bool) -> io::Result<()> {
         drain_timeout_ms: 5000,
     };
     let mut listener = Listener::start(&binary, scratch.path(), &options)?;
-    println!("listener   pid {}, http://{}, socket {}", listener.process.pid(), listener.http, listener.socket.display());
-    let stats = Stats::start(&program, &listener.socket, [RING, SUBSCRIPTION], scratch.path(), sender.clone())?;
-    println!("C reader   pid {}, attached to ring \"{RING}\" as \"{SUBSCRIPTION}\"", stats.process.pid());
+    println!(
+        "listener   pid {}, http://{}, socket {}",
+        listener.process.pid(),
+        listener.http,
+        listener.socket.display()
+    );
+    let stats = Stats::start(
+        &program,
+        &listener.socket,
+        [RING, SUBSCRIPTION],
+        scratch.path(),
+        sender.clone(),
+    )?;
+    println!(
+        "C reader   pid {}, attached to ring \"{RING}\" as \"{SUBSCRIPTION}\"",
+        stats.process.pid()
+    );
 
     let mut stage = Stage { http: listener.http, events, sender, stats, accepted: Vec::new() };
     let played = stage.play(once);
@@ -125,23 +142,30 @@ struct Stage {
     events: Receiver<Event>,
     sender: Sender<Event>,
     stats: Stats,
-    /// Every record that was answered with 202, in the order of the sequence numbers that the answers named.
+    /// Every record that was answered with 202, in the order of the sequence numbers that the
+    /// answers named.
     accepted: Vec<Accepted>,
 }
 
 impl Stage {
     fn play(&mut self, once: bool) -> io::Result<()> {
         let count = grouped(records().count() as u64);
-        println!("posting    {count} hourly temperatures, one POST each, over one kept-alive connection\n");
+        println!(
+            "posting    {count} hourly temperatures, one POST each, over one kept-alive connection\n"
+        );
         self.post_and_verify(1)?;
         if !self.accepted.iter().map(|accepted| accepted.record).eq(records()) {
-            return Err(io::Error::other("one client's records were numbered in another order than it posted them"));
+            return Err(io::Error::other(
+                "one client's records were numbered in another order than it posted them",
+            ));
         }
         println!("verified   the C program received {count} records, byte for byte and in order\n");
 
         println!("posting    the same over {CROWD} connections at once\n");
         self.post_and_verify(CROWD)?;
-        println!("verified   {count} more, byte for byte, in the order that the answers' sequence numbers say\n");
+        println!(
+            "verified   {count} more, byte for byte, in the order that the answers' sequence numbers say\n"
+        );
         if once { Ok(()) } else { self.show_until_interrupted() }
     }
 
@@ -160,36 +184,48 @@ impl Stage {
                     posted = Some(took);
                     deadline = Instant::now() + TIMEOUT;
                 }
-                Event::ReaderEnded => return Err(io::Error::other("the C program ended by itself")),
+                Event::ReaderEnded => {
+                    return Err(io::Error::other("the C program ended by itself"));
+                }
                 Event::Interrupt => return Err(io::ErrorKind::Interrupted.into()),
             }
         }
         let took = posted.unwrap_or_default();
         let per_second = records().count() as u128 * 1_000_000 / took.as_micros().max(1);
-        println!("\nposted     in {:.2} s, {per_second} requests/s; each 202 came when its record was in the ring", took.as_secs_f64());
+        println!(
+            "\nposted     in {:.2} s, {per_second} requests/s; each 202 came when its record was in the ring",
+            took.as_secs_f64()
+        );
         self.stats.compare(&self.accepted)
     }
 
     /// Stays up, showing what arrives, until Ctrl-C.
     fn show_until_interrupted(&mut self) -> io::Result<()> {
         println!("Your turn, from another terminal:\n");
-        println!("  curl -i -H 'aqueduct-type: 7' --data-binary 'hello from curl' http://{}/v1/rings/{RING}/records\n", self.http);
+        println!(
+            "  curl -i -H 'aqueduct-type: 7' --data-binary 'hello from curl' http://{}/v1/rings/{RING}/records\n",
+            self.http
+        );
         println!("It arrives here. Ctrl-C ends everything.\n");
         loop {
             match self.events.recv().map_err(io::Error::other)? {
                 Event::Line(line) => self.stats.show(&line)?,
                 Event::Posted(_) => {}
-                Event::ReaderEnded => return Err(io::Error::other("the C program ended by itself")),
+                Event::ReaderEnded => {
+                    return Err(io::Error::other("the C program ended by itself"));
+                }
                 Event::Interrupt => return Ok(()),
             }
         }
     }
 
     fn next_before(&self, deadline: Instant) -> io::Result<Event> {
-        self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|error| match error {
-            RecvTimeoutError::Timeout => io::Error::other("the records do not arrive"),
-            RecvTimeoutError::Disconnected => io::Error::other("nothing is left to wait for"),
-        })
+        self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(
+            |error| match error {
+                RecvTimeoutError::Timeout => io::Error::other("the records do not arrive"),
+                RecvTimeoutError::Disconnected => io::Error::other("nothing is left to wait for"),
+            },
+        )
     }
 }
 
@@ -201,6 +237,8 @@ pub(crate) fn records() -> impl Iterator<Item = &'static str> + Clone {
 /// Turns the signals that ask for an end into events.
 fn send_signals(sender: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup])?;
-    thread::spawn(move || while smol::block_on(signals.next()).is_some() && sender.send(Event::Interrupt).is_ok() {});
+    thread::spawn(move || {
+        while smol::block_on(signals.next()).is_some() && sender.send(Event::Interrupt).is_ok() {}
+    });
     Ok(())
 }

@@ -1,6 +1,8 @@
-//! What the operator asked for: flags over file over defaults, checked as a whole before anything is opened.
+//! What the operator asked for: flags over file over defaults, checked as a whole before anything
+//! is opened.
 //!
-//! It opens no socket and maps no memory. Every error names the file or flag, the key, and what is allowed. Next: `metrics`.
+//! It opens no socket and maps no memory. Every error names the file or flag, the key, and what is
+//! allowed. Next: `metrics`.
 
 mod args;
 mod file;
@@ -11,7 +13,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aqueduct_core::layout::{GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY, RING_NAME_BYTES, SUBSCRIPTION_NAME_BYTES, max_payload_for};
+use aqueduct_core::layout::{
+    GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY, RING_NAME_BYTES, SUBSCRIPTION_NAME_BYTES,
+    max_payload_for,
+};
 
 pub use args::{Args, Command, ServeArgs};
 pub use file::{ClockName, LogFormat, LogLevel};
@@ -19,11 +24,13 @@ use file::{FileConfig, FileRing};
 
 /// Data area of a ring that says nothing else, bytes.
 pub const CAPACITY_BYTES_DEFAULT: u64 = 16 << 20;
-/// Largest payload of a ring that says nothing else and is large enough, bytes. It bounds what one request may hold in memory.
+/// Largest payload of a ring that says nothing else and is large enough, bytes. It bounds what one
+/// request may hold in memory.
 pub const MAX_PAYLOAD_BYTES_DEFAULT: u64 = 1 << 20;
 /// Most subscriptions of one ring.
 pub const MAX_SUBSCRIPTIONS: usize = 64;
-/// Longest socket path, bytes: what `sockaddr_un` holds, less room for the temporary name it is first bound to.
+/// Longest socket path, bytes: what `sockaddr_un` holds, less room for the temporary name it is
+/// first bound to.
 const SOCKET_PATH_BYTES_MAX: usize = 90;
 /// Bounds of every timeout, ms: one day.
 const DAY_MS: u64 = 86_400_000;
@@ -77,7 +84,8 @@ pub struct RingSettings {
 pub struct HttpLimits {
     /// From the first byte of a head to its last.
     pub header_timeout: Duration,
-    /// From the head to the last byte of the body; also how long a client may leave a response untaken.
+    /// From the head to the last byte of the body; also how long a client may leave a response
+    /// untaken.
     pub body_timeout: Duration,
     /// Between requests.
     pub keep_alive_timeout: Duration,
@@ -135,15 +143,22 @@ impl Merge<'_> {
         let (args, file) = (self.args, self.file);
         let listen = match (args.listen, &file.listen) {
             (Some(address), _) => address,
-            (None, Some(text)) => text
-                .parse()
-                .map_err(|_| self.error(&self.in_file(), "listen", text, "ADDR:PORT with a numeric address, as 127.0.0.1:8080"))?,
+            (None, Some(text)) => text.parse().map_err(|_| {
+                self.error(
+                    &self.in_file(),
+                    "listen",
+                    text,
+                    "ADDR:PORT with a numeric address, as 127.0.0.1:8080",
+                )
+            })?,
             (None, None) => SocketAddr::from(([127, 0, 0, 1], 8080)),
         };
-        let ms =
-            |key, flag, from_file, default, least| self.number(key, flag, from_file, default, least..=DAY_MS).map(Duration::from_millis);
+        let ms = |key, flag, from_file, default, least| {
+            self.number(key, flag, from_file, default, least..=DAY_MS).map(Duration::from_millis)
+        };
         let count = |key, flag, from_file, default, range: RangeInclusive<u64>| {
-            self.number(key, flag, from_file, default, range).map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+            self.number(key, flag, from_file, default, range)
+                .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
         };
         let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u64).max(2);
         Ok(Config {
@@ -151,17 +166,59 @@ impl Merge<'_> {
             socket: self.socket()?,
             rings: self.rings()?,
             full_wait: ms("full_wait_ms", args.full_wait_ms, file.full_wait_ms, 1000, 0)?,
-            drain_timeout: ms("drain_timeout_ms", args.drain_timeout_ms, file.drain_timeout_ms, 5000, 0)?,
+            drain_timeout: ms(
+                "drain_timeout_ms",
+                args.drain_timeout_ms,
+                file.drain_timeout_ms,
+                5000,
+                0,
+            )?,
             http: HttpLimits {
-                header_timeout: ms("header_timeout_ms", args.header_timeout_ms, file.header_timeout_ms, 10_000, 1)?,
-                body_timeout: ms("body_timeout_ms", args.body_timeout_ms, file.body_timeout_ms, 30_000, 1)?,
-                keep_alive_timeout: ms("keep_alive_timeout_ms", None, file.keep_alive_timeout_ms, 75_000, 1)?,
-                max_connections: count("max_connections", args.max_connections, file.max_connections, 1024, 1..=1_000_000)?,
+                header_timeout: ms(
+                    "header_timeout_ms",
+                    args.header_timeout_ms,
+                    file.header_timeout_ms,
+                    10_000,
+                    1,
+                )?,
+                body_timeout: ms(
+                    "body_timeout_ms",
+                    args.body_timeout_ms,
+                    file.body_timeout_ms,
+                    30_000,
+                    1,
+                )?,
+                keep_alive_timeout: ms(
+                    "keep_alive_timeout_ms",
+                    None,
+                    file.keep_alive_timeout_ms,
+                    75_000,
+                    1,
+                )?,
+                max_connections: count(
+                    "max_connections",
+                    args.max_connections,
+                    file.max_connections,
+                    1024,
+                    1..=1_000_000,
+                )?,
                 // Above 65 534 a request line alone could end in 414 instead.
-                max_header_bytes: count("max_header_bytes", None, file.max_header_bytes, 16_384, 256..=65_534)?,
+                max_header_bytes: count(
+                    "max_header_bytes",
+                    None,
+                    file.max_header_bytes,
+                    16_384,
+                    256..=65_534,
+                )?,
                 max_headers: count("max_headers", None, file.max_headers, 64, 1..=1024)?,
             },
-            handshake_timeout: ms("handshake_timeout_ms", None, file.handshake_timeout_ms, 2000, 1)?,
+            handshake_timeout: ms(
+                "handshake_timeout_ms",
+                None,
+                file.handshake_timeout_ms,
+                2000,
+                1,
+            )?,
             max_readers: count("max_readers", None, file.max_readers, 64, 1..=10_000)?,
             threads: count("threads", None, file.threads, cores, 1..=1024)?,
             allowed: self.allowed(),
@@ -203,14 +260,25 @@ impl Merge<'_> {
         if (1..=SOCKET_PATH_BYTES_MAX).contains(&bytes) {
             return Ok(path);
         }
-        Err(self.error(&origin, "socket", path.display(), &format!("a path of 1 to {SOCKET_PATH_BYTES_MAX} bytes")))
+        Err(self.error(
+            &origin,
+            "socket",
+            path.display(),
+            &format!("a path of 1 to {SOCKET_PATH_BYTES_MAX} bytes"),
+        ))
     }
 
     fn allowed(&self) -> Allowed {
         if self.file.allow_uids.is_none() && self.file.allow_gids.is_none() {
-            return Allowed { uids: vec![rustix::process::geteuid().as_raw(), 0], gids: Vec::new() };
+            return Allowed {
+                uids: vec![rustix::process::geteuid().as_raw(), 0],
+                gids: Vec::new(),
+            };
         }
-        Allowed { uids: self.file.allow_uids.clone().unwrap_or_default(), gids: self.file.allow_gids.clone().unwrap_or_default() }
+        Allowed {
+            uids: self.file.allow_uids.clone().unwrap_or_default(),
+            gids: self.file.allow_gids.clone().unwrap_or_default(),
+        }
     }
 
     fn rings(&self) -> Result<Vec<RingSettings>, ConfigError> {
@@ -236,11 +304,17 @@ impl Merge<'_> {
     fn ring(&self, ring: &FileRing) -> Result<RingSettings, ConfigError> {
         let granule = GRANULE_BYTES as u64;
         let (least, most) = (u64::from(MIN_CAPACITY) * granule, u64::from(MAX_CAPACITY) * granule);
-        let capacity_bytes =
-            self.number("capacity_bytes", self.args.capacity_bytes, ring.capacity_bytes, CAPACITY_BYTES_DEFAULT, 0..=u64::MAX)?;
+        let capacity_bytes = self.number(
+            "capacity_bytes",
+            self.args.capacity_bytes,
+            ring.capacity_bytes,
+            CAPACITY_BYTES_DEFAULT,
+            0..=u64::MAX,
+        )?;
         let origin = if self.args.capacity_bytes.is_some() { Origin::Flag } else { self.in_file() };
         if !(least..=most).contains(&capacity_bytes) || !capacity_bytes.is_power_of_two() {
-            let allowed = format!("32 times a power of two, {least} to {most}, as {CAPACITY_BYTES_DEFAULT}");
+            let allowed =
+                format!("32 times a power of two, {least} to {most}, as {CAPACITY_BYTES_DEFAULT}");
             return Err(self.error(&origin, "capacity_bytes", capacity_bytes, &allowed));
         }
         let granules = u32::try_from(capacity_bytes / granule).unwrap_or(MAX_CAPACITY);
@@ -275,21 +349,43 @@ impl Merge<'_> {
             }
         }
         if names.len() > MAX_SUBSCRIPTIONS {
-            return Err(self.error(&origin, key, format!("{} names", names.len()), &format!("1 to {MAX_SUBSCRIPTIONS} names")));
+            return Err(self.error(
+                &origin,
+                key,
+                format!("{} names", names.len()),
+                &format!("1 to {MAX_SUBSCRIPTIONS} names"),
+            ));
         }
         Ok(names)
     }
 
-    fn check_name(&self, origin: &Origin<'_>, key: &'static str, name: &str, most: usize) -> Result<(), ConfigError> {
+    fn check_name(
+        &self,
+        origin: &Origin<'_>,
+        key: &'static str,
+        name: &str,
+        most: usize,
+    ) -> Result<(), ConfigError> {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if (1..=most).contains(&name.len()) && name.bytes().all(good) {
             return Ok(());
         }
-        Err(self.error(origin, key, name.escape_debug(), &format!("1 to {most} of A-Z a-z 0-9 . _ -")))
+        Err(self.error(
+            origin,
+            key,
+            name.escape_debug(),
+            &format!("1 to {most} of A-Z a-z 0-9 . _ -"),
+        ))
     }
 
     #[allow(clippy::unused_self, reason = "reads as part of the merge")]
-    fn error(&self, origin: &Origin<'_>, key: &'static str, value: impl fmt::Display, allowed: &str) -> ConfigError {
+    fn error(
+        &self,
+        origin: &Origin<'_>,
+        key: &'static str,
+        value: impl fmt::Display,
+        allowed: &str,
+    ) -> ConfigError {
         let place = match origin {
             Origin::Flag => format!("--{}", key.replace('_', "-")),
             Origin::File(path) => format!("{}: {key}", path.display()),
@@ -337,8 +433,12 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::Parse { path, source } => write!(f, "{}: {}", path.display(), source.to_string().trim_end()),
-            Self::Value { place, value, allowed } => write!(f, "{place}: `{value}` is not allowed; allowed: {allowed}"),
+            Self::Parse { path, source } => {
+                write!(f, "{}: {}", path.display(), source.to_string().trim_end())
+            }
+            Self::Value { place, value, allowed } => {
+                write!(f, "{place}: `{value}` is not allowed; allowed: {allowed}")
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One task per control connection: handshake, then packets until the reader goes.
 //!
-//! Decides who is attached and who is thrown out; what that means for a ring is `ingest`'s. Next: `http`.
+//! Decides who is attached and who is thrown out; what that means for a ring is `ingest`'s. Next:
+//! `http`.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -47,7 +48,15 @@ impl Control {
         handshake_timeout: Duration,
         max_readers: usize,
     ) -> Self {
-        Self { rings, metrics, stop, allowed, handshake_timeout, slots: Slots::new(max_readers), refusals: Slots::new(REFUSALS) }
+        Self {
+            rings,
+            metrics,
+            stop,
+            allowed,
+            handshake_timeout,
+            slots: Slots::new(max_readers),
+            refusals: Slots::new(REFUSALS),
+        }
     }
 
     /// Control connections open now.
@@ -56,7 +65,11 @@ impl Control {
     }
 
     /// Accepts until it is dropped.
-    pub async fn accept(self: Arc<Self>, listener: Arc<Listener>, executor: Arc<Executor<'static>>) {
+    pub async fn accept(
+        self: Arc<Self>,
+        listener: Arc<Listener>,
+        executor: Arc<Executor<'static>>,
+    ) {
         loop {
             let link = match listener.accept().await {
                 Ok(link) => link,
@@ -86,9 +99,18 @@ impl Control {
         }
     }
 
-    /// Refuses after the HELLO: closing a socket with unread packets would throw the answer away too.
-    async fn turn_away(self: Arc<Self>, link: Link, _slot: Slot, status: Status, message: &'static str) {
-        if let Ok(_) | Err(HelloError::Malformed { .. } | HelloError::Version { .. }) = link.hello(self.handshake_timeout).await {
+    /// Refuses after the HELLO: closing a socket with unread packets would throw the answer away
+    /// too.
+    async fn turn_away(
+        self: Arc<Self>,
+        link: Link,
+        _slot: Slot,
+        status: Status,
+        message: &'static str,
+    ) {
+        if let Ok(_) | Err(HelloError::Malformed { .. } | HelloError::Version { .. }) =
+            link.hello(self.handshake_timeout).await
+        {
             link.refuse(status, message);
         }
     }
@@ -100,7 +122,8 @@ impl Control {
             Some(Admitted::Observer(ring)) => return Self::serve_observer(&link, &ring).await,
             None => return,
         };
-        let (ring, subscription) = (attachment.ring().name().to_owned(), attachment.subscription().to_owned());
+        let (ring, subscription) =
+            (attachment.ring().name().to_owned(), attachment.subscription().to_owned());
         tracing::info!(%peer, ring, subscription, "reader attached");
         loop {
             match link.packet().await {
@@ -121,13 +144,16 @@ impl Control {
         tracing::info!(%peer, ring, subscription, "reader detached");
     }
 
-    /// Holds the connection, whose end is all that an observer learns by it. There is nothing that an observer says.
+    /// Holds the connection, whose end is all that an observer learns by it. There is nothing that
+    /// an observer says.
     async fn serve_observer(link: &Link, ring: &Ring) {
         let (peer, ring) = (link.peer(), ring.name());
         tracing::info!(%peer, ring, "observer attached");
         match link.packet().await {
             Packet::HangUp => tracing::info!(%peer, ring, "observer detached"),
-            Packet::Space | Packet::Junk { .. } => tracing::warn!(%peer, ring, "observer thrown out: observers send no packets"),
+            Packet::Space | Packet::Junk { .. } => {
+                tracing::warn!(%peer, ring, "observer thrown out: observers send no packets");
+            }
         }
     }
 
@@ -146,7 +172,9 @@ impl Control {
                 tracing::debug!(%peer, %error, "control connection ended");
                 return None;
             }
-            Err(error @ HelloError::Version { .. }) => return refuse(Status::Version, &error.to_string()),
+            Err(error @ HelloError::Version { .. }) => {
+                return refuse(Status::Version, &error.to_string());
+            }
             Err(error) => return refuse(Status::Malformed, &error.to_string()),
         };
         if self.stop.is_set() {
@@ -175,12 +203,14 @@ impl Control {
             }
         };
         // If it is not sent, the attachment is dropped, and so undone.
-        self.welcome(link, ring, Some(attached.cursor.as_fd())).then_some(Admitted::Reader(attached.attachment))
+        self.welcome(link, ring, Some(attached.cursor.as_fd()))
+            .then_some(Admitted::Reader(attached.attachment))
     }
 
     /// Whether the answer was sent.
     fn welcome(&self, link: &Link, ring: &Ring, cursor: Option<BorrowedFd<'_>>) -> bool {
-        let cursor = cursor.map(|descriptor| (u32::try_from(CURSOR_BYTES).unwrap_or(0), descriptor));
+        let cursor =
+            cursor.map(|descriptor| (u32::try_from(CURSOR_BYTES).unwrap_or(0), descriptor));
         if let Err(error) = link.welcome(ring.handout(), cursor) {
             tracing::debug!(peer = %link.peer(), %error, "welcome not sent");
             return false;

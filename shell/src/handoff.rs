@@ -1,4 +1,5 @@
-//! The control socket: who may attach, how a HELLO is read and a WELCOME sent with its descriptors, and what is said afterwards.
+//! The control socket: who may attach, how a HELLO is read and a WELCOME sent with its descriptors,
+//! and what is said afterwards.
 //!
 //! Knows the packets of ABI §6 and nothing of rings. Next: `ingest`.
 #![allow(unsafe_code)]
@@ -75,7 +76,10 @@ impl Link {
         let mut packet = [0; HELLO_BYTES + 1];
         let deadline = Instant::now() + timeout;
         let received = async {
-            let got = self.socket.read_with(|fd| Ok(rustix::net::recv(fd, &mut packet[..], RecvFlags::empty())?.1)).await;
+            let got = self
+                .socket
+                .read_with(|fd| Ok(rustix::net::recv(fd, &mut packet[..], RecvFlags::empty())?.1))
+                .await;
             got.map_err(HelloError::Receive)
         };
         let late = async {
@@ -89,8 +93,13 @@ impl Link {
         Hello::parse(&packet[..bytes])
     }
 
-    /// Tells the reader that it is attached and gives it the ring, then the cursor segment, of which an observer has none.
-    pub fn welcome(&self, ring: (u64, BorrowedFd<'_>), cursor: Option<(u32, BorrowedFd<'_>)>) -> io::Result<()> {
+    /// Tells the reader that it is attached and gives it the ring, then the cursor segment, of
+    /// which an observer has none.
+    pub fn welcome(
+        &self,
+        ring: (u64, BorrowedFd<'_>),
+        cursor: Option<(u32, BorrowedFd<'_>)>,
+    ) -> io::Result<()> {
         let packet = Welcome::attached(ring.0, cursor.map_or(0, |cursor| cursor.0));
         let both = [ring.1, cursor.map_or(ring.1, |cursor| cursor.1)];
         let descriptors = if cursor.is_some() { &both[..] } else { &both[..1] };
@@ -100,14 +109,23 @@ impl Link {
         debug_assert!(fits, "room for two descriptors");
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         // A fresh connection's buffer holds one packet, or the peer is no reader worth waiting for.
-        rustix::net::sendmsg(&self.socket, &[IoSlice::new(packet.as_bytes())], &mut control, flags)?;
+        rustix::net::sendmsg(
+            &self.socket,
+            &[IoSlice::new(packet.as_bytes())],
+            &mut control,
+            flags,
+        )?;
         Ok(())
     }
 
     /// Tells the reader why not. Best effort: the end of the connection says the same.
     pub fn refuse(&self, status: Status, message: &str) {
         let packet = Welcome::refused(status, message);
-        if let Err(errno) = rustix::net::send(&self.socket, packet.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        if let Err(errno) = rustix::net::send(
+            &self.socket,
+            packet.as_bytes(),
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        ) {
             tracing::debug!(peer = %self.peer, %errno, "refusal not sent");
         }
     }
@@ -115,7 +133,10 @@ impl Link {
     /// The next packet.
     pub async fn packet(&self) -> Packet {
         let mut packet = [0; 2];
-        let received = self.socket.read_with(|fd| Ok(rustix::net::recv(fd, &mut packet[..], RecvFlags::empty())?.1)).await;
+        let received = self
+            .socket
+            .read_with(|fd| Ok(rustix::net::recv(fd, &mut packet[..], RecvFlags::empty())?.1))
+            .await;
         match received {
             Ok(1) if packet[0] == SPACE => Packet::Space,
             Ok(0) if !self.is_hung_up() => Packet::Junk { bytes: 0 },
@@ -124,7 +145,8 @@ impl Link {
         }
     }
 
-    /// Says that there is data. Whether it was sent: a packet that does not fit is not needed, for then unread ones lie there.
+    /// Says that there is data. Whether it was sent: a packet that does not fit is not needed, for
+    /// then unread ones lie there.
     pub fn wake(&self) -> bool {
         rustix::net::send(&self.socket, &[WAKE], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
     }
@@ -135,24 +157,40 @@ impl Link {
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
     }
 
-    /// Whether the other end is gone. Also tells an empty packet from the end: both are received as no bytes.
+    /// Whether the other end is gone. Also tells an empty packet from the end: both are received as
+    /// no bytes.
     pub fn is_hung_up(&self) -> bool {
         let mut socket = [PollFd::new(&self.socket, PollFlags::RDHUP)];
         match rustix::event::poll(&mut socket, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-            Ok(_) => socket[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
+            Ok(_) => {
+                socket[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+            }
             Err(_) => true,
         }
     }
 }
 
-/// `SO_PEERCRED`. Not by rustix, whose `UCred` cannot hold the process id 0 of a peer in another PID namespace.
+/// `SO_PEERCRED`. Not by rustix, whose `UCred` cannot hold the process id 0 of a peer in another
+/// PID namespace.
 fn peer_of(socket: &OwnedFd) -> io::Result<Peer> {
     let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut bytes = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
-    // SAFETY: `found` is writable for the `bytes` bytes told, a plain C struct for which every bit pattern is valid; the descriptor is open.
-    let result =
-        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut found).cast(), &raw mut bytes) };
-    if result == 0 { Ok(Peer { pid: found.pid, uid: found.uid, gid: found.gid }) } else { Err(io::Error::last_os_error()) }
+    // SAFETY: `found` is writable for the `bytes` bytes told, a plain C struct for which every bit
+    // pattern is valid; the descriptor is open.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut bytes,
+        )
+    };
+    if result == 0 {
+        Ok(Peer { pid: found.pid, uid: found.uid, gid: found.gid })
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Why a HELLO was not accepted.
@@ -186,7 +224,11 @@ impl fmt::Display for HelloError {
             Self::Late { timeout } => write!(f, "no hello within {} ms", timeout.as_millis()),
             Self::Receive(error) => write!(f, "receiving the hello: {error}"),
             Self::Malformed { what } => write!(f, "malformed hello: {what}"),
-            Self::Version { found } => write!(f, "ABI major {found}; this producer speaks {}", aqueduct_core::layout::ABI_MAJOR),
+            Self::Version { found } => write!(
+                f,
+                "ABI major {found}; this producer speaks {}",
+                aqueduct_core::layout::ABI_MAJOR
+            ),
         }
     }
 }

@@ -23,7 +23,8 @@ use crate::presence::{Slot, Slots, Stop};
 
 /// Connections beyond the limit that are told so at once.
 const REFUSALS: usize = 64;
-/// How long an answer that ends a connection is protected from the reset that unread input would cause.
+/// How long an answer that ends a connection is protected from the reset that unread input would
+/// cause.
 const LINGER: Duration = Duration::from_secs(1);
 /// The same for a connection that never was one, and while the process ends.
 const LINGER_REFUSED: Duration = Duration::from_millis(250);
@@ -53,7 +54,16 @@ impl Http {
         full_wait: Duration,
     ) -> Self {
         let slots = Slots::new(limits.max_connections);
-        Self { rings, metrics, stop, control, limits, full_wait, slots, refusals: Slots::new(REFUSALS) }
+        Self {
+            rings,
+            metrics,
+            stop,
+            control,
+            limits,
+            full_wait,
+            slots,
+            refusals: Slots::new(REFUSALS),
+        }
     }
 
     /// Connections, to be waited for.
@@ -82,7 +92,10 @@ impl Http {
                 continue;
             }
             self.metrics.http_connections_refused.inc();
-            tracing::debug!(limit = self.limits.max_connections, "HTTP connection refused: too many");
+            tracing::debug!(
+                limit = self.limits.max_connections,
+                "HTTP connection refused: too many"
+            );
             if let Some(slot) = self.refusals.enter() {
                 executor.spawn(turn_away(stream, slot)).detach();
             }
@@ -101,7 +114,8 @@ impl Http {
 }
 
 async fn turn_away(mut stream: TcpStream, _slot: Slot) {
-    let answer = reply::raw(503, "Service Unavailable", "too many connections", "retry-after: 1\r\n");
+    let answer =
+        reply::raw(503, "Service Unavailable", "too many connections", "retry-after: 1\r\n");
     if finish(&mut stream, answer.as_bytes()).await.is_ok() {
         linger(stream, LINGER_REFUSED).await;
     }
@@ -116,7 +130,8 @@ async fn finish(stream: &mut TcpStream, answer: &[u8]) -> std::io::Result<()> {
     .await
 }
 
-/// Ends our side and reads on for a while: closing a socket with unread input resets it, and the peer may never see the answer.
+/// Ends our side and reads on for a while: closing a socket with unread input resets it, and the
+/// peer may never see the answer.
 async fn linger(mut stream: TcpStream, time: Duration) {
     if stream.shutdown(Shutdown::Write).is_err() {
         return;

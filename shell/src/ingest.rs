@@ -1,7 +1,7 @@
 //! The one record path: every record of every protocol goes through [`Ring::publish`].
 //!
-//! The producer's mutex is held for one push and never across an await; whoever finds the ring full queues up and is told when readers
-//! release something. Next: `control`.
+//! The producer's mutex is held for one push and never across an await; whoever finds the ring full
+//! queues up and is told when readers release something. Next: `control`.
 
 mod error;
 mod subscriptions;
@@ -20,7 +20,7 @@ use smol::{Timer, future};
 
 use crate::config::{ClockName, MAX_SUBSCRIPTIONS, RingSettings};
 use crate::handoff::Link;
-use crate::mapping::{CursorPage, RingSegment};
+use crate::mapping::{CursorSegment, RingSegment};
 use crate::metrics::{Eviction, Metrics, RingMetrics};
 use crate::presence::lock;
 
@@ -48,14 +48,15 @@ pub struct Ring {
     inner: Mutex<Inner>,
     /// Notified whenever a reader may have released something, and when the ring is closed.
     space: Event,
-    /// Held by the one who asks the readers for space; the others wait behind it. One asker at a time: the ring has one `space_wanted`.
+    /// Held by the one who asks the readers for space; the others wait behind it. One asker at a
+    /// time: the ring has one `space_wanted`.
     turn: smol::lock::Mutex<()>,
     metrics: RingMetrics,
 }
 
 /// What the mutex guards.
 struct Inner {
-    producer: Producer<Region<'static>, CursorPage, MAX_SUBSCRIPTIONS>,
+    producer: Producer<Region<'static>, CursorSegment, MAX_SUBSCRIPTIONS>,
     /// In the order of the configuration.
     subscriptions: Vec<Subscription>,
     /// Attachments so far: tells an attachment from the next one of the same subscription.
@@ -89,7 +90,8 @@ struct Errands {
 impl Ring {
     /// Makes the ring, with all its subscriptions.
     pub fn create(settings: &RingSettings, metrics: &Metrics) -> Result<Self, RingError> {
-        let data = usize::try_from(settings.capacity_bytes).map_err(|_| RingError::AddressSpace { bytes: settings.capacity_bytes })?;
+        let data = usize::try_from(settings.capacity_bytes)
+            .map_err(|_| RingError::AddressSpace { bytes: settings.capacity_bytes })?;
         let segment = RingSegment::create(&settings.name, data + DATA_OFFSET_MAPPED as usize)?;
         let epoch = random_epoch()?;
         let config = RingConfig {
@@ -106,10 +108,15 @@ impl Ring {
         let mut subscriptions = Vec::with_capacity(settings.subscriptions.len());
         for name in &settings.subscriptions {
             let id = producer.subscribe(Start::Latest)?;
-            subscriptions.push(Subscription::new(name.clone(), id, metrics.subscription(&settings.name, name)));
+            subscriptions.push(Subscription::new(
+                name.clone(),
+                id,
+                metrics.subscription(&settings.name, name),
+            ));
         }
         let capacity = producer.geometry().capacity();
-        let inner = Inner { producer, subscriptions, attachments: 0, queued: 0, refused_granules: 0 };
+        let inner =
+            Inner { producer, subscriptions, attachments: 0, queued: 0, refused_granules: 0 };
         Ok(Self {
             name: settings.name.clone(),
             epoch,
@@ -139,9 +146,15 @@ impl Ring {
         &self.metrics
     }
 
-    /// Publishes one record, waiting for space up to `full_wait`. The record is in the ring exactly if this returns `Ok`. Dropping the
-    /// future early gives up the place in the queue; the record is then not published.
-    pub async fn publish(&self, type_tag: u16, payload: &[u8], full_wait: Duration) -> Result<Published, PublishError> {
+    /// Publishes one record, waiting for space up to `full_wait`. The record is in the ring exactly
+    /// if this returns `Ok`. Dropping the future early gives up the place in the queue; the record
+    /// is then not published.
+    pub async fn publish(
+        &self,
+        type_tag: u16,
+        payload: &[u8],
+        full_wait: Duration,
+    ) -> Result<Published, PublishError> {
         let begun = Instant::now();
         let seq = match self.attempt(Turn::New, type_tag, payload)? {
             Some(seq) => seq,
@@ -153,7 +166,12 @@ impl Ring {
         Ok(Published { seq, epoch: self.epoch })
     }
 
-    async fn wait_for_space(&self, type_tag: u16, payload: &[u8], deadline: Instant) -> Result<u64, PublishError> {
+    async fn wait_for_space(
+        &self,
+        type_tag: u16,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> Result<u64, PublishError> {
         let _queued = Queued::enter(self);
         let told = async {
             let _turn = self.turn.lock().await;
@@ -173,17 +191,28 @@ impl Ring {
     }
 
     /// One try. `None`: full.
-    fn attempt(&self, turn: Turn, type_tag: u16, payload: &[u8]) -> Result<Option<u64>, PublishError> {
+    fn attempt(
+        &self,
+        turn: Turn,
+        type_tag: u16,
+        payload: &[u8],
+    ) -> Result<Option<u64>, PublishError> {
         let (result, errands) = {
             let mut inner = self.lock();
             let result = inner.push(turn, type_tag, payload, self.clock);
-            let wake = result.as_ref().ok().and_then(|pushed| *pushed).map_or(Wake::NONE, |(_, wake)| wake);
+            let wake = result
+                .as_ref()
+                .ok()
+                .and_then(|pushed| *pushed)
+                .map_or(Wake::NONE, |(_, wake)| wake);
             (result, inner.settle(wake))
         };
         self.run(errands);
         match result {
             Ok(pushed) => Ok(pushed.map(|(seq, _)| seq)),
-            Err(ClaimError::TooLarge { bytes, limit }) => Err(PublishError::TooLarge { bytes, limit }),
+            Err(ClaimError::TooLarge { bytes, limit }) => {
+                Err(PublishError::TooLarge { bytes, limit })
+            }
             Err(ClaimError::Closed) => Err(PublishError::Closed),
             // A single producer is never busy.
             Err(ClaimError::Full { .. } | ClaimError::Busy { .. }) => Ok(None),
@@ -226,7 +255,8 @@ impl Ring {
                 self.metrics.evicted(Eviction::Cursor);
                 tracing::warn!(ring = %self.name, subscription, %violation, "reader evicted");
             }
-            // The last cursor that was believed may be further than the one the waiting record was measured by.
+            // The last cursor that was believed may be further than the one the waiting record was
+            // measured by.
             self.space.notify(usize::MAX);
         }
     }
@@ -237,11 +267,17 @@ impl Inner {
     fn settle(&mut self, wake: Wake) -> Errands {
         let mut errands = Errands { futex: wake.futex, ..Errands::default() };
         if wake.sockets != 0 {
-            let sleeps = |subscription: &&Subscription| wake.sockets & (1 << subscription.id.index()) != 0;
-            errands.wake = self.subscriptions.iter().filter(sleeps).filter_map(Subscription::link).collect();
+            let sleeps =
+                |subscription: &&Subscription| wake.sockets & (1 << subscription.id.index()) != 0;
+            errands.wake =
+                self.subscriptions.iter().filter(sleeps).filter_map(Subscription::link).collect();
         }
         while let Some(violation) = self.producer.take_violation() {
-            let Some(subscription) = self.subscriptions.iter_mut().find(|each| each.id == violation.subscription) else { continue };
+            let Some(subscription) =
+                self.subscriptions.iter_mut().find(|each| each.id == violation.subscription)
+            else {
+                continue;
+            };
             subscription.throw_out();
             errands.evicted.push((subscription.name.clone(), violation));
         }
@@ -249,7 +285,13 @@ impl Inner {
     }
 
     /// One record, or `None` if those before it still wait.
-    fn push(&mut self, turn: Turn, type_tag: u16, payload: &[u8], clock: ClockName) -> Result<Option<(u64, Wake)>, ClaimError> {
+    fn push(
+        &mut self,
+        turn: Turn,
+        type_tag: u16,
+        payload: &[u8],
+        clock: ClockName,
+    ) -> Result<Option<(u64, Wake)>, ClaimError> {
         if turn == Turn::New && self.queued > 0 {
             return Ok(None);
         }
@@ -259,7 +301,9 @@ impl Inner {
         let result = self.producer.push(Meta { type_tag, timestamp_ns: now_ns(clock) }, payload);
         match &result {
             Ok(_) => self.refused_granules = 0,
-            Err(ClaimError::Full { needed, .. }) if turn == Turn::Last => self.refused_granules = *needed,
+            Err(ClaimError::Full { needed, .. }) if turn == Turn::Last => {
+                self.refused_granules = *needed;
+            }
             Err(_) => {}
         }
         result.map(Some)
@@ -297,7 +341,8 @@ fn now_ns(clock: ClockName) -> u64 {
 fn random_epoch() -> Result<u64, RingError> {
     let mut bytes = [0; 8];
     loop {
-        let filled = rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::empty()).map_err(|errno| RingError::Random { errno })?;
+        let filled = rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::empty())
+            .map_err(|errno| RingError::Random { errno })?;
         let epoch = u64::from_ne_bytes(bytes);
         if filled == bytes.len() && epoch != 0 {
             return Ok(epoch);

@@ -3,11 +3,14 @@
 //! Values that can be looked up are set when they are asked for. Next: `presence`.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-/// Buckets of the publish wait, seconds: from an uncontended push to a reader that is slow for people.
-const WAIT_BUCKETS_SECONDS: [f64; 12] = [1e-6, 5e-6, 2.5e-5, 1e-4, 5e-4, 2.5e-3, 1e-2, 5e-2, 0.25, 1.0, 5.0, 25.0];
+/// Buckets of the publish wait, seconds: from an uncontended push to a reader that is slow for
+/// people.
+const WAIT_BUCKETS_SECONDS: [f64; 12] =
+    [1e-6, 5e-6, 2.5e-5, 1e-4, 5e-4, 2.5e-3, 1e-2, 5e-2, 0.25, 1.0, 5.0, 25.0];
 
 /// Why a record was not published; values of the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,14 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    const ALL: [Self; 6] = [Self::Full, Self::TooLarge, Self::BadType, Self::Timeout, Self::Disconnected, Self::ShuttingDown];
+    const ALL: [Self; 6] = [
+        Self::Full,
+        Self::TooLarge,
+        Self::BadType,
+        Self::Timeout,
+        Self::Disconnected,
+        Self::ShuttingDown,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
@@ -114,44 +124,106 @@ impl Metrics {
     /// All metrics, at zero.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
-            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
+        let counter =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(metric.clone()))?;
+                Ok(metric)
+            };
+        let gauge =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
+                let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(metric.clone()))?;
+                Ok(metric)
+            };
         let (ring, reader): (&[&str], &[&str]) = (&["ring"], &["ring", "subscription"]);
-        let refused = IntCounter::new("aqueduct_http_connections_refused_total", "HTTP connections refused because too many were open.")?;
+        let refused = IntCounter::new(
+            "aqueduct_http_connections_refused_total",
+            "HTTP connections refused because too many were open.",
+        )?;
         registry.register(Box::new(refused.clone()))?;
-        let buckets = HistogramOpts::new("aqueduct_publish_wait_seconds", "Time from the first try of a record to its publication.")
-            .buckets(WAIT_BUCKETS_SECONDS.to_vec());
+        let buckets = HistogramOpts::new(
+            "aqueduct_publish_wait_seconds",
+            "Time from the first try of a record to its publication.",
+        )
+        .buckets(WAIT_BUCKETS_SECONDS.to_vec());
         let wait = HistogramVec::new(buckets, ring)?;
         registry.register(Box::new(wait.clone()))?;
-        let build = gauge("aqueduct_build_info", "Always 1; the label tells the version.", &["version"])?;
+        let build =
+            gauge("aqueduct_build_info", "Always 1; the label tells the version.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {
-            http_requests: counter("aqueduct_http_requests_total", "HTTP responses, by status.", &["status"])?,
-            http_connections: gauge("aqueduct_http_connections", "HTTP connections open now.", &[])?.with_label_values::<&str>(&[]),
+            http_requests: counter(
+                "aqueduct_http_requests_total",
+                "HTTP responses, by status.",
+                &["status"],
+            )?,
+            http_connections: gauge(
+                "aqueduct_http_connections",
+                "HTTP connections open now.",
+                &[],
+            )?
+            .with_label_values::<&str>(&[]),
             http_connections_refused: refused,
-            control_connections: gauge("aqueduct_control_connections", "Control connections open now.", &[])?
-                .with_label_values::<&str>(&[]),
-            control_handshakes: counter("aqueduct_control_handshakes_total", "Readers that asked to attach, by outcome.", &["outcome"])?,
+            control_connections: gauge(
+                "aqueduct_control_connections",
+                "Control connections open now.",
+                &[],
+            )?
+            .with_label_values::<&str>(&[]),
+            control_handshakes: counter(
+                "aqueduct_control_handshakes_total",
+                "Readers that asked to attach, by outcome.",
+                &["outcome"],
+            )?,
             records: counter("aqueduct_records_total", "Records published.", ring)?,
-            payload_bytes: counter("aqueduct_payload_bytes_total", "Payload bytes published.", ring)?,
-            rejected: counter("aqueduct_records_rejected_total", "Records not published, by reason.", &["ring", "reason"])?,
+            payload_bytes: counter(
+                "aqueduct_payload_bytes_total",
+                "Payload bytes published.",
+                ring,
+            )?,
+            rejected: counter(
+                "aqueduct_records_rejected_total",
+                "Records not published, by reason.",
+                &["ring", "reason"],
+            )?,
             capacity_bytes: gauge("aqueduct_ring_capacity_bytes", "Size of the data area.", ring)?,
-            used_bytes: gauge("aqueduct_ring_used_bytes", "Bytes of the data area that gating readers have not released.", ring)?,
+            used_bytes: gauge(
+                "aqueduct_ring_used_bytes",
+                "Bytes of the data area that gating readers have not released.",
+                ring,
+            )?,
             wait,
-            wakes: counter("aqueduct_wakes_total", "Wake-ups sent to sleeping readers, by way.", &["ring", "way"])?,
-            evictions: counter("aqueduct_evictions_total", "Readers thrown out, by reason.", &["ring", "reason"])?,
-            lag_bytes: gauge("aqueduct_subscription_lag_bytes", "Bytes published and not released by the subscription.", reader)?,
-            attached: gauge("aqueduct_subscription_attached", "1 while a reader is attached.", reader)?,
-            corrupt: counter("aqueduct_subscription_corrupt_total", "Damaged records and stretches that readers report.", reader)?,
-            lost: counter("aqueduct_subscription_lost_records_total", "Records lost to damage that readers report.", reader)?,
+            wakes: counter(
+                "aqueduct_wakes_total",
+                "Wake-ups sent to sleeping readers, by way.",
+                &["ring", "way"],
+            )?,
+            evictions: counter(
+                "aqueduct_evictions_total",
+                "Readers thrown out, by reason.",
+                &["ring", "reason"],
+            )?,
+            lag_bytes: gauge(
+                "aqueduct_subscription_lag_bytes",
+                "Bytes published and not released by the subscription.",
+                reader,
+            )?,
+            attached: gauge(
+                "aqueduct_subscription_attached",
+                "1 while a reader is attached.",
+                reader,
+            )?,
+            corrupt: counter(
+                "aqueduct_subscription_corrupt_total",
+                "Damaged records and stretches that readers report.",
+                reader,
+            )?,
+            lost: counter(
+                "aqueduct_subscription_lost_records_total",
+                "Records lost to damage that readers report.",
+                reader,
+            )?,
             missed_wakes: counter(
                 "aqueduct_subscription_missed_wakes_total",
                 "Sleeps that ended by timeout with data there, as readers report.",
@@ -167,16 +239,20 @@ impl Metrics {
 
     /// The metrics of a ring, all of them present from now on.
     pub fn ring(&self, name: &str, capacity_bytes: u64) -> RingMetrics {
-        self.capacity_bytes.with_label_values(&[name]).set(i64::try_from(capacity_bytes).unwrap_or(i64::MAX));
+        self.capacity_bytes
+            .with_label_values(&[name])
+            .set(i64::try_from(capacity_bytes).unwrap_or(i64::MAX));
         RingMetrics {
             records: self.records.with_label_values(&[name]),
             payload_bytes: self.payload_bytes.with_label_values(&[name]),
-            rejected: Rejection::ALL.map(|reason| self.rejected.with_label_values(&[name, reason.label()])),
+            rejected: Rejection::ALL
+                .map(|reason| self.rejected.with_label_values(&[name, reason.label()])),
             used_bytes: self.used_bytes.with_label_values(&[name]),
             wait: self.wait.with_label_values(&[name]),
             wakes_futex: self.wakes.with_label_values(&[name, "futex"]),
             wakes_socket: self.wakes.with_label_values(&[name, "socket"]),
-            evictions: ["cursor", "packet"].map(|reason| self.evictions.with_label_values(&[name, reason])),
+            evictions: ["cursor", "packet"]
+                .map(|reason| self.evictions.with_label_values(&[name, reason])),
         }
     }
 

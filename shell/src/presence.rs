@@ -1,4 +1,5 @@
-//! Who is here, and whether it is time to go: bounded slots for connections, and the flag that ends the process's work.
+//! Who is here, and whether it is time to go: bounded slots for connections, and the flag that ends
+//! the process's work.
 //!
 //! Neither knows what a connection is. Next: `mapping`.
 

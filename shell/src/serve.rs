@@ -1,4 +1,5 @@
-//! The life of the process: bind everything, say so, serve, and on a signal finish in the order that loses nothing.
+//! The life of the process: bind everything, say so, serve, and on a signal finish in the order
+//! that loses nothing.
 //!
 //! Next: `main`.
 
@@ -75,7 +76,8 @@ impl Server {
         let stop = Arc::new(Stop::default());
         let mut rings = Vec::with_capacity(config.rings.len());
         for settings in &config.rings {
-            let ring = Ring::create(settings, &metrics).map_err(|error| ServeError::Ring { name: settings.name.clone(), error })?;
+            let ring = Ring::create(settings, &metrics)
+                .map_err(|error| ServeError::Ring { name: settings.name.clone(), error })?;
             rings.push(Arc::new(ring));
         }
         let listen = |error| ServeError::Listen { address: config.listen, error };
@@ -90,34 +92,51 @@ impl Server {
             config.handshake_timeout,
             config.max_readers,
         ));
-        let http =
-            Arc::new(Http::new(rings.clone(), metrics, Arc::clone(&stop), Arc::clone(&control), config.http.clone(), config.full_wait));
-        let accepting_readers = executor.spawn(control.accept(Arc::clone(&listener), Arc::clone(&executor)));
-        let accepting_http = executor.spawn(Arc::clone(&http).accept(http_listener, Arc::clone(&executor)));
+        let http = Arc::new(Http::new(
+            rings.clone(),
+            metrics,
+            Arc::clone(&stop),
+            Arc::clone(&control),
+            config.http.clone(),
+            config.full_wait,
+        ));
+        let accepting_readers =
+            executor.spawn(control.accept(Arc::clone(&listener), Arc::clone(&executor)));
+        let accepting_http =
+            executor.spawn(Arc::clone(&http).accept(http_listener, Arc::clone(&executor)));
         Ok(Self { rings, stop, http, address, listener, accepting_http, accepting_readers })
     }
 
     /// The one line on stdout.
     fn announce(&self) {
         let mut out = io::stdout().lock();
-        let line = format!("aqueduct ready http={} socket={}\n", self.address, self.listener.path().display());
+        let line = format!(
+            "aqueduct ready http={} socket={}\n",
+            self.address,
+            self.listener.path().display()
+        );
         if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
             tracing::warn!(%error, "nobody takes the ready line");
         }
         tracing::info!(http = %self.address, socket = %self.listener.path().display(), rings = self.rings.len(), "ready");
     }
 
-    /// Finishes: requests in flight, then readers, both within `timeout`; then the end of every ring.
+    /// Finishes: requests in flight, then readers, both within `timeout`; then the end of every
+    /// ring.
     async fn finish(self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        // Ends accepting; open connections finish what they are at. Readers that still come are told why not.
+        // Ends accepting; open connections finish what they are at. Readers that still come are
+        // told why not.
         self.stop.set();
         let requests = async {
             self.accepting_http.await;
             self.http.connections().empty().await;
         };
         if within(requests, deadline).await.is_none() {
-            tracing::warn!(connections = self.http.connections().used(), "drain timeout: connections still open");
+            tracing::warn!(
+                connections = self.http.connections().used(),
+                "drain timeout: connections still open"
+            );
         }
         let readers = async {
             while self.rings.iter().any(|ring| ring.status().attached_lag_bytes > 0) {
@@ -131,7 +150,11 @@ impl Server {
             let left_bytes = ring.status().used_bytes;
             ring.close();
             if left_bytes > 0 {
-                tracing::warn!(ring = ring.name(), left_bytes, "ring closed with records that no reader released");
+                tracing::warn!(
+                    ring = ring.name(),
+                    left_bytes,
+                    "ring closed with records that no reader released"
+                );
             } else {
                 tracing::info!(ring = ring.name(), "ring closed");
             }
@@ -168,7 +191,8 @@ fn start_thread(number: usize, executor: &Arc<Executor<'static>>) -> io::Result<
     Ok(())
 }
 
-/// Each connection takes a descriptor; the usual soft limit is below the usual number of connections.
+/// Each connection takes a descriptor; the usual soft limit is below the usual number of
+/// connections.
 fn raise_descriptor_limit(config: &Config) {
     let needed = (config.http.max_connections + config.max_readers) as u64 + DESCRIPTORS_SPARE;
     let limit = rustix::process::getrlimit(Resource::Nofile);
@@ -176,9 +200,16 @@ fn raise_descriptor_limit(config: &Config) {
         return;
     }
     let granted = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
-    let raised = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(granted), maximum: limit.maximum });
+    let raised = rustix::process::setrlimit(
+        Resource::Nofile,
+        Rlimit { current: Some(granted), maximum: limit.maximum },
+    );
     if raised.is_err() || granted < needed {
-        tracing::warn!(needed, granted, "the limit of open files is below max_connections + max_readers");
+        tracing::warn!(
+            needed,
+            granted,
+            "the limit of open files is below max_connections + max_readers"
+        );
     }
 }
 

@@ -1,7 +1,9 @@
-//! End to end, with real processes: HTTP clients, the listener, and readers written in C. Each test ends with the same question: was every
-//! record that was answered with 202 received exactly once, in order and byte for byte, and nothing else?
+//! End to end, with real processes: HTTP clients, the listener, and readers written in C. Each test
+//! ends with the same question: was every record that was answered with 202 received exactly once,
+//! in order and byte for byte, and nothing else?
 //!
-//! The C programs are built by the tests themselves, with `make`. `cargo test -p aqueduct --test e2e -- --nocapture` prints what each test saw;
+//! The C programs are built by the tests themselves, with `make`.
+//! `cargo test -p aqueduct --test e2e -- --nocapture` prints what each test saw;
 //! `AQUEDUCT_E2E_LOAD_MS` lengthens or shortens every load.
 
 #[path = "e2e/http.rs"]
@@ -53,11 +55,16 @@ static E2E_READER: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut make = Command::new("make");
     make.arg("-C").arg(sources).arg(format!("BUILD={}", build.display())).arg(&program);
     let output = make.output().expect("make is installed");
-    assert!(output.status.success(), "the C side does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "the C side does not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     program
 });
 
-/// One listener and its directory. Fields are dropped in order: the processes end before their directory goes.
+/// One listener and its directory. Fields are dropped in order: the processes end before their
+/// directory goes.
 struct Scene {
     listener: Listener,
     scratch: Scratch,
@@ -76,7 +83,8 @@ impl Scene {
             drain_timeout_ms: 30_000,
         };
         let binary = Path::new(env!("CARGO_BIN_EXE_aqueduct"));
-        let listener = Listener::start(binary, scratch.path(), &options).unwrap_or_else(|error| panic!("{error}"));
+        let listener = Listener::start(binary, scratch.path(), &options)
+            .unwrap_or_else(|error| panic!("{error}"));
         Self { listener, scratch, sizes }
     }
 
@@ -96,10 +104,19 @@ impl Scene {
 
     fn place(&self) -> Place<'_> {
         let (dir, socket) = (self.scratch.path(), self.listener.socket.as_path());
-        Place { program: &E2E_READER, dir, socket, ring: RING, sizes: self.sizes, release_every: RELEASE_EVERY, delay_us: 0 }
+        Place {
+            program: &E2E_READER,
+            dir,
+            socket,
+            ring: RING,
+            sizes: self.sizes,
+            release_every: RELEASE_EVERY,
+            delay_us: 0,
+        }
     }
 
-    /// Ends the listener as its operator would. It must have closed the ring, and said so to `reader`, before it is gone.
+    /// Ends the listener as its operator would. It must have closed the ring, and said so to
+    /// `reader`, before it is gone.
     fn close(&mut self) {
         let status = self.listener.stop(TIMEOUT).expect("the listener ends after SIGTERM");
         assert!(status.success(), "the listener ended with {status} after SIGTERM");
@@ -115,7 +132,12 @@ fn run_for(milliseconds: u64) {
 /// What a reader received up to the orderly end of the ring, having complained about nothing.
 fn received_until_closed(reader: Reader) -> Reading {
     let (reading, status) = reader.finish();
-    assert!(reading.errors.is_empty(), "the reader complained {} times, first: {:?}", reading.errors.len(), reading.errors[0]);
+    assert!(
+        reading.errors.is_empty(),
+        "the reader complained {} times, first: {:?}",
+        reading.errors.len(),
+        reading.errors[0]
+    );
     assert_eq!(reading.end.as_deref(), Some("closed"), "the reader must see the ring closed");
     assert!(status.success(), "the reader ended with {status}");
     reading
@@ -131,7 +153,10 @@ fn check_all_answered(received: &[(u64, Id)], report: &Report, what: &str) {
 
 fn tell(what: &str, received: &[(u64, Id)], report: &Report, extra: usize) {
     let (accepted, refused, doubt) = (report.accepted.len(), report.refused, report.in_doubt.len());
-    println!("{what}: {accepted} accepted, {refused} refused, {doubt} in doubt, {extra} of them received; {} received", received.len());
+    println!(
+        "{what}: {accepted} accepted, {refused} refused, {doubt} in doubt, {extra} of them received; {} received",
+        received.len()
+    );
     assert!(accepted > 0, "nothing was accepted, so nothing was tested");
 }
 
@@ -161,7 +186,11 @@ fn reader_killed_under_load_and_restarted_misses_nothing() {
     let second = received_until_closed(second);
     assert!(first.errors.is_empty(), "the first reader complained: {:?}", first.errors);
     let (all, again) = verdict::join(&first, &second);
-    println!("reader killed after {} records, last release {:?}: {again} came again", first.records.len(), first.released);
+    println!(
+        "reader killed after {} records, last release {:?}: {again} came again",
+        first.records.len(),
+        first.released
+    );
     check_all_answered(&all, &report, "reader killed");
 }
 
@@ -178,7 +207,11 @@ fn reader_killed_between_delivery_and_release_gets_those_records_again() {
     let report = load.finish();
     scene.close();
     let (all, again) = verdict::join(&first, &received_until_closed(second));
-    println!("slow reader killed after {} records, last release {:?}: {again} came again", first.records.len(), first.released);
+    println!(
+        "slow reader killed after {} records, last release {:?}: {again} came again",
+        first.records.len(),
+        first.released
+    );
     assert!(again > 0, "what was delivered and not released must be delivered again");
     check_all_answered(&all, &report, "slow reader killed");
 }
@@ -190,7 +223,10 @@ fn listener_killed_under_load_leaves_every_202_to_the_reader() {
     let load = scene.load();
     run_for(1500);
     reader.wait_until("a record before the kill", |reading| !reading.records.is_empty());
-    assert!(scene.listener.process.signal(Signal::KILL), "the listener still runs when it is to be killed");
+    assert!(
+        scene.listener.process.signal(Signal::KILL),
+        "the listener still runs when it is to be killed"
+    );
     let report = load.finish();
     let (reading, status) = reader.finish();
     assert!(reading.errors.is_empty(), "the reader complained: {:?}", reading.errors);
@@ -214,7 +250,10 @@ fn full_ring_refuses_in_bounded_memory_and_goes_on_when_it_is_read() {
     let sample = || most_bytes = most_bytes.max(resident_bytes(pid));
     load.wait_until("refusals by the full ring", |progress| progress.refused >= enough, sample);
     println!("full ring: at most {} MiB resident during {enough} refusals", most_bytes >> 20);
-    assert!(most_bytes > 0 && most_bytes <= BOUND_BYTES, "the listener's memory rose to {most_bytes} bytes; the bound is {BOUND_BYTES}");
+    assert!(
+        most_bytes > 0 && most_bytes <= BOUND_BYTES,
+        "the listener's memory rose to {most_bytes} bytes; the bound is {BOUND_BYTES}"
+    );
     reader.signal(Signal::CONT);
     run_for(1000);
     let report = load.finish();
@@ -226,7 +265,11 @@ fn full_ring_refuses_in_bounded_memory_and_goes_on_when_it_is_read() {
 fn subscription_holds_records_for_a_reader_that_comes_late() {
     let mut scene = Scene::new(&[READER], MIXED);
     let load = scene.load();
-    load.wait_until("the ring to fill up with nobody attached", |progress| progress.refused > 0, || {});
+    load.wait_until(
+        "the ring to fill up with nobody attached",
+        |progress| progress.refused > 0,
+        || {},
+    );
     let reader = scene.reader("reader", READER);
     reader.wait_until("the first record", |reading| !reading.records.is_empty());
     run_for(500);
@@ -246,7 +289,10 @@ fn sigterm_under_load_delivers_every_202_and_closes_the_ring() {
     let reading = received_until_closed(reader);
     let extra = verdict::check(&reading.records, &report);
     tell("SIGTERM", &reading.records, &report, extra);
-    assert_eq!(extra, 0, "records went into the ring although an orderly end left their clients without an answer");
+    assert_eq!(
+        extra, 0,
+        "records went into the ring although an orderly end left their clients without an answer"
+    );
 }
 
 #[test]
@@ -259,15 +305,22 @@ fn sigterm_with_a_full_ring_waits_for_the_reader() {
     load.wait_until("the ring to fill up", |progress| progress.refused > 0, || {});
     scene.listener.process.signal(Signal::TERM);
     let ended = scene.listener.process.wait(Duration::from_millis(300));
-    assert!(ended.is_none(), "the listener ended with {ended:?} while its reader had a full ring to read");
+    assert!(
+        ended.is_none(),
+        "the listener ended with {ended:?} while its reader had a full ring to read"
+    );
     reader.signal(Signal::CONT);
-    let status = scene.listener.process.wait(TIMEOUT).expect("the listener ends once its reader is through");
+    let status =
+        scene.listener.process.wait(TIMEOUT).expect("the listener ends once its reader is through");
     assert!(status.success(), "the listener ended with {status} after SIGTERM");
     let report = load.finish();
     let reading = received_until_closed(reader);
     let extra = verdict::check(&reading.records, &report);
     tell("SIGTERM, full ring", &reading.records, &report, extra);
-    assert_eq!(extra, 0, "records went into the ring although an orderly end left their clients without an answer");
+    assert_eq!(
+        extra, 0,
+        "records went into the ring although an orderly end left their clients without an answer"
+    );
 }
 
 #[test]
@@ -309,6 +362,7 @@ fn reader_stopped_for_a_second_misses_nothing() {
 /// `VmRSS` of a process.
 fn resident_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the listener runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux reports VmRSS");
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux reports VmRSS");
     line.trim_end_matches("kB").trim().parse::<u64>().expect("VmRSS is a number") * 1024
 }

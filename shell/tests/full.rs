@@ -55,7 +55,9 @@ fn a_full_ring_is_answered_503_within_bounds_and_works_again_after_a_release() {
     let again = server.post("default", &[3; 64]);
     assert_eq!((again.status, again.header("aqueduct-seq")), (202, Some("10")));
     assert_eq!(reader.next(), Some((10, 0, vec![3; 64])), "what was refused is not there");
-    assert!(server.metric("aqueduct_records_rejected_total{reason=\"full\",ring=\"default\"}") > 1.5);
+    assert!(
+        server.metric("aqueduct_records_rejected_total{reason=\"full\",ring=\"default\"}") > 1.5
+    );
 }
 
 #[test]

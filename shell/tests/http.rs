@@ -14,11 +14,24 @@ fn a_published_record_is_answered_202_with_its_number_and_epoch() {
     let server = Server::start(&["--ring", "orders"]);
     let mut stream = server.connect();
     for seq in 0..3 {
-        stream.write_all(&record("orders", "aqueduct-type: 65535\r\n", format!("record {seq}").as_bytes())).expect("sent");
+        stream
+            .write_all(&record(
+                "orders",
+                "aqueduct-type: 65535\r\n",
+                format!("record {seq}").as_bytes(),
+            ))
+            .expect("sent");
         let response = Response::read(&mut stream);
-        assert_eq!((response.status, response.header("content-type")), (202, Some("application/json")), "{response:?}");
+        assert_eq!(
+            (response.status, response.header("content-type")),
+            (202, Some("application/json")),
+            "{response:?}"
+        );
         assert_eq!(response.header("aqueduct-seq"), Some(seq.to_string().as_str()));
-        let epoch = response.body.strip_prefix(&format!("{{\"seq\":{seq},\"epoch\":\"")).and_then(|rest| rest.strip_suffix("\"}"));
+        let epoch = response
+            .body
+            .strip_prefix(&format!("{{\"seq\":{seq},\"epoch\":\""))
+            .and_then(|rest| rest.strip_suffix("\"}"));
         let epoch = epoch.unwrap_or_else(|| panic!("{response:?}"));
         assert!(epoch.len() == 16 && epoch.bytes().all(|byte| byte.is_ascii_hexdigit()), "{epoch}");
     }
@@ -43,23 +56,36 @@ fn a_chunked_body_is_one_record() {
         "POST /v1/rings/default/records HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n",
     );
     assert_eq!(response.status, 202);
-    assert_eq!(Attached::attach(&server.socket, "", "").next(), Some((0, 0, b"hello, world".to_vec())));
+    assert_eq!(
+        Attached::attach(&server.socket, "", "").next(),
+        Some((0, 0, b"hello, world".to_vec()))
+    );
 }
 
 #[test]
 fn timestamps_come_from_the_clock_of_the_ring() {
-    let server = Server::with_file("[[ring]]\nname = 'a'\n[[ring]]\nname = 'b'\nclock = 'monotonic'\n", &[]);
+    let server =
+        Server::with_file("[[ring]]\nname = 'a'\n[[ring]]\nname = 'b'\nclock = 'monotonic'\n", &[]);
     let now = |id| {
         let now = rustix::time::clock_gettime(id);
-        u64::try_from(now.tv_sec).expect("positive") * 1_000_000_000 + u64::try_from(now.tv_nsec).expect("positive")
+        u64::try_from(now.tv_sec).expect("positive") * 1_000_000_000
+            + u64::try_from(now.tv_nsec).expect("positive")
     };
-    for (ring, clock) in [("a", rustix::time::ClockId::Realtime), ("b", rustix::time::ClockId::Monotonic)] {
+    for (ring, clock) in
+        [("a", rustix::time::ClockId::Realtime), ("b", rustix::time::ClockId::Monotonic)]
+    {
         let before = now(clock);
         assert_eq!(server.post(ring, b"x").status, 202);
         let after = now(clock);
         let mut reader = Attached::attach(&server.socket, ring, "default");
-        let Ok(aqueduct_core::Next::Record(record)) = reader.reader.next(&mut [0; 8]) else { panic!("a record") };
-        assert!((before..=after).contains(&record.timestamp_ns), "{before} <= {} <= {after}", record.timestamp_ns);
+        let Ok(aqueduct_core::Next::Record(record)) = reader.reader.next(&mut [0; 8]) else {
+            panic!("a record")
+        };
+        assert!(
+            (before..=after).contains(&record.timestamp_ns),
+            "{before} <= {} <= {after}",
+            record.timestamp_ns
+        );
     }
 }
 
@@ -67,10 +93,16 @@ fn timestamps_come_from_the_clock_of_the_ring() {
 fn a_bad_type_is_answered_400() {
     let server = Server::start(&[]);
     for header in ["65536", "-1", "+1", "0x1", "", "1, 2", "1\r\naqueduct-type: 1"] {
-        let response = server.exchange(record("default", &format!("aqueduct-type: {header}\r\n"), b"x"));
+        let response =
+            server.exchange(record("default", &format!("aqueduct-type: {header}\r\n"), b"x"));
         response.assert_problem(400);
     }
-    assert!((server.metric("aqueduct_records_rejected_total{reason=\"bad_type\",ring=\"default\"}") - 7.0).abs() < 0.5);
+    assert!(
+        (server.metric("aqueduct_records_rejected_total{reason=\"bad_type\",ring=\"default\"}")
+            - 7.0)
+            .abs()
+            < 0.5
+    );
 }
 
 #[test]
@@ -90,7 +122,8 @@ fn wrong_methods_are_answered_405_with_allow() {
     response.assert_problem(405);
     assert_eq!(response.header("allow"), Some("post"));
     for path in ["/healthz", "/readyz", "/metrics"] {
-        let response = server.exchange(format!("POST {path} HTTP/1.1\r\nhost: t\r\ncontent-length: 0\r\n\r\n"));
+        let response = server
+            .exchange(format!("POST {path} HTTP/1.1\r\nhost: t\r\ncontent-length: 0\r\n\r\n"));
         response.assert_problem(405);
         assert_eq!(response.header("allow"), Some("get, head"));
     }
@@ -104,7 +137,9 @@ fn health_readiness_and_head_requests_answer() {
     let ready = server.get("/readyz");
     assert_eq!((ready.status, ready.body.as_str()), (200, "{\"ready\":true}"));
     let mut stream = server.connect();
-    stream.write_all(b"HEAD /metrics HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").expect("sent");
+    stream
+        .write_all(b"HEAD /metrics HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
+        .expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the end");
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer}");
@@ -122,9 +157,12 @@ fn a_body_over_the_limit_is_answered_413_before_it_is_read() {
     assert_closed(&mut stream);
     // Streamed, without a length.
     let mut stream = server.connect();
-    let head = "POST /v1/rings/default/records HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head =
+        "POST /v1/rings/default/records HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).expect("sent");
-    stream.write_all(&[b"3e8\r\n".as_slice(), &[7; 1000], b"\r\n1\r\nx\r\n"].concat()).expect("sent");
+    stream
+        .write_all(&[b"3e8\r\n".as_slice(), &[7; 1000], b"\r\n1\r\nx\r\n"].concat())
+        .expect("sent");
     Response::read(&mut stream).assert_problem(413);
     assert_closed(&mut stream);
 }
@@ -183,7 +221,11 @@ fn an_idle_connection_is_closed_without_an_answer() {
 fn a_half_sent_body_is_answered_408_and_closed() {
     let server = Server::start(&["--body-timeout-ms", "100"]);
     let mut stream = server.connect();
-    stream.write_all(b"POST /v1/rings/default/records HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\nhalf").expect("sent");
+    stream
+        .write_all(
+            b"POST /v1/rings/default/records HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\nhalf",
+        )
+        .expect("sent");
     let response = Response::read(&mut stream);
     response.assert_problem(408);
     assert_eq!(response.header("connection"), Some("close"));
@@ -195,7 +237,11 @@ fn a_half_sent_body_is_answered_408_and_closed() {
 fn a_client_that_breaks_off_its_body_leaves_nothing_but_a_count() {
     let server = Server::start(&[]);
     let mut stream = server.connect();
-    stream.write_all(b"POST /v1/rings/default/records HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\nhalf").expect("sent");
+    stream
+        .write_all(
+            b"POST /v1/rings/default/records HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\nhalf",
+        )
+        .expect("sent");
     stream.shutdown(Shutdown::Both).expect("gone");
     let series = "aqueduct_records_rejected_total{reason=\"disconnected\",ring=\"default\"}";
     server.eventually("the lost client is counted", || server.metric(series) > 0.5);
@@ -206,11 +252,16 @@ fn a_client_that_breaks_off_its_body_leaves_nothing_but_a_count() {
 fn what_is_not_http_is_answered_400_and_too_much_head_431() {
     let server = Server::with_file("max_header_bytes = 1024\nmax_headers = 8\n", &[]);
     assert_eq!(server.exchange("\u{1}\u{2}\u{3} nonsense\r\n\r\n").status, 400);
-    assert_eq!(server.exchange(format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(2000))).status, 431);
+    assert_eq!(
+        server.exchange(format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(2000))).status,
+        431
+    );
     let many = (0..9).fold(String::new(), |head, n| format!("{head}x{n}: 1\r\n"));
     assert_eq!(server.exchange(format!("GET /healthz HTTP/1.1\r\n{many}\r\n")).status, 431);
     assert_eq!(server.get("/healthz").status, 200);
-    server.eventually("both are counted", || server.metric("aqueduct_http_requests_total{status=\"431\"}") > 1.5);
+    server.eventually("both are counted", || {
+        server.metric("aqueduct_http_requests_total{status=\"431\"}") > 1.5
+    });
 }
 
 #[test]
@@ -242,7 +293,10 @@ fn pipelined_requests_are_published_in_their_order() {
     let requests: Vec<u8> = (0..20_u8).flat_map(|n| record("default", "", &[n])).collect();
     stream.write_all(&requests).expect("sent");
     for seq in 0..20 {
-        assert_eq!(Response::read(&mut stream).header("aqueduct-seq"), Some(seq.to_string().as_str()));
+        assert_eq!(
+            Response::read(&mut stream).header("aqueduct-seq"),
+            Some(seq.to_string().as_str())
+        );
     }
     let mut reader = Attached::attach(&server.socket, "", "");
     for n in 0..20_u8 {

@@ -51,7 +51,9 @@ fn a_reader_that_never_releases_delays_the_end_by_the_drain_timeout_only() {
 fn in_flight(server: &Server, body_bytes: usize) -> TcpStream {
     let mut stream = server.connect();
     let head = "POST /v1/rings/default/records HTTP/1.1\r\nhost: t\r\nexpect: 100-continue\r\n";
-    stream.write_all(format!("{head}content-length: {body_bytes}\r\n\r\n").as_bytes()).expect("sent");
+    stream
+        .write_all(format!("{head}content-length: {body_bytes}\r\n\r\n").as_bytes())
+        .expect("sent");
     assert_eq!(Response::read(&mut stream).status, 100);
     stream
 }
@@ -70,7 +72,14 @@ fn requests_in_flight_are_answered_during_the_shutdown() {
 
 #[test]
 fn a_request_that_waits_for_space_is_told_when_the_ring_is_closed() {
-    let mut server = Server::start(&["--capacity-bytes", "128", "--full-wait-ms", "60000", "--drain-timeout-ms", "100"]);
+    let mut server = Server::start(&[
+        "--capacity-bytes",
+        "128",
+        "--full-wait-ms",
+        "60000",
+        "--drain-timeout-ms",
+        "100",
+    ]);
     assert_eq!(server.post("default", &[1; 32]).status, 202);
     let mut stream = in_flight(&server, 32);
     stream.write_all(&[2; 32]).expect("sent");
@@ -109,26 +118,53 @@ fn a_killed_server_leaves_a_socket_file_that_the_next_one_replaces() {
 #[test]
 fn a_live_socket_or_another_file_is_left_alone() {
     let server = Server::start(&[]);
-    let out = command().args(["serve", "--listen", "127.0.0.1:0", "--socket"]).arg(&server.socket).output().expect("it runs");
+    let out = command()
+        .args(["serve", "--listen", "127.0.0.1:0", "--socket"])
+        .arg(&server.socket)
+        .output()
+        .expect("it runs");
     let message = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.code() == Some(1) && message.contains("another process listens there") && out.stdout.is_empty(), "{out:?}");
+    assert!(
+        out.status.code() == Some(1)
+            && message.contains("another process listens there")
+            && out.stdout.is_empty(),
+        "{out:?}"
+    );
     Attached::attach(&server.socket, "", "");
 
     let file = server.scratch.path("file");
     std::fs::write(&file, "mine").expect("written");
-    let out = command().args(["serve", "--listen", "127.0.0.1:0", "--socket"]).arg(&file).output().expect("it runs");
-    assert!(out.status.code() == Some(1) && String::from_utf8_lossy(&out.stderr).contains("left alone"), "{out:?}");
+    let out = command()
+        .args(["serve", "--listen", "127.0.0.1:0", "--socket"])
+        .arg(&file)
+        .output()
+        .expect("it runs");
+    assert!(
+        out.status.code() == Some(1) && String::from_utf8_lossy(&out.stderr).contains("left alone"),
+        "{out:?}"
+    );
     assert_eq!(std::fs::read_to_string(&file).expect("still there"), "mine");
-    assert_eq!(std::fs::read_dir(server.scratch.path(".")).expect("a directory").count(), 3, "socket, log, file");
+    assert_eq!(
+        std::fs::read_dir(server.scratch.path(".")).expect("a directory").count(),
+        3,
+        "socket, log, file"
+    );
 }
 
 #[test]
 fn a_taken_address_is_a_startup_error() {
     let server = Server::start(&[]);
     let socket = server.scratch.path("other.sock");
-    let out = command().args(["serve", "--listen", &server.http.to_string(), "--socket"]).arg(&socket).output().expect("it runs");
+    let out = command()
+        .args(["serve", "--listen", &server.http.to_string(), "--socket"])
+        .arg(&socket)
+        .output()
+        .expect("it runs");
     let message = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.code() == Some(1) && message.contains(&format!("listening on {}", server.http)), "{out:?}");
+    assert!(
+        out.status.code() == Some(1) && message.contains(&format!("listening on {}", server.http)),
+        "{out:?}"
+    );
 }
 
 #[test]
@@ -144,17 +180,35 @@ fn json_logs_are_one_object_a_line() {
     server.terminate();
     server.wait();
     let log = server.log();
-    assert!(log.lines().count() > 2 && log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
+    assert!(
+        log.lines().count() > 2
+            && log.lines().all(|line| line.starts_with('{') && line.ends_with('}')),
+        "{log}"
+    );
 }
 
 #[test]
 fn promtool_accepts_the_metrics() {
-    let server = Server::start(&["--ring", "a", "--ring", "b", "--subscription", "x", "--subscription", "y"]);
+    let server = Server::start(&[
+        "--ring",
+        "a",
+        "--ring",
+        "b",
+        "--subscription",
+        "x",
+        "--subscription",
+        "y",
+    ]);
     let _reader = Attached::attach(&server.socket, "a", "x");
     assert_eq!(server.post("a", b"x").status, 202);
     assert_eq!(server.get("/nothing").status, 404);
     let response = server.get("/metrics");
-    assert!(response.header("content-type").is_some_and(|kind| kind.starts_with("text/plain; version=0.0.4")), "{response:?}");
+    assert!(
+        response
+            .header("content-type")
+            .is_some_and(|kind| kind.starts_with("text/plain; version=0.0.4")),
+        "{response:?}"
+    );
     for series in [
         "aqueduct_records_total{ring=\"a\"} 1",
         "aqueduct_payload_bytes_total{ring=\"a\"} 1",
@@ -166,15 +220,27 @@ fn promtool_accepts_the_metrics() {
         "aqueduct_publish_wait_seconds_count{ring=\"a\"} 1",
         "aqueduct_control_connections 1",
     ] {
-        assert!(response.body.lines().any(|line| line == series), "{series} not in\n{}", response.body);
+        assert!(
+            response.body.lines().any(|line| line == series),
+            "{series} not in\n{}",
+            response.body
+        );
     }
-    let checker =
-        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let checker = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
     let Ok(mut checker) = checker else {
         eprintln!("skipped: promtool is not installed");
         return;
     };
     checker.stdin.take().expect("piped").write_all(response.body.as_bytes()).expect("taken");
     let out = checker.wait_with_output().expect("it ends");
-    assert!(out.status.success() && out.stdout.is_empty() && out.stderr.is_empty(), "{out:?}\n{}", response.body);
+    assert!(
+        out.status.success() && out.stdout.is_empty() && out.stderr.is_empty(),
+        "{out:?}\n{}",
+        response.body
+    );
 }

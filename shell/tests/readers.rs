@@ -37,7 +37,9 @@ fn the_next_reader_of_a_name_goes_on_where_the_last_one_released() {
     // What the first still writes into its old page means nothing.
     first.page.store(cursor_word::CURSOR, 0xdead_beef, Ordering::SeqCst);
     fill_some(&server, 1);
-    assert!((server.metric("aqueduct_evictions_total{reason=\"cursor\",ring=\"default\"}")).abs() < 0.5);
+    assert!(
+        (server.metric("aqueduct_evictions_total{reason=\"cursor\",ring=\"default\"}")).abs() < 0.5
+    );
     assert_eq!(second.next().map(|record| record.0), Some(4));
     assert_eq!(second.next().map(|record| record.0), Some(5));
 }
@@ -59,7 +61,8 @@ fn a_second_reader_of_a_subscription_is_told_busy() {
 #[test]
 fn a_reader_that_starts_again_at_once_does_not_find_itself_busy() {
     let server = Server::start(&[]);
-    // Fewer than the connections that the server allows at once, for it may not have noticed the end of any of them.
+    // Fewer than the connections that the server allows at once, for it may not have noticed the
+    // end of any of them.
     for _ in 0..50 {
         // Dropping the old one ends its connection.
         drop(Attached::attach(&server.socket, "default", "default"));
@@ -123,8 +126,10 @@ fn control_connections_are_bounded() {
 fn hanging_up_during_the_handshake_harms_nobody() {
     let server = Server::start(&[]);
     let held = || {
-        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("our child").count();
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.pid())).expect("our child");
+        let descriptors =
+            std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("our child").count();
+        let maps =
+            std::fs::read_to_string(format!("/proc/{}/maps", server.pid())).expect("our child");
         (descriptors, maps.matches("aqueduct-cursor").count())
     };
     let before = held();
@@ -151,7 +156,9 @@ fn junk_packets_evict_and_the_subscription_stays() {
         reader.control.send(junk);
         reader.control.assert_ended();
         let series = "aqueduct_evictions_total{reason=\"packet\",ring=\"default\"}";
-        server.eventually("the eviction is counted", || server.metric(series) > f64::from(u8::try_from(number).expect("small")) + 0.5);
+        server.eventually("the eviction is counted", || {
+            server.metric(series) > f64::from(u8::try_from(number).expect("small")) + 0.5
+        });
         let attached = "aqueduct_subscription_attached{ring=\"default\",subscription=\"default\"}";
         server.eventually("the place is free", || server.metric(attached) < 0.5);
     }
@@ -184,7 +191,8 @@ fn a_garbage_cursor_evicts_and_the_subscription_gates_where_it_was() {
     liar.control.assert_ended();
     assert!(server.log().contains("reader evicted"));
 
-    // The lie is found before what the release said is, so the second reader starts where the first was last believed.
+    // The lie is found before what the release said is, so the second reader starts where the first
+    // was last believed.
     let mut next = Attached::attach(&server.socket, "", "");
     let first = next.next().expect("a record").0;
     assert!(first <= 1, "{first}");
@@ -192,7 +200,8 @@ fn a_garbage_cursor_evicts_and_the_subscription_gates_where_it_was() {
     while next.next().is_some() {}
     next.release();
     server.eventually("the release is seen", || {
-        server.metric("aqueduct_subscription_lag_bytes{ring=\"default\",subscription=\"default\"}") < 0.5
+        server.metric("aqueduct_subscription_lag_bytes{ring=\"default\",subscription=\"default\"}")
+            < 0.5
     });
     let tail = next.page.load(cursor_word::CURSOR, Ordering::SeqCst);
     next.page.store(cursor_word::CURSOR, tail - 1, Ordering::SeqCst);
@@ -215,7 +224,9 @@ fn a_reader_asleep_on_its_socket_is_woken_once() {
     for seq in 0..3 {
         assert_eq!(reader.next().map(|record| record.0), Some(seq));
     }
-    assert!((server.metric("aqueduct_wakes_total{ring=\"default\",way=\"socket\"}") - 1.0).abs() < 0.5);
+    assert!(
+        (server.metric("aqueduct_wakes_total{ring=\"default\",way=\"socket\"}") - 1.0).abs() < 0.5
+    );
 }
 
 #[test]
@@ -223,7 +234,9 @@ fn a_reader_asleep_on_its_socket_is_woken_once() {
 fn a_reader_asleep_on_the_futex_is_woken() {
     let server = Server::start(&[]);
     let mut reader = Attached::attach(&server.socket, "", "");
-    let Ok(Sleep::Wait { tail }) = reader.reader.prepare_sleep(WaitMode::Futex) else { panic!("nothing to read yet") };
+    let Ok(Sleep::Wait { tail }) = reader.reader.prepare_sleep(WaitMode::Futex) else {
+        panic!("nothing to read yet")
+    };
     let base = map(&reader.ring, reader.ring_bytes, ProtFlags::READ).expect("mapped");
     // SAFETY: a control word inside the mapping.
     let word = unsafe { base.add(ring_word::TAIL) }.cast::<std::sync::atomic::AtomicU32>();
@@ -231,7 +244,10 @@ fn a_reader_asleep_on_the_futex_is_woken() {
     let word = unsafe { word.as_ref() };
     std::thread::scope(|scope| {
         let sleeper = scope.spawn(|| {
-            let timeout = rustix::thread::futex::Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).expect("short"), tv_nsec: 0 };
+            let timeout = rustix::thread::futex::Timespec {
+                tv_sec: i64::try_from(PATIENCE.as_secs()).expect("short"),
+                tv_nsec: 0,
+            };
             let flags = rustix::thread::futex::Flags::empty();
             // Woken, or too late to fall asleep; a timeout is the failure.
             rustix::thread::futex::wait(word, flags, tail, Some(&timeout))
@@ -242,7 +258,9 @@ fn a_reader_asleep_on_the_futex_is_woken() {
     });
     reader.reader.finish_sleep(false).expect("undamaged");
     assert_eq!(reader.next().map(|record| record.0), Some(0));
-    assert!((server.metric("aqueduct_wakes_total{ring=\"default\",way=\"futex\"}") - 1.0).abs() < 0.5);
+    assert!(
+        (server.metric("aqueduct_wakes_total{ring=\"default\",way=\"futex\"}") - 1.0).abs() < 0.5
+    );
 }
 
 #[test]
@@ -251,25 +269,44 @@ fn the_ring_cannot_be_changed_through_what_readers_get() {
     let reader = Attached::attach(&server.socket, "", "");
     let bytes = reader.ring_bytes;
     let writable = ProtFlags::READ | ProtFlags::WRITE;
-    let reopened = rustix::fs::open(format!("/proc/self/fd/{}", reader.ring.as_raw_fd()), OFlags::RDWR, Mode::empty());
+    let reopened = rustix::fs::open(
+        format!("/proc/self/fd/{}", reader.ring.as_raw_fd()),
+        OFlags::RDWR,
+        Mode::empty(),
+    );
     let descriptors: Vec<_> = [Ok(reader.ring), reopened].into_iter().flatten().collect();
-    assert_eq!(rustix::fs::fcntl_getfl(&descriptors[0]).expect("flags") & OFlags::ACCMODE, OFlags::RDONLY);
+    assert_eq!(
+        rustix::fs::fcntl_getfl(&descriptors[0]).expect("flags") & OFlags::ACCMODE,
+        OFlags::RDONLY
+    );
     for fd in &descriptors {
         assert!(map(fd, bytes, writable).is_err(), "mapped writable");
         let base = map(fd, bytes, ProtFlags::READ).expect("reading is what it is for");
         // SAFETY: our own mapping; nothing refers to it.
-        let protected = unsafe { rustix::mm::mprotect(base.as_ptr().cast(), bytes, rustix::mm::MprotectFlags::WRITE) };
-        // The descriptor that was handed out cannot; one that was reopened could where the kernel forgot the seal.
+        let protected = unsafe {
+            rustix::mm::mprotect(base.as_ptr().cast(), bytes, rustix::mm::MprotectFlags::WRITE)
+        };
+        // The descriptor that was handed out cannot; one that was reopened could where the kernel
+        // forgot the seal.
         assert!(protected.is_err(), "made writable");
         assert!(rustix::io::pwrite(fd, b"x", 0).is_err(), "written");
         assert!(rustix::fs::ftruncate(fd, 0).is_err(), "truncated");
         assert!(rustix::fs::ftruncate(fd, bytes as u64 * 2).is_err(), "grown");
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         assert!(rustix::fs::fallocate(fd, punch, 0, 4096).is_err(), "punched");
-        assert!(rustix::fs::fallocate(fd, FallocateFlags::empty(), bytes as u64, 4096).is_err(), "grown");
-        assert!(rustix::fs::fcntl_add_seals(fd, rustix::fs::SealFlags::WRITE).is_err(), "sealed further");
-        // SAFETY: our own read-only mapping; if the call worked, a shared page would be gone, which is the failure asserted.
-        let removed = unsafe { rustix::mm::madvise(base.as_ptr().cast(), 4096, rustix::mm::Advice::LinuxRemove) };
+        assert!(
+            rustix::fs::fallocate(fd, FallocateFlags::empty(), bytes as u64, 4096).is_err(),
+            "grown"
+        );
+        assert!(
+            rustix::fs::fcntl_add_seals(fd, rustix::fs::SealFlags::WRITE).is_err(),
+            "sealed further"
+        );
+        // SAFETY: our own read-only mapping; if the call worked, a shared page would be gone, which
+        // is the failure asserted.
+        let removed = unsafe {
+            rustix::mm::madvise(base.as_ptr().cast(), 4096, rustix::mm::Advice::LinuxRemove)
+        };
         assert!(removed.is_err(), "removed");
     }
     assert_eq!(server.post("default", b"still there").status, 202);
@@ -279,11 +316,18 @@ fn the_ring_cannot_be_changed_through_what_readers_get() {
 fn the_cursor_segment_cannot_be_resized() {
     let server = Server::start(&[]);
     let reader = Attached::attach(&server.socket, "", "");
-    let reopened = rustix::fs::open(format!("/proc/self/fd/{}", reader.cursor.as_raw_fd()), OFlags::RDWR, Mode::empty());
+    let reopened = rustix::fs::open(
+        format!("/proc/self/fd/{}", reader.cursor.as_raw_fd()),
+        OFlags::RDWR,
+        Mode::empty(),
+    );
     for fd in [reader.cursor, reopened.expect("our own")] {
         assert_eq!(rustix::fs::ftruncate(&fd, 0), Err(Errno::PERM));
         assert_eq!(rustix::fs::ftruncate(&fd, 8192), Err(Errno::PERM));
-        assert_eq!(rustix::fs::fcntl_add_seals(&fd, rustix::fs::SealFlags::WRITE), Err(Errno::PERM));
+        assert_eq!(
+            rustix::fs::fcntl_add_seals(&fd, rustix::fs::SealFlags::WRITE),
+            Err(Errno::PERM)
+        );
         // A hole reads as zeros: a cursor that lies, not a fault.
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&fd, punch, 0, 4096).expect("its own page");
@@ -302,10 +346,15 @@ fn an_observer_gets_the_ring_alone_and_holds_nobody_back() {
     let control = Control::connect(&server.socket);
     control.send(&hello_of_kind(OBSERVE, "", "nobody subscribed to this"));
     let mut welcome = control.welcome();
-    assert_eq!((welcome.status, welcome.cursor_bytes, welcome.descriptors.len()), (0, 0, 1), "{welcome:?}");
+    assert_eq!(
+        (welcome.status, welcome.cursor_bytes, welcome.descriptors.len()),
+        (0, 0, 1),
+        "{welcome:?}"
+    );
     let ring = welcome.descriptors.pop().expect("one");
     let base = map(&ring, welcome.ring_bytes, ProtFlags::READ).expect("mapped");
-    // SAFETY: (1) mapped readable for that many bytes, sealed against shrinking, never unmapped; (2) page-aligned; (3) only used here.
+    // SAFETY: (1) mapped readable for that many bytes, sealed against shrinking, never unmapped;
+    // (2) page-aligned; (3) only used here.
     let region = unsafe { ReadRegion::from_raw(base, welcome.ring_bytes) };
     let mut observer = Observer::oldest(region).expect("a ring");
     let mut reader = Attached::attach(&server.socket, "", "");
@@ -330,7 +379,8 @@ fn an_observer_gets_the_ring_alone_and_holds_nobody_back() {
     second.send(&hello_of_kind(OBSERVE, "", ""));
     assert_eq!(second.welcome().status, 0);
     drop(control);
-    server.eventually("the observer's end is noticed", || server.log().contains("observer detached"));
+    server
+        .eventually("the observer's end is noticed", || server.log().contains("observer detached"));
 }
 
 #[test]
@@ -368,7 +418,8 @@ fn a_subscription_goes_back_to_the_oldest_record_if_its_reader_asks() {
     for seq in 0..5 {
         assert_eq!(reader.next().map(|record| record.0), Some(seq));
     }
-    // Nothing of it was released, so it gates from there: the ring takes no more than it has room for.
+    // Nothing of it was released, so it gates from there: the ring takes no more than it has room
+    // for.
     let mut taken = 5;
     while server.post("default", &[9; 40]).status == 202 {
         taken += 1;

@@ -1,4 +1,5 @@
-//! A C client that reconnects, and a listener that is killed and started again under it. Built with `make` by the test itself.
+//! A C client that reconnects, and a listener that is killed and started again under it. Built with
+//! `make` by the test itself.
 
 mod common;
 
@@ -23,7 +24,11 @@ static E2E_READER: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut make = Command::new("make");
     make.arg("-C").arg(sources).arg(format!("BUILD={}", build.display())).arg(&program);
     let output = make.output().expect("make is installed");
-    assert!(output.status.success(), "the C side does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "the C side does not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     program
 });
 
@@ -44,7 +49,9 @@ impl Client {
             .expect("the program starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         Self { child, lines }
     }
 
@@ -63,7 +70,11 @@ impl Client {
     fn expect_record(&self, seq: u64, payload: &str) {
         let line = self.line();
         let parts: Vec<_> = line.splitn(6, ' ').collect();
-        assert_eq!((parts[0], parts[1], *parts.last().expect("some")), ("R", seq.to_string().as_str(), payload), "{line}");
+        assert_eq!(
+            (parts[0], parts[1], *parts.last().expect("some")),
+            ("R", seq.to_string().as_str(), payload),
+            "{line}"
+        );
     }
 }
 
@@ -79,7 +90,8 @@ fn a_c_client_goes_on_through_every_restart_of_the_listener() {
     let mut server = Server::start(&[]);
     let client = Client::start(&server, &["--reconnect-ms", "-1", "--release-every", "4"]);
     for round in 0..=RESTARTS {
-        // Once one record of a ring has come through, the client has the ring, whatever happens to its listener.
+        // Once one record of a ring has come through, the client has the ring, whatever happens to
+        // its listener.
         let first = format!("first of {round}");
         assert_eq!(server.post("default", first.as_bytes()).status, 202);
         client.expect_record(0, &first);

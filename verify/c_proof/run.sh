@@ -1,10 +1,9 @@
 #!/bin/sh
-# Frama-C WP over the freestanding reader, as it is compiled: every goal must be proved; then each seeded bug must leave a goal unproved.
-#   run.sh            proofs, then seeded bugs
-#   run.sh proofs     only the proofs
-#   run.sh mutants    only the seeded bugs
-# Installs what it needs (apt, as root). Ends with 1 if anything is otherwise than it must be. TIMEOUT: seconds for one goal, default 30.
-# CACHE: a folder that keeps the provers' answers between runs, for the same goals.
+# Frama-C WP over the freestanding reader, as it is compiled: every goal must be proved; then each
+# seeded bug must leave a goal unproved. run.sh            proofs, then seeded bugs run.sh proofs
+# only the proofs run.sh mutants    only the seeded bugs Installs what it needs (apt, as root). Ends
+# with 1 if anything is otherwise than it must be. TIMEOUT: seconds for one goal, default 30. CACHE:
+# a folder that keeps the provers' answers between runs, for the same goals.
 set -u
 [ -z "${CACHE:-}" ] || { mkdir -p "$CACHE" && FRAMAC_WP_CACHEDIR=$(cd "$CACHE" && pwd) && export FRAMAC_WP_CACHEDIR; } || exit 2
 cd "$(dirname "$0")/../.." || exit 2
@@ -49,11 +48,13 @@ proof() {
     fi
     printf '%-4s  %-44s %4s of %4s goals  %4s s\n' $verdict "$name" "${proved:-0}" "${goals:-?}" $(($(date +%s) - started))
     [ $verdict = PASS ] || grep -E 'Failed|Timeout|Unknown|rror|Stepout' "$work/log"
-    # A cast that WP does not understand makes it forget what it knows: nothing false is proved, but it must not go unnoticed.
+    # A cast that WP does not understand makes it forget what it knows: nothing false is proved, but
+    # it must not go unnoticed.
     grep -q 'Cast with incompatible' "$work/log" && { echo "      $name: a cast between memories"; failed=1; }
 }
 
-# axioms: the three that c/src/bytes.h gives to the provers, for every number of the width used, by their definitions.
+# axioms: the three that c/src/bytes.h gives to the provers, for every number of the width used, by
+# their definitions.
 axioms() {
     cat >"$work/axioms.smt2" <<'SMT'
 (declare-const x (_ BitVec 32))
@@ -86,7 +87,8 @@ proofs() {
     proof "crc32.c, AQD_CRC_SMALL, 32 bits" "-DAQD_CRC_SMALL" -machdep gcc_x86_32 c/src/crc32.c
 }
 
-# mutants/NAME.sed: first line "# FILE FUNCTION: what is wrong". It must change the file, and a goal of the function must then fail.
+# mutants/NAME.sed: first line "# FILE FUNCTION: what is wrong". It must change the file, and a goal
+# of the function must then fail.
 mutants() {
     for mutant in verify/c_proof/mutants/*.sed; do
         name=$(basename "$mutant" .sed)

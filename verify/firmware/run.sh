@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds the test programs for Cortex-M4F and Cortex-M0 and runs them in an emulator: as they are, and with seeded faults, which must fail.
-# One line per run; ends non-zero if any of them is not as expected. Installs what is missing (rustup targets; qemu-system-arm by apt-get).
+# Builds the test programs for Cortex-M4F and Cortex-M0 and runs them in an emulator: as they are,
+# and with seeded faults, which must fail. One line per run; ends non-zero if any of them is not as
+# expected. Installs what is missing (rustup targets; qemu-system-arm by apt-get).
 set -eu
 cd "$(dirname "$0")"
 
@@ -29,8 +30,9 @@ build() {
     fi
 }
 
-# run WANT TARGET PROFILE PROGRAM [SEED]: WANT is "passes" or "fails". Failing is exit code 1 and the line of the check that failed; running out
-# of time, or an emulator that does not start, is neither.
+# run WANT TARGET PROFILE PROGRAM [SEED]: WANT is "passes" or "fails". Failing is exit code 1 and
+# the line of the check that failed; running out of time, or an emulator that does not start, is
+# neither.
 run() {
     want=$1 target=$2 profile=$3 program=$4 seed=${5:-none}
     case $target in

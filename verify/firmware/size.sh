@@ -1,6 +1,7 @@
 #!/bin/sh
-# Code and RAM that the core adds to a program, by target and optimisation: the sections of four small programs, with and without the two
-# halves. Needs readelf (binutils) and, for the RAM of the structs, the emulator; see run.sh.
+# Code and RAM that the core adds to a program, by target and optimisation: the sections of four
+# small programs, with and without the two halves. Needs readelf (binutils) and, for the RAM of the
+# structs, the emulator; see run.sh.
 set -eu
 cd "$(dirname "$0")"
 

@@ -1,8 +1,11 @@
-//! Memory that survives its writer: a [`Fuse`] kills one party before its (k+1)-th store, for every k that a test likes.
+//! Memory that survives its writer: a [`Fuse`] kills one party before its (k+1)-th store, for every
+//! k that a test likes.
 //!
-//! A store is one control word or one machine word of data. The party dies by unwinding with [`Killed`], which [`survive`] catches; stores
-//! of its destructors on the way are dropped, as those of a dead process. [`Fuse::lose_unordered`] then takes back stores that no release
-//! orders before what is visible: what a compiler or a processor may have left undone. One thread. Next: `hostile_memory`.
+//! A store is one control word or one machine word of data. The party dies by unwinding with
+//! [`Killed`], which [`survive`] catches; stores of its destructors on the way are dropped, as
+//! those of a dead process. [`Fuse::lose_unordered`] then takes back stores that no release orders
+//! before what is visible: what a compiler or a processor may have left undone. One thread. Next:
+//! `hostile_memory`.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -105,7 +108,8 @@ impl Fuse {
     /// Burns through after `stores` stores; data moves in words of 4 or 8 bytes.
     #[must_use]
     pub fn new(stores: u64, word_bytes: usize) -> Rc<Self> {
-        let (made, fences, dead, log) = (Cell::new(0), Cell::new(0), Cell::new(false), RefCell::default());
+        let (made, fences, dead, log) =
+            (Cell::new(0), Cell::new(0), Cell::new(false), RefCell::default());
         Rc::new(Self { stores: Cell::new(stores), word_bytes, made, fences, dead, log })
     }
 
@@ -138,8 +142,8 @@ impl Fuse {
         self.log.borrow_mut().clear();
     }
 
-    /// Takes back a random set of the last stores, as far as the orderings allow: a store goes if one goes that a release orders before it.
-    /// Gives how many.
+    /// Takes back a random set of the last stores, as far as the orderings allow: a store goes if
+    /// one goes that a release orders before it. Gives how many.
     pub fn lose_unordered(&self, rng: &mut Rng) -> usize {
         let log = self.log.replace(Vec::new());
         for made in log.iter().rev() {
@@ -174,7 +178,14 @@ impl Fuse {
         if log.len() == WINDOW {
             log.remove(0);
         }
-        log.push(Made { bytes: bytes.clone(), at, old, new: new.to_vec(), release, fences: self.fences.get() });
+        log.push(Made {
+            bytes: bytes.clone(),
+            at,
+            old,
+            new: new.to_vec(),
+            release,
+            fences: self.fences.get(),
+        });
     }
 }
 

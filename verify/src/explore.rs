@@ -1,6 +1,7 @@
 //! Runs a model through loom and counts what happened in it, or demands that loom refuses it.
 //!
-//! A model can pass because nothing ever met; so it reports events, and its test asserts on them. Next: `rig`.
+//! A model can pass because nothing ever met; so it reports events, and its test asserts on them.
+//! Next: `rig`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +18,8 @@ impl Events {
     /// Counts `times` events.
     pub fn add(&self, name: &'static str, times: u64) {
         if times > 0 {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += times;
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() +=
+                times;
         }
     }
 
@@ -71,7 +73,11 @@ impl Bound {
 ///
 /// # Panics
 /// If loom finds a run that fails.
-pub fn explore(name: &str, bound: Bound, model: impl Fn(&Events) + Send + Sync + 'static) -> Events {
+pub fn explore(
+    name: &str,
+    bound: Bound,
+    model: impl Fn(&Events) + Send + Sync + 'static,
+) -> Events {
     let events = Events::default();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = bound.chosen();
@@ -97,7 +103,12 @@ pub fn explore(name: &str, bound: Bound, model: impl Fn(&Events) + Send + Sync +
 ///
 /// # Panics
 /// If every run passes, or if one fails with another message than one that contains `reason`.
-pub fn refuse(name: &'static str, reason: &str, bound: Bound, model: impl Fn(&Events) + Send + Sync + 'static) {
+pub fn refuse(
+    name: &'static str,
+    reason: &str,
+    bound: Bound,
+    model: impl Fn(&Events) + Send + Sync + 'static,
+) {
     refuse_for_any(name, &[reason], bound, model);
 }
 
@@ -105,13 +116,26 @@ pub fn refuse(name: &'static str, reason: &str, bound: Bound, model: impl Fn(&Ev
 ///
 /// # Panics
 /// As there.
-pub fn refuse_for_any(name: &'static str, reasons: &[&str], bound: Bound, model: impl Fn(&Events) + Send + Sync + 'static) {
+pub fn refuse_for_any(
+    name: &'static str,
+    reasons: &[&str],
+    bound: Bound,
+    model: impl Fn(&Events) + Send + Sync + 'static,
+) {
     // A thread of its own: loom's state of a failed run stays behind in the thread that ran it.
     let outcome = std::thread::spawn(move || explore(name, bound, model)).join();
-    let Err(panic) = outcome else { panic!("{name}: loom found nothing wrong, so the model proves nothing here") };
-    let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let Err(panic) = outcome else {
+        panic!("{name}: loom found nothing wrong, so the model proves nothing here")
+    };
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
     let message = message.unwrap_or("a panic without a message");
-    assert!(reasons.iter().any(|reason| message.contains(reason)), "{name}: refused for another reason: {message}");
+    assert!(
+        reasons.iter().any(|reason| message.contains(reason)),
+        "{name}: refused for another reason: {message}"
+    );
     println!("{name}: refused: {}", message.lines().next().unwrap_or_default());
 }
 

@@ -1,6 +1,8 @@
-//! The kernel's part of a sleep: a futex on one word, and a message that is kept until it is fetched.
+//! The kernel's part of a sleep: a futex on one word, and a message that is kept until it is
+//! fetched.
 //!
-//! A sleeper that nobody wakes is a deadlock, and loom reports it. There are no time-outs here, so no missed wake-up can hide. Next: `explore`.
+//! A sleeper that nobody wakes is a deadlock, and loom reports it. There are no time-outs here, so
+//! no missed wake-up can hide. Next: `explore`.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -8,7 +10,8 @@ use std::sync::atomic::Ordering;
 use aqueduct_core::Memory;
 use loom::sync::{Condvar, Mutex, MutexGuard};
 
-/// As in the kernel: the comparison with the word and the entry into the queue are one step under the lock that a waker takes.
+/// As in the kernel: the comparison with the word and the entry into the queue are one step under
+/// the lock that a waker takes.
 pub struct Futex {
     /// Number of wake calls so far.
     wakes: Mutex<usize>,
@@ -26,7 +29,8 @@ impl Futex {
     /// `FUTEX_WAIT`: sleeps if the word at byte offset `at` holds `expected`. Whether it slept.
     pub fn wait(&self, memory: &impl Memory, at: usize, expected: u32) -> bool {
         let guard = lock(&self.wakes);
-        // ORDER(none): the kernel's load under its lock; what it misses is what the protocol must make up for.
+        // ORDER(none): the kernel's load under its lock; what it misses is what the protocol must
+        // make up for.
         if memory.load(at, Ordering::Relaxed) != expected {
             return false;
         }
@@ -46,7 +50,8 @@ impl Futex {
     }
 }
 
-/// A socket to which one byte is sent and never dropped unread: a message sent before the other side waits is still there when it does.
+/// A socket to which one byte is sent and never dropped unread: a message sent before the other
+/// side waits is still there when it does.
 pub struct Mailbox {
     unread: Mutex<usize>,
     arrived: Condvar,

@@ -1,4 +1,5 @@
-//! The production backend with an owner: a [`Segment`] behind a reference count, so that tests can keep rings and pages in structs.
+//! The production backend with an owner: a [`Segment`] behind a reference count, so that tests can
+//! keep rings and pages in structs.
 //!
 //! Every access goes through [`Region`]; nothing is added. Next: `loom_memory`.
 
@@ -32,7 +33,8 @@ impl<const BYTES: usize> Heap<BYTES> {
         bytes
     }
 
-    /// Overwrites the bytes from `at`, a multiple of 8, with whole words: the last one is filled up with zeros.
+    /// Overwrites the bytes from `at`, a multiple of 8, with whole words: the last one is filled up
+    /// with zeros.
     pub fn fill_at(&self, at: usize, bytes: &[u8]) {
         self.region().write(at, bytes);
     }

@@ -1,7 +1,9 @@
-//! Memory whose every load may return anything: honest, stale, random, off by one, or forged so that it passes the checks.
+//! Memory whose every load may return anything: honest, stale, random, off by one, or forged so
+//! that it passes the checks.
 //!
-//! It counts the words loaded, so that a test can bound the work of a call, and asserts that no access leaves the segment. Stores are kept;
-//! only loads lie. Everything follows from the seed. One thread. Next: the tests.
+//! It counts the words loaded, so that a test can bound the work of a call, and asserts that no
+//! access leaves the segment. Stores are kept; only loads lie. Everything follows from the seed.
+//! One thread. Next: the tests.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,13 +24,14 @@ pub enum Habit {
     Often(usize),
     /// There is always a lap more to read, and none of it is a record.
     Debris,
-    /// There is always a lap more to read, and all of it are fillers of one granule.
-    Fillers,
+    /// There is always a lap more to read, and all of it are padding records of one granule.
+    Padding,
     /// There is always a lap more to read: empty records of any numbers, no two of which follow.
     Jumps,
     /// The producer is always ahead: `oldest` moves with every load, and what was copied is lost.
     Runaway,
-    /// A lap of fillers, and at its end `oldest` says that it was overwritten; then the same lap again.
+    /// A lap of padding records, and at its end `oldest` says that it was overwritten; then the
+    /// same lap again.
     Pendulum,
 }
 
@@ -110,14 +113,22 @@ impl Hostile {
     fn planned(&self, at: usize, honest: u32) -> u32 {
         let state = &self.0;
         match (state.habit.get(), at) {
-            (Habit::Debris | Habit::Fillers | Habit::Jumps, ring_word::TAIL) => state.tail.get().wrapping_add(self.capacity()),
+            (Habit::Debris | Habit::Padding | Habit::Jumps, ring_word::TAIL) => {
+                state.tail.get().wrapping_add(self.capacity())
+            }
             (Habit::Runaway, ring_word::TAIL) => state.oldest.get().wrapping_add(self.capacity()),
-            (Habit::Runaway, ring_word::OLDEST) => state.oldest.get().wrapping_add(self.capacity() / 2 + 1),
+            (Habit::Runaway, ring_word::OLDEST) => {
+                state.oldest.get().wrapping_add(self.capacity() / 2 + 1)
+            }
             (Habit::Pendulum, ring_word::TAIL) => honest.wrapping_add(self.capacity()),
             (Habit::Pendulum, ring_word::OLDEST) => {
                 state.looks.set(state.looks.get() + 1);
                 let swing = state.looks.get().is_multiple_of(self.capacity());
-                Self::word(&state.bytes.borrow(), ring_word::TAIL).wrapping_add(if swing { self.capacity() } else { 0 })
+                Self::word(&state.bytes.borrow(), ring_word::TAIL).wrapping_add(if swing {
+                    self.capacity()
+                } else {
+                    0
+                })
             }
             _ => honest,
         }
@@ -143,7 +154,8 @@ impl Hostile {
         let ring = self.0.geometry?;
         let capacity = ring.capacity();
         let index = u32::try_from(at.checked_sub(ring.offset_of(0))? / 32).ok()?;
-        // The last position before the tail, or the first behind `oldest`, that stands in this granule.
+        // The last position before the tail, or the first behind `oldest`, that stands in this
+        // granule.
         let (tail, oldest) = (self.0.tail.get(), self.0.oldest.get());
         let position = if self.0.habit.get() != Habit::Runaway && self.roll(4) > 0 {
             let back = tail.wrapping_sub(index) % capacity;
@@ -152,16 +164,28 @@ impl Hostile {
             oldest.wrapping_add(index.wrapping_sub(oldest) % capacity)
         };
         let room = ring.room_to_end(u64::from(position));
-        let mut header = Header::filler(KIND_PAD, 0, self.random().into());
+        let mut header = Header::padding(KIND_PAD, 0, self.random().into());
         match self.0.habit.get() {
             Habit::Jumps => header.kind = KIND_DATA,
             Habit::Often(_) => {
-                header.kind = [KIND_DATA, KIND_DATA, KIND_DATA, KIND_PAD, KIND_DISCARD, 0, 200][self.roll(7)];
-                header.len = [0, 1, self.random() % 64, (room - 1) * 32, room * 32, ring.max_payload(), ring.max_payload() + 1, u32::MAX]
-                    [self.roll(8)];
-                header.seq = [0, 1, u64::MAX, u64::MAX - 1, u64::from(self.random() % 64), header.seq << 32][self.roll(6)];
+                header.kind =
+                    [KIND_DATA, KIND_DATA, KIND_DATA, KIND_PAD, KIND_DISCARD, 0, 200][self.roll(7)];
+                header.len = [
+                    0,
+                    1,
+                    self.random() % 64,
+                    (room - 1) * 32,
+                    room * 32,
+                    ring.max_payload(),
+                    ring.max_payload() + 1,
+                    u32::MAX,
+                ][self.roll(8)];
+                header.seq =
+                    [0, 1, u64::MAX, u64::MAX - 1, u64::from(self.random() % 64), header.seq << 32]
+                        [self.roll(6)];
                 header.timestamp_ns = [0, u64::MAX, header.seq][self.roll(3)];
-                header.payload_crc = if self.roll(2) == 0 { payload_crc(&[]) } else { self.random() };
+                header.payload_crc =
+                    if self.roll(2) == 0 { payload_crc(&[]) } else { self.random() };
             }
             _ => {}
         }
@@ -174,8 +198,12 @@ impl Hostile {
         let Ok(header) = RingHeader::mut_from_bytes(into) else { return };
         match self.roll(5) {
             0 => header.capacity.set(1 << self.roll(32)),
-            1 => header.max_payload.set([self.random(), u32::MAX, header.max_payload.get() + 1][self.roll(3)]),
-            2 => header.data_offset.set([256, 64, 320, u32::MAX - 63, self.random() & !63][self.roll(5)]),
+            1 => header
+                .max_payload
+                .set([self.random(), u32::MAX, header.max_payload.get() + 1][self.roll(3)]),
+            2 => header
+                .data_offset
+                .set([256, 64, 320, u32::MAX - 63, self.random() & !63][self.roll(5)]),
             3 => header.epoch.set(u64::from(self.random() % 2)),
             _ => header.clock_id.set(self.random()),
         }
@@ -212,7 +240,11 @@ impl Memory for Hostile {
     }
 
     fn load(&self, at: usize, _: Ordering) -> u32 {
-        assert!(at.is_multiple_of(4) && at + 4 <= self.size(), "control word at {at} of {}", self.size());
+        assert!(
+            at.is_multiple_of(4) && at + 4 <= self.size(),
+            "control word at {at} of {}",
+            self.size()
+        );
         self.0.loaded.set(self.0.loaded.get() + 1);
         let honest = self.planned(at, Self::word(&self.0.bytes.borrow(), at));
         let told = if self.lies() { self.lie(at, honest) } else { honest };
@@ -226,7 +258,12 @@ impl Memory for Hostile {
 
     fn read(&self, at: usize, into: &mut [u8]) {
         let words = into.len().div_ceil(8);
-        assert!(at.is_multiple_of(32) && at + words * 8 <= self.size(), "{} bytes at {at} of {}", into.len(), self.size());
+        assert!(
+            at.is_multiple_of(32) && at + words * 8 <= self.size(),
+            "{} bytes at {at} of {}",
+            into.len(),
+            self.size()
+        );
         self.0.loaded.set(self.0.loaded.get() + words);
         into.copy_from_slice(&self.0.bytes.borrow()[at..at + into.len()]);
         match self.0.habit.get() {
@@ -235,7 +272,7 @@ impl Memory for Hostile {
             // The planned ones leave the ring's header alone.
             _ if at < 128 => {}
             Habit::Debris => into.fill(0),
-            Habit::Fillers | Habit::Jumps | Habit::Runaway | Habit::Pendulum => {
+            Habit::Padding | Habit::Jumps | Habit::Runaway | Habit::Pendulum => {
                 if let (32, Some(header)) = (into.len(), self.forged(at)) {
                     into.copy_from_slice(&header);
                 }
@@ -248,13 +285,22 @@ impl Memory for Hostile {
 
 impl MemoryMut for Hostile {
     fn store(&self, at: usize, value: u32, _: Ordering) {
-        assert!(at.is_multiple_of(4) && at + 4 <= self.size(), "control word at {at} of {}", self.size());
+        assert!(
+            at.is_multiple_of(4) && at + 4 <= self.size(),
+            "control word at {at} of {}",
+            self.size()
+        );
         self.0.bytes.borrow_mut()[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
 
     fn write(&self, at: usize, bytes: &[u8]) {
         let whole = bytes.len().next_multiple_of(8);
-        assert!(at.is_multiple_of(8) && at + whole <= self.size(), "{} bytes at {at} of {}", bytes.len(), self.size());
+        assert!(
+            at.is_multiple_of(8) && at + whole <= self.size(),
+            "{} bytes at {at} of {}",
+            bytes.len(),
+            self.size()
+        );
         let place = &mut self.0.bytes.borrow_mut()[at..at + whole];
         place.fill(0);
         place[..bytes.len()].copy_from_slice(bytes);

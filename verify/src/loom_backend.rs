@@ -1,7 +1,9 @@
-//! Private state under loom: the words and the cell that [`SharedProducer`](aqueduct_core::shared::SharedProducer) is made of.
+//! Private state under loom: the words and the cell that
+//! [`SharedProducer`](aqueduct_core::shared::SharedProducer) is made of.
 //!
-//! A cell makes loom report two parties that have the turn and that nothing orders. A word knows its role, so
-//! that a model can spoil the orderings of one role and demand to be refused. Only meaningful inside a loom model. Next: `shuttle_memory`.
+//! A cell makes loom report two parties that have the turn and that nothing orders. A word knows
+//! its role, so that a model can spoil the orderings of one role and demand to be refused. Only
+//! meaningful inside a loom model. Next: `shuttle_memory`.
 
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
@@ -59,12 +61,13 @@ const SLOT_WORDS: usize = 6;
 const FIRST_WORDS: usize = 5;
 
 thread_local! {
-    /// Words made in this run, slots, and what is spoilt. loom runs all threads of a model on one thread of the system.
+    /// Words made in this run, slots, and what is spoilt. loom runs all threads of a model on one
+    /// thread of the system.
     static RUN: RefCell<(usize, usize, &'static [Spoilt])> = const { RefCell::new((0, 0, &[])) };
 }
 
-/// The words that `make` makes get their roles, in the order in which `SharedProducer::new` makes them, and spoilt orderings; `claims` is
-/// the size of its table.
+/// The words that `make` makes get their roles, in the order in which `SharedProducer::new` makes
+/// them, and spoilt orderings; `claims` is the size of its table.
 ///
 /// # Panics
 /// If there are more or fewer words than such a producer has: the roles would be wrong.
@@ -76,11 +79,21 @@ pub fn with_roles<T>(claims: usize, spoilt: &'static [Spoilt], make: impl FnOnce
 ///
 /// # Panics
 /// As there.
-pub fn with_roles_of_turns<T>(claims: usize, spoilt: &'static [Spoilt], make: impl FnOnce() -> T) -> T {
+pub fn with_roles_of_turns<T>(
+    claims: usize,
+    spoilt: &'static [Spoilt],
+    make: impl FnOnce() -> T,
+) -> T {
     with_words(FIRST_WORDS - 1, FIRST_WORDS + claims, claims, spoilt, make)
 }
 
-fn with_words<T>(first: usize, end: usize, claims: usize, spoilt: &'static [Spoilt], make: impl FnOnce() -> T) -> T {
+fn with_words<T>(
+    first: usize,
+    end: usize,
+    claims: usize,
+    spoilt: &'static [Spoilt],
+    make: impl FnOnce() -> T,
+) -> T {
     RUN.set((first, claims, spoilt));
     let value = make();
     let words = RUN.with_borrow(|run| run.0);
@@ -117,7 +130,10 @@ pub struct LoomWord {
 
 impl LoomWord {
     fn order(&self, access: Access, order: Ordering) -> Ordering {
-        self.spoilt.iter().find(|spoilt| (spoilt.0, spoilt.1) == (self.role, access)).map_or(order, |spoilt| spoilt.2)
+        self.spoilt
+            .iter()
+            .find(|spoilt| (spoilt.0, spoilt.1) == (self.role, access))
+            .map_or(order, |spoilt| spoilt.2)
     }
 }
 
@@ -142,9 +158,16 @@ unsafe impl Word for LoomWord {
         self.word.store(value, self.order(Access::Store, order));
     }
 
-    fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+    fn compare_exchange(
+        &self,
+        current: u32,
+        new: u32,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u32, u32> {
         let access = if success == Ordering::AcqRel { Access::Take } else { Access::PickUp };
-        let (success, failure) = (self.order(access, success), self.order(Access::Refused, failure));
+        let (success, failure) =
+            (self.order(access, success), self.order(Access::Refused, failure));
         let outcome = self.word.compare_exchange(current, new, success, failure);
         trace(|| format!("exchange {:?} {current:#x} for {new:#x}: {outcome:x?}", self.role));
         outcome
@@ -161,7 +184,8 @@ unsafe impl Word for LoomWord {
 /// One loom cell: an entry that is not ordered after the last one fails the model.
 pub struct LoomCell<T>(UnsafeCell<T>);
 
-// SAFETY: loom runs one thread at a time and reports unordered accesses before it makes them; the cell is reached by `with` only.
+// SAFETY: loom runs one thread at a time and reports unordered accesses before it makes them; the
+// cell is reached by `with` only.
 unsafe impl<T> Sync for LoomCell<T> {}
 
 // SAFETY: the field is private; `with` and `into_inner` are the only ways to the value.
@@ -172,7 +196,8 @@ unsafe impl<T> Cell<T> for LoomCell<T> {
 
     unsafe fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         self.0.with_mut(|value| {
-            // SAFETY: loom has just checked that no other access is under way or unordered with this one; the pointer is its own.
+            // SAFETY: loom has just checked that no other access is under way or unordered with
+            // this one; the pointer is its own.
             work(unsafe { &mut *value })
         })
     }

@@ -1,12 +1,15 @@
-//! A segment under loom: control words are loom atomics, everything else is loom cells or relaxed loom words.
+//! A segment under loom: control words are loom atomics, everything else is loom cells or relaxed
+//! loom words.
 //!
-//! Cells make loom report an access that the protocol does not order; words make it return every value that a relaxed load may see.
-//! Only meaningful inside a loom model. Next: `trace`.
+//! Cells make loom report an access that the protocol does not order; words make it return every
+//! value that a relaxed load may see. Only meaningful inside a loom model. Next: `trace`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::layout::{CURSOR_BYTES_MIN, DATA_OFFSET_MIN, GRANULE_BYTES, cursor_word, ring_word};
+use aqueduct_core::layout::{
+    CURSOR_BYTES_MIN, DATA_OFFSET_MIN, GRANULE_BYTES, cursor_word, ring_word,
+};
 use aqueduct_core::{Memory, MemoryMut};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
@@ -20,17 +23,19 @@ const PAGE_HEAD: usize = 64;
 /// What stands for the bytes that are not control words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bytes {
-    /// One loom cell per granule: an access that is not ordered after the last conflicting one fails the model. For gating readers.
+    /// One loom cell per granule: an access that is not ordered after the last conflicting one
+    /// fails the model. For gating readers.
     Cells,
-    /// One relaxed loom atomic per 8 bytes: every stale value is tried. For accesses that are checked afterwards: creation, observers.
+    /// One relaxed loom atomic per 8 bytes: every stale value is tried. For accesses that are
+    /// checked afterwards: creation, observers.
     Words,
 }
 
 /// One loom cell.
 struct Granule(UnsafeCell<[u8; GRANULE_BYTES]>);
 
-// SAFETY: loom runs one thread at a time and reports unordered accesses before it makes them; the cell is reached in this module only,
-// by `with` and `with_mut`.
+// SAFETY: loom runs one thread at a time and reports unordered accesses before it makes them; the
+// cell is reached in this module only, by `with` and `with_mut`.
 unsafe impl Sync for Granule {}
 
 enum Store {
@@ -57,7 +62,13 @@ impl LoomMemory {
     #[must_use]
     pub fn ring(capacity_granules: usize, bytes: Bytes) -> Self {
         let data = DATA_OFFSET_MIN as usize;
-        let words = [ring_word::TAIL, ring_word::NEXT_SEQ, ring_word::OLDEST, ring_word::STATE, ring_word::SPACE_WANTED];
+        let words = [
+            ring_word::TAIL,
+            ring_word::NEXT_SEQ,
+            ring_word::OLDEST,
+            ring_word::STATE,
+            ring_word::SPACE_WANTED,
+        ];
         Self::new(data + capacity_granules * GRANULE_BYTES, RING_HEAD, data, &words, bytes)
     }
 
@@ -65,16 +76,34 @@ impl LoomMemory {
     #[must_use]
     pub fn page(bytes: Bytes) -> Self {
         use cursor_word::{CORRUPT, CURSOR, LOST, MISSED_WAKES, WAITING};
-        Self::new(CURSOR_BYTES_MIN, PAGE_HEAD, CURSOR_BYTES_MIN, &[CURSOR, WAITING, CORRUPT, LOST, MISSED_WAKES], bytes)
+        Self::new(
+            CURSOR_BYTES_MIN,
+            PAGE_HEAD,
+            CURSOR_BYTES_MIN,
+            &[CURSOR, WAITING, CORRUPT, LOST, MISSED_WAKES],
+            bytes,
+        )
     }
 
     fn new(size: usize, head: usize, data: usize, words: &[usize], bytes: Bytes) -> Self {
         let plain = head + size - data;
         let store = match bytes {
-            Bytes::Cells => Store::Cells((0..plain / GRANULE_BYTES).map(|_| Granule(UnsafeCell::new([0; GRANULE_BYTES]))).collect()),
-            Bytes::Words => Store::Words((0..plain / WORD_BYTES).map(|_| AtomicU64::new(0)).collect()),
+            Bytes::Cells => Store::Cells(
+                (0..plain / GRANULE_BYTES)
+                    .map(|_| Granule(UnsafeCell::new([0; GRANULE_BYTES])))
+                    .collect(),
+            ),
+            Bytes::Words => {
+                Store::Words((0..plain / WORD_BYTES).map(|_| AtomicU64::new(0)).collect())
+            }
         };
-        Self(Arc::new(Shared { size, head, data, control: words.iter().map(|&at| (at, AtomicU32::new(0))).collect(), store }))
+        Self(Arc::new(Shared {
+            size,
+            head,
+            data,
+            control: words.iter().map(|&at| (at, AtomicU32::new(0))).collect(),
+            store,
+        }))
     }
 
     fn control(&self, at: usize) -> &AtomicU32 {
@@ -91,8 +120,13 @@ impl LoomMemory {
     }
 }
 
-/// Splits `len` bytes from `at` into pieces within one unit: (index of the unit, offset within it, range of the bytes).
-fn pieces(at: usize, len: usize, unit: usize) -> impl Iterator<Item = (usize, usize, std::ops::Range<usize>)> {
+/// Splits `len` bytes from `at` into pieces within one unit: (index of the unit, offset within it,
+/// range of the bytes).
+fn pieces(
+    at: usize,
+    len: usize,
+    unit: usize,
+) -> impl Iterator<Item = (usize, usize, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {
         let (index, within) = ((at + done) / unit, (at + done) % unit);
@@ -117,7 +151,8 @@ impl Memory for LoomMemory {
         match &self.0.store {
             Store::Cells(cells) => {
                 for (index, within, range) in pieces(at, into.len(), GRANULE_BYTES) {
-                    // SAFETY: loom has just checked that no write of this granule is unordered with this read; the pointer is its own.
+                    // SAFETY: loom has just checked that no write of this granule is unordered with
+                    // this read; the pointer is its own.
                     let granule = cells[index].0.with(|granule| unsafe { *granule });
                     let len = range.len();
                     into[range].copy_from_slice(&granule[within..within + len]);
@@ -154,8 +189,8 @@ impl MemoryMut for LoomMemory {
             Store::Cells(cells) => {
                 for (index, within, range) in pieces(at, filled.len(), GRANULE_BYTES) {
                     cells[index].0.with_mut(|granule| {
-                        // SAFETY: loom has just checked that no other access of this granule is unordered with this write; the pointer is
-                        // its own.
+                        // SAFETY: loom has just checked that no other access of this granule is
+                        // unordered with this write; the pointer is its own.
                         let granule = unsafe { &mut *granule };
                         granule[within..within + range.len()].copy_from_slice(&filled[range]);
                     });

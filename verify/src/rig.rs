@@ -1,6 +1,7 @@
 //! A ring of loom memory with its readers attached, ready to be moved into threads.
 //!
-//! Payloads follow from the sequence number, so a model checks content without an oracle. Next: the models in `tests/`.
+//! Payloads follow from the sequence number, so a model checks content without an oracle. Next: the
+//! models in `tests/`.
 
 use aqueduct_core::{Meta, Next, Producer, Reader, RingConfig, Start, Wake};
 
@@ -61,19 +62,22 @@ impl Rig {
         config
     }
 
-    /// Makes the ring, `N` gating subscriptions and their readers, and the ring as a futex call sees it.
+    /// Makes the ring, `N` gating subscriptions and their readers, and the ring as a futex call
+    /// sees it.
     ///
     /// # Panics
     /// If the core refuses any of it.
     #[must_use]
     pub fn build<const N: usize>(&self) -> (LoomProducer, [LoomReader; N], LoomMemory) {
         let ring = LoomMemory::ring(self.capacity as usize, Bytes::Cells);
-        let mut producer = Producer::create(Weak::new(&ring, self.producer), &self.config()).expect("create");
+        let mut producer =
+            Producer::create(Weak::new(&ring, self.producer), &self.config()).expect("create");
         let readers = std::array::from_fn(|_| {
             let page = LoomMemory::page(Bytes::Cells);
             let id = producer.subscribe(Start::Latest).expect("subscribe");
             producer.attach(id, "model", Weak::new(&page, self.producer)).expect("attach");
-            Reader::attach(Weak::new(&ring, self.reader), Weak::new(&page, self.reader)).expect("reader")
+            Reader::attach(Weak::new(&ring, self.reader), Weak::new(&page, self.reader))
+                .expect("reader")
         });
         (producer, readers, ring)
     }
@@ -82,7 +86,11 @@ impl Rig {
 /// The payload of record `seq`: empty for every third, else 32 bytes that name it.
 #[must_use]
 pub fn payload(seq: u64) -> Vec<u8> {
-    if seq % 3 == 2 { Vec::new() } else { (0..4).flat_map(|word| (seq * 4 + word + 1).to_le_bytes()).collect() }
+    if seq % 3 == 2 {
+        Vec::new()
+    } else {
+        (0..4).flat_map(|word| (seq * 4 + word + 1).to_le_bytes()).collect()
+    }
 }
 
 /// Pushes the next record; `None` if the ring is full.

@@ -1,7 +1,7 @@
 //! Segments and private state under shuttle: every access is a point where the schedule may change.
 //!
-//! shuttle is sequentially consistent: it finds races of logic in larger runs than loom can, and no weak ordering. Only meaningful inside
-//! a shuttle test. Next: nothing.
+//! shuttle is sequentially consistent: it finds races of logic in larger runs than loom can, and no
+//! weak ordering. Only meaningful inside a shuttle test. Next: nothing.
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
@@ -51,7 +51,10 @@ impl MemoryMut for ShuttleMemory {
         let mut filled = bytes.to_vec();
         filled.resize(bytes.len().next_multiple_of(8), 0);
         for (word, bytes) in self.0[at / 4..].iter().zip(filled.chunks_exact(4)) {
-            word.store(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]), Ordering::SeqCst);
+            word.store(
+                u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
+                Ordering::SeqCst,
+            );
         }
     }
 }
@@ -81,7 +84,13 @@ unsafe impl Word for ShuttleWord {
         self.0.store(value, Ordering::SeqCst);
     }
 
-    fn compare_exchange(&self, current: u32, new: u32, _: Ordering, _: Ordering) -> Result<u32, u32> {
+    fn compare_exchange(
+        &self,
+        current: u32,
+        new: u32,
+        _: Ordering,
+        _: Ordering,
+    ) -> Result<u32, u32> {
         self.0.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
     }
 

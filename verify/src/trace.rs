@@ -6,7 +6,8 @@ use std::cell::RefCell;
 use std::sync::OnceLock;
 
 thread_local! {
-    /// loom runs all threads of a model on one thread of the system, so one list has them all in order.
+    /// loom runs all threads of a model on one thread of the system, so one list has them all in
+    /// order.
     static RUN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 

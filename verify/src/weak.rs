@@ -1,7 +1,8 @@
 //! A backend that spoils named orderings and leaves everything else alone.
 //!
-//! A model that still passes over it proves nothing about that ordering. One side of a ring can be spoilt without the other. It also writes
-//! the trace of a run, since every access of a control word passes here. Next: `futex`.
+//! A model that still passes over it proves nothing about that ordering. One side of a ring can be
+//! spoilt without the other. It also writes the trace of a run, since every access of a control
+//! word passes here. Next: `futex`.
 
 use std::sync::atomic::Ordering;
 

@@ -1,8 +1,11 @@
-//! A party killed after its k-th store, for every k: what the others find, what recovery finds, how the ring goes on.
+//! A party killed after its k-th store, for every k: what the others find, what recovery finds, how
+//! the ring goes on.
 //!
-//! Bounds: 1 producer process (at times of up to 4 claims in flight), 2 subscriptions, 1 observer; capacity 4 to 16 granules; the scripted and 60 random lives
-//! (`AQUEDUCT_CRASH_LIVES` enlarges it), each killed after every single store, in words of 8 or 4 bytes; after each of them both kinds of recovery, each killed after
-//! every store of its own; and once more with stores missing that nothing orders. Not vacuous: the events are counted and asserted on.
+//! Bounds: 1 producer process (at times of up to 4 claims in flight), 2 subscriptions, 1 observer;
+//! capacity 4 to 16 granules; the scripted and 60 random lives (`AQUEDUCT_CRASH_LIVES` enlarges
+//! it), each killed after every single store, in words of 8 or 4 bytes; after each of them both
+//! kinds of recovery, each killed after every store of its own; and once more with stores missing
+//! that nothing orders. Not vacuous: the events are counted and asserted on.
 
 #[path = "crash_points/life.rs"]
 mod life;
@@ -14,7 +17,10 @@ use aqueduct_core::layout::{GeometryError, STATE_CLOSED, cursor_word, ring_word}
 use aqueduct_core::observer::JoinError;
 use aqueduct_core::reader::AttachError;
 use aqueduct_core::recovery::{Bound, Checkpoint, Cut, Recovery, recover};
-use aqueduct_core::{ClaimError, MemoryMut, Next, Observer, Producer, ReadError, Reader, RingConfig, Sleep, Start, WaitMode};
+use aqueduct_core::{
+    ClaimError, MemoryMut, Next, Observer, Producer, ReadError, Reader, RingConfig, Sleep, Start,
+    WaitMode,
+};
 use aqueduct_verify::crash_memory::{Bytes, Fuse, survive};
 use aqueduct_verify::explore::Events;
 use aqueduct_verify::rng::Rng;
@@ -26,20 +32,34 @@ static SEEN: LazyLock<Events> = LazyLock::new(Events::default);
 fn autopsy(mut life: Life, kept: bool, deep: bool) {
     let closed = life.ring.word(ring_word::STATE) == STATE_CLOSED;
     // What was published, by a recovery that is checked against everything else below.
-    let found = recover(&life.ring.immortal(), Checkpoint::oldest(&life.ring.immortal()), Bound::Tail).unwrap();
-    assert_eq!((found.cut, found.cut_granules, found.survivor), (Cut::None, 0, None), "the published prefix is whole");
+    let found =
+        recover(&life.ring.immortal(), Checkpoint::oldest(&life.ring.immortal()), Bound::Tail)
+            .unwrap();
+    assert_eq!(
+        (found.cut, found.cut_granules, found.survivor),
+        (Cut::None, 0, None),
+        "the published prefix is whole"
+    );
     assert_eq!(found.end, life.ring.word(ring_word::TAIL));
     // An empty prefix does not tell its number.
     let told = || life.tails.iter().rev().find(|tail| tail.0 == found.end).map(|tail| tail.1);
     let published = found.next_seq.or_else(told).unwrap_or(life.published);
     assert!(published <= life.lens.len() as u64);
-    assert!(!kept || published >= life.published, "{published} found, {} published", life.published);
+    assert!(
+        !kept || published >= life.published,
+        "{published} found, {} published",
+        life.published
+    );
     SEEN.add("records cut off", life.lens.len() as u64 - published);
-    assert!(!closed || published == life.lens.len() as u64, "closed before everything was published");
+    assert!(
+        !closed || published == life.lens.len() as u64,
+        "closed before everything was published"
+    );
     SEEN.note("closed", closed);
 
     observers(&mut life, &found, published, closed);
-    // Who was reading goes on, one as if the other were not there; so does whoever begins at a stored cursor.
+    // Who was reading goes on, one as if the other were not there; so does whoever begins at a
+    // stored cursor.
     for side in 0..SIDES {
         let newcomer = life.sides[side].page.as_ref().map(|page| {
             let attached = Reader::attach(life.ring.immortal(), page.duplicate().immortal());
@@ -66,7 +86,13 @@ fn autopsy(mut life: Life, kept: bool, deep: bool) {
     recoveries(&life, published, deep);
 }
 
-fn read_all<C: MemoryMut>(lens: &[usize], reader: &mut Reader<life::Ring, C>, next: &mut Option<u64>, published: u64, closed: bool) {
+fn read_all<C: MemoryMut>(
+    lens: &[usize],
+    reader: &mut Reader<life::Ring, C>,
+    next: &mut Option<u64>,
+    published: u64,
+    closed: bool,
+) {
     while one(lens, next, |buf| reader.next(buf)).is_some() {}
     assert!(next.is_none_or(|next| next == published), "{next:?} of {published} read");
     assert_eq!(reader.next(&mut [0; 1024]), Ok(if closed { Next::Closed } else { Next::Empty }));
@@ -106,18 +132,31 @@ fn recoveries(life: &Life, published: u64, deep: bool) {
         for stores in 0.. {
             let ring = life.ring.duplicate();
             let fuse = Fuse::new(if deep { stores } else { u64::MAX }, life.shape.word_bytes);
-            if let Some(producer) = survive(|| Mortal::resume(ring.mortal(&fuse), &recovery).unwrap()) {
+            if let Some(producer) =
+                survive(|| Mortal::resume(ring.mortal(&fuse), &recovery).unwrap())
+            {
                 fuse.disarm();
                 go_on(life, &ring, producer, end);
                 break;
             }
             SEEN.add("recovery cut", 1);
-            // Cut: what was published is still there, and whoever recovers again finds at least that and never garbage.
-            let again = recover(&ring.immortal(), Checkpoint::oldest(&ring.immortal()), Bound::Tail).unwrap();
-            // From its store of `tail` on, what the cut recovery had decided stands; before, what was published.
-            assert!(again.cut == Cut::None && again.next_seq.is_none_or(|seq| seq == published || seq == end));
-            let again = recover(&ring.immortal(), Checkpoint::oldest(&ring.immortal()), Bound::Longest).unwrap();
-            assert!(again.next_seq.is_none_or(|seq| seq >= published && seq <= life.lens.len() as u64));
+            // Cut: what was published is still there, and whoever recovers again finds at least
+            // that and never garbage.
+            let again =
+                recover(&ring.immortal(), Checkpoint::oldest(&ring.immortal()), Bound::Tail)
+                    .unwrap();
+            // From its store of `tail` on, what the cut recovery had decided stands; before, what
+            // was published.
+            assert!(
+                again.cut == Cut::None
+                    && again.next_seq.is_none_or(|seq| seq == published || seq == end)
+            );
+            let again =
+                recover(&ring.immortal(), Checkpoint::oldest(&ring.immortal()), Bound::Longest)
+                    .unwrap();
+            assert!(
+                again.next_seq.is_none_or(|seq| seq >= published && seq <= life.lens.len() as u64)
+            );
             assert!(bound == Bound::Tail || again.next_seq.is_none_or(|seq| seq == end));
         }
     }
@@ -132,12 +171,14 @@ fn no_ghosts(life: &Life, recovery: &Recovery, end: u64) {
         return;
     }
     drop(producer);
-    let found = recover(&ring.immortal(), Checkpoint::oldest(&ring.immortal()), Bound::Longest).unwrap();
+    let found =
+        recover(&ring.immortal(), Checkpoint::oldest(&ring.immortal()), Bound::Longest).unwrap();
     assert_eq!(found.next_seq, Some(end + 1), "a record that was cut came back");
     SEEN.add("no ghost", 1);
 }
 
-/// The resumed ring: kept cursors are accepted, their readers get everything from there and everything new, in order.
+/// The resumed ring: kept cursors are accepted, their readers get everything from there and
+/// everything new, in order.
 fn go_on(life: &Life, ring: &Bytes, mut producer: Mortal, end: u64) {
     assert_eq!(producer.next_seq(), end);
     let mut lens: Vec<usize> = life.lens[..usize::try_from(end).unwrap()].to_vec();
@@ -159,7 +200,8 @@ fn go_on(life: &Life, ring: &Bytes, mut producer: Mortal, end: u64) {
     let largest = producer.geometry().max_payload() as usize;
     let mut drained = false;
     for step in 0..6 {
-        let (seq, len) = (lens.len() as u64, [largest, 0, 1, largest / 2, 33.min(largest), largest][step]);
+        let (seq, len) =
+            (lens.len() as u64, [largest, 0, 1, largest / 2, 33.min(largest), largest][step]);
         lens.push(len);
         match producer.push(meta(seq), &payload(seq, len)) {
             Ok((given, _)) => assert_eq!(given, seq),
@@ -178,8 +220,8 @@ fn go_on(life: &Life, ring: &Bytes, mut producer: Mortal, end: u64) {
         }
         if readers.is_empty() || drained {
             while one(&lens, &mut expected, |buf| match observer.next(buf) {
-                // A record as large as half the ring may overtake it.
-                Err(ReadError::Overtaken { .. }) => observer.next(buf),
+                // A record as large as half the ring may overrun it.
+                Err(ReadError::Overrun { .. }) => observer.next(buf),
                 seen => seen,
             })
             .is_some()
@@ -212,16 +254,46 @@ fn enumerate(shape: &Shape, steps: &[Step], deep: bool, seed: u64) -> u64 {
 }
 
 fn scripted() -> Vec<(&'static str, Vec<Step>)> {
-    use Step::{Append, Attach, Claim, Close, Detach, Look, Publish, Push, Read, Shared, Subscribe, Unsubscribe, WantSpace};
-    let gated = || vec![Subscribe(0, Start::Latest), Attach(0), Subscribe(1, Start::Latest), Attach(1)];
+    use Step::{
+        Append, Attach, Claim, Close, Detach, Look, Publish, Push, Read, Shared, Subscribe,
+        Unsubscribe, WantSpace,
+    };
+    let gated =
+        || vec![Subscribe(0, Start::Latest), Attach(0), Subscribe(1, Start::Latest), Attach(1)];
     let all = |side| Read(side, 99, true);
     let with = |more: Vec<Step>| gated().into_iter().chain(more).collect::<Vec<_>>();
     vec![
         (
             "push, wrap with a PAD, close",
-            with(vec![Push(96), Push(33), all(0), Push(0), all(1), Push(96), Push(5), all(0), all(1), Push(64), Append(0), Close]),
+            with(vec![
+                Push(96),
+                Push(33),
+                all(0),
+                Push(0),
+                all(1),
+                Push(96),
+                Push(5),
+                all(0),
+                all(1),
+                Push(64),
+                Append(0),
+                Close,
+            ]),
         ),
-        ("a batch", with(vec![Append(1), Append(40), Append(0), Publish, Read(0, 2, true), Append(7), all(1), Publish, Append(9)])),
+        (
+            "a batch",
+            with(vec![
+                Append(1),
+                Append(40),
+                Append(0),
+                Publish,
+                Read(0, 2, true),
+                Append(7),
+                all(1),
+                Publish,
+                Append(9),
+            ]),
+        ),
         (
             "claims in pieces, and some dropped",
             with(vec![
@@ -236,7 +308,12 @@ fn scripted() -> Vec<(&'static str, Vec<Step>)> {
                 Push(17),
             ]),
         ),
-        ("nobody gates", (0..14).flat_map(|number| [Push(number * 7 % 97), Append(number), Look(number % 3)]).collect()),
+        (
+            "nobody gates",
+            (0..14)
+                .flat_map(|number| [Push(number * 7 % 97), Append(number), Look(number % 3)])
+                .collect(),
+        ),
         (
             "subscriptions come and go",
             vec![
@@ -258,7 +335,19 @@ fn scripted() -> Vec<(&'static str, Vec<Step>)> {
                 Push(96),
             ],
         ),
-        ("full, asks for space", with(vec![Push(96), Push(64), WantSpace(96), all(0), all(1), WantSpace(96), Push(96), WantSpace(96)])),
+        (
+            "full, asks for space",
+            with(vec![
+                Push(96),
+                Push(64),
+                WantSpace(96),
+                all(0),
+                all(1),
+                WantSpace(96),
+                Push(96),
+                WantSpace(96),
+            ]),
+        ),
         (
             "many producers",
             with(vec![
@@ -297,7 +386,8 @@ fn a_producer_killed_after_any_store_leaves_a_prefix_that_others_read_and_the_ne
         }
     }
     println!("scripted: {points} points, {:.1?}", started.elapsed());
-    let lives = std::env::var("AQUEDUCT_CRASH_LIVES").map_or(60, |lives| lives.parse().expect("AQUEDUCT_CRASH_LIVES: a number"));
+    let lives = std::env::var("AQUEDUCT_CRASH_LIVES")
+        .map_or(60, |lives| lives.parse().expect("AQUEDUCT_CRASH_LIVES: a number"));
     for seed in 0..lives {
         let (shape, steps) = random(seed);
         let found = std::panic::catch_unwind(|| enumerate(&shape, &steps, seed % 20 == 0, seed));
@@ -334,23 +424,34 @@ fn a_creation_that_was_cut_is_no_ring() {
                     (0..256 + 16 * 32).for_each(|at| ring.flip(at, dice.bits().to_le_bytes()[0]));
                 }
                 _ => {
-                    let mut old: Mortal = Producer::create(ring.immortal(), &config(16, EPOCH)).unwrap();
+                    let mut old: Mortal =
+                        Producer::create(ring.immortal(), &config(16, EPOCH)).unwrap();
                     let id = old.subscribe(Start::Latest).unwrap();
                     (0..5).for_each(|seq| assert!(old.push(meta(seq), &payload(seq, 40)).is_ok()));
                     old.attach(id, "old", page.immortal()).unwrap();
                 }
             }
             let fuse = Fuse::new(stores, word_bytes);
-            let created = survive(|| Mortal::create(ring.mortal(&fuse), &config(8, EPOCH + 1)).unwrap());
+            let created =
+                survive(|| Mortal::create(ring.mortal(&fuse), &config(8, EPOCH + 1)).unwrap());
             // Twice in three times stores are missing.
-            let lost = if created.is_none() && stores % 3 > 0 { fuse.lose_unordered(&mut Rng::new(stores)) } else { 0 };
+            let lost = if created.is_none() && stores % 3 > 0 {
+                fuse.lose_unordered(&mut Rng::new(stores))
+            } else {
+                0
+            };
             let attached = Reader::attach(ring.immortal(), page.immortal()).map(|_| ());
-            let joined = Observer::oldest(ring.immortal()).map(|observer| observer.geometry().epoch());
+            let joined =
+                Observer::oldest(ring.immortal()).map(|observer| observer.geometry().epoch());
             if created.is_some() {
                 assert_eq!(joined, Ok(EPOCH + 1));
                 assert_eq!(
                     attached,
-                    Err(if before == 2 { AttachError::Epoch { ring: EPOCH + 1, page: EPOCH } } else { AttachError::PageIdentity })
+                    Err(if before == 2 {
+                        AttachError::Epoch { ring: EPOCH + 1, page: EPOCH }
+                    } else {
+                        AttachError::PageIdentity
+                    })
                 );
                 break;
             }
@@ -360,26 +461,45 @@ fn a_creation_that_was_cut_is_no_ring() {
                 assert!(attached.is_ok() && (stores == 0 || lost > 0), "{stores} stores");
                 continue;
             }
-            let refused = |error| matches!(error, GeometryError::Magic { .. } | GeometryError::Crc { .. });
-            assert!(matches!(joined, Err(JoinError::Geometry(error)) if refused(error)), "{stores} stores: {joined:?}");
-            assert!(matches!(attached, Err(AttachError::Geometry(error)) if refused(error)), "{stores} stores: {attached:?}");
-            assert!(recover(&ring.immortal(), Checkpoint { position: 0, seq: None }, Bound::Longest).is_err());
+            let refused =
+                |error| matches!(error, GeometryError::Magic { .. } | GeometryError::Crc { .. });
+            assert!(
+                matches!(joined, Err(JoinError::Geometry(error)) if refused(error)),
+                "{stores} stores: {joined:?}"
+            );
+            assert!(
+                matches!(attached, Err(AttachError::Geometry(error)) if refused(error)),
+                "{stores} stores: {attached:?}"
+            );
+            assert!(
+                recover(&ring.immortal(), Checkpoint { position: 0, seq: None }, Bound::Longest)
+                    .is_err()
+            );
         }
     }
     println!("creation: {points} points");
     assert!(points > 150);
 }
 
-/// A reader's life: reads damaged records too, sleeps, releases. Gives what the next one may expect.
+/// A reader's life: reads damaged records too, sleeps, releases. Gives what the next one may
+/// expect.
 fn read_on(ring: &Bytes, page: &Bytes, fuse: &std::rc::Rc<Fuse>, progress: &mut Progress) {
-    let Some(mut reader) = survive(|| Reader::attach(ring.immortal(), page.mortal(fuse)).unwrap()) else { return };
+    let Some(mut reader) = survive(|| Reader::attach(ring.immortal(), page.mortal(fuse)).unwrap())
+    else {
+        return;
+    };
     let mut buf = [0; 1024];
     survive(|| {
         for step in 0..40 {
             match reader.next(&mut buf) {
                 Ok(Next::Record(record)) => {
                     check(&progress.lens, record, &buf);
-                    assert!(record.seq <= progress.processed, "record {} after {}", record.seq, progress.processed);
+                    assert!(
+                        record.seq <= progress.processed,
+                        "record {} after {}",
+                        record.seq,
+                        progress.processed
+                    );
                     progress.processed = progress.processed.max(record.seq + 1);
                 }
                 Ok(Next::Empty) => {
@@ -449,7 +569,10 @@ fn a_reader_killed_after_any_store_stops_nobody_and_the_next_of_its_name_loses_n
                 assert_eq!(producer.take_violation(), None);
                 if fuse.dead() && !died {
                     died = true;
-                    assert!(producer.subscription(id).unwrap().attached, "a dead reader is no violation");
+                    assert!(
+                        producer.subscription(id).unwrap().attached,
+                        "a dead reader is no violation"
+                    );
                     if replace {
                         assert!(producer.detach(id).is_some());
                         page = Bytes::new(256);
@@ -462,7 +585,10 @@ fn a_reader_killed_after_any_store_stops_nobody_and_the_next_of_its_name_loses_n
                     if let Sleep::Wait { .. } = reader.prepare_sleep(WaitMode::Futex).unwrap() {
                         let seq = progress.lens.len() as u64;
                         progress.lens.push(1);
-                        assert!(producer.push(meta(seq), &payload(seq, 1)).unwrap().1.futex, "it sleeps on");
+                        assert!(
+                            producer.push(meta(seq), &payload(seq, 1)).unwrap().1.futex,
+                            "it sleeps on"
+                        );
                     }
                     SEEN.add("reader killed", 1);
                 }
@@ -491,7 +617,8 @@ fn lost_stores_keep_what_orderings_promise_and_lose_the_rest() {
         memory.store(cursor_word::WAITING, 1, Ordering::Release);
         memory.store(cursor_word::LOST, 1, Ordering::Relaxed);
         fuse.lose_unordered(&mut Rng::new(seed));
-        let seen = [cursor_word::CURSOR, cursor_word::WAITING, cursor_word::LOST].map(|at| ring.word(at));
+        let seen =
+            [cursor_word::CURSOR, cursor_word::WAITING, cursor_word::LOST].map(|at| ring.word(at));
         assert!(seen[1] == 0 || seen[0] == 1, "a release store is seen before what it orders");
         (0..3).for_each(|at| lost[at] += 1 - seen[at]);
     }

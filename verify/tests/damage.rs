@@ -1,7 +1,9 @@
-//! Damage: every flipped bit is found, and the reader goes on behind it with an exact account of what is lost.
+//! Damage: every flipped bit is found, and the reader goes on behind it with an exact account of
+//! what is lost.
 //!
-//! One thread, production memory. Every bit of every byte of a record, for payloads of 0, 1, 31, 32, 33 and 200 bytes; then random bytes, random
-//! control words and random headers with valid checksums, where reading must end after a number of steps that the capacity bounds.
+//! One thread, production memory. Every bit of every byte of a record, for payloads of 0, 1, 31,
+//! 32, 33 and 200 bytes; then random bytes, random control words and random headers with valid
+//! checksums, where reading must end after a number of steps that the capacity bounds.
 
 use std::sync::atomic::Ordering;
 
@@ -28,7 +30,9 @@ struct World {
 
 fn world() -> World {
     let (ring, page) = (Ring::new(), Page::new());
-    let mut producer: Producer<_, _> = Producer::create(ring.clone(), &RingConfig::new("damage", EPOCH, CAPACITY as usize * 32)).unwrap();
+    let mut producer: Producer<_, _> =
+        Producer::create(ring.clone(), &RingConfig::new("damage", EPOCH, CAPACITY as usize * 32))
+            .unwrap();
     let id = producer.subscribe(Start::Latest).unwrap();
     producer.attach(id, "reader", page.clone()).unwrap();
     let reader = Reader::attach(ring.clone(), page.clone()).unwrap();
@@ -43,7 +47,13 @@ impl World {
     fn push<const N: usize>(&mut self, lens: [usize; N]) {
         for len in lens {
             let seq = self.producer.next_seq();
-            assert!(self.producer.push(Meta { type_tag: 7, timestamp_ns: seq }, &bytes(len)).unwrap().1.is_none());
+            assert!(
+                self.producer
+                    .push(Meta { type_tag: 7, timestamp_ns: seq }, &bytes(len))
+                    .unwrap()
+                    .1
+                    .is_none()
+            );
         }
     }
 
@@ -67,7 +77,8 @@ impl World {
     }
 }
 
-/// Flips each bit of a record between two others: header, payload, and the filler behind the payload.
+/// Flips each bit of a record between two others: header, payload, and the padding behind the
+/// payload.
 fn flip_every_bit(len: usize) {
     let granules = granules_for(u32::try_from(len).unwrap());
     for at in 0..granules as usize * 32 {
@@ -78,11 +89,20 @@ fn flip_every_bit(len: usize) {
             world.ring.flip(DATA + 64 + at, 1 << bit);
             world.assert_reads(0, 3);
             if at < 32 {
-                let Err(ReadError::Header { position, resumed_at, lost, .. }) = world.next() else { panic!("header byte {at} bit {bit}") };
-                assert_eq!((position, resumed_at, lost), (2, 2 + granules, Some(1)), "byte {at} bit {bit}");
+                let Err(ReadError::Header { position, resumed_at, lost, .. }) = world.next() else {
+                    panic!("header byte {at} bit {bit}")
+                };
+                assert_eq!(
+                    (position, resumed_at, lost),
+                    (2, 2 + granules, Some(1)),
+                    "byte {at} bit {bit}"
+                );
                 world.assert_stats(1, 1);
             } else if at < 32 + len {
-                let Err(ReadError::Payload { seq, position, stored, computed }) = world.next() else { panic!("byte {at} bit {bit}") };
+                let Err(ReadError::Payload { seq, position, stored, computed }) = world.next()
+                else {
+                    panic!("byte {at} bit {bit}")
+                };
                 assert_eq!((seq, position), (1, 2));
                 assert_ne!(stored, computed);
                 world.assert_stats(1, 1);
@@ -119,7 +139,9 @@ fn damage_at_the_end_is_accounted_for_by_the_next_record() {
     world.ring.flip(DATA + 64, 1);
     world.ring.flip(DATA + 64 + 96, 1);
     world.assert_reads(0, 3);
-    let Err(ReadError::Header { resumed_at, lost, .. }) = world.next() else { panic!("damaged header") };
+    let Err(ReadError::Header { resumed_at, lost, .. }) = world.next() else {
+        panic!("damaged header")
+    };
     assert_eq!((resumed_at, lost), (8, None), "nothing valid up to the tail");
     world.assert_stats(1, 0);
     assert_eq!(world.next(), Ok(Next::Empty));
@@ -139,7 +161,9 @@ fn a_damaged_pad_loses_no_record() {
     // 14 granules, 14 of them for 400 bytes, 4 to the end of the data area, then 8 for 200 bytes.
     world.ring.flip(DATA + 28 * 32, 0x80);
     world.assert_reads(14, 400);
-    let Err(ReadError::Header { position, resumed_at, lost, .. }) = world.next() else { panic!("damaged PAD") };
+    let Err(ReadError::Header { position, resumed_at, lost, .. }) = world.next() else {
+        panic!("damaged PAD")
+    };
     assert_eq!((position, resumed_at, lost), (28, 32, Some(0)));
     world.assert_reads(15, 200);
     world.assert_stats(1, 0);
@@ -152,7 +176,9 @@ fn a_damaged_stretch_is_one_report_and_counts_every_record_in_it() {
     // Records 1 to 3 stand in granules 2 to 9.
     world.ring.fill_at(DATA + 64, &[0x5A; 8 * 32]);
     world.assert_reads(0, 3);
-    let Err(ReadError::Header { position, resumed_at, lost, .. }) = world.next() else { panic!("damaged stretch") };
+    let Err(ReadError::Header { position, resumed_at, lost, .. }) = world.next() else {
+        panic!("damaged stretch")
+    };
     assert_eq!((position, resumed_at, lost), (2, 10, Some(3)));
     world.assert_reads(4, 9);
     world.assert_stats(1, 3);
@@ -166,18 +192,22 @@ fn stale_records_of_the_last_lap_are_never_delivered() {
         world.assert_reads(seq, 9);
         assert!(!world.reader.release());
     }
-    // A tail that runs ahead of the bytes, as after a wild store: what stands there is whole, but of the last lap.
+    // A tail that runs ahead of the bytes, as after a wild store: what stands there is whole, but
+    // of the last lap.
     world.ring.store(ring_word::TAIL, 32 + 20, Ordering::Release);
-    let Err(ReadError::Header { position, resumed_at, .. }) = world.next() else { panic!("stale bytes") };
+    let Err(ReadError::Header { position, resumed_at, .. }) = world.next() else {
+        panic!("stale bytes")
+    };
     assert_eq!((position, resumed_at), (32, 52));
 }
 
-/// Reads until there is nothing more and says how often; every step but a `Gap` moves by a granule at least.
+/// Reads until there is nothing more and says how often; every step but a `Gap` moves by a granule
+/// at least.
 fn read_all(reader: &mut Reader<Ring, Page>, tail_ahead: u32) -> u32 {
     let limit = 2 * tail_ahead + 2;
     for steps in 0..=limit {
         match reader.next(&mut [0; 512]) {
-            Ok(Next::Empty | Next::Closed) | Err(ReadError::Overrun { .. }) => return steps,
+            Ok(Next::Empty | Next::Closed) | Err(ReadError::TailOutOfRange { .. }) => return steps,
             Ok(Next::Record(_)) | Err(_) => drop(reader.release()),
         }
     }
@@ -198,7 +228,7 @@ fn hostile(cursor: u32, tail: u32, state: u32, write: impl FnOnce(&Ring)) {
             read_all(&mut reader, ahead);
         }
         Err(error) => {
-            assert!(ahead > CAPACITY && matches!(error, AttachError::Overrun(_)), "{error}");
+            assert!(ahead > CAPACITY && matches!(error, AttachError::TailOutOfRange(_)), "{error}");
         }
     }
 }

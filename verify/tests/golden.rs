@@ -1,8 +1,10 @@
-//! Golden image: the same configuration and the same pushes give the same bytes, today, tomorrow and in C.
+//! Golden image: the same configuration and the same pushes give the same bytes, today, tomorrow
+//! and in C.
 //!
-//! `core/tests/golden/basic.ring` is a whole segment, `basic.cursor` the page of its reader, `basic.expected` what a reader must deliver:
-//! one record a line, `seq type len timestamp_ns payload`, decimal but for the payload, which is hex, `-` if empty. `AQUEDUCT_BLESS=1`
-//! writes them anew; that is a change of the ABI.
+//! `core/tests/golden/basic.ring` is a whole segment, `basic.cursor` the page of its reader,
+//! `basic.expected` what a reader must deliver: one record a line,
+//! `seq type len timestamp_ns payload`, decimal but for the payload, which is hex, `-` if empty.
+//! `AQUEDUCT_BLESS=1` writes them anew; that is a change of the ABI.
 
 use std::fmt::Write;
 use std::fs;
@@ -25,14 +27,19 @@ fn payload(seq: u64, len: usize) -> Vec<u8> {
 }
 
 fn meta(seq: u64) -> Meta {
-    Meta { type_tag: 0x0100 + u16::try_from(seq).unwrap(), timestamp_ns: CREATED_NS + 1_000_000_007 * seq }
+    Meta {
+        type_tag: 0x0100 + u16::try_from(seq).unwrap(),
+        timestamp_ns: CREATED_NS + 1_000_000_007 * seq,
+    }
 }
 
-/// Two records that were read and released, then six that were not; the largest one does not fit before the end, so a PAD stands there.
+/// Two records that were read and released, then six that were not; the largest one does not fit
+/// before the end, so a PAD stands there.
 fn generate() -> (Ring, Page) {
     let (ring, page) = (Ring::new(), Page::new());
     let mut config = RingConfig::new("golden", EPOCH, CAPACITY * 32);
-    (config.data_offset_bytes, config.created_ns, config.clock_id) = (DATA_OFFSET_MAPPED, CREATED_NS, CLOCK_REALTIME);
+    (config.data_offset_bytes, config.created_ns, config.clock_id) =
+        (DATA_OFFSET_MAPPED, CREATED_NS, CLOCK_REALTIME);
     let mut producer: Producer<_, _> = Producer::create(ring.clone(), &config).unwrap();
     let id = producer.subscribe(Start::Latest).unwrap();
     producer.attach(id, "golden", page.clone()).unwrap();
@@ -44,7 +51,9 @@ fn generate() -> (Ring, Page) {
     // 12 and 8 granules.
     [350, 200].into_iter().for_each(&mut push);
     for seq in 0..2 {
-        assert!(matches!(reader.next(&mut [0; 512]), Ok(Next::Record(record)) if record.seq == seq));
+        assert!(
+            matches!(reader.next(&mut [0; 512]), Ok(Next::Record(record)) if record.seq == seq)
+        );
     }
     assert!(!reader.release());
     // From granule 20: 2, 2 and 3 granules, a PAD of 5, then 8, 1 and 2 in the next lap.
@@ -62,7 +71,8 @@ fn deliver(ring: &Ring, page: &Page) -> String {
             Next::Empty => return lines,
             Next::Closed => panic!("the image is of a running ring"),
         };
-        write!(lines, "{} {} {} {} ", record.seq, record.type_tag, record.len, record.timestamp_ns).unwrap();
+        write!(lines, "{} {} {} {} ", record.seq, record.type_tag, record.len, record.timestamp_ns)
+            .unwrap();
         buf[..record.len].iter().for_each(|byte| write!(lines, "{byte:02x}").unwrap());
         lines.push_str(if record.len == 0 { "-\n" } else { "\n" });
     }
@@ -78,10 +88,14 @@ fn hold(name: &str, generated: &[u8]) {
         fs::create_dir_all(path("")).unwrap();
         return fs::write(path(name), generated).unwrap();
     }
-    let committed = fs::read(path(name)).unwrap_or_else(|error| panic!("{name}: {error}; AQUEDUCT_BLESS=1 writes it"));
+    let committed = fs::read(path(name))
+        .unwrap_or_else(|error| panic!("{name}: {error}; AQUEDUCT_BLESS=1 writes it"));
     assert_eq!(committed.len(), generated.len(), "{name}: size");
     if let Some(at) = (0..committed.len()).find(|&at| committed[at] != generated[at]) {
-        panic!("{name}: byte {at} is {:#04x} in the committed file, {:#04x} generated", committed[at], generated[at]);
+        panic!(
+            "{name}: byte {at} is {:#04x} in the committed file, {:#04x} generated",
+            committed[at], generated[at]
+        );
     }
 }
 

@@ -1,7 +1,10 @@
-//! Creation: a reader that finds the magic finds the whole header behind it, and one that finds a page's identity finds its words.
+//! Creation: a reader that finds the magic finds the whole header behind it, and one that finds a
+//! page's identity finds its words.
 //!
-//! Bounds: 1 creator of a ring or of a page, 1 reader that tries to attach twice, or once with 2 pre-emptions, fresh memory, bytes as relaxed words. Not vacuous: both outcomes
-//! are seen, and the models fail without either fence. Re-creation over an older ring is not modelled: a reader then may also see a CRC error.
+//! Bounds: 1 creator of a ring or of a page, 1 reader that tries to attach twice, or once with 2
+//! pre-emptions, fresh memory, bytes as relaxed words. Not vacuous: both outcomes are seen, and the
+//! models fail without either fence. Re-creation over an older ring is not modelled: a reader then
+//! may also see a CRC error.
 
 use std::sync::atomic::Ordering;
 
@@ -24,14 +27,17 @@ fn create(setup: Rig, events: &Events) {
 
     let ring = LoomMemory::ring(4, Bytes::Words);
     let (ours, theirs) = (Weak::new(&ring, setup.producer), Weak::new(&ring, setup.reader));
-    let creator = thread::spawn(move || drop(LoomProducer::create(ours, &setup.config()).expect("create")));
+    let creator =
+        thread::spawn(move || drop(LoomProducer::create(ours, &setup.config()).expect("create")));
     for _ in 0..2 {
         match Reader::attach(theirs.clone(), Weak::new(&page, &[])) {
             Ok(reader) => {
                 assert_eq!((reader.geometry().epoch(), reader.geometry().capacity()), (EPOCH, 4));
                 events.add("attached in flight", 1);
             }
-            Err(AttachError::Geometry(GeometryError::Magic { .. })) => events.add("not there yet", 1),
+            Err(AttachError::Geometry(GeometryError::Magic { .. })) => {
+                events.add("not there yet", 1);
+            }
             Err(other) => panic!("half a ring: {other}"),
         }
     }
@@ -43,7 +49,10 @@ fn create(setup: Rig, events: &Events) {
 fn a_ring_is_there_as_a_whole_or_not_at_all() {
     // From position 1, so that `tail` differs from what zeroed memory holds.
     let events = explore("create", Bound::ALL, |events| create(Rig::new(4).from(1), events));
-    assert!(events.count("attached in flight") > 0 && events.count("not there yet") > 0, "{events}");
+    assert!(
+        events.count("attached in flight") > 0 && events.count("not there yet") > 0,
+        "{events}"
+    );
 }
 
 #[test]
@@ -60,8 +69,10 @@ fn attaching_without_the_acquire_fence_is_refused() {
 
 /// The reader looks at a page that is being attached, as it may where no socket hands it over.
 fn attach(setup: Rig, events: &Events) {
-    let (ring, page) = (LoomMemory::ring(setup.capacity as usize, Bytes::Cells), LoomMemory::page(Bytes::Words));
-    let mut producer: LoomProducer = Producer::create(Weak::new(&ring, &[]), &setup.config()).expect("create");
+    let (ring, page) =
+        (LoomMemory::ring(setup.capacity as usize, Bytes::Cells), LoomMemory::page(Bytes::Words));
+    let mut producer: LoomProducer =
+        Producer::create(Weak::new(&ring, &[]), &setup.config()).expect("create");
     let _ = producer.push(Meta::default(), &[]).expect("there is room");
     let id = producer.subscribe(Start::Latest).expect("subscribe");
     let (ours, theirs) = (Weak::new(&page, setup.producer), Weak::new(&page, setup.reader));
@@ -87,13 +98,20 @@ fn attach(setup: Rig, events: &Events) {
 fn a_page_is_there_as_a_whole_or_not_at_all() {
     // The cursor differs from what zeroed memory holds.
     let events = explore("attach", Bound::preemptions(2), |events| attach(Rig::new(4), events));
-    assert!(events.count("attached in flight") > 0 && events.count("not there yet") > 0, "{events}");
+    assert!(
+        events.count("attached in flight") > 0 && events.count("not there yet") > 0,
+        "{events}"
+    );
 }
 
 #[test]
 fn a_page_without_either_fence_is_refused() {
     let rig = Rig::new(4).spoil_producer(&[Weakness::Fence(Ordering::Release, Ordering::Relaxed)]);
-    refuse("page without release", "half a page", Bound::preemptions(2), move |events| attach(rig, events));
+    refuse("page without release", "half a page", Bound::preemptions(2), move |events| {
+        attach(rig, events);
+    });
     let rig = Rig::new(4).spoil_reader(&[Weakness::Fence(Ordering::Acquire, Ordering::Relaxed)]);
-    refuse("page without acquire", "half a page", Bound::preemptions(2), move |events| attach(rig, events));
+    refuse("page without acquire", "half a page", Bound::preemptions(2), move |events| {
+        attach(rig, events);
+    });
 }

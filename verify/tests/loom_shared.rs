@@ -1,10 +1,13 @@
-//! Many producers in one process: every committed record appears once, whole, in the order of the claims, and every sleeper is told.
+//! Many producers in one process: every committed record appears once, whole, in the order of the
+//! claims, and every sleeper is told.
 //!
-//! Bounds: 2 producers with 1 to 3 records each or 3 with 1, of 0 or 8 bytes; a claim table of 2 or 4; 1 gating reader that looks while they
-//! run; capacity 4 (full, with PAD), 16 or 64 granules; positions from 0, across 2^31 (private words) and across 2^32; 1 pre-emption, 2 or 3
-//! where said. Threads try a fixed number of times, are joined, and what is left is done at the end: nothing finished may stay unpublished.
-//! loom's cells report two parties inside `Turns` and every unordered access of a payload. Not vacuous: each test asserts that what it is
-//! about was seen, and each spoilt ordering of a private word is refused.
+//! Bounds: 2 producers with 1 to 3 records each or 3 with 1, of 0 or 8 bytes; a claim table of 2 or
+//! 4; 1 gating reader that looks while they run; capacity 4 (full, with PAD), 16 or 64 granules;
+//! positions from 0, across 2^31 (private words) and across 2^32; 1 pre-emption, 2 or 3 where said.
+//! Threads try a fixed number of times, are joined, and what is left is done at the end: nothing
+//! finished may stay unpublished. loom's cells report two parties inside `Turns` and every
+//! unordered access of a payload. Not vacuous: each test asserts that what it is about was seen,
+//! and each spoilt ordering of a private word is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,14 +34,25 @@ const THREE: Bound = Bound::preemptions(3);
 /// Debug builds are ten times slower.
 const USUAL: Bound = if cfg!(debug_assertions) { ONE } else { TWO };
 
-fn build<const CLAIMS: usize>(rig: Rig, spoilt: &'static [Spoilt]) -> (Arc<Shared<CLAIMS>>, LoomReader, LoomMemory) {
+fn build<const CLAIMS: usize>(
+    rig: Rig,
+    spoilt: &'static [Spoilt],
+) -> (Arc<Shared<CLAIMS>>, LoomReader, LoomMemory) {
     let (producer, [reader], memory) = rig.build();
-    (Arc::new(with_roles(CLAIMS, spoilt, || Shared::new(producer).expect("small enough"))), reader, memory)
+    (
+        Arc::new(with_roles(CLAIMS, spoilt, || Shared::new(producer).expect("small enough"))),
+        reader,
+        memory,
+    )
 }
 
 /// Every second one is empty.
 fn payload((who, which): Name) -> Vec<u8> {
-    if which % 2 == 1 { Vec::new() } else { ((u64::from(who) << 32 | which) + 1).to_le_bytes().to_vec() }
+    if which % 2 == 1 {
+        Vec::new()
+    } else {
+        ((u64::from(who) << 32 | which) + 1).to_le_bytes().to_vec()
+    }
 }
 
 const fn meta((who, which): Name) -> Meta {
@@ -105,14 +119,16 @@ impl Race {
     }
 }
 
-/// The last producer is the main thread, the reader has its own. A producer goes on with its next record only if it got rid of the last.
+/// The last producer is the main thread, the reader has its own. A producer goes on with its next
+/// record only if it got rid of the last.
 fn race<const CLAIMS: usize>(race: Race, events: &Events) {
     let (shared, mut reader, _) = build::<CLAIMS>(race.rig, &[]);
     if race.ready {
         drop(shared.claim(64).expect("nobody else is there"));
     }
     let produce = move |shared: &Shared<CLAIMS>, who: u16| {
-        let commits: Vec<Commit> = (0..race.each).map_while(|which| push(shared, (who, which))).collect();
+        let commits: Vec<Commit> =
+            (0..race.each).map_while(|which| push(shared, (who, which))).collect();
         assert!(commits.iter().all(|commit| commit.wake.is_none()), "nobody sleeps");
         commits
     };
@@ -136,13 +152,21 @@ fn race<const CLAIMS: usize>(race: Race, events: &Events) {
     let (mut reader, mut seen) = reading.unwrap_or_else(|reading| reading.join().expect("reader"));
     let in_flight = seen.len();
     drain(&mut reader, &mut seen);
-    assert_eq!(seen.len(), commits.iter().map(Vec::len).sum::<usize>(), "something finished was not published");
+    assert_eq!(
+        seen.len(),
+        commits.iter().map(Vec::len).sum::<usize>(),
+        "something finished was not published"
+    );
     events.add("read in flight", in_flight as u64);
     events.note("all in flight", commits.iter().all(|commits| commits.len() as u64 == race.each));
     for (who, commits) in (0..).zip(&commits) {
         for (which, commit) in (0..).zip(commits) {
             if let Some(seq) = commit.seq {
-                assert_eq!(seen[usize::try_from(seq).expect("small")], (who, which), "told a wrong number");
+                assert_eq!(
+                    seen[usize::try_from(seq).expect("small")],
+                    (who, which),
+                    "told a wrong number"
+                );
             }
             events.note("published by another", commit.seq.is_none());
         }
@@ -165,30 +189,53 @@ const TIGHT: Rig = Rig::new(4);
 #[test]
 fn two_producers_publish_each_record_once_and_in_order() {
     let events = explore("2 producers, 2 records", ONE, |events| race::<2>(TWO_EACH, events));
-    assert!(events.count("published by another") > 0 && events.count("another order") > 0, "{events}");
-    let events = explore("2 producers, no room at first", ONE, |events| race::<2>(ONE_EACH, events));
-    assert!(events.count("turned away") > 0 && events.count("published by another") > 0, "{events}");
-    let events = explore("2 producers, 1 record, reader", ONE, |events| race::<2>(Race::new(ROOMY, 2, 1, 2).ready(), events));
-    assert!(events.count("read in flight") > 0 && events.count("published by another") > 0, "{events}");
+    assert!(
+        events.count("published by another") > 0 && events.count("another order") > 0,
+        "{events}"
+    );
+    let events =
+        explore("2 producers, no room at first", ONE, |events| race::<2>(ONE_EACH, events));
+    assert!(
+        events.count("turned away") > 0 && events.count("published by another") > 0,
+        "{events}"
+    );
+    let events = explore("2 producers, 1 record, reader", ONE, |events| {
+        race::<2>(Race::new(ROOMY, 2, 1, 2).ready(), events);
+    });
+    assert!(
+        events.count("read in flight") > 0 && events.count("published by another") > 0,
+        "{events}"
+    );
 }
 
 #[test]
 fn two_producers_with_room_do_so_in_more_interleavings() {
-    let events = explore("2 producers, 2 records, room", USUAL, |events| race::<2>(TWO_EACH, events));
-    assert!(events.count("published by another") > 0 && events.count("all in flight") > 0, "{events}");
+    let events =
+        explore("2 producers, 2 records, room", USUAL, |events| race::<2>(TWO_EACH, events));
+    assert!(
+        events.count("published by another") > 0 && events.count("all in flight") > 0,
+        "{events}"
+    );
 }
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "takes minutes without optimisation")]
 fn three_producers_publish_each_record_once_and_in_order() {
-    let events = explore("3 producers, 1 record", ONE, |events| race::<4>(Race::new(ROOMY, 3, 1, 0).ready(), events));
-    assert!(events.count("published by another") > 0 && events.count("another order") > 0, "{events}");
-    let events = explore("3 producers, 2 slots", ONE, |events| race::<2>(Race::new(ROOMY, 3, 1, 0).ready(), events));
+    let events = explore("3 producers, 1 record", ONE, |events| {
+        race::<4>(Race::new(ROOMY, 3, 1, 0).ready(), events);
+    });
+    assert!(
+        events.count("published by another") > 0 && events.count("another order") > 0,
+        "{events}"
+    );
+    let events = explore("3 producers, 2 slots", ONE, |events| {
+        race::<2>(Race::new(ROOMY, 3, 1, 0).ready(), events);
+    });
     assert!(events.count("turned away") > 0, "{events}");
 }
 
-/// Others go round the whole table while one party holds on to a ticket of the lap before: the main thread, and if `third` another one, whose
-/// first claim is the one that looks free again.
+/// Others go round the whole table while one party holds on to a ticket of the lap before: the main
+/// thread, and if `third` another one, whose first claim is the one that looks free again.
 fn lapped(third: bool, spoilt: &'static [Spoilt], events: &Events) {
     let (shared, mut reader, _) = build::<2>(ROOMY, spoilt);
     drop(shared.claim(128).expect("nobody else is there"));
@@ -198,8 +245,10 @@ fn lapped(third: bool, spoilt: &'static [Spoilt], events: &Events) {
     };
     let other = start(1);
     let mine: &[u64] = if third { &[1, 3] } else { &[1, 3, 5] };
-    let pushed: u64 = mine.iter().map(|&which| u64::from(push(&shared, (0, which)).is_some())).sum();
-    let theirs = if third { start(2).join().expect("producer") } else { 0 } + other.join().expect("producer");
+    let pushed: u64 =
+        mine.iter().map(|&which| u64::from(push(&shared, (0, which)).is_some())).sum();
+    let theirs = if third { start(2).join().expect("producer") } else { 0 }
+        + other.join().expect("producer");
     let mut seen = Vec::new();
     drain(&mut reader, &mut seen);
     assert_eq!(seen.len() as u64, pushed + theirs, "something finished was not published");
@@ -224,11 +273,13 @@ fn a_slot_of_the_next_lap_is_not_free_for_a_ticket_of_this_one() {
 fn positions_across_2_31_and_2_32_make_no_difference() {
     for from in [(1 << 31) - 4, u32::MAX - 3] {
         let race_here = Race::new(ROOMY.from(from), 2, 2, 0).ready();
-        let events = explore("2 producers, wrapping", ONE, move |events| race::<2>(race_here, events));
+        let events =
+            explore("2 producers, wrapping", ONE, move |events| race::<2>(race_here, events));
         assert!(events.count("published by another") > 0, "{events}");
     }
     let full_here = Race { rig: TIGHT.from(u32::MAX - 1), ..FULL };
-    let events = explore("2 producers, wrapping, full", ONE, move |events| race::<2>(full_here, events));
+    let events =
+        explore("2 producers, wrapping, full", ONE, move |events| race::<2>(full_here, events));
     assert!(events.count("all in flight") > 0, "{events}");
 }
 
@@ -240,9 +291,11 @@ fn a_full_ring_turns_producers_away_and_released_space_is_used_again() {
     }
 }
 
-/// The ring is full; the reader releases it, two claims find no room, and one may use what the other one made of it.
+/// The ring is full; the reader releases it, two claims find no room, and one may use what the
+/// other one made of it.
 fn room(spoilt: &'static [Spoilt], events: &Events) {
-    // Behind the first record a PAD is needed, and the next payload goes where the first one's header was.
+    // Behind the first record a PAD is needed, and the next payload goes where the first one's
+    // header was.
     let (shared, mut reader, _) = build::<2>(TIGHT.from(1), spoilt);
     let _ = push(&shared, (0, 0)).expect("there is room");
     let reading = thread::spawn(move || {
@@ -251,12 +304,13 @@ fn room(spoilt: &'static [Spoilt], events: &Events) {
         assert!(!reader.release(), "nobody asked for space");
         (reader, seen)
     });
-    let seen = two_for_the_room(&shared, [(0, 2), (1, 2)], || reading.join().expect("reader"), events);
+    let seen =
+        two_for_the_room(&shared, [(0, 2), (1, 2)], || reading.join().expect("reader"), events);
     assert_eq!(seen[0], (0, 0));
 }
 
-/// As `room`, where `oldest` has run ahead of the reader by whole sectors of 4 granules and does not move, so that no fence stands in for
-/// the ordering of the limit.
+/// As `room`, where `oldest` has run ahead of the reader by whole sectors of 4 granules and does
+/// not move, so that no fence stands in for the ordering of the limit.
 fn room_within_a_sector(spoilt: &'static [Spoilt], events: &Events) {
     let (shared, mut reader, _) = build::<2>(Rig::new(64), spoilt);
     let (mut seen, first) = (Vec::new(), (0, 1));
@@ -295,13 +349,17 @@ fn two_for_the_room(
 
 #[test]
 fn room_that_another_party_made_is_used_after_the_reader_left_it() {
-    for (name, model) in [("room", room as fn(&'static [Spoilt], &Events)), ("room within a sector", room_within_a_sector)] {
+    for (name, model) in [
+        ("room", room as fn(&'static [Spoilt], &Events)),
+        ("room within a sector", room_within_a_sector),
+    ] {
         let events = explore(name, USUAL, move |events| model(&[], events));
         assert!(events.count("full") > 0 && events.count("used again") > 0, "{events}");
     }
 }
 
-/// What was claimed first appears first, whoever commits first. `keep`: it is committed; else dropped, and skipped.
+/// What was claimed first appears first, whoever commits first. `keep`: it is committed; else
+/// dropped, and skipped.
 fn held(keep: bool, events: &Events) {
     let (shared, mut reader, _) = build::<2>(ROOMY, &[]);
     let mut grant = shared.claim(8).expect("there is room");
@@ -364,7 +422,8 @@ fn a_full_table_turns_claims_away_until_one_is_published() {
     assert!(events.count("busy") > 0 && events.count("a slot was free again") > 0, "{events}");
 }
 
-/// What a party does that touches the ring and may publish what another one committed, but commits nothing itself.
+/// What a party does that touches the ring and may publish what another one committed, but commits
+/// nothing itself.
 #[derive(Clone, Copy)]
 enum Passer {
     /// Fails to claim.
@@ -377,8 +436,8 @@ enum Passer {
     Look,
 }
 
-/// A reader sleeps until it has one record, which is committed while another party passes by. `heeds`: that party wakes whom its call names,
-/// or, if that cannot say, `publish`.
+/// A reader sleeps until it has one record, which is committed while another party passes by.
+/// `heeds`: that party wakes whom its call names, or, if that cannot say, `publish`.
 fn passing(passer: Passer, heeds: bool, events: &Events) {
     let rig = if matches!(passer, Passer::Claim) { TIGHT } else { ROOMY };
     let (shared, mut reader, memory) = build::<2>(rig, &[]);
@@ -394,9 +453,11 @@ fn passing(passer: Passer, heeds: bool, events: &Events) {
     let reading = thread::spawn(move || {
         let (mut seen, mut slept) = (Vec::new(), false);
         while !look(&mut reader, &mut seen) {
-            if let Sleep::Wait { tail } = reader.prepare_sleep(WaitMode::Futex).expect("no overrun") {
+            if let Sleep::Wait { tail } =
+                reader.prepare_sleep(WaitMode::Futex).expect("tail in range")
+            {
                 slept |= sleeper.wait(&memory, ring_word::TAIL, tail);
-                reader.finish_sleep(false).expect("no overrun");
+                reader.finish_sleep(false).expect("tail in range");
             }
         }
         slept
@@ -433,9 +494,12 @@ fn passing(passer: Passer, heeds: bool, events: &Events) {
 
 #[test]
 fn a_sleeper_is_told_by_whoever_does_not_commit() {
-    // A claim that fails has so many interleavings that it takes most of a minute without optimisation.
+    // A claim that fails has so many interleavings that it takes most of a minute without
+    // optimisation.
     let skip = usize::from(cfg!(debug_assertions));
-    for passer in [Passer::Claim, Passer::Drop, Passer::Abandon, Passer::Look].into_iter().skip(skip) {
+    for passer in
+        [Passer::Claim, Passer::Drop, Passer::Abandon, Passer::Look].into_iter().skip(skip)
+    {
         let events = explore("passing by", TWO, move |events| passing(passer, true, events));
         for name in ["slept", "told by the commit", "told by the other"] {
             assert!(events.count(name) > 0, "{name}: {events}");
@@ -450,7 +514,8 @@ fn passing_by_without_waking_is_refused() {
     }
 }
 
-/// The reader sleeps whenever there is nothing; each of two producers pushes one record and wakes whom it is told to.
+/// The reader sleeps whenever there is nothing; each of two producers pushes one record and wakes
+/// whom it is told to.
 fn sleep(events: &Events) {
     let (shared, mut reader, memory) = build::<2>(ROOMY, &[]);
     let futex = Arc::new(Futex::new());
@@ -463,9 +528,11 @@ fn sleep(events: &Events) {
             if look(&mut reader, &mut seen) {
                 continue;
             }
-            if let Sleep::Wait { tail } = reader.prepare_sleep(WaitMode::Futex).expect("no overrun") {
+            if let Sleep::Wait { tail } =
+                reader.prepare_sleep(WaitMode::Futex).expect("tail in range")
+            {
                 slept += u64::from(sleeper.wait(&memory, ring_word::TAIL, tail));
-                reader.finish_sleep(false).expect("no overrun");
+                reader.finish_sleep(false).expect("tail in range");
             }
         }
         slept
@@ -500,10 +567,14 @@ const FULL: Race = Race::new(TIGHT, 2, 1, 1);
 
 #[test]
 fn a_limit_stored_relaxed_is_refused() {
-    refuse("a limit stored relaxed", UNORDERED, TWO, |events| room_within_a_sector(&[(Role::Limit, Access::Store, Relaxed)], events));
+    refuse("a limit stored relaxed", UNORDERED, TWO, |events| {
+        room_within_a_sector(&[(Role::Limit, Access::Store, Relaxed)], events);
+    });
 }
 
 #[test]
 fn a_limit_loaded_relaxed_is_refused() {
-    refuse("a limit loaded relaxed", UNORDERED, TWO, |events| room(&[(Role::Limit, Access::Load, Relaxed)], events));
+    refuse("a limit loaded relaxed", UNORDERED, TWO, |events| {
+        room(&[(Role::Limit, Access::Load, Relaxed)], events);
+    });
 }

@@ -1,8 +1,9 @@
 //! Full ring: a producer that asked for space is told of it.
 //!
-//! Bounds: 1 producer, 1 reader, capacity 8 granules of which 7 are taken, then 1 record that needs 2 releases and a PAD; and both sides waiting for
-//! each other with 3 records in 4 granules. No time-outs: a lost notice is a deadlock and loom reports it. Not vacuous: notices are counted, and a
-//! weaker fence on either side is refused.
+//! Bounds: 1 producer, 1 reader, capacity 8 granules of which 7 are taken, then 1 record that needs
+//! 2 releases and a PAD; and both sides waiting for each other with 3 records in 4 granules. No
+//! time-outs: a lost notice is a deadlock and loom reports it. Not vacuous: notices are counted,
+//! and a weaker fence on either side is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,14 +17,21 @@ use aqueduct_verify::weak::Weakness;
 use loom::thread;
 
 /// Pushes the next record, waiting for space as long as there is none. How often it waited.
-fn push_waiting(producer: &mut LoomProducer, told: &Mailbox, mut wake: impl FnMut(aqueduct_core::Wake)) -> u64 {
+fn push_waiting(
+    producer: &mut LoomProducer,
+    told: &Mailbox,
+    mut wake: impl FnMut(aqueduct_core::Wake),
+) -> u64 {
     let mut waits = 0;
     loop {
         if let Some(sleepers) = push(producer) {
             wake(sleepers);
             return waits;
         }
-        if producer.want_space(payload(producer.next_seq()).len()).expect("not closed, not too large") {
+        if producer
+            .want_space(payload(producer.next_seq()).len())
+            .expect("not closed, not too large")
+        {
             wake(push(producer).expect("want_space found room"));
             return waits;
         }
@@ -32,7 +40,8 @@ fn push_waiting(producer: &mut LoomProducer, told: &Mailbox, mut wake: impl FnMu
     }
 }
 
-/// The ring is full before the race begins; the reader knows how many records there are, so it never waits.
+/// The ring is full before the race begins; the reader knows how many records there are, so it
+/// never waits.
 fn full(rig: Rig, events: &Events) {
     let (mut producer, [mut reader], _) = rig.build();
     let told = Arc::new(Mailbox::new());
@@ -62,7 +71,8 @@ fn full(rig: Rig, events: &Events) {
     events.note("never waited", waits == 0);
 }
 
-/// 7 of 8 granules are taken by records of 2, 2, 1 and 2; the next one needs a PAD and 2, so two records must be released.
+/// 7 of 8 granules are taken by records of 2, 2, 1 and 2; the next one needs a PAD and 2, so two
+/// records must be released.
 const NEARLY_AT_THE_END: Rig = Rig::new(8);
 
 #[test]
@@ -104,9 +114,11 @@ fn both(setup: Rig, records: u64, events: &Events) {
             if !empty {
                 continue;
             }
-            if let Sleep::Wait { tail } = reader.prepare_sleep(WaitMode::Futex).expect("no overrun") {
+            if let Sleep::Wait { tail } =
+                reader.prepare_sleep(WaitMode::Futex).expect("tail in range")
+            {
                 slept += u64::from(sleeper.wait(&ring, ring_word::TAIL, tail));
-                reader.finish_sleep(false).expect("no overrun");
+                reader.finish_sleep(false).expect("tail in range");
             }
         }
         slept
@@ -127,6 +139,11 @@ fn both(setup: Rig, records: u64, events: &Events) {
 
 #[test]
 fn producer_and_reader_that_wait_for_each_other_both_go_on() {
-    let events = explore("space and sleep", Bound::preemptions(2), |events| both(Rig::new(4).from(1), 3, events));
-    assert!(events.count("waited") > 0 && events.count("slept") > 0 && events.count("both waited") > 0, "{events}");
+    let events = explore("space and sleep", Bound::preemptions(2), |events| {
+        both(Rig::new(4).from(1), 3, events);
+    });
+    assert!(
+        events.count("waited") > 0 && events.count("slept") > 0 && events.count("both waited") > 0,
+        "{events}"
+    );
 }

@@ -1,8 +1,11 @@
-//! The table of claims and its turn by itself: claims follow one another without a gap, each is passed once, and one party at a time has the turn.
+//! The table of claims and its turn by itself: claims follow one another without a gap, each is
+//! passed once, and one party at a time has the turn.
 //!
-//! Bounds: 2 parties with 1 or 2 claims each, or 3 with 1; a table of 2 or 4 slots; 1 to 3 pre-emptions as said. A claim's note is a plain cell,
-//! written by its claimant and read by whoever passes it, and so is the value: loom reports every access that no ordering of [`Turns`] covers.
-//! Not vacuous: each test asserts that what it is about was seen, and each spoilt ordering is refused.
+//! Bounds: 2 parties with 1 or 2 claims each, or 3 with 1; a table of 2 or 4 slots; 1 to 3
+//! pre-emptions as said. A claim's note is a plain cell, written by its claimant and read by
+//! whoever passes it, and so is the value: loom reports every access that no ordering of [`Turns`]
+//! covers. Not vacuous: each test asserts that what it is about was seen, and each spoilt ordering
+//! is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -31,20 +34,25 @@ struct Table<const CLAIMS: usize> {
     notes: [UnsafeCell<u32>; CLAIMS],
 }
 
-// SAFETY: loom runs one thread at a time and reports unordered accesses of a note before it makes them.
+// SAFETY: loom runs one thread at a time and reports unordered accesses of a note before it makes
+// them.
 unsafe impl<const CLAIMS: usize> Sync for Table<CLAIMS> {}
 
 impl<const CLAIMS: usize> Table<CLAIMS> {
     fn new(spoilt: &'static [Spoilt]) -> Arc<Self> {
         let notes = std::array::from_fn(|_| UnsafeCell::new(0));
-        Arc::new(with_roles_of_turns(CLAIMS, spoilt, || Self { turns: Turns::new(Log::new(), FROM), notes }))
+        Arc::new(with_roles_of_turns(CLAIMS, spoilt, || Self {
+            turns: Turns::new(Log::new(), FROM),
+            notes,
+        }))
     }
 
     fn note(&self, ticket: u32) -> &UnsafeCell<u32> {
         &self.notes[ticket as usize % CLAIMS]
     }
 
-    /// One claim of `granules`. How it went: refused, passed by itself with the slot's exchange or behind its finish, or left to another.
+    /// One claim of `granules`. How it went: refused, passed by itself with the slot's exchange or
+    /// behind its finish, or left to another.
     fn claim(&self, who: u32, granules: u32, with_turn: bool) -> Way {
         loop {
             let Ok(free) = self.turns.find() else { return Way::Refused };
@@ -58,7 +66,8 @@ impl<const CLAIMS: usize> Table<CLAIMS> {
                 }
                 Some(Held::Claim(claim)) => {
                     self.note(claim.ticket()).with_mut(|note| {
-                        // SAFETY: loom has just checked that no other access is under way or unordered with this one.
+                        // SAFETY: loom has just checked that no other access is under way or
+                        // unordered with this one.
                         unsafe { *note = who }
                     });
                     let Some(mut turn) = claim.finish() else { return Way::Left };
@@ -121,7 +130,11 @@ enum Step {
 use Step::{Claim, Look, Push};
 
 /// All parties at once, the last one on this thread.
-fn all<const CLAIMS: usize>(spoilt: &'static [Spoilt], parties: &'static [&'static [Step]], events: &Events) {
+fn all<const CLAIMS: usize>(
+    spoilt: &'static [Spoilt],
+    parties: &'static [&'static [Step]],
+    events: &Events,
+) {
     let table = Table::<CLAIMS>::new(spoilt);
     let work = |who: u32, steps: &'static [Step]| {
         let table = table.clone();
@@ -143,7 +156,8 @@ fn all<const CLAIMS: usize>(spoilt: &'static [Spoilt], parties: &'static [&'stat
         }
     };
     let (last, others) = parties.split_last().expect("a party");
-    let threads: Vec<_> = (1..).zip(others).map(|(who, steps)| thread::spawn(work(who, steps))).collect();
+    let threads: Vec<_> =
+        (1..).zip(others).map(|(who, steps)| thread::spawn(work(who, steps))).collect();
     let mut ways = vec![work(0, last)()];
     ways.extend(threads.into_iter().map(|thread| thread.join().expect("a party")));
     assert_eq!(table.turns.unfinished(), None, "{NOT_PASSED}");
@@ -156,7 +170,8 @@ fn all<const CLAIMS: usize>(spoilt: &'static [Spoilt], parties: &'static [&'stat
         head = end;
     }
     for (passed, ways) in passed.iter().zip(&ways) {
-        let claimed: Vec<u32> = ways.iter().filter(|way| way.0 > 0 && way.1 != Way::Refused).map(|way| way.0).collect();
+        let claimed: Vec<u32> =
+            ways.iter().filter(|way| way.0 > 0 && way.1 != Way::Refused).map(|way| way.0).collect();
         assert_eq!(passed, &claimed, "{NOT_PASSED}");
         for &(granules, way) in ways {
             match (granules, way) {
@@ -206,8 +221,8 @@ fn claim_next(table: &Table<2>) -> Option<turns::Claim<'_, Loom, Log, 2>> {
     }
 }
 
-/// All slots are taken. One party passes the first; of two others, one may take it for the next lap and stop. For the other it may look free
-/// for this lap then.
+/// All slots are taken. One party passes the first; of two others, one may take it for the next lap
+/// and stop. For the other it may look free for this lap then.
 fn lapped(spoilt: &'static [Spoilt], events: &Events) {
     let table = Table::<2>::new(spoilt);
     let [first, _second] = [(); 2].map(|()| claim_next(&table).expect("a free table"));
@@ -217,7 +232,11 @@ fn lapped(spoilt: &'static [Spoilt], events: &Events) {
         thread::spawn(move || claim_next(&table).is_some())
     });
     table.go_on(first.finish().expect("the turn waited for it"));
-    let taken = others.map(|other| other.join().expect("a party")).into_iter().filter(|&taken| taken).count();
+    let taken = others
+        .map(|other| other.join().expect("a party"))
+        .into_iter()
+        .filter(|&taken| taken)
+        .count();
     assert!(taken < 2, "one slot for two");
     events.note("taken", taken == 1);
     events.note("no slot", taken == 0);

@@ -1,8 +1,11 @@
-//! Faults that random or exhaustive search found once, each as the shortest life of a ring that shows it.
+//! Faults that random or exhaustive search found once, each as the shortest life of a ring that
+//! shows it.
 //!
 //! One thread, production memory.
 
-use aqueduct_core::{Meta, Next, Producer, Reader, RingConfig, Sleep, Start, SubscriptionId, WaitMode};
+use aqueduct_core::{
+    Meta, Next, Producer, Reader, RingConfig, Sleep, Start, SubscriptionId, WaitMode,
+};
 use aqueduct_verify::heap::Heap;
 
 const CAPACITY: usize = 4;
@@ -11,11 +14,16 @@ type Page = Heap<256>;
 
 fn ring() -> (Ring, Producer<Ring, Page>) {
     let ring = Ring::new();
-    let producer = Producer::create(ring.clone(), &RingConfig::new("regression", 7, CAPACITY * 32)).unwrap();
+    let producer =
+        Producer::create(ring.clone(), &RingConfig::new("regression", 7, CAPACITY * 32)).unwrap();
     (ring, producer)
 }
 
-fn reader(ring: &Ring, producer: &mut Producer<Ring, Page>, id: SubscriptionId) -> (Page, Reader<Ring, Page>) {
+fn reader(
+    ring: &Ring,
+    producer: &mut Producer<Ring, Page>,
+    id: SubscriptionId,
+) -> (Page, Reader<Ring, Page>) {
     let page = Page::new();
     producer.attach(id, "reader", page.clone()).unwrap();
     (page.clone(), Reader::attach(ring.clone(), page).unwrap())
@@ -31,7 +39,8 @@ fn next(reader: &mut Reader<Ring, Page>) -> Option<u64> {
 #[test]
 fn closing_overwrites_nothing_that_a_late_subscription_holds() {
     let (ring, mut producer) = ring();
-    // Nobody gates yet, so all four granules are taken; the one that close needs must not be the new subscription's.
+    // Nobody gates yet, so all four granules are taken; the one that close needs must not be the
+    // new subscription's.
     (0..4).for_each(|_| assert!(producer.push(Meta::default(), b"").unwrap().1.is_none()));
     let id = producer.subscribe(Start::Oldest).unwrap();
     assert!(producer.close().is_none());

@@ -1,8 +1,12 @@
-//! Larger runs than loom can explore: many shared producers, gating readers and an observer, under random schedules.
+//! Larger runs than loom can explore: many shared producers, gating readers and an observer, under
+//! random schedules.
 //!
-//! Bounds: 4 producers with 6 records each of 0 to 40 bytes, now and then a dropped grant; 3 readers, 1 observer; capacity 8 granules, 8 claims, so that the ring is full
-//! and laps; positions across 2^32; 150 random schedules from a fixed seed, `AQUEDUCT_SHUTTLE_RUNS` and `AQUEDUCT_SHUTTLE_SEED` for others. shuttle is sequentially consistent: it finds races
-//! of logic, not weak orderings. Not vacuous: full rings, busy tables, records published by another party and records seen by the observer are counted.
+//! Bounds: 4 producers with 6 records each of 0 to 40 bytes, now and then a dropped grant; 3
+//! readers, 1 observer; capacity 8 granules, 8 claims, so that the ring is full and laps; positions
+//! across 2^32; 150 random schedules from a fixed seed, `AQUEDUCT_SHUTTLE_RUNS` and
+//! `AQUEDUCT_SHUTTLE_SEED` for others. shuttle is sequentially consistent: it finds races of logic,
+//! not weak orderings. Not vacuous: full rings, busy tables, records published by another party and
+//! records seen by the observer are counted.
 
 #![allow(clippy::disallowed_types, reason = "counters of the test itself")]
 
@@ -54,7 +58,8 @@ fn produce(shared: &Shared, who: u16, seen: &[AtomicU64; 4]) {
     }
 }
 
-/// Releases only when nothing is left, so that the ring fills up. Every record once, in the order of the numbers, and each producer's in its order.
+/// Releases only when nothing is left, so that the ring fills up. Every record once, in the order
+/// of the numbers, and each producer's in its order.
 fn read(mut reader: Reader<ShuttleMemory, ShuttleMemory>) -> Vec<(u16, u64)> {
     let (mut order, mut next) = (Vec::new(), [0; PRODUCERS as usize]);
     let mut buf = [0; 64];
@@ -88,7 +93,7 @@ fn watch(mut observer: Observer<ShuttleMemory>) -> u64 {
                 check(&record, &buf[..record.len]);
                 (last, seen) = (Some(record.seq), seen + 1);
             }
-            Ok(Next::Empty) | Err(ReadError::Overtaken { .. }) => {}
+            Ok(Next::Empty) | Err(ReadError::Overrun { .. }) => {}
             other => panic!("nothing is damaged: {other:?}"),
         }
         thread::yield_now();
@@ -100,7 +105,8 @@ fn run(seen: &[AtomicU64; 4]) {
     let ring = ShuttleMemory::new(256 + CAPACITY_BYTES);
     let mut config = RingConfig::new("shuttle", 7, CAPACITY_BYTES);
     config.first_position = u32::MAX - 20;
-    let mut producer: Producer<_, ShuttleMemory, 3> = Producer::create(ring.clone(), &config).expect("create");
+    let mut producer: Producer<_, ShuttleMemory, 3> =
+        Producer::create(ring.clone(), &config).expect("create");
     let readers: Vec<_> = (0..3)
         .map(|_| {
             let page = ShuttleMemory::new(256);
@@ -112,21 +118,24 @@ fn run(seen: &[AtomicU64; 4]) {
     let observer = Observer::oldest(ring).expect("join");
     let shared: Arc<Shared> = Arc::new(SharedProducer::new(producer).expect("small enough"));
     let watching = thread::spawn(move || watch(observer));
-    let reading: Vec<_> = readers.into_iter().map(|reader| thread::spawn(move || read(reader))).collect();
+    let reading: Vec<_> =
+        readers.into_iter().map(|reader| thread::spawn(move || read(reader))).collect();
     thread::scope(|scope| {
         for who in 0..PRODUCERS {
             let shared = &shared;
             scope.spawn(move || produce(shared, who, seen));
         }
     });
-    let orders: Vec<_> = reading.into_iter().map(|reading| reading.join().expect("reader")).collect();
+    let orders: Vec<_> =
+        reading.into_iter().map(|reading| reading.join().expect("reader")).collect();
     assert!(orders.iter().all(|order| order == &orders[0]));
     seen[3].fetch_add(watching.join().expect("observer"), Ordering::Relaxed);
     assert_eq!(shared.unfinished(), None);
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |number| number.parse().unwrap_or_else(|_| panic!("{name}: a number")))
+    std::env::var(name)
+        .map_or(otherwise, |number| number.parse().unwrap_or_else(|_| panic!("{name}: a number")))
 }
 
 #[test]
@@ -135,9 +144,13 @@ fn every_reader_gets_every_record_of_every_producer_once() {
     let random = number("AQUEDUCT_SHUTTLE_SEED", 1);
     let seen: Arc<[AtomicU64; 4]> = Arc::default();
     let counted = seen.clone();
-    let scheduler = RandomScheduler::new_from_seed(random, usize::try_from(runs).expect("a number of runs"));
+    let scheduler =
+        RandomScheduler::new_from_seed(random, usize::try_from(runs).expect("a number of runs"));
     Runner::new(scheduler, shuttle::Config::new()).run(move || run(&counted));
-    let [full, busy, another, observed] = [0, 1, 2, 3].map(|index| seen[index].load(Ordering::Relaxed));
-    println!("{runs} runs: full {full}, busy {busy}, published by another {another}, seen by the observer {observed}");
+    let [full, busy, another, observed] =
+        [0, 1, 2, 3].map(|index| seen[index].load(Ordering::Relaxed));
+    println!(
+        "{runs} runs: full {full}, busy {busy}, published by another {another}, seen by the observer {observed}"
+    );
     assert!(full > 0 && busy > 0 && another > 0 && observed > 0);
 }

@@ -1,7 +1,9 @@
-//! Random lives of a ring, held against a naive one: producer, up to three subscriptions, readers that come, go, sleep and lie.
+//! Random lives of a ring, held against a naive one: producer, up to three subscriptions, readers
+//! that come, go, sleep and lie.
 //!
-//! 256 cases of up to 200 operations, capacity 4 to 64 granules, all payload sizes, positions from 0 and around 2^32, one thread, production
-//! memory. `PROPTEST_CASES` enlarges it. After every operation the shared words and all bytes from `oldest` to `tail` are checked.
+//! 256 cases of up to 200 operations, capacity 4 to 64 granules, all payload sizes, positions from
+//! 0 and around 2^32, one thread, production memory. `PROPTEST_CASES` enlarges it. After every
+//! operation the shared words and all bytes from `oldest` to `tail` are checked.
 
 #[path = "state_machine/oracle.rs"]
 mod oracle;
@@ -15,8 +17,9 @@ use proptest::test_runner::FileFailurePersistence;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use world::{SEEN, SUBSCRIPTIONS, World};
 
-/// What a ring starts from. Operations are valid in every state (indices and sizes are taken modulo), so this is all the generator knows; the
-/// oracle runs beside the ring, because where `Start::Oldest` begins is the ring's choice within limits.
+/// What a ring starts from. Operations are valid in every state (indices and sizes are taken
+/// modulo), so this is all the generator knows; the oracle runs beside the ring, because where
+/// `Start::Oldest` begins is the ring's choice within limits.
 #[derive(Clone, Debug)]
 struct Shape {
     capacity: u32,
@@ -113,10 +116,20 @@ impl ReferenceStateMachine for Machine {
     type Transition = Op;
 
     fn init_state() -> BoxedStrategy<Shape> {
-        let first = prop_oneof![Just(0), 0..256_u32, (0..256_u32).prop_map(|below| u32::MAX - below), any::<u32>()];
+        let first = prop_oneof![
+            Just(0),
+            0..256_u32,
+            (0..256_u32).prop_map(|below| u32::MAX - below),
+            any::<u32>()
+        ];
         let smaller = prop_oneof![3 => Just(0), 1 => 0..64_u32];
         (2..=6_u32, first, smaller, prop_oneof![1 => Just(0), 3 => Just(1), 2 => Just(2)])
-            .prop_map(|(log2, first_position, smaller, readers)| Shape { capacity: 1 << log2, first_position, smaller, readers })
+            .prop_map(|(log2, first_position, smaller, readers)| Shape {
+                capacity: 1 << log2,
+                first_position,
+                smaller,
+                readers,
+            })
             .boxed()
     }
 
@@ -124,7 +137,8 @@ impl ReferenceStateMachine for Machine {
         let sub = || 0..SUBSCRIPTIONS * 2;
         let len = || prop_oneof![2 => 0..20_usize, 2 => 0..100_usize, 1 => 0..4096_usize];
         let buffer = prop_oneof![4 => Just(Buffer::Ample), 1 => Just(Buffer::Exact), 1 => Just(Buffer::Short)];
-        let notice = prop_oneof![Just(Notice::Backlog), Just(Notice::Subscription), Just(Notice::Detach)];
+        let notice =
+            prop_oneof![Just(Notice::Backlog), Just(Notice::Subscription), Just(Notice::Detach)];
         prop_oneof![
             15 => len().prop_map(|len| Op::Append { len }),
             35 => len().prop_map(|len| Op::Push { len }),
@@ -172,16 +186,22 @@ impl StateMachineTest for Machine {
                 world.published(wake);
             }
             Op::WantSpace { len } => world.want_space(world.len(len)),
-            Op::Subscribe { start } => world.subscribe(if start { Start::Oldest } else { Start::Latest }),
+            Op::Subscribe { start } => {
+                world.subscribe(if start { Start::Oldest } else { Start::Latest });
+            }
             Op::Close => world.close(),
             Op::Unsubscribe { sub } => world.on(sub, false, World::unsubscribe),
-            Op::Attach { sub, detach_first } => world.on(sub, false, |world, sub| world.attach(sub, detach_first)),
+            Op::Attach { sub, detach_first } => {
+                world.on(sub, false, |world, sub| world.attach(sub, detach_first));
+            }
             Op::Detach { sub } => world.on(sub, false, World::detach),
             Op::Inspect { sub } => world.on(sub, false, World::inspect),
             Op::Read { sub, buffer } => world.on(sub, true, |world, sub| world.read(sub, buffer)),
             Op::Release { sub } => world.on(sub, true, World::release),
             Op::Reopen { sub } => world.on(sub, true, World::reopen),
-            Op::Lie { sub, raw, notice } => world.on(sub, true, |world, sub| world.lie(sub, raw, notice)),
+            Op::Lie { sub, raw, notice } => {
+                world.on(sub, true, |world, sub| world.lie(sub, raw, notice));
+            }
             Op::Drain { sub, all: false } => world.on(sub, true, World::drain),
             Op::Drain { all: true, .. } => (0..SUBSCRIPTIONS).for_each(|sub| world.drain(sub)),
             Op::FallAsleep { sub, futex, drain } => {
@@ -193,7 +213,9 @@ impl StateMachineTest for Machine {
                     world.fall_asleep(sub, mode);
                 });
             }
-            Op::WakeUp { sub, timed_out } => world.on(sub, true, |world, sub| world.wake_up(sub, timed_out)),
+            Op::WakeUp { sub, timed_out } => {
+                world.on(sub, true, |world, sub| world.wake_up(sub, timed_out));
+            }
         }
         world.check();
         world
@@ -215,7 +237,18 @@ fn a_ring_behaves_like_a_list() {
     lives();
     println!("state machine: {}", *SEEN);
     let enough = ProptestConfig::default().cases >= 64;
-    for name in ["read", "read behind a lap", "full", "closed", "short buffer", "lie", "told", "woken", "slept in vain", "read again"] {
+    for name in [
+        "read",
+        "read behind a lap",
+        "full",
+        "closed",
+        "short buffer",
+        "lie",
+        "told",
+        "woken",
+        "slept in vain",
+        "read again",
+    ] {
         assert!(!enough || SEEN.count(name) > 0, "{name} never happened: {}", *SEEN);
     }
 }

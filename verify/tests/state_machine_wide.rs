@@ -1,8 +1,11 @@
-//! Random lives of a ring, held against a queue: observers with exact losses, rings that overwrite, crashes and recovery, many producers.
+//! Random lives of a ring, held against a queue: observers with exact losses, rings that overwrite,
+//! crashes and recovery, many producers.
 //!
-//! 256 cases of up to 200 operations, capacity 4 to 64 granules, all payload sizes, positions from 0 and around 2^32, up to 3 subscriptions, 2
-//! observers, 4 claims in flight in any order; one thread, production memory. `PROPTEST_CASES` enlarges it. After every operation the
-//! shared words and every header from `oldest` to `tail` are checked. What `state_machine.rs` does (sleeping, waking, asking for space) is left out.
+//! 256 cases of up to 200 operations, capacity 4 to 64 granules, all payload sizes, positions from
+//! 0 and around 2^32, up to 3 subscriptions, 2 observers, 4 claims in flight in any order; one
+//! thread, production memory. `PROPTEST_CASES` enlarges it. After every operation the shared words
+//! and every header from `oldest` to `tail` are checked. What `state_machine.rs` does (sleeping,
+//! waking, asking for space) is left out.
 
 #[path = "state_machine_wide/oracle.rs"]
 mod oracle;
@@ -18,7 +21,8 @@ use world::{SEEN, World};
 const SUBSCRIPTIONS: usize = 3;
 const OBSERVERS: usize = 2;
 
-/// What a ring starts from. Operations are valid in every state (indices and sizes are taken modulo), so this is all the generator knows.
+/// What a ring starts from. Operations are valid in every state (indices and sizes are taken
+/// modulo), so this is all the generator knows.
 #[derive(Clone, Debug)]
 struct Shape {
     capacity: u32,
@@ -101,8 +105,15 @@ impl ReferenceStateMachine for Machine {
     type Transition = Op;
 
     fn init_state() -> BoxedStrategy<Shape> {
-        let first = prop_oneof![Just(0), 0..256_u32, (0..400_u32).prop_map(|below| u32::MAX - below), any::<u32>()];
-        (2..=6_u32, first).prop_map(|(log2, first_position)| Shape { capacity: 1 << log2, first_position }).boxed()
+        let first = prop_oneof![
+            Just(0),
+            0..256_u32,
+            (0..400_u32).prop_map(|below| u32::MAX - below),
+            any::<u32>()
+        ];
+        (2..=6_u32, first)
+            .prop_map(|(log2, first_position)| Shape { capacity: 1 << log2, first_position })
+            .boxed()
     }
 
     fn transitions(_: &Shape) -> BoxedStrategy<Op> {
@@ -201,7 +212,7 @@ fn observers_crashes_and_many_producers_agree_with_a_queue() {
         "found",
         "gone",
         "observed",
-        "overtaken",
+        "overrun",
         "observer found",
         "evicted",
         "shared",

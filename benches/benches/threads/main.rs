@@ -1,7 +1,9 @@
-//! One process, two threads, each on its own core: throughput, round trips, several producers; against what `std` offers and against the limits.
+//! One process, two threads, each on its own core: throughput, round trips, several producers;
+//! against what `std` offers and against the limits.
 //!
-//! Run: `cargo bench -p aqueduct-benches --bench threads`. Longer: `AQUEDUCT_BENCH_ROUNDS=101 AQUEDUCT_BENCH_ROUND_MS=20` in front of it.
-//! It prints Markdown. Without `--bench`, as `cargo test --all-targets` runs it, it only shows that everything works.
+//! Run: `cargo bench -p aqueduct-benches --bench threads`. Longer:
+//! `AQUEDUCT_BENCH_ROUNDS=101 AQUEDUCT_BENCH_ROUND_MS=20` in front of it. It prints Markdown.
+//! Without `--bench`, as `cargo test --all-targets` runs it, it only shows that everything works.
 
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::sync_channel;
@@ -22,9 +24,15 @@ const SIZES: [usize; 5] = [16, 64, 256, 1024, 4096];
 
 fn main() {
     let measured = std::env::args().any(|arg| arg == "--bench");
-    let plan = if measured { Plan::from_env(31, 5) } else { Plan { rounds: 1, round: Duration::from_millis(1) } };
+    let plan = if measured {
+        Plan::from_env(31, 5)
+    } else {
+        Plan { rounds: 1, round: Duration::from_millis(1) }
+    };
     println!("# Threads: {} rounds of {} ms each", plan.rounds, plan.round.as_millis());
-    println!("\nEverywhere: the median, what a tenth of the rounds stay below (quiet), and (smallest–largest).\n");
+    println!(
+        "\nEverywhere: the median, what a tenth of the rounds stay below (quiet), and (smallest–largest).\n"
+    );
     limit_table(plan);
     throughput_table(plan);
     trips::table(plan);
@@ -37,11 +45,16 @@ fn nanoseconds(series: &Series) -> String {
     format!("{:.1}, quiet {:.1} ({low:.1}–{high:.1})", series.median(), series.quiet())
 }
 
-/// How many times longer one takes than the other: the median of the rounds' ratios, quiet by quiet, and the spread.
+/// How many times longer one takes than the other: the median of the rounds' ratios, quiet by
+/// quiet, and the spread.
 fn ratio(series: &Series, other: &Series) -> String {
     let ratio = series.over(other);
     let (low, high) = ratio.spread();
-    format!("{:.2}, quiet {:.2} ({low:.2}–{high:.2})", ratio.median(), series.quiet() / other.quiet())
+    format!(
+        "{:.2}, quiet {:.2} ({low:.2}–{high:.2})",
+        ratio.median(),
+        series.quiet() / other.quiet()
+    )
 }
 
 fn limit_table(plan: Plan) {
@@ -50,12 +63,21 @@ fn limit_table(plan: Plan) {
     for bytes in SIZES.into_iter().chain([CAPACITY_BYTES]) {
         let series = interleave(
             plan,
-            &mut [Subject::new("copy", |times| limits::copy(bytes, times)), Subject::new("CRC", |times| limits::crc(bytes, times))],
+            &mut [
+                Subject::new("copy", |times| limits::copy(bytes, times)),
+                Subject::new("CRC", |times| limits::crc(bytes, times)),
+            ],
         );
         #[allow(clippy::cast_precision_loss, reason = "at most 2^20")]
         let speed = |series: &Series| bytes as f64 / series.quiet();
         let [copy, crc] = &series[..] else { unreachable!("two subjects") };
-        println!("| {bytes} | {} | {:.1} | {} | {:.1} |", nanoseconds(copy), speed(copy), nanoseconds(crc), speed(crc));
+        println!(
+            "| {bytes} | {} | {:.1} | {} | {:.1} |",
+            nanoseconds(copy),
+            speed(copy),
+            nanoseconds(crc),
+            speed(crc)
+        );
     }
     println!();
 }
@@ -83,7 +105,8 @@ fn throughput_table(plan: Plan) {
                 }));
             }
             let series = interleave(plan, &mut subjects);
-            let arrays = series.get(3).map_or_else(|| "–".into(), |arrays| ratio(arrays, &series[0]));
+            let arrays =
+                series.get(3).map_or_else(|| "–".into(), |arrays| ratio(arrays, &series[0]));
             println!(
                 "| {bytes} | {batch} | {} | {} | {arrays} | {} |",
                 nanoseconds(&series[0]),
@@ -100,7 +123,10 @@ fn through_ring(records: u64, bytes: usize, batch: u32) -> Duration {
     let page = Mapping::anonymous(PAGE_BYTES).expect("memory");
     let mut producer = create_gated(&segment, &page);
     let mut reader = attach(&segment, &page);
-    duet(|| send(&mut producer, records, bytes, batch), || receive(&mut reader, records, bytes, |_| ()))
+    duet(
+        || send(&mut producer, records, bytes, batch),
+        || receive(&mut reader, records, bytes, |_| ()),
+    )
 }
 
 /// Records that the same memory would hold.
@@ -162,5 +188,8 @@ fn through_arrays<const N: usize>(records: u64) -> Duration {
 
 fn through_socket(records: u64, bytes: usize, batch: u32) -> Duration {
     let (mut from, mut into) = UnixStream::pair().expect("a socket pair");
-    duet(move || stream::send(&mut into, records, bytes, batch), move || stream::receive(&mut from, records, bytes, || ()))
+    duet(
+        move || stream::send(&mut into, records, bytes, batch),
+        move || stream::receive(&mut from, records, bytes, || ()),
+    )
 }

@@ -1,6 +1,8 @@
-//! Two threads that produce into one ring: claims in parallel, against a lock around the single producer.
+//! Two threads that produce into one ring: claims in parallel, against a lock around the single
+//! producer.
 //!
-//! The ring has no reader, so that the third party does not need a third core; what is left in it is checked at the end.
+//! The ring has no reader, so that the third party does not need a third core; what is left in it
+//! is checked at the end.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -33,7 +35,12 @@ fn check_rest(segment: &Mapping, records: [u64; 2], bytes: usize) {
     while let Next::Record(record) = observer.next(&mut buf).expect("an undamaged ring") {
         check(&buf[..record.len], record.timestamp_ns, bytes);
         let next = &mut next[usize::from(record.type_tag)];
-        assert_eq!(next.unwrap_or(record.timestamp_ns), record.timestamp_ns, "thread {}", record.type_tag);
+        assert_eq!(
+            next.unwrap_or(record.timestamp_ns),
+            record.timestamp_ns,
+            "thread {}",
+            record.type_tag
+        );
         *next = Some(record.timestamp_ns + 1);
     }
     for (next, records) in next.into_iter().zip(records) {
@@ -47,7 +54,8 @@ fn halves(records: u64) -> [u64; 2] {
 
 fn by_claims(records: u64, bytes: usize) -> Duration {
     let segment = Mapping::anonymous(RING_BYTES).expect("memory");
-    let shared: SharedProducer<Region> = SharedProducer::new(create(segment.region())).expect("a small ring");
+    let shared: SharedProducer<Region> =
+        SharedProducer::new(create(segment.region())).expect("a small ring");
     let side = |tag: u16, records| {
         let shared = &shared;
         move || {
@@ -81,7 +89,11 @@ fn by_lock(records: u64, bytes: usize) -> Duration {
     let producer = Mutex::new(create(segment.region()));
     let side = |tag: u16, records| {
         let producer = &producer;
-        move || produce(tag, records, bytes, |meta, payload| push(&mut producer.lock().expect("no panic inside"), meta, payload))
+        move || {
+            produce(tag, records, bytes, |meta, payload| {
+                push(&mut producer.lock().expect("no panic inside"), meta, payload)
+            });
+        }
     };
     let [first, second] = halves(records);
     let took = duet(side(0, first), side(1, second));
@@ -106,7 +118,9 @@ fn alone(records: u64, bytes: usize) -> Duration {
 
 pub(super) fn table(plan: Plan) {
     println!("## Two producing threads, no reader, ns per record (of both threads together)\n");
-    println!("| bytes | `SharedProducer` | `Mutex<Producer>` | the lock by the claims | one thread alone |\n|--:|--:|--:|--:|--:|");
+    println!(
+        "| bytes | `SharedProducer` | `Mutex<Producer>` | the lock by the claims | one thread alone |\n|--:|--:|--:|--:|--:|"
+    );
     for bytes in [64, 1024, 4096] {
         let mut subjects = [
             Subject::new("claims", |records| by_claims(records, bytes)),
@@ -115,7 +129,13 @@ pub(super) fn table(plan: Plan) {
         ];
         let series = interleave(plan, &mut subjects);
         let [claims, lock, alone] = &series[..] else { unreachable!("three subjects") };
-        println!("| {bytes} | {} | {} | {} | {} |", nanoseconds(claims), nanoseconds(lock), ratio(lock, claims), nanoseconds(alone));
+        println!(
+            "| {bytes} | {} | {} | {} | {} |",
+            nanoseconds(claims),
+            nanoseconds(lock),
+            ratio(lock, claims),
+            nanoseconds(alone)
+        );
     }
     println!();
 }

@@ -1,4 +1,5 @@
-//! Round trips of 48 bytes between two cores. The limit is one cache line that carries a number to and fro.
+//! Round trips of 48 bytes between two cores. The limit is one cache line that carries a number to
+//! and fro.
 
 #![allow(clippy::disallowed_types, reason = "the limit is a bare atomic")]
 
@@ -101,7 +102,8 @@ impl Link for Lines<'_> {
 
     fn receive(&mut self, message: &mut Message) {
         // ORDER(trip): Acquire. Pairs with the Release above.
-        self.last = spin(|| Some(self.back.0.load(Ordering::Acquire)).filter(|&now| now != self.last));
+        self.last =
+            spin(|| Some(self.back.0.load(Ordering::Acquire)).filter(|&now| now != self.last));
         stamp(message, u64::from(self.last.wrapping_sub(1)));
     }
 }
@@ -134,7 +136,8 @@ fn trips(trips: u64, mut here: impl Link, mut there: impl Link) -> (f64, f64) {
 
 fn by_rings(count: u64) -> (f64, f64) {
     let map = |bytes| Mapping::anonymous(bytes).expect("memory");
-    let (to, to_page, fro, fro_page) = (map(RING_BYTES), map(PAGE_BYTES), map(RING_BYTES), map(PAGE_BYTES));
+    let (to, to_page, fro, fro_page) =
+        (map(RING_BYTES), map(PAGE_BYTES), map(RING_BYTES), map(PAGE_BYTES));
     let (out, back) = (create_gated(&to, &to_page), create_gated(&fro, &fro_page));
     let (there, here) = (attach(&to, &to_page), attach(&fro, &fro_page));
     trips(count, Rings { out, back: here }, Rings { out: back, back: there })
@@ -160,8 +163,12 @@ fn by_lines(count: u64) -> (f64, f64) {
 type Way = fn(u64) -> (f64, f64);
 
 pub(super) fn table(plan: Plan) {
-    let ways: [(&str, Way); 4] =
-        [("ring", by_rings), ("cache line alone", by_lines), ("`sync_channel`, polled", by_channels), ("UNIX stream", by_socket)];
+    let ways: [(&str, Way); 4] = [
+        ("ring", by_rings),
+        ("cache line alone", by_lines),
+        ("`sync_channel`, polled", by_channels),
+        ("UNIX stream", by_socket),
+    ];
     let count = u64::try_from(plan.round.as_micros()).unwrap_or(u64::MAX).clamp(100, 100_000);
     let mut samples = vec![(Vec::new(), Vec::new()); ways.len()];
     for _ in 0..plan.rounds {
@@ -171,11 +178,17 @@ pub(super) fn table(plan: Plan) {
             p99.push(tail);
         }
     }
-    let series: Vec<_> = samples.into_iter().map(|(p50, p99)| (Series::of(p50), Series::of(p99))).collect();
+    let series: Vec<_> =
+        samples.into_iter().map(|(p50, p99)| (Series::of(p50), Series::of(p99))).collect();
     println!("## Round trip of {BYTES} bytes, ns, clock reading included\n");
     println!("| by | p50 | p99 | p50 by that of the ring |\n|---|--:|--:|--:|");
     for ((name, _), (p50, p99)) in ways.iter().zip(&series) {
-        println!("| {name} | {} | {} | {} |", nanoseconds(p50), nanoseconds(p99), ratio(p50, &series[0].0));
+        println!(
+            "| {name} | {} | {} | {} |",
+            nanoseconds(p50),
+            nanoseconds(p99),
+            ratio(p50, &series[0].0)
+        );
     }
     println!();
 }

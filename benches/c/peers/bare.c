@@ -1,4 +1,5 @@
-/* Limits of every round trip: one word on a cache line of its own, watched or slept on. It carries the low half of the number only. */
+/* Limits of every round trip: one word on a cache line of its own, watched or slept on. It carries
+ * the low half of the number only. */
 #define _GNU_SOURCE
 #include <linux/futex.h>
 #include <stdatomic.h>
@@ -26,7 +27,8 @@ static void line_send(void *channel, const void *message, size_t bytes)
     struct line *l = channel;
     uint32_t number;
     memcpy(&number, message, sizeof number);
-    /* ORDER(trip): release. Pairs with the acquire in `deliver`'s callers, as those of a ring's tail do. */
+    /* ORDER(trip): release. Pairs with the acquire in `deliver`'s callers, as those of a ring's
+     * tail do. */
     atomic_store_explicit(&l->word, number + 1, memory_order_release);
 }
 

@@ -1,9 +1,11 @@
-/* One measure of one medium between processes that were forked from this one: the sender on core 0, receivers on the others.
+/* One measure of one medium between processes that were forked from this one: the sender on core 0,
+ * receivers on the others.
  *
- * Run: peers throughput MEDIUM BYTES BATCH RECORDS READERS   records=N ns=N send_cpu_ns=N receive_cpu_ns=N
- *      peers trips MEDIUM BYTES TRIPS busy|sleep              p50=N p99=N p999=N cpu_ns=N, ns per round trip
- * MEDIUM: pipe unix mqueue zmq condition semaphore, and for trips the limits: line futex. Several readers: one channel each.
- * Records are numbered and checked; nothing else of them is, and no CRC is made. */
+ * Run: peers throughput MEDIUM BYTES BATCH RECORDS READERS   records=N ns=N send_cpu_ns=N
+ * receive_cpu_ns=N peers trips MEDIUM BYTES TRIPS busy|sleep              p50=N p99=N p999=N
+ * cpu_ns=N, ns per round trip MEDIUM: pipe unix mqueue zmq condition semaphore, and for trips the
+ * limits: line futex. Several readers: one channel each. Records are numbered and checked; nothing
+ * else of them is, and no CRC is made. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,5 +1,6 @@
-/* What every peer offers: a channel from one process to one other that carries messages of one known length.
- * A batch of records is one message everywhere, for that is what these media would do with it. Next: streams.c, queues.c, recipes.c, bare.c. */
+/* What every peer offers: a channel from one process to one other that carries messages of one
+ * known length. A batch of records is one message everywhere, for that is what these media would do
+ * with it. Next: streams.c, queues.c, recipes.c, bare.c. */
 #ifndef PEERS_MEDIUM_H
 #define PEERS_MEDIUM_H
 
@@ -11,7 +12,8 @@ enum side { SENDING, RECEIVING };
 
 struct medium {
     const char *name;
-    /* Before the processes part. `bytes`: of a message; `busy`: its receiver polls instead of sleeping; `id`: tells channels of one run apart. */
+    /* Before the processes part. `bytes`: of a message; `busy`: its receiver polls instead of
+     * sleeping; `id`: tells channels of one run apart. */
     void *(*make)(size_t bytes, bool busy, int id);
     /* In each of the two processes, before anything else. NULL: nothing to do. */
     void (*join)(void *channel, enum side side);

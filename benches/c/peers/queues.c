@@ -112,7 +112,8 @@ static void *zmq_make(size_t bytes, bool busy, int id)
     return z;
 }
 
-/* A context does not survive a fork, so each process makes its own. High-water marks stay at 1000 messages, as the manual has them. */
+/* A context does not survive a fork, so each process makes its own. High-water marks stay at 1000
+ * messages, as the manual has them. */
 static void zmq_join(void *channel, enum side side)
 {
     struct zeromq *z = channel;

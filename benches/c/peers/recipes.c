@@ -1,4 +1,5 @@
-/* What textbooks do with shared memory: slots behind a process-shared mutex and conditions, or between two semaphores. Next: bare.c. */
+/* What textbooks do with shared memory: slots behind a process-shared mutex and conditions, or
+ * between two semaphores. Next: bare.c. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>

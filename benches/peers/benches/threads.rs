@@ -1,13 +1,17 @@
-//! One process, two threads on two cores: the ring with and without its checks, the queues one would use instead, and the limits.
+//! One process, two threads on two cores: the ring with and without its checks, the queues one
+//! would use instead, and the limits.
 //!
-//! Run: `cargo bench --manifest-path benches/peers/Cargo.toml`, or all of it by `benches/run.sh`. It prints what it measured, as the file of the
-//! results has it; with `AQUEDUCT_BENCH_PARTS=DIRECTORY` it writes it there.
+//! Run: `cargo bench --manifest-path benches/peers/Cargo.toml`, or all of it by `benches/run.sh`.
+//! It prints what it measured, as the file of the results has it; with
+//! `AQUEDUCT_BENCH_PARTS=DIRECTORY` it writes it there.
 
 use std::path::Path;
 
 use aqueduct_benches::limits;
 use aqueduct_benches::rounds::{Plan, Series, Subject, interleave};
-use aqueduct_peers::queues::{Segments, bbqueue_frames, pass, pass_by_iceoryx, room_for, rtrb_chunks, trips, trips_by_iceoryx};
+use aqueduct_peers::queues::{
+    Segments, bbqueue_frames, pass, pass_by_iceoryx, room_for, rtrb_chunks, trips, trips_by_iceoryx,
+};
 use aqueduct_peers::results::{Measure, save};
 use heapless::spsc::Queue;
 use thingbuf::ThingBuf;
@@ -18,7 +22,11 @@ const TRIP: usize = 48;
 fn main() {
     iceoryx2::prelude::set_log_level(iceoryx2::prelude::LogLevel::Error);
     let in_earnest = std::env::args().any(|arg| arg == "--bench");
-    let plan = if in_earnest { Plan::from_env(15, 8) } else { Plan { rounds: 1, round: std::time::Duration::from_millis(1) } };
+    let plan = if in_earnest {
+        Plan::from_env(15, 8)
+    } else {
+        Plan { rounds: 1, round: std::time::Duration::from_millis(1) }
+    };
     let mut measures = Vec::new();
     measures.extend(limits_of(plan));
     measures.extend(throughput::<16, 21845>(plan));
@@ -31,7 +39,12 @@ fn main() {
     for measure in &measures {
         println!(
             "{}: {} {:?}: {} {}, quiet {}",
-            measure.group, measure.subject, measure.with, measure.median, measure.quantity, measure.quiet
+            measure.group,
+            measure.subject,
+            measure.with,
+            measure.median,
+            measure.quantity,
+            measure.quiet
         );
     }
     if let Some(directory) = std::env::var_os("AQUEDUCT_BENCH_PARTS") {
@@ -41,13 +54,14 @@ fn main() {
 
 fn limits_of(plan: Plan) -> Vec<Measure> {
     let of = |bytes: usize| {
-        let mut subjects =
-            [Subject::new("copy", move |times| limits::copy(bytes, times)), Subject::new("CRC", move |times| limits::crc(bytes, times))];
+        let mut subjects = [
+            Subject::new("copy", move |times| limits::copy(bytes, times)),
+            Subject::new("CRC", move |times| limits::crc(bytes, times)),
+        ];
         let series = interleave(plan, &mut subjects);
-        ["copy", "CRC"]
-            .into_iter()
-            .zip(series)
-            .map(move |(name, series)| Measure::new("limits", name, &[("bytes", bytes as u64)], "ns", &series))
+        ["copy", "CRC"].into_iter().zip(series).map(move |(name, series)| {
+            Measure::new("limits", name, &[("bytes", bytes as u64)], "ns", &series)
+        })
     };
     [16, 64, 256, 1024, 4096, 65536].into_iter().flat_map(of).collect()
 }
@@ -99,7 +113,9 @@ fn throughput<const N: usize, const ROOM: usize>(plan: Plan) -> Vec<Measure> {
     ];
     let names: Vec<_> = subjects.iter().map(|subject| subject.name).collect();
     let series = interleave(plan, &mut subjects);
-    let measure = |(name, series): (&str, Series)| Measure::new("threads", name, &[("bytes", N as u64)], "ns per record", &series);
+    let measure = |(name, series): (&str, Series)| {
+        Measure::new("threads", name, &[("bytes", N as u64)], "ns per record", &series)
+    };
     names.into_iter().zip(series).map(measure).collect()
 }
 
@@ -150,7 +166,13 @@ fn round_trips(plan: Plan) -> Vec<Measure> {
         }
     }
     let measure = |((name, _), samples): ((&str, Way), Vec<f64>)| {
-        Measure::new("threads, trips", name, &[("bytes", TRIP as u64)], "p50 ns", &Series::of(samples))
+        Measure::new(
+            "threads, trips",
+            name,
+            &[("bytes", TRIP as u64)],
+            "p50 ns",
+            &Series::of(samples),
+        )
     };
     ways.into_iter().zip(samples).map(measure).collect()
 }

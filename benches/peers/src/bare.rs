@@ -1,5 +1,6 @@
-//! The ring without its checks: the same granules, headers, positions and orderings, and no CRC. It shows the price of the CRCs, and it is
-//! nothing to use: a reader that is lapped or a byte that is damaged would not be noticed. Next: `queues`.
+//! The ring without its checks: the same granules, headers, positions and orderings, and no CRC. It
+//! shows the price of the CRCs, and it is nothing to use: a reader that is lapped or a byte that is
+//! damaged would not be noticed. Next: `queues`.
 
 use std::sync::atomic::Ordering;
 
@@ -23,7 +24,7 @@ const fn shared(position: u64) -> u32 {
     position as u32
 }
 
-/// Writes records into a segment and looks at one cursor page.
+/// Writes records into a segment and looks at one cursor segment.
 pub struct BareSender<'a> {
     ring: Region<'a>,
     page: ReadRegion<'a>,
@@ -33,7 +34,7 @@ pub struct BareSender<'a> {
     cursor: u64,
 }
 
-/// Reads them and keeps the cursor page.
+/// Reads them and keeps the cursor segment.
 pub struct BareReceiver<'a> {
     ring: ReadRegion<'a>,
     page: Region<'a>,
@@ -45,8 +46,24 @@ pub struct BareReceiver<'a> {
 /// Both ends over zeroed segments.
 pub fn bare<'a>(ring: &'a Mapping, page: &'a Mapping) -> (BareSender<'a>, BareReceiver<'a>) {
     let capacity = ((ring.read_only().size() - DATA) / GRANULE_BYTES) as u64;
-    let sender = BareSender { ring: ring.region(), page: page.read_only(), capacity, head: 0, seq: 0, cursor: 0 };
-    (sender, BareReceiver { ring: ring.read_only(), page: page.region(), capacity, position: 0, tail: 0 })
+    let sender = BareSender {
+        ring: ring.region(),
+        page: page.read_only(),
+        capacity,
+        head: 0,
+        seq: 0,
+        cursor: 0,
+    };
+    (
+        sender,
+        BareReceiver {
+            ring: ring.read_only(),
+            page: page.region(),
+            capacity,
+            position: 0,
+            tail: 0,
+        },
+    )
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "offsets within a mapping")]

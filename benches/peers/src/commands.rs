@@ -1,4 +1,5 @@
-//! Programs that do one measure and print it as `name=number …`: run in turn, round by round. Next: `processes`.
+//! Programs that do one measure and print it as `name=number …`: run in turn, round by round. Next:
+//! `processes`.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -24,14 +25,21 @@ pub struct Program {
 
 impl Program {
     /// Of a command line, separated by spaces, behind the path of the program.
-    pub fn new(subject: &str, program: &str, arguments: &str, with: &[(&'static str, u64)]) -> Self {
+    pub fn new(
+        subject: &str,
+        program: &str,
+        arguments: &str,
+        with: &[(&'static str, u64)],
+    ) -> Self {
         let line = std::iter::once(program).chain(arguments.split(' ')).map(String::from).collect();
         Self { subject: subject.into(), line, with: with.to_vec() }
     }
 
     /// Runs it for so many records or trips. None, with a line to stderr, if it fails.
     pub fn run(&self, times: u64) -> Option<Printed> {
-        let arguments = self.line[1..].iter().map(|argument| if argument == "N" { times.to_string() } else { argument.clone() });
+        let arguments = self.line[1..]
+            .iter()
+            .map(|argument| if argument == "N" { times.to_string() } else { argument.clone() });
         let output = Command::new(&self.line[0]).args(arguments).stderr(Stdio::inherit()).output();
         let text = match output {
             Ok(output) if output.status.success() => String::from_utf8(output.stdout).ok()?,
@@ -45,12 +53,23 @@ impl Program {
                 return None;
             }
         };
-        text.split_whitespace().map(|field| field.split_once('=').and_then(|(name, n)| Some((name.to_string(), n.parse().ok()?)))).collect()
+        text.split_whitespace()
+            .map(|field| {
+                field
+                    .split_once('=')
+                    .and_then(|(name, n)| Some((name.to_string(), n.parse().ok()?)))
+            })
+            .collect()
     }
 }
 
 /// Records that take a round.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts and times far below 2^52")]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts and times far below 2^52"
+)]
 fn calibrate(program: &Program, round: Duration) -> Option<u64> {
     let mut times = 1024;
     loop {
@@ -62,9 +81,11 @@ fn calibrate(program: &Program, round: Duration) -> Option<u64> {
     }
 }
 
-/// Measures ns per record of all programs in turn, and the CPU time of both sides. One that fails is left out.
+/// Measures ns per record of all programs in turn, and the CPU time of both sides. One that fails
+/// is left out.
 pub fn per_record(plan: Plan, group: &str, programs: &[Program]) -> Vec<Measure> {
-    let times: Vec<Option<u64>> = programs.iter().map(|program| calibrate(program, plan.round)).collect();
+    let times: Vec<Option<u64>> =
+        programs.iter().map(|program| calibrate(program, plan.round)).collect();
     in_turn(plan, group, programs, &times, |printed| {
         let records = printed.get("records")?;
         let ns = |name: &str| Some(printed.get(name)? / records);
@@ -100,14 +121,20 @@ fn in_turn(
     let mut samples: Vec<BTreeMap<&str, Vec<f64>>> = vec![BTreeMap::new(); programs.len()];
     for _ in 0..plan.rounds {
         for ((program, times), samples) in programs.iter().zip(times).zip(&mut samples) {
-            let Some(values) = times.and_then(|times| program.run(times)).as_ref().and_then(&quantities) else { continue };
+            let Some(values) =
+                times.and_then(|times| program.run(times)).as_ref().and_then(&quantities)
+            else {
+                continue;
+            };
             for (quantity, value) in values {
                 samples.entry(quantity).or_default().push(value);
             }
         }
     }
     let of = |(program, samples): (&Program, BTreeMap<&str, Vec<f64>>)| {
-        let measure = |(quantity, samples)| Measure::new(group, &program.subject, &program.with, quantity, &Series::of(samples));
+        let measure = |(quantity, samples)| {
+            Measure::new(group, &program.subject, &program.with, quantity, &Series::of(samples))
+        };
         samples.into_iter().map(measure).collect::<Vec<_>>()
     };
     programs.iter().zip(samples).flat_map(of).collect()

@@ -1,5 +1,6 @@
-//! Aqueduct beside its peers, in reading order: what a result is, how programs and loops are measured in turn, the subjects of one process and of
-//! several, the ring's own growth and mappings, and what is made of the results.
+//! Aqueduct beside its peers, in reading order: what a result is, how programs and loops are
+//! measured in turn, the subjects of one process and of several, the ring's own growth and
+//! mappings, and what is made of the results.
 //!
 //! `benches/run.sh` runs it all; `benches/README.md` shows what came out.
 

@@ -1,4 +1,5 @@
-//! The same ring in memory of every kind, with and without its pages present: attaching, the first lap, and what stays. Next: `plots`.
+//! The same ring in memory of every kind, with and without its pages present: attaching, the first
+//! lap, and what stays. Next: `plots`.
 
 use std::time::Instant;
 
@@ -14,14 +15,23 @@ const BYTES: usize = 1024;
 /// Records that fill the ring nearly once.
 const LAP: u64 = 15_000;
 
-const KINDS: [(Kind, &str); 4] =
-    [(Kind::Memfd, "memfd"), (Kind::PosixShm, "POSIX shm"), (Kind::SystemV, "System V shm"), (Kind::File, "file on a disk")];
+const KINDS: [(Kind, &str); 4] = [
+    (Kind::Memfd, "memfd"),
+    (Kind::PosixShm, "POSIX shm"),
+    (Kind::SystemV, "System V shm"),
+    (Kind::File, "file on a disk"),
+];
 
 /// What one ring gave, by the quantities of [`QUANTITIES`].
 type Sample = [f64; 5];
 
-const QUANTITIES: [&str; 5] =
-    ["attach us", "page faults of the first lap", "first lap, ns per record", "later laps, ns per record", "page faults of later laps"];
+const QUANTITIES: [&str; 5] = [
+    "attach us",
+    "page faults of the first lap",
+    "first lap, ns per record",
+    "later laps, ns per record",
+    "page faults of later laps",
+];
 
 /// Every kind with and without prefault.
 pub fn table(plan: Plan) -> Vec<Measure> {
@@ -37,10 +47,18 @@ pub fn table(plan: Plan) -> Vec<Measure> {
         }
     }
     let mut measures = Vec::new();
-    for (((_, name), prefault), samples) in cases.into_iter().zip(samples).filter(|(_, samples)| !samples.is_empty()) {
+    for (((_, name), prefault), samples) in
+        cases.into_iter().zip(samples).filter(|(_, samples)| !samples.is_empty())
+    {
         for (at, quantity) in QUANTITIES.into_iter().enumerate() {
             let series = Series::of(samples.iter().map(|sample| sample[at]).collect());
-            measures.push(Measure::new("mappings", name, &[("prefault", prefault.into())], quantity, &series));
+            measures.push(Measure::new(
+                "mappings",
+                name,
+                &[("prefault", prefault.into())],
+                quantity,
+                &series,
+            ));
         }
     }
     measures
@@ -67,6 +85,15 @@ fn measure(kind: Kind, prefault: bool) -> std::io::Result<Sample> {
     lap(&mut producer, &mut reader); // what the first lap left out
     let faults = page_faults();
     let records = 2 * LAP;
-    let took = duet(|| send(&mut producer, records, BYTES, 1), || receive(&mut reader, records, BYTES, |_| ()));
-    Ok([attach_us, first_faults, first_ns, took.as_secs_f64() * 1e9 / records as f64, (page_faults() - faults) as f64])
+    let took = duet(
+        || send(&mut producer, records, BYTES, 1),
+        || receive(&mut reader, records, BYTES, |_| ()),
+    );
+    Ok([
+        attach_us,
+        first_faults,
+        first_ns,
+        took.as_secs_f64() * 1e9 / records as f64,
+        (page_faults() - faults) as f64,
+    ])
 }

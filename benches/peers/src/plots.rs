@@ -86,11 +86,23 @@ fn draw(run: &Run, plot: &Plot, path: &Path) -> Result<(), Box<dyn std::error::E
         .subjects(plot.group)
         .into_iter()
         .map(|subject| {
-            let of_it = run.measures.iter().filter(|measure| measure.group == plot.group && measure.subject == subject);
-            (subject, of_it.map(|measure| (measure.with[plot.parameter] as f64, measure.shown().0)).collect())
+            let of_it = run
+                .measures
+                .iter()
+                .filter(|measure| measure.group == plot.group && measure.subject == subject);
+            (
+                subject,
+                of_it
+                    .map(|measure| (measure.with[plot.parameter] as f64, measure.shown().0))
+                    .collect(),
+            )
         })
         .collect();
-    let shown = run.measures.iter().find(|measure| measure.group == plot.group).map_or("quiet", |measure| measure.shown().1);
+    let shown = run
+        .measures
+        .iter()
+        .find(|measure| measure.group == plot.group)
+        .map_or("quiet", |measure| measure.shown().1);
     let unit = format!("ns per record ({shown})");
     let points = || curves.iter().flat_map(|(_, points)| points.iter().copied());
     if points().next().is_none() {
@@ -104,19 +116,33 @@ fn draw(run: &Run, plot: &Plot, path: &Path) -> Result<(), Box<dyn std::error::E
     let area = SVGBackend::new(path, (760, 420)).into_drawing_area();
     area.fill(&WHITE)?;
     let mut builder = ChartBuilder::on(&area);
-    builder.caption(plot.title, ("sans-serif", 20)).margin(12).x_label_area_size(44).y_label_area_size(64);
+    builder
+        .caption(plot.title, ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(64);
     // Sizes grow by doubling, numbers of threads one by one.
     let logarithmic = right / left.max(1.0) > 16.0;
     macro_rules! chart {
         ($x:expr, $y:expr) => {{
             let mut chart = builder.build_cartesian_2d($x, $y)?;
-            chart.configure_mesh().x_desc(plot.axis).y_desc(unit.as_str()).light_line_style(WHITE).draw()?;
+            chart
+                .configure_mesh()
+                .x_desc(plot.axis)
+                .y_desc(unit.as_str())
+                .light_line_style(WHITE)
+                .draw()?;
             for (at, (subject, points)) in curves.iter().enumerate() {
                 let colour = Palette99::pick(at).to_rgba();
                 chart
-                    .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3))?
+                    .draw_series(
+                        LineSeries::new(points.iter().copied(), colour.stroke_width(2))
+                            .point_size(3),
+                    )?
                     .label(*subject)
-                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+                    .legend(move |(x, y)| {
+                        PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
+                    });
             }
             chart
                 .configure_series_labels()

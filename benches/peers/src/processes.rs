@@ -1,4 +1,5 @@
-//! Two processes and more: the ring with C and Rust readers, iceoryx2, and what C programs use. Next: `bare`.
+//! Two processes and more: the ring with C and Rust readers, iceoryx2, and what C programs use.
+//! Next: `bare`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,8 +24,15 @@ pub struct Programs {
 impl Programs {
     /// Rust programs from one directory, C programs from another.
     pub fn of(rust: &Path, c: &Path) -> Self {
-        let path = |directory: &Path, name| directory.join(name).to_str().expect("a path in UTF-8").to_string();
-        Self { cross: path(rust, "cross"), c_reader: path(c, "reader_bench"), peers: path(c, "peers"), iceoryx: path(rust, "iceoryx") }
+        let path = |directory: &Path, name| {
+            directory.join(name).to_str().expect("a path in UTF-8").to_string()
+        };
+        Self {
+            cross: path(rust, "cross"),
+            c_reader: path(c, "reader_bench"),
+            peers: path(c, "peers"),
+            iceoryx: path(rust, "iceoryx"),
+        }
     }
 }
 
@@ -49,8 +57,19 @@ pub fn throughput(plan: Plan, programs: &Programs) -> Vec<Measure> {
     }
     for bytes in [64, 1024, 65536] {
         let with = [("bytes", bytes)];
-        let drain = |name, reader: &str| Program::new(name, &programs.cross, &format!("throughput {reader} {bytes} 1 N 1 drain"), &with);
-        measures.extend(per_record(plan, "reading alone", &[drain("C reader", &programs.c_reader), drain("Rust reader", "rust")]));
+        let drain = |name, reader: &str| {
+            Program::new(
+                name,
+                &programs.cross,
+                &format!("throughput {reader} {bytes} 1 N 1 drain"),
+                &with,
+            )
+        };
+        measures.extend(per_record(
+            plan,
+            "reading alone",
+            &[drain("C reader", &programs.c_reader), drain("Rust reader", "rust")],
+        ));
     }
     measures
 }
@@ -58,7 +77,12 @@ pub fn throughput(plan: Plan, programs: &Programs) -> Vec<Measure> {
 fn senders(programs: &Programs, bytes: u64, batch: u64, readers: u64) -> Vec<Program> {
     let with = [("bytes", bytes), ("batch", batch), ("readers", readers)];
     let ring = |name, reader: &str, way| {
-        Program::new(name, &programs.cross, &format!("throughput {reader} {bytes} {batch} N {readers} {way}"), &with)
+        Program::new(
+            name,
+            &programs.cross,
+            &format!("throughput {reader} {bytes} {batch} N {readers} {way}"),
+            &with,
+        )
     };
     let mut all = vec![
         ring("ring, C reader", &programs.c_reader, "busy"),
@@ -66,13 +90,21 @@ fn senders(programs: &Programs, bytes: u64, batch: u64, readers: u64) -> Vec<Pro
         ring("ring, Rust reader", "rust", "busy"),
     ];
     if batch == 1 {
-        all.push(Program::new("iceoryx2", &programs.iceoryx, &format!("throughput {bytes} N {readers}"), &with));
+        all.push(Program::new(
+            "iceoryx2",
+            &programs.iceoryx,
+            &format!("throughput {bytes} N {readers}"),
+            &with,
+        ));
     }
-    all.extend(
-        MEDIA
-            .iter()
-            .map(|(medium, name)| Program::new(name, &programs.peers, &format!("throughput {medium} {bytes} {batch} N {readers}"), &with)),
-    );
+    all.extend(MEDIA.iter().map(|(medium, name)| {
+        Program::new(
+            name,
+            &programs.peers,
+            &format!("throughput {medium} {bytes} {batch} N {readers}"),
+            &with,
+        )
+    }));
     all
 }
 
@@ -80,14 +112,24 @@ fn senders(programs: &Programs, bytes: u64, batch: u64, readers: u64) -> Vec<Pro
 pub fn trips(plan: Plan, programs: &Programs) -> Vec<Measure> {
     let mut measures = Vec::new();
     for (way, limit, trips) in [("busy", "line", 10_000), ("sleep", "futex", 1_000)] {
-        let of = |name, program: &str, arguments: String| Program::new(name, program, &arguments, &[("bytes", 48)]);
+        let of = |name, program: &str, arguments: String| {
+            Program::new(name, program, &arguments, &[("bytes", 48)])
+        };
         let mut all = vec![
             of("limit", &programs.peers, format!("trips {limit} 48 N {way}")),
             of("ring", &programs.cross, format!("trips 48 N {way}")),
-            of("ring, C reader, answered by its release", &programs.cross, format!("answers {} 48 N {way}", programs.c_reader)),
+            of(
+                "ring, C reader, answered by its release",
+                &programs.cross,
+                format!("answers {} 48 N {way}", programs.c_reader),
+            ),
             of("iceoryx2", &programs.iceoryx, format!("trips 48 N {way}")),
         ];
-        all.extend(MEDIA.iter().map(|(medium, name)| of(name, &programs.peers, format!("trips {medium} 48 N {way}"))));
+        all.extend(
+            MEDIA.iter().map(|(medium, name)| {
+                of(name, &programs.peers, format!("trips {medium} 48 N {way}"))
+            }),
+        );
         measures.extend(round_trips(plan, &format!("trips, {way}"), &all, trips));
     }
     measures
@@ -96,7 +138,16 @@ pub fn trips(plan: Plan, programs: &Programs) -> Vec<Measure> {
 /// CPU time of a reader that sleeps for ten seconds.
 pub fn idle(programs: &Programs, sleep: Duration) -> Vec<Measure> {
     let seconds = sleep.as_secs();
-    let program = Program::new("C reader", &programs.cross, &format!("idle {} {seconds}", programs.c_reader), &[("seconds", seconds)]);
+    let program = Program::new(
+        "C reader",
+        &programs.cross,
+        &format!("idle {} {seconds}", programs.c_reader),
+        &[("seconds", seconds)],
+    );
     let cpu = program.run(0).and_then(|printed| printed.get("cpu_ns").copied());
-    cpu.map(|ns| Measure::new("idle", &program.subject, &program.with, "CPU ms", &Series::of(vec![ns / 1e6]))).into_iter().collect()
+    cpu.map(|ns| {
+        Measure::new("idle", &program.subject, &program.with, "CPU ms", &Series::of(vec![ns / 1e6]))
+    })
+    .into_iter()
+    .collect()
 }

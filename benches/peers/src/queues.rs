@@ -69,7 +69,12 @@ fn receive_all(records: u64, bytes: usize, rx: &mut impl Rx) {
 }
 
 /// Median of so many round trips, ns, clock reading included.
-pub fn trips(count: u64, bytes: usize, there: (impl Tx + Send, impl Rx + Send), back: (impl Tx + Send, impl Rx + Send)) -> f64 {
+pub fn trips(
+    count: u64,
+    bytes: usize,
+    there: (impl Tx + Send, impl Rx + Send),
+    back: (impl Tx + Send, impl Rx + Send),
+) -> f64 {
     let ((mut out, mut far), (mut answer, mut near)) = (there, back);
     let mut samples = Vec::new();
     let here = || {
@@ -136,10 +141,17 @@ pub struct CopyingRx<T> {
 
 impl Segments {
     /// Both ends of the ring.
-    pub fn ring(&self, bytes: usize, batch: u32) -> (RingTx<'_>, CopyingRx<Reader<ReadRegion<'_>, Region<'_>>>) {
+    pub fn ring(
+        &self,
+        bytes: usize,
+        batch: u32,
+    ) -> (RingTx<'_>, CopyingRx<Reader<ReadRegion<'_>, Region<'_>>>) {
         let producer = create_gated(&self.ring, &self.page);
         let from = attach(&self.ring, &self.page);
-        (RingTx { producer, batch, pending: 0 }, CopyingRx { from, buf: vec![0; bytes], unreleased: 0 })
+        (
+            RingTx { producer, batch, pending: 0 },
+            CopyingRx { from, buf: vec![0; bytes], unreleased: 0 },
+        )
     }
 
     /// Both ends of the ring without checks.
@@ -275,7 +287,8 @@ pub struct FrameRx(FramedConsumer<Frames, usize>);
 
 /// Both ends of a framed bbqueue on the heap.
 pub fn bbqueue_frames() -> (FrameTx, FrameRx) {
-    let queue: Frames = std::sync::Arc::new(YakiNiku::new_with_storage(BoxedSlice::new(CAPACITY_BYTES)));
+    let queue: Frames =
+        std::sync::Arc::new(YakiNiku::new_with_storage(BoxedSlice::new(CAPACITY_BYTES)));
     (FrameTx(BbqHandle::framed_producer(&queue)), FrameRx(BbqHandle::framed_consumer(&queue)))
 }
 
@@ -318,7 +331,9 @@ impl<const N: usize> Rx for heapless::spsc::Consumer<'_, [u8; N]> {
 impl<const N: usize> Tx for crossbeam_channel::Sender<[u8; N]> {
     #[inline]
     fn try_send(&mut self, payload: &[u8]) -> bool {
-        !self.is_full() && crossbeam_channel::Sender::try_send(self, payload.try_into().expect("N bytes")).is_ok()
+        !self.is_full()
+            && crossbeam_channel::Sender::try_send(self, payload.try_into().expect("N bytes"))
+                .is_ok()
     }
 }
 
@@ -363,9 +378,11 @@ impl Rx for Subscriber<local::Service, [u8], ()> {
     }
 }
 
-type LocalStream = iceoryx2::service::port_factory::publish_subscribe::PortFactory<local::Service, [u8], ()>;
+type LocalStream =
+    iceoryx2::service::port_factory::publish_subscribe::PortFactory<local::Service, [u8], ()>;
 
-/// Made on one thread: two that open or create it at the same time may miss each other. The ends belong to their threads, so each makes its own.
+/// Made on one thread: two that open or create it at the same time may miss each other. The ends
+/// belong to their threads, so each makes its own.
 fn local_stream(node: &Node<local::Service>, name: &str, bytes: usize) -> LocalStream {
     node.service_builder(&name.try_into().expect("a name"))
         .publish_subscribe::<[u8]>()

@@ -1,4 +1,5 @@
-//! What was measured: one measure is one quantity of one subject, one sample per round. Next: `commands`.
+//! What was measured: one measure is one quantity of one subject, one sample per round. Next:
+//! `commands`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +28,13 @@ pub struct Measure {
 
 impl Measure {
     /// From the rounds of one quantity.
-    pub fn new(group: &str, subject: &str, with: &[(&str, u64)], quantity: &str, series: &Series) -> Self {
+    pub fn new(
+        group: &str,
+        subject: &str,
+        with: &[(&str, u64)],
+        quantity: &str,
+        series: &Series,
+    ) -> Self {
         Self {
             group: group.into(),
             subject: subject.into(),
@@ -39,10 +46,15 @@ impl Measure {
         }
     }
 
-    /// The one figure to show, and what it is: the quiet one. Of threads that take lines from each other the median: a round in which the machine
-    /// runs one after the other is a quick one, and says nothing.
+    /// The one figure to show, and what it is: the quiet one. Of threads that take lines from each
+    /// other the median: a round in which the machine runs one after the other is a quick one, and
+    /// says nothing.
     pub fn shown(&self) -> (f64, &'static str) {
-        if self.group == "producing threads" { (self.median, "median") } else { (self.quiet, "quiet") }
+        if self.group == "producing threads" {
+            (self.median, "median")
+        } else {
+            (self.quiet, "quiet")
+        }
     }
 
     /// As a series again.
@@ -73,7 +85,13 @@ pub struct Run {
 
 impl Run {
     /// The measure of this subject in this group whose parameters contain these.
-    pub fn find(&self, group: &str, subject: &str, with: &[(&str, u64)], quantity: &str) -> Option<&Measure> {
+    pub fn find(
+        &self,
+        group: &str,
+        subject: &str,
+        with: &[(&str, u64)],
+        quantity: &str,
+    ) -> Option<&Measure> {
         self.measures.iter().find(|measure| {
             measure.group == group
                 && measure.subject == subject
@@ -116,12 +134,14 @@ pub fn save(directory: &Path, part: &str, measures: &[Measure]) -> std::io::Resu
 
 /// All parts in this directory, by name.
 pub fn load_parts(directory: &Path) -> std::io::Result<Vec<Measure>> {
-    let mut paths: Vec<_> = std::fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
     let mut measures = Vec::new();
     for path in paths {
-        let part: Vec<Measure> = serde_json::from_str(&std::fs::read_to_string(path)?).map_err(std::io::Error::other)?;
+        let part: Vec<Measure> =
+            serde_json::from_str(&std::fs::read_to_string(path)?).map_err(std::io::Error::other)?;
         measures.extend(part);
     }
     Ok(measures)

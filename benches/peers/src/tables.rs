@@ -37,7 +37,13 @@ fn cell(measure: Option<&Measure>) -> String {
         || "–".into(),
         |measure| {
             let (low, high) = measure.series().spread();
-            format!("**{}** · {} ({}–{})", digits(measure.quiet), digits(measure.median), digits(low), digits(high))
+            format!(
+                "**{}** · {} ({}–{})",
+                digits(measure.quiet),
+                digits(measure.median),
+                digits(low),
+                digits(high)
+            )
         },
     )
 }
@@ -46,7 +52,8 @@ fn brief(measure: Option<&Measure>) -> String {
     measure.map_or_else(|| "–".into(), |measure| digits(measure.shown().0))
 }
 
-/// How many times more one takes than the other: quiet by quiet, and the median of the rounds' ratios.
+/// How many times more one takes than the other: quiet by quiet, and the median of the rounds'
+/// ratios.
 fn ratio(measure: Option<&Measure>, base: Option<&Measure>) -> String {
     let (Some(measure), Some(base)) = (measure, base) else { return "–".into() };
     let rounds = measure.series().over(&base.series());
@@ -68,8 +75,17 @@ fn header(run: &Run, into: &mut String) {
     let list = |of: &std::collections::BTreeMap<String, String>| {
         of.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join("; ")
     };
-    let _ = writeln!(into, "{}.\n\n{}.\n\n`{}`\n", list(&run.machine), list(&run.versions), run.command);
-    line(into, "Cells: **quiet** · median (smallest–largest). Ratios: quiet by quiet · median of the rounds' ratios.\n");
+    let _ = writeln!(
+        into,
+        "{}.\n\n{}.\n\n`{}`\n",
+        list(&run.machine),
+        list(&run.versions),
+        run.command
+    );
+    line(
+        into,
+        "Cells: **quiet** · median (smallest–largest). Ratios: quiet by quiet · median of the rounds' ratios.\n",
+    );
 }
 
 fn target_table(run: &Run, into: &mut String) {
@@ -89,14 +105,29 @@ fn target_table(run: &Run, into: &mut String) {
     line(into, "");
 }
 
-fn columns(run: &Run, group: &str, parameter: &str, first: &str, show: impl Fn(u64) -> String) -> (Vec<u64>, Vec<String>) {
+fn columns(
+    run: &Run,
+    group: &str,
+    parameter: &str,
+    first: &str,
+    show: impl Fn(u64) -> String,
+) -> (Vec<u64>, Vec<String>) {
     let values = run.values(group, parameter);
-    let names = std::iter::once(first.to_string()).chain(values.iter().map(|&value| show(value))).collect();
+    let names =
+        std::iter::once(first.to_string()).chain(values.iter().map(|&value| show(value))).collect();
     (values, names)
 }
 
 /// A row of ns for each subject, and where there is a base, one of how many times as long it takes.
-fn subject_rows(run: &Run, group: &str, parameter: &str, values: &[u64], quantity: &str, base: Option<&str>, into: &mut String) {
+fn subject_rows(
+    run: &Run,
+    group: &str,
+    parameter: &str,
+    values: &[u64],
+    quantity: &str,
+    base: Option<&str>,
+    into: &mut String,
+) {
     for subject in run.subjects(group) {
         let of = |subject, value| run.find(group, subject, &[(parameter, value)], quantity);
         let cells: Vec<String> = values
@@ -106,7 +137,11 @@ fn subject_rows(run: &Run, group: &str, parameter: &str, values: &[u64], quantit
                 _ => cell(of(subject, value)),
             })
             .collect();
-        let name = if base.is_some_and(|base| base != subject) { format!("{subject}, × ring") } else { format!("{subject}, {quantity}") };
+        let name = if base.is_some_and(|base| base != subject) {
+            format!("{subject}, × ring")
+        } else {
+            format!("{subject}, {quantity}")
+        };
         let _ = writeln!(into, "| {name} | {} |", cells.join(" | "));
     }
 }
@@ -121,17 +156,36 @@ fn limit_table(run: &Run, into: &mut String) {
 
 fn thread_tables(run: &Run, into: &mut String) {
     line(into, "### One process, two threads\n");
-    let (values, names) = columns(run, "threads", "bytes", "throughput", |bytes| format!("{bytes} B"));
+    let (values, names) =
+        columns(run, "threads", "bytes", "throughput", |bytes| format!("{bytes} B"));
     head(into, &names);
     subject_rows(run, "threads", "bytes", &values, RECORD, Some("ring"), into);
-    let limits: Vec<String> = values.iter().map(|&bytes| multiple_of_limit(run, "threads", "ring", bytes)).collect();
-    let _ = writeln!(into, "| ring, × its limit: copy and CRC of the payload | {} |\n", limits.join(" | "));
-    head(into, &["round trip of 48 bytes".into(), "p50, ns".into(), "× ring".into(), "× cache line alone".into()]);
+    let limits: Vec<String> =
+        values.iter().map(|&bytes| multiple_of_limit(run, "threads", "ring", bytes)).collect();
+    let _ = writeln!(
+        into,
+        "| ring, × its limit: copy and CRC of the payload | {} |\n",
+        limits.join(" | ")
+    );
+    head(
+        into,
+        &[
+            "round trip of 48 bytes".into(),
+            "p50, ns".into(),
+            "× ring".into(),
+            "× cache line alone".into(),
+        ],
+    );
     let limit = run.find("trips, busy", "limit", &[], "p50 ns");
     for subject in run.subjects("threads, trips") {
         let of = |subject| run.find("threads, trips", subject, &[], "p50 ns");
-        let _ =
-            writeln!(into, "| {subject} | {} | {} | {} |", cell(of(subject)), ratio(of(subject), of("ring")), ratio(of(subject), limit));
+        let _ = writeln!(
+            into,
+            "| {subject} | {} | {} | {} |",
+            cell(of(subject)),
+            ratio(of(subject), of("ring")),
+            ratio(of(subject), limit)
+        );
     }
     line(into, "");
 }
@@ -158,26 +212,57 @@ fn process_tables(run: &Run, into: &mut String) {
     cases.dedup();
     for (bytes, batch) in cases {
         let with = [("bytes", bytes), ("batch", batch)];
-        head(into, &[format!("{bytes} B, by {batch}"), RECORD.into(), "× ring".into(), "× its limit".into(), "CPU".into()]);
+        head(
+            into,
+            &[
+                format!("{bytes} B, by {batch}"),
+                RECORD.into(),
+                "× ring".into(),
+                "× its limit".into(),
+                "CPU".into(),
+            ],
+        );
         for subject in run.subjects(group) {
             let of = |subject| run.find(group, subject, &with, RECORD);
             if of(subject).is_none() {
                 continue;
             }
             let cpu = |side| brief(run.find(group, subject, &with, side));
-            let cpu = format!("{} + {}", cpu("CPU ns per record, sender"), cpu("CPU ns per record, receivers"));
-            let limit = run.find("limits", "copy", &with[..1], "ns").zip(run.find("limits", "CRC", &with[..1], "ns"));
+            let cpu = format!(
+                "{} + {}",
+                cpu("CPU ns per record, sender"),
+                cpu("CPU ns per record, receivers")
+            );
+            let limit = run.find("limits", "copy", &with[..1], "ns").zip(run.find(
+                "limits",
+                "CRC",
+                &with[..1],
+                "ns",
+            ));
             let limit = limit.zip(of(subject)).map(|((copy, crc), measure)| {
                 let checked = if subject.starts_with("ring") { crc.quiet } else { 0.0 };
                 measure.quiet / (copy.quiet + checked)
             });
             let limit = limit.map_or_else(|| "–".into(), digits);
-            let _ = writeln!(into, "| {subject} | {} | {} | {limit} | {cpu} |", cell(of(subject)), ratio(of(subject), of(ring)));
+            let _ = writeln!(
+                into,
+                "| {subject} | {} | {} | {limit} | {cpu} |",
+                cell(of(subject)),
+                ratio(of(subject), of(ring))
+            );
         }
         line(into, "");
     }
     line(into, "Limit: a copy of the payload, and for the ring its CRC.\n");
-    head(into, &["reading alone".into(), "C reader, ns".into(), "Rust reader, ns".into(), "C by Rust".into()]);
+    head(
+        into,
+        &[
+            "reading alone".into(),
+            "C reader, ns".into(),
+            "Rust reader, ns".into(),
+            "C by Rust".into(),
+        ],
+    );
     for bytes in run.values("reading alone", "bytes") {
         let of = |subject| run.find("reading alone", subject, &[("bytes", bytes)], RECORD);
         let (c, rust) = (of("C reader"), of("Rust reader"));
@@ -185,14 +270,23 @@ fn process_tables(run: &Run, into: &mut String) {
     }
     line(into, "");
     let (values, names) =
-        columns(run, "readers", "readers", "64 B, one by one, all readers get all", |readers| format!("{readers} readers"));
+        columns(run, "readers", "readers", "64 B, one by one, all readers get all", |readers| {
+            format!("{readers} readers")
+        });
     if !values.is_empty() {
         head(into, &names);
         for subject in run.subjects("readers") {
-            let of = |subject, readers| run.find("readers", subject, &[("readers", readers)], RECORD);
+            let of =
+                |subject, readers| run.find("readers", subject, &[("readers", readers)], RECORD);
             let cells: Vec<_> = values
                 .iter()
-                .map(|&readers| format!("{}, × ring {}", cell(of(subject, readers)), ratio(of(subject, readers), of(ring, readers))))
+                .map(|&readers| {
+                    format!(
+                        "{}, × ring {}",
+                        cell(of(subject, readers)),
+                        ratio(of(subject, readers), of(ring, readers))
+                    )
+                })
                 .collect();
             let _ = writeln!(into, "| {subject} | {} |", cells.join(" | "));
         }
@@ -202,7 +296,9 @@ fn process_tables(run: &Run, into: &mut String) {
 
 fn trip_tables(run: &Run, into: &mut String) {
     line(into, "### Two processes: round trip of 48 bytes, ns\n");
-    for (way, limit, note) in [("busy", "cache line alone", "busy"), ("sleep", "futex wake alone", "asleep")] {
+    for (way, limit, note) in
+        [("busy", "cache line alone", "busy"), ("sleep", "futex wake alone", "asleep")]
+    {
         let group = format!("trips, {way}");
         head(
             into,
@@ -218,7 +314,8 @@ fn trip_tables(run: &Run, into: &mut String) {
         );
         for subject in run.subjects(&group) {
             let of = |subject, quantity| run.find(&group, subject, &[], quantity);
-            let (p50, name) = (of(subject, "p50 ns"), if subject == "limit" { limit } else { subject });
+            let (p50, name) =
+                (of(subject, "p50 ns"), if subject == "limit" { limit } else { subject });
             let _ = writeln!(
                 into,
                 "| {name} | {} | {} | {} | {} | {} | {} |",
@@ -241,29 +338,53 @@ fn trip_tables(run: &Run, into: &mut String) {
 
 fn mapping_table(run: &Run, into: &mut String) {
     line(into, "### Kinds of mappings: a ring of 16 MiB, records of 1 KiB\n");
-    let quantities =
-        ["attach us", "page faults of the first lap", "first lap, ns per record", "later laps, ns per record", "page faults of later laps"];
-    let names: Vec<String> = ["memory", "prefault"].into_iter().chain(quantities).map(String::from).collect();
+    let quantities = [
+        "attach us",
+        "page faults of the first lap",
+        "first lap, ns per record",
+        "later laps, ns per record",
+        "page faults of later laps",
+    ];
+    let names: Vec<String> =
+        ["memory", "prefault"].into_iter().chain(quantities).map(String::from).collect();
     head(into, &names);
     for subject in run.subjects("mappings") {
         for prefault in [0, 1] {
-            let cells: Vec<_> =
-                quantities.iter().map(|quantity| cell(run.find("mappings", subject, &[("prefault", prefault)], quantity))).collect();
-            let _ = writeln!(into, "| {subject} | {} | {} |", if prefault == 1 { "yes" } else { "no" }, cells.join(" | "));
+            let cells: Vec<_> = quantities
+                .iter()
+                .map(|quantity| {
+                    cell(run.find("mappings", subject, &[("prefault", prefault)], quantity))
+                })
+                .collect();
+            let _ = writeln!(
+                into,
+                "| {subject} | {} | {} |",
+                if prefault == 1 { "yes" } else { "no" },
+                cells.join(" | ")
+            );
         }
     }
-    line(into, "\nThe first lap is one thread that writes and then reads; later laps are two threads at once.\n");
+    line(
+        into,
+        "\nThe first lap is one thread that writes and then reads; later laps are two threads at once.\n",
+    );
 }
 
 fn growth_section(run: &Run, into: &mut String) {
     line(into, "### Growth\n");
     for plot in PLOTS.iter().filter(|plot| !run.values(plot.group, plot.parameter).is_empty()) {
         let _ = writeln!(into, "![{}](results/{}.svg)\n\n{}\n", plot.title, plot.file, plot.why);
-        let (values, names) = columns(run, plot.group, plot.parameter, plot.axis, |value| value.to_string());
+        let (values, names) =
+            columns(run, plot.group, plot.parameter, plot.axis, |value| value.to_string());
         head(into, &names);
         for subject in run.subjects(plot.group) {
-            let of = |value| brief(run.find(plot.group, subject, &[(plot.parameter, value)], RECORD));
-            let _ = writeln!(into, "| {subject} | {} |", values.iter().map(|&value| of(value)).collect::<Vec<_>>().join(" | "));
+            let of =
+                |value| brief(run.find(plot.group, subject, &[(plot.parameter, value)], RECORD));
+            let _ = writeln!(
+                into,
+                "| {subject} | {} |",
+                values.iter().map(|&value| of(value)).collect::<Vec<_>>().join(" | ")
+            );
         }
         line(into, "");
     }
@@ -271,11 +392,20 @@ fn growth_section(run: &Run, into: &mut String) {
         .values("instructions", "readers")
         .into_iter()
         .map(|readers| {
-            let count = brief(run.find("instructions", "publish", &[("readers", readers)], "instructions per record"));
+            let count = brief(run.find(
+                "instructions",
+                "publish",
+                &[("readers", readers)],
+                "instructions per record",
+            ));
             format!("{count} with {readers}")
         })
         .collect();
     if !counts.is_empty() {
-        let _ = writeln!(into, "Instructions per publication of 64 bytes, by gating readers: {}.\n", counts.join(", "));
+        let _ = writeln!(
+            into,
+            "Instructions per publication of 64 bytes, by gating readers: {}.\n",
+            counts.join(", ")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Does one thing so many times, on one thread, always by the same instructions; `instructions.sh` counts them.
+//! Does one thing so many times, on one thread, always by the same instructions; `instructions.sh`
+//! counts them.
 //!
 //! Run: `count publish|publish16|read|verify RECORDS [GATING_READERS]`
 
@@ -17,7 +18,10 @@ const META: Meta = Meta { type_tag: 7, timestamp_ns: 1 };
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let records = args.get(1).and_then(|text| text.parse::<u64>().ok());
-    let readers = args.get(2).map_or(Some(1), |text| text.parse::<usize>().ok()).filter(|&readers| readers > 0);
+    let readers = args
+        .get(2)
+        .map_or(Some(1), |text| text.parse::<usize>().ok())
+        .filter(|&readers| readers > 0);
     let records = records.filter(|_| readers.is_some());
     let readers = readers.unwrap_or(1);
     match (args.first().map(String::as_str), records) {
@@ -35,7 +39,8 @@ fn main() {
 /// Pushes and, if asked to, reads by stretches; otherwise the reader skips them.
 fn through_ring(records: u64, batch: u64, read: bool, readers: usize) {
     let segment = Mapping::anonymous(RING_BYTES).expect("memory");
-    let pages: Vec<_> = (0..readers).map(|_| Mapping::anonymous(PAGE_BYTES).expect("memory")).collect();
+    let pages: Vec<_> =
+        (0..readers).map(|_| Mapping::anonymous(PAGE_BYTES).expect("memory")).collect();
     let mut producer = create_gated_by(&segment, &pages);
     let mut readers: Vec<_> = pages.iter().map(|page| attach(&segment, page)).collect();
     let payload = Payload::new(BYTES).numbered(1).to_vec();
@@ -71,7 +76,15 @@ fn verify(records: u64) {
     let framing = Framing::new(0x1f2e_3d4c_5b6a_7988);
     let payload = Payload::new(BYTES).numbered(1).to_vec();
     let crc = payload_crc(&payload);
-    let header = Header { len: 64, kind: KIND_DATA, flags: 0, type_tag: 7, seq: 41, timestamp_ns: 1, payload_crc: crc };
+    let header = Header {
+        len: 64,
+        kind: KIND_DATA,
+        flags: 0,
+        type_tag: 7,
+        seq: 41,
+        timestamp_ns: 1,
+        payload_crc: crc,
+    };
     let bytes = framing.encode(3, &header);
     for _ in 0..records {
         let header = framing.decode(3, std::hint::black_box(&bytes)).expect("a header");

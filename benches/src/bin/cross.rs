@@ -1,6 +1,8 @@
-//! One measure of a ring between two processes: a Rust producer on core 0, and Rust or C readers on the others.
+//! One measure of a ring between two processes: a Rust producer on core 0, and Rust or C readers on
+//! the others.
 //!
-//! READER is `rust` or the path of the C reader, which `benches/run.sh` builds from `benches/c/reader_bench.c`.
+//! READER is `rust` or the path of the C reader, which `benches/run.sh` builds from
+//! `benches/c/reader_bench.c`.
 //!
 //! ```text
 //! cross throughput READER BYTES BATCH RECORDS READERS busy|sleep|drain   records=N ns=N send_cpu_ns=N receive_cpu_ns=N
@@ -8,17 +10,21 @@
 //! cross answers READER BYTES TRIPS busy|sleep                            the same
 //! cross idle READER SECONDS                                              cpu_ns=N
 //! ```
-//! *drain*: the producer fills the ring, publishes once and waits; `ns` is the reader's time alone. *trips*: by two rings, Rust on both sides.
-//! *answers*: the reader's release is the answer, and the producer watches for it. *idle*: CPU time of a reader that sleeps so long.
+//! *drain*: the producer fills the ring, publishes once and waits; `ns` is the reader's time alone.
+//! *trips*: by two rings, Rust on both sides. *answers*: the reader's release is the answer, and
+//! the producer watches for it. *idle*: CPU time of a reader that sleeps so long.
 
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::Duration;
 
-use aqueduct_benches::machine::{Mapping, SENDER, cpu_ns, inherited, monotonic_ns, pin, receiver_core};
+use aqueduct_benches::machine::{
+    Mapping, SENDER, cpu_ns, inherited, monotonic_ns, pin, receiver_core,
+};
 use aqueduct_benches::process::{Peer, number, print_trips, this_program};
 use aqueduct_benches::ring::{
-    PAGE_BYTES, RING_BYTES, Waiting, attach, create_gated, create_gated_by, receive, receive_each, receive_one, send, send_laps, send_one,
+    PAGE_BYTES, RING_BYTES, Waiting, attach, create_gated, create_gated_by, receive, receive_each,
+    receive_one, send, send_laps, send_one,
 };
 use aqueduct_benches::work::{Payload, RELEASE_EVERY, check, spin};
 
@@ -35,10 +41,20 @@ fn main() {
             throughput(reader, number(bytes), number(batch), number(records), number(readers), way);
         }
         ["trips", bytes, count, way] => trips(number(bytes), number(count), way),
-        ["answers", reader, bytes, count, way] => answers(reader, number(bytes), number(count), way),
+        ["answers", reader, bytes, count, way] => {
+            answers(reader, number(bytes), number(count), way);
+        }
         ["idle", reader, seconds] => idle(reader, number(seconds)),
         ["read", ring, page, records, bytes, way, release_every, core] => {
-            read(ring, page, number(records), number(bytes), way, number(release_every), number(core));
+            read(
+                ring,
+                page,
+                number(records),
+                number(bytes),
+                way,
+                number(release_every),
+                number(core),
+            );
         }
         ["echo", to, to_page, fro, fro_page, bytes, count, way] => {
             echo([to, to_page, fro, fro_page], number(bytes), number(count), waiting(way));
@@ -78,7 +94,15 @@ struct Work<'a> {
 fn start_reader(reader: &str, ring: &str, page: &str, work: &Work, number: usize) -> Peer {
     let Work { records, bytes, way, release_every } = work;
     let mut command = if reader == "rust" { this_program() } else { Command::new(reader) };
-    command.args(["read", ring, page, &records.to_string(), &bytes.to_string(), way, &release_every.to_string()]);
+    command.args([
+        "read",
+        ring,
+        page,
+        &records.to_string(),
+        &bytes.to_string(),
+        way,
+        &release_every.to_string(),
+    ]);
     Peer::start(command.arg(receiver_core(number).to_string()))
 }
 
@@ -88,7 +112,8 @@ fn throughput(reader: &str, bytes: usize, batch: u32, records: u64, readers: usi
     let (page_fds, pages): (Vec<_>, Vec<_>) = (0..readers).map(|_| segment(PAGE_BYTES)).unzip();
     let mut producer = create_gated_by(&ring, &pages);
     let work = Work { records, bytes, way, release_every: RELEASE_EVERY };
-    let start = |(number, page): (usize, &String)| start_reader(reader, &ring_fd, page, &work, number);
+    let start =
+        |(number, page): (usize, &String)| start_reader(reader, &ring_fd, page, &work, number);
     let peers: Vec<Peer> = page_fds.iter().enumerate().map(start).collect();
     let (began, cpu) = (monotonic_ns(), cpu_ns());
     if way == "drain" {
@@ -98,7 +123,11 @@ fn throughput(reader: &str, bytes: usize, batch: u32, records: u64, readers: usi
     }
     let cpu = cpu_ns() - cpu;
     let ends: Vec<[u64; 3]> = peers.into_iter().map(Peer::end).collect();
-    let ns = ends.iter().map(|&[end, _, reading]| if way == "drain" { reading } else { end - began }).max().expect("a reader");
+    let ns = ends
+        .iter()
+        .map(|&[end, _, reading]| if way == "drain" { reading } else { end - began })
+        .max()
+        .expect("a reader");
     let receive_cpu: u64 = ends.iter().map(|[_, cpu, _]| cpu).sum();
     println!("records={records} ns={ns} send_cpu_ns={cpu} receive_cpu_ns={receive_cpu}");
 }
@@ -106,11 +135,21 @@ fn throughput(reader: &str, bytes: usize, batch: u32, records: u64, readers: usi
 fn trips(bytes: usize, count: u64, way: &str) {
     pin(SENDER).expect("two cores to run on");
     let [(to_fd, to), (fro_fd, fro)] = [segment(RING_BYTES), segment(RING_BYTES)];
-    let [(to_page_fd, to_page), (fro_page_fd, fro_page)] = [segment(PAGE_BYTES), segment(PAGE_BYTES)];
+    let [(to_page_fd, to_page), (fro_page_fd, fro_page)] =
+        [segment(PAGE_BYTES), segment(PAGE_BYTES)];
     let mut out = create_gated(&to, &to_page);
     // The other side makes the ring of the answers, and then says so.
     let mut command = this_program();
-    command.args(["echo", &to_fd, &to_page_fd, &fro_fd, &fro_page_fd, &bytes.to_string(), &count.to_string(), way]);
+    command.args([
+        "echo",
+        &to_fd,
+        &to_page_fd,
+        &fro_fd,
+        &fro_page_fd,
+        &bytes.to_string(),
+        &count.to_string(),
+        way,
+    ]);
     let peer = Peer::start(&mut command);
     let mut back = attach(&fro, &fro_page);
     let (mut payload, mut reply) = (Payload::new(bytes), vec![0; bytes]);
@@ -135,7 +174,13 @@ fn answers(reader: &str, bytes: usize, count: u64, way: &str) {
     pin(SENDER).expect("two cores to run on");
     let ((ring_fd, ring), (page_fd, page)) = (segment(RING_BYTES), segment(PAGE_BYTES));
     let mut producer = create_gated(&ring, &page);
-    let peer = start_reader(reader, &ring_fd, &page_fd, &Work { records: count, bytes, way, release_every: 1 }, 0);
+    let peer = start_reader(
+        reader,
+        &ring_fd,
+        &page_fd,
+        &Work { records: count, bytes, way, release_every: 1 },
+        0,
+    );
     let mut payload = Payload::new(bytes);
     let cpu = cpu_ns();
     let samples = (0..count)
@@ -162,7 +207,13 @@ fn answers(reader: &str, bytes: usize, count: u64, way: &str) {
 fn idle(reader: &str, seconds: u64) {
     let ((ring_fd, ring), (page_fd, page)) = (segment(RING_BYTES), segment(PAGE_BYTES));
     let mut producer = create_gated(&ring, &page);
-    let peer = start_reader(reader, &ring_fd, &page_fd, &Work { records: 1, bytes: 64, way: "sleep", release_every: 1 }, 0);
+    let peer = start_reader(
+        reader,
+        &ring_fd,
+        &page_fd,
+        &Work { records: 1, bytes: 64, way: "sleep", release_every: 1 },
+        0,
+    );
     std::thread::sleep(Duration::from_secs(seconds));
     send_one(&mut producer, Payload::new(64).numbered(0));
     let [_, cpu, _] = peer.end();
@@ -175,7 +226,15 @@ fn inherited_mapping(descriptor: &str, writable: bool) -> Mapping {
     Mapping::of(&inherited(descriptor).expect("an inherited memfd"), writable).expect("a memfd")
 }
 
-fn read(ring: &str, page: &str, records: u64, bytes: usize, way: &str, release_every: u32, core: usize) {
+fn read(
+    ring: &str,
+    page: &str,
+    records: u64,
+    bytes: usize,
+    way: &str,
+    release_every: u32,
+    core: usize,
+) {
     let (ring, page) = (inherited_mapping(ring, false), inherited_mapping(page, true));
     let mut reader = attach(&ring, &page);
     pin(core).expect("two cores to run on");

@@ -1,7 +1,9 @@
-/* The shared bytes of Aqueduct ABI 1.1: offsets, constants and wire structs, each held to core/ABI.md at compile time.
+/* The shared bytes of Aqueduct ABI 1.1: offsets, constants and wire structs, each held to
+ * core/ABI.md at compile time.
  *
- * Every integer in these structs is little-endian as it lies in memory. A big-endian host converts; this library does so behind
- * its functions and hands out host values only. Plain data, nothing here touches memory. Next: aqueduct/status.h. */
+ * Every integer in these structs is little-endian as it lies in memory. A big-endian host converts;
+ * this library does so behind its functions and hands out host values only. Plain data, nothing
+ * here touches memory. Next: aqueduct/status.h. */
 #ifndef AQUEDUCT_ABI_H
 #define AQUEDUCT_ABI_H
 
@@ -181,7 +183,8 @@ AQD_ABI_ASSERT(offsetof(struct aqd_abi_hello, subscription) == 80);
 AQD_ABI_ASSERT(offsetof(struct aqd_abi_hello, reserved) == 112);
 AQD_ABI_ASSERT(sizeof(struct aqd_abi_hello) == 144);
 
-/* Its answer; with status 0 it carries the descriptor of the ring and, unless an observer asked, that of the cursor segment. */
+/* Its answer; with status 0 it carries the descriptor of the ring and, unless an observer asked,
+ * that of the cursor segment. */
 struct aqd_abi_welcome {
     uint8_t magic[8];
     uint16_t abi_major;

@@ -1,4 +1,5 @@
-/* What every call of this library answers. Next: aqueduct/reader.h (memory only) or aqueduct/client.h (Linux). */
+/* What every call of this library answers. Next: aqueduct/reader.h (memory only) or
+ * aqueduct/client.h (Linux). */
 #ifndef AQUEDUCT_STATUS_H
 #define AQUEDUCT_STATUS_H
 
@@ -21,8 +22,8 @@ typedef enum aqd_status {
     AQD_ERR_PAYLOAD = 17, /* a record with a damaged payload was consumed; it is lost */
     AQD_ERR_GAP = 18,     /* sequence numbers jumped; nothing was consumed, the next call delivers the record */
     AQD_ERR_SPACE = 19,   /* the record is larger than the buffer; nothing was consumed */
-    AQD_ERR_OVERRUN = 20, /* the tail is further than the ring is long: evicted, or the producer is broken; the reader stands still */
-    AQD_ERR_OVERTAKEN = 21, /* observer: the producer overwrote records before they were read; it stands at the oldest that is left */
+    AQD_ERR_TAIL = 20, /* the tail is further than the ring is long: evicted, or the producer is broken; the reader stands still */
+    AQD_ERR_OVERRUN = 21, /* observer: the producer overwrote records before they were read; it stands at the oldest that is left */
     AQD_ERR_GONE = 22,      /* seeking: the number is no longer there; the reader stands at the oldest record behind it */
     AQD_ERR_EPOCH = 23,     /* seeking: the number was stored for another ring; the reader did not move */
 

@@ -1,9 +1,10 @@
-/* The board under examples/microcontroller.c, emulated: start-up code, what its main loop calls, and the other core, which is a
- * timer's interrupt and so comes between any two instructions of the reader. It makes the ring late, writes it with the tests' writer,
- * damages some records, waits for space when the ring is full, closes, and compares what was read with what it wrote.
- * Run: make check-cross
- * Expect: ok: 3000 records, 30 payloads and 30 headers damaged, 29 too large; the ring was late and full, the reader slept
- * The argument seed=damage spoils one more record, seed=deaf breaks the doorbell: the run must fail then. */
+/* The board under examples/microcontroller.c, emulated: start-up code, what its main loop calls,
+ * and the other core, which is a timer's interrupt and so comes between any two instructions of the
+ * reader. It makes the ring late, writes it with the tests' writer, damages some records, waits for
+ * space when the ring is full, closes, and compares what was read with what it wrote. Run: make
+ * check-cross Expect: ok: 3000 records, 30 payloads and 30 headers damaged, 29 too large; the ring
+ * was late and full, the reader slept The argument seed=damage spoils one more record, seed=deaf
+ * breaks the doorbell: the run must fail then. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -191,7 +192,7 @@ static void tick(void)
     }
     /* Now and then as much as there is room for. */
     for (uint32_t n = core.ticks % 16 == 0 ? RECORDS : random_below(4); n > 0 && core.next < RECORDS; n--) {
-        if (!has_room(2 * (1 + LARGE_BYTES / 32 + 1))) { /* a filler as long as the record may come before it */
+        if (!has_room(2 * (1 + LARGE_BYTES / 32 + 1))) { /* a padding record as long as the record may come before it */
             break;
         }
         write_record(core.next++);

@@ -1,5 +1,5 @@
-/* A program outside the tree, in what C11 and C++17 have in common: tests/packaging.sh builds it in every way that a package offers.
- * Expect: installed, and exit status 0. */
+/* A program outside the tree, in what C11 and C++17 have in common: tests/packaging.sh builds it in
+ * every way that a package offers. Expect: installed, and exit status 0. */
 #ifdef AMALGAMATED
 #include "aqueduct.h"
 #else

@@ -1,7 +1,9 @@
-//! CRC-32 by carry-less multiplication on x86-64, and copies of record bytes that compute it on the way.
+//! CRC-32 by carry-less multiplication on x86-64, and copies of record bytes that compute it on the
+//! way.
 //!
-//! The message is a polynomial over GF(2), bit-reflected, so its first byte is the lowest. A block of 16 bytes that stands N bytes before
-//! another is congruent modulo P to the sum of two 32-by-64-bit products that can be added to the other: folding. Source: Gopal et al., "Fast CRC
+//! The message is a polynomial over GF(2), bit-reflected, so its first byte is the lowest. A block
+//! of 16 bytes that stands N bytes before another is congruent modulo P to the sum of two
+//! 32-by-64-bit products that can be added to the other: folding. Source: Gopal et al., "Fast CRC
 //! Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009. Next: `passage`.
 
 mod blocks;
@@ -10,13 +12,16 @@ mod wide;
 
 use core::arch::asm;
 use core::arch::x86_64::{
-    __cpuid, __cpuid_count, __m128i, _mm_alignr_epi8, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_extract_epi64,
-    _mm_insert_epi32, _mm_set_epi32, _mm_set_epi64x, _mm_set1_epi32, _mm_slli_epi64, _mm_slli_si128, _mm_unpacklo_epi64, _mm_xor_si128,
+    __cpuid, __cpuid_count, __m128i, _mm_alignr_epi8, _mm_cvtsi32_si128, _mm_cvtsi64_si128,
+    _mm_cvtsi128_si64, _mm_extract_epi64, _mm_insert_epi32, _mm_set_epi32, _mm_set_epi64x,
+    _mm_set1_epi32, _mm_slli_epi64, _mm_slli_si128, _mm_unpacklo_epi64, _mm_xor_si128,
 };
 
 use core::num::NonZeroU64;
 
-use self::blocks::{BLOCK, FOLD_16, HEADER, WIDE, divide, few, fold, pair, reduce, rest, run, shorten};
+use self::blocks::{
+    BLOCK, FOLD_16, HEADER, WIDE, divide, few, fold, pair, reduce, rest, run, shorten,
+};
 use self::passage::{In, Out, Passage, Private, load_shared, store_shared};
 use self::wide::{reduce_both, reduce_chained, run_beside, run_wide};
 use crate::layout::KIND_DATA;
@@ -25,14 +30,16 @@ use crate::layout::KIND_DATA;
 #[inline]
 pub(crate) fn prefetch(at: *const u8) {
     // SAFETY: a hint; it accesses nothing that could be seen.
-    unsafe { asm!("prefetcht0 [{at}]", "prefetcht0 [{at} + 64]", at = in(reg) at, options(nostack, preserves_flags, readonly)) };
+    unsafe {
+        asm!("prefetcht0 [{at}]", "prefetcht0 [{at} + 64]", at = in(reg) at, options(nostack, preserves_flags, readonly));
+    };
 }
 
-/// A processor that has the instructions. Its methods are states of the CRC register: all ones before the first byte, complemented behind
-/// the last.
+/// A processor that has the instructions. Its methods are states of the CRC register: all ones
+/// before the first byte, complemented behind the last.
 ///
-/// INVARIANT: made by [`Folding::detect`] only, which has asked the processor. `wide`: it has AVX-512 and VPCLMULQDQ, and the operating system
-/// keeps their registers.
+/// INVARIANT: made by [`Folding::detect`] only, which has asked the processor. `wide`: it has
+/// AVX-512 and VPCLMULQDQ, and the operating system keeps their registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Folding {
     wide: bool,
@@ -55,37 +62,62 @@ impl Folding {
         (features & ALL == ALL).then_some(Self { wide })
     }
 
-    /// Loads the header of 32 bytes at `from`, and the CRC of epoch, position and header, from the `state` behind the epoch.
+    /// Loads the header of 32 bytes at `from`, and the CRC of epoch, position and header, from the
+    /// `state` behind the epoch.
     ///
     /// # Safety
     /// 1. `from` is valid for reads of 32 bytes. Other parties may store there meanwhile.
     #[inline]
     #[allow(clippy::unused_self, reason = "that it exists says that the processor can")]
-    pub(crate) unsafe fn header(self, state: u32, position: u32, from: *const u8) -> ([u64; 4], u32) {
+    pub(crate) unsafe fn header(
+        self,
+        state: u32,
+        position: u32,
+        from: *const u8,
+    ) -> ([u64; 4], u32) {
         // SAFETY: duty 1; the processor has the instructions (invariant).
         unsafe { header(state, position, from) }
     }
 
-    /// Stores the header of a record that stands at `position` to `into`: its first three numbers, the payload's CRC and its own.
+    /// Stores the header of a record that stands at `position` to `into`: its first three numbers,
+    /// the payload's CRC and its own.
     ///
     /// # Safety
     /// 1. `into` is valid for writes of 32 bytes. Other parties may load from there meanwhile.
     #[inline]
     #[allow(clippy::unused_self, reason = "that it exists says that the processor can")]
-    pub(crate) unsafe fn write_header(self, state: u32, position: u32, [a, seq, timestamp_ns]: [u64; 3], payload_crc: u32, into: *mut u8) {
+    pub(crate) unsafe fn write_header(
+        self,
+        state: u32,
+        position: u32,
+        [a, seq, timestamp_ns]: [u64; 3],
+        payload_crc: u32,
+        into: *mut u8,
+    ) {
         // SAFETY: duty 1; the processor has the instructions (invariant).
         unsafe { header_alone(state ^ position, a, seq, timestamp_ns, payload_crc, into) };
     }
 
-    /// Stores a whole record that stands at `position` to `into`: payload, and before it the header of its first three numbers and both CRCs, from
-    /// the `state` behind the epoch.
+    /// Stores a whole record that stands at `position` to `into`: payload, and before it the header
+    /// of its first three numbers and both CRCs, from the `state` behind the epoch.
     ///
     /// # Safety
-    /// 1. `into` is valid for writes of 32 bytes and of the payload's, rounded up to 8. Other parties may load from there meanwhile.
+    /// 1. `into` is valid for writes of 32 bytes and of the payload's, rounded up to 8. Other
+    ///    parties may load from there meanwhile.
     /// 2. The lower half of the first number is the payload's length: it is what is copied.
     #[inline]
-    pub(crate) unsafe fn record(self, state: u32, position: u32, [a, seq, timestamp_ns]: [u64; 3], payload: &[u8], into: *mut u8) {
-        debug_assert!(a & u64::from(u32::MAX) == payload.len() as u64, "the length in the header is the payload's");
+    pub(crate) unsafe fn record(
+        self,
+        state: u32,
+        position: u32,
+        [a, seq, timestamp_ns]: [u64; 3],
+        payload: &[u8],
+        into: *mut u8,
+    ) {
+        debug_assert!(
+            a & u64::from(u32::MAX) == payload.len() as u64,
+            "the length in the header is the payload's"
+        );
         // What follows takes six numbers, as many as go by registers.
         let (prefix, from) = (state ^ position, payload.as_ptr());
         if self.wide && payload.len() >= WIDE {
@@ -97,11 +129,13 @@ impl Folding {
         }
     }
 
-    /// Copies the payload of the record whose header is at `from`, and which stands at `position`, to the start of `into`, if it is DATA with number
-    /// `seq`, fits and is whole by both CRCs: its first number and its timestamp. `None`: it is not, and what `into` holds means nothing.
+    /// Copies the payload of the record whose header is at `from`, and which stands at `position`,
+    /// to the start of `into`, if it is DATA with number `seq`, fits and is whole by both CRCs: its
+    /// first number and its timestamp. `None`: it is not, and what `into` holds means nothing.
     ///
     /// # Safety
-    /// 1. `from` is valid for reads of 32 bytes and `into.len()`, rounded up to 16. Other parties may store there meanwhile.
+    /// 1. `from` is valid for reads of 32 bytes and `into.len()`, rounded up to 16. Other parties
+    ///    may store there meanwhile.
     #[inline]
     pub(crate) unsafe fn copy_record(
         self,
@@ -146,24 +180,28 @@ impl Folding {
     /// The state behind `bytes`.
     #[inline]
     pub(crate) fn update(self, state: u32, bytes: &[u8]) -> u32 {
-        // SAFETY: the processor has the instructions (invariant); `Private` may be read for all of its slice.
+        // SAFETY: the processor has the instructions (invariant); `Private` may be read for all of
+        // its slice.
         unsafe { self.run(state, Private(bytes.as_ptr()), bytes.len()) }
     }
 
     /// The state behind the `into.len()` bytes at `from`, which are copied out.
     ///
     /// # Safety
-    /// 1. `from` is valid for reads up to the next multiple of 16 bytes. Other parties may store there meanwhile.
+    /// 1. `from` is valid for reads up to the next multiple of 16 bytes. Other parties may store
+    ///    there meanwhile.
     #[inline]
     pub(crate) unsafe fn copy_out(self, state: u32, from: *const u8, into: &mut [u8]) -> u32 {
         // SAFETY: the processor has the instructions (invariant); duty 1; `into` is a slice.
         unsafe { self.run(state, Out { from, into: into.as_mut_ptr() }, into.len()) }
     }
 
-    /// The state behind `bytes`, which are copied to `into`, filled up with zeros to a multiple of 8.
+    /// The state behind `bytes`, which are copied to `into`, filled up with zeros to a multiple of
+    /// 8.
     ///
     /// # Safety
-    /// 1. `into` is valid for writes up to the next multiple of 8 bytes. Other parties may load from there meanwhile.
+    /// 1. `into` is valid for writes up to the next multiple of 8 bytes. Other parties may load
+    ///    from there meanwhile.
     #[inline]
     pub(crate) unsafe fn copy_in(self, state: u32, bytes: &[u8], into: *mut u8) -> u32 {
         // SAFETY: the processor has the instructions (invariant); duty 1; `bytes` is a slice.
@@ -179,7 +217,9 @@ unsafe fn registers_kept() -> bool {
     const XMM_YMM_MASKS_ZMM: u32 = 0b1110_0110;
     let kept: u32;
     // SAFETY: duty 1; reads a register.
-    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") kept, out("edx") _, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") kept, out("edx") _, options(nomem, nostack, preserves_flags));
+    };
     kept & XMM_YMM_MASKS_ZMM == XMM_YMM_MASKS_ZMM
 }
 
@@ -195,7 +235,8 @@ fn wide_instructions() -> bool {
     leaf.ebx & (AVX512F | AVX512VL) == AVX512F | AVX512VL && leaf.ecx & VPCLMULQDQ != 0
 }
 
-/// The CRC of epoch, position and the first 28 bytes of a header of two blocks, from the `state` behind the epoch.
+/// The CRC of epoch, position and the first 28 bytes of a header of two blocks, from the `state`
+/// behind the epoch.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 fn header_crc(state: u32, position: u32, [low, high]: [__m128i; 2]) -> u32 {
@@ -212,7 +253,12 @@ fn header_crc(state: u32, position: u32, [low, high]: [__m128i; 2]) -> u32 {
 unsafe fn header(state: u32, position: u32, from: *const u8) -> ([u64; 4], u32) {
     // SAFETY: duty 1.
     let Begun { low, high } = unsafe { Begun::load(from) };
-    let numbers = [_mm_cvtsi128_si64(low), _mm_extract_epi64(low, 1), _mm_cvtsi128_si64(high), _mm_extract_epi64(high, 1)];
+    let numbers = [
+        _mm_cvtsi128_si64(low),
+        _mm_extract_epi64(low, 1),
+        _mm_cvtsi128_si64(high),
+        _mm_extract_epi64(high, 1),
+    ];
     (numbers.map(|number| number as u64), header_crc(state, position, [low, high]))
 }
 
@@ -222,7 +268,14 @@ unsafe fn header(state: u32, position: u32, from: *const u8) -> ([u64; 4], u32) 
 /// 1. As there.
 /// 2. The processor has the instructions.
 #[target_feature(enable = "pclmulqdq,sse4.1")]
-unsafe fn header_alone(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, payload_crc: u32, into: *mut u8) {
+unsafe fn header_alone(
+    prefix: u32,
+    a: u64,
+    seq: u64,
+    timestamp_ns: u64,
+    payload_crc: u32,
+    into: *mut u8,
+) {
     let header = begin(a, seq, timestamp_ns);
     let sum = shorten(header.folded(prefix));
     // SAFETY: duty 1.
@@ -255,7 +308,14 @@ unsafe fn record(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, from: *const 
 /// 2. The processor has the instructions.
 #[target_feature(enable = "pclmulqdq,sse4.1,avx512f,avx512vl,vpclmulqdq")]
 #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
-unsafe fn record_wide(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, from: *const u8, into: *mut u8) {
+unsafe fn record_wide(
+    prefix: u32,
+    a: u64,
+    seq: u64,
+    timestamp_ns: u64,
+    from: *const u8,
+    into: *mut u8,
+) {
     let header = begin(a, seq, timestamp_ns);
     let (first, second) = header.blocks(prefix);
     let second = _mm_xor_si128(second, _mm_set_epi32(-1, 0, 0, 0));
@@ -276,7 +336,13 @@ unsafe fn record_wide(prefix: u32, a: u64, seq: u64, timestamp_ns: u64, from: *c
 /// 1. As there, and `into` is valid for writes of `most` bytes.
 /// 2. The processor has the instructions.
 #[target_feature(enable = "pclmulqdq,sse4.1")]
-unsafe fn copy_record(prefix: u32, seq: u64, from: *const u8, into: *mut u8, most: usize) -> Option<(NonZeroU64, u64)> {
+unsafe fn copy_record(
+    prefix: u32,
+    seq: u64,
+    from: *const u8,
+    into: *mut u8,
+    most: usize,
+) -> Option<(NonZeroU64, u64)> {
     // SAFETY: duty 1.
     let header = unsafe { Begun::load(from) };
     let (first, len) = header.expected(seq, most)?;
@@ -293,7 +359,13 @@ unsafe fn copy_record(prefix: u32, seq: u64, from: *const u8, into: *mut u8, mos
 /// As of `copy_record`.
 #[target_feature(enable = "pclmulqdq,sse4.1,avx512f,avx512vl,vpclmulqdq")]
 #[allow(clippy::cast_sign_loss, reason = "64 bits are 64 bits")]
-unsafe fn copy_record_wide(prefix: u32, seq: u64, from: *const u8, into: *mut u8, most: usize) -> Option<(NonZeroU64, u64)> {
+unsafe fn copy_record_wide(
+    prefix: u32,
+    seq: u64,
+    from: *const u8,
+    into: *mut u8,
+    most: usize,
+) -> Option<(NonZeroU64, u64)> {
     // SAFETY: duty 1.
     let header = unsafe { Begun::load(from) };
     let (first, len) = header.expected(seq, most)?;
@@ -312,13 +384,15 @@ unsafe fn copy_record_wide(prefix: u32, seq: u64, from: *const u8, into: *mut u8
     } else {
         // SAFETY: as above.
         let payload = unsafe { few(u32::MAX, payload, len) };
-        return header.sealed_by(u64::from(payload) | u64::from(reduce(header.folded(prefix))) << 32, first);
+        return header
+            .sealed_by(u64::from(payload) | u64::from(reduce(header.folded(prefix))) << 32, first);
     };
     header.sealed_by(_mm_cvtsi128_si64(reduce_both(payload, folded)) as u64, first)
 }
 
-/// Cold, so that the compiler makes a branch of the comparison before it: by a conditional move, where the next record begins would be known only when
-/// this one's checksums are, and reading takes twice as long.
+/// Cold, so that the compiler makes a branch of the comparison before it: by a conditional move,
+/// where the next record begins would be known only when this one's checksums are, and reading
+/// takes twice as long.
 #[cold]
 #[inline(never)]
 const fn not_whole<T>() -> Option<T> {
@@ -336,7 +410,10 @@ struct Begun {
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 #[allow(clippy::cast_possible_wrap, reason = "64 bits are 64 bits")]
 fn begin(a: u64, seq: u64, timestamp_ns: u64) -> Begun {
-    Begun { low: _mm_set_epi64x(seq as i64, a as i64), high: _mm_cvtsi64_si128(timestamp_ns as i64) }
+    Begun {
+        low: _mm_set_epi64x(seq as i64, a as i64),
+        high: _mm_cvtsi64_si128(timestamp_ns as i64),
+    }
 }
 
 impl Begun {
@@ -354,10 +431,15 @@ impl Begun {
         Self { low, high: unsafe { load_shared(from) } }
     }
 
-    /// Its first number, and the length of its payload, if it is of DATA with this number and at most so many bytes.
+    /// Its first number, and the length of its payload, if it is of DATA with this number and at
+    /// most so many bytes.
     #[inline]
     #[target_feature(enable = "pclmulqdq,sse4.1")]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "parts of 64 bits, which are 64 bits")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "parts of 64 bits, which are 64 bits"
+    )]
     fn expected(self, seq: u64, most: usize) -> Option<(NonZeroU64, usize)> {
         let first = _mm_cvtsi128_si64(self.low) as u64;
         let (len, kind) = (first as u32 as usize, (first >> 32) as u8);
@@ -367,7 +449,8 @@ impl Begun {
         Some((NonZeroU64::new(first)?, len))
     }
 
-    /// The first number and the timestamp, if these states, of the payload and above it of the header, are those that it names.
+    /// The first number and the timestamp, if these states, of the payload and above it of the
+    /// header, are those that it names.
     #[inline]
     #[target_feature(enable = "pclmulqdq,sse4.1")]
     #[allow(clippy::cast_sign_loss, reason = "64 bits are 64 bits")]
@@ -378,7 +461,8 @@ impl Begun {
         Some((first, _mm_cvtsi128_si64(self.high) as u64))
     }
 
-    /// What its CRC covers: the position and 28 bytes of the header, each moved on by four. `prefix`: the state behind the epoch, with the position added.
+    /// What its CRC covers: the position and 28 bytes of the header, each moved on by four.
+    /// `prefix`: the state behind the epoch, with the position added.
     #[inline]
     #[target_feature(enable = "pclmulqdq,sse4.1")]
     #[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
@@ -395,8 +479,8 @@ impl Begun {
         _mm_xor_si128(fold(first, pair(FOLD_16)), second)
     }
 
-    /// Stores it with the payload's CRC and its own, of which `sum` is what [`shorten`] makes of its blocks. Only a division waits for the payload: its
-    /// CRC is the last four bytes.
+    /// Stores it with the payload's CRC and its own, of which `sum` is what [`shorten`] makes of
+    /// its blocks. Only a division waits for the payload: its CRC is the last four bytes.
     ///
     /// # Safety
     /// 1. `into` is valid for writes of 32 bytes.
@@ -404,8 +488,10 @@ impl Begun {
     #[target_feature(enable = "pclmulqdq,sse4.1")]
     #[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
     unsafe fn seal(self, sum: __m128i, payload_crc: u32, into: *mut u8) {
-        let crc = !divide(_mm_xor_si128(sum, _mm_slli_epi64(_mm_cvtsi32_si128(payload_crc as i32), 32)));
-        let high = _mm_insert_epi32(_mm_insert_epi32(self.high, payload_crc as i32, 2), crc as i32, 3);
+        let crc =
+            !divide(_mm_xor_si128(sum, _mm_slli_epi64(_mm_cvtsi32_si128(payload_crc as i32), 32)));
+        let high =
+            _mm_insert_epi32(_mm_insert_epi32(self.high, payload_crc as i32, 2), crc as i32, 3);
         // SAFETY: duty 1.
         unsafe { Self { high, ..self }.store(into) };
     }

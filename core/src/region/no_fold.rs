@@ -1,4 +1,5 @@
-//! Where the processor has no folding instructions, or the compiler is asked for none: see `fold.rs`.
+//! Where the processor has no folding instructions, or the compiler is asked for none: see
+//! `fold.rs`.
 
 use core::num::NonZeroU64;
 
@@ -26,7 +27,12 @@ impl Folding {
 
     /// # Safety
     /// None: it cannot be called.
-    pub(crate) const unsafe fn copy_out(self, _state: u32, _from: *const u8, _into: &mut [u8]) -> u32 {
+    pub(crate) const unsafe fn copy_out(
+        self,
+        _state: u32,
+        _from: *const u8,
+        _into: &mut [u8],
+    ) -> u32 {
         match self {}
     }
 
@@ -38,13 +44,25 @@ impl Folding {
 
     /// # Safety
     /// None: it cannot be called.
-    pub(crate) const unsafe fn header(self, _state: u32, _position: u32, _from: *const u8) -> ([u64; 4], u32) {
+    pub(crate) const unsafe fn header(
+        self,
+        _state: u32,
+        _position: u32,
+        _from: *const u8,
+    ) -> ([u64; 4], u32) {
         match self {}
     }
 
     /// # Safety
     /// None: it cannot be called.
-    pub(crate) const unsafe fn copy_record(self, _: u32, _: u32, _: u64, _: *const u8, _: &mut [u8]) -> Option<(NonZeroU64, u64)> {
+    pub(crate) const unsafe fn copy_record(
+        self,
+        _: u32,
+        _: u32,
+        _: u64,
+        _: *const u8,
+        _: &mut [u8],
+    ) -> Option<(NonZeroU64, u64)> {
         match self {}
     }
 

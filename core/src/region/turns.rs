@@ -1,6 +1,8 @@
-//! Private state that several producers of one process share: atomic words, and a value that one party at a time may enter.
+//! Private state that several producers of one process share: atomic words, and a value that one
+//! party at a time may enter.
 //!
-//! Nothing here is in shared memory. The traits are what lets a model checker put its own atomics and cells underneath.
+//! Nothing here is in shared memory. The traits are what lets a model checker put its own atomics
+//! and cells underneath.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +20,13 @@ pub unsafe trait Word {
     fn store(&self, value: u32, order: Ordering);
     /// Strong compare-and-exchange; the value found.
     #[allow(clippy::missing_errors_doc, reason = "as in core")]
-    fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32>;
+    fn compare_exchange(
+        &self,
+        current: u32,
+        new: u32,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u32, u32>;
     /// Sets bits; the value before.
     fn fetch_or(&self, bits: u32, order: Ordering) -> u32;
 }
@@ -41,9 +49,11 @@ pub unsafe trait Cell<T> {
 
 /// What private state is made of.
 pub trait Backend {
-    /// The most spin hints that a `push` waits after it left its record to a party that is publishing, below 2^16, so that threads which produce at the
-    /// same time go on for some thousand records each instead of taking the ring's cache lines from each other for every one. Threads that meet now and
-    /// then wait for a few. 0, for none, where that party may be one that was interrupted.
+    /// The most spin hints that a `push` waits after it left its record to a party that is
+    /// publishing, below 2^16, so that threads which produce at the same time go on for some
+    /// thousand records each instead of taking the ring's cache lines from each other for every
+    /// one. Threads that meet now and then wait for a few. 0, for none, where that party may be one
+    /// that was interrupted.
     const PAUSES: u32 = 0;
     /// Its atomic words.
     type Word: Word;
@@ -51,7 +61,8 @@ pub trait Backend {
     type Cell<T>: Cell<T>;
 }
 
-/// The processor's own atomics. Needs compare-and-swap. It pauses only where there is an operating system.
+/// The processor's own atomics. Needs compare-and-swap. It pauses only where there is an operating
+/// system.
 #[derive(Clone, Copy, Debug)]
 pub struct Native;
 
@@ -78,7 +89,13 @@ unsafe impl Word for AtomicU32 {
     }
 
     #[inline]
-    fn compare_exchange(&self, current: u32, new: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+    fn compare_exchange(
+        &self,
+        current: u32,
+        new: u32,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u32, u32> {
         self.compare_exchange(current, new, success, failure)
     }
 
@@ -91,7 +108,8 @@ unsafe impl Word for AtomicU32 {
 /// A cell without checks of its own.
 pub struct NativeCell<T>(UnsafeCell<T>);
 
-// SAFETY: the value is only lent, to one party at a time (the duty of `with`), so sharing the cell moves the value between threads.
+// SAFETY: the value is only lent, to one party at a time (the duty of `with`), so sharing the cell
+// moves the value between threads.
 unsafe impl<T: Send> Sync for NativeCell<T> {}
 
 // SAFETY: the field is private; `with` and `into_inner` are the only ways to the value.
@@ -111,9 +129,11 @@ unsafe impl<T> Cell<T> for NativeCell<T> {
     }
 }
 
-/// Set in a claim of an even lap through the table, clear in one of an odd lap: so a slot says for which lap it is taken.
+/// Set in a claim of an even lap through the table, clear in one of an odd lap: so a slot says for
+/// which lap it is taken.
 const LAP: u32 = 1 << 31;
-/// The turn rests here. On one slot at most, that of the oldest unpublished claim; on none while a party has it.
+/// The turn rests here. On one slot at most, that of the oldest unpublished claim; on none while a
+/// party has it.
 const TURN: u32 = 1 << 30;
 /// The claimant is done with it.
 const FINISHED: u32 = 1 << 29;
@@ -125,24 +145,30 @@ const fn rests(word: u32) -> bool {
     word & (TURN | FINISHED) == TURN
 }
 
-/// A table of claims, and a value that one party at a time may enter: whoever has the turn. Nobody waits for it.
+/// A table of claims, and a value that one party at a time may enter: whoever has the turn. Nobody
+/// waits for it.
 ///
-/// Slot `t % CLAIMS` is free for ticket `t` once `t - CLAIMS` is published, and taken by one exchange, which names the end of the claim. The
-/// turn goes along the table: it rests on the oldest claim that is not published, or on the free slot where the next one will be. It is had by
+/// Slot `t % CLAIMS` is free for ticket `t` once `t - CLAIMS` is published, and taken by one
+/// exchange, which names the end of the claim. The turn goes along the table: it rests on the
+/// oldest claim that is not published, or on the free slot where the next one will be. It is had by
 ///
 /// 1. whoever takes that free slot, by the same exchange, if they want it;
-/// 2. the claimant of that slot when it finishes: by setting one bit it sees whether the turn was there;
+/// 2. the claimant of that slot when it finishes: by setting one bit it sees whether the turn was
+///    there;
 /// 3. whoever picks it up.
 ///
-/// Who has it passes the finished claims and leaves it on the first that is not, again by setting one bit of that slot: either the claim finds the
-/// turn when it finishes, or the turn finds it finished and stays.
+/// Who has it passes the finished claims and leaves it on the first that is not, again by setting
+/// one bit of that slot: either the claim finds the turn when it finishes, or the turn finds it
+/// finished and stays.
 pub struct Turns<B: Backend, T, const CLAIMS: usize> {
-    /// Ticket of the oldest claim that is not published. INVARIANT: only who has the turn changes it.
+    /// Ticket of the oldest claim that is not published. INVARIANT: only who has the turn changes
+    /// it.
     published: B::Word,
     /// [`LAP`] | [`TURN`] | [`FINISHED`] | [`POSITION`].
     slots: [B::Word; CLAIMS],
-    /// INVARIANT: entered only through a [`Turn`]. There is one, or one slot where it rests: [`TURN`] without [`FINISHED`]. Each way to make one clears the
-    /// first or sets the second, and only `leave`, which consumes it, undoes that. This needs nothing of tickets and ends.
+    /// INVARIANT: entered only through a [`Turn`]. There is one, or one slot where it rests:
+    /// [`TURN`] without [`FINISHED`]. Each way to make one clears the first or sets the second, and
+    /// only `leave`, which consumes it, undoes that. This needs nothing of tickets and ends.
     value: B::Cell<T>,
 }
 
@@ -173,7 +199,8 @@ pub struct Claim<'t, B: Backend, T, const CLAIMS: usize> {
 #[must_use = "nothing is published any more if it is lost"]
 pub struct Ahead<'t, B: Backend, T, const CLAIMS: usize>(Turn<'t, B, T, CLAIMS>);
 
-/// The turn: the one party that publishes, and whose the value is. To be left; dropped, it is gone for good.
+/// The turn: the one party that publishes, and whose the value is. To be left; dropped, it is gone
+/// for good.
 #[must_use = "nothing is published any more if it is lost"]
 pub struct Turn<'t, B: Backend, T, const CLAIMS: usize> {
     turns: &'t Turns<B, T, CLAIMS>,
@@ -188,10 +215,14 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
     /// Nobody has the turn; claims begin at `head`.
     pub fn new(value: T, head: u32) -> Self {
         const { assert!(CLAIMS.is_power_of_two() && CLAIMS >= 2 && CLAIMS <= 256) };
-        // Free for lap 0. All end where claims begin: so none of them looks as if a claim of the next lap were there. The last one stands for the claim
-        // before the first.
+        // Free for lap 0. All end where claims begin: so none of them looks as if a claim of the
+        // next lap were there. The last one stands for the claim before the first.
         let slot = |index| B::Word::new(head & POSITION | if index == 0 { TURN } else { 0 });
-        Self { published: B::Word::new(0), slots: core::array::from_fn(slot), value: B::Cell::new(value) }
+        Self {
+            published: B::Word::new(0),
+            slots: core::array::from_fn(slot),
+            value: B::Cell::new(value),
+        }
     }
 
     const fn slot(&self, ticket: u32) -> &B::Word {
@@ -218,24 +249,29 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
     #[inline]
     pub fn find(&self) -> Result<Free<'_, B, T, CLAIMS>, u32> {
         loop {
-            // ORDER(slot): Acquire. Seeing a slot published, we see it emptied, and that others are done with its note. Pairs with `pass`.
+            // ORDER(slot): Acquire. Seeing a slot published, we see it emptied, and that others are
+            // done with its note. Pairs with `pass`.
             let first = self.published.load(Ordering::Acquire);
             let mut in_flight = 0;
             while in_flight < Self::CLAIMS {
                 let ticket = first.wrapping_add(in_flight);
-                // ORDER(slot): Acquire. Seeing a slot taken, or emptied again, we see a `published` that allowed it. Pairs with `take` and `pass`.
+                // ORDER(slot): Acquire. Seeing a slot taken, or emptied again, we see a `published`
+                // that allowed it. Pairs with `take` and `pass`.
                 let word = self.slot(ticket).load(Ordering::Acquire);
                 if Self::is_taken(word, ticket) {
                     in_flight += 1;
                     continue;
                 }
-                // ORDER(slot): Relaxed, behind the Acquire of `word`: only while the ticket is not published is `word` of its lap. Others may have gone
-                // more than a lap on since, and one of theirs looks free for us; whoever took it had seen the ticket published.
+                // ORDER(slot): Relaxed, behind the Acquire of `word`: only while the ticket is not
+                // published is `word` of its lap. Others may have gone more than a lap on since,
+                // and one of theirs looks free for us; whoever took it had seen the ticket
+                // published.
                 if self.published.load(Ordering::Relaxed).wrapping_sub(first) > in_flight {
                     break;
                 }
-                // ORDER(slot): Relaxed; the Acquire of that slot before, or of `published`, orders it. It belongs to ticket - 1 as long as this slot is
-                // free, which the exchange confirms.
+                // ORDER(slot): Relaxed; the Acquire of that slot before, or of `published`, orders
+                // it. It belongs to ticket - 1 as long as this slot is free, which the exchange
+                // confirms.
                 let head = self.slot(ticket.wrapping_sub(1)).load(Ordering::Relaxed) & POSITION;
                 return Ok(Free { turns: self, ticket, word, head, in_flight });
             }
@@ -248,7 +284,8 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
 
     /// The turn, unless somebody has it.
     pub fn pick_up(&self) -> Option<Turn<'_, B, T, CLAIMS>> {
-        // ORDER(turn): Relaxed, here and below: a look at where the turn may be, which the exchange confirms.
+        // ORDER(turn): Relaxed, here and below: a look at where the turn may be, which the exchange
+        // confirms.
         let mut ticket = self.published.load(Ordering::Relaxed);
         loop {
             // ORDER(turn): Relaxed, as above.
@@ -263,7 +300,11 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
                 continue;
             }
             // ORDER(turn): Acquire: what was done in earlier turns. Pairs with `leave`.
-            if self.slot(ticket).compare_exchange(word, word & !TURN, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            if self
+                .slot(ticket)
+                .compare_exchange(word, word & !TURN, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+            {
                 // ORDER(none): only who has the turn changes it.
                 return Some(Turn { turns: self, ticket: self.published.load(Ordering::Relaxed) });
             }
@@ -284,7 +325,9 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
         let first = self.published.load(Ordering::Relaxed);
         // ORDER(none): as above.
         let word = |ahead| self.slot(first.wrapping_add(ahead)).load(Ordering::Relaxed);
-        let in_flight = (0..Self::CLAIMS).find(|&ahead| !Self::is_taken(word(ahead), first.wrapping_add(ahead))).unwrap_or(Self::CLAIMS);
+        let in_flight = (0..Self::CLAIMS)
+            .find(|&ahead| !Self::is_taken(word(ahead), first.wrapping_add(ahead)))
+            .unwrap_or(Self::CLAIMS);
         (in_flight > 0 && word(0) & FINISHED == 0).then_some((first, in_flight))
     }
 
@@ -307,8 +350,10 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
         self.in_flight
     }
 
-    /// Takes it, up to position `end`; with the turn, if that rests there and is wanted. `None`: somebody else was faster. The ends of 2 · `CLAIMS` claims
-    /// stay within one turn of the positions: a slot that is free again two laps later is taken for the one that was seen if it has the same word.
+    /// Takes it, up to position `end`; with the turn, if that rests there and is wanted. `None`:
+    /// somebody else was faster. The ends of 2 · `CLAIMS` claims stay within one turn of the
+    /// positions: a slot that is free again two laps later is taken for the one that was seen if it
+    /// has the same word.
     #[inline]
     #[must_use = "what is taken holds up all others"]
     pub fn take(self, end: u32, with_turn: bool) -> Option<Held<'t, B, T, CLAIMS>> {
@@ -316,10 +361,18 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
         let rests = rests(word);
         let left = if rests && !with_turn { TURN } else { 0 };
         let taken = Turns::<B, T, CLAIMS>::lap(ticket) | left | end & POSITION;
-        // ORDER(slot): Release. Whoever finds the slot taken sees a `published` that let us take it. Pairs with `find`. ORDER(turn): Acquire: what was
-        // done in earlier turns. Pairs with `leave`.
-        turns.slot(ticket).compare_exchange(word, taken, Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        Some(if rests && with_turn { Held::Ahead(Ahead(Turn { turns, ticket })) } else { Held::Claim(Claim { turns, ticket }) })
+        // ORDER(slot): Release. Whoever finds the slot taken sees a `published` that let us take
+        // it. Pairs with `find`. ORDER(turn): Acquire: what was done in earlier turns. Pairs with
+        // `leave`.
+        turns
+            .slot(ticket)
+            .compare_exchange(word, taken, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        Some(if rests && with_turn {
+            Held::Ahead(Ahead(Turn { turns, ticket }))
+        } else {
+            Held::Claim(Claim { turns, ticket })
+        })
     }
 }
 
@@ -335,8 +388,9 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Claim<'t, B, T, CLAIMS> {
     #[must_use = "nothing is published any more if the turn is lost"]
     pub fn finish(self) -> Option<Turn<'t, B, T, CLAIMS>> {
         let Self { turns, ticket } = self;
-        // ORDER(commit): Release. Whoever sees it finished sees payload and note. Pairs with `pass_finished`. ORDER(turn): Acquire: what was done in
-        // earlier turns. Pairs with `leave`.
+        // ORDER(commit): Release. Whoever sees it finished sees payload and note. Pairs with
+        // `pass_finished`. ORDER(turn): Acquire: what was done in earlier turns. Pairs with
+        // `leave`.
         let before = turns.slot(ticket).fetch_or(FINISHED, Ordering::AcqRel);
         rests(before).then_some(Turn { turns, ticket })
     }
@@ -356,16 +410,18 @@ impl<B: Backend, T, const CLAIMS: usize> Turn<'_, B, T, CLAIMS> {
     /// Enters the value.
     #[inline]
     pub fn with<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: (1) there is one `Turn`, and it is borrowed until this call ends; the turn came to it by an Acquire, from the Release with which
-        // it was left.
+        // SAFETY: (1) there is one `Turn`, and it is borrowed until this call ends; the turn came
+        // to it by an Acquire, from the Release with which it was left.
         unsafe { self.turns.value.with(work) }
     }
 
-    /// If the oldest claim that is not published is finished: does what is to be done with it, given its ticket and where it ends, and passes it.
+    /// If the oldest claim that is not published is finished: does what is to be done with it,
+    /// given its ticket and where it ends, and passes it.
     #[inline]
     pub fn pass_finished<R>(&mut self, done: impl FnOnce(&mut T, u32, u32) -> R) -> Option<R> {
         let ticket = self.ticket;
-        // ORDER(commit): Acquire. Seeing it finished, we see the payload and the note. Pairs with `finish`.
+        // ORDER(commit): Acquire. Seeing it finished, we see the payload and the note. Pairs with
+        // `finish`.
         let word = self.turns.slot(ticket).load(Ordering::Acquire);
         if !Turns::<B, T, CLAIMS>::is_finished(word, ticket) {
             return None;
@@ -381,18 +437,22 @@ impl<B: Backend, T, const CLAIMS: usize> Turn<'_, B, T, CLAIMS> {
         let slot = self.turns.slot(self.ticket);
         // ORDER(slot): Relaxed: nobody else changes a slot that is taken, and finished or ours.
         let word = slot.load(Ordering::Relaxed) & (LAP | POSITION);
-        // ORDER(slot): Release. A party of a lap before, for which this looks free, sees that the ticket it wants is published. Pairs with the load in `find`.
+        // ORDER(slot): Release. A party of a lap before, for which this looks free, sees that the
+        // ticket it wants is published. Pairs with the load in `find`.
         slot.store(word, Ordering::Release);
         self.ticket = self.ticket.wrapping_add(1);
-        // ORDER(slot): Release. Whoever finds the slot published finds it emptied, and its note read. Pairs with the load in `find`.
+        // ORDER(slot): Release. Whoever finds the slot published finds it emptied, and its note
+        // read. Pairs with the load in `find`.
         self.turns.published.store(self.ticket, Ordering::Release);
     }
 
-    /// Leaves the turn where it stands, unless the claim there was finished meanwhile: then it is not over.
+    /// Leaves the turn where it stands, unless the claim there was finished meanwhile: then it is
+    /// not over.
     #[inline]
     #[must_use = "nothing is published any more if the turn is lost"]
     pub fn leave(self) -> Option<Self> {
-        // ORDER(turn): Release: the next one who has the turn sees what we did. Pairs with `take`, `finish` and `pick_up`.
+        // ORDER(turn): Release: the next one who has the turn sees what we did. Pairs with `take`,
+        // `finish` and `pick_up`.
         let before = self.turns.slot(self.ticket).fetch_or(TURN, Ordering::Release);
         Turns::<B, T, CLAIMS>::is_finished(before, self.ticket).then_some(self)
     }

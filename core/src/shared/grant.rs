@@ -9,8 +9,8 @@ use crate::region::turns::{Backend, Word};
 use crate::shared::{Commit, GIVEN_UP, Open, SharedProducer, Telling};
 use core::sync::atomic::Ordering;
 
-/// Room for one record, claimed among others. Dropped, it becomes a DISCARD record, and nobody is told whom to wake: see
-/// [`abandon`](Self::abandon).
+/// Room for one record, claimed among others. Dropped, it becomes a DISCARD record, and nobody is
+/// told whom to wake: see [`abandon`](Self::abandon).
 pub struct SharedGrant<'p, M, C, B, const CLAIMS: usize, const READERS: usize>
 where
     M: MemoryMut + Clone,
@@ -45,9 +45,12 @@ where
         }
     }
 
-    /// Commits what was written, which may be less than was claimed; what is left over becomes a DISCARD record. Published at once, unless
-    /// a record claimed before it is not finished.
-    #[allow(clippy::cast_possible_truncation, reason = "the halves of a u64; a length that was claimed as u32")]
+    /// Commits what was written, which may be less than was claimed; what is left over becomes a
+    /// DISCARD record. Published at once, unless a record claimed before it is not finished.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the halves of a u64; a length that was claimed as u32"
+    )]
     pub fn commit(mut self, meta: Meta) -> Commit {
         let Some((claim, filling)) = self.state.take() else { return Commit::NOTHING };
         let (len, crc) = filling.finish(&self.shared.ring);
@@ -65,8 +68,8 @@ where
         self.shared.finish(claim, Telling::Claimant(ticket))
     }
 
-    /// Gives the room up: a DISCARD record takes it, which readers skip. What was claimed and committed after it may be published by that; says
-    /// whom to wake.
+    /// Gives the room up: a DISCARD record takes it, which readers skip. What was claimed and
+    /// committed after it may be published by that; says whom to wake.
     pub fn abandon(mut self) -> Wake {
         self.give_up(Telling::Caller).wake
     }
@@ -79,7 +82,8 @@ where
     }
 }
 
-impl<M, C, B, const CLAIMS: usize, const READERS: usize> Drop for SharedGrant<'_, M, C, B, CLAIMS, READERS>
+impl<M, C, B, const CLAIMS: usize, const READERS: usize> Drop
+    for SharedGrant<'_, M, C, B, CLAIMS, READERS>
 where
     M: MemoryMut + Clone,
     C: MemoryMut,

@@ -1,4 +1,5 @@
-//! What only one party at a time can do with a shared producer: subscriptions, readers, the wish for space.
+//! What only one party at a time can do with a shared producer: subscriptions, readers, the wish
+//! for space.
 
 use core::fmt;
 
@@ -42,7 +43,10 @@ where
     ///
     /// # Errors
     /// [`Contended`]; inside, as there.
-    pub fn subscribe(&self, start: Start) -> Result<Outcome<Result<SubscriptionId, SubscribeError>>, Contended> {
+    pub fn subscribe(
+        &self,
+        start: Start,
+    ) -> Result<Outcome<Result<SubscriptionId, SubscribeError>>, Contended> {
         // Claims in flight may be overwriting anything before `oldest`.
         self.owner(|producer| producer.subscribe_within(start, producer.oldest))
     }
@@ -59,7 +63,12 @@ where
     ///
     /// # Errors
     /// [`Contended`]; inside, as there, and [`SubscribeError::NoPage`] if `page` is empty.
-    pub fn attach(&self, id: SubscriptionId, name: &str, page: &mut Option<C>) -> Result<Outcome<Result<(), SubscribeError>>, Contended> {
+    pub fn attach(
+        &self,
+        id: SubscriptionId,
+        name: &str,
+        page: &mut Option<C>,
+    ) -> Result<Outcome<Result<(), SubscribeError>>, Contended> {
         self.owner(|producer| producer.attach(id, name, page.take().ok_or(SubscribeError::NoPage)?))
     }
 
@@ -75,7 +84,10 @@ where
     ///
     /// # Errors
     /// [`Contended`].
-    pub fn subscription(&self, id: SubscriptionId) -> Result<Outcome<Option<SubscriptionStatus>>, Contended> {
+    pub fn subscription(
+        &self,
+        id: SubscriptionId,
+    ) -> Result<Outcome<Option<SubscriptionStatus>>, Contended> {
         self.owner(|producer| producer.subscription(id))
     }
 
@@ -87,17 +99,24 @@ where
         self.owner(Producer::take_violation)
     }
 
-    /// As [`Producer::want_space`]. Claims in flight are not counted, because what they hold is not freed by a reader, and only readers tell: a
-    /// claim may fail although this said that there is room; ask again when they are committed.
+    /// As [`Producer::want_space`]. Claims in flight are not counted, because what they hold is not
+    /// freed by a reader, and only readers tell: a claim may fail although this said that there is
+    /// room; ask again when they are committed.
     ///
     /// # Errors
     /// [`Contended`]; inside, as there.
-    pub fn want_space(&self, payload_bytes: usize) -> Result<Outcome<Result<bool, ClaimError>>, Contended> {
+    pub fn want_space(
+        &self,
+        payload_bytes: usize,
+    ) -> Result<Outcome<Result<bool, ClaimError>>, Contended> {
         self.owner(|producer| producer.want_space(payload_bytes))
     }
 
     /// Does something to the producer that is not publishing.
-    fn owner<T>(&self, work: impl FnOnce(&mut Producer<M, C, READERS>) -> T) -> Result<Outcome<T>, Contended> {
+    fn owner<T>(
+        &self,
+        work: impl FnOnce(&mut Producer<M, C, READERS>) -> T,
+    ) -> Result<Outcome<T>, Contended> {
         let mut turn = self.turns.pick_up().ok_or(Contended)?;
         let (value, wake) = turn.with(|inner| (work(&mut inner.producer), self.told(inner)));
         Ok(Outcome { value, wake: wake.and(self.leave(turn, Telling::Caller).wake) })

@@ -6,7 +6,10 @@ use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
 use aqueduct_core::layout::{DATA_OFFSET_MIN, GRANULE_BYTES};
-use aqueduct_core::{Memory, MemoryMut, Meta, Next, Producer, ReadError, Reader, Region, RingConfig, Segment, Start, SubscriptionId};
+use aqueduct_core::{
+    Memory, MemoryMut, Meta, Next, Producer, ReadError, Reader, Region, RingConfig, Segment, Start,
+    SubscriptionId,
+};
 
 pub const EPOCH: u64 = 0x0123_4567_89ab_cdef;
 /// Offset of the data area in these rings, bytes.
@@ -17,7 +20,10 @@ pub type Page = Segment<256>;
 
 /// A ring of this many granules whose first record stands at `first`.
 pub fn config(granules: u32, first: u32) -> RingConfig<'static> {
-    RingConfig { first_position: first, ..RingConfig::new("test", EPOCH, granules as usize * GRANULE_BYTES) }
+    RingConfig {
+        first_position: first,
+        ..RingConfig::new("test", EPOCH, granules as usize * GRANULE_BYTES)
+    }
 }
 
 pub fn create(ring: &Ring, granules: u32, first: u32) -> Producer<Region<'_>> {
@@ -39,7 +45,10 @@ pub fn pair<'a>(
 }
 
 pub fn meta(tag: u64) -> Meta {
-    Meta { type_tag: u16::try_from(tag % 60_000).expect("it is below"), timestamp_ns: tag.wrapping_mul(0x9E37_79B9_7F4A_7C15) }
+    Meta {
+        type_tag: u16::try_from(tag % 60_000).expect("it is below"),
+        timestamp_ns: tag.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+    }
 }
 
 /// Bytes that tell for which number they were made.
@@ -48,12 +57,21 @@ pub fn payload(number: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| rng.next().to_le_bytes()[3]).collect()
 }
 
-/// What a reader or observer gave: a record's number and length after everything in it was checked against [`payload`] and [`meta`].
+/// What a reader or observer gave: a record's number and length after everything in it was checked
+/// against [`payload`] and [`meta`].
 pub fn checked(next: Result<Next, ReadError>, buf: &[u8]) -> Result<Next<(u64, usize)>, ReadError> {
     Ok(match next? {
         Next::Record(record) => {
-            assert_eq!(buf[..record.len], payload(record.seq, record.len), "payload of record {}", record.seq);
-            assert_eq!((record.type_tag, record.timestamp_ns, record.flags), (meta(record.seq).type_tag, meta(record.seq).timestamp_ns, 0));
+            assert_eq!(
+                buf[..record.len],
+                payload(record.seq, record.len),
+                "payload of record {}",
+                record.seq
+            );
+            assert_eq!(
+                (record.type_tag, record.timestamp_ns, record.flags),
+                (meta(record.seq).type_tag, meta(record.seq).timestamp_ns, 0)
+            );
             Next::Record((record.seq, record.len))
         }
         Next::Empty => Next::Empty,
@@ -72,7 +90,10 @@ pub fn take<R: Memory, C: MemoryMut>(reader: &mut Reader<R, C>) -> Option<(u64, 
 }
 
 /// Pushes a record whose content follows from its number.
-pub fn push(producer: &mut Producer<Region<'_>>, len: usize) -> Result<u64, aqueduct_core::ClaimError> {
+pub fn push(
+    producer: &mut Producer<Region<'_>>,
+    len: usize,
+) -> Result<u64, aqueduct_core::ClaimError> {
     let seq = producer.next_seq();
     producer.push(meta(seq), &payload(seq, len)).map(|(pushed, _)| {
         assert_eq!(pushed, seq);
@@ -127,7 +148,8 @@ pub enum Touch {
     Wrote(usize),
 }
 
-/// A segment that calls back after every access: what another party does in between, without a thread.
+/// A segment that calls back after every access: what another party does in between, without a
+/// thread.
 #[derive(Clone, Copy)]
 pub struct Hooked<'a> {
     pub region: Region<'a>,

@@ -1,13 +1,16 @@
-//! Writes the seed corpora, the same bytes every time: `cargo run --bin seeds [DIRECTORY]`, by default `corpus` beside this package.
+//! Writes the seed corpora, the same bytes every time: `cargo run --bin seeds [DIRECTORY]`, by
+//! default `corpus` beside this package.
 //!
-//! Inputs are read front to back (`input.rs`), so a seed is a list of bytes: the shape of a ring, what is pushed, the page, the changes,
-//! then one byte per call. Each seed is named after what it reaches.
+//! Inputs are read front to back (`input.rs`), so a seed is a list of bytes: the shape of a ring,
+//! what is pushed, the page, the changes, then one byte per call. Each seed is named after what it
+//! reaches.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A ring of `4 << size` granules, its pushes as (length, what) and its page; `flags` as in `Image::take`.
+/// A ring of `4 << size` granules, its pushes as (length, what) and its page; `flags` as in
+/// `Image::take`.
 fn image(flags: u8, size: u8, position: u8, pushes: &[(u8, u8)], page: [u8; 2]) -> Vec<u8> {
     let mut bytes = vec![flags, size, 0, 0, 7, position, u8::try_from(pushes.len()).unwrap_or(31)];
     bytes.extend(pushes.iter().flat_map(|&(len, what)| [len, what]));
@@ -19,7 +22,8 @@ fn join(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
-/// What a linear congruential generator gives: dense inputs for everything that has no seed by name.
+/// What a linear congruential generator gives: dense inputs for everything that has no seed by
+/// name.
 fn noise(seed: u32, len: usize) -> Vec<u8> {
     let mut state = seed;
     let step = move || {
@@ -40,17 +44,25 @@ fn main() -> io::Result<()> {
     let few: &[(u8, u8)] = &[(0, 0), (10, 1), (40, 2), (20, 3), (20, 4), (5, 7), (60, 8), (30, 12)];
     let lap: Vec<(u8, u8)> = (0..31).map(|i| (i * 5, i)).collect();
     let read = [200; 24];
-    let mixed = [200, 200, 16, 200, 33, 1, 49, 1, 200, 65, 9, 82, 1, 0, 100, 5, 200, 200, 74, 200, 17, 200];
+    let mixed =
+        [200, 200, 16, 200, 33, 1, 49, 1, 200, 65, 9, 82, 1, 0, 100, 5, 200, 200, 74, 200, 17, 200];
 
     for target in ["reader", "observer", "differential", "differential_observer"] {
         write(target, "whole", join(&[&[0], &image(0, 3, 0, few, [0, 0]), &read]))?;
         write(target, "in_place_or_latest", join(&[&[5], &image(8, 3, 0, few, [0, 0]), &read]))?;
         write(target, "closed", join(&[&[0], &image(8, 2, 3, few, [0, 0]), &read]))?;
-        write(target, "lap_over_the_wrap", join(&[&[0], &image(0, 1, 140, &lap, [0, 0]), &mixed, &read]))?;
+        write(
+            target,
+            "lap_over_the_wrap",
+            join(&[&[0], &image(0, 1, 140, &lap, [0, 0]), &mixed, &read]),
+        )?;
         write(target, "behind_the_lap", join(&[&[0], &image(0, 1, 0, &lap, [1, 0]), &read]))?;
         write(target, "every_call", join(&[&[0], &image(4, 3, 0, few, [0, 0]), &mixed, &mixed]))?;
         // Changed: three forged records, a word, two flips; then again between the calls.
-        let changes = [5, 0, 3, 0, 20, 1, 0, 0, 5, 4, 30, 2, 9, 1, 70, 9, 10, 3, 0, 2, 5, 1, 3, 200, 1, 255, 3, 80, 2, 8, 3];
+        let changes = [
+            5, 0, 3, 0, 20, 1, 0, 0, 5, 4, 30, 2, 9, 1, 70, 9, 10, 3, 0, 2, 5, 1, 3, 200, 1, 255,
+            3, 80, 2, 8, 3,
+        ];
         write(target, "changed", join(&[&[0], &image(16, 3, 0, few, [0, 0]), &changes, &read]))?;
         write(target, "changing", join(&[&[0], &image(0, 3, 0, few, [0, 0]), &noise(3, 200)]))?;
         write(target, "header", join(&[&[0], &image(32, 3, 0, few, [0, 0]), &[12, 64, 4], &read]))?;
@@ -61,30 +73,58 @@ fn main() -> io::Result<()> {
 
     // Every call of the differential targets, with the producer going on in between.
     let go_on = [50, 3, 20];
-    let gating: &[u8] = &[95, 103, 110, 0, 3, 170, 255, 121, 125, 0, 9, 134, 5, 255, 140, 5, 70, 80, 6, 40, 8, 200, 200];
-    let observing: &[u8] = &[70, 85, 95, 0, 3, 170, 255, 192, 110, 120, 0, 9, 136, 5, 255, 200, 255, 199, 1, 7, 10, 1, 7, 30, 200, 255, 0];
+    let gating: &[u8] = &[
+        95, 103, 110, 0, 3, 170, 255, 121, 125, 0, 9, 134, 5, 255, 140, 5, 70, 80, 6, 40, 8, 200,
+        200,
+    ];
+    let observing: &[u8] = &[
+        70, 85, 95, 0, 3, 170, 255, 192, 110, 120, 0, 9, 136, 5, 255, 200, 255, 199, 1, 7, 10, 1,
+        7, 30, 200, 255, 0,
+    ];
     for (target, calls) in [("differential", gating), ("differential_observer", observing)] {
         let rounds = [calls, &go_on].concat().repeat(6);
         write(target, "going_on", join(&[&[0], &image(0, 3, 0, few, [0, 0]), &rounds]))?;
-        write(target, "going_on_over_the_wrap", join(&[&[4], &image(0, 2, 140, &lap, [0, 0]), &rounds]))?;
+        write(
+            target,
+            "going_on_over_the_wrap",
+            join(&[&[4], &image(0, 2, 140, &lap, [0, 0]), &rounds]),
+        )?;
         // Forged in place of the oldest record.
         let empty = [10, 0, 0, 0, 0, 0, 7];
-        write(target, "empty_with_a_wrong_crc", join(&[&[0], &image(0, 3, 0, few, [0, 0]), &empty, calls, &empty, &rounds]))?;
-        write(target, "going_on_changed", join(&[&[1], &image(16, 3, 0, few, [0, 0]), &noise(9, 31), &rounds, &noise(13, 100)]))?;
+        write(
+            target,
+            "empty_with_a_wrong_crc",
+            join(&[&[0], &image(0, 3, 0, few, [0, 0]), &empty, calls, &empty, &rounds]),
+        )?;
+        write(
+            target,
+            "going_on_changed",
+            join(&[&[1], &image(16, 3, 0, few, [0, 0]), &noise(9, 31), &rounds, &noise(13, 100)]),
+        )?;
     }
 
-    for (mode, name) in [(0, "tail"), (1, "longest"), (4, "gated"), (13, "gated_closed_longest"), (2, "numbered")] {
+    for (mode, name) in
+        [(0, "tail"), (1, "longest"), (4, "gated"), (13, "gated_closed_longest"), (2, "numbered")]
+    {
         let pushes = join(&[&[12], &noise(u32::from(mode) + 11, 40)]);
         write("recovery", name, join(&[&[0, 0, mode], &image(0, 2, 0, few, [0, 0]), &pushes]))?;
-        write("recovery", &format!("{name}_lap"), join(&[&[0, 0, mode], &image(8, 1, 140, &lap, [0, 0]), &pushes]))?;
-        let changed = join(&[&image(16, 3, 0, few, [0, 0]), &[3], &noise(u32::from(mode) + 29, 60)]);
+        write(
+            "recovery",
+            &format!("{name}_lap"),
+            join(&[&[0, 0, mode], &image(8, 1, 140, &lap, [0, 0]), &pushes]),
+        )?;
+        let changed =
+            join(&[&image(16, 3, 0, few, [0, 0]), &[3], &noise(u32::from(mode) + 29, 60)]);
         write("recovery", &format!("{name}_changed"), join(&[&[0, 0, mode], &changed]))?;
     }
 
     let example = [
         [0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01].as_slice(),
         &[2, 0, 0, 0, 0],
-        &[0x10, 0, 0, 0, 1, 0, 7, 0, 41, 0, 0, 0, 0, 0, 0, 0, 0x15, 0xcd, 0x85, 0x3d, 0xfe, 0x9c, 0x97, 0x17],
+        &[
+            0x10, 0, 0, 0, 1, 0, 7, 0, 41, 0, 0, 0, 0, 0, 0, 0, 0x15, 0xcd, 0x85, 0x3d, 0xfe, 0x9c,
+            0x97, 0x17,
+        ],
         &[0xd7, 0xf6, 0xe3, 0x60, 0x6a, 0x47, 0x5e, 0x35],
         &[3, 0, 0, 0, 5, 1],
         b"123456789",
@@ -95,14 +135,40 @@ fn main() -> io::Result<()> {
 
     // Claim, write, commit, drop; subscribe, attach, read, sleep, lie.
     let shape = [2, 0, 0, 7, 0];
-    let stream: Vec<u8> = (0..24).flat_map(|i| [i * 2, 20, 70, 0, 0, i, 12, 120, 0, 0, i, 0, 0, 0, 0, 0, 0, 0, 0]).collect();
+    let stream: Vec<u8> = (0..24)
+        .flat_map(|i| [i * 2, 20, 70, 0, 0, i, 12, 120, 0, 0, i, 0, 0, 0, 0, 0, 0, 0, 0])
+        .collect();
     let join_in = [160, 0, 168, 0, 0];
     let read_all: Vec<u8> = (0..8).flat_map(|_| [190, 0, 0, 255]).collect();
     write("shared", "one_after_another", join(&[&shape, &join_in, &stream]))?;
-    write("shared", "read_and_release", join(&[&shape, &join_in, &stream[..114], &read_all, &stream, &read_all]))?;
-    write("shared", "sleep_and_wake", join(&[&shape, &join_in, &[232, 0, 0, 0], &stream[..19], &read_all, &[232, 0, 0, 1], &stream]))?;
-    write("shared", "lie", join(&[&shape, &join_in, &stream[..57], &[240, 0, 0, 200, 1, 2, 3, 4], &stream]))?;
-    write("shared", "many_in_flight", join(&[&shape, &join_in, &[0, 9, 0, 9, 0, 9, 0, 9, 152, 2, 0, 120, 1, 0], &noise(7, 200)]))?;
+    write(
+        "shared",
+        "read_and_release",
+        join(&[&shape, &join_in, &stream[..114], &read_all, &stream, &read_all]),
+    )?;
+    write(
+        "shared",
+        "sleep_and_wake",
+        join(&[
+            &shape,
+            &join_in,
+            &[232, 0, 0, 0],
+            &stream[..19],
+            &read_all,
+            &[232, 0, 0, 1],
+            &stream,
+        ]),
+    )?;
+    write(
+        "shared",
+        "lie",
+        join(&[&shape, &join_in, &stream[..57], &[240, 0, 0, 200, 1, 2, 3, 4], &stream]),
+    )?;
+    write(
+        "shared",
+        "many_in_flight",
+        join(&[&shape, &join_in, &[0, 9, 0, 9, 0, 9, 0, 9, 152, 2, 0, 120, 1, 0], &noise(7, 200)]),
+    )?;
     for seed in 0..4 {
         write("shared", &format!("noise_{seed}"), join(&[&shape, &noise(seed + 40, 300)]))?;
     }

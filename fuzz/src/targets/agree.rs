@@ -1,4 +1,5 @@
-//! When an answer of Rust and an answer of C are the same answer. Where one side tells more, the rule is in the function's comment.
+//! When an answer of Rust and an answer of C are the same answer. Where one side tells more, the
+//! rule is in the function's comment.
 
 use aqueduct_core::error::{AttachError, ReadError, SeekError};
 use aqueduct_core::layout::GeometryError;
@@ -27,9 +28,11 @@ pub fn refusal(error: AttachError, status: i32) {
     match error {
         AttachError::Geometry(error) => refusal_of_ring(error, status),
         AttachError::PageTooSmall { .. } => assert_eq!(status, theirs::SIZE, "{error}"),
-        AttachError::PageIdentity => assert!([theirs::CURSOR, theirs::VERSION].contains(&status), "{error}: C says {status}"),
+        AttachError::PageIdentity => {
+            assert!([theirs::CURSOR, theirs::VERSION].contains(&status), "{error}: C says {status}")
+        }
         AttachError::Epoch { .. } => assert_eq!(status, theirs::CURSOR, "{error}"),
-        AttachError::Overrun(_) => assert_eq!(status, theirs::OVERRUN, "{error}"),
+        AttachError::TailOutOfRange(_) => assert_eq!(status, theirs::TAIL, "{error}"),
     }
 }
 
@@ -60,14 +63,20 @@ pub fn on_next(ours: &Outcome, c: &Theirs<'_>, status: i32, record: &CRecord, pa
     }
 }
 
-/// What gave no record. Rust gives no number to a header that was found behind damage, C no count of what was lost: the statistics must agree.
+/// What gave no record. Rust gives no number to a header that was found behind damage, C no count
+/// of what was lost: the statistics must agree.
 pub fn on_error(error: ReadError, c: &Theirs<'_>, status: i32, record: &CRecord) {
     let evidence = c.evidence();
     match error {
-        ReadError::BufferTooSmall { needed, .. } => assert_eq!((status, record.len as usize), (theirs::SPACE, needed)),
+        ReadError::BufferTooSmall { needed, .. } => {
+            assert_eq!((status, record.len as usize), (theirs::SPACE, needed))
+        }
         ReadError::Payload { seq, position, stored, computed } => {
             assert_eq!((status, record.seq, evidence.found_seq), (theirs::PAYLOAD, seq, seq));
-            assert_eq!((evidence.position as u32, evidence.resumed as u32), (position, c.position()));
+            assert_eq!(
+                (evidence.position as u32, evidence.resumed as u32),
+                (position, c.position())
+            );
             assert_eq!((evidence.stored_crc, evidence.computed_crc), (stored, computed));
         }
         ReadError::Header { position, resumed_at, stored, computed, .. } => {
@@ -80,32 +89,46 @@ pub fn on_error(error: ReadError, c: &Theirs<'_>, status: i32, record: &CRecord)
             assert_eq!((status, record.seq), (theirs::GAP, found), "{error}");
             assert_eq!((evidence.expected_seq, evidence.found_seq), (expected, found));
         }
-        ReadError::Overtaken { expected: Some(expected), found: Some(found) } => {
-            assert_eq!((status, record.seq), (theirs::OVERTAKEN, found), "{error}");
+        ReadError::Overrun { expected: Some(expected), found: Some(found) } => {
+            assert_eq!((status, record.seq), (theirs::OVERRUN, found), "{error}");
             assert_eq!((evidence.expected_seq, evidence.found_seq), (expected, found));
         }
-        ReadError::Overtaken { .. } => {
-            assert_eq!((status, evidence.found_seq), (theirs::OVERTAKEN, evidence.expected_seq), "{error}");
+        ReadError::Overrun { .. } => {
+            assert_eq!(
+                (status, evidence.found_seq),
+                (theirs::OVERRUN, evidence.expected_seq),
+                "{error}"
+            );
         }
-        ReadError::Overrun { position, tail } => {
-            assert_eq!((status, evidence.position as u32, evidence.tail as u32), (theirs::OVERRUN, position, tail), "{error}");
+        ReadError::TailOutOfRange { position, tail } => {
+            assert_eq!(
+                (status, evidence.position as u32, evidence.tail as u32),
+                (theirs::TAIL, position, tail),
+                "{error}"
+            );
         }
     }
 }
 
-/// A look without taking: what Rust says to a buffer of no bytes. An empty record Rust takes all the same, so C takes it by a skip, or, if
-/// its CRC of nothing is wrong, as Rust does.
+/// A look without taking: what Rust says to a buffer of no bytes. An empty record Rust takes all
+/// the same, so C takes it by a skip, or, if its CRC of nothing is wrong, as Rust does.
 pub fn on_peek(ours: &Outcome, c: &mut Theirs<'_>) {
     let mut record = CRecord::default();
     let status = c.peek(&mut record);
     match ours {
-        Outcome::Error(ReadError::BufferTooSmall { needed, .. }) => assert_eq!((status, record.len as usize), (theirs::OK, *needed)),
+        Outcome::Error(ReadError::BufferTooSmall { needed, .. }) => {
+            assert_eq!((status, record.len as usize), (theirs::OK, *needed))
+        }
         Outcome::Record(ours, _) => {
             assert_eq!((status, record), (theirs::OK, described(ours)));
             skip(ours, c);
         }
         Outcome::Error(ReadError::Payload { seq, .. }) => {
-            assert_eq!((status, record.seq, record.len), (theirs::OK, *seq, 0), "a peek looks at no payload");
+            assert_eq!(
+                (status, record.seq, record.len),
+                (theirs::OK, *seq, 0),
+                "a peek looks at no payload"
+            );
             let status = c.next(&mut [], &mut record);
             on_next(ours, c, status, &record, &[]);
         }
@@ -116,16 +139,24 @@ pub fn on_peek(ours: &Outcome, c: &mut Theirs<'_>) {
 /// C goes over a record that Rust has read.
 fn skip(ours: &Record, c: &mut Theirs<'_>) {
     let mut record = CRecord::default();
-    assert_eq!((c.skip(&mut record), record, c.position()), (theirs::OK, described(ours), end_of(ours)));
+    assert_eq!(
+        (c.skip(&mut record), record, c.position()),
+        (theirs::OK, described(ours), end_of(ours))
+    );
 }
 
-/// C skips what Rust takes. A skip looks at no payload, so what Rust finds damaged is only looked at, then taken.
+/// C skips what Rust takes. A skip looks at no payload, so what Rust finds damaged is only looked
+/// at, then taken.
 pub fn on_skip(ours: &Outcome, c: &mut Theirs<'_>, buffer: &mut [u8]) {
     let mut record = CRecord::default();
     match ours {
         Outcome::Record(ours, _) => skip(ours, c),
         Outcome::Error(ReadError::Payload { seq, .. }) => {
-            assert_eq!((c.peek(&mut record), record.seq), (theirs::OK, *seq), "a peek looks at no payload");
+            assert_eq!(
+                (c.peek(&mut record), record.seq),
+                (theirs::OK, *seq),
+                "a peek looks at no payload"
+            );
             let status = c.next(buffer, &mut record);
             on_next(ours, c, status, &record, &[]);
         }
@@ -136,13 +167,21 @@ pub fn on_skip(ours: &Outcome, c: &mut Theirs<'_>, buffer: &mut [u8]) {
     }
 }
 
-/// A batch of C and the same records taken one by one by Rust, into the same rest of a buffer. `take` is `next` of Rust.
-pub fn on_batch(c: &mut Theirs<'_>, size: usize, max: usize, mut take: impl FnMut(&mut [u8]) -> Outcome) {
+/// A batch of C and the same records taken one by one by Rust, into the same rest of a buffer.
+/// `take` is `next` of Rust.
+pub fn on_batch(
+    c: &mut Theirs<'_>,
+    size: usize,
+    max: usize,
+    mut take: impl FnMut(&mut [u8]) -> Outcome,
+) {
     let (mut buffer, mut rest) = (vec![0; size], vec![0; size]);
     let (status, taken) = c.batch(&mut buffer, max);
     let mut at = 0;
     for (n, (record, payload, offset)) in taken.iter().enumerate() {
-        let Outcome::Record(ours, bytes) = take(&mut rest[at..]) else { panic!("no record {n} of {}", taken.len()) };
+        let Outcome::Record(ours, bytes) = take(&mut rest[at..]) else {
+            panic!("no record {n} of {}", taken.len())
+        };
         assert_eq!((*record, payload, *offset), (described(&ours), &bytes, at));
         at = (at + ours.len).next_multiple_of(theirs::BATCH_ALIGN).min(size);
     }
@@ -150,28 +189,41 @@ pub fn on_batch(c: &mut Theirs<'_>, size: usize, max: usize, mut take: impl FnMu
         return assert_eq!(status, theirs::OK);
     }
     let ended = take(&mut rest[at..]);
-    let said_again = matches!(ended, Outcome::Empty | Outcome::Closed | Outcome::Error(ReadError::BufferTooSmall { .. }));
+    let said_again = matches!(
+        ended,
+        Outcome::Empty | Outcome::Closed | Outcome::Error(ReadError::BufferTooSmall { .. })
+    );
     if said_again && !taken.is_empty() {
         return assert_eq!(status, theirs::OK);
     }
     let record = match ended {
         // The item behind the good ones describes what `next` would; no user may look at it.
-        Outcome::Error(ReadError::BufferTooSmall { needed, .. }) => CRecord { len: needed as u32, ..CRecord::default() },
-        Outcome::Error(ReadError::Payload { seq, .. }) => CRecord { seq, ..CRecord::default() },
-        Outcome::Error(ReadError::Gap { found, .. } | ReadError::Overtaken { found: Some(found), .. }) => {
-            CRecord { seq: found, ..CRecord::default() }
+        Outcome::Error(ReadError::BufferTooSmall { needed, .. }) => {
+            CRecord { len: needed as u32, ..CRecord::default() }
         }
+        Outcome::Error(ReadError::Payload { seq, .. }) => CRecord { seq, ..CRecord::default() },
+        Outcome::Error(
+            ReadError::Gap { found, .. } | ReadError::Overrun { found: Some(found), .. },
+        ) => CRecord { seq: found, ..CRecord::default() },
         _ => CRecord::default(),
     };
     on_next(&ended, c, status, &record, &[]);
 }
 
-/// A search. At the tail, Rust says "ahead" of every number that is not before the one it knows to come. C says so of a number behind
-/// the one to come, which it takes from `next_seq` if it has read none, and OK of another, which it expects from then on; made to forget it.
-pub fn on_seek(ours: Result<Seek, SeekError>, c: &mut Theirs<'_>, ring: &Shared, epoch: u64, seq: u64) {
+/// A search. At the tail, Rust says "ahead" of every number that is not before the one it knows to
+/// come. C says so of a number behind the one to come, which it takes from `next_seq` if it has
+/// read none, and OK of another, which it expects from then on; made to forget it.
+pub fn on_seek(
+    ours: Result<Seek, SeekError>,
+    c: &mut Theirs<'_>,
+    ring: &Shared,
+    epoch: u64,
+    seq: u64,
+) {
     let (mut twin, from) = (c.twin(), c.position());
     if ours == Ok(Seek::Ahead) {
-        // The lowest number that is surely ahead tells whether one is known without teaching one. First, for it counts into the same page.
+        // The lowest number that is surely ahead tells whether one is known without teaching one.
+        // First, for it counts into the same page.
         let next_seq = wire::u32_at(&ring.bytes(), wire::NEXT_SEQ);
         twin.seek(epoch, u64::from(next_seq.wrapping_add(1)) | 0xFFFF_FFFF << 32);
     }
@@ -180,14 +232,20 @@ pub fn on_seek(ours: Result<Seek, SeekError>, c: &mut Theirs<'_>, ring: &Shared,
     match ours {
         Ok(Seek::Found) => assert_eq!((status, c.expected()), (theirs::OK, Some(seq))),
         Ok(Seek::Gone { oldest }) => {
-            assert_eq!((status, evidence.expected_seq, evidence.found_seq), (theirs::GONE, seq, oldest));
+            assert_eq!(
+                (status, evidence.expected_seq, evidence.found_seq),
+                (theirs::GONE, seq, oldest)
+            );
             assert_eq!((evidence.position as u32, c.expected()), (c.position(), Some(oldest)));
         }
         Ok(Seek::Ahead) => {
             let next_seq = wire::u32_at(&ring.bytes(), wire::NEXT_SEQ);
             if twin.position() != c.position() {
-                // It stopped before a record of a number beyond that, which C has passed and so knows what is to come.
-                return assert!(seq > next_seq.into() && [theirs::AHEAD, theirs::OK].contains(&status));
+                // It stopped before a record of a number beyond that, which C has passed and so
+                // knows what is to come.
+                return assert!(
+                    seq > next_seq.into() && [theirs::AHEAD, theirs::OK].contains(&status)
+                );
             }
             let behind_next = match twin.expected() {
                 Some(expected) => expected < seq,
@@ -203,14 +261,24 @@ pub fn on_seek(ours: Result<Seek, SeekError>, c: &mut Theirs<'_>, ring: &Shared,
     }
 }
 
-/// A measure. Both count `next_seq` minus the first unread number, up to 32 bits: Rust that of the first record that can be read, C the one it
-/// expects, each the other's if it has none. Where the control words of an observer make no sense, C gives a lap at most and Rust an error.
-pub fn on_lag(ours: Result<Lag, ReadError>, c: &Theirs<'_>, ring: &Shared, now_ns: u64, observing: bool) {
+/// A measure. Both count `next_seq` minus the first unread number, up to 32 bits: Rust that of the
+/// first record that can be read, C the one it expects, each the other's if it has none. Where the
+/// control words of an observer make no sense, C gives a lap at most and Rust an error.
+pub fn on_lag(
+    ours: Result<Lag, ReadError>,
+    c: &Theirs<'_>,
+    ring: &Shared,
+    now_ns: u64,
+    observing: bool,
+) {
     let (status, lag) = c.lag(now_ns);
     let bytes = ring.bytes();
     let layout = Layout::parse(&bytes).expect("it was joined");
-    let (tail, oldest, next_seq) =
-        (wire::u32_at(&bytes, wire::TAIL), wire::u32_at(&bytes, wire::OLDEST), wire::u32_at(&bytes, wire::NEXT_SEQ));
+    let (tail, oldest, next_seq) = (
+        wire::u32_at(&bytes, wire::TAIL),
+        wire::u32_at(&bytes, wire::OLDEST),
+        wire::u32_at(&bytes, wire::NEXT_SEQ),
+    );
     let lap = u64::from(layout.capacity) * 32;
     let from = match ours {
         Err(error) if observing => {
@@ -218,7 +286,7 @@ pub fn on_lag(ours: Result<Lag, ReadError>, c: &Theirs<'_>, ring: &Shared, now_n
             return;
         }
         Err(error) => {
-            assert_eq!((status, lag), (theirs::OVERRUN, CLag::default()), "{error}");
+            assert_eq!((status, lag), (theirs::TAIL, CLag::default()), "{error}");
             return;
         }
         Ok(_) if !observing => c.position(),
@@ -236,9 +304,13 @@ pub fn on_lag(ours: Result<Lag, ReadError>, c: &Theirs<'_>, ring: &Shared, now_n
         first = (head.kind == wire::DATA).then_some(head.seq);
         at = at.wrapping_add(head.granules() as u32);
     }
-    let since = |seq: Option<u64>| seq.map_or(0, |seq| u64::from(next_seq.wrapping_sub(seq as u32)));
+    let since =
+        |seq: Option<u64>| seq.map_or(0, |seq| u64::from(next_seq.wrapping_sub(seq as u32)));
     assert_eq!((status, lag.bytes, lag.age_ns), (theirs::OK, ours.bytes, ours.nanoseconds));
-    assert_eq!((lag.records, ours.records), (since(c.expected().or(first)), since(first.or(c.expected()))));
+    assert_eq!(
+        (lag.records, ours.records),
+        (since(c.expected().or(first)), since(first.or(c.expected())))
+    );
 }
 
 /// A time by the ring's clock, near the timestamps of [`Image`](crate::image::Image).

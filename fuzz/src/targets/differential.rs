@@ -1,6 +1,7 @@
-//! `differential`: the Rust reader and the C reader on the same bytes, call by call: the same status, record, payload, evidence, counters and
-//! page. Every call of a reader, copied (`next`) or in place (`next_in_place`, `aqd_reader_view`). Between calls the ring changes for both, and
-//! the producer goes on.
+//! `differential`: the Rust reader and the C reader on the same bytes, call by call: the same
+//! status, record, payload, evidence, counters and page. Every call of a reader, copied (`next`) or
+//! in place (`next_in_place`, `aqd_reader_view`). Between calls the ring changes for both, and the
+//! producer goes on.
 
 use aqueduct_core::region::Region;
 use aqueduct_core::{Next, Reader, Sleep, TrustedRegion, WaitMode};
@@ -44,7 +45,16 @@ pub fn run(bytes: &[u8]) {
     };
     assert_eq!(status, theirs::OK);
     let (buffer, c_buffer) = (vec![0; image.ring.size()], vec![0; image.ring.size()]);
-    let mut pair = Pair { image: &image, in_place, ours, c, c_page: &c_page, buffer, c_buffer, last_seq: None };
+    let mut pair = Pair {
+        image: &image,
+        in_place,
+        ours,
+        c,
+        c_page: &c_page,
+        buffer,
+        c_buffer,
+        last_seq: None,
+    };
     for _ in 0..96 {
         pair.step(&mut input);
         pair.compare_state();
@@ -60,7 +70,11 @@ impl Pair<'_> {
     fn step(&mut self, input: &mut Input<'_>) {
         match input.u8() {
             144..=255 => {
-                let size = if self.in_place { usize::MAX } else { buffer_size(input, self.image.max_payload) };
+                let size = if self.in_place {
+                    usize::MAX
+                } else {
+                    buffer_size(input, self.image.max_payload)
+                };
                 self.next(size);
             }
             0..48 => self.image.change(input),
@@ -73,8 +87,17 @@ impl Pair<'_> {
                 agree::on_skip(&ours, &mut self.c, &mut self.c_buffer);
             }
             108..120 => {
-                let (epoch, seq) = (self.image.epoch ^ u64::from(input.u8() == 255), some_seq(input, self.last_seq));
-                agree::on_seek(self.ours.seek(epoch, seq), &mut self.c, &self.image.ring, epoch, seq);
+                let (epoch, seq) = (
+                    self.image.epoch ^ u64::from(input.u8() == 255),
+                    some_seq(input, self.last_seq),
+                );
+                agree::on_seek(
+                    self.ours.seek(epoch, seq),
+                    &mut self.c,
+                    &self.image.ring,
+                    epoch,
+                    seq,
+                );
             }
             120..124 => match self.ours.skip_to_latest() {
                 Ok(()) => assert_eq!(self.c.skip_to_latest(), theirs::OK),
@@ -88,7 +111,8 @@ impl Pair<'_> {
                 agree::on_lag(self.ours.lag(now), &self.c, &self.image.ring, now, false);
             }
             132..138 => {
-                let (max, size) = (1 + input.below(12) as usize, buffer_size(input, self.image.max_payload * 2));
+                let (max, size) =
+                    (1 + input.below(12) as usize, buffer_size(input, self.image.max_payload * 2));
                 let ours = &mut self.ours;
                 agree::on_batch(&mut self.c, size.min(self.c_buffer.len()), max, |rest| {
                     let found = ours.next(rest);
@@ -125,7 +149,11 @@ impl Pair<'_> {
             self.c.view(&mut record)
         } else {
             let status = self.c.next(&mut self.c_buffer[..size], &mut record);
-            (status, self.c_buffer[..if status == theirs::OK { record.len as usize } else { 0 }].to_vec())
+            (
+                status,
+                self.c_buffer[..if status == theirs::OK { record.len as usize } else { 0 }]
+                    .to_vec(),
+            )
         };
         assert!(ready || status == theirs::EMPTY, "not ready, but {status}");
         agree::on_next(&ours, &self.c, status, &record, &payload);
@@ -134,18 +162,29 @@ impl Pair<'_> {
         }
     }
 
-    /// A whole batch of Rust, which releases it; C releases by another call. Each has room for every record.
+    /// A whole batch of Rust, which releases it; C releases by another call. Each has room for
+    /// every record.
     fn batch(&mut self, input: &mut Input<'_>) {
         let max = 1 + input.below(12) as usize;
         let mut found = Vec::new();
-        let ended = self.ours.batch(&mut self.buffer, max, |record, payload| found.push((record, payload.to_vec())));
+        let ended = self
+            .ours
+            .batch(&mut self.buffer, max, |record, payload| found.push((record, payload.to_vec())));
         let mut room = vec![0; max * self.c_buffer.len()];
         let (status, taken) = self.c.batch(&mut room, max);
-        let found: Vec<_> = found.iter().map(|(record, payload)| (agree::described(record), payload)).collect();
-        assert_eq!(found, taken.iter().map(|(record, payload, _)| (*record, payload)).collect::<Vec<_>>());
+        let found: Vec<_> =
+            found.iter().map(|(record, payload)| (agree::described(record), payload)).collect();
+        assert_eq!(
+            found,
+            taken.iter().map(|(record, payload, _)| (*record, payload)).collect::<Vec<_>>()
+        );
         let (told, ends_well) = match ended {
-            Ok((n, tell)) => (tell, status == theirs::OK || n == 0 && (status == theirs::EMPTY || status == theirs::CLOSED)),
-            Err((_, tell)) => (tell, (theirs::HEADER..=theirs::OVERRUN).contains(&status)),
+            Ok((n, tell)) => (
+                tell,
+                status == theirs::OK
+                    || n == 0 && (status == theirs::EMPTY || status == theirs::CLOSED),
+            ),
+            Err((_, tell)) => (tell, (theirs::HEADER..=theirs::TAIL).contains(&status)),
         };
         assert!(ends_well, "{ended:?}: C says {status}");
         assert_eq!(self.c.release(), told);
@@ -158,14 +197,19 @@ impl Pair<'_> {
 
     fn compare_state(&self) {
         let (ours, theirs) = (self.ours.stats(), self.c.stats());
-        assert_eq!((ours.corrupt, ours.lost, ours.missed_wakes), (theirs.corrupt, theirs.lost, theirs.missed_wakes));
+        assert_eq!(
+            (ours.corrupt, ours.lost, ours.missed_wakes),
+            (theirs.corrupt, theirs.lost, theirs.missed_wakes)
+        );
         assert_eq!(self.image.page.bytes(), self.c_page.bytes(), "the pages");
     }
 
-    /// Announces a sleep and ends it; what was announced to both must be taken up by both before the ring changes again.
+    /// Announces a sleep and ends it; what was announced to both must be taken up by both before
+    /// the ring changes again.
     fn sleep(&mut self, input: &mut Input<'_>) {
         let how = input.u8();
-        let (mode, number) = if how & 1 == 0 { (WaitMode::Futex, 1) } else { (WaitMode::Socket, 2) };
+        let (mode, number) =
+            if how & 1 == 0 { (WaitMode::Futex, 1) } else { (WaitMode::Socket, 2) };
         let theirs = self.c.prepare_sleep(number);
         match self.ours.prepare_sleep(mode) {
             Ok(Sleep::Wait { tail }) => {

@@ -1,6 +1,7 @@
-//! `differential_observer`: the Rust observer and the C observer, each on a ring of its own with the same bytes, call by call: the same status,
-//! record, payload, evidence and counters. Between calls both rings change, and the producer goes on and overtakes; during a look it goes on
-//! before the loads of control words that the input names, the same ones for both.
+//! `differential_observer`: the Rust observer and the C observer, each on a ring of its own with
+//! the same bytes, call by call: the same status, record, payload, evidence and counters. Between
+//! calls both rings change, and the producer goes on and overruns; during a look it goes on before
+//! the loads of control words that the input names, the same ones for both.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -35,7 +36,9 @@ impl Busy {
     /// Before each load of a control word.
     fn turn(&self) {
         self.loads.set(self.loads.get().saturating_add(1));
-        while let Some((_, decisions)) = self.plan.borrow_mut().pop_front_if(|(at, _)| *at <= self.loads.get()) {
+        while let Some((_, decisions)) =
+            self.plan.borrow_mut().pop_front_if(|(at, _)| *at <= self.loads.get())
+        {
             self.image.go_on(&mut Input::new(&decisions));
         }
     }
@@ -97,20 +100,22 @@ pub fn run(bytes: &[u8]) {
     let latest = input.u8() & 4 != 0;
     let c_busy = Rc::new(Busy::new(Image::take(&mut input.twin())));
     let busy = Busy::new(Image::take(&mut input));
-    let seen = Seen { busy: &busy, region: busy.image.ring.region_of(busy.image.ring_bytes).read_only() };
+    let seen =
+        Seen { busy: &busy, region: busy.image.ring.region_of(busy.image.ring_bytes).read_only() };
     let ours = if latest { Observer::latest(seen) } else { Observer::oldest(seen) };
     let (status, mut c) = Theirs::observe(&c_busy.image.ring, c_busy.image.ring_bytes);
     let ours = match ours {
         Ok(ours) => ours,
         Err(JoinError::Geometry(error)) => return agree::refusal_of_ring(error, status),
-        Err(JoinError::Read(error)) => return assert_eq!(status, theirs::OVERRUN, "{error}"),
+        Err(JoinError::Read(error)) => return assert_eq!(status, theirs::TAIL, "{error}"),
     };
     // C joins at the oldest first; where that makes no sense, it is an observer all the same.
-    assert!(status == theirs::OK || latest && status == theirs::OVERRUN, "{status}");
+    assert!(status == theirs::OK || latest && status == theirs::TAIL, "{status}");
     if latest {
         assert_eq!(c.skip_to_latest(), theirs::OK);
     }
-    let mut pair = Pair { busy: &busy, c_busy: &c_busy, seen, ours, c, before: (0, 0), last_seq: None };
+    let mut pair =
+        Pair { busy: &busy, c_busy: &c_busy, seen, ours, c, before: (0, 0), last_seq: None };
     for _ in 0..96 {
         pair.step(&mut input);
         pair.compare_state();
@@ -142,7 +147,8 @@ impl Pair<'_> {
                 agree::on_skip(&ours, &mut self.c, &mut buffer);
             }
             92..108 => {
-                let (epoch, seq) = (image.epoch ^ u64::from(input.u8() == 255), some_seq(input, self.last_seq));
+                let (epoch, seq) =
+                    (image.epoch ^ u64::from(input.u8() == 255), some_seq(input, self.last_seq));
                 agree::on_seek(self.ours.seek(epoch, seq), &mut self.c, &image.ring, epoch, seq);
             }
             108..116 => self.skip_to_latest(),
@@ -151,7 +157,8 @@ impl Pair<'_> {
                 agree::on_lag(self.ours.lag(now), &self.c, &image.ring, now, true);
             }
             132..144 => {
-                let (max, size) = (1 + input.below(12) as usize, buffer_size(input, image.max_payload * 2));
+                let (max, size) =
+                    (1 + input.below(12) as usize, buffer_size(input, image.max_payload * 2));
                 let ours = &mut self.ours;
                 agree::on_batch(&mut self.c, size.min(image.ring.size()), max, |rest| {
                     let found = ours.next(rest);
@@ -177,20 +184,25 @@ impl Pair<'_> {
         let (mut buffer, mut record) = (vec![0; size], CRecord::default());
         let ready = self.c.ready();
         let c_busy = Rc::clone(self.c_busy);
-        let status = theirs::meanwhile(Rc::new(move || c_busy.turn()), || self.c.next(&mut buffer, &mut record));
+        let status = theirs::meanwhile(Rc::new(move || c_busy.turn()), || {
+            self.c.next(&mut buffer, &mut record)
+        });
         let c_loads = self.c_busy.end();
         assert!(ready || status == theirs::EMPTY || !plan.is_empty(), "not ready, but {status}");
         let payload = &buffer[..if status == theirs::OK { record.len as usize } else { 0 }];
         agree::on_next(&ours, &self.c, status, &record, payload);
-        // Rust looks whether it was overtaken also when it has found nothing behind damage.
-        assert!(c_loads > 0 && (c_loads..=c_loads + 1).contains(&loads), "{loads} loads, C {c_loads}");
+        // Rust looks whether it was overrun also when it has found nothing behind damage.
+        assert!(
+            c_loads > 0 && (c_loads..=c_loads + 1).contains(&loads),
+            "{loads} loads, C {c_loads}"
+        );
         if let Outcome::Record(record, _) = ours {
             self.last_seq = Some(record.seq);
         }
     }
 
-    /// A Rust observer has no such call: another one joins at the latest, unless this one stands there. It cannot be told that the tail went
-    /// back to where it stands.
+    /// A Rust observer has no such call: another one joins at the latest, unless this one stands
+    /// there. It cannot be told that the tail went back to where it stands.
     fn skip_to_latest(&mut self) {
         let tail = u32::from_le_bytes(self.c_busy.image.ring.array(wire::TAIL));
         if self.c.position() == tail && !self.c.used_up() {
@@ -204,7 +216,10 @@ impl Pair<'_> {
     }
 
     fn counts(&self) -> (u32, u32) {
-        (self.before.0.wrapping_add(self.ours.corrupt()), self.before.1.wrapping_add(self.ours.lost()))
+        (
+            self.before.0.wrapping_add(self.ours.corrupt()),
+            self.before.1.wrapping_add(self.ours.lost()),
+        )
     }
 
     fn compare_state(&self) {

@@ -1,4 +1,5 @@
-//! `observer`: an observer against the oracle, call by call, on any ring that changes between calls, and as in [`torn`] during them.
+//! `observer`: an observer against the oracle, call by call, on any ring that changes between
+//! calls, and as in [`torn`] during them.
 
 use aqueduct_core::Observer;
 use aqueduct_core::error::SeekError;
@@ -30,8 +31,12 @@ fn compare(image: &Image, latest: bool, mut input: Input<'_>) {
     let joined = if latest { Observer::latest(region) } else { Observer::oldest(region) };
     let (mut observer, mut oracle) = match (joined, Oracle::observe(&view(), latest)) {
         (Ok(observer), Ok(oracle)) => (observer, oracle),
-        (Err(JoinError::Geometry(error)), Err(expected)) => return assert_eq!(refusal_of_ring(error), expected, "{error}"),
-        (Err(JoinError::Read(error)), Err(expected)) => return assert_eq!(Refusal::Overrun, expected, "{error}"),
+        (Err(JoinError::Geometry(error)), Err(expected)) => {
+            return assert_eq!(refusal_of_ring(error), expected, "{error}");
+        }
+        (Err(JoinError::Read(error)), Err(expected)) => {
+            return assert_eq!(Refusal::TailOutOfRange, expected, "{error}");
+        }
         (Ok(_), Err(expected)) => panic!("joined, though {expected:?}"),
         (Err(error), Ok(_)) => panic!("{error}"),
     };

@@ -1,5 +1,6 @@
-//! `reader`: a gating reader against the oracle, call by call, on any ring and page: the same answers with the same evidence, the same words
-//! in the page. Between calls the ring changes. A second mode lets it change during a call, see [`torn`].
+//! `reader`: a gating reader against the oracle, call by call, on any ring and page: the same
+//! answers with the same evidence, the same words in the page. Between calls the ring changes. A
+//! second mode lets it change during a call, see [`torn`].
 
 use aqueduct_core::error::{AttachError, SeekError};
 use aqueduct_core::layout::GeometryError;
@@ -21,9 +22,10 @@ pub fn refusal_of_ring(error: GeometryError) -> Refusal {
         GeometryError::Version { .. } => Refusal::Version,
         GeometryError::Crc { .. } => Refusal::Crc,
         GeometryError::SegmentTooSmall { .. } => Refusal::Size,
-        GeometryError::ZeroEpoch | GeometryError::Capacity { .. } | GeometryError::MaxPayload { .. } | GeometryError::DataOffset { .. } => {
-            Refusal::Geometry
-        }
+        GeometryError::ZeroEpoch
+        | GeometryError::Capacity { .. }
+        | GeometryError::MaxPayload { .. }
+        | GeometryError::DataOffset { .. } => Refusal::Geometry,
     }
 }
 
@@ -35,7 +37,7 @@ pub fn refusal(error: AttachError) -> Refusal {
         AttachError::PageTooSmall { .. } => Refusal::PageSize,
         AttachError::PageIdentity => Refusal::PageIdentity,
         AttachError::Epoch { .. } => Refusal::PageEpoch,
-        AttachError::Overrun(_) => Refusal::Overrun,
+        AttachError::TailOutOfRange(_) => Refusal::TailOutOfRange,
     }
 }
 
@@ -72,7 +74,10 @@ fn compare(image: &Image, mut input: Input<'_>) {
     let view = || image.ring.bytes()[..image.ring_bytes].to_vec();
     // First: attaching writes into the page.
     let expected = Oracle::attach(&view(), &image.page.bytes()[..image.page_bytes]);
-    let attached = Reader::attach(image.ring.region_of(image.ring_bytes).read_only(), image.page.region_of(image.page_bytes));
+    let attached = Reader::attach(
+        image.ring.region_of(image.ring_bytes).read_only(),
+        image.page.region_of(image.page_bytes),
+    );
     let (mut reader, mut oracle) = match (attached, expected) {
         (Ok(reader), Ok(oracle)) => (reader, oracle),
         (Err(error), Err(expected)) => return assert_eq!(refusal(error), expected, "{error}"),
@@ -86,25 +91,43 @@ fn compare(image: &Image, mut input: Input<'_>) {
         match input.u8() {
             128..=255 => {
                 let size = buffer_size(&mut input, oracle.layout.max_payload);
-                last_seq = next(&mut reader, &mut oracle, &ring, &mut buffer[..size.min(image.ring.size())]).or(last_seq);
+                last_seq = next(
+                    &mut reader,
+                    &mut oracle,
+                    &ring,
+                    &mut buffer[..size.min(image.ring.size())],
+                )
+                .or(last_seq);
             }
             0..16 => image.change(&mut input),
             16..32 => assert_eq!(reader.release(), oracle.release(&ring)),
             32..48 => {
                 let mode = input.u8() % 2;
                 let wait = if mode == 0 { WaitMode::Futex } else { WaitMode::Socket };
-                assert_eq!(reader.prepare_sleep(wait), oracle.prepare_sleep(&ring, u32::from(mode) + 1));
+                assert_eq!(
+                    reader.prepare_sleep(wait),
+                    oracle.prepare_sleep(&ring, u32::from(mode) + 1)
+                );
             }
             48..64 => {
                 let timed_out = input.u8() % 2 == 1;
                 assert_eq!(reader.finish_sleep(timed_out), oracle.finish_sleep(&ring, timed_out));
             }
             64..72 => {
-                let (stored, seq) = (oracle.layout.epoch ^ u64::from(input.u8() == 255), some_seq(&mut input, last_seq));
+                let (stored, seq) = (
+                    oracle.layout.epoch ^ u64::from(input.u8() == 255),
+                    some_seq(&mut input, last_seq),
+                );
                 if stored != oracle.layout.epoch {
-                    assert_eq!(reader.seek(stored, seq), Err(SeekError::Epoch { ring: oracle.layout.epoch, stored }));
+                    assert_eq!(
+                        reader.seek(stored, seq),
+                        Err(SeekError::Epoch { ring: oracle.layout.epoch, stored })
+                    );
                 } else {
-                    assert_eq!(reader.seek(stored, seq).map_err(read_error), oracle.seek(&ring, seq, false));
+                    assert_eq!(
+                        reader.seek(stored, seq).map_err(read_error),
+                        oracle.seek(&ring, seq, false)
+                    );
                 }
             }
             72..80 => assert_eq!(reader.skip_to_latest(), oracle.skip_to_latest(&ring)),
@@ -115,10 +138,14 @@ fn compare(image: &Image, mut input: Input<'_>) {
             96..128 => batch(&mut reader, &mut oracle, &ring, &mut buffer, &mut input),
         }
         let page = image.page.bytes();
-        let words = [wire::CURSOR, wire::WAITING, wire::CORRUPT, wire::LOST, wire::MISSED_WAKES].map(|at| wire::u32_at(&page, at));
+        let words = [wire::CURSOR, wire::WAITING, wire::CORRUPT, wire::LOST, wire::MISSED_WAKES]
+            .map(|at| wire::u32_at(&page, at));
         assert_eq!(words, oracle.page_words(), "cursor, waiting, corrupt, lost, missed_wakes");
         let stats = reader.stats();
-        assert_eq!((stats.corrupt, stats.lost, stats.missed_wakes), (oracle.corrupt, oracle.lost, oracle.missed_wakes));
+        assert_eq!(
+            (stats.corrupt, stats.lost, stats.missed_wakes),
+            (oracle.corrupt, oracle.lost, oracle.missed_wakes)
+        );
         if input.is_empty() {
             break;
         }
@@ -132,19 +159,32 @@ fn read_error(error: SeekError) -> ReadError {
     }
 }
 
-fn next(reader: &mut Reader<ReadRegion<'_>, Region<'_>>, oracle: &mut Oracle, ring: &[u8], buffer: &mut [u8]) -> Option<u64> {
+fn next(
+    reader: &mut Reader<ReadRegion<'_>, Region<'_>>,
+    oracle: &mut Oracle,
+    ring: &[u8],
+    buffer: &mut [u8],
+) -> Option<u64> {
     let found = reader.next(buffer);
     let found = outcome(found, buffer);
     assert_eq!(found, oracle.next(ring, buffer.len()));
     if let Outcome::Record(record, _) = found { Some(record.seq) } else { None }
 }
 
-fn batch(reader: &mut Reader<ReadRegion<'_>, Region<'_>>, oracle: &mut Oracle, ring: &[u8], buffer: &mut [u8], input: &mut Input<'_>) {
+fn batch(
+    reader: &mut Reader<ReadRegion<'_>, Region<'_>>,
+    oracle: &mut Oracle,
+    ring: &[u8],
+    buffer: &mut [u8],
+    input: &mut Input<'_>,
+) {
     let (limit, size) = (input.below(12) as usize, buffer_size(input, oracle.layout.max_payload));
     let buffer = &mut buffer[..size.min(ring.len())];
     let size = buffer.len();
     let mut found = Vec::new();
-    let ended = reader.batch(buffer, limit, |record, payload| found.push(Outcome::Record(record, payload.to_vec())));
+    let ended = reader.batch(buffer, limit, |record, payload| {
+        found.push(Outcome::Record(record, payload.to_vec()))
+    });
     let (mut expected, mut error) = (Vec::new(), None);
     while expected.len() < limit {
         match oracle.next(ring, size) {

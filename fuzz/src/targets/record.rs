@@ -1,5 +1,5 @@
-//! `record`: a header that is accepted encodes to the bytes it came from, and what is encoded is accepted at its place and nowhere else.
-//! The bytes are those of the second encoder in [`wire`].
+//! `record`: a header that is accepted encodes to the bytes it came from, and what is encoded is
+//! accepted at its place and nowhere else. The bytes are those of the second encoder in [`wire`].
 
 use aqueduct_core::record::{Framing, Header, payload_crc};
 

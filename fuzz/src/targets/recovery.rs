@@ -1,8 +1,11 @@
-//! `recovery`: `recover` and `scan` against a naive search for whole records, then `resume`: what was recovered and what is pushed
-//! afterwards is read back exactly, nothing that was cut comes back, and a second recovery finds just that.
+//! `recovery`: `recover` and `scan` against a naive search for whole records, then `resume`: what
+//! was recovered and what is pushed afterwards is read back exactly, nothing that was cut comes
+//! back, and a second recovery finds just that.
 
 use aqueduct_core::error::ClaimError;
-use aqueduct_core::recovery::{Bound, Checkpoint, Cut, Item, RecoverError, Recovery, recover, scan};
+use aqueduct_core::recovery::{
+    Bound, Checkpoint, Cut, Item, RecoverError, Recovery, recover, scan,
+};
 use aqueduct_core::region::Region;
 use aqueduct_core::{Meta, Next, Producer, Reader, Record, Start};
 
@@ -22,8 +25,13 @@ pub fn run(bytes: &[u8]) {
     let image = Image::take(&mut input);
     let ring = image.ring.bytes()[..image.ring_bytes].to_vec();
     let region = image.ring.region_of(image.ring_bytes);
-    let layout = match (recover(&region, Checkpoint { position: 0, seq: None }, Bound::Longest), Layout::parse(&ring)) {
-        (Err(RecoverError::Geometry(error)), Err(expected)) => return assert_eq!(refusal_of_ring(error), expected),
+    let layout = match (
+        recover(&region, Checkpoint { position: 0, seq: None }, Bound::Longest),
+        Layout::parse(&ring),
+    ) {
+        (Err(RecoverError::Geometry(error)), Err(expected)) => {
+            return assert_eq!(refusal_of_ring(error), expected);
+        }
         (Ok(_), Ok(layout)) => layout,
         (found, expected) => panic!("{found:?}, though {expected:?}"),
     };
@@ -32,7 +40,11 @@ pub fn run(bytes: &[u8]) {
         n => image.positions[usize::from(n) % image.positions.len()],
     };
     let position = if beside < 240 { known } else { known.wrapping_add(u32::from(beside) % 16) };
-    let seq = if mode & 2 == 0 { None } else { Some(first_seq(&layout, &ring, position).wrapping_add(u64::from(mode >> 6 == 3))) };
+    let seq = if mode & 2 == 0 {
+        None
+    } else {
+        Some(first_seq(&layout, &ring, position).wrapping_add(u64::from(mode >> 6 == 3)))
+    };
     let checkpoint = Checkpoint { position, seq };
     let bound = if mode & 1 == 0 { Bound::Tail } else { Bound::Longest };
 
@@ -59,7 +71,12 @@ fn record(head: &Head, position: u32) -> Record {
 }
 
 /// The longest prefix, with its DATA records.
-fn naive(layout: &Layout, ring: &[u8], checkpoint: Checkpoint, bound: Bound) -> Result<(Recovery, Kept), RecoverError> {
+fn naive(
+    layout: &Layout,
+    ring: &[u8],
+    checkpoint: Checkpoint,
+    bound: Bound,
+) -> Result<(Recovery, Kept), RecoverError> {
     let (start, tail) = (checkpoint.position, u32_at(ring, wire::TAIL));
     let published = tail.wrapping_sub(start);
     if bound == Bound::Tail && published > layout.capacity {
@@ -82,7 +99,11 @@ fn naive(layout: &Layout, ring: &[u8], checkpoint: Checkpoint, bound: Bound) -> 
         if head.kind == wire::DATA {
             let payload = layout.payload(ring, end, &head);
             if wire::crc(payload) != head.payload_crc {
-                cut = Cut::Payload { seq: head.seq, stored: head.payload_crc, computed: wire::crc(payload) };
+                cut = Cut::Payload {
+                    seq: head.seq,
+                    stored: head.payload_crc,
+                    computed: wire::crc(payload),
+                };
                 break;
             }
             kept.push((record(&head, end), payload.to_vec()));
@@ -99,8 +120,12 @@ fn naive(layout: &Layout, ring: &[u8], checkpoint: Checkpoint, bound: Bound) -> 
         })
     };
     let taken = end.wrapping_sub(start);
-    let cut_granules = if published <= layout.capacity { published.saturating_sub(taken) } else { 0 };
-    Ok((Recovery { start, end, records: kept.len() as u64, next_seq, cut, cut_granules, survivor }, kept))
+    let cut_granules =
+        if published <= layout.capacity { published.saturating_sub(taken) } else { 0 };
+    Ok((
+        Recovery { start, end, records: kept.len() as u64, next_seq, cut, cut_granules, survivor },
+        kept,
+    ))
 }
 
 fn naive_scan(layout: &Layout, ring: &[u8]) -> Vec<Item> {
@@ -110,38 +135,56 @@ fn naive_scan(layout: &Layout, ring: &[u8]) -> Vec<Item> {
     let (mut at, mut items) = (oldest, Vec::new());
     while at != end {
         let Ok(head) = layout.head(ring, at, end) else {
-            let granules = (1..end.wrapping_sub(at)).find(|ahead| layout.head(ring, at.wrapping_add(*ahead), end).is_ok());
+            let granules = (1..end.wrapping_sub(at))
+                .find(|ahead| layout.head(ring, at.wrapping_add(*ahead), end).is_ok());
             let granules = granules.unwrap_or(end.wrapping_sub(at));
             items.push(Item::Damage { position: at, granules });
             at = at.wrapping_add(granules);
             continue;
         };
         items.push(if head.kind != wire::DATA {
-            Item::Filler { position: at, kind: head.kind, granules: head.granules() as u32 }
+            Item::Padding { position: at, kind: head.kind, granules: head.granules() as u32 }
         } else {
             let (computed, stored) = (wire::crc(layout.payload(ring, at, &head)), head.payload_crc);
             let record = record(&head, at);
-            if computed == stored { Item::Record(record) } else { Item::Payload { record, stored, computed } }
+            if computed == stored {
+                Item::Record(record)
+            } else {
+                Item::Payload { record, stored, computed }
+            }
         });
         at = at.wrapping_add(head.granules() as u32);
     }
     items
 }
 
-/// The prefix from `oldest` to `tail` is what the scan lists up to the first damage or jump of the numbers.
+/// The prefix from `oldest` to `tail` is what the scan lists up to the first damage or jump of the
+/// numbers.
 fn agree(layout: &Layout, ring: &[u8], items: &[Item]) {
     let checkpoint = Checkpoint { position: u32_at(ring, wire::OLDEST), seq: None };
     let Ok((recovery, kept)) = naive(layout, ring, checkpoint, Bound::Tail) else { return };
-    let records: Vec<Record> = items.iter().filter_map(|item| if let Item::Record(record) = item { Some(*record) } else { None }).collect();
+    let records: Vec<Record> = items
+        .iter()
+        .filter_map(|item| if let Item::Record(record) = item { Some(*record) } else { None })
+        .collect();
     let prefix: Vec<Record> = kept.iter().map(|(record, _)| *record).collect();
     assert!(records.starts_with(&prefix));
     if recovery.cut == Cut::None {
         assert_eq!(records, prefix);
-        assert!(!items.iter().any(|item| matches!(item, Item::Damage { .. } | Item::Payload { .. })));
+        assert!(
+            !items.iter().any(|item| matches!(item, Item::Damage { .. } | Item::Payload { .. }))
+        );
     }
 }
 
-fn go_on(image: &Image, layout: &Layout, mut recovery: Recovery, mut kept: Kept, mode: u8, mut input: Input<'_>) {
+fn go_on(
+    image: &Image,
+    layout: &Layout,
+    mut recovery: Recovery,
+    mut kept: Kept,
+    mode: u8,
+    mut input: Input<'_>,
+) {
     let region = image.ring.region_of(image.ring_bytes);
     if recovery.next_seq.is_none() {
         let refused = Producer::<Region<'_>>::resume(region, &recovery);
@@ -150,7 +193,8 @@ fn go_on(image: &Image, layout: &Layout, mut recovery: Recovery, mut kept: Kept,
     }
     let page = Shared::new(256);
     let first_new = recovery.next_seq.unwrap_or(0);
-    let mut producer: Producer<Region<'_>> = Producer::resume(region, &recovery).expect("it was recovered");
+    let mut producer: Producer<Region<'_>> =
+        Producer::resume(region, &recovery).expect("it was recovered");
     assert_eq!(producer.next_seq(), first_new);
     let gated = mode & 4 != 0;
     if gated {
@@ -169,7 +213,14 @@ fn go_on(image: &Image, layout: &Layout, mut recovery: Recovery, mut kept: Kept,
                 let room = layout.capacity - head % layout.capacity;
                 let pad = if 1 + (len as u32).div_ceil(32) > room { room } else { 0 };
                 let position = head.wrapping_add(pad);
-                let record = Record { seq, timestamp_ns: meta.timestamp_ns, len, type_tag: meta.type_tag, flags: 0, position };
+                let record = Record {
+                    seq,
+                    timestamp_ns: meta.timestamp_ns,
+                    len,
+                    type_tag: meta.type_tag,
+                    flags: 0,
+                    position,
+                };
                 kept.push((record, payload));
             }
             Err(ClaimError::Full { .. }) => assert!(gated, "nobody holds it back"),
@@ -184,7 +235,8 @@ fn go_on(image: &Image, layout: &Layout, mut recovery: Recovery, mut kept: Kept,
     // What stands there now is just what was kept and pushed, to the tail and not a record further.
     let ring = image.ring.bytes();
     let (oldest, tail) = (u32_at(&ring, wire::OLDEST), u32_at(&ring, wire::TAIL));
-    let again = recover(&region, Checkpoint { position: oldest, seq: None }, Bound::Longest).expect("a ring");
+    let again = recover(&region, Checkpoint { position: oldest, seq: None }, Bound::Longest)
+        .expect("a ring");
     assert!(again.end.wrapping_sub(oldest) <= layout.capacity);
     kept.retain(|(record, _)| record.position.wrapping_sub(oldest) < tail.wrapping_sub(oldest));
     assert_eq!(again.end, tail, "a second recovery ends at the tail: {again:?}");
@@ -193,14 +245,15 @@ fn go_on(image: &Image, layout: &Layout, mut recovery: Recovery, mut kept: Kept,
         .expect("a ring")
         .filter_map(|item| match item {
             Item::Record(record) => Some(record),
-            Item::Filler { .. } => None,
+            Item::Padding { .. } => None,
             Item::Damage { .. } | Item::Payload { .. } => panic!("{item:?}"),
         })
         .collect();
     assert!(from_scan.iter().eq(kept.iter().map(|(record, _)| record)));
 
     if gated {
-        let mut reader = Reader::attach(region.read_only(), page.region()).expect("it was attached");
+        let mut reader =
+            Reader::attach(region.read_only(), page.region()).expect("it was attached");
         let mut buffer = vec![0; layout.max_payload as usize];
         for (expected, payload) in &kept {
             assert_eq!(reader.next(&mut buffer), Ok(Next::Record(*expected)));

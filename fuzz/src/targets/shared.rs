@@ -1,5 +1,6 @@
-//! `shared`: a schedule of claims, writes, commits, drops, publications, subscriptions and hostile cursors on a `SharedProducer`, by one
-//! thread, against a list: records appear in the order of their claims, all of them, up to the first that is not finished.
+//! `shared`: a schedule of claims, writes, commits, drops, publications, subscriptions and hostile
+//! cursors on a `SharedProducer`, by one thread, against a list: records appear in the order of
+//! their claims, all of them, up to the first that is not finished.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,9 @@ use aqueduct_core::recovery::{Bound, Checkpoint, Cut, recover};
 use aqueduct_core::region::turns::Native;
 use aqueduct_core::region::{ReadRegion, Region};
 use aqueduct_core::shared::{Contended, Outcome, SharedGrant};
-use aqueduct_core::{Meta, Next, Observer, Producer, Reader, SharedProducer, Sleep, Start, SubscriptionId, WaitMode};
+use aqueduct_core::{
+    Meta, Next, Observer, Producer, Reader, SharedProducer, Sleep, Start, SubscriptionId, WaitMode,
+};
 
 use crate::image::{Shape, length, payload_of};
 use crate::input::Input;
@@ -20,7 +23,8 @@ const CLAIMS: usize = 8;
 const READERS: usize = 4;
 const PAGES: usize = 24;
 
-/// What a call of the owner gave. One thread: nobody else is inside, and whatever was finished is published and told of already.
+/// What a call of the owner gave. One thread: nobody else is inside, and whatever was finished is
+/// published and told of already.
 fn quiet<T>(outcome: Result<Outcome<T>, Contended>) -> T {
     let Outcome { value, wake } = outcome.expect("one thread");
     assert!(wake.is_none(), "{wake:?} was kept back");
@@ -87,12 +91,23 @@ pub fn run(bytes: &[u8]) {
     let shape = Shape::take(&mut input);
     let ring = Shared::new(shape.segment_bytes());
     let pages: Vec<Shared> = (0..PAGES).map(|_| Shared::new(256)).collect();
-    let producer: Producer<Region<'_>, Region<'_>, READERS> = Producer::create(ring.region(), &shape.config()).expect("a ring");
+    let producer: Producer<Region<'_>, Region<'_>, READERS> =
+        Producer::create(ring.region(), &shape.config()).expect("a ring");
     let many: Many<'_> = SharedProducer::new(producer).expect("small");
     let mut list = List::default();
     {
-        let mut grants: Vec<(usize, SharedGrant<'_, Region<'_>, Region<'_>, Native, CLAIMS, READERS>)> = Vec::new();
-        let mut world = World { ring: &ring, pages: &pages, many: &many, subscribers: Vec::new(), next_page: 0, shape: &shape };
+        let mut grants: Vec<(
+            usize,
+            SharedGrant<'_, Region<'_>, Region<'_>, Native, CLAIMS, READERS>,
+        )> = Vec::new();
+        let mut world = World {
+            ring: &ring,
+            pages: &pages,
+            many: &many,
+            subscribers: Vec::new(),
+            next_page: 0,
+            shape: &shape,
+        };
         let mut observer = Observer::oldest(ring.region().read_only()).expect("a ring");
         for _ in 0..160 {
             match input.u8() {
@@ -104,7 +119,11 @@ pub fn run(bytes: &[u8]) {
                             assert!(len <= shape.max_payload as usize && in_flight < CLAIMS);
                             assert_eq!(grant.remaining(), len);
                             grants.push((list.claims.len(), grant));
-                            list.claims.push(Claim { payload: Vec::new(), meta: None, dropped: false });
+                            list.claims.push(Claim {
+                                payload: Vec::new(),
+                                meta: None,
+                                dropped: false,
+                            });
                         }
                         Err(error) => world.refused(error, len, in_flight),
                     }
@@ -153,7 +172,10 @@ pub fn run(bytes: &[u8]) {
                 _ => observe(&mut observer, &list, &shape),
             }
             let unfinished = many.unfinished();
-            assert_eq!(unfinished.map(|claim| claim.in_flight as usize), Some(list.claims.len() - list.published).filter(|n| *n > 0));
+            assert_eq!(
+                unfinished.map(|claim| claim.in_flight as usize),
+                Some(list.claims.len() - list.published).filter(|n| *n > 0)
+            );
             assert_eq!(u32_at(&ring.bytes(), wire::NEXT_SEQ), list.records.len() as u32);
             if input.is_empty() {
                 break;
@@ -207,7 +229,7 @@ fn observe(observer: &mut Observer<ReadRegion<'_>>, list: &List, shape: &Shape) 
     let mut buffer = vec![0; shape.max_payload as usize];
     match observer.next(&mut buffer) {
         Ok(Next::Record(record)) => same(&record, &buffer, list),
-        Ok(Next::Empty) | Err(ReadError::Overtaken { .. }) => {}
+        Ok(Next::Empty) | Err(ReadError::Overrun { .. }) => {}
         other => panic!("{other:?}"),
     }
     assert_eq!(observer.corrupt(), 0);
@@ -239,7 +261,10 @@ impl<'m> World<'_, 'm> {
                     let status = quiet(self.many.subscription(subscriber.id)).expect("it is there");
                     status.lag_granules > 0
                 });
-                assert!(held || in_flight > 0, "full, with the tail at {tail:#x} and everything released");
+                assert!(
+                    held || in_flight > 0,
+                    "full, with the tail at {tail:#x} and everything released"
+                );
             }
             ClaimError::Closed => panic!("{error}"),
         }
@@ -266,11 +291,19 @@ impl<'m> World<'_, 'm> {
         match quiet(self.many.subscribe(start)) {
             Ok(id) => {
                 assert!(inside && self.subscribers.len() < READERS);
-                // A position beside a boundary is the caller's mistake; its records are then not compared.
+                // A position beside a boundary is the caller's mistake; its records are then not
+                // compared.
                 let next = self.number_at(at);
                 let lied = next.is_none();
                 let next = next.unwrap_or(list.records.len() as u64);
-                self.subscribers.push(Subscriber { id, reader: None, page: 0, next, lied, asleep: None });
+                self.subscribers.push(Subscriber {
+                    id,
+                    reader: None,
+                    page: 0,
+                    next,
+                    lied,
+                    asleep: None,
+                });
             }
             Err(SubscribeError::TableFull { .. }) => assert_eq!(self.subscribers.len(), READERS),
             Err(SubscribeError::Position { .. }) => assert!(!inside),
@@ -300,7 +333,8 @@ impl<'m> World<'_, 'm> {
         assert_eq!(quiet(self.many.attach(subscriber.id, "fuzz", &mut given)), Ok(()));
         assert!(given.is_none());
         subscriber.page = page;
-        let reader = Reader::attach(self.ring.region().read_only(), self.pages[page].region()).expect("its subscription held the ring");
+        let reader = Reader::attach(self.ring.region().read_only(), self.pages[page].region())
+            .expect("its subscription held the ring");
         subscriber.reader = Some(reader);
         subscriber.asleep = None;
         let cursor = u32_at(&self.pages[page].bytes(), wire::CURSOR);
@@ -342,7 +376,11 @@ impl<'m> World<'_, 'm> {
     fn sleep(&mut self, input: &mut Input<'_>) {
         let (index, how) = (input.index(self.subscribers.len()), input.u8());
         let Some(subscriber) = self.subscribers.get_mut(index) else { return };
-        let (Some(reader), None, false) = (&mut subscriber.reader, subscriber.asleep, subscriber.lied) else { return };
+        let (Some(reader), None, false) =
+            (&mut subscriber.reader, subscriber.asleep, subscriber.lied)
+        else {
+            return;
+        };
         let mode = if how % 2 == 0 { WaitMode::Futex } else { WaitMode::Socket };
         match reader.prepare_sleep(mode) {
             Ok(Sleep::Wait { tail }) => {
@@ -359,24 +397,34 @@ impl<'m> World<'_, 'm> {
         let wake = first.and(self.many.publish());
         let tail = self.word(wire::TAIL);
         for subscriber in &mut self.subscribers {
-            let Some((seen, mode)) = subscriber.asleep.filter(|(seen, _)| *seen != tail) else { continue };
+            let Some((seen, mode)) = subscriber.asleep.filter(|(seen, _)| *seen != tail) else {
+                continue;
+            };
             let told = match mode {
                 WaitMode::Futex => wake.futex,
                 WaitMode::Socket => wake.sockets & (1 << subscriber.id.index()) != 0,
             };
-            assert!(told || subscriber.lied, "asleep at {seen:#x} in mode {mode:?}, tail {tail:#x}, {wake:?}");
+            assert!(
+                told || subscriber.lied,
+                "asleep at {seen:#x} in mode {mode:?}, tail {tail:#x}, {wake:?}"
+            );
             subscriber.asleep = None;
             let _ = subscriber.reader.as_mut().map(|reader| reader.finish_sleep(false));
         }
     }
 
-    /// Takes the violations that are known by now. A reader that went on after a lie of its own may have stored another impossible cursor.
+    /// Takes the violations that are known by now. A reader that went on after a lie of its own may
+    /// have stored another impossible cursor.
     fn evict_liars(&mut self) {
         for subscriber in &self.subscribers {
             let _ = quiet(self.many.subscription(subscriber.id));
         }
         while let Some(violation) = quiet(self.many.take_violation()) {
-            let liar = self.subscribers.iter_mut().find(|subscriber| subscriber.id == violation.subscription).expect("it is there");
+            let liar = self
+                .subscribers
+                .iter_mut()
+                .find(|subscriber| subscriber.id == violation.subscription)
+                .expect("it is there");
             assert!(liar.lied, "an honest reader was evicted: {violation}");
             liar.reader = None;
             liar.asleep = None;
@@ -397,7 +445,8 @@ impl<'m> World<'_, 'm> {
         if !before.attached {
             return;
         }
-        let (now, seen) = (u32_at(&page.bytes(), wire::CURSOR), tail.wrapping_sub(before.lag_granules));
+        let (now, seen) =
+            (u32_at(&page.bytes(), wire::CURSOR), tail.wrapping_sub(before.lag_granules));
         let value = match how {
             0..128 => now.wrapping_add(input.step()),
             128..160 => tail.wrapping_add(u32::from(how) % 3).wrapping_sub(1),
@@ -410,7 +459,10 @@ impl<'m> World<'_, 'm> {
         // Believed from the last cursor seen to the tail, and nowhere else; never taken back.
         let believed = value.wrapping_sub(seen) <= tail.wrapping_sub(seen);
         assert_eq!(after.attached, believed);
-        assert_eq!(after.lag_granules, if believed { tail.wrapping_sub(value) } else { before.lag_granules });
+        assert_eq!(
+            after.lag_granules,
+            if believed { tail.wrapping_sub(value) } else { before.lag_granules }
+        );
         let violation = quiet(self.many.take_violation());
         assert_eq!(violation.is_some(), !believed);
         if let Some(violation) = violation {

@@ -1,4 +1,5 @@
-//! The C program `stats` as a process: its lines, made readable, and the file it writes, compared with the data set.
+//! The C program `stats` as a process: its lines, made readable, and the file it writes, compared
+//! with the data set.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -35,12 +36,19 @@ pub(crate) struct Line {
 
 impl Stats {
     /// Attaches it to `[ring, subscription]`; its lines become events.
-    pub(crate) fn start(program: &Path, socket: &Path, names: [&str; 2], dir: &Path, sender: Sender<Event>) -> io::Result<Self> {
+    pub(crate) fn start(
+        program: &Path,
+        socket: &Path,
+        names: [&str; 2],
+        dir: &Path,
+        sender: Sender<Event>,
+    ) -> io::Result<Self> {
         let out = dir.join("received.csv");
         let mut command = Command::new(program);
         command.arg(socket).args(names).arg("--out").arg(&out).args(["--interval-ms", INTERVAL_MS]);
         let mut process = Process::start("the C program", &mut command, dir.join("stats.log"))?;
-        let stdout = process.take_stdout().ok_or_else(|| io::Error::other("the C program has no stdout"))?;
+        let stdout =
+            process.take_stdout().ok_or_else(|| io::Error::other("the C program has no stdout"))?;
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if let Some(line) = Line::parse(&line) {
@@ -72,7 +80,8 @@ impl Stats {
         Ok(())
     }
 
-    /// Compares all that the C program has written with what was accepted: record `seq` is its line `seq`. An error names the first difference.
+    /// Compares all that the C program has written with what was accepted: record `seq` is its line
+    /// `seq`. An error names the first difference.
     pub(crate) fn compare(&self, accepted: &[Accepted]) -> io::Result<()> {
         let received = fs::read(&self.out)?;
         let mut lines = received.split_inclusive(|&byte| byte == b'\n');
@@ -80,19 +89,26 @@ impl Stats {
             let line = lines.next().unwrap_or_default();
             if *seq != expected || line.strip_suffix(b"\n") != Some(record.as_bytes()) {
                 let line = String::from_utf8_lossy(line);
-                return Err(io::Error::other(format!("record {seq} is {record:?}; line {expected} of the C program is {line:?}")));
+                return Err(io::Error::other(format!(
+                    "record {seq} is {record:?}; line {expected} of the C program is {line:?}"
+                )));
             }
         }
         match lines.next() {
             None => Ok(()),
-            Some(line) => Err(io::Error::other(format!("the C program received what was not posted: {:?}", String::from_utf8_lossy(line)))),
+            Some(line) => Err(io::Error::other(format!(
+                "the C program received what was not posted: {:?}",
+                String::from_utf8_lossy(line)
+            ))),
         }
     }
 }
 
 impl Line {
     fn parse(line: &str) -> Option<Self> {
-        let field = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let field = |name: &str| {
+            line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        };
         let received = field("received")?.parse().ok()?;
         let rate = field("rate")?.strip_suffix("/s")?.parse().ok()?;
         let (p50, p99) = (field("p50_us")?, field("p99_us")?);

@@ -1,4 +1,5 @@
-//! Builds the two programs that the demo starts: the C reader with `make`, the listener with cargo. Next: `stats`.
+//! Builds the two programs that the demo starts: the C reader with `make`, the listener with cargo.
+//! Next: `stats`.
 
 use std::env;
 use std::io;
@@ -11,10 +12,18 @@ pub(crate) fn build_c_reader() -> io::Result<PathBuf> {
     let directory = profile_dir()?.join("demo-c");
     println!("building   the C reader, with make");
     let mut make = Command::new("make");
-    make.arg("-C").arg(&sources).arg(format!("BUILD={}", directory.display())).arg(format!("{}/stats", directory.display()));
-    let output = make.output().map_err(|error| io::Error::other(format!("make: {error}; it and a C compiler are needed")))?;
+    make.arg("-C")
+        .arg(&sources)
+        .arg(format!("BUILD={}", directory.display()))
+        .arg(format!("{}/stats", directory.display()));
+    let output = make.output().map_err(|error| {
+        io::Error::other(format!("make: {error}; it and a C compiler are needed"))
+    })?;
     if !output.status.success() {
-        return Err(io::Error::other(format!("the C side does not build:\n{}", String::from_utf8_lossy(&output.stderr))));
+        return Err(io::Error::other(format!(
+            "the C side does not build:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        )));
     }
     Ok(directory.join("stats"))
 }
@@ -29,11 +38,23 @@ pub(crate) fn build_listener() -> io::Result<PathBuf> {
     };
     println!("building   the listener, with cargo");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--profile", profile, "-p", "aqueduct", "--bin", "aqueduct"]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+        "build",
+        "--quiet",
+        "--profile",
+        profile,
+        "-p",
+        "aqueduct",
+        "--bin",
+        "aqueduct",
+    ]);
     let status = cargo.stdin(Stdio::null()).status()?;
     let binary = directory.join("aqueduct");
     if !status.success() || !binary.is_file() {
-        return Err(io::Error::other(format!("the listener was not built at {}: cargo ended with {status}", binary.display())));
+        return Err(io::Error::other(format!(
+            "the listener was not built at {}: cargo ended with {status}",
+            binary.display()
+        )));
     }
     Ok(binary)
 }
@@ -42,5 +63,7 @@ pub(crate) fn build_listener() -> io::Result<PathBuf> {
 fn profile_dir() -> io::Result<PathBuf> {
     let example = env::current_exe()?;
     let directory = example.parent().and_then(Path::parent);
-    directory.map(Path::to_path_buf).ok_or_else(|| io::Error::other(format!("{} is not in a target directory", example.display())))
+    directory.map(Path::to_path_buf).ok_or_else(|| {
+        io::Error::other(format!("{} is not in a target directory", example.display()))
+    })
 }

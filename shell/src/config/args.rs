@@ -35,7 +35,8 @@ pub struct ServeArgs {
     /// Where HTTP is served; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Control socket that readers attach through [default: $XDG_RUNTIME_DIR/aqueduct.sock, else /run/aqueduct.sock]
+    /// Control socket that readers attach through [default: $XDG_RUNTIME_DIR/aqueduct.sock, else
+    /// /run/aqueduct.sock]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// A ring to make, instead of those in the file; may be repeated [default: default]
@@ -47,7 +48,8 @@ pub struct ServeArgs {
     /// Largest record of each ring [default: 1048576, or what the capacity allows if that is less]
     #[arg(long, value_name = "N")]
     pub max_payload_bytes: Option<u64>,
-    /// A subscription of each ring, which holds records back even while nobody is attached; may be repeated [default: default]
+    /// A subscription of each ring, which holds records back even while nobody is attached; may be
+    /// repeated [default: default]
     #[arg(long, value_name = "NAME")]
     pub subscription: Vec<String>,
     /// How long a request waits for space in a full ring [default: 1000]

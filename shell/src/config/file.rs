@@ -1,6 +1,7 @@
 //! The TOML file.
 //!
-//! Only its shape: an unknown key or a wrong type is an error here, a value out of range one of the parent module.
+//! Only its shape: an unknown key or a wrong type is an error here, a value out of range one of the
+//! parent module.
 
 use std::path::{Path, PathBuf};
 
@@ -83,7 +84,11 @@ pub(super) struct FileRing {
 
 impl FileConfig {
     pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! The socket file: appears only when it listens, replaces a dead one, never a live one, and goes when it is ours.
+//! The socket file: appears only when it listens, replaces a dead one, never a live one, and goes
+//! when it is ours.
 //!
 //! Next: `ingest`.
 
@@ -28,9 +29,11 @@ pub struct Listener {
 impl Listener {
     /// Listens at `path`, mode 0660.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
-        let failed = |step| move |errno: Errno| BindError::System { path: path.to_owned(), step, errno };
+        let failed =
+            |step| move |errno: Errno| BindError::System { path: path.to_owned(), step, errno };
         let socket = seqpacket().map_err(failed("socket"))?;
-        // Under a name of its own first: whoever finds the final name finds a listening socket with its final mode.
+        // Under a name of its own first: whoever finds the final name finds a listening socket with
+        // its final mode.
         let mut fresh = path.as_os_str().to_owned();
         fresh.push(format!(".{}", std::process::id()));
         let fresh = PathBuf::from(fresh);
@@ -42,12 +45,14 @@ impl Listener {
             let _ = rustix::fs::unlink(&fresh);
         }
         let identity = placed?;
-        let socket = Async::new(socket).map_err(|error| failed("poll")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        let socket = Async::new(socket)
+            .map_err(|error| failed("poll")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
         Ok(Self { socket, path: path.to_owned(), identity })
     }
 
     fn place(socket: &OwnedFd, fresh: &Path, path: &Path) -> Result<(u64, u64), BindError> {
-        let failed = |step| move |errno: Errno| BindError::System { path: path.to_owned(), step, errno };
+        let failed =
+            |step| move |errno: Errno| BindError::System { path: path.to_owned(), step, errno };
         rustix::fs::chmod(fresh, Mode::from_raw_mode(0o660)).map_err(failed("chmod"))?;
         rustix::net::listen(socket, BACKLOG).map_err(failed("listen"))?;
         let identity = inode(fresh).map_err(failed("stat"))?;
@@ -65,7 +70,9 @@ impl Listener {
 
     /// The next connection.
     pub async fn accept(&self) -> io::Result<Link> {
-        let accept = |fd: &OwnedFd| Ok(rustix::net::accept_with(fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?);
+        let accept = |fd: &OwnedFd| {
+            Ok(rustix::net::accept_with(fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
+        };
         Link::new(self.socket.read_with(accept).await?)
     }
 
@@ -84,10 +91,19 @@ impl Drop for Listener {
 }
 
 fn seqpacket() -> Result<OwnedFd, Errno> {
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+    rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
 }
 
-#[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the widths differ between architectures")]
+#[allow(
+    clippy::useless_conversion,
+    clippy::unnecessary_cast,
+    reason = "the widths differ between architectures"
+)]
 fn inode(path: &Path) -> Result<(u64, u64), Errno> {
     let stat = rustix::fs::lstat(path)?;
     Ok((stat.st_dev as u64, stat.st_ino as u64))
@@ -95,7 +111,8 @@ fn inode(path: &Path) -> Result<(u64, u64), Errno> {
 
 /// That nobody listens behind a socket file.
 fn check_dead(path: &Path) -> Result<(), BindError> {
-    let failed = |step| move |errno: Errno| BindError::System { path: path.to_owned(), step, errno };
+    let failed =
+        |step| move |errno: Errno| BindError::System { path: path.to_owned(), step, errno };
     let stat = match rustix::fs::lstat(path) {
         Err(Errno::NOENT) => return Ok(()),
         other => other.map_err(failed("stat"))?,
@@ -108,7 +125,9 @@ fn check_dead(path: &Path) -> Result<(), BindError> {
     match rustix::net::connect(&probe, &address) {
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
         // Connected, its backlog is full, or it is of another type: alive in any case.
-        Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS | Errno::PROTOTYPE) => Err(BindError::Live { path: path.to_owned() }),
+        Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS | Errno::PROTOTYPE) => {
+            Err(BindError::Live { path: path.to_owned() })
+        }
         Err(errno) => Err(failed("connect")(errno)),
     }
 }
@@ -140,9 +159,17 @@ pub enum BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Live { path } => write!(f, "socket {}: another process listens there", path.display()),
-            Self::NotASocket { path } => write!(f, "socket {}: a file of another kind is there; it is left alone", path.display()),
-            Self::System { path, step, errno } => write!(f, "socket {}: {step}: {errno}", path.display()),
+            Self::Live { path } => {
+                write!(f, "socket {}: another process listens there", path.display())
+            }
+            Self::NotASocket { path } => write!(
+                f,
+                "socket {}: a file of another kind is there; it is left alone",
+                path.display()
+            ),
+            Self::System { path, step, errno } => {
+                write!(f, "socket {}: {step}: {errno}", path.display())
+            }
         }
     }
 }

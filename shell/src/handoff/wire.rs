@@ -110,10 +110,14 @@ impl Hello {
         if hello.abi_major.get() != ABI_MAJOR {
             return Err(HelloError::Version { found: hello.abi_major.get() });
         }
-        let kind = Kind::from_wire(hello.kind.get())
-            .ok_or(HelloError::Malformed { what: "unknown kind; 1, 3, 4 attach as gating reader, 2 as observer" })?;
-        let ring = text(&hello.ring).ok_or(HelloError::Malformed { what: "the ring's name is not zero-padded UTF-8" })?;
-        let name = text(&hello.subscription).ok_or(HelloError::Malformed { what: "the subscription's name is not zero-padded UTF-8" })?;
+        let kind = Kind::from_wire(hello.kind.get()).ok_or(HelloError::Malformed {
+            what: "unknown kind; 1, 3, 4 attach as gating reader, 2 as observer",
+        })?;
+        let ring = text(&hello.ring)
+            .ok_or(HelloError::Malformed { what: "the ring's name is not zero-padded UTF-8" })?;
+        let name = text(&hello.subscription).ok_or(HelloError::Malformed {
+            what: "the subscription's name is not zero-padded UTF-8",
+        })?;
         let subscription = if name.is_empty() { "default" } else { name };
         Ok(Self { kind, ring: ring.to_owned(), subscription: subscription.to_owned() })
     }
@@ -193,7 +197,10 @@ impl Welcome {
     /// The message is cut to what fits, between characters.
     pub(super) fn refused(status: Status, message: &str) -> Self {
         let mut field = [0; MESSAGE_BYTES];
-        let cut = (0..=message.len().min(MESSAGE_BYTES)).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+        let cut = (0..=message.len().min(MESSAGE_BYTES))
+            .rev()
+            .find(|&at| message.is_char_boundary(at))
+            .unwrap_or(0);
         field[..cut].copy_from_slice(&message.as_bytes()[..cut]);
         Self {
             magic: WELCOME_MAGIC,
@@ -224,12 +231,20 @@ mod tests {
     #[test]
     fn a_hello_without_subscription_means_default() {
         let hello = Hello::parse(&packet()).expect("well formed");
-        assert_eq!(hello, Hello { kind: Kind::Attach, ring: "demo".into(), subscription: "default".into() });
+        assert_eq!(
+            hello,
+            Hello { kind: Kind::Attach, ring: "demo".into(), subscription: "default".into() }
+        );
     }
 
     #[test]
     fn every_kind_is_read_and_no_other() {
-        for (kind, expected) in [(1, Kind::Attach), (2, Kind::Observe), (3, Kind::AttachOldest), (4, Kind::AttachLatest)] {
+        for (kind, expected) in [
+            (1, Kind::Attach),
+            (2, Kind::Observe),
+            (3, Kind::AttachOldest),
+            (4, Kind::AttachLatest),
+        ] {
             let mut packet = packet();
             packet[12] = kind;
             assert_eq!(Hello::parse(&packet).map(|hello| hello.kind).ok(), Some(expected));
@@ -247,12 +262,20 @@ mod tests {
 
     #[test]
     fn every_broken_hello_is_malformed() {
-        let breaks: [fn(&mut [u8; HELLO_BYTES]); 5] =
-            [|p| p[0] = b'X', |p| p[12] = 5, |p| p[16] = 0xff, |p| p[30] = b'x', |p| p[80..84].copy_from_slice(&[b'a', 0, b'b', 0])];
+        let breaks: [fn(&mut [u8; HELLO_BYTES]); 5] = [
+            |p| p[0] = b'X',
+            |p| p[12] = 5,
+            |p| p[16] = 0xff,
+            |p| p[30] = b'x',
+            |p| p[80..84].copy_from_slice(&[b'a', 0, b'b', 0]),
+        ];
         for damage in breaks {
             let mut broken = packet();
             damage(&mut broken);
-            assert!(matches!(Hello::parse(&broken), Err(HelloError::Malformed { .. })), "{broken:?}");
+            assert!(
+                matches!(Hello::parse(&broken), Err(HelloError::Malformed { .. })),
+                "{broken:?}"
+            );
         }
         assert!(matches!(Hello::parse(&packet()[..143]), Err(HelloError::Malformed { .. })));
         assert!(matches!(Hello::parse(&[0; HELLO_BYTES + 1]), Err(HelloError::Malformed { .. })));

@@ -1,4 +1,5 @@
-//! What a connection is doing and until when it may: the clock behind every timeout of a connection.
+//! What a connection is doing and until when it may: the clock behind every timeout of a
+//! connection.
 //!
 //! It watches the bytes go by and decides nothing else. Next: `connection`.
 
@@ -15,7 +16,8 @@ use smol::net::TcpStream;
 use crate::config::HttpLimits;
 use crate::presence::lock;
 
-/// Where a connection is. Idle → Head (first bytes) → Busy (head complete) → Idle (response handed over).
+/// Where a connection is. Idle → Head (first bytes) → Busy (head complete) → Idle (response handed
+/// over).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Idle,
@@ -35,7 +37,11 @@ pub(super) struct Activity(Mutex<State>);
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State { phase: Phase::Idle, since: Instant::now(), stuck_since: None })))
+        Arc::new(Self(Mutex::new(State {
+            phase: Phase::Idle,
+            since: Instant::now(),
+            stuck_since: None,
+        })))
     }
 
     fn enter(&self, phase: Phase) {
@@ -67,7 +73,8 @@ impl Activity {
         lock(&self.0).stuck_since.is_some()
     }
 
-    /// When the connection has had its time; never, while a request is worked on (it has a clock of its own).
+    /// When the connection has had its time; never, while a request is worked on (it has a clock of
+    /// its own).
     pub(super) fn deadline(&self, limits: &HttpLimits) -> Option<Instant> {
         let state = lock(&self.0);
         let stuck = state.stuck_since.map(|since| since + limits.body_timeout);
@@ -87,7 +94,11 @@ pub(super) struct Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
         if let Poll::Ready(Ok(1..)) = read {
             self.activity.received();
@@ -97,13 +108,21 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.activity.sent(written.is_pending());
         written
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[std::io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[std::io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
         self.activity.sent(written.is_pending());
         written
@@ -140,7 +159,10 @@ impl Body for LastBytes {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

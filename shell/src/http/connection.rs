@@ -1,4 +1,5 @@
-//! One connection from its first byte to its last: hyper speaks, the watchdog here ends what takes too long.
+//! One connection from its first byte to its last: hyper speaks, the watchdog here ends what takes
+//! too long.
 //!
 //! Next: `routes`.
 
@@ -21,7 +22,8 @@ use super::{Http, LINGER, LINGER_REFUSED, finish, linger, reply, routes};
 /// Room for a head and for body bytes on their way, bytes.
 const BUFFER_BYTES: usize = 64 << 10;
 
-type Handled = Pin<Box<dyn Future<Output = Result<Response<LastBytes>, std::convert::Infallible>> + Send>>;
+type Handled =
+    Pin<Box<dyn Future<Output = Result<Response<LastBytes>, std::convert::Infallible>> + Send>>;
 
 /// Why a connection ended.
 enum End {
@@ -45,7 +47,8 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
         })
     };
     let mut connection = http1::Builder::new()
-        // The watchdog's business: hyper's timeout knows no difference between an idle connection and a slow head.
+        // The watchdog's business: hyper's timeout knows no difference between an idle connection
+        // and a slow head.
         .header_read_timeout(None)
         .max_headers(http.limits.max_headers)
         .max_header_size(http.limits.max_header_bytes)
@@ -94,7 +97,8 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
                 return;
             }
             http.count_response(408);
-            let answer = reply::raw(408, "Request Timeout", "the request head did not arrive in time", "");
+            let answer =
+                reply::raw(408, "Request Timeout", "the request head did not arrive in time", "");
             if finish(&mut stream, answer.as_bytes()).await.is_err() {
                 return;
             }

@@ -12,7 +12,11 @@ pub(super) type Reply = Response<Full<Bytes>>;
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// A response with a body.
-pub(super) fn with(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+pub(super) fn with(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Reply {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -22,7 +26,8 @@ pub(super) fn with(status: StatusCode, content_type: &'static str, body: impl In
 /// A problem; `detail` is for people.
 pub(super) fn problem(status: StatusCode, detail: &str) -> Reply {
     let title = status.canonical_reason().unwrap_or("Error");
-    let mut response = Response::new(Full::new(problem_json(status.as_u16(), title, detail).into()));
+    let mut response =
+        Response::new(Full::new(problem_json(status.as_u16(), title, detail).into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, PROBLEM);
     response
@@ -48,7 +53,8 @@ fn and(mut reply: Reply, name: HeaderName, value: &'static str) -> Reply {
     reply
 }
 
-/// A whole problem response as bytes, for connections that hyper does not serve. `headers` ends each line with CRLF.
+/// A whole problem response as bytes, for connections that hyper does not serve. `headers` ends
+/// each line with CRLF.
 pub(super) fn raw(status: u16, title: &str, detail: &str, headers: &str) -> String {
     let body = problem_json(status, title, detail);
     format!(
@@ -81,7 +87,10 @@ mod tests {
 
     #[test]
     fn a_detail_cannot_break_out_of_its_string() {
-        assert_eq!(problem_json(400, "T", "a\"b\\c\nd"), r#"{"title":"T","status":400,"detail":"a\"b\\c d"}"#);
+        assert_eq!(
+            problem_json(400, "T", "a\"b\\c\nd"),
+            r#"{"title":"T","status":400,"detail":"a\"b\\c d"}"#
+        );
     }
 
     #[test]
@@ -89,6 +98,9 @@ mod tests {
         let text = raw(408, "Request Timeout", "late", "");
         let (head, body) = text.split_once("\r\n\r\n").expect("head and body");
         assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"));
-        assert!(head.contains(&format!("content-length: {}\r\n", body.len())) && head.ends_with("connection: close"));
+        assert!(
+            head.contains(&format!("content-length: {}\r\n", body.len()))
+                && head.ends_with("connection: close")
+        );
     }
 }

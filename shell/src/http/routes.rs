@@ -20,10 +20,18 @@ use crate::metrics::Rejection;
 /// Body bytes for which room is made before they arrive.
 const BODY_AHEAD_BYTES: usize = 64 << 10;
 
-/// Answers one request and counts the answer. A record whose client goes away is counted even if the future is never polled.
-pub(super) fn answer(http: Arc<Http>, request: Request<Incoming>) -> impl Future<Output = Reply> + Send {
-    let ring = records_of(request.uri().path()).and_then(|name| http.rings.iter().find(|ring| ring.name() == name)).cloned();
-    let undecided = ring.filter(|_| request.method() == Method::POST).map(|ring| Undecided { ring, answered: false });
+/// Answers one request and counts the answer. A record whose client goes away is counted even if
+/// the future is never polled.
+pub(super) fn answer(
+    http: Arc<Http>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Reply> + Send {
+    let ring = records_of(request.uri().path())
+        .and_then(|name| http.rings.iter().find(|ring| ring.name() == name))
+        .cloned();
+    let undecided = ring
+        .filter(|_| request.method() == Method::POST)
+        .map(|ring| Undecided { ring, answered: false });
     async move {
         let reply = match undecided {
             Some(undecided) => record(&http, undecided, request).await,
@@ -38,14 +46,18 @@ pub(super) fn answer(http: Arc<Http>, request: Request<Incoming>) -> impl Future
 fn look(http: &Http, request: &Request<Incoming>) -> Reply {
     let read = request.method() == Method::GET || request.method() == Method::HEAD;
     let reply = match request.uri().path() {
-        "/healthz" | "/readyz" | "/metrics" if !read => {
-            allowing(problem(StatusCode::METHOD_NOT_ALLOWED, "this resource is only read"), "GET, HEAD")
-        }
+        "/healthz" | "/readyz" | "/metrics" if !read => allowing(
+            problem(StatusCode::METHOD_NOT_ALLOWED, "this resource is only read"),
+            "GET, HEAD",
+        ),
         "/healthz" => with(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
         "/readyz" => ready(http),
         "/metrics" => metrics(http),
         path => match records_of(path) {
-            None => problem(StatusCode::NOT_FOUND, "no such resource; records are posted to /v1/rings/{ring}/records"),
+            None => problem(
+                StatusCode::NOT_FOUND,
+                "no such resource; records are posted to /v1/rings/{ring}/records",
+            ),
             Some(name) if http.rings.iter().any(|ring| ring.name() == name) => {
                 allowing(problem(StatusCode::METHOD_NOT_ALLOWED, "records are posted"), "POST")
             }
@@ -93,7 +105,11 @@ async fn record(http: &Http, mut undecided: Undecided, request: Request<Incoming
 
 type Refusal = (Rejection, Reply);
 
-async fn receive_and_publish(http: &Http, ring: &Ring, request: Request<Incoming>) -> Result<Published, Refusal> {
+async fn receive_and_publish(
+    http: &Http,
+    ring: &Ring,
+    request: Request<Incoming>,
+) -> Result<Published, Refusal> {
     let deadline = Instant::now() + http.limits.body_timeout;
     if http.stop.is_set() {
         return Err(shutting_down());
@@ -110,7 +126,8 @@ async fn receive_and_publish(http: &Http, ring: &Ring, request: Request<Incoming
     .await?;
     ring.publish(type_tag, &payload, http.full_wait).await.map_err(|error| match error {
         PublishError::Full => {
-            let detail = format!("ring {} stayed full: its readers have not released enough", ring.name());
+            let detail =
+                format!("ring {} stayed full: its readers have not released enough", ring.name());
             (Rejection::Full, retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, &detail)))
         }
         PublishError::TooLarge { .. } => too_large(ring),
@@ -141,7 +158,10 @@ async fn body(ring: &Ring, mut body: Incoming) -> Result<Vec<u8>, Refusal> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             tracing::debug!(%error, "request body broke off");
-            (Rejection::Disconnected, closing(problem(StatusCode::BAD_REQUEST, "the request body broke off")))
+            (
+                Rejection::Disconnected,
+                closing(problem(StatusCode::BAD_REQUEST, "the request body broke off")),
+            )
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if data.len() > most - payload.len() {
@@ -160,12 +180,16 @@ fn accepted(published: Published) -> Reply {
 }
 
 fn too_large(ring: &Ring) -> Refusal {
-    let detail = format!("a record of ring {} has at most {} bytes", ring.name(), ring.max_payload_bytes());
+    let detail =
+        format!("a record of ring {} has at most {} bytes", ring.name(), ring.max_payload_bytes());
     (Rejection::TooLarge, closing(problem(StatusCode::PAYLOAD_TOO_LARGE, &detail)))
 }
 
 fn shutting_down() -> Refusal {
-    (Rejection::ShuttingDown, closing(retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, "shutting down"))))
+    (
+        Rejection::ShuttingDown,
+        closing(retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, "shutting down"))),
+    )
 }
 
 fn ready(http: &Http) -> Reply {
@@ -173,7 +197,12 @@ fn ready(http: &Http) -> Reply {
     if http.stop.is_set() {
         missing.push("shutting down".to_owned());
     }
-    missing.extend(http.rings.iter().filter(|ring| ring.status().full).map(|ring| format!("ring {} is full", ring.name())));
+    missing.extend(
+        http.rings
+            .iter()
+            .filter(|ring| ring.status().full)
+            .map(|ring| format!("ring {} is full", ring.name())),
+    );
     if missing.is_empty() {
         return with(StatusCode::OK, "application/json", r#"{"ready":true}"#);
     }
@@ -203,7 +232,14 @@ mod tests {
     #[test]
     fn only_the_record_path_names_a_ring() {
         assert_eq!(records_of("/v1/rings/demo/records"), Some("demo"));
-        for other in ["/v1/rings/demo", "/v1/rings/a/b/records", "/v1/rings/demo/records/", "/v1/rings/records", "/", "*"] {
+        for other in [
+            "/v1/rings/demo",
+            "/v1/rings/a/b/records",
+            "/v1/rings/demo/records/",
+            "/v1/rings/records",
+            "/",
+            "*",
+        ] {
             assert_eq!(records_of(other), None, "{other}");
         }
     }

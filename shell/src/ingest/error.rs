@@ -28,7 +28,9 @@ impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => write!(f, "the ring stayed full"),
-            Self::TooLarge { bytes, limit } => write!(f, "record of {bytes} bytes; this ring takes {limit}"),
+            Self::TooLarge { bytes, limit } => {
+                write!(f, "record of {bytes} bytes; this ring takes {limit}")
+            }
             Self::Closed => write!(f, "the ring is closed"),
         }
     }
@@ -81,7 +83,9 @@ impl fmt::Display for RingError {
             Self::Mapping(error) => error.fmt(f),
             Self::Create(error) => error.fmt(f),
             Self::Subscribe(error) => error.fmt(f),
-            Self::AddressSpace { bytes } => write!(f, "{bytes} bytes are more than this machine can address"),
+            Self::AddressSpace { bytes } => {
+                write!(f, "{bytes} bytes are more than this machine can address")
+            }
             Self::Random { errno } => write!(f, "getrandom: {errno}"),
         }
     }

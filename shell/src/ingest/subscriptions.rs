@@ -13,7 +13,7 @@ use aqueduct_core::{Memory, Start, SubscriptionId, Wake};
 
 use super::{Inner, Ring, bytes};
 use crate::handoff::Link;
-use crate::mapping::{CursorPage, MappingError};
+use crate::mapping::{CursorSegment, MappingError};
 use crate::metrics::{Eviction, SubscriptionMetrics};
 
 /// One subscription of the configuration.
@@ -48,14 +48,18 @@ impl Subscription {
         self.metrics.attached.set(0);
     }
 
-    /// Brings the metrics up to date. The reader's counters wrap and are its own; what is counted is how far they went.
+    /// Brings the metrics up to date. The reader's counters wrap and are its own; what is counted
+    /// is how far they went.
     fn record(&mut self, status: &SubscriptionStatus) {
         self.metrics.lag_bytes.set(i64::try_from(bytes(status.lag_granules)).unwrap_or(i64::MAX));
         self.metrics.attached.set(i64::from(status.attached));
         let Some(reader) = self.reader.as_mut().filter(|_| status.attached) else { return };
         let now = [status.corrupt, status.lost, status.missed_wakes];
         for ((counter, now), before) in
-            [&self.metrics.corrupt, &self.metrics.lost, &self.metrics.missed_wakes].into_iter().zip(now).zip(&mut reader.counted)
+            [&self.metrics.corrupt, &self.metrics.lost, &self.metrics.missed_wakes]
+                .into_iter()
+                .zip(now)
+                .zip(&mut reader.counted)
         {
             counter.inc_by(u64::from(now.wrapping_sub(*before)));
             *before = now;
@@ -77,7 +81,8 @@ impl Inner {
         Ok(index)
     }
 
-    /// Moves a subscription that nobody reads; `oldest_lag` is how far the oldest whole record is behind the tail, granules.
+    /// Moves a subscription that nobody reads; `oldest_lag` is how far the oldest whole record is
+    /// behind the tail, granules.
     fn put(&mut self, index: usize, place: Place, oldest_lag: u32) -> Result<(), AttachError> {
         let id = self.subscriptions[index].id;
         let lag = self.producer.subscription(id).map_or(0, |status| status.lag_granules);
@@ -141,12 +146,19 @@ pub struct Attachment {
 }
 
 impl Ring {
-    /// Gives a subscription to the reader on this connection, on a page that no earlier reader can write to.
-    pub fn attach(self: &Arc<Self>, name: &str, place: Place, link: &Arc<Link>) -> Result<Attached, AttachError> {
+    /// Gives a subscription to the reader on this connection, on a page that no earlier reader can
+    /// write to.
+    pub fn attach(
+        self: &Arc<Self>,
+        name: &str,
+        place: Place,
+        link: &Arc<Link>,
+    ) -> Result<Attached, AttachError> {
         self.let_go_of_the_gone(name);
-        // Looked at twice: a memfd takes several system calls, which the mutex is not held for, and is not made for nothing.
+        // Looked at twice: a memfd takes several system calls, which the mutex is not held for, and
+        // is not made for nothing.
         self.lock().free(name)?;
-        let (page, cursor) = CursorPage::create(name).map_err(AttachError::Resource)?;
+        let (page, cursor) = CursorSegment::create(name).map_err(AttachError::Resource)?;
         let mut inner = self.lock();
         let index = inner.free(name)?;
         // ORDER(none): under the mutex, these words are our own.
@@ -166,18 +178,32 @@ impl Ring {
         if place == Place::Latest {
             self.space_released();
         }
-        Ok(Attached { attachment: Attachment { ring: Arc::clone(self), subscription: name.to_owned(), number }, cursor })
+        Ok(Attached {
+            attachment: Attachment {
+                ring: Arc::clone(self),
+                subscription: name.to_owned(),
+                number,
+            },
+            cursor,
+        })
     }
 
-    /// Detaches a reader whose connection has ended though its task has not noticed yet: one that starts again at once must not find itself busy.
+    /// Detaches a reader whose connection has ended though its task has not noticed yet: one that
+    /// starts again at once must not find itself busy.
     fn let_go_of_the_gone(self: &Arc<Self>, name: &str) {
         let gone = {
             let inner = self.lock();
-            let reader = inner.index_of(name).and_then(|index| inner.subscriptions[index].reader.as_ref());
+            let reader =
+                inner.index_of(name).and_then(|index| inner.subscriptions[index].reader.as_ref());
             reader.filter(|reader| reader.link.is_hung_up()).map(|reader| reader.attachment)
         };
-        // It detaches when it is dropped, as the one its task holds will; the second of them finds nothing to do.
-        drop(gone.map(|number| Attachment { ring: Arc::clone(self), subscription: name.to_owned(), number }));
+        // It detaches when it is dropped, as the one its task holds will; the second of them finds
+        // nothing to do.
+        drop(gone.map(|number| Attachment {
+            ring: Arc::clone(self),
+            subscription: name.to_owned(),
+            number,
+        }));
     }
 
     /// The ring's bytes, as readers get them.
@@ -193,12 +219,17 @@ impl Ring {
             let mut attached_lag = 0;
             for index in 0..inner.subscriptions.len() {
                 let status = inner.record(index);
-                attached_lag = attached_lag.max(status.filter(|status| status.attached).map_or(0, |status| status.lag_granules));
+                attached_lag = attached_lag.max(
+                    status.filter(|status| status.attached).map_or(0, |status| status.lag_granules),
+                );
             }
             // One granule is the core's own.
             let free = (self.capacity - 1).saturating_sub(used);
-            let status =
-                RingStatus { used_bytes: bytes(used), full: free < inner.refused_granules.max(1), attached_lag_bytes: bytes(attached_lag) };
+            let status = RingStatus {
+                used_bytes: bytes(used),
+                full: free < inner.refused_granules.max(1),
+                attached_lag_bytes: bytes(attached_lag),
+            };
             (status, inner.settle(Wake::NONE))
         };
         self.run(errands);
@@ -218,7 +249,8 @@ impl Attachment {
         &self.subscription
     }
 
-    /// Counts a reader that is thrown out for what it sent. Dropping the attachment then detaches it.
+    /// Counts a reader that is thrown out for what it sent. Dropping the attachment then detaches
+    /// it.
     pub fn evict(&self) {
         self.ring.metrics.evicted(Eviction::Packet);
     }
@@ -234,7 +266,8 @@ impl Drop for Attachment {
                 return;
             }
             inner.record(index);
-            // One more look at the cursor: what the reader released last counts, or it is caught lying now.
+            // One more look at the cursor: what the reader released last counts, or it is caught
+            // lying now.
             let id = inner.subscriptions[index].id;
             let page = inner.producer.detach(id);
             let errands = inner.settle(Wake::NONE);

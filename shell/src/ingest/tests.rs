@@ -1,4 +1,5 @@
-//! The record path without HTTP: futures are polled by hand, cursors written through the readers' descriptors.
+//! The record path without HTTP: futures are polled by hand, cursors written through the readers'
+//! descriptors.
 
 use std::future::Future;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,7 +28,12 @@ fn ring() -> Arc<Ring> {
 
 /// A connection, and its other end, which must be kept.
 fn link() -> (Arc<Link>, OwnedFd) {
-    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let pair = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    );
     let (ours, theirs) = pair.expect("a pair");
     (Arc::new(Link::new(ours).expect("a link")), theirs)
 }
@@ -39,7 +45,10 @@ fn store_cursor(cursor: &OwnedFd, position: u32) {
 
 fn space_wanted(ring: &Ring) -> u32 {
     let mut word = [0; 4];
-    assert_eq!(rustix::io::pread(ring.handout().1.as_fd(), &mut word[..], ring_word::SPACE_WANTED as u64), Ok(4));
+    assert_eq!(
+        rustix::io::pread(ring.handout().1.as_fd(), &mut word[..], ring_word::SPACE_WANTED as u64),
+        Ok(4)
+    );
     u32::from_le_bytes(word)
 }
 
@@ -128,9 +137,13 @@ fn going_back_to_the_oldest_never_goes_forward() {
         let (link, _peer) = link();
         let attached = ring.attach("default", place, &link).expect("free");
         let mut word = [0; 4];
-        assert_eq!(rustix::io::pread(&attached.cursor, &mut word[..], cursor_word::CURSOR as u64), Ok(4));
+        assert_eq!(
+            rustix::io::pread(&attached.cursor, &mut word[..], cursor_word::CURSOR as u64),
+            Ok(4)
+        );
         let start = u32::from_le_bytes(word);
-        // Everything from the cursor on is unread; the `oldest` of a full ring is the start of a sector, and may lie behind it.
+        // Everything from the cursor on is unread; the `oldest` of a full ring is the start of a
+        // sector, and may lie behind it.
         assert!(cursor.wrapping_sub(start) < 32, "round {round}: {start} is behind {cursor}");
         while poll(pin!(ring.publish(0, b"", LONG))).is_ready() {}
         // Goes on, then stays for a full ring, then goes back.

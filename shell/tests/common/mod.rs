@@ -1,5 +1,9 @@
 //! What the tests share: a server process, raw HTTP, and a small client of the control socket.
-#![allow(dead_code, unreachable_pub, reason = "no test file uses all of it, and each is a crate of its own")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "no test file uses all of it, and each is a crate of its own"
+)]
 
 pub mod reader;
 
@@ -69,7 +73,8 @@ impl Server {
     pub fn start_in(scratch: Scratch, flags: &[&str]) -> Self {
         let socket = scratch.path("aqd.sock");
         let child = Self::spawn(&scratch, &socket, flags);
-        let mut server = Self { child, http: SocketAddr::from(([127, 0, 0, 1], 0)), socket, scratch };
+        let mut server =
+            Self { child, http: SocketAddr::from(([127, 0, 0, 1], 0)), socket, scratch };
         server.await_ready();
         server
     }
@@ -93,8 +98,14 @@ impl Server {
 
     fn await_ready(&mut self) {
         let mut line = String::new();
-        BufReader::new(self.child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-        let Some((http, path)) = line.trim_end().strip_prefix("aqueduct ready http=").and_then(|rest| rest.split_once(" socket=")) else {
+        BufReader::new(self.child.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("a line");
+        let Some((http, path)) = line
+            .trim_end()
+            .strip_prefix("aqueduct ready http=")
+            .and_then(|rest| rest.split_once(" socket="))
+        else {
             panic!("ready line {line:?}; log:\n{}", self.log());
         };
         assert_eq!(Path::new(path), self.socket);
@@ -177,7 +188,10 @@ impl Drop for Server {
 
 /// A request that posts a record.
 pub fn record(ring: &str, headers: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!("POST /v1/rings/{ring}/records HTTP/1.1\r\nhost: t\r\n{headers}content-length: {}\r\n\r\n", payload.len());
+    let head = format!(
+        "POST /v1/rings/{ring}/records HTTP/1.1\r\nhost: t\r\n{headers}content-length: {}\r\n\r\n",
+        payload.len()
+    );
     [head.as_bytes(), payload].concat()
 }
 
@@ -199,9 +213,11 @@ impl Response {
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).expect("a head of ASCII").to_ascii_lowercase();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let status =
+            head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         let mut response = Self { status, head, body: String::new() };
-        let length = response.header("content-length").map_or(0, |length| length.parse().expect("a length"));
+        let length =
+            response.header("content-length").map_or(0, |length| length.parse().expect("a length"));
         let mut body = vec![0; length];
         stream.read_exact(&mut body).expect("the whole body");
         response.body = String::from_utf8(body).expect("a body of UTF-8");
@@ -228,6 +244,9 @@ impl Response {
 pub fn assert_closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     let end = stream.read_to_end(&mut rest);
-    assert!(end.is_ok() || end.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset), "not closed");
+    assert!(
+        end.is_ok() || end.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset),
+        "not closed"
+    );
     assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
 }

@@ -11,7 +11,8 @@ use aqueduct_core::{Next, ReadRegion, Reader, Region};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown,
+    SocketAddrUnix, SocketFlags, SocketType,
 };
 
 use super::PATIENCE;
@@ -49,7 +50,8 @@ pub fn hello_of_kind(kind: u8, ring: &str, subscription: &str) -> [u8; 144] {
 }
 
 impl Drop for Control {
-    /// Ended, not only closed: a test beside this one that is just starting a process holds a copy of every descriptor until it executes.
+    /// Ended, not only closed: a test beside this one that is just starting a process holds a copy
+    /// of every descriptor until it executes.
     fn drop(&mut self) {
         // Fails only if the server ended it first.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
@@ -58,7 +60,13 @@ impl Drop for Control {
 
 impl Control {
     pub fn connect(path: &Path) -> Self {
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a socket");
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .expect("a socket");
         let address = SocketAddrUnix::new(path).expect("a short path");
         rustix::net::connect(&socket, &address).expect("the server listens");
         Self { socket }
@@ -70,8 +78,13 @@ impl Control {
 
     /// Whether something arrives, or the end, within the time.
     pub fn ready(&self, time: Duration) -> bool {
-        let timeout = Timespec { tv_sec: i64::try_from(time.as_secs()).expect("short"), tv_nsec: i64::from(time.subsec_nanos()) };
-        rustix::event::poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)).expect("polled") > 0
+        let timeout = Timespec {
+            tv_sec: i64::try_from(time.as_secs()).expect("short"),
+            tv_nsec: i64::from(time.subsec_nanos()),
+        };
+        rustix::event::poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout))
+            .expect("polled")
+            > 0
     }
 
     /// The next packet; empty means the end.
@@ -94,7 +107,12 @@ impl Control {
         let mut packet = [0; 256];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = rustix::net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut packet)], &mut control, RecvFlags::CMSG_CLOEXEC);
+        let got = rustix::net::recvmsg(
+            &self.socket,
+            &mut [IoSliceMut::new(&mut packet)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        );
         assert_eq!(got.expect("received").bytes, 128);
         let mut descriptors = Vec::new();
         for message in control.drain() {
@@ -104,9 +122,20 @@ impl Control {
         }
         assert_eq!(packet[..12], *b"AQDREPLY\x01\0\x01\0");
         let word = |at: usize| u32::from_le_bytes(packet[at..at + 4].try_into().expect("4 bytes"));
-        let message = String::from_utf8(packet[32..128].to_vec()).expect("UTF-8").trim_end_matches('\0').to_owned();
-        let ring_bytes = usize::try_from(u64::from_le_bytes(packet[16..24].try_into().expect("8 bytes"))).expect("fits");
-        Welcome { status: word(12), ring_bytes, cursor_bytes: word(24) as usize, message, descriptors }
+        let message = String::from_utf8(packet[32..128].to_vec())
+            .expect("UTF-8")
+            .trim_end_matches('\0')
+            .to_owned();
+        let ring_bytes =
+            usize::try_from(u64::from_le_bytes(packet[16..24].try_into().expect("8 bytes")))
+                .expect("fits");
+        Welcome {
+            status: word(12),
+            ring_bytes,
+            cursor_bytes: word(24) as usize,
+            message,
+            descriptors,
+        }
     }
 
     /// A connection that was refused: its status and message.
@@ -144,9 +173,11 @@ impl Attached {
         let cursor = welcome.descriptors.pop().expect("two");
         let ring = welcome.descriptors.pop().expect("two");
         let base = map(&ring, welcome.ring_bytes, ProtFlags::READ).expect("mapped");
-        // SAFETY: (1) mapped readable for that many bytes, sealed against shrinking, never unmapped; (2) page-aligned; (3) only used here.
+        // SAFETY: (1) mapped readable for that many bytes, sealed against shrinking, never
+        // unmapped; (2) page-aligned; (3) only used here.
         let ring_region = unsafe { ReadRegion::from_raw(base, welcome.ring_bytes) };
-        let base = map(&cursor, welcome.cursor_bytes, ProtFlags::READ | ProtFlags::WRITE).expect("mapped");
+        let base =
+            map(&cursor, welcome.cursor_bytes, ProtFlags::READ | ProtFlags::WRITE).expect("mapped");
         // SAFETY: as above, writable too.
         let page = unsafe { Region::from_raw(base, welcome.cursor_bytes) };
         let reader = Reader::attach(ring_region, page).expect("an honest server");
@@ -157,7 +188,9 @@ impl Attached {
     pub fn next(&mut self) -> Option<(u64, u16, Vec<u8>)> {
         let mut buffer = vec![0; 1 << 20];
         match self.reader.next(&mut buffer).expect("undamaged") {
-            Next::Record(record) => Some((record.seq, record.type_tag, buffer[..record.len].to_vec())),
+            Next::Record(record) => {
+                Some((record.seq, record.type_tag, buffer[..record.len].to_vec()))
+            }
             Next::Empty | Next::Closed => None,
         }
     }
@@ -171,7 +204,8 @@ impl Attached {
         tell
     }
 
-    /// Whether the end of the stream shows. The record that closes a ring may first be skipped as an `Empty` of its own.
+    /// Whether the end of the stream shows. The record that closes a ring may first be skipped as
+    /// an `Empty` of its own.
     pub fn is_closed(&mut self) -> bool {
         let mut buffer = vec![0; 1 << 20];
         (0..2).any(|_| matches!(self.reader.next(&mut buffer), Ok(Next::Closed)))
@@ -181,6 +215,8 @@ impl Attached {
 /// Maps a shared descriptor; never unmapped.
 pub fn map(fd: impl AsFd, bytes: usize, protection: ProtFlags) -> rustix::io::Result<NonNull<u8>> {
     // SAFETY: no address is asked for, so nothing is replaced.
-    let base = unsafe { rustix::mm::mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, 0) }?;
+    let base = unsafe {
+        rustix::mm::mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, 0)
+    }?;
     Ok(NonNull::new(base.cast()).expect("never at 0"))
 }

@@ -1,5 +1,6 @@
 //! A blocking HTTP/1.1 client for one thing: posting records over a connection that is kept alive.
-//! It believes only what an answer says, and refuses answers that it does not understand. Next: `load`, or the demo's `posting`.
+//! It believes only what an answer says, and refuses answers that it does not understand. Next:
+//! `load`, or the demo's `posting`.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -24,12 +25,14 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// One connection. After an error it is of no further use, and whether the record of that request was taken is unknown.
+/// One connection. After an error it is of no further use, and whether the record of that request
+/// was taken is unknown.
 pub(crate) struct Client {
     stream: TcpStream,
     target: String,
     out: Vec<u8>,
-    /// Bytes received behind the last answer; nothing is pipelined, so it is empty between requests.
+    /// Bytes received behind the last answer; nothing is pipelined, so it is empty between
+    /// requests.
     input: Vec<u8>,
 }
 
@@ -44,7 +47,8 @@ impl Client {
         Ok(Self { stream, target, out: Vec::new(), input: Vec::new() })
     }
 
-    /// Posts one record and waits for the answer. `None` as type sends no header, which means type 0.
+    /// Posts one record and waits for the answer. `None` as type sends no header, which means type
+    /// 0.
     pub(crate) fn post(&mut self, type_tag: Option<u16>, body: &[u8]) -> io::Result<Answer> {
         self.out.clear();
         self.out.extend_from_slice(self.target.as_bytes());
@@ -67,7 +71,8 @@ impl Client {
             }
             self.fill()?;
         };
-        let head = std::str::from_utf8(&self.input[..head_end]).map_err(|_| odd("a head that is not text"))?;
+        let head = std::str::from_utf8(&self.input[..head_end])
+            .map_err(|_| odd("a head that is not text"))?;
         let (mut answer, length) = parse_head(head)?;
         let end = head_end + 4 + length;
         while self.input.len() < end {
@@ -97,9 +102,13 @@ impl Client {
 fn parse_head(head: &str) -> io::Result<(Answer, usize)> {
     let mut lines = head.split("\r\n");
     let status_line = lines.next().unwrap_or_default();
-    let status = status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+    let status = status_line
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3))
+        .and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| odd(status_line))?;
-    let mut answer = Answer { status, seq: None, retry_after_s: None, close: false, body: Vec::new() };
+    let mut answer =
+        Answer { status, seq: None, retry_after_s: None, close: false, body: Vec::new() };
     let mut length = None;
     for line in lines {
         let (name, value) = line.split_once(':').ok_or_else(|| odd(line))?;

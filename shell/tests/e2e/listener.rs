@@ -43,21 +43,42 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Starts `binary` with socket and log in `dir`, on a loopback port that the system chooses, and waits until it says that it is ready.
+    /// Starts `binary` with socket and log in `dir`, on a loopback port that the system chooses,
+    /// and waits until it says that it is ready.
     pub(crate) fn start(binary: &Path, dir: &Path, options: &Options<'_>) -> io::Result<Self> {
         let socket = dir.join("aqueduct.sock");
         let mut command = Command::new(binary);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log-level", "info", "--ring", options.ring]).arg("--socket").arg(&socket);
+        command
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--log-level",
+                "info",
+                "--ring",
+                options.ring,
+            ])
+            .arg("--socket")
+            .arg(&socket);
         command.args(["--capacity-bytes", &options.capacity_bytes.to_string()]);
         command.args(["--max-payload-bytes", &options.max_payload_bytes.to_string()]);
-        command.args(["--full-wait-ms", &options.full_wait_ms.to_string(), "--drain-timeout-ms", &options.drain_timeout_ms.to_string()]);
+        command.args([
+            "--full-wait-ms",
+            &options.full_wait_ms.to_string(),
+            "--drain-timeout-ms",
+            &options.drain_timeout_ms.to_string(),
+        ]);
         for subscription in options.subscriptions {
             command.args(["--subscription", subscription]);
         }
         let log = dir.join("listener.log");
         let mut process = Process::start("the listener", &mut command, log.clone())?;
-        let http = ready(&mut process)
-            .map_err(|error| io::Error::other(format!("{error}; its log:\n{}", std::fs::read_to_string(log).unwrap_or_default())))?;
+        let http = ready(&mut process).map_err(|error| {
+            io::Error::other(format!(
+                "{error}; its log:\n{}",
+                std::fs::read_to_string(log).unwrap_or_default()
+            ))
+        })?;
         Ok(Self { process, http, socket })
     }
 
@@ -70,7 +91,8 @@ impl Listener {
 
 /// Waits for `aqueduct ready http=ADDRESS socket=PATH`.
 fn ready(process: &mut Process) -> io::Result<SocketAddr> {
-    let stdout = process.take_stdout().ok_or_else(|| io::Error::other("the listener has no stdout"))?;
+    let stdout =
+        process.take_stdout().ok_or_else(|| io::Error::other("the listener has no stdout"))?;
     let (sender, lines) = mpsc::channel();
     // Reads on to the end, so that the listener never writes into a closed pipe.
     thread::spawn(move || {
@@ -78,7 +100,14 @@ fn ready(process: &mut Process) -> io::Result<SocketAddr> {
             let _ = sender.send(line);
         }
     });
-    let line = lines.recv_timeout(READY_TIMEOUT).map_err(|_| io::Error::other("the listener ended or said nothing before it was ready"))?;
-    let address = line.strip_prefix("aqueduct ready http=").and_then(|rest| rest.split(' ').next()).and_then(|text| text.parse().ok());
-    address.ok_or_else(|| io::Error::other(format!("the listener's first line is not its ready line: {line}")))
+    let line = lines
+        .recv_timeout(READY_TIMEOUT)
+        .map_err(|_| io::Error::other("the listener ended or said nothing before it was ready"))?;
+    let address = line
+        .strip_prefix("aqueduct ready http=")
+        .and_then(|rest| rest.split(' ').next())
+        .and_then(|text| text.parse().ok());
+    address.ok_or_else(|| {
+        io::Error::other(format!("the listener's first line is not its ready line: {line}"))
+    })
 }

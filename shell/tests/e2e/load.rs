@@ -1,5 +1,6 @@
-//! Many HTTP clients at once, each on its own connection, and what each of them was told.
-//! A refused record is posted again until it is taken or the load ends; an error ends its client. Next: `verdict` compares with what arrived.
+//! Many HTTP clients at once, each on its own connection, and what each of them was told. A refused
+//! record is posted again until it is taken or the load ends; an error ends its client. Next:
+//! `verdict` compares with what arrived.
 
 use std::collections::HashSet;
 use std::io;
@@ -12,7 +13,8 @@ use crate::http::{Answer, Client};
 use crate::process::TIMEOUT;
 use crate::records::{Id, Sizes, tag};
 
-/// How long a client waits before it posts a refused record again. Shorter than `Retry-After` asks, to press harder.
+/// How long a client waits before it posts a refused record again. Shorter than `Retry-After` asks,
+/// to press harder.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the clients were told.
@@ -50,27 +52,44 @@ pub(crate) struct Load {
 
 impl Load {
     /// Starts `clients` clients that post to `ring` until [`Load::finish`].
-    pub(crate) fn start(address: SocketAddr, ring: &'static str, clients: u32, sizes: Sizes) -> Self {
+    pub(crate) fn start(
+        address: SocketAddr,
+        ring: &'static str,
+        clients: u32,
+        sizes: Sizes,
+    ) -> Self {
         let progress = Arc::new(Mutex::default());
         let spawn = |number| {
             let progress = Arc::clone(&progress);
-            thread::spawn(move || Worker { number, sizes, progress, report: Report::default() }.run(address, ring))
+            thread::spawn(move || {
+                Worker { number, sizes, progress, report: Report::default() }.run(address, ring)
+            })
         };
         Self { clients: (0..clients).map(spawn).collect(), progress }
     }
 
-    /// Waits until `wanted` holds, doing `meanwhile` every few milliseconds; panics, naming `what`, after [`TIMEOUT`].
-    pub(crate) fn wait_until(&self, what: &str, wanted: impl Fn(Progress) -> bool, mut meanwhile: impl FnMut()) {
+    /// Waits until `wanted` holds, doing `meanwhile` every few milliseconds; panics, naming `what`,
+    /// after [`TIMEOUT`].
+    pub(crate) fn wait_until(
+        &self,
+        what: &str,
+        wanted: impl Fn(Progress) -> bool,
+        mut meanwhile: impl FnMut(),
+    ) {
         let deadline = Instant::now() + TIMEOUT;
         while !wanted(*lock(&self.progress)) {
             let Progress { accepted, refused, .. } = *lock(&self.progress);
-            assert!(Instant::now() < deadline, "waited for {what}; {accepted} records were accepted, {refused} refused");
+            assert!(
+                Instant::now() < deadline,
+                "waited for {what}; {accepted} records were accepted, {refused} refused"
+            );
             meanwhile();
             thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Lets every client finish its request and waits for all of them. Every request has a timeout, so this ends.
+    /// Lets every client finish its request and waits for all of them. Every request has a timeout,
+    /// so this ends.
     pub(crate) fn finish(self) -> Report {
         lock(&self.progress).stop = true;
         let mut all = Report::default();
@@ -123,7 +142,9 @@ impl Worker {
     fn post_until_taken(&mut self, connection: &mut Client, id: Id, payload: &[u8]) -> bool {
         while !lock(&self.progress).stop {
             match connection.post(tag(id), payload) {
-                Ok(answer @ Answer { status: 202, seq: Some(_), .. }) => return self.note_accepted(id, &answer) && !answer.close,
+                Ok(answer @ Answer { status: 202, seq: Some(_), .. }) => {
+                    return self.note_accepted(id, &answer) && !answer.close;
+                }
                 Ok(Answer { status: 503, retry_after_s: Some(1..), close, .. }) => {
                     self.report.refused += 1;
                     lock(&self.progress).refused += 1;
@@ -139,7 +160,11 @@ impl Worker {
                 }
                 Err(error) => {
                     self.report.in_doubt.push(id);
-                    let list = if error.kind() == io::ErrorKind::InvalidData { &mut self.report.nonsense } else { &mut self.report.errors };
+                    let list = if error.kind() == io::ErrorKind::InvalidData {
+                        &mut self.report.nonsense
+                    } else {
+                        &mut self.report.errors
+                    };
                     list.push(format!("{id:?}: {error}"));
                     return false;
                 }
@@ -154,7 +179,10 @@ impl Worker {
         self.report.accepted.push((seq, id));
         lock(&self.progress).accepted += 1;
         let Some(epoch) = epoch(&answer.body, seq) else {
-            self.report.nonsense.push(format!("{id:?}: 202 with seq {seq}, but {}", String::from_utf8_lossy(&answer.body)));
+            self.report.nonsense.push(format!(
+                "{id:?}: 202 with seq {seq}, but {}",
+                String::from_utf8_lossy(&answer.body)
+            ));
             return false;
         };
         if !self.report.epochs.contains(epoch) {
@@ -166,7 +194,10 @@ impl Worker {
 
 /// The epoch in `{"seq":N,"epoch":"16 hexadecimal digits"}`, if the body is that and N is `seq`.
 fn epoch(body: &[u8], seq: u64) -> Option<&str> {
-    let rest = std::str::from_utf8(body).ok()?.trim_end().strip_prefix(&format!("{{\"seq\":{seq},\"epoch\":\""))?;
+    let rest = std::str::from_utf8(body)
+        .ok()?
+        .trim_end()
+        .strip_prefix(&format!("{{\"seq\":{seq},\"epoch\":\""))?;
     let epoch = rest.strip_suffix("\"}")?;
     (epoch.len() == 16 && epoch.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(epoch)
 }

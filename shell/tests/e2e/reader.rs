@@ -1,7 +1,8 @@
 //! The C program `e2e_reader` as a process, and what it printed, checked line by line as it comes.
 //!
-//! The program flushes its output before it releases what it printed, and prints `C <seq>` after each release. So what is lost from its
-//! output when it is killed was not released, and it is redelivered from the last `C` at the earliest. Next: `verdict`.
+//! The program flushes its output before it releases what it printed, and prints `C <seq>` after
+//! each release. So what is lost from its output when it is killed was not released, and it is
+//! redelivered from the last `C` at the earliest. Next: `verdict`.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -66,22 +67,32 @@ impl Reader {
     pub(crate) fn start(place: Place<'_>, name: &str, subscription: &str) -> Self {
         let mut command = Command::new(place.program);
         command.arg(place.socket).args([place.ring, subscription]);
-        command.args(["--release-every", &place.release_every.to_string(), "--delay-us", &place.delay_us.to_string()]);
+        command.args([
+            "--release-every",
+            &place.release_every.to_string(),
+            "--delay-us",
+            &place.delay_us.to_string(),
+        ]);
         let log = place.dir.join(format!("{name}.log"));
-        let mut process = Process::start(&format!("reader {name}"), &mut command, log).expect("the C reader starts");
-        let stdout = BufReader::with_capacity(1 << 16, process.take_stdout().expect("stdout is piped"));
+        let mut process = Process::start(&format!("reader {name}"), &mut command, log)
+            .expect("the C reader starts");
+        let stdout =
+            BufReader::with_capacity(1 << 16, process.take_stdout().expect("stdout is piped"));
         let shared = Arc::new(Shared { reading: Mutex::default(), changed: Condvar::new() });
         let theirs = Arc::clone(&shared);
         let thread = thread::spawn(move || theirs.follow(stdout, place.sizes));
         Self { process, shared, thread }
     }
 
-    /// As [`Reader::start`] and waits for the first record; tries again while the listener has not yet noticed that the last reader is gone.
+    /// As [`Reader::start`] and waits for the first record; tries again while the listener has not
+    /// yet noticed that the last reader is gone.
     pub(crate) fn start_again(place: Place<'_>, name: &str, subscription: &str) -> Self {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             let reader = Self::start(place, name, subscription);
-            reader.wait_until("the first record", |reading| reading.over || !reading.records.is_empty());
+            reader.wait_until("the first record", |reading| {
+                reading.over || !reading.records.is_empty()
+            });
             if !reader.was_refused_as_busy() || Instant::now() > deadline {
                 return reader;
             }
@@ -91,30 +102,46 @@ impl Reader {
 
     fn was_refused_as_busy(&self) -> bool {
         let reading = self.shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        reading.over && reading.errors.iter().any(|error| error.starts_with("E open ") && error.contains(" refusal=5 "))
+        reading.over
+            && reading
+                .errors
+                .iter()
+                .any(|error| error.starts_with("E open ") && error.contains(" refusal=5 "))
     }
 
-    /// Waits until `wanted` holds of what was printed so far; panics, naming `what`, after [`TIMEOUT`] or if the reader ends before.
+    /// Waits until `wanted` holds of what was printed so far; panics, naming `what`, after
+    /// [`TIMEOUT`] or if the reader ends before.
     pub(crate) fn wait_until(&self, what: &str, wanted: impl Fn(&Reading) -> bool) {
         let reading = self.shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let pending = |reading: &mut Reading| !wanted(reading) && !reading.over;
-        let (reading, _) = self.shared.changed.wait_timeout_while(reading, TIMEOUT, pending).unwrap_or_else(PoisonError::into_inner);
+        let (reading, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(reading, TIMEOUT, pending)
+            .unwrap_or_else(PoisonError::into_inner);
         let (count, errors, end) = (reading.records.len(), &reading.errors, &reading.end);
-        assert!(wanted(&reading), "waited for {what}; the reader has {count} records, end {end:?}, errors {errors:?}");
+        assert!(
+            wanted(&reading),
+            "waited for {what}; the reader has {count} records, end {end:?}, errors {errors:?}"
+        );
     }
 
     /// Sends a signal; the reader must still be running.
     pub(crate) fn signal(&mut self, signal: Signal) {
-        assert!(self.process.signal(signal), "the reader ended before the test wanted to send it signal {signal:?}");
+        assert!(
+            self.process.signal(signal),
+            "the reader ended before the test wanted to send it signal {signal:?}"
+        );
     }
 
-    /// Stops it (SIGSTOP) in the middle of a batch: some of it delivered, none of it released. Only for a reader that has more unread
-    /// records than a batch holds, and takes its time with them.
+    /// Stops it (SIGSTOP) in the middle of a batch: some of it delivered, none of it released. Only
+    /// for a reader that has more unread records than a batch holds, and takes its time with them.
     pub(crate) fn stop_before_release(&mut self, release_every: u64) {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             self.signal(Signal::STOP);
-            // For the process to stop and for its output to be read. If that takes longer, the next line sees an earlier state.
+            // For the process to stop and for its output to be read. If that takes longer, the next
+            // line sees an earlier state.
             thread::sleep(Duration::from_millis(20));
             let unreleased = {
                 let reading = self.shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,13 +151,17 @@ impl Reader {
             if (1..release_every).contains(&unreleased) {
                 return;
             }
-            assert!(Instant::now() < deadline, "the reader is never seen between delivery and release");
+            assert!(
+                Instant::now() < deadline,
+                "the reader is never seen between delivery and release"
+            );
             self.signal(Signal::CONT);
             thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Kills it (SIGKILL) and returns what it had printed. A last line without an end is dropped: it was not released.
+    /// Kills it (SIGKILL) and returns what it had printed. A last line without an end is dropped:
+    /// it was not released.
     pub(crate) fn kill(mut self) -> Reading {
         self.signal(Signal::KILL);
         self.finish().0
@@ -139,7 +170,8 @@ impl Reader {
     /// Waits for the end of the program and returns what it printed.
     pub(crate) fn finish(mut self) -> (Reading, ExitStatus) {
         self.wait_until("the end of the reader's output", |reading| reading.over);
-        let status = self.process.wait(TIMEOUT).expect("the reader exits once its output has ended");
+        let status =
+            self.process.wait(TIMEOUT).expect("the reader exits once its output has ended");
         self.thread.join().expect("the thread that follows the reader does not panic");
         let mut reading = self.shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
         (std::mem::take(&mut *reading), status)

@@ -1,5 +1,6 @@
-//! The records of the tests: each one unique, printable, and known completely from its identity, so that whoever receives it can check
-//! every byte without having seen it posted. Next: `load` posts them, `reader` recognises them.
+//! The records of the tests: each one unique, printable, and known completely from its identity, so
+//! that whoever receives it can check every byte without having seen it posted. Next: `load` posts
+//! them, `reader` recognises them.
 
 use std::sync::LazyLock;
 
@@ -30,7 +31,11 @@ impl Sizes {
     /// Writes the payload of `id` over `out`: `client number `, then printable filler.
     pub(crate) fn write(self, id: Id, out: &mut Vec<u8>) {
         let hash = hash(id);
-        let length = if hash % 16 < self.largest_of_16 { self.max_bytes } else { remainder(hash >> 4, self.usual_bytes) };
+        let length = if hash % 16 < self.largest_of_16 {
+            self.max_bytes
+        } else {
+            remainder(hash >> 4, self.usual_bytes)
+        };
         out.clear();
         out.extend_from_slice(format!("{} {} ", id.client, id.number).as_bytes());
         let filler = length.saturating_sub(out.len());
@@ -38,9 +43,17 @@ impl Sizes {
         out.extend_from_slice(&FILLER[start..start + filler]);
     }
 
-    /// The record that `payload` and `type_tag` are, if they are one, byte for byte. `scratch` saves an allocation.
-    pub(crate) fn recognise(self, type_tag: u16, payload: &[u8], scratch: &mut Vec<u8>) -> Option<Id> {
-        let mut words = payload.splitn(3, |&byte| byte == b' ').map(|word| std::str::from_utf8(word).ok()?.parse().ok());
+    /// The record that `payload` and `type_tag` are, if they are one, byte for byte. `scratch`
+    /// saves an allocation.
+    pub(crate) fn recognise(
+        self,
+        type_tag: u16,
+        payload: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Option<Id> {
+        let mut words = payload
+            .splitn(3, |&byte| byte == b' ')
+            .map(|word| std::str::from_utf8(word).ok()?.parse().ok());
         let id = Id { client: words.next()??, number: words.next()?? };
         self.write(id, scratch);
         (scratch == payload && type_tag == tag(id).unwrap_or(0)).then_some(id)

@@ -1,4 +1,5 @@
-/* The vector instructions of crc32.c for the proof: values that mean nothing, and no access to memory, which only `load` and its like make. */
+/* The vector instructions of crc32.c for the proof: values that mean nothing, and no access to
+ * memory, which only `load` and its like make. */
 #ifndef AQUEDUCT_PROOF_IMMINTRIN_H
 #define AQUEDUCT_PROOF_IMMINTRIN_H
 

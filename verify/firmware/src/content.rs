@@ -1,4 +1,5 @@
-//! Test records. Source and number determine every byte, so that a reader knows what must arrive. Next: the programs.
+//! Test records. Source and number determine every byte, so that a reader knows what must arrive.
+//! Next: the programs.
 
 use aqueduct_core::{Meta, Record};
 
@@ -21,7 +22,10 @@ fn seed(source: Source, number: u32) -> u32 {
 
 /// Header fields of the record with this number among those of its source.
 pub fn meta(source: Source, number: u32) -> Meta {
-    Meta { type_tag: source, timestamp_ns: u64::from(seed(source, number)) << 32 | u64::from(number) }
+    Meta {
+        type_tag: source,
+        timestamp_ns: u64::from(seed(source, number)) << 32 | u64::from(number),
+    }
 }
 
 /// Payload bytes of that record, 0 to [`MAX_BYTES`].
@@ -45,5 +49,9 @@ pub fn check(record: &Record, payload: &[u8], source: Source, number: u32) {
     let found = Meta { type_tag: record.type_tag, timestamp_ns: record.timestamp_ns };
     assert_eq!(found, meta(source, number), "header of record {}", record.seq);
     assert_eq!(record.len, payload.len());
-    assert!(payload == fill(source, number, &mut expected), "content of record {}: {source}/{number}", record.seq);
+    assert!(
+        payload == fill(source, number, &mut expected),
+        "content of record {}: {source}/{number}",
+        record.seq
+    );
 }

@@ -1,6 +1,8 @@
-//! What the test programs share: a verdict that reaches the shell, faults to seed, and records that say what they must contain.
+//! What the test programs share: a verdict that reaches the shell, faults to seed, and records that
+//! say what they must contain.
 //!
-//! A run ends by semihosting, with exit code 0 or not; a failed check is a panic. Next: `content`, then the programs in `bin/`.
+//! A run ends by semihosting, with exit code 0 or not; a failed check is a panic. Next: `content`,
+//! then the programs in `bin/`.
 
 #![no_std]
 
@@ -31,16 +33,20 @@ unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     panic!("hard fault at {:#010x}", frame.pc());
 }
 
-/// Whether this run was asked, by an argument `seed=FAULT` of the emulator, to do something wrong. It must then fail.
+/// Whether this run was asked, by an argument `seed=FAULT` of the emulator, to do something wrong.
+/// It must then fail.
 pub fn seeded(fault: &str) -> bool {
     let mut line = [0_u8; 128];
     let mut block = [(&raw mut line).addr(), line.len()];
-    // SAFETY: SYS_GET_CMDLINE takes the address of {address, size} of a buffer and writes into the buffer and the block only; both live
-    // until it returns, and are mutable.
-    let refused = unsafe { cortex_m_semihosting::syscall1(nr::GET_CMDLINE, (&raw mut block).expose_provenance()) };
+    // SAFETY: SYS_GET_CMDLINE takes the address of {address, size} of a buffer and writes into the
+    // buffer and the block only; both live until it returns, and are mutable.
+    let refused = unsafe {
+        cortex_m_semihosting::syscall1(nr::GET_CMDLINE, (&raw mut block).expose_provenance())
+    };
     let end = line.iter().position(|&byte| byte == 0).unwrap_or(0);
     let line = core::str::from_utf8(&line[..end]).unwrap_or_default();
-    refused == 0 && line.split(' ').filter_map(|word| word.strip_prefix("seed=")).any(|word| word == fault)
+    refused == 0
+        && line.split(' ').filter_map(|word| word.strip_prefix("seed=")).any(|word| word == fault)
 }
 
 /// Pseudo-random numbers, the same in every run (xorshift, Marsaglia 2003).

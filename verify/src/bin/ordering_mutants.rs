@@ -1,10 +1,12 @@
 //! Weakens every memory ordering of the core, one at a time, and demands that a loom model notices.
 //!
-//! `cargo run --release -p aqueduct-verify --bin ordering_mutants [-- [--list] FILTER…]`; a FILTER is part of a line of the table, with `^` in
-//! front what must not be part of it; `--list` only lists them. It works on a copy of `core` and `verify` in a temporary directory, or in
-//! `$AQUEDUCT_MUTANTS_DIR`, with its own target directory. Tests whose names say `refused` are left out: they judge models. The first
-//! test that fails decides. A survivor is a needless ordering or a missing model, and fails the run unless `verify/mutants/explained.txt`
-//! gives the reason (`path: line of code => mutant => reason`); so does a reason that explains nothing.
+//! `cargo run --release -p aqueduct-verify --bin ordering_mutants [-- [--list] FILTER…]`; a FILTER
+//! is part of a line of the table, with `^` in front what must not be part of it; `--list` only
+//! lists them. It works on a copy of `core` and `verify` in a temporary directory, or in
+//! `$AQUEDUCT_MUTANTS_DIR`, with its own target directory. Tests whose names say `refused` are left
+//! out: they judge models. The first test that fails decides. A survivor is a needless ordering or
+//! a missing model, and fails the run unless `verify/mutants/explained.txt` gives the reason
+//! (`path: line of code => mutant => reason`); so does a reason that explains nothing.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,8 @@ use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
 /// The judges: every `loom_*` test of `verify/tests`, the quickest first.
-const FIRST: &[&str] = &["loom_turns", "loom_create", "loom_space", "loom_publish", "loom_sleep", "loom_observer"];
+const FIRST: &[&str] =
+    &["loom_turns", "loom_create", "loom_space", "loom_publish", "loom_sleep", "loom_observer"];
 /// What a model must mention to have a say about mutants of a file. Others are judged by all.
 const CONCERNS: &[(&str, &str)] = &[
     ("core/src/shared.rs", "SharedProducer"),
@@ -60,7 +63,8 @@ fn mutants_of(file: &str, text: &str) -> Vec<Mutant> {
         let code = line.split("//").next().unwrap_or_default();
         for (nth, (at, _)) in code.match_indices("Ordering::").enumerate() {
             let from = at + "Ordering::".len();
-            let len = code[from..].find(|c: char| !c.is_alphanumeric()).unwrap_or(code.len() - from);
+            let len =
+                code[from..].find(|c: char| !c.is_alphanumeric()).unwrap_or(code.len() - from);
             let ordering = &code[from..from + len];
             let mutant = |range: std::ops::Range<usize>, instead, what: String| Mutant {
                 file: file.into(),
@@ -78,7 +82,11 @@ fn mutants_of(file: &str, text: &str) -> Vec<Mutant> {
                     continue;
                 }
             }
-            found.extend(weaker(ordering).iter().map(|&instead| mutant(from..from + len, instead, instead.into())));
+            found.extend(
+                weaker(ordering)
+                    .iter()
+                    .map(|&instead| mutant(from..from + len, instead, instead.into())),
+            );
         }
         start += line.len();
     }
@@ -129,38 +137,61 @@ struct Judges {
 impl Judges {
     fn cargo(&self, arguments: &[&str]) -> io::Result<std::process::Output> {
         let mut cargo = Command::new("cargo");
-        cargo.args(arguments).args(["--release", "-q", "-p", "aqueduct-verify"]).current_dir(&self.copy);
+        cargo
+            .args(arguments)
+            .args(["--release", "-q", "-p", "aqueduct-verify"])
+            .current_dir(&self.copy);
         // Built often, run briefly.
-        cargo.env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+        cargo
+            .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
         cargo.env("CARGO_TARGET_DIR", self.copy.join("target")).output()
     }
 
     /// The executable of a test file, or why there is none.
     fn build(&self, model: &str) -> io::Result<Result<String, String>> {
-        let built = self.cargo(&["test", "--no-run", "--message-format", "json-render-diagnostics", "--test", model])?;
+        let built = self.cargo(&[
+            "test",
+            "--no-run",
+            "--message-format",
+            "json-render-diagnostics",
+            "--test",
+            model,
+        ])?;
         if !built.status.success() {
             return Ok(Err(String::from_utf8_lossy(&built.stderr).into()));
         }
         let messages = String::from_utf8_lossy(&built.stdout);
         // The package's programs are built, too.
-        let lines =
-            messages.lines().filter(|line| line.contains(&format!("\"kind\":[\"test\"],\"crate_types\":[\"bin\"],\"name\":\"{model}\"")));
-        let mut paths = lines.filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next());
-        Ok(paths.next().map(str::to_owned).ok_or_else(|| format!("cargo names no executable of {model}")))
+        let lines = messages.lines().filter(|line| {
+            line.contains(&format!(
+                "\"kind\":[\"test\"],\"crate_types\":[\"bin\"],\"name\":\"{model}\""
+            ))
+        });
+        let mut paths =
+            lines.filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next());
+        Ok(paths
+            .next()
+            .map(str::to_owned)
+            .ok_or_else(|| format!("cargo names no executable of {model}")))
     }
 
     /// Runs one test file until a test fails.
     fn run(&self, executable: &str, model: &str, arguments: &[&str]) -> io::Result<Verdict> {
         let report = self.copy.join("report.txt");
         let mut run = Command::new(executable);
-        run.args(arguments).args(["--skip", "refused", "--test-threads", "2"]).env("RUST_BACKTRACE", "0");
+        run.args(arguments)
+            .args(["--skip", "refused", "--test-threads", "2"])
+            .env("RUST_BACKTRACE", "0");
         run.current_dir(self.copy.join("verify"));
         let mut child = run.stdout(fs::File::create(&report)?).stderr(Stdio::null()).spawn()?;
         let begun = Instant::now();
         loop {
             let ended = child.try_wait()?;
             let report = String::from_utf8_lossy(&fs::read(&report)?).into_owned();
-            let failed = report.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+            let failed = report
+                .lines()
+                .find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
             let verdict = match (failed, ended) {
                 (Some(test), _) => Verdict::Failed(test.into()),
                 (None, Some(status)) if status.success() => Verdict::Passed,
@@ -179,16 +210,24 @@ impl Judges {
         }
     }
 
-    /// Judges the copy with a mutant of `file` in it, up to the first test that fails: those that killed one of its mutants before, then all.
+    /// Judges the copy with a mutant of `file` in it, up to the first test that fails: those that
+    /// killed one of its mutants before, then all.
     fn judge(&mut self, file: &str) -> io::Result<Verdict> {
         let known = self.killers.get(file).cloned().unwrap_or_default();
-        let concern = CONCERNS.iter().find(|concern| concern.0 == file).map_or("", |concern| concern.1);
-        let models: Vec<String> = self.models.iter().filter(|model| model.1.contains(concern)).map(|model| model.0.clone()).collect();
+        let concern =
+            CONCERNS.iter().find(|concern| concern.0 == file).map_or("", |concern| concern.1);
+        let models: Vec<String> = self
+            .models
+            .iter()
+            .filter(|model| model.1.contains(concern))
+            .map(|model| model.0.clone())
+            .collect();
         let mut executables = HashMap::new();
         let quick: Vec<&str> = LAST.iter().flat_map(|last| ["--skip", last]).collect();
         let rounds = known.iter().map(|(model, test)| (model, vec![test.as_str(), "--exact"]));
-        let rounds =
-            rounds.chain(models.iter().map(|model| (model, quick.clone()))).chain(models.iter().map(|model| (model, LAST.to_vec())));
+        let rounds = rounds
+            .chain(models.iter().map(|model| (model, quick.clone())))
+            .chain(models.iter().map(|model| (model, LAST.to_vec())));
         for (model, arguments) in rounds {
             if !executables.contains_key(model) {
                 match self.build(model)? {
@@ -220,11 +259,14 @@ fn models(verify: &Path) -> io::Result<Vec<(String, String)>> {
     for entry in fs::read_dir(verify.join("tests"))? {
         let path = entry?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("loom_") && path.extension().is_some_and(|extension| extension == "rs") {
+        if name.starts_with("loom_") && path.extension().is_some_and(|extension| extension == "rs")
+        {
             models.push((name, fs::read_to_string(&path)?));
         }
     }
-    models.sort_by_key(|(name, _)| (FIRST.iter().position(|first| first == name).unwrap_or(usize::MAX), name.clone()));
+    models.sort_by_key(|(name, _)| {
+        (FIRST.iter().position(|first| first == name).unwrap_or(usize::MAX), name.clone())
+    });
     Ok(models)
 }
 
@@ -236,7 +278,9 @@ fn set_up(root: &Path, work: &Path) -> io::Result<()> {
     }
     fs::copy(root.join("Cargo.lock"), work.join("Cargo.lock"))?;
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
-    let members = manifest.lines().map(|line| if line.starts_with("members") { "members = [\"core\", \"verify\"]" } else { line });
+    let members = manifest.lines().map(|line| {
+        if line.starts_with("members") { "members = [\"core\", \"verify\"]" } else { line }
+    });
     fs::write(work.join("Cargo.toml"), members.collect::<Vec<_>>().join("\n") + "\n")
 }
 
@@ -258,19 +302,26 @@ fn sources(root: &Path, folder: &Path, found: &mut Vec<String>) -> io::Result<()
 fn explanations(text: &str) -> Vec<(&str, &str, &str)> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
-        .filter_map(|line| line.split_once(" => ").and_then(|(at, rest)| rest.split_once(" => ").map(|(name, why)| (at, name, why))))
+        .filter_map(|line| {
+            line.split_once(" => ")
+                .and_then(|(at, rest)| rest.split_once(" => ").map(|(name, why)| (at, name, why)))
+        })
         .collect()
 }
 
 fn main() -> io::Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-    let (options, filters): (Vec<String>, Vec<String>) = env::args().skip(1).partition(|argument| argument == "--list");
+    let (options, filters): (Vec<String>, Vec<String>) =
+        env::args().skip(1).partition(|argument| argument == "--list");
     let wanted = |mutant: &Mutant| {
         let line = format!("{}:{} {} {}", mutant.file, mutant.line, mutant.code, mutant.name);
-        let (not, any): (Vec<_>, Vec<_>) = filters.iter().partition(|filter| filter.starts_with('^'));
-        (any.is_empty() || any.iter().any(|filter| line.contains(*filter))) && !not.iter().any(|filter| line.contains(&filter[1..]))
+        let (not, any): (Vec<_>, Vec<_>) =
+            filters.iter().partition(|filter| filter.starts_with('^'));
+        (any.is_empty() || any.iter().any(|filter| line.contains(*filter)))
+            && !not.iter().any(|filter| line.contains(&filter[1..]))
     };
-    let work = env::var_os("AQUEDUCT_MUTANTS_DIR").map_or_else(|| env::temp_dir().join("aqueduct-mutants"), PathBuf::from);
+    let work = env::var_os("AQUEDUCT_MUTANTS_DIR")
+        .map_or_else(|| env::temp_dir().join("aqueduct-mutants"), PathBuf::from);
     set_up(&root, &work)?;
     let (mut mutants, mut files) = (Vec::new(), Vec::new());
     sources(&work, &work.join("core/src"), &mut files)?;
@@ -287,7 +338,11 @@ fn main() -> io::Result<ExitCode> {
     let explained = fs::read_to_string(root.join("verify/mutants/explained.txt"))?;
     let mut explained = explanations(&explained);
 
-    let mut judges = Judges { models: models(&work.join("verify"))?, copy: work.clone(), killers: HashMap::new() };
+    let mut judges = Judges {
+        models: models(&work.join("verify"))?,
+        copy: work.clone(),
+        killers: HashMap::new(),
+    };
     match judges.judge("")? {
         Verdict::Passed => {}
         Verdict::Failed(test) => panic!("{test} fails without any mutant"),
@@ -307,9 +362,13 @@ fn main() -> io::Result<ExitCode> {
             Verdict::Hangs(model) => format!("killed: `{model}` hangs"),
             Verdict::Passed => {
                 // Each reason explains one survivor.
-                let reason = explained.iter().position(|(at, mutant, _)| *at == place && *mutant == name);
+                let reason =
+                    explained.iter().position(|(at, mutant, _)| *at == place && *mutant == name);
                 ok &= reason.is_some();
-                reason.map_or_else(|| "SURVIVED".into(), |index| format!("survives: {}", explained.remove(index).2))
+                reason.map_or_else(
+                    || "SURVIVED".into(),
+                    |index| format!("survives: {}", explained.remove(index).2),
+                )
             }
             Verdict::Unbuilt(why) => {
                 ok = false;

@@ -1,10 +1,14 @@
-//! One life of a ring up to the store at which its producer is killed: what it was doing, and what the others had read by then.
+//! One life of a ring up to the store at which its producer is killed: what it was doing, and what
+//! the others had read by then.
 
 use std::rc::Rc;
 
 use aqueduct_core::layout::{cursor_word, max_payload_for, ring_word};
 use aqueduct_core::shared::SharedGrant;
-use aqueduct_core::{ClaimError, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig, SharedProducer, Start, SubscriptionId};
+use aqueduct_core::{
+    ClaimError, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig, SharedProducer,
+    Start, SubscriptionId,
+};
 use aqueduct_verify::crash_memory::{Bytes, CrashMemory, Fuse, survive};
 use aqueduct_verify::rng::Rng;
 
@@ -12,7 +16,8 @@ pub(crate) const EPOCH: u64 = 0x0123_4567_89ab_cdef;
 pub(crate) const SIDES: usize = 2;
 pub(crate) type Ring = CrashMemory;
 pub(crate) type Mortal = Producer<CrashMemory, CrashMemory, SIDES>;
-type Shared = SharedProducer<CrashMemory, CrashMemory, aqueduct_core::region::turns::Native, 4, SIDES>;
+type Shared =
+    SharedProducer<CrashMemory, CrashMemory, aqueduct_core::region::turns::Native, 4, SIDES>;
 
 /// What the producer does next, and what the readers do in between.
 #[derive(Clone, Debug)]
@@ -86,7 +91,9 @@ pub(crate) struct Life {
 }
 
 pub(crate) fn payload(seq: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|at| (seq.wrapping_mul(37) ^ at.wrapping_mul(11)).wrapping_add(1).to_le_bytes()[0]).collect()
+    (0..len as u64)
+        .map(|at| (seq.wrapping_mul(37) ^ at.wrapping_mul(11)).wrapping_add(1).to_le_bytes()[0])
+        .collect()
 }
 
 pub(crate) fn meta(seq: u64) -> Meta {
@@ -146,7 +153,10 @@ impl Life {
             }
             Step::Claim { len, pieces, commit } => self.claim(&mut producer, *len, pieces, *commit),
             Step::WantSpace(len) => {
-                assert!(matches!(producer.want_space(*len), Ok(_) | Err(ClaimError::Closed | ClaimError::TooLarge { .. })));
+                assert!(matches!(
+                    producer.want_space(*len),
+                    Ok(_) | Err(ClaimError::Closed | ClaimError::TooLarge { .. })
+                ));
             }
             Step::Subscribe(side, start) => self.subscribe(&mut producer, *side, *start),
             Step::Attach(side) => self.attach(&mut producer, *side, fuse),
@@ -181,7 +191,13 @@ impl Life {
 
     fn refused(&mut self, error: ClaimError) {
         assert!(
-            matches!(error, ClaimError::Full { .. } | ClaimError::Closed | ClaimError::TooLarge { .. } | ClaimError::Busy { .. }),
+            matches!(
+                error,
+                ClaimError::Full { .. }
+                    | ClaimError::Closed
+                    | ClaimError::TooLarge { .. }
+                    | ClaimError::Busy { .. }
+            ),
             "{error}"
         );
         self.lens.pop();
@@ -221,7 +237,8 @@ impl Life {
         self.sides[side].page = Some(page.clone());
         producer.attach(id, "side", page.mortal(fuse)).unwrap();
         self.fuse.settle();
-        self.sides[side].reader = Some(Reader::attach(self.ring.immortal(), page.immortal()).unwrap());
+        self.sides[side].reader =
+            Some(Reader::attach(self.ring.immortal(), page.immortal()).unwrap());
     }
 
     fn gone(&mut self, side: usize) {
@@ -232,7 +249,9 @@ impl Life {
     pub(crate) fn read(&mut self, side: usize, records: usize, release: bool) {
         self.fuse.settle();
         let lens = &self.lens;
-        let Side { reader: Some(reader), next, released, .. } = &mut self.sides[side] else { return };
+        let Side { reader: Some(reader), next, released, .. } = &mut self.sides[side] else {
+            return;
+        };
         for _ in 0..records {
             if one(lens, next, |buf| reader.next(buf)).is_none() {
                 break;
@@ -244,7 +263,7 @@ impl Life {
         }
     }
 
-    /// The observer may be overtaken; everything else is like for a reader.
+    /// The observer may be overrun; everything else is like for a reader.
     pub(crate) fn look(&mut self, records: usize) {
         self.fuse.settle();
         for _ in 0..records {
@@ -253,11 +272,15 @@ impl Life {
             match observer.next(&mut buf) {
                 Ok(Next::Record(record)) => {
                     check(&self.lens, record, &buf);
-                    assert!(self.observed.is_none_or(|seq| seq == record.seq), "{:?}, {record:?}", self.observed);
+                    assert!(
+                        self.observed.is_none_or(|seq| seq == record.seq),
+                        "{:?}, {record:?}",
+                        self.observed
+                    );
                     self.observed = Some(record.seq + 1);
                 }
                 Ok(Next::Empty | Next::Closed) => break,
-                Err(ReadError::Overtaken { expected, found: Some(found) }) => {
+                Err(ReadError::Overrun { expected, found: Some(found) }) => {
                     assert_eq!(expected, self.observed);
                     self.observed = Some(found);
                 }
@@ -275,11 +298,13 @@ impl Life {
             match turn {
                 Turn::Claim(len) => match shared.claim(*len) {
                     Ok(grant) => flight.push((Some(grant), None, *len)),
-                    Err(ClaimError::Full { .. } | ClaimError::Busy { .. } | ClaimError::Closed) => {}
+                    Err(ClaimError::Full { .. } | ClaimError::Busy { .. } | ClaimError::Closed) => {
+                    }
                     Err(error) => panic!("{error}"),
                 },
                 Turn::Commit(which, less) => {
-                    let open: Vec<usize> = (0..flight.len()).filter(|&at| flight[at].0.is_some()).collect();
+                    let open: Vec<usize> =
+                        (0..flight.len()).filter(|&at| flight[at].0.is_some()).collect();
                     let Some(&at) = open.get(*which % 1.max(open.len())) else { continue };
                     let len = flight[at].2.saturating_sub(*less);
                     let mut grant = flight[at].0.take().unwrap();
@@ -290,7 +315,8 @@ impl Life {
                     let _ = grant.commit(meta(0));
                 }
                 Turn::Drop(which) => {
-                    let open: Vec<usize> = (0..flight.len()).filter(|&at| flight[at].0.is_some()).collect();
+                    let open: Vec<usize> =
+                        (0..flight.len()).filter(|&at| flight[at].0.is_some()).collect();
                     let Some(&at) = open.get(*which % 1.max(open.len())) else { continue };
                     let grant = flight[at].0.take();
                     self.finished(&mut flight);
@@ -340,7 +366,11 @@ impl Life {
 const ANONYMOUS: usize = 1 << 40;
 
 /// One look that must give the next record, whole, or nothing.
-pub(crate) fn one(lens: &[usize], next: &mut Option<u64>, look: impl FnOnce(&mut [u8]) -> Result<Next, ReadError>) -> Option<u64> {
+pub(crate) fn one(
+    lens: &[usize],
+    next: &mut Option<u64>,
+    look: impl FnOnce(&mut [u8]) -> Result<Next, ReadError>,
+) -> Option<u64> {
     let mut buf = [0; 1024];
     match look(&mut buf).unwrap_or_else(|error| panic!("{error}")) {
         Next::Record(record) => {
@@ -358,7 +388,11 @@ pub(crate) fn check(lens: &[usize], record: aqueduct_core::Record, buf: &[u8]) {
     let committed = *lens.get(seq).unwrap_or_else(|| panic!("record {seq} was never committed"));
     let told = if committed & ANONYMOUS == 0 { record.seq } else { 0 };
     assert_eq!(record.len, committed & !ANONYMOUS, "length of record {seq}");
-    assert_eq!((record.type_tag, record.timestamp_ns), (meta(told).type_tag, meta(told).timestamp_ns), "record {seq}");
+    assert_eq!(
+        (record.type_tag, record.timestamp_ns),
+        (meta(told).type_tag, meta(told).timestamp_ns),
+        "record {seq}"
+    );
     assert_eq!(buf[..record.len], payload(told, record.len), "payload of record {seq}");
 }
 

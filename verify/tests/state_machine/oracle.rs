@@ -1,10 +1,11 @@
 //! The naive ring: every record ever committed in a list, and one number per subscription.
 //!
-//! It knows the arithmetic of positions (ABI §1, §3, §4.1) and nothing of caches, sectors or shared bytes.
+//! It knows the arithmetic of positions (ABI §1, §3, §4.1) and nothing of caches, sectors or shared
+//! bytes.
 
 use aqueduct_core::{ClaimError, WaitMode};
 
-/// One record or filler.
+/// One record or padding.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) start: u64,
@@ -63,7 +64,12 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new(capacity: u32, first_position: u32, max_payload: usize, subscriptions: usize) -> Self {
+    pub(crate) fn new(
+        capacity: u32,
+        first_position: u32,
+        max_payload: usize,
+        subscriptions: usize,
+    ) -> Self {
         let at = u64::from(first_position);
         Self {
             capacity: u64::from(capacity),
@@ -82,7 +88,10 @@ impl Oracle {
     /// Whether a record fits, as the core must say it: granules of PAD before it, and its own.
     pub(crate) fn fits(&self, len: usize) -> Result<(u64, u64), ClaimError> {
         if len > self.max_payload {
-            return Err(ClaimError::TooLarge { bytes: len, limit: u32::try_from(self.max_payload).unwrap() });
+            return Err(ClaimError::TooLarge {
+                bytes: len,
+                limit: u32::try_from(self.max_payload).unwrap(),
+            });
         }
         if self.closed {
             return Err(ClaimError::Closed);
@@ -94,7 +103,10 @@ impl Oracle {
         let limit = slowest + self.capacity - 1;
         if self.head + pad + granules > limit {
             let narrow = |granules| u32::try_from(granules).unwrap();
-            return Err(ClaimError::Full { needed: narrow(pad + granules), free: narrow(limit.saturating_sub(self.head)) });
+            return Err(ClaimError::Full {
+                needed: narrow(pad + granules),
+                free: narrow(limit.saturating_sub(self.head)),
+            });
         }
         Ok((pad, granules))
     }
@@ -136,7 +148,7 @@ impl Oracle {
         self.closed = true;
     }
 
-    /// A place where a record or filler begins, or the tail.
+    /// A place where a record or padding begins, or the tail.
     pub(crate) fn is_boundary(&self, at: u64) -> bool {
         at == self.tail || self.items.iter().any(|item| item.start == at)
     }

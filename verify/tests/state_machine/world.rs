@@ -3,11 +3,14 @@
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::layout::{KIND_DATA, cursor_word, distance, granules_for, max_payload_for, ring_word, shared};
+use aqueduct_core::layout::{
+    KIND_DATA, cursor_word, distance, granules_for, max_payload_for, ring_word, shared,
+};
 use aqueduct_core::producer::SubscribeError;
 use aqueduct_core::record::Framing;
 use aqueduct_core::{
-    ClaimError, Memory, MemoryMut, Meta, Next, Producer, ReadError, Reader, RingConfig, Sleep, Start, SubscriptionId, WaitMode, Wake,
+    ClaimError, Memory, MemoryMut, Meta, Next, Producer, ReadError, Reader, RingConfig, Sleep,
+    Start, SubscriptionId, WaitMode, Wake,
 };
 use aqueduct_verify::explore::Events;
 use aqueduct_verify::heap::Heap;
@@ -41,7 +44,9 @@ pub(crate) struct World {
 }
 
 fn payload(seq: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|at| (seq.wrapping_mul(31) + at.wrapping_mul(7) + 1).to_le_bytes()[0]).collect()
+    (0..len as u64)
+        .map(|at| (seq.wrapping_mul(31) + at.wrapping_mul(7) + 1).to_le_bytes()[0])
+        .collect()
 }
 
 fn meta(seq: u64) -> Meta {
@@ -56,9 +61,18 @@ impl World {
         let max_payload = max_payload_for(shape.capacity).saturating_sub(shape.smaller);
         config.max_payload_bytes = Some(max_payload);
         let producer = Producer::create(ring.clone(), &config).unwrap();
-        let oracle = Oracle::new(shape.capacity, shape.first_position, max_payload as usize, SUBSCRIPTIONS);
+        let oracle =
+            Oracle::new(shape.capacity, shape.first_position, max_payload as usize, SUBSCRIPTIONS);
         let (ids, readers) = ([None; SUBSCRIPTIONS], [const { None }; SUBSCRIPTIONS]);
-        let mut world = Self { ring, producer, ids, readers, oracle, oldest: shape.first_position, delivered: [0; SUBSCRIPTIONS] };
+        let mut world = Self {
+            ring,
+            producer,
+            ids,
+            readers,
+            oracle,
+            oldest: shape.first_position,
+            delivered: [0; SUBSCRIPTIONS],
+        };
         for index in 0..shape.readers {
             world.subscribe(Start::Latest);
             world.attach(index, false);
@@ -68,8 +82,11 @@ impl World {
 
     /// One of the subscriptions, or one of the attached readers, if there are any.
     fn pick(&self, raw: usize, attached: bool) -> Option<usize> {
-        let there: Vec<_> =
-            (0..SUBSCRIPTIONS).filter(|&index| if attached { self.readers[index].is_some() } else { self.ids[index].is_some() }).collect();
+        let there: Vec<_> = (0..SUBSCRIPTIONS)
+            .filter(|&index| {
+                if attached { self.readers[index].is_some() } else { self.ids[index].is_some() }
+            })
+            .collect();
         (!there.is_empty()).then(|| there[raw % there.len()])
     }
 
@@ -146,7 +163,8 @@ impl World {
         }
     }
 
-    /// The oracle publishes too; whoever sleeps must be named at the first publication, nobody else ever, and nobody for ever.
+    /// The oracle publishes too; whoever sleeps must be named at the first publication, nobody else
+    /// ever, and nobody for ever.
     pub(crate) fn published(&mut self, wake: Wake) {
         let moved = self.oracle.publish();
         self.woken(moved, wake);
@@ -169,14 +187,19 @@ impl World {
             assert!(!moved || asleep.woken > 0 || named, "subscription {index} sleeps on");
             asleep.woken += u32::from(named);
             SEEN.note("woken", named);
-            assert!(asleep.mode == WaitMode::Futex || asleep.woken <= 1, "subscription {index} is woken twice for one sleep");
+            assert!(
+                asleep.mode == WaitMode::Futex || asleep.woken <= 1,
+                "subscription {index} is woken twice for one sleep"
+            );
         }
         assert!(futex || !wake.futex, "nobody sleeps on the futex");
     }
 
     /// A sleeping reader must end its sleep before it does anything else.
     pub(crate) fn wake_up(&mut self, index: usize, timed_out: bool) {
-        let Some(sub) = self.oracle.subs[index].as_mut().filter(|sub| sub.asleep.is_some()) else { return };
+        let Some(sub) = self.oracle.subs[index].as_mut().filter(|sub| sub.asleep.is_some()) else {
+            return;
+        };
         sub.asleep = None;
         SEEN.note("slept in vain", sub.position == self.oracle.tail);
         sub.missed_wakes += u32::from(timed_out && sub.position != self.oracle.tail);
@@ -201,14 +224,26 @@ impl World {
         let position = match (attached.reader.next(&mut buf), expected) {
             (Ok(Next::Record(record)), Some((seq, data))) => {
                 assert!(given >= len);
-                assert_eq!((record.seq, record.position, record.len), (seq, shared(data.start), len));
-                assert_eq!((record.type_tag, record.timestamp_ns, record.flags), (data.type_tag, data.timestamp_ns, 0));
+                assert_eq!(
+                    (record.seq, record.position, record.len),
+                    (seq, shared(data.start), len)
+                );
+                assert_eq!(
+                    (record.type_tag, record.timestamp_ns, record.flags),
+                    (data.type_tag, data.timestamp_ns, 0)
+                );
                 assert_eq!(buf[..len], data.payload);
                 SEEN.add("read", 1);
-                SEEN.note("read behind a lap", data.start >= self.oracle.data[0].start + self.oracle.capacity);
+                SEEN.note(
+                    "read behind a lap",
+                    data.start >= self.oracle.data[0].start + self.oracle.capacity,
+                );
                 SEEN.note("read again", self.delivered[index] > seq);
                 self.delivered[index] = seq + 1;
-                assert!(buf[len..].iter().all(|&byte| byte == 0xAA), "bytes behind the payload were touched");
+                assert!(
+                    buf[len..].iter().all(|&byte| byte == 0xAA),
+                    "bytes behind the payload were touched"
+                );
                 data.end
             }
             (Err(ReadError::BufferTooSmall { needed, given: size }), Some((_, data))) => {
@@ -222,7 +257,9 @@ impl World {
                 SEEN.add("closed", 1);
                 tail
             }
-            (seen, expected) => panic!("{seen:?} where {expected:?} was due, closed: {}", self.oracle.closed),
+            (seen, expected) => {
+                panic!("{seen:?} where {expected:?} was due, closed: {}", self.oracle.closed)
+            }
         };
         self.oracle.subs[index].as_mut().unwrap().position = position;
     }
@@ -258,9 +295,11 @@ impl World {
             Ok(false) => assert!(matches!(expected, Err(ClaimError::Full { .. }))),
             Err(error) => assert_eq!(Some(error), expected.err()),
         }
-        // A request for what can never fit, or is there, may be answered or not; one that was refused must be.
+        // A request for what can never fit, or is there, may be answered or not; one that was
+        // refused must be.
         let word = self.ring.load(ring_word::SPACE_WANTED, Ordering::Relaxed);
-        self.oracle.request = if matches!(expected, Err(ClaimError::Full { .. })) { word } else { 0 };
+        self.oracle.request =
+            if matches!(expected, Err(ClaimError::Full { .. })) { word } else { 0 };
         assert!(word != 0 || expected.is_ok());
     }
 
@@ -271,7 +310,9 @@ impl World {
                 assert_eq!(id.index(), index);
                 id
             }
-            (Err(error), None) => return assert_eq!(error, SubscribeError::TableFull { limit: SUBSCRIPTIONS }),
+            (Err(error), None) => {
+                return assert_eq!(error, SubscribeError::TableFull { limit: SUBSCRIPTIONS });
+            }
             (given, free) => panic!("{given:?} with {free:?} free"),
         };
         let lag = u64::from(self.producer.subscription(id).unwrap().lag_granules);
@@ -281,13 +322,22 @@ impl World {
             Start::At(position) => assert_eq!(aqueduct_core::layout::shared(at), position),
             Start::Oldest => {
                 assert!(self.oracle.is_boundary(at), "a subscription begins inside a record");
-                assert!(self.oracle.closed || at + self.oracle.capacity > self.oracle.head, "no granule is left for close");
+                assert!(
+                    self.oracle.closed || at + self.oracle.capacity > self.oracle.head,
+                    "no granule is left for close"
+                );
             }
         }
         self.ids[id.index()] = Some(id);
         self.delivered[id.index()] = 0;
-        self.oracle.subs[id.index()] =
-            Some(Sub { attached: false, position: at, released: at, asleep: None, missed_wakes: 0, answered: 0 });
+        self.oracle.subs[id.index()] = Some(Sub {
+            attached: false,
+            position: at,
+            released: at,
+            asleep: None,
+            missed_wakes: 0,
+            answered: 0,
+        });
     }
 
     /// The reader is gone; what it did not release will be delivered again.
@@ -311,7 +361,8 @@ impl World {
         if detach_first {
             self.detach(index);
         } else {
-            // A page that is replaced is forgotten, so the producer must have looked at its cursor if that shall count.
+            // A page that is replaced is forgotten, so the producer must have looked at its cursor
+            // if that shall count.
             let _ = self.producer.backlog();
             self.forget(index);
         }
@@ -361,7 +412,14 @@ impl World {
         assert_eq!(u64::from(status.lag_granules), self.oracle.tail - sub.released);
         assert_eq!(status.attached, sub.attached);
         assert_eq!((status.corrupt, status.lost, status.missed_wakes), (0, 0, sub.missed_wakes));
-        let slowest = self.oracle.subs.iter().flatten().map(|sub| sub.released).min().unwrap_or(self.oracle.tail);
+        let slowest = self
+            .oracle
+            .subs
+            .iter()
+            .flatten()
+            .map(|sub| sub.released)
+            .min()
+            .unwrap_or(self.oracle.tail);
         assert_eq!(u64::from(self.producer.backlog()), self.oracle.tail - slowest);
     }
 
@@ -413,8 +471,14 @@ impl World {
 
         let oldest = load(ring_word::OLDEST);
         let kept = u64::from(distance(oldest, shared(oracle.tail)));
-        assert!(kept <= oracle.capacity && oracle.head - (oracle.tail - kept) <= oracle.capacity, "oldest is overwritten");
-        assert!(distance(self.oldest, oldest) <= distance(self.oldest, shared(oracle.tail)), "oldest goes back");
+        assert!(
+            kept <= oracle.capacity && oracle.head - (oracle.tail - kept) <= oracle.capacity,
+            "oldest is overwritten"
+        );
+        assert!(
+            distance(self.oldest, oldest) <= distance(self.oldest, shared(oracle.tail)),
+            "oldest goes back"
+        );
         self.oldest = oldest;
 
         let (framing, geometry) = (Framing::new(EPOCH), self.producer.geometry());

@@ -1,8 +1,9 @@
-//! The naive ring: what was committed, in a queue, and where it stands. It knows ABI §1, §3 and §4.1 and nothing of shared bytes.
+//! The naive ring: what was committed, in a queue, and where it stands. It knows ABI §1, §3 and
+//! §4.1 and nothing of shared bytes.
 
 use std::collections::VecDeque;
 
-/// One record or filler.
+/// One record or padding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item {
     pub(crate) start: u64,
@@ -35,7 +36,15 @@ pub(crate) struct Oracle {
 impl Oracle {
     pub(crate) fn new(capacity: u32, first: u32) -> Self {
         let at = u64::from(first);
-        Self { capacity: capacity.into(), items: VecDeque::new(), head: at, tail: at, next_seq: 0, published: 0, closed: false }
+        Self {
+            capacity: capacity.into(),
+            items: VecDeque::new(),
+            head: at,
+            tail: at,
+            next_seq: 0,
+            published: 0,
+            closed: false,
+        }
     }
 
     /// Granules of PAD and of the record, if it is claimed at `head`.
@@ -45,7 +54,7 @@ impl Oracle {
         (if granules > room { room } else { 0 }, granules)
     }
 
-    pub(crate) fn filler(&mut self, granules: u64) {
+    pub(crate) fn padding(&mut self, granules: u64) {
         if granules > 0 {
             self.items.push_back(Item { start: self.head, end: self.head + granules, data: None });
             self.head += granules;
@@ -67,13 +76,21 @@ impl Oracle {
     /// The first published record from a position on.
     pub(crate) fn first_from(&self, position: u64) -> Option<(Item, Data)> {
         let at = self.items.partition_point(|item| item.start < position);
-        let item = self.items.range(at..).find(|item| item.data.is_some()).filter(|item| item.end <= self.tail)?;
+        let item = self
+            .items
+            .range(at..)
+            .find(|item| item.data.is_some())
+            .filter(|item| item.end <= self.tail)?;
         Some((*item, item.data?))
     }
 
     /// Record boundaries from `oldest` to the tail.
     pub(crate) fn boundaries(&self, oldest: u64) -> Vec<u64> {
-        let starts = self.items.iter().map(|item| item.start).filter(|start| (oldest..self.tail).contains(start));
+        let starts = self
+            .items
+            .iter()
+            .map(|item| item.start)
+            .filter(|start| (oldest..self.tail).contains(start));
         starts.chain([self.tail]).collect()
     }
 

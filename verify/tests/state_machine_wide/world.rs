@@ -9,8 +9,8 @@ use aqueduct_core::record::Framing;
 use aqueduct_core::recovery::{Bound, Checkpoint, Cut, RecoverError, recover};
 use aqueduct_core::region::turns::Native;
 use aqueduct_core::{
-    ClaimError, Memory, MemoryMut, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig, Seek, SharedProducer, Start,
-    SubscribeError, SubscriptionId,
+    ClaimError, Memory, MemoryMut, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig,
+    Seek, SharedProducer, Start, SubscribeError, SubscriptionId,
 };
 use aqueduct_verify::explore::Events;
 use aqueduct_verify::heap::Heap;
@@ -73,7 +73,9 @@ pub(crate) struct World {
 }
 
 fn payload(nonce: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|at| (nonce.wrapping_mul(31) ^ at.wrapping_mul(7)).wrapping_add(3).to_le_bytes()[0]).collect()
+    (0..len as u64)
+        .map(|at| (nonce.wrapping_mul(31) ^ at.wrapping_mul(7)).wrapping_add(3).to_le_bytes()[0])
+        .collect()
 }
 
 fn meta(nonce: u64) -> Meta {
@@ -84,7 +86,10 @@ fn meta(nonce: u64) -> Meta {
 fn compare(record: aqueduct_core::Record, buf: &[u8], item: Item, data: Data) {
     let meta = meta(data.nonce);
     assert_eq!((record.seq, record.len, record.position), (data.seq, data.len, shared(item.start)));
-    assert_eq!((record.type_tag, record.timestamp_ns, record.flags), (meta.type_tag, meta.timestamp_ns, 0));
+    assert_eq!(
+        (record.type_tag, record.timestamp_ns, record.flags),
+        (meta.type_tag, meta.timestamp_ns, 0)
+    );
     assert_eq!(buf[..record.len], payload(data.nonce, data.len));
 }
 
@@ -98,7 +103,17 @@ impl World {
         let max_payload = max_payload_for(shape.capacity) as usize;
         let at = shape.first_position.into();
         let (subs, watchers) = ([const { None }; SUBSCRIPTIONS], [const { None }; OBSERVERS]);
-        Self { ring, producer, max_payload, subs, watchers, oracle, oldest: at, nonce: 0, claimed: at }
+        Self {
+            ring,
+            producer,
+            max_payload,
+            subs,
+            watchers,
+            oracle,
+            oldest: at,
+            nonce: 0,
+            claimed: at,
+        }
     }
 
     fn producer(&mut self) -> &mut Single {
@@ -112,7 +127,10 @@ impl World {
     /// What a claim at `head` must say: its PAD, or why not.
     fn fits(&self, head: u64, len: usize) -> Result<(u64, u64), ClaimError> {
         if len > self.max_payload {
-            return Err(ClaimError::TooLarge { bytes: len, limit: u32::try_from(self.max_payload).unwrap() });
+            return Err(ClaimError::TooLarge {
+                bytes: len,
+                limit: u32::try_from(self.max_payload).unwrap(),
+            });
         }
         if self.oracle.closed {
             return Err(ClaimError::Closed);
@@ -122,7 +140,10 @@ impl World {
         if head + pad + granules > limit {
             SEEN.add("full", 1);
             let narrow = |granules| u32::try_from(granules).unwrap();
-            return Err(ClaimError::Full { needed: narrow(pad + granules), free: narrow(limit.saturating_sub(head)) });
+            return Err(ClaimError::Full {
+                needed: narrow(pad + granules),
+                free: narrow(limit.saturating_sub(head)),
+            });
         }
         Ok((pad, granules))
     }
@@ -149,7 +170,7 @@ impl World {
         };
         match (given, expected) {
             (Ok(seq), Ok((pad, _))) => {
-                self.oracle.filler(pad);
+                self.oracle.padding(pad);
                 assert_eq!(self.oracle.data(nonce, len), seq);
                 if publish {
                     self.oracle.publish();
@@ -174,7 +195,7 @@ impl World {
                 let half = written / 2;
                 grant.write(&bytes[..half]).unwrap();
                 grant.write(&bytes[half..]).unwrap();
-                self.oracle.filler(pad);
+                self.oracle.padding(pad);
                 if commit {
                     assert_eq!(grant.commit(meta(nonce)), self.oracle.data(nonce, written));
                 }
@@ -192,7 +213,7 @@ impl World {
         self.oracle.publish();
         // A ring that was resumed full to the last granule has none left for the closing record.
         if self.oracle.head < self.floor() + self.oracle.capacity {
-            self.oracle.filler(1);
+            self.oracle.padding(1);
         } else {
             SEEN.add("closed without a record", 1);
         }
@@ -203,8 +224,11 @@ impl World {
     // ---- subscriptions
 
     pub(crate) fn subscribe(&mut self, place: Where, raw: u32) {
-        // Boundaries of the last lap, though the ring may say of those before `oldest` that they are gone.
-        let boundaries = self.oracle.boundaries((self.oracle.head + 1).saturating_sub(self.oracle.capacity).min(self.oldest));
+        // Boundaries of the last lap, though the ring may say of those before `oldest` that they
+        // are gone.
+        let boundaries = self.oracle.boundaries(
+            (self.oracle.head + 1).saturating_sub(self.oracle.capacity).min(self.oldest),
+        );
         let (start, at) = match place {
             Where::Oldest => (Start::Oldest, Some(self.oldest)),
             Where::Latest => (Start::Latest, Some(self.oracle.tail)),
@@ -214,7 +238,8 @@ impl World {
             }
             Where::Beyond => {
                 let lap = u32::try_from(self.oracle.capacity).unwrap();
-                let outside = shared(self.oracle.tail).wrapping_add(1).wrapping_add(raw % (u32::MAX - lap));
+                let outside =
+                    shared(self.oracle.tail).wrapping_add(1).wrapping_add(raw % (u32::MAX - lap));
                 (Start::At(outside), None)
             }
         };
@@ -232,7 +257,9 @@ impl World {
                 assert_eq!((start, told), (Start::At(position), shared(tail)));
                 assert!(at.is_none_or(|at| at < self.oldest), "{at:?} is whole");
             }
-            (Err(error), None, _) => assert_eq!(error, SubscribeError::TableFull { limit: SUBSCRIPTIONS }),
+            (Err(error), None, _) => {
+                assert_eq!(error, SubscribeError::TableFull { limit: SUBSCRIPTIONS });
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -244,7 +271,9 @@ impl World {
     }
 
     pub(crate) fn attach(&mut self, index: usize) {
-        let (Some(producer), Some(sub)) = (&mut self.producer, &mut self.subs[index]) else { return };
+        let (Some(producer), Some(sub)) = (&mut self.producer, &mut self.subs[index]) else {
+            return;
+        };
         assert_eq!(producer.detach(sub.id).is_some(), sub.attached.is_some());
         let page = Page::new();
         producer.attach(sub.id, "wide", page.clone()).unwrap();
@@ -254,13 +283,18 @@ impl World {
 
     /// A reader lies and is evicted; its subscription gates on where it was.
     pub(crate) fn lie(&mut self, index: usize, raw: u32) {
-        let (Some(producer), Some(sub)) = (&mut self.producer, &mut self.subs[index]) else { return };
+        let (Some(producer), Some(sub)) = (&mut self.producer, &mut self.subs[index]) else {
+            return;
+        };
         let Some((_, page, _)) = sub.attached.take() else { return };
         let _ = producer.backlog();
         let (seen, tail) = (shared(sub.released), shared(self.oracle.tail));
         let stored = tail.wrapping_add(1).wrapping_add(raw % (u32::MAX - distance(seen, tail)));
         page.store(cursor_word::CURSOR, stored, Ordering::Release);
-        assert_eq!(u64::from(producer.subscription(sub.id).unwrap().lag_granules), self.oracle.tail - sub.released);
+        assert_eq!(
+            u64::from(producer.subscription(sub.id).unwrap().lag_granules),
+            self.oracle.tail - sub.released
+        );
         let violation = producer.take_violation().expect("the lie is noticed");
         assert_eq!((violation.stored, violation.last_seen, violation.tail), (stored, seen, tail));
         SEEN.add("evicted", 1);
@@ -269,7 +303,10 @@ impl World {
     // ---- readers
 
     pub(crate) fn read(&mut self, index: usize, records: usize, release: bool) {
-        let Some(Sub { attached: Some((reader, _, place)), released, .. }) = &mut self.subs[index] else { return };
+        let Some(Sub { attached: Some((reader, _, place)), released, .. }) = &mut self.subs[index]
+        else {
+            return;
+        };
         let mut buf = [0; 1024];
         for _ in 0..records {
             match (reader.next(&mut buf).unwrap(), self.oracle.first_from(place.position)) {
@@ -292,7 +329,10 @@ impl World {
     }
 
     pub(crate) fn batch(&mut self, index: usize, limit: usize) {
-        let Some(Sub { attached: Some((reader, _, place)), released, .. }) = &mut self.subs[index] else { return };
+        let Some(Sub { attached: Some((reader, _, place)), released, .. }) = &mut self.subs[index]
+        else {
+            return;
+        };
         let (oracle, mut expected) = (&self.oracle, *place);
         let mut count = 0;
         let taken = reader.batch(&mut [0; 1024], limit, |record, bytes| {
@@ -320,7 +360,10 @@ impl World {
             *place = Place { position: item.end, expected: Some(data.seq + 1) };
         }
         place.position = oracle.tail;
-        place.expected.filter(|&expected| seq < expected).map_or(Seek::Ahead, |oldest| Seek::Gone { oldest })
+        place
+            .expected
+            .filter(|&expected| seq < expected)
+            .map_or(Seek::Ahead, |oldest| Seek::Gone { oldest })
     }
 
     fn some_seq(&self, raw: u32) -> u64 {
@@ -330,7 +373,9 @@ impl World {
 
     pub(crate) fn seek(&mut self, index: usize, raw: u32) {
         let seq = self.some_seq(raw);
-        let Some(Sub { attached: Some((reader, _, place)), .. }) = &mut self.subs[index] else { return };
+        let Some(Sub { attached: Some((reader, _, place)), .. }) = &mut self.subs[index] else {
+            return;
+        };
         assert!(reader.seek(EPOCH + 1, seq).is_err());
         let expected = Self::sought(&self.oracle, place, seq);
         assert_eq!(reader.seek(EPOCH, seq), Ok(expected));
@@ -339,7 +384,9 @@ impl World {
     }
 
     pub(crate) fn skip(&mut self, index: usize) {
-        let Some(Sub { attached: Some((reader, _, place)), .. }) = &mut self.subs[index] else { return };
+        let Some(Sub { attached: Some((reader, _, place)), .. }) = &mut self.subs[index] else {
+            return;
+        };
         reader.skip_to_latest().unwrap();
         // Where nothing is skipped, the number that comes next is still known.
         if place.position != self.oracle.tail {
@@ -348,7 +395,9 @@ impl World {
     }
 
     pub(crate) fn lag(&mut self, index: usize) {
-        let Some(Sub { attached: Some((reader, _, place)), .. }) = &mut self.subs[index] else { return };
+        let Some(Sub { attached: Some((reader, _, place)), .. }) = &mut self.subs[index] else {
+            return;
+        };
         let (lag, now) = (reader.lag(u64::MAX).unwrap(), u64::MAX);
         let first = self.oracle.first_from(place.position).map(|(_, data)| data);
         let number = first.map(|data| data.seq).or(place.expected);
@@ -361,8 +410,16 @@ impl World {
 
     pub(crate) fn join(&mut self, which: usize, oldest: bool) {
         let ring = self.ring.clone();
-        let (observer, position) = if oldest { (Observer::oldest(ring), self.oldest) } else { (Observer::latest(ring), self.oracle.tail) };
-        self.watchers[which] = Some(Watcher { observer: observer.unwrap(), place: Place { position, expected: None }, lost: 0 });
+        let (observer, position) = if oldest {
+            (Observer::oldest(ring), self.oldest)
+        } else {
+            (Observer::latest(ring), self.oracle.tail)
+        };
+        self.watchers[which] = Some(Watcher {
+            observer: observer.unwrap(),
+            place: Place { position, expected: None },
+            lost: 0,
+        });
     }
 
     pub(crate) fn observe(&mut self, which: usize, looks: usize) {
@@ -377,10 +434,13 @@ impl World {
                 continue;
             };
             if place.expected.is_some_and(|expected| expected != data.seq) {
-                assert_eq!(given, Err(ReadError::Overtaken { expected: place.expected, found: Some(data.seq) }));
+                assert_eq!(
+                    given,
+                    Err(ReadError::Overrun { expected: place.expected, found: Some(data.seq) })
+                );
                 *lost += data.seq - place.expected.unwrap();
                 *place = Place { position: item.start, expected: Some(data.seq) };
-                SEEN.add("overtaken", 1);
+                SEEN.add("overrun", 1);
                 continue;
             }
             let Ok(Next::Record(record)) = given else { panic!("{given:?} instead of {data:?}") };
@@ -403,7 +463,7 @@ impl World {
     pub(crate) fn observer_lag(&mut self, which: usize) {
         let Some(Watcher { observer, place, .. }) = &mut self.watchers[which] else { return };
         let lag = observer.lag(0).unwrap();
-        // Overtaken: what is left to be read counts.
+        // Overrun: what is left to be read counts.
         let position = place.position.max(self.oldest);
         assert_eq!(lag.bytes, (self.oracle.tail - position) * 32);
         let first = self.oracle.first_from(position).map(|(_, data)| data.seq).or(place.expected);
@@ -425,8 +485,12 @@ impl World {
                 Turn::Claim(raw) => {
                     let len = self.len(raw);
                     let expected = match self.fits(self.claimed, len) {
-                        Err(error @ (ClaimError::TooLarge { .. } | ClaimError::Closed)) => Err(error),
-                        _ if flight.len() == CLAIMS => Err(ClaimError::Busy { in_flight: u32::try_from(CLAIMS).unwrap() }),
+                        Err(error @ (ClaimError::TooLarge { .. } | ClaimError::Closed)) => {
+                            Err(error)
+                        }
+                        _ if flight.len() == CLAIMS => {
+                            Err(ClaimError::Busy { in_flight: u32::try_from(CLAIMS).unwrap() })
+                        }
                         other => other,
                     };
                     match (shared_producer.claim(len), expected) {
@@ -435,7 +499,10 @@ impl World {
                             grants.push((published + flight.len() as u64, grant));
                             flight.push_back(Claim { pad, granules, state: State::Open });
                         }
-                        (Err(ClaimError::Full { needed, free }), Err(ClaimError::Full { needed: expected, .. })) => {
+                        (
+                            Err(ClaimError::Full { needed, free }),
+                            Err(ClaimError::Full { needed: expected, .. }),
+                        ) => {
                             assert!(needed == expected && free < needed);
                         }
                         (given, expected) => assert_eq!(given.err(), expected.err()),
@@ -478,7 +545,10 @@ impl World {
             self.claimed = self.oracle.head;
             return;
         }
-        flight.iter_mut().filter(|claim| matches!(claim.state, State::Open)).for_each(|claim| claim.state = State::Dropped);
+        flight
+            .iter_mut()
+            .filter(|claim| matches!(claim.state, State::Open))
+            .for_each(|claim| claim.state = State::Dropped);
         drop(grants);
         self.collect(&mut flight, &mut published);
         self.claimed = self.oracle.head;
@@ -491,13 +561,13 @@ impl World {
         let mut seqs = Vec::new();
         while flight.front().is_some_and(|claim| !matches!(claim.state, State::Open)) {
             let claim = flight.pop_front().unwrap();
-            self.oracle.filler(claim.pad);
+            self.oracle.padding(claim.pad);
             seqs.push(if let State::Committed { nonce, len } = claim.state {
                 let seq = self.oracle.data(nonce, len);
-                self.oracle.filler(claim.granules - 1 - len.div_ceil(32) as u64);
+                self.oracle.padding(claim.granules - 1 - len.div_ceil(32) as u64);
                 Some(seq)
             } else {
-                self.oracle.filler(claim.granules);
+                self.oracle.padding(claim.granules);
                 None
             });
             *published += 1;
@@ -508,7 +578,8 @@ impl World {
 
     // ---- the end of the process
 
-    /// Everything but the shared bytes and the stored cursors is gone; a new process recovers and goes on.
+    /// Everything but the shared bytes and the stored cursors is gone; a new process recovers and
+    /// goes on.
     pub(crate) fn crash(&mut self, longest: bool, from: From) {
         self.producer = None;
         self.watchers = [const { None }; OBSERVERS];
@@ -518,20 +589,33 @@ impl World {
             .filter_map(Option::take)
             .map(|sub| {
                 if let Some((_, page, _)) = &sub.attached {
-                    assert_eq!(page.load(cursor_word::CURSOR, Ordering::Relaxed), shared(sub.released));
+                    assert_eq!(
+                        page.load(cursor_word::CURSOR, Ordering::Relaxed),
+                        shared(sub.released)
+                    );
                 }
                 sub.released
             })
             .collect();
-        let (bound, end) = if longest { (Bound::Longest, self.oracle.head) } else { (Bound::Tail, self.oracle.tail) };
+        let (bound, end) = if longest {
+            (Bound::Longest, self.oracle.head)
+        } else {
+            (Bound::Tail, self.oracle.tail)
+        };
         let start = match from {
             From::Oldest => self.oldest,
             From::Slowest => kept.iter().copied().fold(self.oldest, u64::min),
             From::Cursor(which) => kept.get(which % SUBSCRIPTIONS).copied().unwrap_or(self.oldest),
         };
         let seq = (from != From::Oldest).then(|| self.oracle.seq_at(start, self.oracle.head));
-        let mut found = recover(&self.ring, Checkpoint { position: shared(start), seq }, bound).unwrap();
-        let prefix: Vec<_> = self.oracle.items.iter().filter(|item| item.start >= start && item.end <= end).collect();
+        let mut found =
+            recover(&self.ring, Checkpoint { position: shared(start), seq }, bound).unwrap();
+        let prefix: Vec<_> = self
+            .oracle
+            .items
+            .iter()
+            .filter(|item| item.start >= start && item.end <= end)
+            .collect();
         assert_eq!((found.start, found.end, found.cut_granules), (shared(start), shared(end), 0));
         assert_eq!(found.records, prefix.iter().filter(|item| item.data.is_some()).count() as u64);
         if !longest {
@@ -540,7 +624,10 @@ impl World {
         let next = self.oracle.seq_before(end);
         assert_eq!(found.next_seq, (seq.is_some() || !prefix.is_empty()).then_some(next));
         if found.next_seq.is_none() {
-            assert_eq!(Single::resume(self.ring.clone(), &found).err(), Some(RecoverError::UnknownSeq));
+            assert_eq!(
+                Single::resume(self.ring.clone(), &found).err(),
+                Some(RecoverError::UnknownSeq)
+            );
             found.next_seq = Some(next);
             SEEN.add("number unknown", 1);
         }
@@ -559,7 +646,10 @@ impl World {
                     SEEN.add("cursor kept", 1);
                 }
                 Err(error) => {
-                    assert!(cursor < start && matches!(error, SubscribeError::Position { .. }), "{error}");
+                    assert!(
+                        cursor < start && matches!(error, SubscribeError::Position { .. }),
+                        "{error}"
+                    );
                     SEEN.add("cursor refused", 1);
                 }
             }
@@ -575,18 +665,38 @@ impl World {
         let moved = u64::from(distance(shared(self.oldest), load(ring_word::OLDEST)));
         assert!(moved <= self.oracle.tail - self.oldest, "oldest goes back, or past the tail");
         self.oldest += moved;
-        assert!(self.oracle.head.max(self.claimed) - self.oldest <= self.oracle.capacity, "oldest is overwritten");
-        // `oldest` goes by sectors, so it may pass a cursor; what the cursor holds is whole all the same.
-        assert!(self.subs.iter().flatten().all(|sub| self.claimed.max(self.oracle.head) - sub.released <= self.oracle.capacity));
-        SEEN.note("cursor before oldest", self.subs.iter().flatten().any(|sub| sub.released < self.oldest));
+        assert!(
+            self.oracle.head.max(self.claimed) - self.oldest <= self.oracle.capacity,
+            "oldest is overwritten"
+        );
+        // `oldest` goes by sectors, so it may pass a cursor; what the cursor holds is whole all the
+        // same.
+        assert!(
+            self.subs.iter().flatten().all(
+                |sub| self.claimed.max(self.oracle.head) - sub.released <= self.oracle.capacity
+            )
+        );
+        SEEN.note(
+            "cursor before oldest",
+            self.subs.iter().flatten().any(|sub| sub.released < self.oldest),
+        );
         let framing = Framing::new(EPOCH);
         let mut at = self.oldest;
-        for item in self.oracle.items.iter().filter(|item| item.start >= self.oldest && item.end <= self.oracle.tail) {
+        for item in self
+            .oracle
+            .items
+            .iter()
+            .filter(|item| item.start >= self.oldest && item.end <= self.oracle.tail)
+        {
             assert_eq!(item.start, at, "oldest is no boundary");
             let mut bytes = [0; 32];
-            self.ring.read(256 + usize::try_from(at % self.oracle.capacity).unwrap() * 32, &mut bytes);
+            self.ring
+                .read(256 + usize::try_from(at % self.oracle.capacity).unwrap() * 32, &mut bytes);
             let header = framing.decode(shared(at), &bytes).expect("a valid header");
-            assert_eq!(item.data.map(|data| (data.seq, data.len)), header.is_data().then_some((header.seq, header.len as usize)));
+            assert_eq!(
+                item.data.map(|data| (data.seq, data.len)),
+                header.is_data().then_some((header.seq, header.len as usize))
+            );
             at = item.end;
         }
         assert_eq!(at, self.oracle.tail);

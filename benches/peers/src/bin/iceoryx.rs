@@ -4,8 +4,9 @@
 //! iceoryx throughput BYTES RECORDS READERS   records=N ns=N send_cpu_ns=N receive_cpu_ns=N
 //! iceoryx trips BYTES TRIPS busy|sleep       p50=N p99=N p999=N cpu_ns=N
 //! ```
-//! As its documentation has it: the `ipc` service, loaned slices written in place, samples read in place, a publisher that retries until delivered;
-//! and for sleeping an event beside the data. It has no batches. Nothing is checked but the numbers.
+//! As its documentation has it: the `ipc` service, loaned slices written in place, samples read in
+//! place, a publisher that retries until delivered; and for sleeping an event beside the data. It
+//! has no batches. Nothing is checked but the numbers.
 
 use std::time::Duration;
 
@@ -26,12 +27,18 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["throughput", bytes, records, readers] => throughput(number(bytes), number(records), number(readers)),
+        ["throughput", bytes, records, readers] => {
+            throughput(number(bytes), number(records), number(readers))
+        }
         ["trips", bytes, count, way] => trips(number(bytes), number(count), way),
-        ["read", name, bytes, records, core] => read(name, number(bytes), number(records), number(core)),
+        ["read", name, bytes, records, core] => {
+            read(name, number(bytes), number(records), number(core))
+        }
         ["echo", name, bytes, count, way] => echo(name, number(bytes), number(count), way),
         _ => {
-            eprintln!("usage: iceoryx throughput BYTES RECORDS READERS | trips BYTES TRIPS busy|sleep");
+            eprintln!(
+                "usage: iceoryx throughput BYTES RECORDS READERS | trips BYTES TRIPS busy|sleep"
+            );
             std::process::exit(2);
         }
     }
@@ -54,7 +61,10 @@ fn stream(node: &Node<ipc::Service>, name: &str, bytes: usize) -> Stream<ipc::Se
         .expect("a service")
 }
 
-fn publisher(stream: &Stream<ipc::Service, [u8], ()>, bytes: usize) -> Publisher<ipc::Service, [u8], ()> {
+fn publisher(
+    stream: &Stream<ipc::Service, [u8], ()>,
+    bytes: usize,
+) -> Publisher<ipc::Service, [u8], ()> {
     stream
         .publisher_builder()
         .initial_max_slice_len(bytes)
@@ -85,7 +95,13 @@ fn throughput(bytes: usize, records: u64, readers: usize) {
     let publisher = publisher(&stream, bytes);
     let start = |at| {
         let mut command = this_program();
-        command.args(["read", &name, &bytes.to_string(), &records.to_string(), &receiver_core(at).to_string()]);
+        command.args([
+            "read",
+            &name,
+            &bytes.to_string(),
+            &records.to_string(),
+            &receiver_core(at).to_string(),
+        ]);
         Peer::start(&mut command)
     };
     let peers: Vec<Peer> = (0..readers).map(start).collect();
@@ -133,10 +149,19 @@ struct Side {
 }
 
 impl Side {
-    fn new(node: &Node<ipc::Service>, name: &str, [out, back]: [&str; 2], bytes: usize, way: &str) -> Self {
+    fn new(
+        node: &Node<ipc::Service>,
+        name: &str,
+        [out, back]: [&str; 2],
+        bytes: usize,
+        way: &str,
+    ) -> Self {
         let event = |direction: &str| -> Event<ipc::Service> {
             let name = format!("{name}/{direction}");
-            node.service_builder(&name.as_str().try_into().expect("a name")).event().open_or_create().expect("an event")
+            node.service_builder(&name.as_str().try_into().expect("a name"))
+                .event()
+                .open_or_create()
+                .expect("an event")
         };
         let bell = (way == "sleep").then(|| {
             let notifier = event(out).notifier_builder().create().expect("a notifier");
@@ -159,7 +184,9 @@ impl Side {
         let sample = spin(|| {
             let sample = self.back.receive().expect("a publisher");
             if let (None, Some((_, listener))) = (&sample, &self.bell) {
-                listener.timed_wait(|_| (), Duration::from_secs(1)).expect("a notifier that is there");
+                listener
+                    .timed_wait(|_| (), Duration::from_secs(1))
+                    .expect("a notifier that is there");
             }
             sample
         });

@@ -1,6 +1,7 @@
 //! Measures everything that is not `cargo bench`, and writes each part as it is done.
 //!
-//! Run by `benches/run.sh`: `measure PARTS_DIRECTORY RUST_PROGRAMS C_PROGRAMS [PART …]`; parts: throughput trips idle mappings growth instructions.
+//! Run by `benches/run.sh`: `measure PARTS_DIRECTORY RUST_PROGRAMS C_PROGRAMS [PART …]`; parts:
+//! throughput trips idle mappings growth instructions.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +22,10 @@ fn main() {
     };
     let rust = Path::new(rust);
     let programs = Programs::of(rust, Path::new(c));
-    for part in PARTS.into_iter().filter(|part| wanted.is_empty() || wanted.iter().any(|wanted| wanted == part)) {
+    for part in PARTS
+        .into_iter()
+        .filter(|part| wanted.is_empty() || wanted.iter().any(|wanted| wanted == part))
+    {
         let began = Instant::now();
         let measures = match part {
             "throughput" => processes::throughput(Plan::from_env(15, 40), &programs),
@@ -36,15 +40,19 @@ fn main() {
     }
 }
 
-/// Instructions of one publication for so many gating readers, by callgrind: what cores cannot show that are not there.
+/// Instructions of one publication for so many gating readers, by callgrind: what cores cannot show
+/// that are not there.
 #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 fn instructions(rust: &Path) -> Vec<Measure> {
     const FEW: u64 = 4096;
     const MANY: u64 = 69632;
     let count = |readers: usize, records: u64| -> Option<u64> {
         let mut command = Command::new("valgrind");
-        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(rust.join("count"));
-        let output = command.args(["publish", &records.to_string(), &readers.to_string()]).output().ok()?;
+        command
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(rust.join("count"));
+        let output =
+            command.args(["publish", &records.to_string(), &readers.to_string()]).output().ok()?;
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         log.split("Collected : ").nth(1)?.split_whitespace().next()?.parse().ok()
     };
@@ -56,7 +64,13 @@ fn instructions(rust: &Path) -> Vec<Measure> {
         };
         let each = (many - few) as f64 / (MANY - FEW) as f64;
         let with = [("readers", readers as u64)];
-        measures.push(Measure::new("instructions", "publish", &with, "instructions per record", &Series::of(vec![each])));
+        measures.push(Measure::new(
+            "instructions",
+            "publish",
+            &with,
+            "instructions per record",
+            &Series::of(vec![each]),
+        ));
     }
     measures
 }

@@ -1,7 +1,9 @@
-//! Puts the parts of a run together: the file of the results, the plots, and the tables between the markers of the page.
+//! Puts the parts of a run together: the file of the results, the plots, and the tables between the
+//! markers of the page.
 //!
-//! Run by `benches/run.sh`: `report PARTS_DIRECTORY BENCHES_DIRECTORY NAME=VALUE …`; `date`, `command`, and `peer …` for versions are taken out,
-//! the rest describes the machine. `report --again RESULTS.json BENCHES_DIRECTORY` makes plots and tables from an older file.
+//! Run by `benches/run.sh`: `report PARTS_DIRECTORY BENCHES_DIRECTORY NAME=VALUE …`; `date`,
+//! `command`, and `peer …` for versions are taken out, the rest describes the machine.
+//! `report --again RESULTS.json BENCHES_DIRECTORY` makes plots and tables from an older file.
 
 use std::path::Path;
 
@@ -15,16 +17,23 @@ const END: &str = "<!-- end of results -->";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (run, benches) = match &args[..] {
-        [again, file, benches] if again == "--again" => (serde_json::from_str(&std::fs::read_to_string(file)?)?, Path::new(benches)),
+        [again, file, benches] if again == "--again" => {
+            (serde_json::from_str(&std::fs::read_to_string(file)?)?, Path::new(benches))
+        }
         [parts, benches, facts @ ..] => {
             let run = gather(Path::new(parts), facts)?;
             let benches = Path::new(benches);
             std::fs::create_dir_all(benches.join("results"))?;
-            std::fs::write(benches.join("results").join(format!("{}.json", run.date)), serde_json::to_string_pretty(&run)?)?;
+            std::fs::write(
+                benches.join("results").join(format!("{}.json", run.date)),
+                serde_json::to_string_pretty(&run)?,
+            )?;
             (run, benches)
         }
         _ => {
-            eprintln!("usage: report PARTS_DIRECTORY BENCHES_DIRECTORY NAME=VALUE … | report --again RESULTS.json BENCHES_DIRECTORY");
+            eprintln!(
+                "usage: report PARTS_DIRECTORY BENCHES_DIRECTORY NAME=VALUE … | report --again RESULTS.json BENCHES_DIRECTORY"
+            );
             std::process::exit(2);
         }
     };
@@ -40,7 +49,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn gather(parts: &Path, facts: &[String]) -> std::io::Result<Run> {
     let mut run = Run { measures: load_parts(parts)?, ..Run::default() };
     for fact in facts {
-        let (name, value) = fact.split_once('=').ok_or_else(|| std::io::Error::other(format!("{fact}: not NAME=VALUE")))?;
+        let (name, value) = fact
+            .split_once('=')
+            .ok_or_else(|| std::io::Error::other(format!("{fact}: not NAME=VALUE")))?;
         let value = value.trim().to_string();
         match name.strip_prefix("peer ") {
             Some(peer) => drop(run.versions.insert(peer.into(), value)),

@@ -1,8 +1,8 @@
 //! Folding by registers of one block. Next: `wide`.
 
 use core::arch::x86_64::{
-    __m128i, _mm_blendv_epi8, _mm_clmulepi64_si128, _mm_cvtsi32_si128, _mm_extract_epi32, _mm_loadu_si128, _mm_set_epi64x,
-    _mm_shuffle_epi8, _mm_srli_si128, _mm_xor_si128,
+    __m128i, _mm_blendv_epi8, _mm_clmulepi64_si128, _mm_cvtsi32_si128, _mm_extract_epi32,
+    _mm_loadu_si128, _mm_set_epi64x, _mm_shuffle_epi8, _mm_srli_si128, _mm_xor_si128,
 };
 
 use super::passage::Passage;
@@ -43,14 +43,16 @@ pub(super) fn reduce(x: __m128i) -> u32 {
     divide(shorten(x))
 }
 
-/// 96 bits that are congruent to 16 bytes with 32 zero bits behind them. What the last four bytes add, they add to the second 32 bits.
+/// 96 bits that are congruent to 16 bytes with 32 zero bits behind them. What the last four bytes
+/// add, they add to the second 32 bits.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 pub(super) fn shorten(x: __m128i) -> __m128i {
     _mm_xor_si128(_mm_srli_si128(x, 8), _mm_clmulepi64_si128(x, pair(FOLD_16), 0x10))
 }
 
-/// The remainder of 96 bits. Barrett's reduction by a quotient of 64 bits, all of which the remainder cancels.
+/// The remainder of 96 bits. Barrett's reduction by a quotient of 64 bits, all of which the
+/// remainder cancels.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 #[allow(clippy::cast_sign_loss, reason = "32 bits are 32 bits")]
@@ -60,8 +62,9 @@ pub(super) fn divide(x: __m128i) -> u32 {
     _mm_extract_epi32(_mm_xor_si128(x, _mm_clmulepi64_si128(quotient, barrett, 0x00)), 2) as u32
 }
 
-/// Byte i of the result of a shuffle by the 16 bytes from SHIFT[n]: byte n − 16 + i of the block, or 0 where that is negative.
-/// From SHIFT[16 + n]: byte n + i, or 0 (and the top bit, for a blend) beyond the block.
+/// Byte i of the result of a shuffle by the 16 bytes from SHIFT[n]: byte n − 16 + i of the block,
+/// or 0 where that is negative. From SHIFT[16 + n]: byte n + i, or 0 (and the top bit, for a blend)
+/// beyond the block.
 pub(super) static SHIFT: [u8; 3 * BLOCK] = {
     let mut shift = [0x80; 3 * BLOCK];
     let mut i = 0;
@@ -129,14 +132,20 @@ pub(super) unsafe fn run<P: Passage>(state: u32, passage: P, len: usize) -> u32 
     reduce(unsafe { rest(x, passage, at, len) })
 }
 
-/// A block congruent to the message, of which what stands before `at` is congruent to `x`; the rest passes.
+/// A block congruent to the message, of which what stands before `at` is congruent to `x`; the rest
+/// passes.
 ///
 /// # Safety
 /// 1. As of `run`, and `at` is at most `len`.
 /// 2. As of `run`.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1")]
-pub(super) unsafe fn rest<P: Passage>(mut x: __m128i, passage: P, mut at: usize, len: usize) -> __m128i {
+pub(super) unsafe fn rest<P: Passage>(
+    mut x: __m128i,
+    passage: P,
+    mut at: usize,
+    len: usize,
+) -> __m128i {
     while len - at >= BLOCK {
         // SAFETY: duty 1: 16 bytes more.
         x = _mm_xor_si128(fold(x, pair(FOLD_16)), unsafe { passage.block(at) });
@@ -150,7 +159,8 @@ pub(super) unsafe fn rest<P: Passage>(mut x: __m128i, passage: P, mut at: usize,
         let up = unsafe { shift(n) };
         // SAFETY: at most 31.
         let down = unsafe { shift(BLOCK + n) };
-        // Zeros, then the first n bytes of x; the others, then the n new ones, which `up` moves to the end.
+        // Zeros, then the first n bytes of x; the others, then the n new ones, which `up` moves to
+        // the end.
         let first = _mm_shuffle_epi8(x, up);
         let second = _mm_blendv_epi8(_mm_shuffle_epi8(x, down), _mm_shuffle_epi8(rest, up), down);
         x = _mm_xor_si128(fold(first, pair(FOLD_16)), second);
@@ -171,7 +181,8 @@ pub(super) unsafe fn few<P: Passage>(state: u32, passage: P, n: usize) -> u32 {
     }
     // SAFETY: duty 1, and 1 to 15 bytes.
     let x = _mm_xor_si128(unsafe { passage.rest(0, n) }, _mm_cvtsi32_si128(state as i32));
-    // SAFETY: at most 15. Moved to the end of a block that begins with zeros, the bytes leave the same state.
+    // SAFETY: at most 15. Moved to the end of a block that begins with zeros, the bytes leave the
+    // same state.
     let behind = reduce(_mm_shuffle_epi8(x, unsafe { shift(n) }));
     // Of less than four bytes, part of the old state is still to come.
     if n < 4 { behind ^ state >> (8 * n) } else { behind }

@@ -1,9 +1,10 @@
-//! Record bytes on their way: how each piece is loaded once and stored once, from and to where other parties may be looking. Next: `blocks`.
+//! Record bytes on their way: how each piece is loaded once and stored once, from and to where
+//! other parties may be looking. Next: `blocks`.
 
 use core::arch::asm;
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm_loadu_si128, _mm_set_epi64x, _mm_storeu_si128, _mm256_set_m128i, _mm512_castsi256_si512, _mm512_inserti64x4,
-    _mm512_loadu_si512, _mm512_storeu_si512,
+    __m128i, __m512i, _mm_loadu_si128, _mm_set_epi64x, _mm_storeu_si128, _mm256_set_m128i,
+    _mm512_castsi256_si512, _mm512_inserti64x4, _mm512_loadu_si512, _mm512_storeu_si512,
 };
 
 use super::blocks::BLOCK;
@@ -23,8 +24,9 @@ pub(super) trait Passage: Copy {
     /// 2. The processor has the instructions.
     unsafe fn wide(self, at: usize) -> __m512i;
 
-    /// [`wide`](Self::wide), for bytes that may just have been written by eights: a load that spans two stores waits until both are in the cache,
-    /// and they stand behind every store of earlier records.
+    /// [`wide`](Self::wide), for bytes that may just have been written by eights: a load that spans
+    /// two stores waits until both are in the cache, and they stand behind every store of earlier
+    /// records.
     ///
     /// # Safety
     /// As of `wide`.
@@ -77,7 +79,8 @@ impl Passage for Private {
 
 /// From shared bytes to private ones.
 ///
-/// INVARIANT: `from` is valid for reads of the length given to `run`, rounded up to 16; `into` for writes of that length.
+/// INVARIANT: `from` is valid for reads of the length given to `run`, rounded up to 16; `into` for
+/// writes of that length.
 #[derive(Clone, Copy)]
 pub(super) struct Out {
     pub(super) from: *const u8,
@@ -116,7 +119,8 @@ impl Passage for Out {
     unsafe fn rest(self, at: usize, n: usize) -> __m128i {
         // SAFETY: within the length (duty 1).
         let from = unsafe { self.from.add(at) };
-        // SAFETY: readable for 16 bytes: all blocks before were whole, and the length is rounded up (invariant).
+        // SAFETY: readable for 16 bytes: all blocks before were whole, and the length is rounded up
+        // (invariant).
         let whole = unsafe { load_shared(from) };
         let mut bytes = [0_u8; BLOCK];
         // SAFETY: 16 bytes of our own.
@@ -131,7 +135,8 @@ impl Passage for Out {
 
 /// From private bytes to shared ones.
 ///
-/// INVARIANT: `from` is valid for reads of the length given to `run`; `into` for writes of that length, rounded up to 8.
+/// INVARIANT: `from` is valid for reads of the length given to `run`; `into` for writes of that
+/// length, rounded up to 8.
 #[derive(Clone, Copy)]
 pub(super) struct In {
     pub(super) from: *const u8,
@@ -216,7 +221,8 @@ unsafe fn by_eights(from: *const u8) -> __m128i {
     block
 }
 
-/// Loads 1 to 15 private bytes by two overlapping words, zeros behind them. Not by way of a buffer, which would have to be in the cache first.
+/// Loads 1 to 15 private bytes by two overlapping words, zeros behind them. Not by way of a buffer,
+/// which would have to be in the cache first.
 ///
 /// # Safety
 /// 1. `from` is valid for reads of `n` bytes.
@@ -232,14 +238,18 @@ unsafe fn load_few(from: *const u8, n: usize) -> __m128i {
             // SAFETY: as above.
             let last = unsafe { from.add(n - size_of::<$word>()) };
             // SAFETY: as above.
-            (u64::from(first), u64::from(unsafe { last.cast::<$word>().read_unaligned() }), 8 * (n - size_of::<$word>()))
+            let last = unsafe { last.cast::<$word>().read_unaligned() };
+            (u64::from(first), u64::from(last), 8 * (n - size_of::<$word>()))
         }};
     }
     let (first, last, bits) = match n {
         8.. => {
             let (first, last, bits) = by!(u64);
             // What the first word has of the last one is shifted out.
-            return _mm_set_epi64x(if bits == 0 { 0 } else { (last >> (64 - bits)) as i64 }, first as i64);
+            return _mm_set_epi64x(
+                if bits == 0 { 0 } else { (last >> (64 - bits)) as i64 },
+                first as i64,
+            );
         }
         4.. => by!(u32),
         2.. => by!(u16),
@@ -248,15 +258,17 @@ unsafe fn load_few(from: *const u8, n: usize) -> __m128i {
     _mm_set_epi64x(0, (first | last << bits) as i64)
 }
 
-/// Loads 16 bytes that other parties may be storing into. By assembler, for to Rust a plain load would be a data race; the processor takes the
-/// 8-byte words that [`Region`](super::Region) promises. Once: the compiler can neither drop nor repeat it.
+/// Loads 16 bytes that other parties may be storing into. By assembler, for to Rust a plain load
+/// would be a data race; the processor takes the 8-byte words that [`Region`](super::Region)
+/// promises. Once: the compiler can neither drop nor repeat it.
 ///
 /// # Safety
 /// 1. `from` is valid for reads of 16 bytes.
 #[inline]
 pub(super) unsafe fn load_shared(from: *const u8) -> __m128i {
     let block;
-    // ORDER(payload): Relaxed; the Acquire of `tail` (readers) or the fence behind the copy (observers) orders it.
+    // ORDER(payload): Relaxed; the Acquire of `tail` (readers) or the fence behind the copy
+    // (observers) orders it.
     // SAFETY: duty 1; any alignment.
     unsafe {
         asm!("movdqu {block}, [{from}]", block = out(xmm_reg) block, from = in(reg) from, options(nostack, preserves_flags, readonly));
@@ -270,9 +282,12 @@ pub(super) unsafe fn load_shared(from: *const u8) -> __m128i {
 /// 1. `into` is valid for writes of 16 bytes.
 #[inline]
 pub(super) unsafe fn store_shared(into: *mut u8, block: __m128i) {
-    // ORDER(payload): Relaxed; the Release of `tail` orders it before readers, the fence behind `oldest` after observers.
+    // ORDER(payload): Relaxed; the Release of `tail` orders it before readers, the fence behind
+    // `oldest` after observers.
     // SAFETY: duty 1; any alignment.
-    unsafe { asm!("movdqu [{into}], {block}", block = in(xmm_reg) block, into = in(reg) into, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("movdqu [{into}], {block}", block = in(xmm_reg) block, into = in(reg) into, options(nostack, preserves_flags));
+    };
 }
 
 /// [`load_shared`] of 64 bytes.
@@ -302,7 +317,9 @@ unsafe fn load_shared_wide(from: *const u8) -> __m512i {
 unsafe fn store_shared_wide(into: *mut u8, block: __m512i) {
     // ORDER(payload): as above.
     // SAFETY: duty 1; any alignment.
-    unsafe { asm!("vmovdqu64 [{into}], {block}", block = in(zmm_reg) block, into = in(reg) into, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("vmovdqu64 [{into}], {block}", block = in(zmm_reg) block, into = in(reg) into, options(nostack, preserves_flags));
+    };
 }
 
 /// The lower 8 bytes only.
@@ -313,7 +330,9 @@ unsafe fn store_shared_wide(into: *mut u8, block: __m512i) {
 unsafe fn store_shared_half(into: *mut u8, block: __m128i) {
     // ORDER(payload): as above.
     // SAFETY: duty 1; any alignment.
-    unsafe { asm!("movq [{into}], {block}", block = in(xmm_reg) block, into = in(reg) into, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("movq [{into}], {block}", block = in(xmm_reg) block, into = in(reg) into, options(nostack, preserves_flags));
+    };
 }
 
 /// Copies 1 to 15 private bytes by two overlapping words, where `memcpy` would be a call.

@@ -20,7 +20,8 @@ const DIGEST: usize = 64;
 /// Size, bytes.
 pub(crate) const JOURNAL_BYTES: usize = (DIGEST + 8192) * 8;
 
-/// Kept by whoever reads just now; each word is stored so that the reader may be killed before and after.
+/// Kept by whoever reads just now; each word is stored so that the reader may be killed before and
+/// after.
 #[derive(Clone, Copy)]
 pub(crate) struct Journal(Mapping);
 
@@ -70,22 +71,37 @@ impl Journal {
         self.set(MISSED, self.get(MISSED) + u64::from(count));
     }
 
-    /// A reader was given this record: it is the next one, or one that a reader was given before, and it is what its producer made.
+    /// A reader was given this record: it is the next one, or one that a reader was given before,
+    /// and it is what its producer made.
     pub(crate) fn process(self, record: &Record, bytes: &[u8]) {
         let made = Made::of(record);
         assert_eq!(bytes, made.payload(), "content of record {} ({made:?})", record.seq);
-        let (next, digest) = (self.next(), DIGEST + usize::try_from(record.seq % WINDOW).expect("small"));
+        let (next, digest) =
+            (self.next(), DIGEST + usize::try_from(record.seq % WINDOW).expect("small"));
         assert!(record.seq <= next, "record {next} is lost, {} came", record.seq);
         let sum = u64::from(crc32fast::hash(bytes)) << 32 | made.packed() & 0xFFFF_FFFF;
         if record.seq < next {
-            assert!(next - record.seq > WINDOW || self.get(digest) == sum, "record {} is another one than before", record.seq);
+            assert!(
+                next - record.seq > WINDOW || self.get(digest) == sum,
+                "record {} is another one than before",
+                record.seq
+            );
             return;
         }
-        // Each thread's records of a round come in their order, none is left out: the last one's round and number.
-        let (thread, before) = (THREAD + usize::from(made.thread), self.get(THREAD + usize::from(made.thread)));
+        // Each thread's records of a round come in their order, none is left out: the last one's
+        // round and number.
+        let (thread, before) =
+            (THREAD + usize::from(made.thread), self.get(THREAD + usize::from(made.thread)));
         if before != made.packed() {
-            let follows = if before >> 32 == u64::from(made.round) + 1 { before + 1 } else { Made { number: 0, ..made }.packed() };
-            assert!(before >> 32 <= u64::from(made.round) + 1 && made.packed() == follows, "{made:?} came after {before:#x}");
+            let follows = if before >> 32 == u64::from(made.round) + 1 {
+                before + 1
+            } else {
+                Made { number: 0, ..made }.packed()
+            };
+            assert!(
+                before >> 32 <= u64::from(made.round) + 1 && made.packed() == follows,
+                "{made:?} came after {before:#x}"
+            );
         }
         self.set(thread, made.packed());
         self.set(digest, sum);
@@ -104,7 +120,8 @@ pub(crate) struct Made {
 
 impl Made {
     pub(crate) fn of(record: &Record) -> Self {
-        let number = u32::try_from(record.timestamp_ns).expect("the time of a record is its number");
+        let number =
+            u32::try_from(record.timestamp_ns).expect("the time of a record is its number");
         Self { round: record.type_tag / THREADS, thread: record.type_tag % THREADS, number }
     }
 

@@ -1,10 +1,13 @@
-//! Real processes over a shared mapping, killed and stopped at random: is every published record there, whole, in order?
+//! Real processes over a shared mapping, killed and stopped at random: is every published record
+//! there, whole, in order?
 //!
-//! The judge starts a producer, then a reader; stops and kills either by SIGKILL and SIGSTOP, and lets the next producer recover and resume, the
-//! next reader go on where the last one was. Readers check content, order and completeness; what they are given twice must be the
-//! same. Ends with a panic (status 101) at the first violation.
+//! The judge starts a producer, then a reader; stops and kills either by SIGKILL and SIGSTOP, and
+//! lets the next producer recover and resume, the next reader go on where the last one was. Readers
+//! check content, order and completeness; what they are given twice must be the same. Ends with a
+//! panic (status 101) at the first violation.
 //!
-//! Run: `cargo run --release -p aqueduct-verify --bin kill_loop -- [ROUNDS] [SEED]`. Expected, with other numbers:
+//! Run: `cargo run --release -p aqueduct-verify --bin kill_loop -- [ROUNDS] [SEED]`. Expected, with
+//! other numbers:
 //! `kill_loop: 50 rounds, 38021 records, 41 readers killed, 9 producers killed before they published, 30 stopped, 0 missed wakes`
 
 mod journal;
@@ -35,7 +38,10 @@ struct Killable {
 
 impl Killable {
     fn start(arguments: &[String]) -> Self {
-        Self { child: Command::new("/proc/self/exe").args(arguments).spawn().expect("another process"), ended: None }
+        Self {
+            child: Command::new("/proc/self/exe").args(arguments).spawn().expect("another process"),
+            ended: None,
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -103,7 +109,8 @@ impl Judge {
         sleep(Duration::from_micros(self.rng.below(most_us) as u64));
     }
 
-    /// One producer's life. `last`: the round whose page holds the cursor. Whether this round's page does now.
+    /// One producer's life. `last`: the round whose page holds the cursor. Whether this round's
+    /// page does now.
     fn round(&mut self, round: u16, last: Option<u16>) -> bool {
         let ready = u64::from(round) + 1;
         let mut producer = self.start("produce", round, last.map_or(-1, i64::from));
@@ -114,7 +121,9 @@ impl Judge {
             self.counts.early += u32::from(self.shared.journal.ready() < ready);
             return self.shared.journal.ready() == ready;
         }
-        wait_until("the producer begins", || !producer.ended_well("producer") && self.shared.journal.ready() == ready);
+        wait_until("the producer begins", || {
+            !producer.ended_well("producer") && self.shared.journal.ready() == ready
+        });
         self.shared.journal.set_stop(false);
         let mut seed = i64::from(round) << 8;
         let mut reader = self.start("consume", round, seed);
@@ -197,13 +206,16 @@ fn judge(rounds: u16, seed: u64) {
     let (records, missed) = (shared.journal.next(), shared.journal.missed_wakes());
     let Counts { readers_killed, early, stopped } = judge.counts;
     print!("kill_loop: {rounds} rounds, {records} records, {readers_killed} readers killed, ");
-    println!("{early} producers killed before they published, {stopped} stopped, {missed} missed wakes");
+    println!(
+        "{early} producers killed before they published, {stopped} stopped, {missed} missed wakes"
+    );
     assert!(records > u64::from(rounds), "next to nothing happened");
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |at: usize| arguments.get(at).map(|number| number.parse::<i64>().expect("a number"));
+    let number =
+        |at: usize| arguments.get(at).map(|number| number.parse::<i64>().expect("a number"));
     match arguments.first().map(String::as_str) {
         Some(role @ ("produce" | "consume")) => {
             set_parent_process_death_signal(Some(Signal::KILL)).expect("prctl");
@@ -217,6 +229,9 @@ fn main() {
                 consume(shared, round, other.unsigned_abs());
             }
         }
-        _ => judge(u16::try_from(number(0).unwrap_or(50)).expect("up to 30000 rounds"), number(1).unwrap_or(1).unsigned_abs()),
+        _ => judge(
+            u16::try_from(number(0).unwrap_or(50)).expect("up to 30000 rounds"),
+            number(1).unwrap_or(1).unsigned_abs(),
+        ),
     }
 }

@@ -1,4 +1,5 @@
-//! Memory that processes share: an anonymous file, inherited by its path under the judge's `/proc`. Next: `journal`.
+//! Memory that processes share: an anonymous file, inherited by its path under the judge's `/proc`.
+//! Next: `journal`.
 
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,16 +12,19 @@ use rustix::mm::{MapFlags, ProtFlags, mmap};
 /// A shared mapping that is never unmapped.
 #[derive(Clone, Copy)]
 pub(crate) struct Mapping {
-    /// INVARIANT: `size` bytes from here are mapped read-write until the process ends, aligned to a page.
+    /// INVARIANT: `size` bytes from here are mapped read-write until the process ends, aligned to a
+    /// page.
     base: NonNull<u8>,
     size: usize,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread, and every access through it is atomic.
+// SAFETY: the mapping belongs to the process, not to a thread, and every access through it is
+// atomic.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    /// A new file of `size` zeros; its path for other processes, and the descriptor that keeps the path alive.
+    /// A new file of `size` zeros; its path for other processes, and the descriptor that keeps the
+    /// path alive.
     pub(crate) fn create(name: &str, size: usize) -> (Self, String, OwnedFd) {
         let fd = memfd_create(name, MemfdFlags::empty()).expect("memfd_create");
         ftruncate(&fd, size as u64).expect("ftruncate");
@@ -30,10 +34,20 @@ impl Mapping {
 
     /// Maps the whole file.
     pub(crate) fn open(path: &str) -> Self {
-        let file = OpenOptions::new().read(true).write(true).open(path).expect("the file of the judge");
+        let file =
+            OpenOptions::new().read(true).write(true).open(path).expect("the file of the judge");
         let size = usize::try_from(file.metadata().expect("its size").len()).expect("it fits");
         // SAFETY: a fresh mapping at an address of the kernel's choice; nothing of ours is there.
-        let base = unsafe { mmap(std::ptr::null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0) };
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                size,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &file,
+                0,
+            )
+        };
         Self { base: NonNull::new(base.expect("mmap").cast()).expect("never null"), size }
     }
 
@@ -42,8 +56,9 @@ impl Mapping {
         assert!(from.is_multiple_of(4096) && from + len <= self.size);
         // SAFETY: in bounds (checked).
         let base = unsafe { self.base.add(from) };
-        // SAFETY: (1) mapped until the process ends, and nobody truncates the file; (2) aligned to a page; (3) this process reaches the bytes
-        // through regions, and those of the journal through `words`, by atomics only.
+        // SAFETY: (1) mapped until the process ends, and nobody truncates the file; (2) aligned to
+        // a page; (3) this process reaches the bytes through regions, and those of the journal
+        // through `words`, by atomics only.
         unsafe { Region::from_raw(base, len) }
     }
 

@@ -1,11 +1,15 @@
-//! The processes that are killed: a producer that never ends, and a reader that ends when it is told to. Next: `main`.
+//! The processes that are killed: a producer that never ends, and a reader that ends when it is
+//! told to. Next: `main`.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aqueduct_core::layout::{DATA_OFFSET_MAPPED, cursor_word, ring_word};
 use aqueduct_core::recovery::{Bound, Checkpoint, Cut, recover};
-use aqueduct_core::{ClaimError, Memory, Next, Producer, Reader, Region, RingConfig, SharedProducer, Sleep, Start, WaitMode, Wake};
+use aqueduct_core::{
+    ClaimError, Memory, Next, Producer, Reader, Region, RingConfig, SharedProducer, Sleep, Start,
+    WaitMode, Wake,
+};
 use aqueduct_verify::rng::Rng;
 use rustix::thread::futex;
 
@@ -36,7 +40,8 @@ impl Shared {
     #[allow(clippy::disallowed_types, reason = "the futex call wants one")]
     fn tail(self) -> &'static std::sync::atomic::AtomicU32 {
         let word = self.ring.whole().base().as_ptr().wrapping_add(ring_word::TAIL);
-        // SAFETY: inside the mapping, aligned to 4, only accessed atomically, mapped until the process ends.
+        // SAFETY: inside the mapping, aligned to 4, only accessed atomically, mapped until the
+        // process ends.
         unsafe { &*word.cast() }
     }
 
@@ -47,29 +52,43 @@ impl Shared {
     }
 }
 
-/// Begins the ring, or recovers it from the cursor on the page of round `last` and goes on; then publishes until it is killed.
+/// Begins the ring, or recovers it from the cursor on the page of round `last` and goes on; then
+/// publishes until it is killed.
 pub(crate) fn produce(shared: Shared, round: u16, last: Option<u16>) {
     let ring = shared.ring.whole();
     let mut producer: Producer<Region<'static>> = match last {
         None => {
             let mut config = RingConfig::new("kill", 0x0123_4567_89ab_cdef, CAPACITY * 32);
-            (config.data_offset_bytes, config.first_position) = (DATA_OFFSET_MAPPED, FIRST_POSITION);
+            (config.data_offset_bytes, config.first_position) =
+                (DATA_OFFSET_MAPPED, FIRST_POSITION);
             Producer::create(ring, &config).expect("create")
         }
         Some(last) => {
             // ORDER(none): its reader is dead.
             let cursor = shared.page(last).load(cursor_word::CURSOR, Ordering::Relaxed);
-            let found = recover(&ring, Checkpoint { position: cursor, seq: None }, Bound::Tail).expect("recover");
-            assert_eq!((found.cut, found.cut_granules), (Cut::None, 0), "what was published is whole");
-            // Nothing behind the cursor: everything was processed, and the reader's journal has the number.
+            let found = recover(&ring, Checkpoint { position: cursor, seq: None }, Bound::Tail)
+                .expect("recover");
+            assert_eq!(
+                (found.cut, found.cut_granules),
+                (Cut::None, 0),
+                "what was published is whole"
+            );
+            // Nothing behind the cursor: everything was processed, and the reader's journal has the
+            // number.
             let next_seq = found.next_seq.unwrap_or(shared.journal.next());
-            assert!(next_seq >= shared.journal.next(), "{found:?}: {} records were processed", shared.journal.next());
+            assert!(
+                next_seq >= shared.journal.next(),
+                "{found:?}: {} records were processed",
+                shared.journal.next()
+            );
             let recovery = aqueduct_core::recovery::Recovery { next_seq: Some(next_seq), ..found };
             Producer::resume(ring, &recovery).expect("resume")
         }
     };
     // ORDER(none): as above.
-    let start = last.map_or(Start::Latest, |last| Start::At(shared.page(last).load(cursor_word::CURSOR, Ordering::Relaxed)));
+    let start = last.map_or(Start::Latest, |last| {
+        Start::At(shared.page(last).load(cursor_word::CURSOR, Ordering::Relaxed))
+    });
     let id = producer.subscribe(start).expect("a kept cursor is accepted");
     producer.attach(id, "kill", shared.page(round)).expect("attach");
     shared.journal.set_ready(u64::from(round) + 1);
@@ -80,7 +99,8 @@ pub(crate) fn produce(shared: Shared, round: u16, last: Option<u16>) {
     }
 }
 
-/// Room comes when the reader releases; a reader that is dead or stopped never does, and that is no error.
+/// Room comes when the reader releases; a reader that is dead or stopped never does, and that is no
+/// error.
 fn wait_for_room(error: ClaimError) {
     assert!(matches!(error, ClaimError::Full { .. } | ClaimError::Busy { .. }), "{error}");
     std::thread::sleep(Duration::from_micros(50));
@@ -178,10 +198,15 @@ pub(crate) fn consume(shared: Shared, round: u16, seed: u64) {
             Next::Empty if stop => break,
             Next::Empty => {
                 let _tell = reader.release();
-                if let Sleep::Wait { tail } = reader.prepare_sleep(WaitMode::Futex).expect("nothing is damaged") {
+                if let Sleep::Wait { tail } =
+                    reader.prepare_sleep(WaitMode::Futex).expect("nothing is damaged")
+                {
                     let timeout = futex::Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
-                    let slept = futex::wait(shared.tail(), futex::Flags::empty(), tail, Some(&timeout));
-                    reader.finish_sleep(slept == Err(rustix::io::Errno::TIMEDOUT)).expect("nothing is damaged");
+                    let slept =
+                        futex::wait(shared.tail(), futex::Flags::empty(), tail, Some(&timeout));
+                    reader
+                        .finish_sleep(slept == Err(rustix::io::Errno::TIMEDOUT))
+                        .expect("nothing is damaged");
                 }
             }
         }

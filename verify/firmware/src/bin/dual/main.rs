@@ -1,10 +1,13 @@
-//! The layout of two cores that share a piece of RAM: a producer and a reader that know nothing but addresses.
+//! The layout of two cores that share a piece of RAM: a producer and a reader that know nothing but
+//! addresses.
 //!
-//! The memory map places the ring and two cursor pages; each side builds its regions from the bare addresses. One core plays both parts, the producer's in a timer's
-//! interrupt. The reader finds the ring by its magic, sleeps by WFE, flips bytes in records that are on their way, and must be told exactly what is
-//! damaged. Needs no compare-and-swap and no 64-bit atomics.
+//! The memory map places the ring and two cursor segments; each side builds its regions from the
+//! bare addresses. One core plays both parts, the producer's in a timer's interrupt. The reader
+//! finds the ring by its magic, sleeps by WFE, flips bytes in records that are on their way, and
+//! must be told exactly what is damaged. Needs no compare-and-swap and no 64-bit atomics.
 //!
-//! Run: `cargo run --release --bin dual`, also with `--target thumbv6m-none-eabi`. Expect a line `ok` and exit code 0. Read next: `producer_core`.
+//! Run: `cargo run --release --bin dual`, also with `--target thumbv6m-none-eabi`. Expect a line
+//! `ok` and exit code 0. Read next: `producer_core`.
 
 #![no_std]
 #![no_main]
@@ -45,10 +48,20 @@ struct Map {
 }
 
 fn map() -> Map {
-    let place = |address: usize, bytes| Place { address: NonZeroUsize::new(address).expect("RAM is not at 0"), bytes };
-    let (ring, ring_bytes) = ((&raw const _aqueduct_ring).expose_provenance(), (&raw const _aqueduct_ring_bytes).addr());
-    let (pages, page_bytes) = ((&raw const _aqueduct_pages).expose_provenance(), (&raw const _aqueduct_page_bytes).addr());
-    Map { ring: place(ring, ring_bytes), pages: [place(pages, page_bytes), place(pages + page_bytes, page_bytes)] }
+    let place = |address: usize, bytes| Place {
+        address: NonZeroUsize::new(address).expect("RAM is not at 0"),
+        bytes,
+    };
+    let (ring, ring_bytes) =
+        ((&raw const _aqueduct_ring).expose_provenance(), (&raw const _aqueduct_ring_bytes).addr());
+    let (pages, page_bytes) = (
+        (&raw const _aqueduct_pages).expose_provenance(),
+        (&raw const _aqueduct_page_bytes).addr(),
+    );
+    Map {
+        ring: place(ring, ring_bytes),
+        pages: [place(pages, page_bytes), place(pages + page_bytes, page_bytes)],
+    }
 }
 
 #[entry]

@@ -1,4 +1,5 @@
-//! The core that produces: boots late, makes ring and pages where the map says, streams, closes. Next: `reader_core`.
+//! The core that produces: boots late, makes ring and pages where the map says, streams, closes.
+//! Next: `reader_core`.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -48,15 +49,16 @@ pub(crate) fn summary() -> Option<Summary> {
 }
 
 fn timer() -> SYST {
-    // SAFETY: the timer is only used by `power_on` before it is started, and by its own handler from then on.
+    // SAFETY: the timer is only used by `power_on` before it is started, and by its own handler
+    // from then on.
     unsafe { Peripherals::steal() }.SYST
 }
 
 /// The place as a producer uses it: to read and to write.
 fn region(place: Place) -> Region<'static> {
     let base = NonNull::with_exposed_provenance(place.address);
-    // SAFETY: (1) the memory map keeps these bytes free of everything else, for ever; (2) it asserts their alignment; (3) this program
-    // touches them through regions only.
+    // SAFETY: (1) the memory map keeps these bytes free of everything else, for ever; (2) it
+    // asserts their alignment; (3) this program touches them through regions only.
     unsafe { Region::from_raw(base, place.bytes) }
 }
 
@@ -100,13 +102,20 @@ impl Core {
         match (&mut self.producer, self.subscriptions) {
             (None, _) if self.ticks == RING_AT_TICK => {
                 let ring = region(self.map.ring);
-                let config = RingConfig { first_position: u32::MAX - 3000, ..RingConfig::new("dual", 0xD0A1_0000_0000_0001, 4096) };
-                self.producer = Some(Producer::create(ring, &config).expect("the map leaves room for it"));
+                let config = RingConfig {
+                    first_position: u32::MAX - 3000,
+                    ..RingConfig::new("dual", 0xD0A1_0000_0000_0001, 4096)
+                };
+                self.producer =
+                    Some(Producer::create(ring, &config).expect("the map leaves room for it"));
             }
             (Some(producer), None) if self.ticks == PAGES_AT_TICK => {
                 self.subscriptions = Some(self.map.pages.map(|page| {
-                    let subscription = producer.subscribe(Start::Oldest).expect("there is room for two");
-                    producer.attach(subscription, "other core", region(page)).expect("the map leaves room for it");
+                    let subscription =
+                        producer.subscribe(Start::Oldest).expect("there is room for two");
+                    producer
+                        .attach(subscription, "other core", region(page))
+                        .expect("the map leaves room for it");
                     subscription
                 }));
             }
@@ -121,9 +130,14 @@ impl Core {
         for _ in 0..=self.random.below(3) {
             if self.number == RECORDS {
                 wake = wake.and(producer.close());
-                let status = subscriptions.map(|id| producer.subscription(id).expect("it was subscribed"));
+                let status =
+                    subscriptions.map(|id| producer.subscription(id).expect("it was subscribed"));
                 if status.iter().all(|status| status.lag_granules == 0) {
-                    let summary = Summary { status, asked_for_space: self.asked_for_space, wakes: self.wakes };
+                    let summary = Summary {
+                        status,
+                        asked_for_space: self.asked_for_space,
+                        wakes: self.wakes,
+                    };
                     critical_section::with(|section| SUMMARY.borrow(section).set(Some(summary)));
                 }
                 break;

@@ -2,14 +2,18 @@
 //!
 //! 1. the reader `ahead` sees each record first, whole; then its bytes may be damaged;
 //! 2. the `reader` comes next and must find the record, or say exactly what is wrong with it;
-//! 3. the observer `late` is slow on purpose: it is overtaken, and everything it did not see must be in its count.
+//! 3. the observer `late` is slow on purpose: it is overrun, and everything it did not see must be
+//!    in its count.
 
 use core::ptr::NonNull;
 
 use aqueduct_core::layout::{DATA_OFFSET_MIN, GRANULE_BYTES, GeometryError};
 use aqueduct_core::reader::ReaderStats;
 use aqueduct_core::record::payload_crc;
-use aqueduct_core::{AttachError, Memory, MemoryMut, Next, Observer, ReadError, ReadRegion, Reader, Record, Region, Sleep, WaitMode};
+use aqueduct_core::{
+    AttachError, Memory, MemoryMut, Next, Observer, ReadError, ReadRegion, Reader, Record, Region,
+    Sleep, WaitMode,
+};
 use aqueduct_firmware::content::{self, MAX_BYTES};
 use aqueduct_firmware::seeded;
 use cortex_m::asm;
@@ -21,8 +25,8 @@ use crate::{Map, Place, RECORDS, SOURCE, producer_core};
 /// The ring as a reader uses it.
 fn read_only(place: Place) -> ReadRegion<'static> {
     let base = NonNull::with_exposed_provenance(place.address);
-    // SAFETY: (1) the memory map keeps these bytes free of everything else, for ever; (2) it asserts their alignment; (3) this program
-    // touches them through regions only.
+    // SAFETY: (1) the memory map keeps these bytes free of everything else, for ever; (2) it
+    // asserts their alignment; (3) this program touches them through regions only.
     unsafe { ReadRegion::from_raw(base, place.bytes) }
 }
 
@@ -66,7 +70,11 @@ fn attach(ring: Place, page: Place) -> RawReader {
     loop {
         match Reader::attach(read_only(ring), writable(page)) {
             Ok(reader) => {
-                hprintln!("dual: attached after {} looks without a ring and {} without a page", without_ring, without_page);
+                hprintln!(
+                    "dual: attached after {} looks without a ring and {} without a page",
+                    without_ring,
+                    without_page
+                );
                 return reader;
             }
             Err(AttachError::Geometry(GeometryError::Magic { .. })) => without_ring += 1,
@@ -93,7 +101,8 @@ impl Reading {
     /// Damages the record that `ahead` just saw, if it is its turn, and reads it.
     fn follow(&mut self, seen: &Record, content: &[u8]) {
         let kind = damage(seen);
-        let record_at = DATA_OFFSET_MIN as usize + (seen.position % self.capacity) as usize * GRANULE_BYTES;
+        let record_at =
+            DATA_OFFSET_MIN as usize + (seen.position % self.capacity) as usize * GRANULE_BYTES;
         #[allow(clippy::cast_possible_truncation, reason = "a small record number")]
         let number = seen.seq as usize;
         if kind == Damage::Payload || self.damage_fault && number == 60 {
@@ -116,9 +125,15 @@ impl Reading {
             (Damage::Payload, Err(ReadError::Payload { seq, position, stored, computed })) => {
                 self.payloads_damaged += 1;
                 assert_eq!((seq, position), (seen.seq, seen.position));
-                assert!(stored == payload_crc(content) && computed != stored, "{stored:#x} {computed:#x}");
+                assert!(
+                    stored == payload_crc(content) && computed != stored,
+                    "{stored:#x} {computed:#x}"
+                );
             }
-            (Damage::Header, Err(ReadError::Header { position, resumed_at, stored, computed, lost })) => {
+            (
+                Damage::Header,
+                Err(ReadError::Header { position, resumed_at, stored, computed, lost }),
+            ) => {
                 self.headers_damaged += 1;
                 assert_eq!(position, seen.position);
                 assert!(resumed_at != position && computed != stored, "{stored:#x} {computed:#x}");
@@ -148,7 +163,7 @@ impl Reading {
 struct Late {
     observer: Observer<ReadRegion<'static>>,
     read: u32,
-    overtaken: u32,
+    overrun: u32,
 }
 
 impl Late {
@@ -162,9 +177,11 @@ impl Late {
                 self.read += 1;
             }
             Ok(Next::Closed) => return true,
-            Err(ReadError::Overtaken { .. }) => self.overtaken += 1,
+            Err(ReadError::Overrun { .. }) => self.overrun += 1,
             // Damage is met here too; that all of it is counted is checked at the end.
-            Ok(Next::Empty) | Err(ReadError::Payload { .. } | ReadError::Header { .. } | ReadError::Gap { .. }) => {}
+            Ok(Next::Empty)
+            | Err(ReadError::Payload { .. } | ReadError::Header { .. } | ReadError::Gap { .. }) => {
+            }
             Err(other) => panic!("{other}"),
         }
         false
@@ -177,7 +194,11 @@ pub(crate) fn run(map: Map) {
         asm::udf();
     }
     let (ahead, reader) = (attach(ring, pages[0]), attach(ring, pages[1]));
-    let mut late = Late { observer: Observer::oldest(read_only(ring)).expect("as before"), read: 0, overtaken: 0 };
+    let mut late = Late {
+        observer: Observer::oldest(read_only(ring)).expect("as before"),
+        read: 0,
+        overrun: 0,
+    };
     let mut reading = Reading {
         capacity: reader.geometry().capacity(),
         ahead,
@@ -211,7 +232,9 @@ pub(crate) fn run(map: Map) {
             }
             Next::Empty => {
                 rings += reading.release();
-                if let Sleep::Wait { .. } = reading.ahead.prepare_sleep(WaitMode::Futex).expect("it gates") {
+                if let Sleep::Wait { .. } =
+                    reading.ahead.prepare_sleep(WaitMode::Futex).expect("it gates")
+                {
                     sleeps += 1;
                     asm::wfe();
                     reading.ahead.finish_sleep(false).expect("it gates");
@@ -227,24 +250,34 @@ pub(crate) fn run(map: Map) {
     assert_eq!(reading.reader.next(&mut buf), Ok(Next::Closed));
     rings += reading.release();
     while !late.step() {}
-    assert_eq!(late.read + late.observer.lost(), RECORDS, "every record was read or counted as lost");
+    assert_eq!(
+        late.read + late.observer.lost(),
+        RECORDS,
+        "every record was read or counted as lost"
+    );
 
     let damaged = reading.payloads_damaged + reading.headers_damaged;
     assert_eq!(reading.ahead.stats(), ReaderStats::default());
-    assert_eq!(reading.reader.stats(), ReaderStats { corrupt: damaged, lost: damaged, missed_wakes: 0 });
+    assert_eq!(
+        reading.reader.stats(),
+        ReaderStats { corrupt: damaged, lost: damaged, missed_wakes: 0 }
+    );
     let told = loop {
         if let Some(summary) = producer_core::summary() {
             break summary;
         }
     };
     for (status, damaged) in told.status.iter().zip([0, damaged]) {
-        assert!(status.attached && status.corrupt == damaged && status.lost == damaged, "{status:?}");
+        assert!(
+            status.attached && status.corrupt == damaged && status.lost == damaged,
+            "{status:?}"
+        );
     }
 
     for (count, what) in [
         (reading.payloads_damaged, "payload damaged"),
         (reading.headers_damaged, "header damaged"),
-        (late.overtaken, "observer overtaken"),
+        (late.overrun, "observer overrun"),
         (told.asked_for_space, "ring full"),
         (rings, "space told of"),
         (sleeps, "reader asleep"),
@@ -262,8 +295,8 @@ pub(crate) fn run(map: Map) {
         late.observer.lost()
     );
     hprintln!(
-        "    overtaken {} times; space asked for {} and told {} times; {} sleeps, {} wake-ups; end seen by all three",
-        late.overtaken,
+        "    overrun {} times; space asked for {} and told {} times; {} sleeps, {} wake-ups; end seen by all three",
+        late.overrun,
         told.asked_for_space,
         rings,
         sleeps,
@@ -276,7 +309,9 @@ fn identities_are_checked(ring: Place, page: Place) {
     let attach = || Reader::attach(read_only(ring), writable(page)).map(|_| ());
     for at in [16, 50, 127] {
         flip(writable(ring), at);
-        assert!(matches!(attach(), Err(AttachError::Geometry(GeometryError::Crc { stored, computed })) if stored != computed));
+        assert!(
+            matches!(attach(), Err(AttachError::Geometry(GeometryError::Crc { stored, computed })) if stored != computed)
+        );
         flip(writable(ring), at);
     }
     for at in [0, 20, 63] {

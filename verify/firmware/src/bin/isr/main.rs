@@ -1,8 +1,9 @@
 //! An interrupt handler produces, the main loop reads, on one core.
 //!
 //! 1. `plain`: the handler owns the one [`Producer`](aqueduct_core::Producer).
-//! 2. `shared`, where the processor has compare-and-swap: two interrupt handlers of different priority and the main loop claim, fill and
-//!    commit through one `SharedProducer`, interrupting each other while claims are open.
+//! 2. `shared`, where the processor has compare-and-swap: two interrupt handlers of different
+//!    priority and the main loop claim, fill and commit through one `SharedProducer`, interrupting
+//!    each other while claims are open.
 //!
 //! Run: `cargo run --release --bin isr`. Expect two lines `ok` and exit code 0. Read next: `plain`.
 
@@ -34,7 +35,10 @@ const DATA_BYTES: usize = 4096;
 const FIRST_POSITION: u32 = u32::MAX - 5000;
 
 /// What the timer's interrupt does.
-#[allow(clippy::large_enum_variant, reason = "there is one of it, and no heap to put the larger variant on")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one of it, and no heap to put the larger variant on"
+)]
 enum Work {
     Plain(plain::Interrupt),
     #[cfg(target_has_atomic = "32")]
@@ -66,7 +70,8 @@ fn SysTick() {
 }
 
 fn timer() -> SYST {
-    // SAFETY: the timer is only used by `main` before it is started, and by its own handler from then on.
+    // SAFETY: the timer is only used by `main` before it is started, and by its own handler from
+    // then on.
     unsafe { Peripherals::steal() }.SYST
 }
 

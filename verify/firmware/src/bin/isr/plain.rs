@@ -33,7 +33,8 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Appends a few records and publishes them together. A record that finds no room is tried again at the next tick.
+    /// Appends a few records and publishes them together. A record that finds no room is tried
+    /// again at the next tick.
     pub(crate) fn tick(&mut self) {
         for _ in 0..=self.random.below(4) {
             if self.number == RECORDS {
@@ -44,7 +45,9 @@ impl Interrupt {
                 Ok(()) => self.number += 1,
                 Err(ClaimError::Full { needed, free }) => {
                     assert!(free < needed);
-                    critical_section::with(|section| FULL.borrow(section).update(|count| count + 1));
+                    critical_section::with(|section| {
+                        FULL.borrow(section).update(|count| count + 1)
+                    });
                     break;
                 }
                 Err(other) => panic!("{other}"),
@@ -89,11 +92,16 @@ impl Interrupt {
 
 /// Reads every record the handler makes.
 pub(crate) fn run() {
-    let config = RingConfig { first_position: FIRST_POSITION, ..RingConfig::new("plain", 0x0A0B_0C0D_0102_0304, DATA_BYTES) };
-    let mut producer = Producer::create(RING.region(), &config).expect("the configuration is right");
+    let config = RingConfig {
+        first_position: FIRST_POSITION,
+        ..RingConfig::new("plain", 0x0A0B_0C0D_0102_0304, DATA_BYTES)
+    };
+    let mut producer =
+        Producer::create(RING.region(), &config).expect("the configuration is right");
     let subscription = producer.subscribe(Start::Oldest).expect("there is room for one");
     producer.attach(subscription, "main loop", PAGE.region()).expect("the subscription exists");
-    let mut reader = Reader::attach(RING.region().read_only(), PAGE.region()).expect("the ring was just made");
+    let mut reader =
+        Reader::attach(RING.region().read_only(), PAGE.region()).expect("the ring was just made");
     hand_over(Work::Plain(Interrupt {
         producer,
         number: 0,
@@ -131,6 +139,14 @@ pub(crate) fn run() {
     assert_eq!(number, RECORDS);
     assert_eq!(reader.stats(), aqueduct_core::reader::ReaderStats::default());
     let full = full();
-    assert!(full >= RECORDS / 500 - 1 && empty > 0, "full {full} times, empty {empty} times: one of them hardly happened");
-    hprintln!("ok: plain: {} records from an interrupt handler; ring full {} times, empty {} times", number, full, empty);
+    assert!(
+        full >= RECORDS / 500 - 1 && empty > 0,
+        "full {full} times, empty {empty} times: one of them hardly happened"
+    );
+    hprintln!(
+        "ok: plain: {} records from an interrupt handler; ring full {} times, empty {} times",
+        number,
+        full,
+        empty
+    );
 }

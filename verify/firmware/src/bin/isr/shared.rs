@@ -1,12 +1,17 @@
-//! Main loop, PendSV and, above both, SysTick use one `SharedProducer`; the main loop is the reader too.
+//! Main loop, PendSV and, above both, SysTick use one `SharedProducer`; the main loop is the reader
+//! too.
 //!
-//! The timer interrupts wherever it happens to; besides, handlers are made pending at chosen moments: while claims are open, and until all
-//! slots are taken. Each handler tells in `PROGRESS` what it met, and the run fails if something it should meet never happened.
+//! The timer interrupts wherever it happens to; besides, handlers are made pending at chosen
+//! moments: while claims are open, and until all slots are taken. Each handler tells in `PROGRESS`
+//! what it met, and the run fails if something it should meet never happened.
 
 use core::cell::Cell;
 
 use aqueduct_core::shared::{Commit, SharedGrant};
-use aqueduct_core::{ClaimError, Next, Producer, ReadRegion, Reader, Region, RingConfig, Segment, SharedProducer, Start};
+use aqueduct_core::{
+    ClaimError, Next, Producer, ReadRegion, Reader, Region, RingConfig, Segment, SharedProducer,
+    Start,
+};
 use aqueduct_firmware::content::{self, MAX_BYTES, Source};
 use aqueduct_firmware::{Random, seeded};
 use cortex_m::asm;
@@ -76,7 +81,8 @@ fn note(work: impl FnOnce(&mut Progress)) {
     });
 }
 
-/// Makes PendSV, SysTick, or mostly neither, happen right here if nothing of the same priority runs.
+/// Makes PendSV, SysTick, or mostly neither, happen right here if nothing of the same priority
+/// runs.
 fn poke(random: &mut Random) {
     match random.below(8) {
         0 => SCB::set_pendsv(),
@@ -108,7 +114,8 @@ impl Maker {
         Self { shared, source, number: 0, random: Random::new(source as u32 + 77) }
     }
 
-    /// Claims room for the next record, sometimes for more than it needs, sometimes only to give it up. `None`: no room now.
+    /// Claims room for the next record, sometimes for more than it needs, sometimes only to give it
+    /// up. `None`: no room now.
     fn open(&mut self) -> Option<Open> {
         if self.number == RECORDS {
             return None;
@@ -172,8 +179,11 @@ impl Maker {
         let payload = content::fill(self.source, self.number, &mut buf);
         match self.shared.push(content::meta(self.source, self.number), payload) {
             Ok(commit) => {
-                // Without an open claim below us, only somebody who is publishing can be the reason.
-                if self.committed(self.number, commit).is_none() && self.shared.unfinished().is_none() {
+                // Without an open claim below us, only somebody who is publishing can be the
+                // reason.
+                if self.committed(self.number, commit).is_none()
+                    && self.shared.unfinished().is_none()
+                {
                     note(|progress| progress.left_to_other += 1);
                 }
                 self.number += 1;
@@ -193,9 +203,13 @@ impl Interrupt {
         if self.maker.shared.unfinished().is_some() {
             note(|progress| progress.over_claim += 1);
         }
-        // Now and then so many at once that the table of claims goes round once or twice while whoever was interrupted stands still.
-        let burst =
-            if self.maker.random.below(8) == 0 { self.maker.random.below(2 * u32::try_from(CLAIMS).expect("it is small") + 2) } else { 0 };
+        // Now and then so many at once that the table of claims goes round once or twice while
+        // whoever was interrupted stands still.
+        let burst = if self.maker.random.below(8) == 0 {
+            self.maker.random.below(2 * u32::try_from(CLAIMS).expect("it is small") + 2)
+        } else {
+            0
+        };
         for _ in 0..=burst {
             if self.maker.number < RECORDS {
                 self.maker.push();
@@ -235,7 +249,8 @@ struct Checker {
     reader: Reader<ReadRegion<'static>, Region<'static>>,
     /// By source, the record that must come next.
     next: [u32; 3],
-    /// Numbers of the main loop's records, as `commit` told them: (own number, sequence number). As many as the ring has granules.
+    /// Numbers of the main loop's records, as `commit` told them: (own number, sequence number). As
+    /// many as the ring has granules.
     told: [Option<(u32, u64)>; DATA_BYTES / 32],
 }
 
@@ -244,11 +259,16 @@ impl Checker {
         let mut buf = [0; MAX_BYTES];
         while let Next::Record(record) = self.reader.next(&mut buf).expect("nothing is damaged") {
             assert_eq!(record.seq, self.next.iter().map(|&count| u64::from(count)).sum::<u64>());
-            let next = self.next.get_mut(usize::from(record.type_tag)).expect("a source of this program");
+            let next =
+                self.next.get_mut(usize::from(record.type_tag)).expect("a source of this program");
             content::check(&record, &buf[..record.len], record.type_tag, *next);
             if record.type_tag == MAIN {
                 let told = self.told[*next as usize % self.told.len()].take();
-                assert!(told.is_none_or(|told| told == (*next, record.seq)), "{told:?} was told of record {}", record.seq);
+                assert!(
+                    told.is_none_or(|told| told == (*next, record.seq)),
+                    "{told:?} was told of record {}",
+                    record.seq
+                );
             }
             *next += 1;
             if random.below(4) == 0 {
@@ -261,15 +281,22 @@ impl Checker {
 
 /// All three make records; the main loop reads them all.
 pub(crate) fn run() {
-    let config = RingConfig { first_position: FIRST_POSITION, ..RingConfig::new("shared", 0x0102_0304_0A0B_0C0D, DATA_BYTES) };
-    let mut producer = Producer::create(RING.region(), &config).expect("the configuration is right");
+    let config = RingConfig {
+        first_position: FIRST_POSITION,
+        ..RingConfig::new("shared", 0x0102_0304_0A0B_0C0D, DATA_BYTES)
+    };
+    let mut producer =
+        Producer::create(RING.region(), &config).expect("the configuration is right");
     let subscription = producer.subscribe(Start::Oldest).expect("there is room for one");
     producer.attach(subscription, "main loop", PAGE.region()).expect("the subscription exists");
-    let reader = Reader::attach(RING.region().read_only(), PAGE.region()).expect("the ring was just made");
+    let reader =
+        Reader::attach(RING.region().read_only(), PAGE.region()).expect("the ring was just made");
     let shared: &'static Shared =
-        cortex_m::singleton!(: Shared = SharedProducer::new(producer).expect("it is small enough")).expect("this runs once");
+        cortex_m::singleton!(: Shared = SharedProducer::new(producer).expect("it is small enough"))
+            .expect("this runs once");
 
-    // SAFETY: main is the only user of this peripheral, and no handler relies on its own priority yet.
+    // SAFETY: main is the only user of this peripheral, and no handler relies on its own priority
+    // yet.
     let mut system = unsafe { cortex_m::Peripherals::steal() }.SCB;
     // SAFETY: critical sections mask all interrupts, not a priority.
     unsafe { system.set_priority(SystemHandler::PendSV, 0xFF) };
@@ -296,7 +323,8 @@ pub(crate) fn run() {
     finish(shared, &mut checker, &mut random, subscription);
 }
 
-/// One to three claims open at once, filled by turns, finished in any order. `twice`: make one record a second time.
+/// One to three claims open at once, filled by turns, finished in any order. `twice`: make one
+/// record a second time.
 fn main_round(maker: &mut Maker, checker: &mut Checker, random: &mut Random, twice: &mut bool) {
     let mut opened: Vec<Open, 3> = Vec::new();
     for _ in 0..=random.below(3) {
@@ -339,7 +367,10 @@ fn besiege(maker: &mut Maker, checker: &mut Checker, random: &mut Random) {
     }
     let after = progress();
     if after.records[usize::from(HIGH)] < RECORDS {
-        assert!(after.busy > before.busy || after.full > before.full, "more claims than slots and nobody was refused");
+        assert!(
+            after.busy > before.busy || after.full > before.full,
+            "more claims than slots and nobody was refused"
+        );
     }
     // It was not filled, so it is given up, and its record made again.
     if open.number.is_some() {
@@ -358,13 +389,25 @@ fn flood() {
     }
 }
 
-fn finish(shared: &'static Shared, checker: &mut Checker, random: &mut Random, subscription: aqueduct_core::SubscriptionId) {
+fn finish(
+    shared: &'static Shared,
+    checker: &mut Checker,
+    random: &mut Random,
+    subscription: aqueduct_core::SubscriptionId,
+) {
     checker.drain(random);
     let met = progress();
     assert_eq!(checker.next, [RECORDS; 3]);
     assert_eq!(shared.unfinished(), None);
-    let status = shared.subscription(subscription).expect("nobody else is publishing").value.expect("it was subscribed");
-    assert!(status.attached && status.lag_granules == 0 && status.corrupt == 0 && status.lost == 0, "{status:?}");
+    let status = shared
+        .subscription(subscription)
+        .expect("nobody else is publishing")
+        .value
+        .expect("it was subscribed");
+    assert!(
+        status.attached && status.lag_granules == 0 && status.corrupt == 0 && status.lost == 0,
+        "{status:?}"
+    );
     for (count, what) in [
         (met.full[usize::from(MAIN)], "ring full for the main loop"),
         (met.full[usize::from(HIGH)], "ring full for SysTick"),
@@ -376,7 +419,12 @@ fn finish(shared: &'static Shared, checker: &mut Checker, random: &mut Random, s
     ] {
         assert!(count > 0, "this never happened: {what}");
     }
-    hprintln!("ok: shared: 3 x {} records from main loop, PendSV and SysTick; full {:?}, busy {:?} times,", RECORDS, met.full, met.busy);
+    hprintln!(
+        "ok: shared: 3 x {} records from main loop, PendSV and SysTick; full {:?}, busy {:?} times,",
+        RECORDS,
+        met.full,
+        met.busy
+    );
     hprintln!(
         "    {} claims given up; SysTick over an open claim {} times, over one of PendSV {}, over somebody publishing {}",
         met.given_up,

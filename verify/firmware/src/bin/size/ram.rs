@@ -25,9 +25,18 @@ fn main() -> ! {
     }
     #[cfg(target_has_atomic = "32")]
     {
-        type Shared<const CLAIMS: usize> = aqueduct_core::SharedProducer<R, R, aqueduct_core::region::turns::Native, CLAIMS, 1>;
-        hprintln!("{:<50} {:>6}", "SharedProducer, 1 subscription, 8 claims", size_of::<Shared<8>>());
-        hprintln!("{:<50} {:>6}", "SharedProducer, 1 subscription, 64 claims", size_of::<Shared<64>>());
+        type Shared<const CLAIMS: usize> =
+            aqueduct_core::SharedProducer<R, R, aqueduct_core::region::turns::Native, CLAIMS, 1>;
+        hprintln!(
+            "{:<50} {:>6}",
+            "SharedProducer, 1 subscription, 8 claims",
+            size_of::<Shared<8>>()
+        );
+        hprintln!(
+            "{:<50} {:>6}",
+            "SharedProducer, 1 subscription, 64 claims",
+            size_of::<Shared<64>>()
+        );
     }
     pass()
 }
