@@ -3,6 +3,9 @@
 #![deny(unsafe_code)]
 
 pub mod layout;
+
+pub mod handshake;
+
 #[allow(unsafe_code, reason = "the one door to shared memory; each block has its proof")]
 pub mod region;
 

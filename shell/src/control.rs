@@ -7,10 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aqueduct_core::handshake::{self, Kind, Status};
 use smol::{Executor, Timer, future};
 
 use crate::config::Allowed;
-use crate::handoff::{Hello, HelloError, Kind, Link, Listener, Packet, Status};
+use crate::handoff::{Hello, HelloError, Link, Listener, Packet};
 use crate::ingest::{AttachError, Attachment, Place, Ring};
 use crate::mapping::CURSOR_BYTES;
 use crate::metrics::Metrics;
@@ -108,9 +109,7 @@ impl Control {
         status: Status,
         message: &'static str,
     ) {
-        if let Ok(_) | Err(HelloError::Malformed { .. } | HelloError::Version { .. }) =
-            link.hello(self.handshake_timeout).await
-        {
+        if let Ok(_) | Err(HelloError::Packet(_)) = link.hello(self.handshake_timeout).await {
             link.refuse(status, message);
         }
     }
@@ -172,7 +171,7 @@ impl Control {
                 tracing::debug!(%peer, %error, "control connection ended");
                 return None;
             }
-            Err(error @ HelloError::Version { .. }) => {
+            Err(error @ HelloError::Packet(handshake::HelloError::Version { .. })) => {
                 return refuse(Status::Version, &error.to_string());
             }
             Err(error) => return refuse(Status::Malformed, &error.to_string()),

@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 
 mod listener;
-mod wire;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -13,14 +12,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use aqueduct_core::handshake::{self, HELLO_BYTES, Kind, SPACE, Status, WAKE, Welcome};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown};
 use smol::{Async, Timer, future};
-use zerocopy::IntoBytes;
 
 pub use listener::{BindError, Listener};
-pub use wire::{HELLO_BYTES, Hello, Kind, Status};
-use wire::{SPACE, WAKE, Welcome};
 
 /// Process on the other end, as the kernel knew it when it connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +34,17 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {} uid {} gid {}", self.pid, self.uid, self.gid)
     }
+}
+
+/// What a reader asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// What it asks to become.
+    pub kind: Kind,
+    /// Name of the ring; empty means the only one.
+    pub ring: String,
+    /// Name of the subscription; never empty; means nothing to an observer.
+    pub subscription: String,
 }
 
 /// What a reader said after it was attached.
@@ -90,7 +98,12 @@ impl Link {
         if bytes == 0 {
             return Err(HelloError::HangUp);
         }
-        Hello::parse(&packet[..bytes])
+        let hello = handshake::Hello::parse(&packet[..bytes]).map_err(HelloError::Packet)?;
+        Ok(Hello {
+            kind: hello.kind,
+            ring: hello.ring.to_owned(),
+            subscription: hello.subscription.to_owned(),
+        })
     }
 
     /// Tells the reader that it is attached and gives it the ring, then the cursor segment, of
@@ -100,7 +113,8 @@ impl Link {
         ring: (u64, BorrowedFd<'_>),
         cursor: Option<(u32, BorrowedFd<'_>)>,
     ) -> io::Result<()> {
-        let packet = Welcome::attached(ring.0, cursor.map_or(0, |cursor| cursor.0));
+        let cursor_bytes = cursor.map_or(0, |cursor| cursor.0);
+        let packet = Welcome::Attached { ring_bytes: ring.0, cursor_bytes }.encode();
         let both = [ring.1, cursor.map_or(ring.1, |cursor| cursor.1)];
         let descriptors = if cursor.is_some() { &both[..] } else { &both[..1] };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
@@ -109,23 +123,16 @@ impl Link {
         debug_assert!(fits, "room for two descriptors");
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         // A fresh connection's buffer holds one packet, or the peer is no reader worth waiting for.
-        rustix::net::sendmsg(
-            &self.socket,
-            &[IoSlice::new(packet.as_bytes())],
-            &mut control,
-            flags,
-        )?;
+        rustix::net::sendmsg(&self.socket, &[IoSlice::new(&packet)], &mut control, flags)?;
         Ok(())
     }
 
     /// Tells the reader why not. Best effort: the end of the connection says the same.
     pub fn refuse(&self, status: Status, message: &str) {
-        let packet = Welcome::refused(status, message);
-        if let Err(errno) = rustix::net::send(
-            &self.socket,
-            packet.as_bytes(),
-            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-        ) {
+        let packet = Welcome::refused(status, message).encode();
+        if let Err(errno) =
+            rustix::net::send(&self.socket, &packet, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+        {
             tracing::debug!(peer = %self.peer, %errno, "refusal not sent");
         }
     }
@@ -205,16 +212,8 @@ pub enum HelloError {
     },
     /// The socket failed.
     Receive(io::Error),
-    /// Not a HELLO.
-    Malformed {
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// Another major version of the ABI.
-    Version {
-        /// The peer's.
-        found: u16,
-    },
+    /// Not a HELLO of this ABI.
+    Packet(handshake::HelloError),
 }
 
 impl fmt::Display for HelloError {
@@ -223,12 +222,7 @@ impl fmt::Display for HelloError {
             Self::HangUp => write!(f, "hung up before the hello"),
             Self::Late { timeout } => write!(f, "no hello within {} ms", timeout.as_millis()),
             Self::Receive(error) => write!(f, "receiving the hello: {error}"),
-            Self::Malformed { what } => write!(f, "malformed hello: {what}"),
-            Self::Version { found } => write!(
-                f,
-                "ABI major {found}; this producer speaks {}",
-                aqueduct_core::layout::ABI_MAJOR
-            ),
+            Self::Packet(error) => error.fmt(f),
         }
     }
 }

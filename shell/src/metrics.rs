@@ -231,7 +231,7 @@ impl Metrics {
             )?,
             registry: registry.clone(),
         };
-        for status in crate::handoff::Status::ALL {
+        for status in aqueduct_core::handshake::Status::ALL {
             metrics.control_handshakes.with_label_values(&[status.label()]);
         }
         Ok(metrics)
