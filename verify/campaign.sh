@@ -31,7 +31,7 @@ part "models" cargo test --release -p aqueduct-verify --test 'loom_*'
 part "crash points" test crash_points
 part "hostile memory" test hostile
 part "state machine" test state_machine
-part "wide state machine" test state_machine_wide
+part "recovery state machine" test state_machine_recovery
 # Another seed each time: processes are not repeatable anyway.
 part "kill loop" cargo run --release -p aqueduct-verify --bin kill_loop -- $((12 * factor)) "$(date +%s)"
 exit $failed

@@ -5,7 +5,7 @@
 # Expect: PASS lines and nothing else Needs apt: gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386,
 # gcc-aarch64-linux-gnu qemu-user, gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm, clang;
 # .ci/setup installs them. Writes to a temporary directory only. The rest of the project on these
-# machines: verify/platforms.sh.
+# machines: verify/platforms/run.sh.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 for tool in i686-linux-gnu-gcc aarch64-linux-gnu-gcc qemu-aarch64 arm-none-eabi-gcc qemu-system-arm clang; do

@@ -3,13 +3,14 @@
 //!
 //! [`input`] (bytes to decisions) → [`memory`] (segments) → [`wire`] (the ABI's bytes, written once
 //! more from `core/ABI.md`) → [`image`] (a ring that an input describes) → [`oracle`] (a slow
-//! reader) → [`theirs`] (the C library) → [`targets`].
+//! reader) → [`c_library`] (the C library) → [`targets`].
 
+pub mod c_library;
 pub mod image;
 pub mod input;
 pub mod memory;
 pub mod oracle;
 pub mod targets;
-pub mod theirs;
+
 pub mod torn;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! The targets themselves, callable without a fuzzer: `cargo test` replays the corpora through
 //! them.
 
-pub mod agree;
+pub mod compare;
 pub mod differential;
 pub mod differential_observer;
 pub mod observer;

@@ -2,7 +2,7 @@
 //! that counts what a model really saw.
 //!
 //! The production algorithms run here unchanged; only the memory under them differs. The models
-//! themselves stand in `tests/`. Reading order: [`heap`] (production memory with an owner) →
+//! themselves stand in `models/`. Reading order: [`heap`] (production memory with an owner) →
 //! [`loom_memory`] (loom's atomics and cells) → [`trace`] (what a failed run did) → [`weak`] (one
 //! ordering spoilt on purpose) → [`futex`] (the kernel's part of a sleep) → [`explore`] (run,
 //! count, or demand a failure) → [`rig`] (a ring, ready to be raced) → [`rng`] (seeded numbers) →

@@ -7,12 +7,12 @@ use aqueduct_core::region::Region;
 use aqueduct_core::{Next, Reader, Sleep, TrustedRegion, WaitMode};
 
 use super::reader::{buffer_size, some_seq};
-use super::{agree, outcome};
+use super::{compare, outcome};
+use crate::c_library::{self, CRecord, CSide};
 use crate::image::Image;
 use crate::input::Input;
 use crate::memory::Shared;
 use crate::oracle::Outcome;
-use crate::theirs::{self, CRecord, Theirs};
 
 type Ours<'a> = Reader<TrustedRegion<'a>, Region<'a>>;
 
@@ -21,7 +21,7 @@ struct Pair<'a> {
     image: &'a Image,
     in_place: bool,
     ours: Ours<'a>,
-    c: Theirs<'a>,
+    c: CSide<'a>,
     c_page: &'a Shared,
     buffer: Vec<u8>,
     c_buffer: Vec<u8>,
@@ -38,12 +38,12 @@ pub fn run(bytes: &[u8]) {
 
     let trusted = image.ring.trusted_of(image.ring_bytes);
     let ours = Reader::attach(trusted, image.page.region_of(image.page_bytes));
-    let (status, c) = Theirs::attach(&image.ring, image.ring_bytes, &c_page, image.page_bytes);
+    let (status, c) = CSide::attach(&image.ring, image.ring_bytes, &c_page, image.page_bytes);
     let ours = match ours {
         Ok(ours) => ours,
-        Err(error) => return agree::refusal(error, status),
+        Err(error) => return compare::refusal(error, status),
     };
-    assert_eq!(status, theirs::OK);
+    assert_eq!(status, c_library::OK);
     let (buffer, c_buffer) = (vec![0; image.ring.size()], vec![0; image.ring.size()]);
     let mut pair = Pair {
         image: &image,
@@ -81,17 +81,17 @@ impl Pair<'_> {
             48..64 => self.image.go_on(input),
             64..76 => self.release(),
             76..92 => self.sleep(input),
-            92..100 => agree::on_peek(&self.take(0), &mut self.c),
+            92..100 => compare::on_peek(&self.take(0), &mut self.c),
             100..108 => {
                 let ours = self.take(usize::MAX);
-                agree::on_skip(&ours, &mut self.c, &mut self.c_buffer);
+                compare::on_skip(&ours, &mut self.c, &mut self.c_buffer);
             }
             108..120 => {
                 let (epoch, seq) = (
                     self.image.epoch ^ u64::from(input.u8() == 255),
                     some_seq(input, self.last_seq),
                 );
-                agree::on_seek(
+                compare::on_seek(
                     self.ours.seek(epoch, seq),
                     &mut self.c,
                     &self.image.ring,
@@ -100,21 +100,21 @@ impl Pair<'_> {
                 );
             }
             120..124 => match self.ours.skip_to_latest() {
-                Ok(()) => assert_eq!(self.c.skip_to_latest(), theirs::OK),
+                Ok(()) => assert_eq!(self.c.skip_to_latest(), c_library::OK),
                 Err(error) => {
                     let status = self.c.skip_to_latest();
-                    agree::on_error(error, &self.c, status, &CRecord::default());
+                    compare::on_error(error, &self.c, status, &CRecord::default());
                 }
             },
             124..132 => {
-                let now = agree::some_time(input);
-                agree::on_lag(self.ours.lag(now), &self.c, &self.image.ring, now, false);
+                let now = compare::some_time(input);
+                compare::on_lag(self.ours.lag(now), &self.c, &self.image.ring, now, false);
             }
             132..138 => {
                 let (max, size) =
                     (1 + input.below(12) as usize, buffer_size(input, self.image.max_payload * 2));
                 let ours = &mut self.ours;
-                agree::on_batch(&mut self.c, size.min(self.c_buffer.len()), max, |rest| {
+                compare::on_batch(&mut self.c, size.min(self.c_buffer.len()), max, |rest| {
                     let found = ours.next(rest);
                     outcome(found, rest)
                 });
@@ -151,12 +151,12 @@ impl Pair<'_> {
             let status = self.c.next(&mut self.c_buffer[..size], &mut record);
             (
                 status,
-                self.c_buffer[..if status == theirs::OK { record.len as usize } else { 0 }]
+                self.c_buffer[..if status == c_library::OK { record.len as usize } else { 0 }]
                     .to_vec(),
             )
         };
-        assert!(ready || status == theirs::EMPTY, "not ready, but {status}");
-        agree::on_next(&ours, &self.c, status, &record, &payload);
+        assert!(ready || status == c_library::EMPTY, "not ready, but {status}");
+        compare::on_next(&ours, &self.c, status, &record, &payload);
         if let Outcome::Record(record, _) = ours {
             self.last_seq = Some(record.seq);
         }
@@ -173,7 +173,7 @@ impl Pair<'_> {
         let mut room = vec![0; max * self.c_buffer.len()];
         let (status, taken) = self.c.batch(&mut room, max);
         let found: Vec<_> =
-            found.iter().map(|(record, payload)| (agree::described(record), payload)).collect();
+            found.iter().map(|(record, payload)| (compare::described(record), payload)).collect();
         assert_eq!(
             found,
             taken.iter().map(|(record, payload, _)| (*record, payload)).collect::<Vec<_>>()
@@ -181,10 +181,10 @@ impl Pair<'_> {
         let (told, ends_well) = match ended {
             Ok((n, tell)) => (
                 tell,
-                status == theirs::OK
-                    || n == 0 && (status == theirs::EMPTY || status == theirs::CLOSED),
+                status == c_library::OK
+                    || n == 0 && (status == c_library::EMPTY || status == c_library::CLOSED),
             ),
-            Err((_, tell)) => (tell, (theirs::HEADER..=theirs::TAIL).contains(&status)),
+            Err((_, tell)) => (tell, (c_library::HEADER..=c_library::TAIL).contains(&status)),
         };
         assert!(ends_well, "{ended:?}: C says {status}");
         assert_eq!(self.c.release(), told);

@@ -13,11 +13,11 @@ use aqueduct_core::observer::JoinError;
 use aqueduct_core::region::{Memory, ReadRegion};
 
 use super::reader::{buffer_size, some_seq};
-use super::{agree, outcome};
+use super::{compare, outcome};
+use crate::c_library::{self, CRecord, CSide};
 use crate::image::Image;
 use crate::input::Input;
 use crate::oracle::Outcome;
-use crate::theirs::{self, CRecord, Theirs};
 use crate::wire;
 
 /// A ring and what its producer does during the next look.
@@ -88,7 +88,7 @@ struct Pair<'a> {
     c_busy: &'a Rc<Busy>,
     seen: Seen<'a>,
     ours: Observer<Seen<'a>>,
-    c: Theirs<'a>,
+    c: CSide<'a>,
     /// Counted by Rust observers before this one: one that goes to the latest is a new one.
     before: (u32, u32),
     last_seq: Option<u64>,
@@ -103,16 +103,16 @@ pub fn run(bytes: &[u8]) {
     let seen =
         Seen { busy: &busy, region: busy.image.ring.region_of(busy.image.ring_bytes).read_only() };
     let ours = if latest { Observer::latest(seen) } else { Observer::oldest(seen) };
-    let (status, mut c) = Theirs::observe(&c_busy.image.ring, c_busy.image.ring_bytes);
+    let (status, mut c) = CSide::observe(&c_busy.image.ring, c_busy.image.ring_bytes);
     let ours = match ours {
         Ok(ours) => ours,
-        Err(JoinError::Geometry(error)) => return agree::refusal_of_ring(error, status),
-        Err(JoinError::Read(error)) => return assert_eq!(status, theirs::TAIL, "{error}"),
+        Err(JoinError::Geometry(error)) => return compare::refusal_of_ring(error, status),
+        Err(JoinError::Read(error)) => return assert_eq!(status, c_library::TAIL, "{error}"),
     };
     // C joins at the oldest first; where that makes no sense, it is an observer all the same.
-    assert!(status == theirs::OK || latest && status == theirs::TAIL, "{status}");
+    assert!(status == c_library::OK || latest && status == c_library::TAIL, "{status}");
     if latest {
-        assert_eq!(c.skip_to_latest(), theirs::OK);
+        assert_eq!(c.skip_to_latest(), c_library::OK);
     }
     let mut pair =
         Pair { busy: &busy, c_busy: &c_busy, seen, ours, c, before: (0, 0), last_seq: None };
@@ -141,26 +141,26 @@ impl Pair<'_> {
                 self.c_busy.image.go_on(&mut input.twin());
                 image.go_on(input);
             }
-            64..80 => agree::on_peek(&self.take(0), &mut self.c),
+            64..80 => compare::on_peek(&self.take(0), &mut self.c),
             80..92 => {
                 let (ours, mut buffer) = (self.take(usize::MAX), vec![0; image.ring.size()]);
-                agree::on_skip(&ours, &mut self.c, &mut buffer);
+                compare::on_skip(&ours, &mut self.c, &mut buffer);
             }
             92..108 => {
                 let (epoch, seq) =
                     (image.epoch ^ u64::from(input.u8() == 255), some_seq(input, self.last_seq));
-                agree::on_seek(self.ours.seek(epoch, seq), &mut self.c, &image.ring, epoch, seq);
+                compare::on_seek(self.ours.seek(epoch, seq), &mut self.c, &image.ring, epoch, seq);
             }
             108..116 => self.skip_to_latest(),
             116..132 => {
-                let now = agree::some_time(input);
-                agree::on_lag(self.ours.lag(now), &self.c, &image.ring, now, true);
+                let now = compare::some_time(input);
+                compare::on_lag(self.ours.lag(now), &self.c, &image.ring, now, true);
             }
             132..144 => {
                 let (max, size) =
                     (1 + input.below(12) as usize, buffer_size(input, image.max_payload * 2));
                 let ours = &mut self.ours;
-                agree::on_batch(&mut self.c, size.min(image.ring.size()), max, |rest| {
+                compare::on_batch(&mut self.c, size.min(image.ring.size()), max, |rest| {
                     let found = ours.next(rest);
                     outcome(found, rest)
                 });
@@ -184,13 +184,13 @@ impl Pair<'_> {
         let (mut buffer, mut record) = (vec![0; size], CRecord::default());
         let ready = self.c.ready();
         let c_busy = Rc::clone(self.c_busy);
-        let status = theirs::meanwhile(Rc::new(move || c_busy.turn()), || {
+        let status = c_library::meanwhile(Rc::new(move || c_busy.turn()), || {
             self.c.next(&mut buffer, &mut record)
         });
         let c_loads = self.c_busy.end();
-        assert!(ready || status == theirs::EMPTY || !plan.is_empty(), "not ready, but {status}");
-        let payload = &buffer[..if status == theirs::OK { record.len as usize } else { 0 }];
-        agree::on_next(&ours, &self.c, status, &record, payload);
+        assert!(ready || status == c_library::EMPTY || !plan.is_empty(), "not ready, but {status}");
+        let payload = &buffer[..if status == c_library::OK { record.len as usize } else { 0 }];
+        compare::on_next(&ours, &self.c, status, &record, payload);
         // Rust looks whether it was overrun also when it has found nothing behind damage.
         assert!(
             c_loads > 0 && (c_loads..=c_loads + 1).contains(&loads),
@@ -212,7 +212,7 @@ impl Pair<'_> {
             self.before = self.counts();
             self.ours = Observer::latest(self.seen).expect("it was joined");
         }
-        assert_eq!((self.c.skip_to_latest(), self.c.position()), (theirs::OK, tail));
+        assert_eq!((self.c.skip_to_latest(), self.c.position()), (c_library::OK, tail));
     }
 
     fn counts(&self) -> (u32, u32) {

@@ -4,7 +4,7 @@
 //! Both languages are instrumented. Fences are invisible to it; what it checks are the orderings of
 //! `tail`, `cursor` and the payload words, that both sides access every shared byte atomically and
 //! in the same size, and that every record arrives whole and in order. Run:
-//! `verify/platforms.sh tsan-c`. Expected: `tsan-c: 50000 records`.
+//! `verify/platforms/run.sh tsan-c`. Expected: `tsan-c: 50000 records`.
 
 use std::ffi::c_void;
 use std::thread;

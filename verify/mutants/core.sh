@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Mutants of the core: verify/core_mutants.sh [FILE...] changes one operator, arm or result at a
+# Mutants of the core: verify/mutants/core.sh [FILE...] changes one operator, arm or result at a
 # time (FILE: as in core/src, such as walk.rs; default: all, about 40 minutes on two cores). Ends
 # with 1 if the tests miss one that is not explained in verify/mutants/core.txt. A mutant that hangs
 # counts as caught, so a machine so loaded that the tests need SECONDS_EACH (60) sees too few. JOBS
 # (all processors). Installs cargo-mutants if it is missing.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 explained=$PWD/verify/mutants/core.txt
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT

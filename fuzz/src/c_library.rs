@@ -179,7 +179,7 @@ pub fn meanwhile<T>(act: Rc<dyn Fn()>, call: impl FnOnce() -> T) -> T {
 }
 
 /// A C reader, or a C observer, of memory that lives for `'m`.
-pub struct Theirs<'m> {
+pub struct CSide<'m> {
     /// INVARIANT: room for what `observing` says, initialised with memory that lives for `'m`.
     state: Shared,
     observing: bool,
@@ -190,7 +190,7 @@ pub struct Theirs<'m> {
 /// the buffer.
 pub type Batch = (i32, Vec<(CRecord, Vec<u8>, usize)>);
 
-impl<'m> Theirs<'m> {
+impl<'m> CSide<'m> {
     pub fn attach(
         ring: &'m Shared,
         ring_bytes: usize,

@@ -245,7 +245,7 @@ fn forged() -> impl Strategy<Value = (u32, Header)> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/damage.txt"))),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("models/proptest-regressions/damage.txt"))),
         ..ProptestConfig::default()
     })]
 

@@ -11,7 +11,7 @@
 # Only loopback; kills only what it started. Needs cargo, gcc, make, curl, the sqlite3 program and
 # libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 rounds=${1:-200}
 seed=${SEED:-$(($(date +%s) % 32768))}
 RANDOM=$seed
@@ -44,7 +44,7 @@ if [ -z "${AQUEDUCT:-}" ]; then
     AQUEDUCT=${CARGO_TARGET_DIR:-target}/release/aqueduct
 fi
 make --silent -C c BUILD="$work/c" "$work/c/sqlite_sink" >/dev/null
-gcc -std=c11 -O2 -Wall -Wextra -Werror -Ic/include -o "$work/c/slow_sink" c/examples/sqlite_sink.c verify/slow_sink.c "$work/c/libaqueduct.a" \
+gcc -std=c11 -O2 -Wall -Wextra -Werror -Ic/include -o "$work/c/slow_sink" c/examples/sqlite_sink.c verify/processes/slow_sink.c "$work/c/libaqueduct.a" \
     -lsqlite3 -Wl,--wrap=aqd_release,--wrap=sqlite3_exec
 db=$work/records.db
 socket=$work/aqueduct.sock

@@ -5,20 +5,20 @@ use aqueduct_core::error::{AttachError, ReadError, SeekError};
 use aqueduct_core::layout::GeometryError;
 use aqueduct_core::{Lag, Record, Seek};
 
+use crate::c_library::{self, CLag, CRecord, CSide};
 use crate::input::Input;
 use crate::memory::Shared;
 use crate::oracle::Outcome;
-use crate::theirs::{self, CLag, CRecord, Theirs};
 use crate::wire::{self, Layout};
 
 /// A ring that was refused.
 pub fn refusal_of_ring(error: GeometryError, status: i32) {
     let expected = match error {
-        GeometryError::Magic { .. } => theirs::MAGIC,
-        GeometryError::Version { .. } => theirs::VERSION,
-        GeometryError::Crc { .. } => theirs::CHECKSUM,
-        GeometryError::SegmentTooSmall { .. } => theirs::SIZE,
-        _ => theirs::GEOMETRY,
+        GeometryError::Magic { .. } => c_library::MAGIC,
+        GeometryError::Version { .. } => c_library::VERSION,
+        GeometryError::Crc { .. } => c_library::CHECKSUM,
+        GeometryError::SegmentTooSmall { .. } => c_library::SIZE,
+        _ => c_library::GEOMETRY,
     };
     assert_eq!(status, expected, "{error}");
 }
@@ -27,12 +27,15 @@ pub fn refusal_of_ring(error: GeometryError, status: i32) {
 pub fn refusal(error: AttachError, status: i32) {
     match error {
         AttachError::Geometry(error) => refusal_of_ring(error, status),
-        AttachError::PageTooSmall { .. } => assert_eq!(status, theirs::SIZE, "{error}"),
+        AttachError::PageTooSmall { .. } => assert_eq!(status, c_library::SIZE, "{error}"),
         AttachError::PageIdentity => {
-            assert!([theirs::CURSOR, theirs::VERSION].contains(&status), "{error}: C says {status}")
+            assert!(
+                [c_library::CURSOR, c_library::VERSION].contains(&status),
+                "{error}: C says {status}"
+            )
         }
-        AttachError::Epoch { .. } => assert_eq!(status, theirs::CURSOR, "{error}"),
-        AttachError::TailOutOfRange(_) => assert_eq!(status, theirs::TAIL, "{error}"),
+        AttachError::Epoch { .. } => assert_eq!(status, c_library::CURSOR, "{error}"),
+        AttachError::TailOutOfRange(_) => assert_eq!(status, c_library::TAIL, "{error}"),
     }
 }
 
@@ -50,29 +53,29 @@ pub fn end_of(record: &Record) -> u32 {
 }
 
 /// One look at the stream.
-pub fn on_next(ours: &Outcome, c: &Theirs<'_>, status: i32, record: &CRecord, payload: &[u8]) {
+pub fn on_next(ours: &Outcome, c: &CSide<'_>, status: i32, record: &CRecord, payload: &[u8]) {
     match ours {
         Outcome::Record(ours, bytes) => {
-            assert_eq!((status, *record), (theirs::OK, described(ours)));
+            assert_eq!((status, *record), (c_library::OK, described(ours)));
             assert_eq!(bytes, payload);
             assert_eq!(c.position(), end_of(ours));
         }
-        Outcome::Empty => assert_eq!(status, theirs::EMPTY),
-        Outcome::Closed => assert_eq!(status, theirs::CLOSED),
+        Outcome::Empty => assert_eq!(status, c_library::EMPTY),
+        Outcome::Closed => assert_eq!(status, c_library::CLOSED),
         Outcome::Error(error) => on_error(*error, c, status, record),
     }
 }
 
 /// What gave no record. Rust gives no number to a header that was found behind damage, C no count
 /// of what was lost: the statistics must agree.
-pub fn on_error(error: ReadError, c: &Theirs<'_>, status: i32, record: &CRecord) {
+pub fn on_error(error: ReadError, c: &CSide<'_>, status: i32, record: &CRecord) {
     let evidence = c.evidence();
     match error {
         ReadError::BufferTooSmall { needed, .. } => {
-            assert_eq!((status, record.len as usize), (theirs::SPACE, needed))
+            assert_eq!((status, record.len as usize), (c_library::SPACE, needed))
         }
         ReadError::Payload { seq, position, stored, computed } => {
-            assert_eq!((status, record.seq, evidence.found_seq), (theirs::PAYLOAD, seq, seq));
+            assert_eq!((status, record.seq, evidence.found_seq), (c_library::PAYLOAD, seq, seq));
             assert_eq!(
                 (evidence.position as u32, evidence.resumed as u32),
                 (position, c.position())
@@ -80,30 +83,30 @@ pub fn on_error(error: ReadError, c: &Theirs<'_>, status: i32, record: &CRecord)
             assert_eq!((evidence.stored_crc, evidence.computed_crc), (stored, computed));
         }
         ReadError::Header { position, resumed_at, stored, computed, .. } => {
-            assert_eq!(status, theirs::HEADER);
+            assert_eq!(status, c_library::HEADER);
             assert_eq!((evidence.position as u32, evidence.resumed as u32), (position, resumed_at));
             assert_eq!((evidence.stored_crc, evidence.computed_crc), (stored, computed));
             assert_eq!(resumed_at, c.position());
         }
         ReadError::Gap { expected, found } => {
-            assert_eq!((status, record.seq), (theirs::GAP, found), "{error}");
+            assert_eq!((status, record.seq), (c_library::GAP, found), "{error}");
             assert_eq!((evidence.expected_seq, evidence.found_seq), (expected, found));
         }
         ReadError::Overrun { expected: Some(expected), found: Some(found) } => {
-            assert_eq!((status, record.seq), (theirs::OVERRUN, found), "{error}");
+            assert_eq!((status, record.seq), (c_library::OVERRUN, found), "{error}");
             assert_eq!((evidence.expected_seq, evidence.found_seq), (expected, found));
         }
         ReadError::Overrun { .. } => {
             assert_eq!(
                 (status, evidence.found_seq),
-                (theirs::OVERRUN, evidence.expected_seq),
+                (c_library::OVERRUN, evidence.expected_seq),
                 "{error}"
             );
         }
         ReadError::TailOutOfRange { position, tail } => {
             assert_eq!(
                 (status, evidence.position as u32, evidence.tail as u32),
-                (theirs::TAIL, position, tail),
+                (c_library::TAIL, position, tail),
                 "{error}"
             );
         }
@@ -112,21 +115,21 @@ pub fn on_error(error: ReadError, c: &Theirs<'_>, status: i32, record: &CRecord)
 
 /// A look without taking: what Rust says to a buffer of no bytes. An empty record Rust takes all
 /// the same, so C takes it by a skip, or, if its CRC of nothing is wrong, as Rust does.
-pub fn on_peek(ours: &Outcome, c: &mut Theirs<'_>) {
+pub fn on_peek(ours: &Outcome, c: &mut CSide<'_>) {
     let mut record = CRecord::default();
     let status = c.peek(&mut record);
     match ours {
         Outcome::Error(ReadError::BufferTooSmall { needed, .. }) => {
-            assert_eq!((status, record.len as usize), (theirs::OK, *needed))
+            assert_eq!((status, record.len as usize), (c_library::OK, *needed))
         }
         Outcome::Record(ours, _) => {
-            assert_eq!((status, record), (theirs::OK, described(ours)));
+            assert_eq!((status, record), (c_library::OK, described(ours)));
             skip(ours, c);
         }
         Outcome::Error(ReadError::Payload { seq, .. }) => {
             assert_eq!(
                 (status, record.seq, record.len),
-                (theirs::OK, *seq, 0),
+                (c_library::OK, *seq, 0),
                 "a peek looks at no payload"
             );
             let status = c.next(&mut [], &mut record);
@@ -137,24 +140,24 @@ pub fn on_peek(ours: &Outcome, c: &mut Theirs<'_>) {
 }
 
 /// C goes over a record that Rust has read.
-fn skip(ours: &Record, c: &mut Theirs<'_>) {
+fn skip(ours: &Record, c: &mut CSide<'_>) {
     let mut record = CRecord::default();
     assert_eq!(
         (c.skip(&mut record), record, c.position()),
-        (theirs::OK, described(ours), end_of(ours))
+        (c_library::OK, described(ours), end_of(ours))
     );
 }
 
 /// C skips what Rust takes. A skip looks at no payload, so what Rust finds damaged is only looked
 /// at, then taken.
-pub fn on_skip(ours: &Outcome, c: &mut Theirs<'_>, buffer: &mut [u8]) {
+pub fn on_skip(ours: &Outcome, c: &mut CSide<'_>, buffer: &mut [u8]) {
     let mut record = CRecord::default();
     match ours {
         Outcome::Record(ours, _) => skip(ours, c),
         Outcome::Error(ReadError::Payload { seq, .. }) => {
             assert_eq!(
                 (c.peek(&mut record), record.seq),
-                (theirs::OK, *seq),
+                (c_library::OK, *seq),
                 "a peek looks at no payload"
             );
             let status = c.next(buffer, &mut record);
@@ -170,7 +173,7 @@ pub fn on_skip(ours: &Outcome, c: &mut Theirs<'_>, buffer: &mut [u8]) {
 /// A batch of C and the same records taken one by one by Rust, into the same rest of a buffer.
 /// `take` is `next` of Rust.
 pub fn on_batch(
-    c: &mut Theirs<'_>,
+    c: &mut CSide<'_>,
     size: usize,
     max: usize,
     mut take: impl FnMut(&mut [u8]) -> Outcome,
@@ -183,10 +186,10 @@ pub fn on_batch(
             panic!("no record {n} of {}", taken.len())
         };
         assert_eq!((*record, payload, *offset), (described(&ours), &bytes, at));
-        at = (at + ours.len).next_multiple_of(theirs::BATCH_ALIGN).min(size);
+        at = (at + ours.len).next_multiple_of(c_library::BATCH_ALIGN).min(size);
     }
     if taken.len() == max {
-        return assert_eq!(status, theirs::OK);
+        return assert_eq!(status, c_library::OK);
     }
     let ended = take(&mut rest[at..]);
     let said_again = matches!(
@@ -194,7 +197,7 @@ pub fn on_batch(
         Outcome::Empty | Outcome::Closed | Outcome::Error(ReadError::BufferTooSmall { .. })
     );
     if said_again && !taken.is_empty() {
-        return assert_eq!(status, theirs::OK);
+        return assert_eq!(status, c_library::OK);
     }
     let record = match ended {
         // The item behind the good ones describes what `next` would; no user may look at it.
@@ -215,7 +218,7 @@ pub fn on_batch(
 /// read none, and OK of another, which it expects from then on; made to forget it.
 pub fn on_seek(
     ours: Result<Seek, SeekError>,
-    c: &mut Theirs<'_>,
+    c: &mut CSide<'_>,
     ring: &Shared,
     epoch: u64,
     seq: u64,
@@ -230,11 +233,11 @@ pub fn on_seek(
     let status = c.seek(epoch, seq);
     let evidence = c.evidence();
     match ours {
-        Ok(Seek::Found) => assert_eq!((status, c.expected()), (theirs::OK, Some(seq))),
+        Ok(Seek::Found) => assert_eq!((status, c.expected()), (c_library::OK, Some(seq))),
         Ok(Seek::Gone { oldest }) => {
             assert_eq!(
                 (status, evidence.expected_seq, evidence.found_seq),
-                (theirs::GONE, seq, oldest)
+                (c_library::GONE, seq, oldest)
             );
             assert_eq!((evidence.position as u32, c.expected()), (c.position(), Some(oldest)));
         }
@@ -244,19 +247,21 @@ pub fn on_seek(
                 // It stopped before a record of a number beyond that, which C has passed and so
                 // knows what is to come.
                 return assert!(
-                    seq > next_seq.into() && [theirs::AHEAD, theirs::OK].contains(&status)
+                    seq > next_seq.into() && [c_library::AHEAD, c_library::OK].contains(&status)
                 );
             }
             let behind_next = match twin.expected() {
                 Some(expected) => expected < seq,
                 None => (1..1 << 31).contains(&(seq as u32).wrapping_sub(next_seq)),
             };
-            assert_eq!(status, if behind_next { theirs::AHEAD } else { theirs::OK });
+            assert_eq!(status, if behind_next { c_library::AHEAD } else { c_library::OK });
             if twin.expected().is_none() {
                 c.forget();
             }
         }
-        Err(SeekError::Epoch { .. }) => assert_eq!((status, c.position()), (theirs::EPOCH, from)),
+        Err(SeekError::Epoch { .. }) => {
+            assert_eq!((status, c.position()), (c_library::EPOCH, from))
+        }
         Err(SeekError::Read(error)) => on_error(error, c, status, &CRecord::default()),
     }
 }
@@ -266,7 +271,7 @@ pub fn on_seek(
 /// control words of an observer make no sense, C gives a lap at most and Rust an error.
 pub fn on_lag(
     ours: Result<Lag, ReadError>,
-    c: &Theirs<'_>,
+    c: &CSide<'_>,
     ring: &Shared,
     now_ns: u64,
     observing: bool,
@@ -282,11 +287,11 @@ pub fn on_lag(
     let lap = u64::from(layout.capacity) * 32;
     let from = match ours {
         Err(error) if observing => {
-            assert!(status == theirs::OK && lag.bytes <= lap, "{error}: {lag:?}");
+            assert!(status == c_library::OK && lag.bytes <= lap, "{error}: {lag:?}");
             return;
         }
         Err(error) => {
-            assert_eq!((status, lag), (theirs::TAIL, CLag::default()), "{error}");
+            assert_eq!((status, lag), (c_library::TAIL, CLag::default()), "{error}");
             return;
         }
         Ok(_) if !observing => c.position(),
@@ -294,7 +299,7 @@ pub fn on_lag(
         Ok(_) if c.position().wrapping_sub(oldest) > u32::MAX / 2 => oldest,
         // Not before `oldest` and behind the tail: the tail went back.
         Ok(_) => {
-            assert!(status == theirs::OK && lag.bytes <= lap);
+            assert!(status == c_library::OK && lag.bytes <= lap);
             return;
         }
     };
@@ -306,7 +311,7 @@ pub fn on_lag(
     }
     let since =
         |seq: Option<u64>| seq.map_or(0, |seq| u64::from(next_seq.wrapping_sub(seq as u32)));
-    assert_eq!((status, lag.bytes, lag.age_ns), (theirs::OK, ours.bytes, ours.nanoseconds));
+    assert_eq!((status, lag.bytes, lag.age_ns), (c_library::OK, ours.bytes, ours.nanoseconds));
     assert_eq!(
         (lag.records, ours.records),
         (since(c.expected().or(first)), since(first.or(c.expected())))

@@ -4,7 +4,7 @@
 # AQUEDUCT=PATH is a listener built before. Only loopback. Needs cargo, gcc, make, curl, the sqlite3
 # program and libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 for tool in gcc make curl sqlite3; do
     command -v $tool >/dev/null || { echo "examples: $tool is missing"; exit 2; }
 done

@@ -224,7 +224,7 @@ impl StateMachineTest for Machine {
 
 prop_state_machine! {
     #![proptest_config(ProptestConfig {
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/state_machine.txt"))),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("models/proptest-regressions/state_machine.txt"))),
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
     })]

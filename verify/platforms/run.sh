@@ -9,7 +9,7 @@
 # the compiler platforms.sh all            everything Ends with 1 if any part failed. LOG=1 shows
 # the output of what passes, too.
 set -u
-cd "$(dirname "$0")/.." || exit 2
+cd "$(dirname "$0")/../.." || exit 2
 root=$PWD
 target=${CARGO_TARGET_DIR:-$root/target}
 case $target in /*) ;; *) target=$root/$target ;; esac
@@ -69,7 +69,7 @@ edition = "2024"
 aqueduct-core = { path = "$root/core", features = ["std"] }
 [[test]]
 name = "golden"
-path = "$root/verify/tests/golden.rs"
+path = "$root/verify/models/golden.rs"
 [workspace]
 TOML
     printf '#[path = "%s/verify/src/heap.rs"]\npub mod heap;\n' "$root" >"$crate/src/lib.rs"

@@ -96,7 +96,7 @@ fn compare(record: aqueduct_core::Record, buf: &[u8], item: Item, data: Data) {
 impl World {
     pub(crate) fn new(shape: &Shape) -> Self {
         let ring = Ring::new();
-        let mut config = RingConfig::new("wide", EPOCH, shape.capacity as usize * 32);
+        let mut config = RingConfig::new("recovery", EPOCH, shape.capacity as usize * 32);
         config.first_position = shape.first_position;
         let producer = Some(Producer::create(ring.clone(), &config).unwrap());
         let oracle = Oracle::new(shape.capacity, shape.first_position);
@@ -276,7 +276,7 @@ impl World {
         };
         assert_eq!(producer.detach(sub.id).is_some(), sub.attached.is_some());
         let page = Page::new();
-        producer.attach(sub.id, "wide", page.clone()).unwrap();
+        producer.attach(sub.id, "recovery", page.clone()).unwrap();
         let reader = Reader::attach(self.ring.clone(), page.clone()).unwrap();
         sub.attached = Some((reader, page, Place { position: sub.released, expected: None }));
     }

@@ -7,10 +7,10 @@
 //! and every header from `oldest` to `tail` are checked. What `state_machine.rs` does (sleeping,
 //! waking, asking for space) is left out.
 
-#[path = "state_machine_wide/oracle.rs"]
+#[path = "state_machine_recovery/oracle.rs"]
 mod oracle;
 
-#[path = "state_machine_wide/world.rs"]
+#[path = "state_machine_recovery/world.rs"]
 mod world;
 
 use proptest::prelude::*;
@@ -192,7 +192,7 @@ impl StateMachineTest for Machine {
 
 prop_state_machine! {
     #![proptest_config(ProptestConfig {
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/state_machine_wide.txt"))),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("models/proptest-regressions/state_machine_recovery.txt"))),
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
     })]
@@ -203,7 +203,7 @@ prop_state_machine! {
 #[test]
 fn observers_crashes_and_many_producers_agree_with_a_queue() {
     lives();
-    println!("wide state machine: {}", *SEEN);
+    println!("recovery state machine: {}", *SEEN);
     let enough = ProptestConfig::default().cases >= 64;
     for name in [
         "read",

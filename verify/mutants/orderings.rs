@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-/// The judges: every `loom_*` test of `verify/tests`, the quickest first.
+/// The judges: every `loom_*` test of `verify/models`, the quickest first.
 const FIRST: &[&str] =
     &["loom_turns", "loom_create", "loom_space", "loom_publish", "loom_sleep", "loom_observer"];
 /// What a model must mention to have a say about mutants of a file. Others are judged by all.
@@ -253,10 +253,10 @@ impl Judges {
     }
 }
 
-/// The models that `verify/tests` has, with their text.
+/// The models that `verify/models` has, with their text.
 fn models(verify: &Path) -> io::Result<Vec<(String, String)>> {
     let mut models = Vec::new();
-    for entry in fs::read_dir(verify.join("tests"))? {
+    for entry in fs::read_dir(verify.join("models"))? {
         let path = entry?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with("loom_") && path.extension().is_some_and(|extension| extension == "rs")
