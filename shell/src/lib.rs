@@ -10,6 +10,8 @@ pub mod mapping;
 
 pub mod ingest;
 
+pub mod codec;
+
 pub mod control;
 pub mod http;
 

@@ -1,0 +1,234 @@
+//! Responses as bytes: 202 with sequence numbers, problems as RFC 9457 describes them, pages.
+
+use crate::codec::progress::{Page, Persistence};
+use crate::codec::text::{decimal_len, push_decimal, push_hex};
+
+/// Records that are answered together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The ring's epoch.
+    pub epoch: u64,
+    /// Sequence number of the first.
+    pub first: u64,
+    /// Sequence number of the last.
+    pub last: u64,
+    /// How many, for a batch; a single record is answered without.
+    pub batch: Option<u64>,
+}
+
+/// Appends `202 Accepted`.
+///
+/// One record: `{"seq":N,"epoch":"<16 hex digits>"}`; a batch adds `"first"`, `"last"` and
+/// `"taken"`, and its `seq` is its first.
+pub fn accepted(out: &mut Vec<u8>, date: &[u8; 29], taken: &Taken, then: Persistence) {
+    out.extend_from_slice(
+        b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\naqueduct-seq: ",
+    );
+    push_decimal(out, taken.first);
+    out.extend_from_slice(b"\r\ncontent-length: ");
+    let single = 7 + decimal_len(taken.first) + 10 + 16 + 2;
+    let body = taken.batch.map_or(single, |count| {
+        single + 9 + decimal_len(taken.first) + 8 + decimal_len(taken.last) + 9 + decimal_len(count)
+    });
+    push_decimal(out, body);
+    end_of_head(out, date, then);
+    out.extend_from_slice(b"{\"seq\":");
+    push_decimal(out, taken.first);
+    out.extend_from_slice(b",\"epoch\":\"");
+    push_hex(out, taken.epoch);
+    out.push(b'"');
+    if let Some(count) = taken.batch {
+        out.extend_from_slice(b",\"first\":");
+        push_decimal(out, taken.first);
+        out.extend_from_slice(b",\"last\":");
+        push_decimal(out, taken.last);
+        out.extend_from_slice(b",\"taken\":");
+        push_decimal(out, count);
+    }
+    out.push(b'}');
+}
+
+/// Appends a problem (RFC 9457). `headers` are whole lines; `detail` is for people.
+pub fn problem(
+    out: &mut Vec<u8>,
+    date: &[u8; 29],
+    status: u16,
+    headers: &str,
+    detail: &str,
+    then: Persistence,
+) {
+    let title = reason_phrase(status);
+    let mut body = Vec::with_capacity(64 + detail.len());
+    body.extend_from_slice(b"{\"title\":\"");
+    body.extend_from_slice(title.as_bytes());
+    body.extend_from_slice(b"\",\"status\":");
+    push_decimal(&mut body, u64::from(status));
+    body.extend_from_slice(b",\"detail\":\"");
+    escape(&mut body, detail);
+    body.extend_from_slice(b"\"}");
+    head(out, status, "application/problem+json", body.len());
+    out.extend_from_slice(headers.as_bytes());
+    end_of_head(out, date, then);
+    out.extend_from_slice(&body);
+}
+
+/// Appends the answer to a [`Page`]: `headers` are whole lines, as `retry-after: 1\r\n`.
+pub fn page(
+    out: &mut Vec<u8>,
+    date: &[u8; 29],
+    page: &Page,
+    status: u16,
+    content_type: &str,
+    headers: &str,
+    body: &[u8],
+) {
+    head(out, status, content_type, body.len());
+    out.extend_from_slice(headers.as_bytes());
+    end_of_head(out, date, page.then);
+    if !page.head_only {
+        out.extend_from_slice(body);
+    }
+}
+
+/// Appends an answer without a body; `headers` are whole lines.
+pub fn empty(out: &mut Vec<u8>, date: &[u8; 29], status: u16, headers: &str, then: Persistence) {
+    status_line(out, status);
+    out.extend_from_slice(headers.as_bytes());
+    end_of_head(out, date, then);
+}
+
+fn head(out: &mut Vec<u8>, status: u16, content_type: &str, length: usize) {
+    status_line(out, status);
+    out.extend_from_slice(b"content-type: ");
+    out.extend_from_slice(content_type.as_bytes());
+    out.extend_from_slice(b"\r\ncontent-length: ");
+    push_decimal(out, length as u64);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn status_line(out: &mut Vec<u8>, status: u16) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason_phrase(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn end_of_head(out: &mut Vec<u8>, date: &[u8; 29], then: Persistence) {
+    if !out.ends_with(b"\r\n") {
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(match then {
+        Persistence::Stay => b"",
+        Persistence::StayHttp10 => b"connection: keep-alive\r\n",
+        Persistence::Close => b"connection: close\r\n",
+    });
+    out.extend_from_slice(b"date: ");
+    out.extend_from_slice(date);
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// Names a status that this listener gives.
+const fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Payload Too Large",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}
+
+/// Appends the inside of a JSON string.
+fn escape(out: &mut Vec<u8>, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0..0x20 => out.push(b' '),
+            _ => out.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Resource;
+
+    const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+    /// Head and body of the only response in `out`; its length must be right.
+    fn parse(out: &[u8]) -> (String, String) {
+        let text = String::from_utf8(out.to_vec()).expect("ASCII");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let length = head.split("content-length: ").nth(1).expect("a length");
+        let length: usize = length.split("\r\n").next().expect("a line").parse().expect("a number");
+        assert_eq!(length, body.len(), "{text}");
+        (head.to_owned(), body.to_owned())
+    }
+
+    #[test]
+    fn one_record_is_answered_with_its_number_and_epoch() {
+        for seq in [0, 9, 10, 12_345, u64::MAX] {
+            let mut out = Vec::new();
+            let taken = Taken { epoch: 0xab, first: seq, last: seq, batch: None };
+            accepted(&mut out, DATE, &taken, Persistence::Stay);
+            let (head, body) = parse(&out);
+            assert_eq!(body, format!("{{\"seq\":{seq},\"epoch\":\"00000000000000ab\"}}"));
+            assert_eq!(
+                head.lines().collect::<Vec<_>>(),
+                [
+                    "HTTP/1.1 202 Accepted",
+                    "content-type: application/json",
+                    &format!("aqueduct-seq: {seq}"),
+                    &format!("content-length: {}", body.len()),
+                    "date: Sun, 06 Nov 1994 08:49:37 GMT",
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_batch_names_its_first_and_last_record_and_how_many_there_are() {
+        let mut out = Vec::new();
+        let taken = Taken { epoch: 1, first: 99, last: 108, batch: Some(10) };
+        accepted(&mut out, DATE, &taken, Persistence::Close);
+        let (head, body) = parse(&out);
+        let fields = "\"first\":99,\"last\":108,\"taken\":10";
+        assert_eq!(body, format!("{{\"seq\":99,\"epoch\":\"0000000000000001\",{fields}}}"));
+        assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+    }
+
+    #[test]
+    fn a_detail_cannot_break_out_of_its_string() {
+        let mut out = Vec::new();
+        problem(&mut out, DATE, 400, "x: 1\r\n", "a\"b\\c\nd", Persistence::Close);
+        let (head, body) = parse(&out);
+        assert_eq!(body, r#"{"title":"Bad Request","status":400,"detail":"a\"b\\c d"}"#);
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        assert!(head.contains("\r\nx: 1\r\nconnection: close\r\n"), "{head}");
+    }
+
+    #[test]
+    fn a_head_request_gets_the_length_and_no_body() {
+        let mut out = Vec::new();
+        let asked =
+            Page { resource: Resource::Health, head_only: true, then: Persistence::StayHttp10 };
+        page(&mut out, DATE, &asked, 200, "text/plain; charset=utf-8", "", b"ok\n");
+        let text = String::from_utf8(out).expect("ASCII");
+        assert!(text.contains("content-length: 3\r\nconnection: keep-alive\r\n"), "{text}");
+        assert!(text.ends_with("GMT\r\n\r\n"), "{text}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Where a codec puts records, and what it asks the process about.
+
+/// Index of a ring in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingId(pub u16);
+
+/// What a codec has to know about a ring. Constant for the life of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// Which one.
+    pub id: RingId,
+    /// Epoch: (epoch, seq) identifies a record.
+    pub epoch: u64,
+    /// Largest payload, bytes.
+    pub max_payload_bytes: u32,
+    /// Size of the data area, bytes: no batch can be larger.
+    pub capacity_bytes: u64,
+}
+
+/// One record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Where it goes.
+    pub ring: RingId,
+    /// The user's tag.
+    pub type_tag: u16,
+    /// Its bytes.
+    pub payload: &'a [u8],
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Appended under this sequence number, and published before the answer is sent.
+    Accepted(u64),
+    /// No room now. The codec stops with [`State::Parked`](super::State::Parked).
+    Full,
+    /// Not taken, for good.
+    Refused(Reason),
+}
+
+/// Whether a batch fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It does: each of its records will be accepted in this turn.
+    Yes,
+    /// Not now, as [`Outcome::Full`].
+    Full,
+    /// Not taken, for good.
+    Refused(Reason),
+}
+
+/// Why a record is not in the ring. Also the label under which it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The ring stayed full until the deadline.
+    Full,
+    /// Larger than a record of this ring, or a batch than the ring, may be.
+    TooLarge,
+    /// The type tag is not a number of 16 bits.
+    BadType,
+    /// The bytes break the protocol, or a checksum that came with them does not match.
+    Malformed,
+    /// The rest did not arrive in time.
+    Timeout,
+    /// The peer went away in the middle of it.
+    Disconnected,
+    /// The peer may not write here.
+    Denied,
+    /// The ring is closed or about to be.
+    ShuttingDown,
+}
+
+/// Sizes of a batch, for the question whether it fits as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchSize {
+    /// Records.
+    pub records: u64,
+    /// Granules (32 bytes) of all records with their headers, without padding at the end of the
+    /// data area.
+    pub granules: u64,
+    /// Granules of the largest record: up to one less may be lost to padding where the batch wraps.
+    pub largest: u64,
+}
+
+/// Whether a peer may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// No credentials are configured: everyone may.
+    Open,
+    /// The credentials are right.
+    Granted,
+    /// They are wrong.
+    Denied,
+}
+
+/// What a codec reports for counting and for rate-limited log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A record is not in the ring. Without a ring if none was named yet.
+    Rejected {
+        /// The ring it was for.
+        ring: Option<RingId>,
+        /// Why.
+        reason: Reason,
+    },
+    /// An HTTP request was answered with this status. [`Page`](super::Page)s are counted by the
+    /// loop.
+    HttpStatus(u16),
+    /// A peer broke its protocol and the connection ends, where no status says so.
+    ProtocolError,
+}
+
+/// The process, as a codec sees it during one turn.
+pub trait Sink {
+    /// Looks up a ring by name.
+    fn ring(&self, name: &[u8]) -> Option<Ring>;
+
+    /// Appends one record, which becomes visible when the turn is published. Never waits.
+    fn record(&mut self, record: Record<'_>) -> Outcome;
+
+    /// Says whether a whole batch has room now. The codec appends it right after a
+    /// [`Room::Yes`], by as many calls of [`record`](Self::record).
+    fn room(&mut self, ring: RingId, batch: BatchSize) -> Room;
+
+    /// Records that the ring has taken in this epoch: the next sequence number.
+    fn next_seq(&self, ring: RingId) -> u64;
+
+    /// Counts.
+    fn note(&mut self, event: Event);
+
+    /// Checks credentials.
+    fn authenticate(&mut self, name: &[u8], secret: &[u8]) -> Access;
+
+    /// Whether connections must be authenticated before they may write.
+    fn needs_authentication(&self) -> bool;
+
+    /// Whether the process is about to end: connections close after their next answer.
+    fn is_ending(&self) -> bool;
+
+    /// Now as an HTTP date (`Sun, 06 Nov 1994 08:49:37 GMT`), at most a second old.
+    fn date(&self) -> [u8; 29];
+}
