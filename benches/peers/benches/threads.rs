@@ -1,7 +1,7 @@
 //! One process, two threads on two cores: the ring with and without its checks, the queues one
 //! would use instead, and the limits.
 //!
-//! Run: `cargo bench --manifest-path benches/peers/Cargo.toml`, or all of it by `benches/run.sh`.
+//! Run: `cargo bench --manifest-path benches/peers/Cargo.toml`, or all of it by `benches/run`.
 //! It prints what it measured, as the file of the results has it; with
 //! `AQUEDUCT_BENCH_PARTS=DIRECTORY` it writes it there.
 

@@ -2,7 +2,7 @@
 //! measured in turn, the subjects of one process and of several, the ring's own growth and
 //! mappings, and what is made of the results.
 //!
-//! `benches/run.sh` runs it all; `benches/README.md` shows what came out.
+//! `benches/run` runs it all; `benches/README.md` shows what came out.
 
 pub mod results;
 

@@ -1,7 +1,7 @@
 //! Measures everything that is not `cargo bench`, and writes each part as it is done.
 //!
-//! Run by `benches/run.sh`: `measure PARTS_DIRECTORY RUST_PROGRAMS C_PROGRAMS [PART …]`; parts:
-//! throughput trips idle mappings growth instructions.
+//! Run by `benches/run`: `measure PARTS_DIRECTORY RUST_PROGRAMS C_PROGRAMS [PART …]`; parts:
+//! throughput trips idle mappings growth counts.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use aqueduct_peers::processes::{self, Programs};
 use aqueduct_peers::results::{Measure, save};
 use aqueduct_peers::{growth, mappings};
 
-const PARTS: [&str; 6] = ["throughput", "trips", "idle", "mappings", "growth", "instructions"];
+const PARTS: [&str; 6] = ["throughput", "trips", "idle", "mappings", "growth", "counts"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

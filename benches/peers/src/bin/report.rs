@@ -1,7 +1,7 @@
 //! Puts the parts of a run together: the file of the results, the plots, and the tables between the
 //! markers of the page.
 //!
-//! Run by `benches/run.sh`: `report PARTS_DIRECTORY BENCHES_DIRECTORY NAME=VALUE …`; `date`,
+//! Run by `benches/run`: `report PARTS_DIRECTORY BENCHES_DIRECTORY NAME=VALUE …`; `date`,
 //! `command`, and `peer …` for versions are taken out, the rest describes the machine.
 //! `report --again RESULTS.json BENCHES_DIRECTORY` makes plots and tables from an older file.
 
@@ -11,7 +11,7 @@ use aqueduct_peers::plots::draw_all;
 use aqueduct_peers::results::{Run, load_parts};
 use aqueduct_peers::tables::page;
 
-const BEGIN: &str = "<!-- results: written by benches/run.sh, do not edit -->";
+const BEGIN: &str = "<!-- results: written by benches/run, do not edit -->";
 const END: &str = "<!-- end of results -->";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

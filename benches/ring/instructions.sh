@@ -1,13 +1,15 @@
 #!/bin/sh
-# Instructions per record of 64 bytes, counted by callgrind, against the bounds in
-# benches/instructions.txt. Run: benches/instructions.sh            fails if a count is more than 3
-# % above its bound benches/instructions.sh --record   writes the counts as the new bounds; commit
-# them with the reason Each is counted for two numbers of records; the difference holds only what
-# every record costs.
+# Instructions per record of 64 bytes, counted by callgrind, against the bounds in instructions.txt.
+#
+#   benches/ring/instructions.sh            fails if a count is more than 3 % above its bound
+#   benches/ring/instructions.sh --record   writes the counts as the new bounds; commit them with
+#                                           the reason
+#
+# Each is counted for two numbers of records: the difference holds only what every record costs.
 set -eu
-benches=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+benches=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$benches/../target}
-bounds=$benches/instructions.txt
+bounds=$benches/ring/instructions.txt
 few=4096
 many=69632
 tolerance_percent=3
@@ -16,7 +18,7 @@ if ! command -v valgrind >/dev/null; then
     sudo=$([ "$(id -u)" = 0 ] || echo sudo)
     $sudo apt-get update -qq && $sudo apt-get install -qq -y valgrind
 fi
-cargo build --manifest-path "$benches/Cargo.toml" --target-dir "$target" --release --bin count
+cargo build --manifest-path "$benches/ring/Cargo.toml" --target-dir "$target" --release --bin count
 
 # count WHAT RECORDS: instructions of the whole run
 count() {
@@ -70,6 +72,6 @@ for what in publish publish16 read verify; do
     fi
 done
 if [ "$above" = 1 ]; then
-    echo "If that is the price of something worth it: benches/instructions.sh --record, and say in the commit what it is." >&2
+    echo "If that is the price of something worth it: benches/ring/instructions.sh --record, and say in the commit what it is." >&2
     exit 1
 fi

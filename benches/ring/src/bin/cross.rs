@@ -1,7 +1,7 @@
 //! One measure of a ring between two processes: a Rust producer on core 0, and Rust or C readers on
 //! the others.
 //!
-//! READER is `rust` or the path of the C reader, which `benches/run.sh` builds from
+//! READER is `rust` or the path of the C reader, which `benches/run` builds from
 //! `benches/c/reader_bench.c`.
 //!
 //! ```text
