@@ -88,6 +88,55 @@ impl<R: Memory> Observer<R> {
         self.walk.next(buf)
     }
 
+    /// Describes the oldest unread record and leaves it unread. Its header was checked, its payload
+    /// was not looked at.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next), and never [`ReadError::BufferTooSmall`].
+    pub fn peek(&mut self) -> Result<Next, ReadError> {
+        self.walk.peek()
+    }
+
+    /// Takes the oldest unread record without copying or checking its payload.
+    ///
+    /// # Errors
+    /// As [`peek`](Self::peek).
+    pub fn skip(&mut self) -> Result<Next, ReadError> {
+        self.walk.skip()
+    }
+
+    /// Tells whether [`next`](Self::next) would give anything but [`Next::Empty`], or skip padding.
+    /// Costs two loads; a hint that may be outdated at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.walk.is_ready()
+    }
+
+    /// Tells whether nothing that the ring ever held comes before this observer: the next record has
+    /// sequence number 0, or nothing was published yet. Damage at this place counts as the first
+    /// record.
+    #[must_use]
+    pub fn is_at_first(&self) -> bool {
+        self.walk.is_at_first()
+    }
+
+    /// Gives the sequence number that the next record should have; `None` before the first record.
+    #[must_use]
+    pub const fn next_seq(&self) -> Option<u64> {
+        self.walk.expected
+    }
+
+    /// Goes on after the last record that `before` read, with its counts: for an observer that
+    /// attaches to the same ring again. Does nothing if it is another ring.
+    pub fn resume<S>(&mut self, before: &Observer<S>) {
+        self.walk.resume(&before.walk);
+    }
+
+    /// Moves past everything published so far. What is skipped is not counted as lost.
+    pub fn skip_to_latest(&mut self) {
+        self.walk.skip_to_latest();
+    }
+
     /// Moves to a stored record: first back to the oldest, then forward.
     ///
     /// # Errors

@@ -165,6 +165,52 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         Ok((taken, self.release()))
     }
 
+    /// Describes the oldest unread record and leaves it unread. Its header was checked, its payload
+    /// was not looked at.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next), and never [`ReadError::BufferTooSmall`].
+    pub fn peek(&mut self) -> Result<Next, ReadError> {
+        let next = self.walk.peek();
+        self.tell(next)
+    }
+
+    /// Takes the oldest unread record without copying or checking its payload.
+    ///
+    /// # Errors
+    /// As [`peek`](Self::peek).
+    pub fn skip(&mut self) -> Result<Next, ReadError> {
+        let next = self.walk.skip();
+        self.tell(next)
+    }
+
+    /// Tells whether [`next`](Self::next) would give anything but [`Next::Empty`], or skip padding.
+    /// Costs two loads; a hint that may be outdated at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.walk.is_ready()
+    }
+
+    /// Tells whether nothing that the ring ever held comes before this reader: the next record has
+    /// sequence number 0, or nothing was published yet. Damage at this place counts as the first
+    /// record.
+    #[must_use]
+    pub fn is_at_first(&self) -> bool {
+        self.walk.is_at_first()
+    }
+
+    /// Gives the sequence number that the next record should have; `None` before the first record.
+    #[must_use]
+    pub const fn next_seq(&self) -> Option<u64> {
+        self.walk.expected
+    }
+
+    /// Goes on after the last record that `before` read, which may lie past what it released: for
+    /// a reader that attaches to the same ring again. Does nothing if it is another ring.
+    pub fn resume<S, D>(&mut self, before: &Reader<S, D>) {
+        self.walk.resume(&before.walk);
+    }
+
     /// Moves forward to a stored record, for a reader that keeps (epoch, seq) with what it has
     /// processed. Nothing is released by it.
     ///

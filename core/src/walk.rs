@@ -208,6 +208,19 @@ pub(crate) struct Walk<R, const GATED: bool> {
 }
 
 impl<R: Memory> Walk<R, true> {
+    /// Goes on where another walk of the same ring was, which may have read more than it released.
+    pub(crate) fn resume<S>(&mut self, before: &Walk<S, true>) {
+        if self.view.geometry != before.view.geometry {
+            return;
+        }
+        let read = u64::from(distance(shared(self.position), shared(before.position)));
+        // If it is further than the tail, somebody else read on since; the sequence number tells.
+        if read <= self.tail - self.position {
+            self.position += read;
+        }
+        self.expected = before.expected;
+    }
+
     /// What most calls find: takes the expected record in one go, if it is there and undamaged, or
     /// says that there is none yet. `None`: anything else, and nothing has happened but a look at
     /// the tail and that `buf` may hold garbage; ask [`next`](Self::next).
@@ -240,6 +253,33 @@ impl<R: Memory> Walk<R, true> {
         self.position += 1 + record.len.div_ceil(GRANULE_BYTES) as u64;
         self.expected = Some(seq.wrapping_add(1));
         Some(Next::Record(record))
+    }
+}
+
+impl<R: Memory> Walk<R, false> {
+    /// Stands at the tail of now, however far that is ahead.
+    pub(crate) fn skip_to_latest(&mut self) {
+        // ORDER(publish): Acquire, as in `look_ahead`.
+        let tail = self.view.ring.load(ring_word::TAIL, Ordering::Acquire);
+        if tail != shared(self.position) {
+            self.expected = None;
+            self.overrun = false;
+        }
+        self.position = u64::from(tail);
+        self.tail = self.position;
+    }
+
+    /// Goes on where another walk of the same ring was.
+    pub(crate) fn resume<S>(&mut self, before: &Walk<S, false>) {
+        if self.view.geometry != before.view.geometry {
+            return;
+        }
+        self.position = before.position;
+        // The next look adopts a tail.
+        self.tail = before.position;
+        self.expected = before.expected;
+        self.overrun = before.overrun;
+        self.damage = before.damage;
     }
 }
 
@@ -421,6 +461,58 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         }
     }
 
+    /// Describes the oldest unread DATA record and leaves it unread.
+    pub(crate) fn peek(&mut self) -> Result<Next, ReadError> {
+        Ok(match self.locate()? {
+            Next::Record(located) => Next::Record(located.record()),
+            Next::Empty => Next::Empty,
+            Next::Closed => Next::Closed,
+        })
+    }
+
+    /// Takes the oldest unread DATA record without looking at its payload.
+    pub(crate) fn skip(&mut self) -> Result<Next, ReadError> {
+        Ok(match self.locate()? {
+            Next::Record(located) => {
+                self.position = located.end;
+                self.expected = Some(located.header.seq.wrapping_add(1));
+                Next::Record(located.record())
+            }
+            Next::Empty => Next::Empty,
+            Next::Closed => Next::Closed,
+        })
+    }
+
+    /// Whether a look would find more than nothing, padding records included.
+    pub(crate) fn is_ready(&self) -> bool {
+        // ORDER(none): only a hint; reading loads both again, with Acquire.
+        let load = |at| self.view.ring.load(at, Ordering::Relaxed);
+        self.position != self.tail
+            || load(ring_word::TAIL) != shared(self.position)
+            || load(ring_word::STATE) == STATE_CLOSED
+    }
+
+    /// Whether nothing that the ring ever held comes before this walk, as far as can be told.
+    pub(crate) fn is_at_first(&self) -> bool {
+        // Positions count from the ring's creation.
+        let first = self.first_data(self.position, self.tail);
+        shared(self.position) == 0 && first.is_none_or(|header| header.seq == 0)
+    }
+
+    /// The header of the first DATA record from `position` on, unless damage comes before it.
+    fn first_data(&self, position: u64, tail: u64) -> Option<Header> {
+        let mut at = position;
+        // Each step goes a granule further at least.
+        while at != tail {
+            let located = self.view.header_at(at, tail).ok()?;
+            if located.header.is_data() {
+                return Some(located.header);
+            }
+            at = located.end;
+        }
+        None
+    }
+
     /// Goes on at the oldest whole record after being overrun, a bounded number of times.
     #[cold]
     fn fall_back(&mut self, overruns: &mut u32) -> Result<(), ReadError> {
@@ -557,19 +649,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         let (position, tail) = self.unread()?;
         // ORDER(none): a measure. The Acquire of the tail makes it at least that tail's number.
         let next_seq = self.view.ring.load(ring_word::NEXT_SEQ, Ordering::Relaxed);
-        let mut at = position;
-        // Padding records in front of the first record say nothing about its age; each step goes a
-        // granule further at least.
-        let oldest = loop {
-            if at == tail {
-                break None;
-            }
-            match self.view.header_at(at, tail) {
-                Ok(located) if located.header.is_data() => break Some(located.header),
-                Ok(located) => at = located.end,
-                Err(_) => break None,
-            }
-        };
+        // Padding records in front of the first record say nothing about its age.
+        let oldest = self.first_data(position, tail);
         let Some(first) = oldest.map(|header| header.seq).or(self.expected) else {
             return Ok(Lag {
                 records: 0,
