@@ -14,5 +14,6 @@ pub mod codec;
 
 pub mod control;
 pub mod http;
+pub mod ingress;
 
 pub mod serve;

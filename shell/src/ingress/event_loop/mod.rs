@@ -1,0 +1,3 @@
+//! Event loops: sockets, deadlines, and turns as batches.
+
+pub mod driver;

@@ -1,0 +1,3 @@
+//! What brings records.
+
+pub mod event_loop;
