@@ -1,19 +1,38 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+// The import order: a module uses those above it, never one below.
+
+// What every module may use: locking, settings and their errors, bounds, the log, reasons, counts.
+mod sync;
+
 pub mod config;
+pub mod limits;
+pub mod log;
+pub mod refusal;
+pub mod shutdown;
+
 pub mod metrics;
-pub mod presence;
 
-pub mod handoff;
-pub mod mapping;
+// The way of a record: shared memory, and the ring in it.
+pub mod segment;
 
-pub mod ingest;
+pub mod ring;
 
-pub mod codec;
+// The way out: readers attach over a socket. The accept loop is everyone's who listens.
+pub mod accept;
 
 pub mod control;
-pub mod http;
+
+// What operators ask.
+pub mod admin;
+
+// The way in: protocols as pure bytes, and the sockets that bring records.
+pub mod codec;
+
 pub mod ingress;
 
-pub mod serve;
+// The process: the only place that knows all of it, and the command that starts it.
+pub mod server;
+
+pub mod cli;

@@ -1,57 +1,19 @@
 //! What is counted, by name: the one list of metrics, their help and their labels.
 //!
-//! Values that can be looked up are set when they are asked for. Next: `presence`.
+//! Values that can be looked up are set when they are asked for.
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-/// Buckets of the publish wait, seconds: from an uncontended push to a reader that is slow for
-/// people.
+use crate::refusal::Refusal;
+
+/// Buckets of the publish wait, seconds: from a reader that is quick to one that is slow for people.
 const WAIT_BUCKETS_SECONDS: [f64; 12] =
     [1e-6, 5e-6, 2.5e-5, 1e-4, 5e-4, 2.5e-3, 1e-2, 5e-2, 0.25, 1.0, 5.0, 25.0];
 
-/// Why a record was not published; values of the label `reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejection {
-    /// The ring stayed full.
-    Full,
-    /// Larger than the ring takes.
-    TooLarge,
-    /// The type header is no number of 16 bits.
-    BadType,
-    /// The body did not come in time.
-    Timeout,
-    /// The client went away, or its body broke off.
-    Disconnected,
-    /// The process is ending.
-    ShuttingDown,
-}
-
-impl Rejection {
-    const ALL: [Self; 6] = [
-        Self::Full,
-        Self::TooLarge,
-        Self::BadType,
-        Self::Timeout,
-        Self::Disconnected,
-        Self::ShuttingDown,
-    ];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::TooLarge => "too_large",
-            Self::BadType => "bad_type",
-            Self::Timeout => "timeout",
-            Self::Disconnected => "disconnected",
-            Self::ShuttingDown => "shutting_down",
-        }
-    }
-}
-
-/// Why a reader was thrown out; values of the label `reason`.
+/// The reason why a reader was evicted; values of the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
     /// It stored a cursor that no honest reader can have.
@@ -94,10 +56,10 @@ pub struct RingMetrics {
     pub records: IntCounter,
     /// Payload bytes published.
     pub payload_bytes: IntCounter,
-    rejected: [IntCounter; Rejection::ALL.len()],
+    refused: [IntCounter; Refusal::LABELS.len()],
     /// Bytes that gating readers have not released.
     pub used_bytes: IntGauge,
-    /// From the first try to the publication, seconds.
+    /// How long published records waited for space, if they did, seconds.
     pub wait: Histogram,
     /// Futex calls.
     pub wakes_futex: IntCounter,
@@ -144,7 +106,7 @@ impl Metrics {
         registry.register(Box::new(refused.clone()))?;
         let buckets = HistogramOpts::new(
             "aqueduct_publish_wait_seconds",
-            "Time from the first try of a record to its publication.",
+            "Time that published records waited for space; those that found it at once are not counted.",
         )
         .buckets(WAIT_BUCKETS_SECONDS.to_vec());
         let wait = HistogramVec::new(buckets, ring)?;
@@ -152,7 +114,7 @@ impl Metrics {
         let build =
             gauge("aqueduct_build_info", "Always 1; the label tells the version.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let metrics = Self {
+        Ok(Self {
             http_requests: counter(
                 "aqueduct_http_requests_total",
                 "HTTP responses, by status.",
@@ -201,7 +163,7 @@ impl Metrics {
             )?,
             evictions: counter(
                 "aqueduct_evictions_total",
-                "Readers thrown out, by reason.",
+                "Readers evicted, by reason.",
                 &["ring", "reason"],
             )?,
             lag_bytes: gauge(
@@ -230,11 +192,7 @@ impl Metrics {
                 reader,
             )?,
             registry: registry.clone(),
-        };
-        for status in aqueduct_core::handshake::Status::ALL {
-            metrics.control_handshakes.with_label_values(&[status.label()]);
-        }
-        Ok(metrics)
+        })
     }
 
     /// The metrics of a ring, all of them present from now on.
@@ -245,8 +203,7 @@ impl Metrics {
         RingMetrics {
             records: self.records.with_label_values(&[name]),
             payload_bytes: self.payload_bytes.with_label_values(&[name]),
-            rejected: Rejection::ALL
-                .map(|reason| self.rejected.with_label_values(&[name, reason.label()])),
+            refused: Refusal::LABELS.map(|reason| self.rejected.with_label_values(&[name, reason])),
             used_bytes: self.used_bytes.with_label_values(&[name]),
             wait: self.wait.with_label_values(&[name]),
             wakes_futex: self.wakes.with_label_values(&[name, "futex"]),
@@ -278,11 +235,11 @@ impl Metrics {
 
 impl RingMetrics {
     /// Counts a record that was not published.
-    pub fn rejected(&self, reason: Rejection) {
-        self.rejected[reason as usize].inc();
+    pub fn refused(&self, reason: Refusal) {
+        self.refused[reason.index()].inc();
     }
 
-    /// Counts a reader that was thrown out.
+    /// Counts a reader that was evicted.
     pub fn evicted(&self, reason: Eviction) {
         self.evictions[reason as usize].inc();
     }

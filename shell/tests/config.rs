@@ -52,7 +52,8 @@ fn values_out_of_range_name_the_flag_and_what_is_allowed() {
             ["--full-wait-ms", "86400001"],
             "--full-wait-ms: `86400001` is not allowed; allowed: 0 to 86400000",
         ),
-        (["--listen", "localhost"], "--listen"),
+        (["--listen", "localhost"], "HOST:PORT"),
+        (["--listen", "unix:/run/http"], "HOST:PORT"),
         (["--log-level", "loud"], "[possible values: error, warn, info, debug, trace]"),
         (["--socket", ""], "--socket"),
         (["--config", "/does/not/exist.toml"], "/does/not/exist.toml: No such file"),
@@ -66,37 +67,78 @@ fn values_out_of_range_name_the_flag_and_what_is_allowed() {
 
 #[test]
 fn errors_in_the_file_name_the_file_the_key_and_what_is_allowed() {
-    refused_file("full_wait = 3\n", &["full_wait", "expected one of", "full_wait_ms"]);
-    refused_file("full_wait_ms = 'long'\n", &["full_wait_ms", "u64"]);
     refused_file(
-        "full_wait_ms = 86400001\n",
-        &[": full_wait_ms: `86400001` is not allowed; allowed: 0 to 86400000"],
+        "[http]\nbody_timeout = 3\n",
+        &["body_timeout", "expected one of", "body_timeout_ms"],
     );
-    refused_file("listen = 'here'\n", &[": listen: `here`", "ADDR:PORT"]);
+    refused_file("[http]\nbody_timeout_ms = 'long'\n", &["body_timeout_ms", "ms, s, m or h"]);
+    refused_file("full_wait_ms = 3\n", &["full_wait_ms", "expected one of", "`http`"]);
+    refused_file(
+        "[server]\ndrain_timeout_ms = 86400001\n",
+        &[": server.drain_timeout_ms: `86400001` is not allowed; allowed: 0 to 86400000"],
+    );
+    refused_file("[http]\nlisten = 'here'\n", &["listen = 'here'", "`here`", "HOST:PORT"]);
+    refused_file("[http]\nlisten = 'unix:/run/http'\n", &["`unix:/run/http`", "HOST:PORT"]);
     refused_file("[[ring]]\ncapacity_bytes = 128\n", &["missing field `name`"]);
     refused_file("[[ring]]\nname = 'a'\nsize = 1\n", &["size", "capacity_bytes"]);
+    refused_file("[[ring]]\nname = 'a'\ncapacity_bytes = '16M'\n", &["\"16M\"", "KiB, MiB"]);
     refused_file(
         "[[ring]]\nname = 'a'\nclock = 'sundial'\n",
         &["sundial", "realtime", "monotonic"],
     );
     refused_file(
         "[[ring]]\nname = 'a'\ncapacity_bytes = 100\n",
-        &[": capacity_bytes: `100`", "32 times a power of two"],
+        &[": ring a: capacity_bytes: `100`", "32 times a power of two"],
     );
     refused_file(
         "[[ring]]\nname = 'a'\nsubscriptions = ['x', 'x']\n",
-        &[": subscriptions: `x`", "names that differ"],
+        &[": ring a: subscriptions: `x`", "names that differ"],
     );
     refused_file(
-        "max_header_bytes = 100\n",
-        &[": max_header_bytes: `100` is not allowed; allowed: 256 to 65534"],
+        "[http]\nmax_header_bytes = 100\n",
+        &[": http.max_header_bytes: `100` is not allowed; allowed: 256 to 65534"],
     );
+}
+
+#[test]
+fn a_ring_without_subscriptions_is_refused_rather_than_given_one() {
+    refused_file(
+        "[[ring]]\nname = 'a'\nsubscriptions = []\n",
+        &[": ring a: subscriptions: `0 names` is not allowed; allowed: 1 to 64 names"],
+    );
+}
+
+#[test]
+fn sizes_and_times_may_have_units_and_addresses_names() {
+    let file = "[http]\nlisten = 'localhost:0'\nheader_timeout_ms = '2s'\n\
+                [[ring]]\nname = 'a'\ncapacity_bytes = '64KiB'\nmax_payload_bytes = '1kB'\n";
+    let server = Server::with_file(file, &["--full-wait-ms", "0s", "--drain-timeout-ms", "100ms"]);
+    assert!((server.metric("aqueduct_ring_capacity_bytes{ring=\"a\"}") - 65_536.0).abs() < 0.5);
+    assert_eq!(
+        (server.post("a", &[0; 1000]).status, server.post("a", &[0; 1001]).status),
+        (202, 413)
+    );
+    let server = Server::start(&["--listen", "localhost:0", "--capacity-bytes", "1MiB"]);
+    assert!(server.http.ip().is_loopback() && server.http.is_ipv4(), "{}", server.http);
+}
+
+#[test]
+fn health_and_metrics_move_to_an_address_of_their_own_if_they_have_one() {
+    let server = Server::start(&["--admin-listen", "127.0.0.1:0"]);
+    let admin = server.admin.expect("it says so when it is ready");
+    assert_eq!(server.post("default", b"x").status, 202);
+    server.get("/metrics").assert_problem(404);
+    let get = |path: &str| Server::exchange_at(admin, common::get(path));
+    assert_eq!((get("/healthz").status, get("/readyz").status), (200, 200));
+    assert!(get("/metrics").body.contains("aqueduct_records_total{ring=\"default\"} 1"));
+    Server::exchange_at(admin, common::record("default", "connection: close\r\n", b"x"))
+        .assert_problem(404);
 }
 
 #[test]
 fn flags_win_over_the_file() {
     let file =
-        "full_wait_ms = 60000\n[[ring]]\nname = 'a'\ncapacity_bytes = 128\n[[ring]]\nname = 'b'\n";
+        "[[ring]]\nname = 'a'\ncapacity_bytes = 128\nfull_wait_ms = 60000\n[[ring]]\nname = 'b'\n";
     let server = Server::with_file(file, &["--full-wait-ms", "0"]);
     assert_eq!(server.post("a", &[0; 32]).status, 202);
     assert_eq!(server.post("a", &[0; 32]).status, 503, "at once");
@@ -111,4 +153,16 @@ fn help_and_version_are_no_errors() {
         let out = command().args(arg.split(' ')).output().expect("it runs");
         assert!(out.status.success() && !out.stdout.is_empty(), "{out:?}");
     }
+}
+
+#[test]
+fn the_file_in_the_readme_is_accepted() {
+    let readme = include_str!("../README.md");
+    let file = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let tables =
+        toml::from_str(file.expect("the README shows a file")).expect("of the right shape");
+    let config = aqueduct::server::Config::check(&tables, &aqueduct::ring::RingFlags::default());
+    let config = config.expect("every value is allowed");
+    assert_eq!(config.rings[0].subscriptions, ["pricing", "audit"]);
+    assert_eq!(config.control.allowed.uids, [0, 1000]);
 }

@@ -208,7 +208,7 @@ fn a_head_that_trickles_in_is_answered_408_all_the_same() {
 
 #[test]
 fn an_idle_connection_is_closed_without_an_answer() {
-    let server = Server::with_file("keep_alive_timeout_ms = 100\n", &[]);
+    let server = Server::with_file("http.keep_alive_timeout_ms = 100\n", &[]);
     let mut silent = server.connect();
     assert_closed(&mut silent);
     let mut stream = server.connect();
@@ -250,7 +250,7 @@ fn a_client_that_breaks_off_its_body_leaves_nothing_but_a_count() {
 
 #[test]
 fn what_is_not_http_is_answered_400_and_too_much_head_431() {
-    let server = Server::with_file("max_header_bytes = 1024\nmax_headers = 8\n", &[]);
+    let server = Server::with_file("[http]\nmax_header_bytes = '1KiB'\nmax_headers = 8\n", &[]);
     assert_eq!(server.exchange("\u{1}\u{2}\u{3} nonsense\r\n\r\n").status, 400);
     assert_eq!(
         server.exchange(format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(2000))).status,

@@ -93,15 +93,16 @@ fn every_refusal_names_its_reason() {
 fn a_peer_that_is_not_on_the_list_is_refused() {
     let me = rustix::process::geteuid().as_raw();
     let my_group = rustix::process::getegid().as_raw();
-    let server = Server::with_file(&format!("allow_uids = [{}]\nallow_gids = []\n", me + 1), &[]);
+    let server =
+        Server::with_file(&format!("[control]\nallow_uids = [{}]\nallow_gids = []\n", me + 1), &[]);
     assert_eq!(Control::refused(&server.socket, &hello("", "")).0, 6);
-    let server = Server::with_file(&format!("allow_gids = [{my_group}]\n"), &[]);
+    let server = Server::with_file(&format!("[control]\nallow_gids = [{my_group}]\n"), &[]);
     Attached::attach(&server.socket, "", "");
 }
 
 #[test]
 fn silence_after_connecting_is_ended_and_takes_no_place() {
-    let server = Server::with_file("handshake_timeout_ms = 100\nmax_readers = 2\n", &[]);
+    let server = Server::with_file("[control]\nhandshake_timeout_ms = 100\nmax_readers = 2\n", &[]);
     let silent: Vec<_> = (0..2).map(|_| Control::connect(&server.socket)).collect();
     for control in &silent {
         let answer = control.welcome();
@@ -117,7 +118,7 @@ fn silence_after_connecting_is_ended_and_takes_no_place() {
 
 #[test]
 fn control_connections_are_bounded() {
-    let server = Server::with_file("max_readers = 1\n", &[]);
+    let server = Server::with_file("control.max_readers = 1\n", &[]);
     let _held = Attached::attach(&server.socket, "", "");
     assert_eq!(Control::refused(&server.socket, &hello("", "")).0, 8);
 }

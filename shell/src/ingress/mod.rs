@@ -1,3 +1,7 @@
-//! What brings records.
+//! Whatever brings records: listening sockets, protocols, and the one way in, [`Submit`].
 
 pub mod event_loop;
+pub mod http;
+mod submit;
+
+pub use submit::{Record, Submit};

@@ -48,6 +48,7 @@ impl Drop for Scratch {
 pub struct Server {
     child: Child,
     pub http: SocketAddr,
+    pub admin: Option<SocketAddr>,
     pub socket: PathBuf,
     pub scratch: Scratch,
 }
@@ -73,8 +74,8 @@ impl Server {
     pub fn start_in(scratch: Scratch, flags: &[&str]) -> Self {
         let socket = scratch.path("aqd.sock");
         let child = Self::spawn(&scratch, &socket, flags);
-        let mut server =
-            Self { child, http: SocketAddr::from(([127, 0, 0, 1], 0)), socket, scratch };
+        let http = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self { child, http, admin: None, socket, scratch };
         server.await_ready();
         server
     }
@@ -87,8 +88,9 @@ impl Server {
 
     fn spawn(scratch: &Scratch, socket: &Path, flags: &[&str]) -> Child {
         command()
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "debug", "--socket"])
+            .args(["serve", "--log-level", "debug", "--socket"])
             .arg(socket)
+            .args(if listens(flags) { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(flags)
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(scratch.path("log")).expect("a log file"))
@@ -109,6 +111,11 @@ impl Server {
             panic!("ready line {line:?}; log:\n{}", self.log());
         };
         assert_eq!(Path::new(path), self.socket);
+        let (http, admin) = match http.split_once(" admin=") {
+            Some((http, admin)) => (http, Some(admin.parse().expect("an address"))),
+            None => (http, None),
+        };
+        self.admin = admin;
         self.http = http.parse().expect("an address");
     }
 
@@ -142,9 +149,20 @@ impl Server {
     }
 
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.http).expect("the server accepts");
+        Self::connect_to(self.http)
+    }
+
+    fn connect_to(address: SocketAddr) -> TcpStream {
+        let stream = TcpStream::connect(address).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream
+    }
+
+    /// As `exchange`, with this address.
+    pub fn exchange_at(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
+        let mut stream = Self::connect_to(address);
+        stream.write_all(request.as_ref()).expect("sent");
+        Response::read(&mut stream)
     }
 
     /// Sends these bytes on a connection of their own and returns the first response.
@@ -155,7 +173,7 @@ impl Server {
     }
 
     pub fn get(&self, path: &str) -> Response {
-        self.exchange(format!("GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n"))
+        self.exchange(get(path))
     }
 
     pub fn post(&self, ring: &str, payload: &[u8]) -> Response {
@@ -184,6 +202,20 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether these flags, or the file they name, say where to listen.
+fn listens(flags: &[&str]) -> bool {
+    let file = flags.iter().position(|flag| *flag == "--config").map(|at| flags[at + 1]);
+    flags.contains(&"--listen")
+        || file.is_some_and(|file| {
+            std::fs::read_to_string(file).is_ok_and(|text| text.contains("listen"))
+        })
+}
+
+/// A request that reads a page.
+pub fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
 }
 
 /// A request that posts a record.

@@ -1,0 +1,27 @@
+//! Liveness and readiness.
+
+use super::{Admin, Page};
+
+/// Says that the process runs.
+pub(super) fn live() -> Page {
+    Page::Content("text/plain; charset=utf-8", b"ok\n".to_vec())
+}
+
+/// Says whether a record that is sent now has a chance.
+pub(super) fn ready(admin: &Admin) -> Page {
+    let mut missing = Vec::new();
+    if admin.shutdown.has_begun() {
+        missing.push("shutting down".to_owned());
+    }
+    missing.extend(
+        admin
+            .rings
+            .iter()
+            .filter(|ring| ring.refresh().full)
+            .map(|ring| format!("ring {} is full", ring.name())),
+    );
+    if missing.is_empty() {
+        return Page::Content("application/json", br#"{"ready":true}"#.to_vec());
+    }
+    Page::Unavailable(missing.join("; "))
+}

@@ -1,0 +1,20 @@
+//! The metrics in Prometheus' text format, brought up to date.
+
+use super::{Admin, Page};
+
+/// Looks at everything that is not counted as it happens, and writes all metrics down.
+pub(super) fn page(admin: &Admin) -> Page {
+    for ring in &admin.rings {
+        ring.refresh();
+    }
+    let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+    admin.metrics.http_connections.set(gauge(admin.http_connections.used()));
+    admin.metrics.control_connections.set(gauge(admin.control_connections.used()));
+    match admin.metrics.text() {
+        Ok(text) => Page::Content("text/plain; version=0.0.4; charset=utf-8", text),
+        Err(error) => {
+            tracing::error!(%error, "metrics not encoded");
+            Page::Failed("the metrics cannot be encoded")
+        }
+    }
+}

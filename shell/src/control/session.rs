@@ -1,0 +1,228 @@
+//! One task per control connection: handshake, then packets until the reader goes.
+//!
+//! Decides who is attached and who is evicted; what that means for a ring is `ring`'s business.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_core::Start;
+use aqueduct_core::handshake::{self, Kind, Status};
+use smol::{Executor, future};
+
+use super::{Allowed, ControlConnection, ControlListener, ControlSettings, HelloError, Packet};
+use crate::accept;
+use crate::limits::{Limit, Permit};
+use crate::metrics::Metrics;
+use crate::ring::{AttachError, Attachment, Doorbell, Ring};
+use crate::segment::CURSOR_BYTES;
+use crate::shutdown::Shutdown;
+
+/// Connections that are only told why they are refused.
+const REJECTIONS: usize = 16;
+
+/// Who was let in.
+enum Admitted {
+    Reader(Attachment),
+    Observer(Arc<Ring>),
+}
+
+/// What the tasks of all control connections share.
+pub struct Control {
+    rings: Vec<Arc<Ring>>,
+    metrics: Arc<Metrics>,
+    shutdown: Arc<Shutdown>,
+    allowed: Allowed,
+    handshake_timeout: Duration,
+    connections: Arc<Limit>,
+    rejections: Arc<Limit>,
+}
+
+impl Control {
+    /// Prepares to serve readers of these rings. `connections` bounds how many there are at once.
+    pub fn new(
+        rings: Vec<Arc<Ring>>,
+        metrics: Arc<Metrics>,
+        shutdown: Arc<Shutdown>,
+        settings: &ControlSettings,
+        connections: Arc<Limit>,
+    ) -> Self {
+        for status in Status::ALL {
+            metrics.control_handshakes.with_label_values(&[status.label()]);
+        }
+        Self {
+            rings,
+            metrics,
+            shutdown,
+            allowed: settings.allowed.clone(),
+            handshake_timeout: settings.handshake_timeout,
+            connections,
+            rejections: Limit::new(REJECTIONS),
+        }
+    }
+
+    /// Accepts until it is dropped: during a shutdown, readers are told why they cannot attach.
+    pub async fn run(
+        self: Arc<Self>,
+        listener: Arc<ControlListener>,
+        executor: Arc<Executor<'static>>,
+    ) {
+        accept::forever(&*listener, |connection| self.connected(connection, &executor)).await;
+    }
+
+    fn connected(self: &Arc<Self>, connection: ControlConnection, executor: &Executor<'static>) {
+        let peer = connection.peer();
+        // Strangers take no place from those who may attach.
+        let permitted = self.allowed.permits(peer.uid, peer.gid);
+        if permitted && let Some(permit) = self.connections.acquire() {
+            executor.spawn(Arc::clone(self).serve(Arc::new(connection), permit)).detach();
+            return;
+        }
+        let (status, message) = if permitted {
+            (Status::Resource, "too many control connections")
+        } else {
+            (Status::NotPermitted, "this user and group may not attach")
+        };
+        tracing::warn!(%peer, reason = message, "reader refused");
+        self.count(status);
+        if let Some(permit) = self.rejections.acquire() {
+            executor.spawn(Arc::clone(self).reject(connection, permit, status, message)).detach();
+        }
+    }
+
+    /// Refuses after the HELLO: closing a socket with unread packets would throw the answer away
+    /// too.
+    async fn reject(
+        self: Arc<Self>,
+        connection: ControlConnection,
+        _permit: Permit,
+        status: Status,
+        message: &'static str,
+    ) {
+        if let Ok(_) | Err(HelloError::Packet(_)) = connection.hello(self.handshake_timeout).await {
+            connection.refuse(status, message);
+        }
+    }
+
+    async fn serve(self: Arc<Self>, connection: Arc<ControlConnection>, _permit: Permit) {
+        let peer = connection.peer();
+        let attachment = match self.handshake(&connection).await {
+            Some(Admitted::Reader(attachment)) => attachment,
+            Some(Admitted::Observer(ring)) => {
+                return Self::serve_observer(&connection, &ring).await;
+            }
+            None => return,
+        };
+        let (ring, subscription) =
+            (attachment.ring().name().to_owned(), attachment.subscription().to_owned());
+        tracing::info!(%peer, ring, subscription, "reader attached");
+        loop {
+            match connection.packet().await {
+                Packet::Space => {
+                    attachment.ring().space_released();
+                    // One that never stops sending must not keep the thread.
+                    future::yield_now().await;
+                }
+                Packet::Junk { bytes } => {
+                    attachment.evict();
+                    tracing::warn!(%peer, ring, subscription, bytes, "reader evicted: not a packet that readers send");
+                    break;
+                }
+                Packet::HangUp => break,
+            }
+        }
+        drop(attachment);
+        tracing::info!(%peer, ring, subscription, "reader detached");
+    }
+
+    /// Holds the connection, whose end is all that an observer learns by it. There is nothing that
+    /// an observer says.
+    async fn serve_observer(connection: &ControlConnection, ring: &Ring) {
+        let (peer, ring) = (connection.peer(), ring.name());
+        tracing::info!(%peer, ring, "observer attached");
+        match connection.packet().await {
+            Packet::HangUp => tracing::info!(%peer, ring, "observer detached"),
+            Packet::Space | Packet::Junk { .. } => {
+                tracing::warn!(%peer, ring, "observer evicted: observers send no packets");
+            }
+        }
+    }
+
+    /// Reads the HELLO, attaches, and answers.
+    async fn handshake(&self, connection: &Arc<ControlConnection>) -> Option<Admitted> {
+        let peer = connection.peer();
+        let refuse = |status: Status, message: &str| {
+            tracing::warn!(%peer, reason = message, "reader refused");
+            self.count(status);
+            connection.refuse(status, message);
+            None
+        };
+        let hello = match connection.hello(self.handshake_timeout).await {
+            Ok(hello) => hello,
+            Err(error @ (HelloError::HangUp | HelloError::Receive(_))) => {
+                tracing::debug!(%peer, %error, "control connection ended");
+                return None;
+            }
+            Err(error @ HelloError::Packet(handshake::HelloError::Version { .. })) => {
+                return refuse(Status::Version, &error.to_string());
+            }
+            Err(error) => return refuse(Status::Malformed, &error.to_string()),
+        };
+        if self.shutdown.has_begun() {
+            return refuse(Status::ShuttingDown, "the producer is shutting down");
+        }
+        let ring = match (hello.ring.as_str(), &self.rings[..]) {
+            ("", [only]) => only,
+            ("", _) => return refuse(Status::NoRing, "there are several rings; name one"),
+            (name, rings) => match rings.iter().find(|ring| ring.name() == name) {
+                Some(ring) => ring,
+                None => return refuse(Status::NoRing, "there is no ring of that name"),
+            },
+        };
+        let start = match hello.kind {
+            Kind::Observe => {
+                let sent = self.welcome(connection, ring, None);
+                return sent.then(|| Admitted::Observer(Arc::clone(ring)));
+            }
+            Kind::Attach => None,
+            Kind::AttachOldest => Some(Start::Oldest),
+            Kind::AttachLatest => Some(Start::Latest),
+        };
+        let doorbell = Arc::clone(connection) as Arc<dyn Doorbell>;
+        let attached = match ring.attach(&hello.subscription, start, doorbell) {
+            Ok(attached) => attached,
+            Err(error) => {
+                let status = match error {
+                    AttachError::NoSubscription => Status::NoSubscription,
+                    AttachError::Busy => Status::Busy,
+                    AttachError::Resource(_) => Status::Resource,
+                };
+                return refuse(status, &error.to_string());
+            }
+        };
+        // If it is not sent, the attachment is dropped, and so undone.
+        self.welcome(connection, ring, Some(attached.cursor.as_fd()))
+            .then_some(Admitted::Reader(attached.attachment))
+    }
+
+    /// Sends the answer to an accepted reader. Returns whether it was sent.
+    fn welcome(
+        &self,
+        connection: &ControlConnection,
+        ring: &Ring,
+        cursor: Option<BorrowedFd<'_>>,
+    ) -> bool {
+        let cursor =
+            cursor.map(|descriptor| (u32::try_from(CURSOR_BYTES).unwrap_or(0), descriptor));
+        if let Err(error) = connection.welcome(ring.handout(), cursor) {
+            tracing::debug!(peer = %connection.peer(), %error, "welcome not sent");
+            return false;
+        }
+        self.count(Status::Attached);
+        true
+    }
+
+    fn count(&self, status: Status) {
+        self.metrics.control_handshakes.with_label_values(&[status.label()]).inc();
+    }
+}

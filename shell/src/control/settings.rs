@@ -1,0 +1,105 @@
+//! The `[control]` table of the configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config::{ConfigError, Given, Millis, Origin, number, time};
+
+/// Longest socket path, bytes: what `sockaddr_un` holds, less room for the temporary name it is
+/// first bound to.
+const SOCKET_PATH_BYTES_MAX: usize = 90;
+
+/// `[control]` as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlTable {
+    /// Path of the socket.
+    pub socket: Option<Given<PathBuf>>,
+    /// How long a reader may take to send its HELLO.
+    pub handshake_timeout_ms: Option<Given<Millis>>,
+    /// Most connections at once.
+    pub max_readers: Option<Given<u64>>,
+    /// Users that may attach.
+    pub allow_uids: Option<Vec<u32>>,
+    /// Groups that may attach.
+    pub allow_gids: Option<Vec<u32>>,
+}
+
+/// The control socket, checked.
+#[derive(Clone, Debug)]
+pub struct ControlSettings {
+    /// Path of the socket.
+    pub socket: PathBuf,
+    /// How long a reader may take to send its HELLO.
+    pub handshake_timeout: Duration,
+    /// Most connections at once.
+    pub max_readers: usize,
+    /// Who may attach.
+    pub allowed: Allowed,
+}
+
+/// User and group ids whose processes may attach. A peer needs one of either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Effective user ids.
+    pub uids: Vec<u32>,
+    /// Effective group ids.
+    pub gids: Vec<u32>,
+}
+
+impl Allowed {
+    /// Returns whether a peer with these ids may attach.
+    pub fn permits(&self, uid: u32, gid: u32) -> bool {
+        self.uids.contains(&uid) || self.gids.contains(&gid)
+    }
+}
+
+impl ControlSettings {
+    /// Checks the table.
+    pub fn check(table: &ControlTable) -> Result<Self, ConfigError> {
+        let max_readers =
+            number("control.max_readers", table.max_readers.as_ref(), 64, 1..=10_000)?;
+        Ok(Self {
+            socket: socket(table)?,
+            handshake_timeout: time(
+                "control.handshake_timeout_ms",
+                table.handshake_timeout_ms.as_ref(),
+                2000,
+                1,
+            )?,
+            max_readers: usize::try_from(max_readers).unwrap_or(usize::MAX),
+            allowed: allowed(table),
+        })
+    }
+}
+
+fn socket(table: &ControlTable) -> Result<PathBuf, ConfigError> {
+    let (path, origin) = match &table.socket {
+        Some(given) => (given.value.clone(), given.origin),
+        None => (default_socket(), Origin::Default),
+    };
+    let bytes = path.as_os_str().len();
+    if (1..=SOCKET_PATH_BYTES_MAX).contains(&bytes) {
+        return Ok(path);
+    }
+    let allowed = format!("a path of 1 to {SOCKET_PATH_BYTES_MAX} bytes");
+    Err(ConfigError::value(origin, "control.socket", path.display(), allowed))
+}
+
+fn allowed(table: &ControlTable) -> Allowed {
+    if table.allow_uids.is_none() && table.allow_gids.is_none() {
+        return Allowed { uids: vec![rustix::process::geteuid().as_raw(), 0], gids: Vec::new() };
+    }
+    Allowed {
+        uids: table.allow_uids.clone().unwrap_or_default(),
+        gids: table.allow_gids.clone().unwrap_or_default(),
+    }
+}
+
+/// Finds `$XDG_RUNTIME_DIR/aqueduct.sock`, or `/run/aqueduct.sock` without one.
+fn default_socket() -> PathBuf {
+    let directory = std::env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty());
+    directory.map_or_else(|| PathBuf::from("/run"), PathBuf::from).join("aqueduct.sock")
+}

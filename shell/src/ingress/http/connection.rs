@@ -1,0 +1,138 @@
+//! One connection from its first byte to its last: hyper speaks, the watchdog here ends what takes
+//! too long.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::{Request, Response, service::service_fn};
+use smol::Timer;
+use smol::net::TcpStream;
+use smol_hyper::rt::FuturesIo;
+
+use super::activity::{Activity, LastBytes, Watched};
+use super::{Http, LINGER, LINGER_REJECTED, finish, linger, reply, routes};
+
+/// Room for a head and for body bytes on their way, bytes.
+const BUFFER_BYTES: usize = 64 << 10;
+
+type Handled =
+    Pin<Box<dyn Future<Output = Result<Response<LastBytes>, std::convert::Infallible>> + Send>>;
+
+/// Why a connection ended.
+enum End {
+    /// Hyper is through with it.
+    Done(hyper::Result<()>),
+    /// It took too long over something.
+    TimedOut,
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
+    let activity = Activity::new();
+    let io = FuturesIo::new(Watched { stream, activity: Arc::clone(&activity) });
+    let service = {
+        let (http, activity) = (Arc::clone(http), Arc::clone(&activity));
+        service_fn(move |request: Request<Incoming>| -> Handled {
+            activity.busy();
+            let answer = routes::answer(Arc::clone(&http), request);
+            let activity = Arc::clone(&activity);
+            Box::pin(async move { Ok(answer.await.map(|body| LastBytes::new(body, activity))) })
+        })
+    };
+    let mut connection = http1::Builder::new()
+        // The watchdog's business: hyper's timeout knows no difference between an idle connection
+        // and a slow head.
+        .header_read_timeout(None)
+        .max_headers(http.limits.max_headers)
+        .max_header_size(http.limits.max_header_bytes)
+        .max_buf_size(BUFFER_BYTES)
+        .serve_connection(io, service);
+
+    let mut stopped = http.shutdown.listen();
+    if stopped.is_none() {
+        Pin::new(&mut connection).graceful_shutdown();
+    }
+    let mut watchdog = Watchdog { armed: None, timer: Timer::never() };
+    let end = std::future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(End::Done(result));
+            }
+            match stopped.as_mut().map(|listener| Pin::new(listener).poll(cx)) {
+                Some(Poll::Ready(())) => {
+                    stopped = None;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+                Some(Poll::Pending) | None => break,
+            }
+        }
+        watchdog.poll(activity.deadline(&http.limits), cx).map(|()| End::TimedOut)
+    })
+    .await;
+
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner().stream;
+    match end {
+        End::Done(Ok(())) => {}
+        End::Done(Err(error)) => {
+            tracing::debug!(%error, "HTTP connection ended");
+            // Hyper has answered these itself.
+            if error.is_parse_too_large() {
+                http.count_response(431);
+            } else if error.is_parse() && !error.is_parse_version_h2() {
+                http.count_response(400);
+            }
+        }
+        End::TimedOut => {
+            let part_of_a_head = parts.read_buf.iter().any(|byte| !byte.is_ascii_whitespace());
+            if activity.is_stuck() || !part_of_a_head {
+                tracing::debug!("HTTP connection closed: nothing moved");
+                return;
+            }
+            http.count_response(408);
+            let answer =
+                reply::raw(408, "Request Timeout", "the request head did not arrive in time", "");
+            if finish(&mut stream, answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+    // While the process ends, idle connections are many and the time is short.
+    linger(stream, if http.shutdown.has_begun() { LINGER_REJECTED } else { LINGER }).await;
+}
+
+/// A timer that is set anew only when it must ring earlier.
+struct Watchdog {
+    armed: Option<Instant>,
+    timer: Timer,
+}
+
+impl Watchdog {
+    fn poll(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = deadline else {
+            // It may ring for nothing; that is cheaper than taking it back for every request.
+            if self.armed.is_some() && Pin::new(&mut self.timer).poll(cx).is_ready() {
+                self.armed = None;
+            }
+            return Poll::Pending;
+        };
+        loop {
+            if self.armed.is_none_or(|armed| deadline < armed) {
+                self.armed = Some(deadline);
+                self.timer.set_at(deadline);
+            }
+            if Pin::new(&mut self.timer).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.armed = None;
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+        }
+    }
+}

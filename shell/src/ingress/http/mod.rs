@@ -1,0 +1,126 @@
+//! HTTP/1.1: serving connections within bounds, and rejecting what goes beyond them.
+//!
+//! Requests are `routes`' business, one connection's life is `connection`'s.
+
+mod activity;
+mod connection;
+mod reply;
+mod routes;
+mod settings;
+
+use std::net::Shutdown as Direction;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::net::{TcpListener, TcpStream};
+use smol::{Executor, Timer, future};
+
+use super::Submit;
+use crate::accept;
+use crate::admin::Admin;
+use crate::limits::{Limit, Permit};
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+pub use settings::{HttpLimits, HttpSettings, HttpTable};
+
+/// Connections beyond the limit that are told so at once.
+const REJECTIONS: usize = 64;
+/// How long an answer that ends a connection is protected from the reset that unread input would
+/// cause.
+const LINGER: Duration = Duration::from_secs(1);
+/// The same for a connection that never was one, and while the process ends.
+const LINGER_REJECTED: Duration = Duration::from_millis(250);
+
+/// What the connections of one listening address share.
+pub struct Http {
+    /// Where records go; `None` if this address takes none.
+    records: Option<Submit>,
+    /// What operators ask; `None` if they ask at another address.
+    admin: Option<Arc<Admin>>,
+    metrics: Arc<Metrics>,
+    shutdown: Arc<Shutdown>,
+    limits: HttpLimits,
+    connections: Arc<Limit>,
+    rejections: Arc<Limit>,
+}
+
+impl Http {
+    /// Prepares to serve records, pages for operators, or both. `connections` bounds how many
+    /// connections there are at once.
+    pub fn new(
+        records: Option<Submit>,
+        admin: Option<Arc<Admin>>,
+        metrics: Arc<Metrics>,
+        shutdown: Arc<Shutdown>,
+        limits: HttpLimits,
+        connections: Arc<Limit>,
+    ) -> Self {
+        let rejections = Limit::new(REJECTIONS);
+        Self { records, admin, metrics, shutdown, limits, connections, rejections }
+    }
+
+    /// Accepts until the process begins to end.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, executor: Arc<Executor<'static>>) {
+        let connected = |stream| self.connected(stream, &executor);
+        accept::until_shutdown(&listener, &self.shutdown, connected).await;
+    }
+
+    fn connected(self: &Arc<Self>, stream: TcpStream, executor: &Executor<'static>) {
+        if let Some(permit) = self.connections.acquire() {
+            executor.spawn(Arc::clone(self).serve(stream, permit)).detach();
+            return;
+        }
+        self.metrics.http_connections_refused.inc();
+        tracing::debug!(limit = self.connections.most(), "HTTP connection refused: too many");
+        if let Some(permit) = self.rejections.acquire() {
+            executor.spawn(reject(stream, permit)).detach();
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, _permit: Permit) {
+        // Answers are small and complete; waiting to fill a segment only delays them.
+        let _ = stream.set_nodelay(true);
+        connection::drive(&self, stream).await;
+    }
+
+    fn count_response(&self, status: u16) {
+        self.metrics.http_requests.with_label_values(&[status.to_string()]).inc();
+    }
+}
+
+async fn reject(mut stream: TcpStream, _permit: Permit) {
+    let answer =
+        reply::raw(503, "Service Unavailable", "too many connections", "retry-after: 1\r\n");
+    if finish(&mut stream, answer.as_bytes()).await.is_ok() {
+        linger(stream, LINGER_REJECTED).await;
+    }
+}
+
+/// Writes a last answer, without waiting long for a peer that does not take it.
+async fn finish(stream: &mut TcpStream, answer: &[u8]) -> std::io::Result<()> {
+    future::or(stream.write_all(answer), async {
+        Timer::after(LINGER).await;
+        Err(std::io::ErrorKind::TimedOut.into())
+    })
+    .await
+}
+
+/// Ends our side and reads on for a while: closing a socket with unread input resets it, and the
+/// peer may never see the answer.
+async fn linger(mut stream: TcpStream, time: Duration) {
+    if stream.shutdown(Direction::Write).is_err() {
+        return;
+    }
+    let drained = async {
+        let mut scrap = vec![0; 16 << 10];
+        while let Ok(1..) = stream.read(&mut scrap).await {
+            future::yield_now().await;
+        }
+    };
+    future::or(drained, async {
+        Timer::after(time).await;
+    })
+    .await;
+}

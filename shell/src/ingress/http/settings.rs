@@ -1,0 +1,100 @@
+//! The `[http]` table of the configuration.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config::{Address, ConfigError, Given, Millis, Size, number, time};
+
+/// `[http]` as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpTable {
+    /// Where HTTP is served.
+    pub listen: Option<Given<Address>>,
+    /// From the first byte of a head to its last.
+    pub header_timeout_ms: Option<Given<Millis>>,
+    /// From the head to the last byte of the body.
+    pub body_timeout_ms: Option<Given<Millis>>,
+    /// Between requests.
+    pub keep_alive_timeout_ms: Option<Given<Millis>>,
+    /// Most connections at once.
+    pub max_connections: Option<Given<u64>>,
+    /// Most bytes of a request head.
+    pub max_header_bytes: Option<Given<Size>>,
+    /// Most header fields.
+    pub max_headers: Option<Given<u64>>,
+}
+
+/// HTTP, checked.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// What bounds a connection.
+    pub limits: HttpLimits,
+    /// Most connections at once.
+    pub max_connections: usize,
+}
+
+/// Bounds of one HTTP connection.
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// From the first byte of a head to its last.
+    pub header_timeout: Duration,
+    /// From the head to the last byte of the body; also how long a client may leave a response
+    /// untaken.
+    pub body_timeout: Duration,
+    /// Between requests.
+    pub keep_alive_timeout: Duration,
+    /// Most bytes of a request head.
+    pub max_header_bytes: usize,
+    /// Most header fields.
+    pub max_headers: usize,
+}
+
+impl HttpSettings {
+    /// Checks the table.
+    pub fn check(table: &HttpTable) -> Result<Self, ConfigError> {
+        let ms = |key: &str, given: &Option<Given<Millis>>, default| {
+            time(&format!("http.{key}"), given.as_ref(), default, 1)
+        };
+        let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let listen = table
+            .listen
+            .as_ref()
+            .map_or(SocketAddr::from(([127, 0, 0, 1], 8080)), |given| given.value.socket_addr());
+        Ok(Self {
+            listen,
+            limits: HttpLimits {
+                header_timeout: ms("header_timeout_ms", &table.header_timeout_ms, 10_000)?,
+                body_timeout: ms("body_timeout_ms", &table.body_timeout_ms, 30_000)?,
+                keep_alive_timeout: ms(
+                    "keep_alive_timeout_ms",
+                    &table.keep_alive_timeout_ms,
+                    75_000,
+                )?,
+                // Above 65 534 a request line alone could end in 414 instead.
+                max_header_bytes: count(number(
+                    "http.max_header_bytes",
+                    table.max_header_bytes.as_ref(),
+                    16_384,
+                    256..=65_534,
+                )?),
+                max_headers: count(number(
+                    "http.max_headers",
+                    table.max_headers.as_ref(),
+                    64,
+                    1..=1024,
+                )?),
+            },
+            max_connections: count(number(
+                "http.max_connections",
+                table.max_connections.as_ref(),
+                1024,
+                1..=1_000_000,
+            )?),
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! Attaching readers to subscriptions, and detaching them.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aqueduct_core::layout::{distance, ring_word};
+use aqueduct_core::{Memory, Start, Wake};
+
+use super::subscription::AttachedReader;
+use super::{Doorbell, Inner, Ring};
+use crate::metrics::Eviction;
+use crate::segment::{CursorSegment, SegmentError};
+
+impl Inner {
+    fn index_of(&self, name: &str) -> Option<usize> {
+        self.subscriptions.iter().position(|each| each.name == name)
+    }
+
+    /// Finds a subscription that has no reader; returns its place in the table.
+    fn free(&self, name: &str) -> Result<usize, AttachError> {
+        let index = self.index_of(name).ok_or(AttachError::NoSubscription)?;
+        if self.subscriptions[index].reader.is_some() {
+            return Err(AttachError::Busy);
+        }
+        Ok(index)
+    }
+
+    /// Moves a subscription that has no reader; `oldest_lag` is the distance from the oldest intact
+    /// record to the tail, granules.
+    fn move_to(
+        &mut self,
+        index: usize,
+        start: Option<Start>,
+        oldest_lag: u32,
+    ) -> Result<(), AttachError> {
+        let Some(start) = start else { return Ok(()) };
+        let id = self.subscriptions[index].id;
+        let lag = self.producer.subscription(id).map_or(0, |status| status.lag_granules);
+        // `oldest` is rounded up to a sector boundary for observers, so what the subscription holds
+        // may be intact even before it.
+        if start == Start::Oldest && lag >= oldest_lag {
+            return Ok(());
+        }
+        self.producer.unsubscribe(id);
+        // Its place in the table was just freed, and neither end of the ring can be out of range.
+        let moved = self.producer.subscribe(start);
+        debug_assert!(moved.is_ok(), "{moved:?}");
+        self.subscriptions[index].id = moved.map_err(|_| AttachError::NoSubscription)?;
+        Ok(())
+    }
+}
+
+/// A reader that was just attached.
+pub struct Attached {
+    /// Keep it as long as the reader is there.
+    pub attachment: Attachment,
+    /// The reader's cursor segment, to be handed over.
+    pub cursor: OwnedFd,
+}
+
+/// The right of one reader to hold a subscription; dropping it detaches.
+pub struct Attachment {
+    ring: Arc<Ring>,
+    subscription: String,
+    number: u64,
+}
+
+impl Ring {
+    /// Gives a subscription to the reader behind this doorbell, with a cursor segment that no
+    /// earlier reader can write to. The subscription stays where it is, unless `start` moves it:
+    /// back to the oldest intact record, and never forward, or past the last one, which gives up
+    /// what it held.
+    pub fn attach(
+        self: &Arc<Self>,
+        name: &str,
+        start: Option<Start>,
+        doorbell: Arc<dyn Doorbell>,
+    ) -> Result<Attached, AttachError> {
+        self.detach_if_gone(name);
+        // Looked at twice: a memfd takes several system calls, which the mutex is not held for, and
+        // is not made for nothing.
+        self.lock().free(name)?;
+        let (segment, cursor) = CursorSegment::create(name).map_err(AttachError::Resource)?;
+        let mut inner = self.lock();
+        let index = inner.free(name)?;
+        // ORDER(none): under the mutex, these words are our own.
+        let word = |at| self.segment.region().load(at, Ordering::Relaxed);
+        inner.move_to(index, start, distance(word(ring_word::OLDEST), word(ring_word::TAIL)))?;
+        let id = inner.subscriptions[index].id;
+        if let Err(error) = inner.producer.attach(id, name, segment) {
+            debug_assert!(false, "the name and the page's size were checked: {error}");
+            return Err(AttachError::NoSubscription);
+        }
+        inner.attachments += 1;
+        let number = inner.attachments;
+        let reader = AttachedReader { attachment: number, doorbell, counted: [0; 3] };
+        inner.subscriptions[index].reader = Some(reader);
+        inner.subscriptions[index].metrics.attached.set(1);
+        drop(inner);
+        if start == Some(Start::Latest) {
+            self.space_released();
+        }
+        Ok(Attached {
+            attachment: Attachment {
+                ring: Arc::clone(self),
+                subscription: name.to_owned(),
+                number,
+            },
+            cursor,
+        })
+    }
+
+    /// Detaches a reader whose connection has closed but whose task has not run yet, so that an
+    /// immediate restart is not refused as busy.
+    fn detach_if_gone(self: &Arc<Self>, name: &str) {
+        let gone = {
+            let inner = self.lock();
+            let reader =
+                inner.index_of(name).and_then(|index| inner.subscriptions[index].reader.as_ref());
+            reader.filter(|reader| reader.doorbell.is_gone()).map(|reader| reader.attachment)
+        };
+        // It detaches when it is dropped, as the one its task holds will; the second of them finds
+        // nothing to do.
+        drop(gone.map(|number| Attachment {
+            ring: Arc::clone(self),
+            subscription: name.to_owned(),
+            number,
+        }));
+    }
+}
+
+impl Attachment {
+    /// The ring.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Name of the subscription.
+    pub fn subscription(&self) -> &str {
+        &self.subscription
+    }
+
+    /// Counts a reader that is thrown out for what it sent. Dropping the attachment then detaches
+    /// it.
+    pub fn evict(&self) {
+        self.ring.metrics.evicted(Eviction::Packet);
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let deferred = {
+            let mut inner = self.ring.lock();
+            let Some(index) = inner.index_of(&self.subscription) else { return };
+            let mine = |reader: &AttachedReader| reader.attachment == self.number;
+            if !inner.subscriptions[index].reader.as_ref().is_some_and(mine) {
+                return;
+            }
+            inner.record(index);
+            // One more look at the cursor: what the reader released last counts, or it is caught
+            // lying now.
+            let id = inner.subscriptions[index].id;
+            let segment = inner.producer.detach(id);
+            let deferred = inner.settle(Wake::NONE);
+            inner.subscriptions[index].evict();
+            drop(inner);
+            drop(segment);
+            deferred
+        };
+        self.ring.run(deferred);
+        self.ring.space_released();
+    }
+}
+
+/// Why a reader was not attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachError {
+    /// No subscription of that name.
+    NoSubscription,
+    /// It has a reader.
+    Busy,
+    /// No memory or descriptors for its page.
+    Resource(SegmentError),
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSubscription => write!(f, "the ring has no such subscription"),
+            Self::Busy => write!(f, "the subscription has a reader already"),
+            Self::Resource(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AttachError {}

@@ -1,0 +1,301 @@
+//! Rings and their one record path: whatever brings records ends in [`Ring::turn`] or
+//! [`Ring::publish`].
+//!
+//! The producer's mutex is held for one turn and never across a wait. A ring knows its readers by
+//! a [`Doorbell`] only; sockets and protocols are others' business.
+
+mod attach;
+mod doorbell;
+mod error;
+mod publish;
+mod settings;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod waiters;
+
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::Duration;
+
+use aqueduct_core::layout::{CLOCK_MONOTONIC, CLOCK_REALTIME, DATA_OFFSET_MAPPED, GRANULE_BYTES};
+use aqueduct_core::{Memory, Producer, Region, RingConfig, Start, Violation, Wake};
+use rustix::rand::GetRandomFlags;
+use rustix::time::ClockId;
+
+use crate::metrics::{Eviction, Metrics, RingMetrics};
+use crate::segment::{CursorSegment, RingSegment};
+use crate::sync::lock;
+
+pub use attach::{AttachError, Attached, Attachment};
+pub use doorbell::Doorbell;
+pub use error::RingError;
+pub use publish::{Published, Turn};
+pub use settings::{ClockName, MAX_SUBSCRIPTIONS, RingFlags, RingSettings, RingTable};
+use subscription::Subscription;
+use waiters::Waiters;
+pub use waiters::{Ticket, WAITING_MAX};
+
+/// One ring with its subscriptions.
+pub struct Ring {
+    name: String,
+    epoch: u64,
+    capacity: u32,
+    max_payload_bytes: u32,
+    full_wait: Duration,
+    clock: ClockName,
+    segment: RingSegment,
+    inner: Mutex<Inner>,
+    /// Locked after `inner` where both are. INVARIANT: grows only while `inner` is locked.
+    waiters: Arc<Mutex<Waiters>>,
+    metrics: RingMetrics,
+}
+
+/// What the producer's mutex guards.
+struct Inner {
+    producer: Producer<Region<'static>, CursorSegment, MAX_SUBSCRIPTIONS>,
+    /// In the order of the configuration.
+    subscriptions: Vec<Subscription>,
+    /// Attachments so far: distinguishes an attachment from the next one of the same subscription.
+    attachments: u64,
+    closed: bool,
+    /// Ticket on whose behalf the readers were asked for space, since it last tried.
+    asked_for: Option<u64>,
+    /// Granules that the last refused record needed; 0 once a record was published after it.
+    refused_granules: u32,
+}
+
+/// System calls and log lines that are due once the mutex is free.
+#[derive(Default)]
+struct Deferred {
+    doorbells: Vec<Arc<dyn Doorbell>>,
+    futex: bool,
+    /// Those who wait for space and may try now.
+    waiting: Vec<Waker>,
+    /// Names of subscriptions whose readers were evicted, and for what.
+    evicted: Vec<(String, Violation)>,
+}
+
+/// What a look at the cursors of a ring found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingStatus {
+    /// Bytes that the slowest subscription has not released.
+    pub used_bytes: u64,
+    /// Nothing fits, or not even the record that was refused last.
+    pub full: bool,
+    /// Bytes that the slowest subscription with a reader has not released.
+    pub attached_lag_bytes: u64,
+}
+
+impl Ring {
+    /// Creates the ring, with all its subscriptions.
+    pub fn create(settings: &RingSettings, metrics: &Metrics) -> Result<Self, RingError> {
+        let data = usize::try_from(settings.capacity_bytes)
+            .map_err(|_| RingError::AddressSpace { bytes: settings.capacity_bytes })?;
+        let segment = RingSegment::create(&settings.name, data + DATA_OFFSET_MAPPED as usize)?;
+        let epoch = random_epoch()?;
+        let config = RingConfig {
+            max_payload_bytes: Some(settings.max_payload_bytes),
+            data_offset_bytes: DATA_OFFSET_MAPPED,
+            created_ns: now_ns(ClockName::Realtime),
+            clock_id: match settings.clock {
+                ClockName::Realtime => CLOCK_REALTIME,
+                ClockName::Monotonic => CLOCK_MONOTONIC,
+            },
+            ..RingConfig::new(&settings.name, epoch, data)
+        };
+        let mut producer = Producer::create(segment.region(), &config)?;
+        let mut subscriptions = Vec::with_capacity(settings.subscriptions.len());
+        for name in &settings.subscriptions {
+            let id = producer.subscribe(Start::Latest)?;
+            let metrics = metrics.subscription(&settings.name, name);
+            subscriptions.push(Subscription::new(name.clone(), id, metrics));
+        }
+        let capacity = producer.geometry().capacity();
+        let inner = Inner {
+            producer,
+            subscriptions,
+            attachments: 0,
+            closed: false,
+            asked_for: None,
+            refused_granules: 0,
+        };
+        Ok(Self {
+            name: settings.name.clone(),
+            epoch,
+            capacity,
+            max_payload_bytes: settings.max_payload_bytes,
+            full_wait: settings.full_wait,
+            clock: settings.clock,
+            segment,
+            inner: Mutex::new(inner),
+            waiters: Arc::default(),
+            metrics: metrics.ring(&settings.name, settings.capacity_bytes),
+        })
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the epoch, which with a sequence number identifies a record for ever.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns the size of the largest payload, bytes.
+    pub fn max_payload_bytes(&self) -> u32 {
+        self.max_payload_bytes
+    }
+
+    /// Returns how long a record is meant to wait for space.
+    pub fn full_wait(&self) -> Duration {
+        self.full_wait
+    }
+
+    /// Returns where the events of this ring are counted.
+    pub fn metrics(&self) -> &RingMetrics {
+        &self.metrics
+    }
+
+    /// Returns the segment's size and descriptor, as readers get them.
+    pub fn handout(&self) -> (u64, BorrowedFd<'_>) {
+        (self.segment.region().size() as u64, self.segment.handout())
+    }
+
+    /// Looks at every cursor as it is now: evicts readers whose cursors are impossible, brings the
+    /// metrics of the ring and of its subscriptions up to date, and returns what it found.
+    pub fn refresh(&self) -> RingStatus {
+        let (status, deferred) = {
+            let mut inner = self.lock();
+            let used = inner.producer.backlog();
+            let mut attached_lag = 0;
+            for index in 0..inner.subscriptions.len() {
+                let status = inner.record(index);
+                attached_lag = attached_lag.max(
+                    status.filter(|status| status.attached).map_or(0, |status| status.lag_granules),
+                );
+            }
+            // One granule is the core's own.
+            let free = (self.capacity - 1).saturating_sub(used);
+            let status = RingStatus {
+                used_bytes: bytes(used),
+                full: free < inner.refused_granules.max(1),
+                attached_lag_bytes: bytes(attached_lag),
+            };
+            (status, inner.settle(Wake::NONE))
+        };
+        self.run(deferred);
+        self.metrics.used_bytes.set(i64::try_from(status.used_bytes).unwrap_or(i64::MAX));
+        status
+    }
+
+    /// Lets the first of those who wait try again, because a reader may have released something.
+    pub fn space_released(&self) {
+        let first = lock(&self.waiters).first_waker();
+        if let Some(first) = first {
+            first.wake();
+        }
+    }
+
+    /// Ends the stream and wakes every sleeper. Records published before stay readable; whatever
+    /// waits for space is refused.
+    pub fn close(&self) {
+        let deferred = {
+            let mut inner = self.lock();
+            inner.closed = true;
+            let wake = inner.producer.close();
+            let mut deferred = inner.settle(wake);
+            deferred.waiting.extend(lock(&self.waiters).all_wakers());
+            deferred
+        };
+        self.run(deferred);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.inner)
+    }
+
+    /// Makes the system calls and writes the log lines that were deferred. Nothing is locked.
+    fn run(&self, deferred: Deferred) {
+        if deferred.futex {
+            self.segment.wake_sleepers();
+            self.metrics.wakes_futex.inc();
+        }
+        for doorbell in deferred.doorbells {
+            if doorbell.ring() {
+                self.metrics.wakes_socket.inc();
+            }
+        }
+        for waker in deferred.waiting {
+            waker.wake();
+        }
+        if !deferred.evicted.is_empty() {
+            for (subscription, violation) in deferred.evicted {
+                self.metrics.evicted(Eviction::Cursor);
+                tracing::warn!(ring = %self.name, subscription, %violation, "reader evicted");
+            }
+            // The last cursor that was believed may be further than the one that the waiting
+            // record was measured by.
+            self.space_released();
+        }
+    }
+}
+
+impl Inner {
+    /// Collects whom to wake, and evicts readers whose cursors lied.
+    fn settle(&mut self, wake: Wake) -> Deferred {
+        let mut deferred = Deferred { futex: wake.futex, ..Deferred::default() };
+        if wake.sockets != 0 {
+            let sleeps =
+                |subscription: &&Subscription| wake.sockets & (1 << subscription.id.index()) != 0;
+            deferred.doorbells = self
+                .subscriptions
+                .iter()
+                .filter(sleeps)
+                .filter_map(Subscription::doorbell)
+                .collect();
+        }
+        while let Some(violation) = self.producer.take_violation() {
+            let Some(subscription) =
+                self.subscriptions.iter_mut().find(|each| each.id == violation.subscription)
+            else {
+                continue;
+            };
+            subscription.evict();
+            deferred.evicted.push((subscription.name.clone(), violation));
+        }
+        deferred
+    }
+}
+
+/// Reads the clock, nanoseconds.
+fn now_ns(clock: ClockName) -> u64 {
+    let id = match clock {
+        ClockName::Realtime => ClockId::Realtime,
+        ClockName::Monotonic => ClockId::Monotonic,
+    };
+    let now = rustix::time::clock_gettime(id);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// Draws an epoch, random and not 0.
+fn random_epoch() -> Result<u64, RingError> {
+    let mut bytes = [0; 8];
+    loop {
+        let filled = rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::empty())
+            .map_err(|errno| RingError::Random { errno })?;
+        let epoch = u64::from_ne_bytes(bytes);
+        if filled == bytes.len() && epoch != 0 {
+            return Ok(epoch);
+        }
+    }
+}
+
+/// Converts granules to bytes.
+fn bytes(granules: u32) -> u64 {
+    u64::from(granules) * GRANULE_BYTES as u64
+}

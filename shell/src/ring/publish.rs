@@ -1,0 +1,286 @@
+//! Publishing: turns for event loops, and a future for everyone else.
+
+use std::pin::Pin;
+use std::sync::MutexGuard;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use aqueduct_core::{ClaimError, Meta};
+use smol::Timer;
+
+use super::waiters::Ticket;
+use super::{Deferred, Inner, Ring, now_ns};
+use crate::refusal::Refusal;
+use crate::sync::lock;
+
+/// A record that is in the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its sequence number.
+    pub seq: u64,
+    /// The ring's epoch.
+    pub epoch: u64,
+}
+
+/// The exclusive right to append to a ring, for as long as it exists. It locks the producer, so it
+/// is short and never held across a wait. Ending it, by [`finish`](Self::finish) or by dropping it,
+/// publishes what was appended.
+///
+/// # What a turn guarantees
+/// * Records appended in one turn get consecutive sequence numbers and one timestamp, and become
+///   visible together, by one store, when the turn ends. Until then no reader sees any of them.
+/// * The end of a turn wakes each sleeping reader at most once, whatever the number of records. The
+///   system calls are made after the mutex is released.
+/// * A sequence number that [`append`](Self::append) returned is published when the turn has ended,
+///   so an answer may be sent after [`finish`](Self::finish), and not before.
+/// * Space is given in order of arrival, to futures and event loops alike: while anyone waits, a
+///   new record is refused as [`Refusal::Full`] even if it would fit. [`wait`](Self::wait) gives a
+///   place in the queue; its waker is called when the place has become the first and there may be
+///   space, and when the ring is closed. [`append_waiting`](Self::append_waiting) then tries.
+/// * The ring asks its readers for space on behalf of the first in the queue. Nobody polls.
+/// * A place whose [`Ticket`] is dropped is given up, and the next one is told.
+/// * The queue holds at most [`WAITING_MAX`](super::WAITING_MAX) records; beyond it a full ring
+///   refuses at once.
+#[must_use = "a turn keeps all others from publishing"]
+pub struct Turn<'a> {
+    ring: &'a Ring,
+    /// `None` once the turn has ended.
+    inner: Option<MutexGuard<'a, Inner>>,
+    /// Whether anyone may wait for space. INVARIANT: true if anyone does, because the queue grows
+    /// only through a turn.
+    queued: bool,
+    timestamp_ns: Option<u64>,
+    records: u64,
+    payload_bytes: u64,
+}
+
+impl Ring {
+    /// Locks the producer for one turn. See [`Turn`] for what it guarantees.
+    pub fn turn(&self) -> Turn<'_> {
+        let inner = self.lock();
+        let queued = !lock(&self.waiters).is_empty();
+        Turn {
+            ring: self,
+            inner: Some(inner),
+            queued,
+            timestamp_ns: None,
+            records: 0,
+            payload_bytes: 0,
+        }
+    }
+
+    /// Publishes one record, waiting for space up to `full_wait`. The record is in the ring exactly
+    /// if this returns `Ok`. Dropping the future early gives up the place in the queue; the record
+    /// is then not published. A record whose time is over takes whatever space there is, before
+    /// those that still wait.
+    pub async fn publish(
+        &self,
+        type_tag: u16,
+        payload: &[u8],
+        full_wait: Duration,
+    ) -> Result<Published, Refusal> {
+        let first_try = self.turn().append(type_tag, payload);
+        let seq = match first_try {
+            Err(Refusal::Full) => self.wait_for_space(type_tag, payload, full_wait).await?,
+            other => other?,
+        };
+        Ok(Published { seq, epoch: self.epoch })
+    }
+
+    async fn wait_for_space(
+        &self,
+        type_tag: u16,
+        payload: &[u8],
+        full_wait: Duration,
+    ) -> Result<u64, Refusal> {
+        let begun = Instant::now();
+        let ticket = {
+            let mut turn = self.turn();
+            turn.wait(payload.len(), Waker::noop().clone())?
+        };
+        let mut late = Timer::at(begun + full_wait);
+        let published = std::future::poll_fn(|cx: &mut Context<'_>| {
+            ticket.set_waker(cx.waker());
+            match self.turn().append_waiting(&ticket, type_tag, payload) {
+                Err(Refusal::Full) => {}
+                other => return Poll::Ready(other),
+            }
+            if Pin::new(&mut late).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            Poll::Ready(self.turn().append_expired(&ticket, type_tag, payload))
+        });
+        let seq = published.await?;
+        self.metrics.wait.observe(begun.elapsed().as_secs_f64());
+        Ok(seq)
+    }
+}
+
+impl Turn<'_> {
+    /// Appends one record and returns its sequence number. The record is published when the turn
+    /// ends.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`] if there is no space, or others wait for it: send the client away, or take
+    /// a place in the queue with [`wait`](Self::wait). [`Refusal::TooLarge`] and
+    /// [`Refusal::ShuttingDown`] are final. What was appended before stays appended.
+    pub fn append(&mut self, type_tag: u16, payload: &[u8]) -> Result<u64, Refusal> {
+        if self.queued && !lock(&self.ring.waiters).is_empty() {
+            // What can never succeed is refused for good at once.
+            self.check_size(payload)?;
+            let closed = self.inner().closed;
+            return Err(if closed { Refusal::ShuttingDown } else { Refusal::Full });
+        }
+        self.push(type_tag, payload)
+    }
+
+    /// Takes a place in the queue for space. `waker` is called whenever this place may try again;
+    /// it may also be called for nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`] if the queue is full too, [`Refusal::ShuttingDown`] if the ring is closed.
+    pub fn wait(&mut self, payload_bytes: usize, waker: Waker) -> Result<Ticket, Refusal> {
+        if self.inner().closed {
+            return Err(Refusal::ShuttingDown);
+        }
+        let ticket = Ticket::enter(&self.ring.waiters, payload_bytes, waker);
+        self.queued = true;
+        ticket.ok_or(Refusal::Full)
+    }
+
+    /// Tries again for a record that waits. Ends the wait if it succeeds.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`] if others are before it or there is still no space: the place is kept, and
+    /// its waker will be called. Other refusals are final.
+    pub fn append_waiting(
+        &mut self,
+        ticket: &Ticket,
+        type_tag: u16,
+        payload: &[u8],
+    ) -> Result<u64, Refusal> {
+        let first = {
+            let mut waiters = lock(&self.ring.waiters);
+            waiters.resize(ticket.number(), payload.len());
+            waiters.first().is_some_and(|(number, _)| number == ticket.number())
+        };
+        if !first {
+            let closed = self.inner().closed;
+            return Err(if closed { Refusal::ShuttingDown } else { Refusal::Full });
+        }
+        let result = self.append_expired(ticket, type_tag, payload);
+        if result == Err(Refusal::Full) {
+            // What was asked for on its behalf is used up by this try.
+            self.inner().asked_for = None;
+        }
+        result
+    }
+
+    /// Tries a last time for a record whose time is over, without regard to those before it. Ends
+    /// the wait if it succeeds; drop the ticket if it does not.
+    ///
+    /// # Errors
+    /// As [`append_waiting`](Self::append_waiting).
+    pub fn append_expired(
+        &mut self,
+        ticket: &Ticket,
+        type_tag: u16,
+        payload: &[u8],
+    ) -> Result<u64, Refusal> {
+        let seq = self.push(type_tag, payload)?;
+        let removed = lock(&self.ring.waiters).remove(ticket.number());
+        drop(removed);
+        Ok(seq)
+    }
+
+    /// Returns the sequence number that the next record will get.
+    pub fn next_seq(&mut self) -> u64 {
+        self.inner().producer.next_seq()
+    }
+
+    /// Returns how many records this turn has appended.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Ends the turn: publishes what was appended, once, then wakes each reader that sleeps, once.
+    pub fn finish(self) {
+        // Dropping it does all of that.
+    }
+
+    fn inner(&mut self) -> &mut Inner {
+        self.inner.as_deref_mut().expect("a turn has its lock until it is dropped")
+    }
+
+    fn check_size(&self, payload: &[u8]) -> Result<(), Refusal> {
+        let limit = self.ring.max_payload_bytes;
+        if payload.len() as u64 > u64::from(limit) {
+            return Err(Refusal::TooLarge { bytes: payload.len() as u64, limit });
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, type_tag: u16, payload: &[u8]) -> Result<u64, Refusal> {
+        let clock = self.ring.clock;
+        let timestamp_ns = *self.timestamp_ns.get_or_insert_with(|| now_ns(clock));
+        let inner = self.inner();
+        let result = inner.producer.append(Meta { type_tag, timestamp_ns }, payload);
+        match result {
+            Ok(seq) => {
+                inner.refused_granules = 0;
+                self.records += 1;
+                self.payload_bytes += payload.len() as u64;
+                Ok(seq)
+            }
+            Err(ClaimError::TooLarge { bytes, limit }) => {
+                Err(Refusal::TooLarge { bytes: bytes as u64, limit })
+            }
+            Err(ClaimError::Closed) => Err(Refusal::ShuttingDown),
+            Err(ClaimError::Full { needed, .. }) => {
+                inner.refused_granules = needed;
+                Err(Refusal::Full)
+            }
+            // A single producer is never busy.
+            Err(ClaimError::Busy { .. }) => Err(Refusal::Full),
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let Some(mut inner) = self.inner.take() else { return };
+        let wake = inner.producer.publish();
+        let mut deferred = inner.settle(wake);
+        if self.queued {
+            inner.ask_for_space(self.ring, &mut deferred);
+        }
+        drop(inner);
+        self.ring.run(deferred);
+        if self.records > 0 {
+            self.ring.metrics.records.inc_by(self.records);
+            self.ring.metrics.payload_bytes.inc_by(self.payload_bytes);
+        }
+    }
+}
+
+impl Inner {
+    /// Asks the readers for the space that the first in the queue needs, once per try; lets it try
+    /// at once if the space is there already.
+    fn ask_for_space(&mut self, ring: &Ring, deferred: &mut Deferred) {
+        let waiters = lock(&ring.waiters);
+        let Some((number, payload_bytes)) = waiters.first() else {
+            if self.asked_for.take().is_some() {
+                // Takes the request back if anything fits; one that stays costs a message.
+                let _ = self.producer.want_space(0);
+            }
+            return;
+        };
+        if self.asked_for == Some(number) {
+            return;
+        }
+        self.asked_for = Some(number);
+        if !matches!(self.producer.want_space(payload_bytes), Ok(false)) {
+            deferred.waiting.extend(waiters.first_waker());
+        }
+    }
+}

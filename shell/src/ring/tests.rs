@@ -1,0 +1,391 @@
+//! The record path without HTTP: futures are polled by hand, cursors written through the readers'
+//! descriptors.
+
+use std::future::Future;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use aqueduct_core::layout::{cursor_word, ring_word};
+
+use super::*;
+use crate::refusal::Refusal;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// 32 granules, of which 31 hold records.
+fn ring() -> Arc<Ring> {
+    let settings = RingSettings {
+        name: "test".to_owned(),
+        capacity_bytes: 1024,
+        max_payload_bytes: 480,
+        full_wait: LONG,
+        clock: ClockName::Monotonic,
+        subscriptions: vec!["default".to_owned()],
+    };
+    let metrics = Metrics::new().expect("distinct names");
+    Arc::new(Ring::create(&settings, &metrics).expect("shared memory"))
+}
+
+/// A reader that is there until it is disconnected, and counts its rings.
+#[derive(Default)]
+struct Bell {
+    rings: Mutex<usize>,
+    gone: Mutex<bool>,
+}
+
+impl Doorbell for Bell {
+    fn ring(&self) -> bool {
+        *lock(&self.rings) += 1;
+        true
+    }
+
+    fn disconnect(&self) {
+        *lock(&self.gone) = true;
+    }
+
+    fn is_gone(&self) -> bool {
+        *lock(&self.gone)
+    }
+}
+
+fn bell() -> Arc<Bell> {
+    Arc::default()
+}
+
+fn store_cursor(cursor: &OwnedFd, position: u32) {
+    let written = rustix::io::pwrite(cursor, &position.to_le_bytes(), cursor_word::CURSOR as u64);
+    assert_eq!(written, Ok(4));
+}
+
+fn space_wanted(ring: &Ring) -> u32 {
+    let mut word = [0; 4];
+    assert_eq!(
+        rustix::io::pread(ring.handout().1.as_fd(), &mut word[..], ring_word::SPACE_WANTED as u64),
+        Ok(4)
+    );
+    u32::from_le_bytes(word)
+}
+
+fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn seq(poll: &Poll<Result<Published, Refusal>>) -> Option<u64> {
+    match poll {
+        Poll::Ready(Ok(published)) => Some(published.seq),
+        Poll::Ready(Err(error)) => panic!("{error}"),
+        Poll::Pending => None,
+    }
+}
+
+/// Ten records of three granules.
+fn fill(ring: &Ring) {
+    for n in 0..10 {
+        assert_eq!(seq(&poll(pin!(ring.publish(0, &[1; 64], LONG)))), Some(n));
+    }
+}
+
+#[test]
+fn a_record_that_waits_is_not_overtaken_and_its_request_is_not_forgotten() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    let mut large = pin!(ring.publish(0, &[2; 400], LONG));
+    let mut small = pin!(ring.publish(0, &[3; 1], LONG));
+    assert!(poll(large.as_mut()).is_pending() && poll(small.as_mut()).is_pending());
+
+    // Room for the small one only.
+    store_cursor(&attached.cursor, 3);
+    ring.space_released();
+    assert!(poll(large.as_mut()).is_pending() && poll(small.as_mut()).is_pending());
+    assert_ne!(space_wanted(&ring), 0, "or no reader would ever tell");
+    assert!(poll(pin!(ring.publish(0, &[4; 1], LONG))).is_pending(), "a new one queues up, too");
+
+    store_cursor(&attached.cursor, 30);
+    ring.space_released();
+    assert_eq!(seq(&poll(large.as_mut())), Some(10));
+    assert_eq!(seq(&poll(small.as_mut())), Some(11));
+    assert_eq!(space_wanted(&ring), 0);
+    assert_eq!(seq(&poll(pin!(ring.publish(0, b"", LONG)))), Some(12), "nobody waits any more");
+}
+
+#[test]
+fn giving_up_the_first_place_hands_it_on() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    let mut second = pin!(ring.publish(0, &[3; 64], LONG));
+    {
+        let mut first = pin!(ring.publish(0, &[2; 64], LONG));
+        assert!(poll(first.as_mut()).is_pending() && poll(second.as_mut()).is_pending());
+    }
+    // Two records: the end of the data area is padded first.
+    store_cursor(&attached.cursor, 6);
+    ring.space_released();
+    assert_eq!(seq(&poll(second.as_mut())), Some(10));
+}
+
+#[test]
+fn the_end_of_an_evicted_reader_does_not_detach_the_next_one() {
+    let ring = ring();
+    let first = bell();
+    let second = bell();
+    let evicted = ring.attach("default", None, first).expect("free");
+    store_cursor(&evicted.cursor, 7);
+    ring.refresh();
+    let next = ring.attach("default", None, second).expect("the first was thrown out");
+    drop(evicted);
+    let third = bell();
+    assert_eq!(ring.attach("default", None, third.clone()).err(), Some(AttachError::Busy));
+    drop(next);
+    assert!(ring.attach("default", None, third.clone()).is_ok());
+}
+
+#[test]
+fn going_back_to_the_oldest_never_goes_forward() {
+    let ring = ring();
+    let (mut place, mut cursor) = (None, 0_u32);
+    for round in 0..50_u32 {
+        let attached = ring.attach("default", place, bell()).expect("free");
+        let mut word = [0; 4];
+        assert_eq!(
+            rustix::io::pread(&attached.cursor, &mut word[..], cursor_word::CURSOR as u64),
+            Ok(4)
+        );
+        let start = u32::from_le_bytes(word);
+        // Everything from the cursor on is unread; the `oldest` of a full ring is the start of a
+        // sector, and may lie behind it.
+        assert!(cursor.wrapping_sub(start) < 32, "round {round}: {start} is behind {cursor}");
+        while poll(pin!(ring.publish(0, b"", LONG))).is_ready() {}
+        // Goes on, then stays for a full ring, then goes back.
+        cursor = if round % 3 == 0 { start + 5 } else { start };
+        store_cursor(&attached.cursor, cursor);
+        place = if round % 3 == 1 { Some(Start::Oldest) } else { None };
+    }
+    assert!(cursor > 64, "not vacuous: {cursor}");
+}
+
+#[test]
+fn a_closed_ring_refuses_those_who_wait_and_those_who_come() {
+    let ring = ring();
+    fill(&ring);
+    let mut waiting = pin!(ring.publish(0, &[2; 64], LONG));
+    assert!(poll(waiting.as_mut()).is_pending());
+    ring.close();
+    assert_eq!(poll(waiting), Poll::Ready(Err(Refusal::ShuttingDown)));
+    assert_eq!(poll(pin!(ring.publish(0, b"", LONG))), Poll::Ready(Err(Refusal::ShuttingDown)));
+}
+
+#[test]
+fn a_full_ring_is_not_ready_until_the_refused_record_would_fit() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    assert!(!ring.refresh().full, "one granule is left");
+    assert_eq!(smol::block_on(ring.publish(0, &[2; 64], Duration::ZERO)), Err(Refusal::Full));
+    assert!(ring.refresh().full);
+    store_cursor(&attached.cursor, 30);
+    assert_eq!(ring.refresh(), RingStatus { used_bytes: 0, full: false, attached_lag_bytes: 0 });
+}
+
+/// A waker that counts its calls.
+#[derive(Default)]
+struct Calls(Mutex<usize>);
+
+impl std::task::Wake for Calls {
+    fn wake(self: Arc<Self>) {
+        *lock(&self.0) += 1;
+    }
+}
+
+impl Calls {
+    fn taken(&self) -> usize {
+        std::mem::take(&mut *lock(&self.0))
+    }
+}
+
+/// A place in the queue for a record of 64 bytes, and the calls of its waker.
+fn queue_up(ring: &Ring) -> (Ticket, Arc<Calls>) {
+    let calls = Arc::new(Calls::default());
+    let ticket = ring.turn().wait(64, Waker::from(Arc::clone(&calls))).expect("room in the queue");
+    (ticket, calls)
+}
+
+fn word(ring: &Ring, at: usize) -> u32 {
+    let mut word = [0; 4];
+    assert_eq!(rustix::io::pread(ring.handout().1, &mut word[..], at as u64), Ok(4));
+    u32::from_le_bytes(word)
+}
+
+/// Falls asleep on the socket, as a reader does, so that one ring of the bell is due.
+fn sleep(cursor: &OwnedFd) {
+    let waiting = aqueduct_core::layout::WAITING_SOCKET | 1 << 8;
+    let at = cursor_word::WAITING as u64;
+    assert_eq!(rustix::io::pwrite(cursor, &waiting.to_le_bytes(), at), Ok(4));
+}
+
+#[test]
+fn a_turn_publishes_once_and_wakes_a_sleeping_reader_once() {
+    let ring = ring();
+    let bell = bell();
+    let attached = ring.attach("default", None, bell.clone()).expect("free");
+    sleep(&attached.cursor);
+    let mut turn = ring.turn();
+    for n in 0..5 {
+        assert_eq!((turn.next_seq(), turn.append(7, &[1; 64])), (n, Ok(n)));
+        assert_eq!(word(&ring, ring_word::TAIL), 0, "nothing is visible before the turn ends");
+    }
+    assert_eq!((turn.records(), *lock(&bell.rings)), (5, 0));
+    turn.finish();
+    assert_eq!((word(&ring, ring_word::TAIL), *lock(&bell.rings)), (15, 1));
+    // The reader has not gone back to sleep: nobody is woken, by a turn with or without records.
+    ring.turn().finish();
+    assert_eq!(ring.turn().append(7, b"x"), Ok(5));
+    assert_eq!(*lock(&bell.rings), 1);
+    assert_eq!((ring.metrics().records.get(), ring.metrics().payload_bytes.get()), (6, 321));
+}
+
+#[test]
+fn a_turn_that_is_dropped_publishes_too() {
+    let ring = ring();
+    {
+        let mut turn = ring.turn();
+        assert_eq!(turn.append(0, b"x"), Ok(0));
+    }
+    assert_eq!(word(&ring, ring_word::TAIL), 2);
+}
+
+#[test]
+fn what_does_not_fit_into_a_turn_leaves_what_did() {
+    let ring = ring();
+    let mut turn = ring.turn();
+    let large = Refusal::TooLarge { bytes: 481, limit: 480 };
+    assert_eq!(turn.append(0, &[0; 481]), Err(large));
+    for n in 0..10 {
+        assert_eq!(turn.append(0, &[1; 64]), Ok(n));
+    }
+    assert_eq!(turn.append(0, &[1; 64]), Err(Refusal::Full));
+    turn.finish();
+    assert_eq!((word(&ring, ring_word::TAIL), ring.metrics().records.get()), (30, 10));
+}
+
+#[test]
+fn event_loops_and_futures_wait_in_one_queue() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    let (first, first_calls) = queue_up(&ring);
+    let mut second = pin!(ring.publish(0, &[2; 64], LONG));
+    assert!(poll(second.as_mut()).is_pending());
+    let (third, third_calls) = queue_up(&ring);
+    assert_ne!(space_wanted(&ring), 0, "the readers are asked on behalf of the first");
+    assert_eq!((first_calls.taken(), third_calls.taken()), (0, 0));
+
+    // Room for all three: only the first is told, and no other may go before it.
+    store_cursor(&attached.cursor, 12);
+    ring.space_released();
+    assert_eq!((first_calls.taken(), third_calls.taken()), (1, 0));
+    assert_eq!(ring.turn().append_waiting(&third, 0, &[3; 64]), Err(Refusal::Full));
+    assert_eq!(ring.turn().append(0, b""), Err(Refusal::Full), "a new one is the last");
+    assert!(poll(second.as_mut()).is_pending());
+
+    assert_eq!(ring.turn().append_waiting(&first, 0, &[1; 64]), Ok(10));
+    assert_eq!(seq(&poll(second.as_mut())), Some(11));
+    assert_eq!(third_calls.taken(), 1, "told that it is the first and may try");
+    assert_eq!(ring.turn().append_waiting(&third, 0, &[3; 64]), Ok(12));
+    assert_eq!(space_wanted(&ring), 0, "the request is taken back");
+    assert_eq!(ring.turn().append(0, b""), Ok(13));
+    assert_eq!(first_calls.taken(), 0, "its wait is over");
+}
+
+#[test]
+fn several_that_wait_are_appended_in_one_turn() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    let (first, _calls) = queue_up(&ring);
+    let (second, _calls) = queue_up(&ring);
+    let (third, third_calls) = queue_up(&ring);
+    // Room for two, the padding at the end of the data area included.
+    store_cursor(&attached.cursor, 9);
+    let mut turn = ring.turn();
+    assert_eq!(turn.append_waiting(&first, 0, &[1; 64]), Ok(10));
+    assert_eq!(turn.append_waiting(&second, 0, &[2; 64]), Ok(11));
+    assert_eq!(turn.append_waiting(&third, 0, &[3; 64]), Err(Refusal::Full));
+    turn.finish();
+    assert_ne!(space_wanted(&ring), 0, "asked for the third");
+    assert_eq!(third_calls.taken(), 0);
+}
+
+#[test]
+fn space_that_came_before_the_request_is_not_missed() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    assert_eq!(ring.turn().append(0, &[1; 64]), Err(Refusal::Full));
+    // Released before anyone asked, so the reader says nothing.
+    store_cursor(&attached.cursor, 30);
+    let (ticket, calls) = queue_up(&ring);
+    assert_eq!(calls.taken(), 1, "tells itself");
+    assert_eq!(ring.turn().append_waiting(&ticket, 0, &[1; 64]), Ok(10));
+}
+
+#[test]
+fn a_ticket_that_is_dropped_hands_its_place_on() {
+    let ring = ring();
+    fill(&ring);
+    let (first, _calls) = queue_up(&ring);
+    let (second, second_calls) = queue_up(&ring);
+    let (third, third_calls) = queue_up(&ring);
+    drop(second);
+    assert_eq!((second_calls.taken(), third_calls.taken()), (0, 0));
+    // Also while the producer is locked by the same thread.
+    let turn = ring.turn();
+    drop(first);
+    turn.finish();
+    assert!(third_calls.taken() >= 1);
+    assert_eq!(ring.turn().append_waiting(&third, 0, &[3; 64]), Err(Refusal::Full));
+    assert_ne!(space_wanted(&ring), 0);
+}
+
+#[test]
+fn everyone_who_waits_is_told_that_the_ring_is_closed() {
+    let ring = ring();
+    fill(&ring);
+    let (first, first_calls) = queue_up(&ring);
+    let (second, second_calls) = queue_up(&ring);
+    ring.close();
+    assert!(first_calls.taken() >= 1 && second_calls.taken() >= 1);
+    let closed = Err(Refusal::ShuttingDown);
+    assert_eq!(ring.turn().append_waiting(&second, 0, b""), closed);
+    assert_eq!(ring.turn().append_waiting(&first, 0, b""), closed);
+    assert_eq!(ring.turn().append(0, b""), closed);
+    assert!(ring.turn().wait(0, Waker::noop().clone()).is_err());
+}
+
+#[test]
+fn the_queue_is_bounded() {
+    let ring = ring();
+    fill(&ring);
+    let mut turn = ring.turn();
+    let tickets: Vec<_> =
+        (0..WAITING_MAX).map(|_| turn.wait(1, Waker::noop().clone()).expect("room")).collect();
+    assert_eq!(turn.wait(1, Waker::noop().clone()).err(), Some(Refusal::Full));
+    turn.finish();
+    drop(tickets);
+    assert!(ring.turn().wait(1, Waker::noop().clone()).is_ok());
+}
+
+#[test]
+fn a_record_whose_time_is_over_takes_what_space_there_is() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    let mut large = pin!(ring.publish(0, &[2; 400], LONG));
+    assert!(poll(large.as_mut()).is_pending());
+    store_cursor(&attached.cursor, 3);
+    let expired = smol::block_on(ring.publish(0, b"", Duration::from_millis(1)));
+    assert_eq!(expired.map(|published| published.seq), Ok(10));
+    assert!(poll(large.as_mut()).is_pending());
+}

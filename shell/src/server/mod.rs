@@ -1,0 +1,297 @@
+//! The life of the process: bind everything, say so, serve, and on a signal finish in the order
+//! that loses nothing. The only place that knows all parts.
+
+mod config;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_signal::{Signal, Signals};
+use rustix::process::{Resource, Rlimit};
+use smol::net::TcpListener;
+use smol::stream::StreamExt;
+use smol::{Executor, Task, Timer, future};
+
+use crate::admin::Admin;
+use crate::control::{BindError, Control, ControlListener};
+use crate::ingress::Submit;
+use crate::ingress::http::Http;
+use crate::limits::Limit;
+use crate::metrics::Metrics;
+use crate::ring::{Ring, RingError};
+use crate::shutdown::Shutdown;
+
+pub use config::{Config, ServerTable, Tables};
+
+/// How often a shutdown looks whether the readers are through.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// For the answers to requests that waited until the rings were closed.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Descriptors beside connections.
+const DESCRIPTORS_SPARE: u64 = 128;
+
+/// Runs until a signal ends it. The second signal ends the process at once.
+pub fn run(config: &Config) -> Result<(), ServeError> {
+    raise_descriptor_limit(config);
+    // Before anything is visible, so that a signal finds its handler.
+    let mut signals = Signals::new([Signal::Term, Signal::Int]).map_err(ServeError::Signals)?;
+    let executor = Arc::new(Executor::new());
+    for number in 0..config.threads {
+        start_thread(number, &executor).map_err(ServeError::Thread)?;
+    }
+    smol::block_on(async {
+        let server = Server::bind(config, executor).await?;
+        server.announce();
+        let signal = signals.next().await;
+        tracing::info!(?signal, "shutting down");
+        future::or(
+            async {
+                server.finish(config.drain_timeout).await;
+                Ok(())
+            },
+            async {
+                let second = signals.next().await.and_then(Result::ok).unwrap_or(Signal::Term);
+                tracing::warn!(signal = ?second, "second signal: stopping at once");
+                std::process::exit(128 + second as i32)
+            },
+        )
+        .await
+    })
+}
+
+/// Everything that is bound and running.
+struct Server {
+    rings: Vec<Arc<Ring>>,
+    shutdown: Arc<Shutdown>,
+    connections: Arc<Limit>,
+    http_address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+    control_listener: Arc<ControlListener>,
+    accepting: Vec<Task<()>>,
+    accepting_readers: Task<()>,
+}
+
+impl Server {
+    async fn bind(config: &Config, executor: Arc<Executor<'static>>) -> Result<Self, ServeError> {
+        let metrics = Arc::new(Metrics::new().map_err(ServeError::Metrics)?);
+        let shutdown = Arc::new(Shutdown::default());
+        let mut rings = Vec::with_capacity(config.rings.len());
+        for settings in &config.rings {
+            let ring = Ring::create(settings, &metrics)
+                .map_err(|error| ServeError::Ring { name: settings.name.clone(), error })?;
+            rings.push(Arc::new(ring));
+        }
+        let (http_listener, http_address) = listen(config.http.listen).await?;
+        let admin_listener = match config.admin.listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let control_listener =
+            ControlListener::bind(&config.control.socket).map_err(ServeError::Socket)?;
+        let control_listener = Arc::new(control_listener);
+
+        let connections = Limit::new(config.http.max_connections);
+        let control_connections = Limit::new(config.control.max_readers);
+        let admin = Arc::new(Admin {
+            rings: rings.clone(),
+            metrics: Arc::clone(&metrics),
+            shutdown: Arc::clone(&shutdown),
+            http_connections: Arc::clone(&connections),
+            control_connections: Arc::clone(&control_connections),
+        });
+        let control = Arc::new(Control::new(
+            rings.clone(),
+            Arc::clone(&metrics),
+            Arc::clone(&shutdown),
+            &config.control,
+            control_connections,
+        ));
+        let http = |records, admin, connections| {
+            let (metrics, shutdown) = (Arc::clone(&metrics), Arc::clone(&shutdown));
+            let limits = config.http.limits.clone();
+            Arc::new(Http::new(records, admin, metrics, shutdown, limits, connections))
+        };
+
+        let submit = Submit::new(rings.clone(), Arc::clone(&shutdown));
+        let beside = admin_listener.is_none().then(|| Arc::clone(&admin));
+        let records = http(Some(submit), beside, Arc::clone(&connections));
+        let mut accepting = vec![executor.spawn(records.run(http_listener, Arc::clone(&executor)))];
+        let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
+        if let Some((listener, _)) = admin_listener {
+            let pages = http(None, Some(admin), Limit::new(config.admin.max_connections));
+            accepting.push(executor.spawn(pages.run(listener, Arc::clone(&executor))));
+        }
+        let readers = control.run(Arc::clone(&control_listener), Arc::clone(&executor));
+        let accepting_readers = executor.spawn(readers);
+        Ok(Self {
+            rings,
+            shutdown,
+            connections,
+            http_address,
+            admin_address,
+            control_listener,
+            accepting,
+            accepting_readers,
+        })
+    }
+
+    /// Writes the one line on stdout.
+    fn announce(&self) {
+        let mut out = io::stdout().lock();
+        let (http, socket) = (self.http_address, self.control_listener.path().display());
+        let admin = self.admin_address.map_or(String::new(), |address| format!(" admin={address}"));
+        let line = format!("aqueduct ready http={http}{admin} socket={socket}\n");
+        if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+            tracing::warn!(%error, "nobody takes the ready line");
+        }
+        tracing::info!(%http, %socket, rings = self.rings.len(), "ready");
+    }
+
+    /// Finishes: requests in flight, then readers, both within `timeout`; then the end of every
+    /// ring.
+    async fn finish(self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        // Ends accepting; open connections finish what they are at. Readers that still come are
+        // told why not.
+        self.shutdown.begin();
+        let requests = async {
+            for task in self.accepting {
+                task.await;
+            }
+            self.connections.all_returned().await;
+        };
+        if within(requests, deadline).await.is_none() {
+            tracing::warn!(
+                connections = self.connections.used(),
+                "drain timeout: connections still open"
+            );
+        }
+        let readers = async {
+            while self.rings.iter().any(|ring| ring.refresh().attached_lag_bytes > 0) {
+                Timer::after(DRAIN_LOOK).await;
+            }
+        };
+        if within(readers, deadline).await.is_none() {
+            tracing::warn!("drain timeout: attached readers have not released everything");
+        }
+        for ring in &self.rings {
+            let left_bytes = ring.refresh().used_bytes;
+            ring.close();
+            if left_bytes > 0 {
+                tracing::warn!(
+                    ring = ring.name(),
+                    left_bytes,
+                    "ring closed with records that no reader released"
+                );
+            } else {
+                tracing::info!(ring = ring.name(), "ring closed");
+            }
+        }
+        // Requests that still wait for space learn now that there will be none.
+        let _ = within(self.connections.all_returned(), Instant::now() + LAST_WORDS).await;
+        self.accepting_readers.cancel().await;
+        // The last reference: this removes the socket file.
+        drop(self.control_listener);
+        tracing::info!("stopped");
+    }
+}
+
+/// Waits for the value until the deadline; what is ready is taken even then.
+async fn within<T>(work: impl Future<Output = T>, deadline: Instant) -> Option<T> {
+    future::or(async { Some(work.await) }, async {
+        Timer::at(deadline).await;
+        None
+    })
+    .await
+}
+
+/// Binds an address and finds out which one it is, if any port would do.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |error| ServeError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn start_thread(number: usize, executor: &Arc<Executor<'static>>) -> io::Result<()> {
+    let executor = Arc::clone(executor);
+    std::thread::Builder::new().name(format!("aqueduct-{number}")).spawn(move || {
+        loop {
+            // A panic is a bug; it ends its connection and not the others.
+            let run = AssertUnwindSafe(|| smol::block_on(executor.run(future::pending::<()>())));
+            if catch_unwind(run).is_err() {
+                tracing::error!("a task panicked");
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Each connection takes a descriptor; the usual soft limit is below the usual number of
+/// connections.
+fn raise_descriptor_limit(config: &Config) {
+    let needed =
+        (config.http.max_connections + config.control.max_readers) as u64 + DESCRIPTORS_SPARE;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let granted = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
+    let raised = rustix::process::setrlimit(
+        Resource::Nofile,
+        Rlimit { current: Some(granted), maximum: limit.maximum },
+    );
+    if raised.is_err() || granted < needed {
+        tracing::warn!(
+            needed,
+            granted,
+            "the limit of open files is below max_connections + max_readers"
+        );
+    }
+}
+
+/// The reason why the process could not serve.
+#[derive(Debug)]
+pub enum ServeError {
+    /// Signal handlers.
+    Signals(io::Error),
+    /// A thread.
+    Thread(io::Error),
+    /// The metrics contradict each other: a bug.
+    Metrics(prometheus::Error),
+    /// A ring.
+    Ring {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: RingError,
+    },
+    /// An address.
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The control socket.
+    Socket(BindError),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signals(error) => write!(f, "signal handlers: {error}"),
+            Self::Thread(error) => write!(f, "starting a thread: {error}"),
+            Self::Metrics(error) => write!(f, "metrics: {error}"),
+            Self::Ring { name, error } => write!(f, "ring {name}: {error}"),
+            Self::Listen { address, error } => write!(f, "listening on {address}: {error}"),
+            Self::Socket(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
