@@ -1,8 +1,9 @@
-//! One error enum per operation, each carrying the evidence. Next: `gate`.
+//! One error enum per operation, each carrying the evidence.
 
 use core::fmt;
 
-use crate::layout::{ABI_MAJOR, CURSOR_BYTES_MIN, GeometryError, NameError};
+use crate::geometry::GeometryError;
+use crate::layout::{ABI_MAJOR, CURSOR_BYTES_MIN, NameError};
 
 /// Why a ring could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,8 +325,8 @@ mod tests {
     use std::string::ToString;
 
     use super::*;
-    use crate::gate::{SubscriptionId, Violation};
-    use crate::observer::JoinError;
+    use crate::producer::{SubscriptionId, Violation};
+    use crate::read::JoinError;
     use crate::recovery::RecoverError;
     use crate::typed::ViewError;
 

@@ -2,43 +2,38 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+// The bytes: where everything is.
+pub mod geometry;
 pub mod layout;
 
 pub mod handshake;
 
-#[allow(unsafe_code, reason = "the one door to shared memory; each block has its proof")]
-pub mod region;
-
+// Memory, and the checksums of what is in it.
 pub mod crc;
+#[allow(unsafe_code, reason = "the one door to shared memory; each block has its proof")]
+pub mod memory;
+
 pub mod record;
 
-pub mod config;
 pub mod error;
 
-mod boundaries;
-pub mod gate;
-pub mod grant;
-pub mod producer;
-mod subscriptions;
-
-mod walk;
-
-pub mod observer;
-pub mod reader;
-
+// The readers' side.
+pub mod read;
 pub mod recovery;
+
+// The producer's side.
+pub mod producer;
 pub mod typed;
 
 #[cfg(target_has_atomic = "32")]
 pub mod shared;
 
-pub use config::{Meta, RingConfig, Start};
-pub use error::{AttachError, ClaimError, CreateError, ReadError, SubscribeError};
-pub use gate::{SubscriptionId, Violation, Wake};
-pub use grant::Grant;
-pub use observer::Observer;
-pub use producer::Producer;
-pub use reader::{Lag, Next, Reader, Record, Seek, Sleep, WaitMode};
-pub use region::{Memory, MemoryMut, ReadRegion, Region, Segment, TrustedRegion};
+pub use error::{
+    AttachError, ClaimError, CreateError, GrantOverflow, ReadError, SeekError, SubscribeError,
+};
+pub use memory::{Memory, MemoryMut, ReadRegion, Region, Segment, TrustedRegion};
+pub use producer::{Grant, Producer, RingConfig, Start, SubscriptionId, Violation, Wake};
+pub use read::{Lag, Next, Observer, Reader, Seek, Sleep, WaitMode};
+pub use record::{Meta, Record};
 #[cfg(target_has_atomic = "32")]
 pub use shared::SharedProducer;

@@ -1,12 +1,11 @@
 //! Frames one record: header, sequence number, checksums.
 //!
 //! Pure over private bytes; where they come from and when they are published is the business of
-//! others. Next: `error`.
+//! others.
 
 use crate::crc::Crc;
+use crate::crc::clmul::Folding;
 use crate::layout::{GRANULE_BYTES, KIND_DATA, RecordHeader};
-use crate::region::fold::Folding;
-use crate::walk::Record;
 use core::mem::offset_of;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -18,6 +17,32 @@ const CRC_AT: usize = offset_of!(RecordHeader, header_crc);
 #[inline]
 pub fn payload_crc(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
+}
+
+/// The user's part of a record's header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// The user's tag.
+    pub type_tag: u16,
+    /// Nanoseconds by the ring's clock; 0 if unknown.
+    pub timestamp_ns: u64,
+}
+
+/// What a reader learns about a record beside its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Number among the DATA records of the ring's epoch, from 0.
+    pub seq: u64,
+    /// Nanoseconds by the ring's clock; 0 if unknown.
+    pub timestamp_ns: u64,
+    /// Payload bytes.
+    pub len: usize,
+    /// The user's tag.
+    pub type_tag: u16,
+    /// Zero in ABI 1.0.
+    pub flags: u8,
+    /// Where it stands.
+    pub position: u32,
 }
 
 /// A record's header in the machine's own integers, without its CRC.

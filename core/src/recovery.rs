@@ -2,14 +2,15 @@
 //!
 //! [`recover`] finds the longest prefix of whole records and says what was cut and why, [`scan`]
 //! lists everything for a person; both only read. [`Producer::resume`](crate::Producer::resume)
-//! goes on in the same epoch, and is the only one that writes. Next: `typed`.
+//! goes on in the same epoch, and is the only one that writes.
 
 use core::sync::atomic::Ordering;
 
-use crate::layout::{GeometryError, distance, ring_word, shared};
+use crate::geometry::{GeometryError, distance, low32};
+use crate::layout::ring_word;
+use crate::memory::Memory;
+use crate::read::walk::{Located, View};
 use crate::record::HeaderCrc;
-use crate::region::Memory;
-use crate::walk::{Located, View};
 
 /// A record boundary that is known to be good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,12 +191,12 @@ pub(crate) fn prefix<R: Memory>(
     }
     // With nothing cut, the end is the limit and nothing stands behind it.
     let survivor =
-        view.next_valid(end, limit).map(|located| (shared(located.position), located.header.seq));
+        view.next_valid(end, limit).map(|located| (low32(located.position), located.header.seq));
     let cut_granules =
         if published <= capacity { (start + published).saturating_sub(end) } else { 0 };
     let recovery = Recovery {
         start: checkpoint.position,
-        end: shared(end),
+        end: low32(end),
         records,
         next_seq,
         cut,
@@ -209,7 +210,7 @@ pub(crate) fn prefix<R: Memory>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A whole user's record.
-    Record(crate::walk::Record),
+    Record(crate::record::Record),
     /// A PAD, a DISCARD or a record of unknown kind.
     Padding {
         /// Where it stands.
@@ -222,7 +223,7 @@ pub enum Item {
     /// A record with a valid header and a damaged payload.
     Payload {
         /// What its header says.
-        record: crate::walk::Record,
+        record: crate::record::Record,
         /// CRC in its header.
         stored: u32,
         /// CRC of its payload.
@@ -270,13 +271,13 @@ impl<R: Memory> Iterator for Scan<R> {
             self.position =
                 self.view.next_valid(from, self.end).map_or(self.end, |located| located.position);
             let granules = u32::try_from(self.position - from).unwrap_or(u32::MAX);
-            return Some(Item::Damage { position: shared(from), granules });
+            return Some(Item::Damage { position: low32(from), granules });
         };
         self.position = located.end;
         if !located.header.is_data() {
             let granules = u32::try_from(located.end - from).unwrap_or(u32::MAX);
             return Some(Item::Padding {
-                position: shared(from),
+                position: low32(from),
                 kind: located.header.kind,
                 granules,
             });

@@ -3,17 +3,18 @@
 //!
 //! Both of the ecosystem's vocabularies work: `bytemuck` and `zerocopy`. Bytes are as the machine
 //! has them; use the little-endian integers of `zerocopy` for records that travel between machines.
-//! Next: `shared`.
+//!
 
 use core::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::ClaimError;
-use crate::gate::Wake;
-use crate::producer::{Meta, Producer};
-use crate::region::MemoryMut;
-use crate::walk::Record;
+use crate::memory::MemoryMut;
+use crate::producer::Producer;
+use crate::producer::Wake;
+use crate::record::Meta;
+use crate::record::Record;
 
 /// A type with a tag of its own in a ring.
 pub trait Tagged {

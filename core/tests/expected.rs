@@ -7,7 +7,8 @@ use core::cell::Cell;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use aqueduct_core::layout::{GRANULE_BYTES, KIND_DATA, KIND_PAD, distance};
+use aqueduct_core::geometry::distance;
+use aqueduct_core::layout::{GRANULE_BYTES, KIND_DATA, KIND_PAD};
 use aqueduct_core::record::{Framing, Header, HeaderCrc, payload_crc};
 use aqueduct_core::{
     Memory, MemoryMut, Next, Producer, ReadError, Reader, Record, Region, RingConfig, Start,

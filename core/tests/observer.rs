@@ -5,7 +5,8 @@ mod common;
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::Ordering;
 
-use aqueduct_core::layout::{distance, granules_for, max_payload_for, ring_word};
+use aqueduct_core::geometry::{distance, granules_for, max_payload_for};
+use aqueduct_core::layout::ring_word;
 use aqueduct_core::recovery::{Item, scan};
 use aqueduct_core::{
     ClaimError, Lag, MemoryMut, Next, Observer, Producer, ReadError, Region, Seek, Start,

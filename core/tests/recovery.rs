@@ -6,7 +6,8 @@ mod common;
 use core::sync::atomic::Ordering;
 use std::collections::BTreeMap;
 
-use aqueduct_core::layout::{KIND_DATA, KIND_DISCARD, distance, granules_for, ring_word};
+use aqueduct_core::geometry::{distance, granules_for};
+use aqueduct_core::layout::{KIND_DATA, KIND_DISCARD, ring_word};
 use aqueduct_core::record::{Framing, Header};
 use aqueduct_core::recovery::{
     Bound, Checkpoint, Cut, Item, RecoverError, Recovery, recover, scan,
@@ -410,7 +411,7 @@ fn scan_lists_everything_in_turn() {
     let mut producer = create(&ring, 16, 10);
     push(&mut producer, 33).unwrap();
     let shared =
-        SharedProducer::<_, _, aqueduct_core::region::turns::Native, 4>::new(producer).unwrap();
+        SharedProducer::<_, _, aqueduct_core::shared::turns::Native, 4>::new(producer).unwrap();
     drop(shared.claim(32).unwrap());
     let _ = shared.push(meta(1), &payload(1, 3)).unwrap();
     drop(shared);
@@ -645,6 +646,6 @@ fn seeking_in_a_ring_of_endless_damage_ends_after_four_laps() {
         Reader::attach(Hooked { region: ring.region(), hook: &hook }, page.region()).unwrap();
     assert_eq!(looks.get(), 1);
     let overrun = aqueduct_core::ReadError::Overrun { expected: Some(5), found: None };
-    assert_eq!(reader.seek(EPOCH, 5), Err(aqueduct_core::error::SeekError::Read(overrun)));
+    assert_eq!(reader.seek(EPOCH, 5), Err(aqueduct_core::SeekError::Read(overrun)));
     assert_eq!((looks.get(), reader.stats().corrupt), (1 + 4, 4));
 }

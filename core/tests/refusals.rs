@@ -2,9 +2,8 @@
 
 mod common;
 
-use aqueduct_core::layout::{
-    GeometryError, NameError, RingHeader, SUBSCRIPTION_NAME_BYTES, max_payload_for,
-};
+use aqueduct_core::geometry::{GeometryError, max_payload_for};
+use aqueduct_core::layout::{NameError, RingHeader, SUBSCRIPTION_NAME_BYTES};
 use aqueduct_core::{
     AttachError, CreateError, Memory, MemoryMut, Observer, Producer, Reader, Region, RingConfig,
     Segment, Start, SubscribeError,
@@ -94,8 +93,8 @@ fn changed(change: impl Fn(&mut RingHeader), fix_crc: bool) -> Option<GeometryEr
         _ => None,
     });
     let observer = Observer::oldest(region).err().map(|error| match error {
-        aqueduct_core::observer::JoinError::Geometry(error) => error,
-        aqueduct_core::observer::JoinError::Read(error) => panic!("{error}"),
+        aqueduct_core::read::JoinError::Geometry(error) => error,
+        aqueduct_core::read::JoinError::Read(error) => panic!("{error}"),
     });
     assert_eq!(reader, observer);
     assert_eq!(aqueduct_core::recovery::scan(region).err(), reader);

@@ -2,7 +2,8 @@
 
 mod common;
 
-use aqueduct_core::layout::{max_payload_for, ring_word};
+use aqueduct_core::geometry::max_payload_for;
+use aqueduct_core::layout::ring_word;
 use aqueduct_core::{ClaimError, Next, ReadError, Reader, Start};
 use common::{Page, Ring, Rng, checked, config, create, meta, pair, payload, push, take, word};
 
@@ -55,7 +56,7 @@ fn everything_pushed_is_read_once_and_in_order_for_every_capacity_and_start() {
             }
             assert_eq!(read, pushed);
             assert!(pushed > 8, "not vacuous");
-            assert_eq!(reader.stats(), aqueduct_core::reader::ReaderStats::default());
+            assert_eq!(reader.stats(), aqueduct_core::read::ReaderStats::default());
         }
     }
 }

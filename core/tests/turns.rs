@@ -1,7 +1,7 @@
 //! The claim table by itself, one party after the other: what was seen free long ago is never taken
 //! for what is there now.
 
-use aqueduct_core::region::turns::{Claim, Held, Native, POSITION, Turn, Turns};
+use aqueduct_core::shared::turns::{Claim, Held, Native, POSITION, Turn, Turns};
 
 type Table = Turns<Native, u32, 2>;
 

@@ -5,7 +5,7 @@
 //! whose content is free, which no bit flip would ever reach. A control *word* gets any value. A
 //! *flip* changes any byte. A *header* change repairs the CRC behind itself or not.
 
-use aqueduct_core::region::Region;
+use aqueduct_core::memory::Region;
 use aqueduct_core::{Meta, Producer, RingConfig, Start};
 
 use crate::input::Input;

@@ -4,7 +4,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-use aqueduct_core::region::{Region, TrustedRegion};
+use aqueduct_core::memory::{Region, TrustedRegion};
 
 /// Zeroed bytes of one thread, which it hands to a ring and changes behind the ring's back between
 /// two calls.

@@ -1,7 +1,7 @@
 //! A slow reader and a slow observer, from ABI §4.2 and §4.3: no cached views, every byte looked at
 //! in a copy of the segment. Next: `targets`.
 
-use aqueduct_core::error::ReadError;
+use aqueduct_core::ReadError;
 use aqueduct_core::{Lag, Record, Seek, Sleep};
 
 use crate::wire::{self, Head, Layout, Refusal, u32_at};

@@ -11,7 +11,7 @@ pub mod recovery;
 pub mod shared;
 
 use aqueduct_core::Next;
-use aqueduct_core::error::ReadError;
+use aqueduct_core::ReadError;
 
 use crate::oracle::Outcome;
 

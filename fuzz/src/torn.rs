@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::region::{Memory, Region};
+use aqueduct_core::memory::{Memory, Region};
 use aqueduct_core::{Next, Observer, Reader, Record};
 
 use crate::image::Image;

@@ -13,9 +13,10 @@ mod life;
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::layout::{GeometryError, STATE_CLOSED, cursor_word, ring_word};
-use aqueduct_core::observer::JoinError;
-use aqueduct_core::reader::AttachError;
+use aqueduct_core::AttachError;
+use aqueduct_core::geometry::GeometryError;
+use aqueduct_core::layout::{STATE_CLOSED, cursor_word, ring_word};
+use aqueduct_core::read::JoinError;
 use aqueduct_core::recovery::{Bound, Checkpoint, Cut, Recovery, recover};
 use aqueduct_core::{
     ClaimError, MemoryMut, Next, Observer, Producer, ReadError, Reader, RingConfig, Sleep, Start,

@@ -10,7 +10,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-use aqueduct_core::layout::{CLOCK_REALTIME, DATA_OFFSET_MAPPED, KIND_PAD, shared};
+use aqueduct_core::geometry::low32;
+use aqueduct_core::layout::{CLOCK_REALTIME, DATA_OFFSET_MAPPED, KIND_PAD};
 use aqueduct_core::record::Framing;
 use aqueduct_core::{Memory, Meta, Next, Producer, Reader, RingConfig, Start};
 use aqueduct_verify::heap::Heap;
@@ -130,6 +131,6 @@ fn the_image_holds_a_pad_and_records_behind_the_wrap() {
     let pad = Framing::new(EPOCH).decode(27, &bytes).unwrap();
     assert_eq!((pad.kind, pad.len, pad.seq), (KIND_PAD, 4 * 32, 5));
     ring.read(DATA, &mut bytes);
-    let wrapped = Framing::new(EPOCH).decode(shared(32), &bytes).unwrap();
+    let wrapped = Framing::new(EPOCH).decode(low32(32), &bytes).unwrap();
     assert_eq!((wrapped.len, wrapped.seq), (200, 5));
 }

@@ -8,8 +8,8 @@
 
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::layout::GeometryError;
-use aqueduct_core::reader::AttachError;
+use aqueduct_core::AttachError;
+use aqueduct_core::geometry::GeometryError;
 use aqueduct_core::{Meta, Next, Producer, Reader, Start};
 use aqueduct_verify::explore::{Bound, Events, explore, refuse};
 use aqueduct_verify::loom_memory::{Bytes, LoomMemory};

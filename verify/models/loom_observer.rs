@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use aqueduct_core::layout::ring_word;
-use aqueduct_core::observer::Observer;
+use aqueduct_core::read::Observer;
 use aqueduct_core::shared::SharedProducer;
 use aqueduct_core::{Meta, Next, Producer, ReadError};
 use aqueduct_verify::explore::{Bound, Events, explore, refuse};

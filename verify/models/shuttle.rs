@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aqueduct_core::observer::Observer;
+use aqueduct_core::read::Observer;
 use aqueduct_core::shared::SharedProducer;
 use aqueduct_core::{ClaimError, Meta, Next, Producer, ReadError, Reader, RingConfig, Start};
 use aqueduct_verify::shuttle_memory::{Shuttle, ShuttleMemory};

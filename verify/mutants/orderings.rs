@@ -19,10 +19,10 @@ const FIRST: &[&str] =
     &["loom_turns", "loom_create", "loom_space", "loom_publish", "loom_sleep", "loom_observer"];
 /// What a model must mention to have a say about mutants of a file. Others are judged by all.
 const CONCERNS: &[(&str, &str)] = &[
-    ("core/src/shared.rs", "SharedProducer"),
+    ("core/src/shared/mod.rs", "SharedProducer"),
     ("core/src/shared/grant.rs", "SharedProducer"),
-    ("core/src/region/turns.rs", "Turns"),
-    ("core/src/observer.rs", "Observer"),
+    ("core/src/shared/turns.rs", "Turns"),
+    ("core/src/read/observer.rs", "Observer"),
 ];
 /// Tests that run only if all others of their file passed: they take longest.
 const LAST: &[&str] = &["three_producers", "more_interleavings", "lap"];

@@ -9,7 +9,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::layout::{Geometry, KIND_DATA, KIND_DISCARD, KIND_PAD, RingHeader, ring_word};
+use aqueduct_core::geometry::Geometry;
+use aqueduct_core::layout::{KIND_DATA, KIND_DISCARD, KIND_PAD, RingHeader, ring_word};
 use aqueduct_core::record::{Framing, Header, payload_crc};
 use aqueduct_core::{Memory, MemoryMut};
 

@@ -7,7 +7,7 @@ use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::region::turns::{Backend, Cell, Word};
+use aqueduct_core::shared::turns::{Backend, Cell, Word};
 use aqueduct_core::{Memory, MemoryMut};
 use shuttle::sync::atomic::{AtomicBool, AtomicU32};
 

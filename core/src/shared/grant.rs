@@ -1,11 +1,11 @@
 //! Room for one record, claimed among others.
 
-use crate::config::Meta;
 use crate::error::GrantOverflow;
-use crate::gate::Wake;
-use crate::grant::Filling;
-use crate::region::MemoryMut;
-use crate::region::turns::{Backend, Word};
+use crate::memory::MemoryMut;
+use crate::producer::Filling;
+use crate::producer::Wake;
+use crate::record::Meta;
+use crate::shared::turns::{Backend, Word};
 use crate::shared::{Commit, GIVEN_UP, Open, SharedProducer, Telling};
 use core::sync::atomic::Ordering;
 

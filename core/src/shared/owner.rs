@@ -3,12 +3,12 @@
 
 use core::fmt;
 
-use crate::config::{Start, SubscriptionStatus};
 use crate::error::{ClaimError, SubscribeError};
-use crate::gate::{SubscriptionId, Violation, Wake};
+use crate::memory::MemoryMut;
 use crate::producer::Producer;
-use crate::region::MemoryMut;
-use crate::region::turns::Backend;
+use crate::producer::{Start, SubscriptionStatus};
+use crate::producer::{SubscriptionId, Violation, Wake};
+use crate::shared::turns::Backend;
 use crate::shared::{SharedProducer, Telling};
 
 /// What such a call gave. It has published what others committed, so it may have somebody to wake.

@@ -1,8 +1,8 @@
 //! When an answer of Rust and an answer of C are the same answer. Where one side tells more, the
 //! rule is in the function's comment.
 
-use aqueduct_core::error::{AttachError, ReadError, SeekError};
-use aqueduct_core::layout::GeometryError;
+use aqueduct_core::geometry::GeometryError;
+use aqueduct_core::{AttachError, ReadError, SeekError};
 use aqueduct_core::{Lag, Record, Seek};
 
 use crate::c_library::{self, CLag, CRecord, CSide};

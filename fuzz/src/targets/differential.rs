@@ -3,7 +3,7 @@
 //! in place (`next_in_place`, `aqd_reader_view`). Between calls the ring changes for both, and the
 //! producer goes on.
 
-use aqueduct_core::region::Region;
+use aqueduct_core::memory::Region;
 use aqueduct_core::{Next, Reader, Sleep, TrustedRegion, WaitMode};
 
 use super::reader::{buffer_size, some_seq};

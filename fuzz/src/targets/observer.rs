@@ -2,8 +2,8 @@
 //! calls, and as in [`torn`] during them.
 
 use aqueduct_core::Observer;
-use aqueduct_core::error::SeekError;
-use aqueduct_core::observer::JoinError;
+use aqueduct_core::SeekError;
+use aqueduct_core::read::JoinError;
 
 use super::outcome;
 use super::reader::{buffer_size, refusal_of_ring, some_seq};

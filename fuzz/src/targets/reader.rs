@@ -2,9 +2,9 @@
 //! answers with the same evidence, the same words in the page. Between calls the ring changes. A
 //! second mode lets it change during a call, see [`torn`].
 
-use aqueduct_core::error::{AttachError, SeekError};
-use aqueduct_core::layout::GeometryError;
-use aqueduct_core::region::Region;
+use aqueduct_core::geometry::GeometryError;
+use aqueduct_core::memory::Region;
+use aqueduct_core::{AttachError, SeekError};
 use aqueduct_core::{ReadError, ReadRegion, Reader, WaitMode};
 
 use super::outcome;

@@ -2,11 +2,11 @@
 //! was recovered and what is pushed afterwards is read back exactly, nothing that was cut comes
 //! back, and a second recovery finds just that.
 
-use aqueduct_core::error::ClaimError;
+use aqueduct_core::ClaimError;
+use aqueduct_core::memory::Region;
 use aqueduct_core::recovery::{
     Bound, Checkpoint, Cut, Item, RecoverError, Recovery, recover, scan,
 };
-use aqueduct_core::region::Region;
 use aqueduct_core::{Meta, Next, Producer, Reader, Record, Start};
 
 use super::reader::refusal_of_ring;

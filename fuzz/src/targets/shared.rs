@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use aqueduct_core::error::{ClaimError, ReadError, SubscribeError};
-use aqueduct_core::gate::Wake;
+use aqueduct_core::memory::{ReadRegion, Region};
+use aqueduct_core::producer::Wake;
 use aqueduct_core::recovery::{Bound, Checkpoint, Cut, recover};
-use aqueduct_core::region::turns::Native;
-use aqueduct_core::region::{ReadRegion, Region};
+use aqueduct_core::shared::turns::Native;
 use aqueduct_core::shared::{Contended, Outcome, SharedGrant};
+use aqueduct_core::{ClaimError, ReadError, SubscribeError};
 use aqueduct_core::{
     Meta, Next, Observer, Producer, Reader, SharedProducer, Sleep, Start, SubscriptionId, WaitMode,
 };

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::layout::{distance, ring_word};
+use aqueduct_core::geometry::distance;
+use aqueduct_core::layout::ring_word;
 use aqueduct_core::{Memory, Start, Wake};
 
 use super::subscription::AttachedReader;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aqueduct_core::producer::{CreateError, SubscribeError};
+use aqueduct_core::{CreateError, SubscribeError};
 
 use crate::segment::SegmentError;
 

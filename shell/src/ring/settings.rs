@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use aqueduct_core::geometry::max_payload_for;
 use aqueduct_core::layout::{
     GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY, RING_NAME_BYTES, SUBSCRIPTION_NAME_BYTES,
-    max_payload_for,
 };
 use serde::Deserialize;
 

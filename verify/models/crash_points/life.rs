@@ -3,7 +3,8 @@
 
 use std::rc::Rc;
 
-use aqueduct_core::layout::{cursor_word, max_payload_for, ring_word};
+use aqueduct_core::geometry::max_payload_for;
+use aqueduct_core::layout::{cursor_word, ring_word};
 use aqueduct_core::shared::SharedGrant;
 use aqueduct_core::{
     ClaimError, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig, SharedProducer,
@@ -17,7 +18,7 @@ pub(crate) const SIDES: usize = 2;
 pub(crate) type Ring = CrashMemory;
 pub(crate) type Mortal = Producer<CrashMemory, CrashMemory, SIDES>;
 type Shared =
-    SharedProducer<CrashMemory, CrashMemory, aqueduct_core::region::turns::Native, 4, SIDES>;
+    SharedProducer<CrashMemory, CrashMemory, aqueduct_core::shared::turns::Native, 4, SIDES>;
 
 /// What the producer does next, and what the readers do in between.
 #[derive(Clone, Debug)]

@@ -3,10 +3,9 @@
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::layout::{
-    KIND_DATA, cursor_word, distance, granules_for, max_payload_for, ring_word, shared,
-};
-use aqueduct_core::producer::SubscribeError;
+use aqueduct_core::SubscribeError;
+use aqueduct_core::geometry::{distance, granules_for, low32, max_payload_for};
+use aqueduct_core::layout::{KIND_DATA, cursor_word, ring_word};
 use aqueduct_core::record::Framing;
 use aqueduct_core::{
     ClaimError, Memory, MemoryMut, Meta, Next, Producer, ReadError, Reader, RingConfig, Sleep,
@@ -226,7 +225,7 @@ impl World {
                 assert!(given >= len);
                 assert_eq!(
                     (record.seq, record.position, record.len),
-                    (seq, shared(data.start), len)
+                    (seq, low32(data.start), len)
                 );
                 assert_eq!(
                     (record.type_tag, record.timestamp_ns, record.flags),
@@ -319,7 +318,7 @@ impl World {
         let at = self.oracle.tail - lag;
         match start {
             Start::Latest => assert_eq!(lag, 0),
-            Start::At(position) => assert_eq!(aqueduct_core::layout::shared(at), position),
+            Start::At(position) => assert_eq!(aqueduct_core::geometry::low32(at), position),
             Start::Oldest => {
                 assert!(self.oracle.is_boundary(at), "a subscription begins inside a record");
                 assert!(
@@ -388,8 +387,8 @@ impl World {
     pub(crate) fn lie(&mut self, index: usize, raw: u32, notice: Notice) {
         let (Some(id), Some(attached)) = (self.ids[index], &self.readers[index]) else { return };
         let _ = self.producer.backlog();
-        let seen = shared(self.oracle.subs[index].as_ref().unwrap().released);
-        let tail = shared(self.oracle.tail);
+        let seen = low32(self.oracle.subs[index].as_ref().unwrap().released);
+        let tail = low32(self.oracle.tail);
         let stored = tail.wrapping_add(1).wrapping_add(raw % (u32::MAX - distance(seen, tail)));
         attached.page.store(cursor_word::CURSOR, stored, Ordering::Release);
         match notice {
@@ -430,7 +429,7 @@ impl World {
         match attached.reader.prepare_sleep(mode).unwrap() {
             Sleep::Ready => assert_ne!(sub.position, self.oracle.tail),
             Sleep::Wait { tail } => {
-                assert_eq!((sub.position, tail), (self.oracle.tail, shared(self.oracle.tail)));
+                assert_eq!((sub.position, tail), (self.oracle.tail, low32(self.oracle.tail)));
                 sub.asleep = Some(Asleep { mode, woken: 0 });
             }
         }
@@ -464,19 +463,19 @@ impl World {
     pub(crate) fn check(&mut self) {
         let load = |at| self.ring.load(at, Ordering::Relaxed);
         let oracle = &self.oracle;
-        assert_eq!(load(ring_word::TAIL), shared(oracle.tail));
-        assert_eq!(load(ring_word::NEXT_SEQ), shared(oracle.published as u64));
+        assert_eq!(load(ring_word::TAIL), low32(oracle.tail));
+        assert_eq!(load(ring_word::NEXT_SEQ), low32(oracle.published as u64));
         assert_eq!(load(ring_word::STATE), u32::from(oracle.closed));
         assert_eq!(self.producer.next_seq(), oracle.data.len() as u64);
 
         let oldest = load(ring_word::OLDEST);
-        let kept = u64::from(distance(oldest, shared(oracle.tail)));
+        let kept = u64::from(distance(oldest, low32(oracle.tail)));
         assert!(
             kept <= oracle.capacity && oracle.head - (oracle.tail - kept) <= oracle.capacity,
             "oldest is overwritten"
         );
         assert!(
-            distance(self.oldest, oldest) <= distance(self.oldest, shared(oracle.tail)),
+            distance(self.oldest, oldest) <= distance(self.oldest, low32(oracle.tail)),
             "oldest goes back"
         );
         self.oldest = oldest;
@@ -488,7 +487,7 @@ impl World {
             assert_eq!(item.start, at);
             let mut bytes = [0; 32];
             self.ring.read(geometry.offset_of(at), &mut bytes);
-            let header = framing.decode(shared(at), &bytes).expect("a valid header");
+            let header = framing.decode(low32(at), &bytes).expect("a valid header");
             assert_eq!(header.kind == KIND_DATA, item.seq.is_some());
             assert!(item.seq.is_none_or(|seq| seq == header.seq));
             at += u64::from(granules_for(header.len));

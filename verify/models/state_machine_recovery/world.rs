@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::layout::{cursor_word, distance, max_payload_for, ring_word, shared};
+use aqueduct_core::geometry::{distance, low32, max_payload_for};
+use aqueduct_core::layout::{cursor_word, ring_word};
 use aqueduct_core::record::Framing;
 use aqueduct_core::recovery::{Bound, Checkpoint, Cut, RecoverError, recover};
-use aqueduct_core::region::turns::Native;
+use aqueduct_core::shared::turns::Native;
 use aqueduct_core::{
     ClaimError, Memory, MemoryMut, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig,
     Seek, SharedProducer, Start, SubscribeError, SubscriptionId,
@@ -85,7 +86,7 @@ fn meta(nonce: u64) -> Meta {
 /// What was given must be this record.
 fn compare(record: aqueduct_core::Record, buf: &[u8], item: Item, data: Data) {
     let meta = meta(data.nonce);
-    assert_eq!((record.seq, record.len, record.position), (data.seq, data.len, shared(item.start)));
+    assert_eq!((record.seq, record.len, record.position), (data.seq, data.len, low32(item.start)));
     assert_eq!(
         (record.type_tag, record.timestamp_ns, record.flags),
         (meta.type_tag, meta.timestamp_ns, 0)
@@ -234,12 +235,12 @@ impl World {
             Where::Latest => (Start::Latest, Some(self.oracle.tail)),
             Where::At => {
                 let at = boundaries[raw as usize % boundaries.len()];
-                (Start::At(shared(at)), Some(at))
+                (Start::At(low32(at)), Some(at))
             }
             Where::Beyond => {
                 let lap = u32::try_from(self.oracle.capacity).unwrap();
                 let outside =
-                    shared(self.oracle.tail).wrapping_add(1).wrapping_add(raw % (u32::MAX - lap));
+                    low32(self.oracle.tail).wrapping_add(1).wrapping_add(raw % (u32::MAX - lap));
                 (Start::At(outside), None)
             }
         };
@@ -254,7 +255,7 @@ impl World {
                 self.subs[index] = Some(Sub { id, released: at, attached: None });
             }
             (Err(SubscribeError::Position { position, tail: told, .. }), _, at) => {
-                assert_eq!((start, told), (Start::At(position), shared(tail)));
+                assert_eq!((start, told), (Start::At(position), low32(tail)));
                 assert!(at.is_none_or(|at| at < self.oldest), "{at:?} is whole");
             }
             (Err(error), None, _) => {
@@ -288,7 +289,7 @@ impl World {
         };
         let Some((_, page, _)) = sub.attached.take() else { return };
         let _ = producer.backlog();
-        let (seen, tail) = (shared(sub.released), shared(self.oracle.tail));
+        let (seen, tail) = (low32(sub.released), low32(self.oracle.tail));
         let stored = tail.wrapping_add(1).wrapping_add(raw % (u32::MAX - distance(seen, tail)));
         page.store(cursor_word::CURSOR, stored, Ordering::Release);
         assert_eq!(
@@ -591,7 +592,7 @@ impl World {
                 if let Some((_, page, _)) = &sub.attached {
                     assert_eq!(
                         page.load(cursor_word::CURSOR, Ordering::Relaxed),
-                        shared(sub.released)
+                        low32(sub.released)
                     );
                 }
                 sub.released
@@ -609,14 +610,14 @@ impl World {
         };
         let seq = (from != From::Oldest).then(|| self.oracle.seq_at(start, self.oracle.head));
         let mut found =
-            recover(&self.ring, Checkpoint { position: shared(start), seq }, bound).unwrap();
+            recover(&self.ring, Checkpoint { position: low32(start), seq }, bound).unwrap();
         let prefix: Vec<_> = self
             .oracle
             .items
             .iter()
             .filter(|item| item.start >= start && item.end <= end)
             .collect();
-        assert_eq!((found.start, found.end, found.cut_granules), (shared(start), shared(end), 0));
+        assert_eq!((found.start, found.end, found.cut_granules), (low32(start), low32(end), 0));
         assert_eq!(found.records, prefix.iter().filter(|item| item.data.is_some()).count() as u64);
         if !longest {
             assert_eq!((found.cut, found.survivor), (Cut::None, None));
@@ -638,7 +639,7 @@ impl World {
         (self.oldest, self.claimed) = (start, end);
         assert_eq!(self.producer().next_seq(), next);
         for cursor in kept {
-            match self.producer().subscribe(Start::At(shared(cursor))) {
+            match self.producer().subscribe(Start::At(low32(cursor))) {
                 Ok(id) => {
                     assert!(cursor >= start);
                     self.subs[id.index()] = Some(Sub { id, released: cursor, attached: None });
@@ -660,9 +661,9 @@ impl World {
     /// What every process may read, after every operation.
     pub(crate) fn check(&mut self) {
         let load = |at| self.ring.load(at, Ordering::Relaxed);
-        assert_eq!(load(ring_word::TAIL), shared(self.oracle.tail));
+        assert_eq!(load(ring_word::TAIL), low32(self.oracle.tail));
         assert_eq!(load(ring_word::STATE), u32::from(self.oracle.closed));
-        let moved = u64::from(distance(shared(self.oldest), load(ring_word::OLDEST)));
+        let moved = u64::from(distance(low32(self.oldest), load(ring_word::OLDEST)));
         assert!(moved <= self.oracle.tail - self.oldest, "oldest goes back, or past the tail");
         self.oldest += moved;
         assert!(
@@ -692,7 +693,7 @@ impl World {
             let mut bytes = [0; 32];
             self.ring
                 .read(256 + usize::try_from(at % self.oracle.capacity).unwrap() * 32, &mut bytes);
-            let header = framing.decode(shared(at), &bytes).expect("a valid header");
+            let header = framing.decode(low32(at), &bytes).expect("a valid header");
             assert_eq!(
                 item.data.map(|data| (data.seq, data.len)),
                 header.is_data().then_some((header.seq, header.len as usize))

@@ -1,7 +1,7 @@
 //! Remembers one record boundary per sixteenth of the ring, so that `oldest` can be moved without
-//! looking at a record. Next: `producer`.
+//! looking at a record.
 
-use crate::layout::Geometry;
+use crate::geometry::Geometry;
 
 /// Sectors that a ring is divided into.
 const SECTORS: usize = 16;

@@ -4,6 +4,11 @@
 //! Nothing here is in shared memory. The traits are what lets a model checker put its own atomics
 //! and cells underneath.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "private words, which a model checker replaces by its own"
+)]
+
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
 

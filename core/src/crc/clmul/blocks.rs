@@ -1,11 +1,11 @@
-//! Folding by registers of one block. Next: `wide`.
+//! Folding by registers of one block.
 
 use core::arch::x86_64::{
     __m128i, _mm_blendv_epi8, _mm_clmulepi64_si128, _mm_cvtsi32_si128, _mm_extract_epi32,
     _mm_loadu_si128, _mm_set_epi64x, _mm_shuffle_epi8, _mm_srli_si128, _mm_xor_si128,
 };
 
-use super::passage::Passage;
+use super::copy::Passage;
 
 /// Bytes of a block, and of what wide registers hold: four.
 pub(super) const BLOCK: usize = 16;

@@ -1,20 +1,17 @@
 //! Walks the records of a ring that somebody else writes: locate, check, resynchronise.
 //!
 //! Common to gating readers, which the producer waits for, and observers, which it overruns. Trusts
-//! nothing: lengths are checked before they are used, every loop is bounded by the capacity. Next:
-//! `reader`, `observer`.
+//! nothing: lengths are checked before they are used, every loop is bounded by the capacity.
 
 use core::sync::atomic::Ordering;
 
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::error::ReadError;
-use crate::layout::{
-    GRANULE_BYTES, Geometry, GeometryError, RING_MAGIC, RingHeader, STATE_CLOSED, distance,
-    granules_for, ring_word, shared,
-};
-use crate::record::{Framing, Header, HeaderCrc};
-use crate::region::Memory;
+use crate::geometry::{Geometry, GeometryError, distance, granules_for, low32};
+use crate::layout::{GRANULE_BYTES, RING_MAGIC, RingHeader, STATE_CLOSED, ring_word};
+use crate::memory::Memory;
+use crate::record::{Framing, Header, HeaderCrc, Record};
 
 /// How often one call goes on after being overrun before it says so.
 const OVERRUNS_PER_CALL: u32 = 8;
@@ -22,23 +19,6 @@ const OVERRUNS_PER_CALL: u32 = 8;
 /// A payload's CRC is computed in pieces of this many bytes.
 const PIECE_BYTES: usize = 256;
 const _: () = assert!(PIECE_BYTES.is_multiple_of(GRANULE_BYTES));
-
-/// What a reader learns about a record beside its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Number among the DATA records of the ring's epoch, from 0.
-    pub seq: u64,
-    /// Nanoseconds by the ring's clock; 0 if unknown.
-    pub timestamp_ns: u64,
-    /// Payload bytes.
-    pub len: usize,
-    /// The user's tag.
-    pub type_tag: u16,
-    /// Zero in ABI 1.0.
-    pub flags: u8,
-    /// Where it stands.
-    pub position: u32,
-}
 
 /// One look at the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +79,7 @@ impl Located {
     /// What a user learns of it.
     #[inline]
     pub(crate) const fn record(&self) -> Record {
-        self.header.record_at(shared(self.position))
+        self.header.record_at(low32(self.position))
     }
 }
 
@@ -139,7 +119,7 @@ impl<R: Memory> View<R> {
         let (header, stored) = self.ring.read_header(
             self.geometry.offset_of(position),
             &self.framing,
-            shared(position),
+            low32(position),
         )?;
         let granules = u64::from(granules_for(header.len));
         let fits = granules <= tail - position
@@ -213,7 +193,7 @@ impl<R: Memory> Walk<R, true> {
         if self.view.geometry != before.view.geometry {
             return;
         }
-        let read = u64::from(distance(shared(self.position), shared(before.position)));
+        let read = u64::from(distance(low32(self.position), low32(before.position)));
         // If it is further than the tail, somebody else read on since; the sequence number tells.
         if read <= self.tail - self.position {
             self.position += read;
@@ -246,7 +226,7 @@ impl<R: Memory> Walk<R, true> {
         let record = self.view.ring.read_record(
             geometry.offset_of(self.position),
             &self.view.framing,
-            shared(self.position),
+            low32(self.position),
             seq,
             &mut buf[..most],
         )?;
@@ -261,7 +241,7 @@ impl<R: Memory> Walk<R, false> {
     pub(crate) fn skip_to_latest(&mut self) {
         // ORDER(publish): Acquire, as in `look_ahead`.
         let tail = self.view.ring.load(ring_word::TAIL, Ordering::Acquire);
-        if tail != shared(self.position) {
+        if tail != low32(self.position) {
             self.expected = None;
             self.overrun = false;
         }
@@ -306,7 +286,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         // ORDER(publish): Acquire. Records before this tail are written. Pairs with
         // `Producer::publish`.
         let tail = self.view.ring.load(ring_word::TAIL, Ordering::Acquire);
-        (tail, distance(shared(self.position), tail))
+        (tail, distance(low32(self.position), tail))
     }
 
     /// Adopts the tail.
@@ -318,7 +298,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             return Ok(());
         }
         if GATED {
-            return Err(ReadError::TailOutOfRange { position: shared(self.position), tail });
+            return Err(ReadError::TailOutOfRange { position: low32(self.position), tail });
         }
         self.fall()
     }
@@ -370,7 +350,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.view.ring.fence(Ordering::Acquire);
         // ORDER(oldest): Relaxed; the fence above orders it.
         let oldest = self.view.ring.load(ring_word::OLDEST, Ordering::Relaxed);
-        distance(oldest, shared(position)) <= u32::MAX / 2
+        distance(oldest, low32(position)) <= u32::MAX / 2
     }
 
     /// Finds the oldest unread DATA record without taking it. It ends whatever the ring says.
@@ -488,7 +468,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         // ORDER(none): only a hint; reading loads both again, with Acquire.
         let load = |at| self.view.ring.load(at, Ordering::Relaxed);
         self.position != self.tail
-            || load(ring_word::TAIL) != shared(self.position)
+            || load(ring_word::TAIL) != low32(self.position)
             || load(ring_word::STATE) == STATE_CLOSED
     }
 
@@ -496,7 +476,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     pub(crate) fn is_at_first(&self) -> bool {
         // Positions count from the ring's creation.
         let first = self.first_data(self.position, self.tail);
-        shared(self.position) == 0 && first.is_none_or(|header| header.seq == 0)
+        low32(self.position) == 0 && first.is_none_or(|header| header.seq == 0)
     }
 
     /// The header of the first DATA record from `position` on, unless damage comes before it.
@@ -557,8 +537,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.position = next.map_or(self.tail, |located| located.position);
         self.count(1, lost.unwrap_or(0));
         ReadError::Header {
-            position: shared(damaged),
-            resumed_at: shared(self.position),
+            position: low32(damaged),
+            resumed_at: low32(self.position),
             stored: crc.stored,
             computed: crc.computed,
             lost,
@@ -602,7 +582,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         while skipped <= bound {
             let (from, falls) = (self.position, self.falls);
             let located = self.locate();
-            skipped += 1 + u64::from(distance(shared(from), shared(self.position))).min(capacity);
+            skipped += 1 + u64::from(distance(low32(from), low32(self.position))).min(capacity);
             skipped += u64::from(self.falls.wrapping_sub(falls)) * capacity;
             let located = match located {
                 Ok(Next::Record(located)) => located,
@@ -633,12 +613,12 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         if GATED {
             let (tail, ahead) = self.look_ahead();
             if ahead > self.view.geometry.capacity() {
-                return Err(ReadError::TailOutOfRange { position: shared(self.position), tail });
+                return Err(ReadError::TailOutOfRange { position: low32(self.position), tail });
             }
             return Ok((self.position, self.position + u64::from(ahead)));
         }
         let (oldest, live) = self.whole()?;
-        let read = distance(oldest, shared(self.position));
+        let read = distance(oldest, low32(self.position));
         // Outside of what is whole: overrun.
         let read = if read <= live { read } else { 0 };
         Ok((u64::from(oldest) + u64::from(read), u64::from(oldest) + u64::from(live)))
@@ -659,7 +639,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             });
         };
         Ok(Lag {
-            records: u64::from(distance(shared(first), next_seq)),
+            records: u64::from(distance(low32(first), next_seq)),
             bytes: (tail - position) * GRANULE_BYTES as u64,
             nanoseconds: oldest.map_or(0, |header| now_ns.saturating_sub(header.timestamp_ns)),
         })

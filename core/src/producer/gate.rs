@@ -1,14 +1,13 @@
 //! The producer's view of its gating readers: how far each has released, and which of them sleeps.
 //!
 //! Believes nothing a reader wrote: a cursor is clamped to what is possible, a wake-up is given
-//! once per sleep. It never waits and makes no system call. Next: `producer`.
+//! once per sleep. It never waits and makes no system call.
 
 use core::sync::atomic::Ordering;
 
-use crate::layout::{
-    WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_word, distance, shared,
-};
-use crate::region::Memory;
+use crate::geometry::{distance, low32};
+use crate::layout::{WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_word};
+use crate::memory::Memory;
 
 /// Names one subscription of a producer, as long as it is not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -206,7 +205,7 @@ fn refresh_slot<C: Memory>(id: SubscriptionId, slot: &mut Slot<C>, tail: u64) {
     // ORDER(release): Acquire. What the reader did with the bytes it released comes before we
     // overwrite them. Pairs with `Reader::release`.
     let stored = page.load(cursor_word::CURSOR, Ordering::Acquire);
-    let step = u64::from(distance(shared(slot.seen), stored));
+    let step = u64::from(distance(low32(slot.seen), stored));
     if step <= tail - slot.seen {
         slot.seen += step;
     } else {
@@ -214,8 +213,8 @@ fn refresh_slot<C: Memory>(id: SubscriptionId, slot: &mut Slot<C>, tail: u64) {
         slot.violation = Some(Violation {
             subscription: id,
             stored,
-            last_seen: shared(slot.seen),
-            tail: shared(tail),
+            last_seen: low32(slot.seen),
+            tail: low32(tail),
         });
     }
 }
@@ -223,7 +222,7 @@ fn refresh_slot<C: Memory>(id: SubscriptionId, slot: &mut Slot<C>, tail: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::{MemoryMut, Region, Segment};
+    use crate::memory::{MemoryMut, Region, Segment};
 
     fn store(page: &Segment<256>, at: usize, value: u32) {
         page.region().store(at, value, Ordering::Relaxed);
@@ -266,7 +265,7 @@ mod tests {
                 let mut gate = Gate::<Region<'_>, 1>::new();
                 let id = gate.add(seen).unwrap();
                 gate.attach(id, page.region());
-                let stored = shared(seen).wrapping_add(step);
+                let stored = low32(seen).wrapping_add(step);
                 store(&page, cursor_word::CURSOR, stored);
                 let now = seen + if believed { u64::from(step) } else { 0 };
                 assert_eq!(gate.refresh(seen + 4), Some(now));
@@ -274,8 +273,8 @@ mod tests {
                 let violation = Violation {
                     subscription: id,
                     stored,
-                    last_seen: shared(seen),
-                    tail: shared(seen + 4),
+                    last_seen: low32(seen),
+                    tail: low32(seen + 4),
                 };
                 assert_eq!(gate.take_violation(), (!believed).then_some(violation));
                 assert_eq!(gate.take_violation(), None);

@@ -1,4 +1,4 @@
-//! Folding by registers of four blocks. Next: `crc`.
+//! Folding by registers of four blocks.
 
 use core::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_cvtsi32_si128, _mm_unpackhi_epi32, _mm_xor_si128,
@@ -15,7 +15,7 @@ use super::blocks::{
     BARRETT, FOLD_12, FOLD_16, FOLD_32, FOLD_48, FOLD_64, FOLD_128, FOLD_192, FOLD_256, WIDE, pair,
     reduce, rest,
 };
-use super::passage::Passage;
+use super::copy::Passage;
 
 /// Of three, as the table of a ternary instruction.
 const XOR: i32 = 0x96;

@@ -1,20 +1,22 @@
 //! A gating reader: next, release, sleep.
 //!
 //! What it has not released stays as it is. It makes no system call: `release` says when the
-//! producer must be told, `prepare_sleep` when sleeping is safe. Next: `observer`.
+//! producer must be told, `prepare_sleep` when sleeping is safe.
 
 use core::sync::atomic::Ordering;
 
 use zerocopy::{FromZeros, IntoBytes};
 
-pub use crate::error::{AttachError, ReadError, SeekError};
+use crate::error::{AttachError, ReadError, SeekError};
+use crate::geometry::{Geometry, low32};
 use crate::layout::{
-    ABI_MAJOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, Geometry, WAITING_FUTEX,
-    WAITING_SOCKET, cursor_word, ring_word, shared,
+    ABI_MAJOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, WAITING_FUTEX, WAITING_SOCKET,
+    cursor_word, ring_word,
 };
-use crate::region::{InPlace, Memory, MemoryMut};
-use crate::walk::{Damage, View, Walk};
-pub use crate::walk::{Lag, Next, Record, Seek};
+use crate::memory::{InPlace, Memory, MemoryMut};
+use crate::read::walk::{Damage, View, Walk};
+use crate::read::walk::{Lag, Next, Seek};
+use crate::record::Record;
 
 /// How a reader will sleep, so that the producer knows how to wake it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,7 +260,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.released = self.walk.position;
         // ORDER(release): Release. Our reads of the released bytes come before the producer's next
         // writes there. Pairs with `Gate::refresh`.
-        self.page.store(cursor_word::CURSOR, shared(self.released), Ordering::Release);
+        self.page.store(cursor_word::CURSOR, low32(self.released), Ordering::Release);
         // ORDER(space): SeqCst. Either we see the request below, or the producer sees this cursor.
         // Pairs with the fence in `Producer::want_space`.
         self.page.fence(Ordering::SeqCst);
@@ -287,7 +289,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         // ORDER(sleep): Relaxed; the fence orders it before the tail is looked at.
         self.page.store(
             cursor_word::WAITING,
-            (shared(self.walk.position) << 2) | mode,
+            (low32(self.walk.position) << 2) | mode,
             Ordering::Relaxed,
         );
         // ORDER(sleep): SeqCst. Either the producer sees `waiting`, or we see its tail below. Pairs
@@ -295,7 +297,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.page.fence(Ordering::SeqCst);
         let refreshed = self.walk.refresh();
         if refreshed.is_ok() && self.walk.tail == self.walk.position {
-            return Ok(Sleep::Wait { tail: shared(self.walk.tail) });
+            return Ok(Sleep::Wait { tail: low32(self.walk.tail) });
         }
         self.awake();
         refreshed.map(|()| Sleep::Ready)

@@ -1,5 +1,5 @@
 //! Where the processor has no folding instructions, or the compiler is asked for none: see
-//! `fold.rs`.
+//! `clmul/mod.rs`.
 
 use core::num::NonZeroU64;
 
@@ -10,7 +10,7 @@ pub(crate) const fn prefetch(_: *const u8) {}
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Folding {}
 
-#[allow(clippy::unused_self, reason = "the signatures of fold.rs")]
+#[allow(clippy::unused_self, reason = "the signatures of clmul/mod.rs")]
 impl Folding {
     pub(crate) const fn detect() -> Option<Self> {
         None

@@ -2,9 +2,16 @@
 //!
 //! The library that computes it for whole files folds blocks of 128 bytes and more; most records
 //! are shorter. On x86-64 this crate folds from the first 16 bytes on, and does it while it copies;
-//! elsewhere the library is all there is. Next: `record`.
+//! elsewhere the library is all there is.
 
-use crate::region::fold::Folding;
+#[cfg_attr(
+    not(all(target_arch = "x86_64", target_feature = "sse2", not(miri), not(aqueduct_no_asm))),
+    path = "portable.rs"
+)]
+#[allow(unsafe_code, reason = "the processor's instructions; each block has its proof")]
+pub(crate) mod clmul;
+
+use self::clmul::Folding;
 
 /// A CRC under way. Which way it is computed is asked once, in [`new`](Crc::new), which may take a
 /// microsecond; clone it for every record.
@@ -82,8 +89,8 @@ mod tests {
     extern crate std;
 
     use super::*;
+    use crate::memory::{Memory, MemoryMut, Segment};
     use crate::record::{Framing, Header};
-    use crate::region::{Memory, MemoryMut, Segment};
     use std::vec::Vec;
 
     const MOST: usize = if cfg!(miri) { 18 } else { 700 };

@@ -1,5 +1,5 @@
 //! Record bytes on their way: how each piece is loaded once and stored once, from and to where
-//! other parties may be looking. Next: `blocks`.
+//! other parties may be looking.
 
 use core::arch::asm;
 use core::arch::x86_64::{
@@ -259,7 +259,7 @@ unsafe fn load_few(from: *const u8, n: usize) -> __m128i {
 }
 
 /// Loads 16 bytes that other parties may be storing into. By assembler, for to Rust a plain load
-/// would be a data race; the processor takes the 8-byte words that [`Region`](super::Region)
+/// would be a data race; the processor takes the 8-byte words that [`Region`](crate::Region)
 /// promises. Once: the compiler can neither drop nor repeat it.
 ///
 /// # Safety

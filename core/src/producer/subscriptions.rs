@@ -1,20 +1,47 @@
 //! The producer's side of joining and leaving: subscriptions, and the readers attached to them.
-//! Next: `walk`.
+//!
 
 use core::sync::atomic::Ordering;
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
-use crate::config::{Start, SubscriptionStatus};
+use super::Producer;
+use super::gate::{SubscriptionId, Violation};
 use crate::error::SubscribeError;
-use crate::gate::{SubscriptionId, Violation};
+use crate::geometry::{distance, low32};
 use crate::layout::{
-    ABI_MAJOR, ABI_MINOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, cursor_word, distance,
-    name_field, shared,
+    ABI_MAJOR, ABI_MINOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, cursor_word, name_field,
 };
-use crate::producer::Producer;
-use crate::region::MemoryMut;
+use crate::memory::MemoryMut;
+
+/// Where a new subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest record that is still whole.
+    Oldest,
+    /// Behind the last published record.
+    Latest,
+    /// At this record boundary, in the last lap and not overwritten: a cursor that was kept while
+    /// the producer or the reader was away.
+    At(u32),
+}
+
+/// A subscription as the producer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriptionStatus {
+    /// Whether a reader is attached.
+    pub attached: bool,
+    /// Granules published and not released.
+    pub lag_granules: u32,
+    /// The attached reader's count of damaged records and stretches, wrapping; 0 if none is
+    /// attached.
+    pub corrupt: u32,
+    /// The attached reader's count of lost records, wrapping.
+    pub lost: u32,
+    /// The attached reader's count of sleeps that ended by timeout with data there, wrapping.
+    pub missed_wakes: u32,
+}
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// Adds a subscription: from now on, attached or not, it holds the producer back.
@@ -42,12 +69,12 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             Start::Oldest => self.oldest,
             Start::Latest => self.tail,
             Start::At(position) => {
-                let behind = u64::from(distance(position, shared(self.tail)));
+                let behind = u64::from(distance(position, low32(self.tail)));
                 if behind > self.tail - whole {
                     return Err(SubscribeError::Position {
                         position,
-                        oldest: shared(whole),
-                        tail: shared(self.tail),
+                        oldest: low32(whole),
+                        tail: low32(self.tail),
                     });
                 }
                 self.tail - behind
@@ -93,7 +120,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         };
         identity.identity_crc = U32::new(crc32fast::hash(&identity.as_bytes()[..60]));
         for (word, value) in [
-            (cursor_word::CURSOR, shared(seen)),
+            (cursor_word::CURSOR, low32(seen)),
             (cursor_word::WAITING, 0),
             (cursor_word::CORRUPT, 0),
             (cursor_word::LOST, 0),

@@ -1,13 +1,14 @@
 //! An observer: looks, never holds anybody back, and knows exactly what it missed.
 //!
 //! Needs the ring read-only and nothing else. A copy is handed out only if it was still whole after
-//! it was made. Next: `recovery`.
+//! it was made.
 
-pub use crate::error::{ReadError, SeekError};
-use crate::layout::{Geometry, GeometryError, ring_word};
-use crate::region::Memory;
-use crate::walk::{Damage, View, Walk};
-pub use crate::walk::{Lag, Next, Record, Seek};
+use crate::error::{ReadError, SeekError};
+use crate::geometry::{Geometry, GeometryError};
+use crate::layout::ring_word;
+use crate::memory::Memory;
+use crate::read::walk::{Damage, View, Walk};
+use crate::read::walk::{Lag, Next, Seek};
 use core::sync::atomic::Ordering;
 
 /// A reader without a cursor.

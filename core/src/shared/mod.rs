@@ -31,11 +31,12 @@
 //! to wake: [`Commit`], [`Outcome`] and the [`Wake`] of [`abandon`](SharedGrant::abandon) and
 //! [`publish`](SharedProducer::publish). Two cannot: a grant that is dropped, and a claim that
 //! fails. What they publish is kept for the next call that can; after them call `publish`, unless
-//! [`want_space`](SharedProducer::want_space) or another claim comes next. Next: nothing; this is
-//! the last module.
+//! [`want_space`](SharedProducer::want_space) or another claim comes next.
 
 mod grant;
 mod owner;
+#[allow(unsafe_code, reason = "a value that one party at a time enters; each block has its proof")]
+pub mod turns;
 
 pub use grant::SharedGrant;
 pub use owner::{Contended, Outcome};
@@ -43,15 +44,16 @@ pub use owner::{Contended, Outcome};
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use crate::config::Meta;
+use self::turns::{Ahead, Backend, Claim, Held, Native, POSITION, Turn, Turns, Word};
 use crate::crc::Crc;
 use crate::error::ClaimError;
-use crate::gate::Wake;
-use crate::grant::Filling;
-use crate::layout::{Geometry, KIND_DISCARD, KIND_PAD, granules_for, padding_payload_bytes};
+use crate::geometry::{Geometry, granules_for, padding_payload_bytes};
+use crate::layout::{KIND_DISCARD, KIND_PAD};
+use crate::memory::MemoryMut;
+use crate::producer::Filling;
 use crate::producer::Producer;
-use crate::region::MemoryMut;
-use crate::region::turns::{Ahead, Backend, Claim, Held, Native, POSITION, Turn, Turns, Word};
+use crate::producer::Wake;
+use crate::record::Meta;
 
 /// How often a claim that finds no room, and another party publishing, asks again before it gives
 /// up.
@@ -171,7 +173,7 @@ impl core::error::Error for ShareError {}
 
 /// Low bits of a private position.
 const fn low(position: u64) -> u32 {
-    crate::layout::shared(position) & POSITION
+    crate::geometry::low32(position) & POSITION
 }
 
 const fn distance_low(from: u32, to: u32) -> u32 {

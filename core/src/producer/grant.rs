@@ -1,11 +1,11 @@
-//! Room for one record, filled piece by piece. Next: `producer`.
+//! Room for one record, filled piece by piece.
 
-use crate::config::Meta;
+use super::Producer;
 use crate::crc::Crc;
 use crate::error::GrantOverflow;
 use crate::layout::GRANULE_BYTES;
-use crate::producer::Producer;
-use crate::region::MemoryMut;
+use crate::memory::MemoryMut;
+use crate::record::Meta;
 
 /// A payload that is being written into the ring behind the published tail.
 pub(crate) struct Filling {

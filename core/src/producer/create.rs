@@ -1,0 +1,193 @@
+//! How a ring begins: made new, or resumed after a recovery.
+
+use core::sync::atomic::Ordering;
+
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U16, U32, U64};
+
+use super::Producer;
+use super::boundaries::Boundaries;
+use super::gate::Gate;
+use crate::error::CreateError;
+use crate::geometry::{Geometry, GeometryError, distance, low32, max_payload_for};
+use crate::layout::{
+    ABI_MAJOR, ABI_MINOR, CLOCK_PRIVATE, DATA_OFFSET_MIN, GRANULE_BYTES, RING_MAGIC, RingHeader,
+    STATE_RUNNING, name_field, ring_word,
+};
+use crate::memory::MemoryMut;
+use crate::read::walk::View;
+use crate::record::Framing;
+use crate::recovery::{RecoverError, Recovery};
+
+/// What a new ring shall be.
+#[derive(Clone, Copy, Debug)]
+pub struct RingConfig<'a> {
+    /// Name, at most 64 bytes.
+    pub name: &'a str,
+    /// Identity: random and not 0. Never reuse one: it is what makes foreign and stale bytes fail
+    /// their checks.
+    pub epoch: u64,
+    /// Data area, bytes: 32 × a power of two, at least 128.
+    pub capacity_bytes: usize,
+    /// Largest payload, bytes; `None` for the most that the capacity allows.
+    pub max_payload_bytes: Option<u32>,
+    /// Offset of the data area, bytes: at least 256, a multiple of 64.
+    pub data_offset_bytes: u32,
+    /// Creation time, nanoseconds since the Unix epoch; 0 if unknown.
+    pub created_ns: u64,
+    /// Clock of the timestamps given to [`Producer::push`](crate::Producer::push), one of the
+    /// `CLOCK_` constants of [`layout`](crate::layout).
+    pub clock_id: u32,
+    /// Position of the first record. 0, except in tests of the wrap-around at 2^32.
+    pub first_position: u32,
+}
+
+impl<'a> RingConfig<'a> {
+    /// A ring of the given data size behind the smallest possible header, without clock.
+    #[must_use]
+    pub const fn new(name: &'a str, epoch: u64, capacity_bytes: usize) -> Self {
+        Self {
+            name,
+            epoch,
+            capacity_bytes,
+            max_payload_bytes: None,
+            data_offset_bytes: DATA_OFFSET_MIN,
+            created_ns: 0,
+            clock_id: CLOCK_PRIVATE,
+            first_position: 0,
+        }
+    }
+}
+
+impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
+    /// Makes a new, empty ring of the segment, whatever was in it. Its magic is stored last.
+    ///
+    /// # Errors
+    /// A value of the configuration breaks ABI §2.1, or the segment is too small.
+    pub fn create(ring: M, config: &RingConfig<'_>) -> Result<Self, CreateError> {
+        let capacity = u32::try_from(config.capacity_bytes / GRANULE_BYTES).unwrap_or(u32::MAX);
+        if !config.capacity_bytes.is_multiple_of(GRANULE_BYTES) {
+            return Err(GeometryError::Capacity { granules: capacity }.into());
+        }
+        let max_payload = config.max_payload_bytes.unwrap_or(max_payload_for(capacity));
+        let geometry = Geometry::new(
+            config.epoch,
+            capacity,
+            max_payload,
+            config.data_offset_bytes,
+            config.clock_id,
+            ring.size(),
+        )?;
+        let mut header = RingHeader {
+            magic: RING_MAGIC,
+            abi_major: U16::new(ABI_MAJOR),
+            abi_minor: U16::new(ABI_MINOR),
+            data_offset: U32::new(config.data_offset_bytes),
+            epoch: U64::new(config.epoch),
+            created_ns: U64::new(config.created_ns),
+            capacity: U32::new(capacity),
+            max_payload: U32::new(max_payload),
+            clock_id: U32::new(config.clock_id),
+            reserved0: U32::new(0),
+            name: name_field(config.name)?,
+            reserved1: [0; 12],
+            header_crc: U32::new(0),
+        };
+        header.header_crc = U32::new(crc32fast::hash(&header.as_bytes()[..124]));
+
+        ring.write(0, &[0; 8]);
+        // ORDER(create): Release. A process killed here leaves no old magic before a new header:
+        // they would make a ring of old control words. Readers do not need it, for they look at the
+        // magic first.
+        ring.fence(Ordering::Release);
+        ring.write(8, &header.as_bytes()[8..]);
+        for (word, value) in [
+            (ring_word::TAIL, config.first_position),
+            (ring_word::NEXT_SEQ, 0),
+            (ring_word::OLDEST, config.first_position),
+            (ring_word::STATE, STATE_RUNNING),
+            (ring_word::SPACE_WANTED, 0),
+        ] {
+            // ORDER(create): Relaxed; the fence below orders it before the magic.
+            ring.store(word, value, Ordering::Relaxed);
+        }
+        // ORDER(create): Release. Whoever sees the magic sees the whole header. Pairs with the
+        // fence in `Reader::attach`.
+        ring.fence(Ordering::Release);
+        ring.write(0, &RING_MAGIC);
+        Ok(Self::at(ring, geometry, u64::from(config.first_position), 0))
+    }
+
+    /// Goes on with a recovered ring in the same epoch. This is where recovery writes: everything
+    /// behind the prefix is erased, so that nothing that was cut can come back later, and the
+    /// control words are set to the prefix.
+    ///
+    /// No other process may use the ring. Subscriptions are gone; make them anew, with
+    /// [`Start::At`](super::Start::At) for cursors that were kept.
+    ///
+    /// # Errors
+    /// As [`recover`](crate::recovery::recover), and [`RecoverError::UnknownSeq`].
+    pub fn resume(ring: M, recovery: &Recovery) -> Result<Self, RecoverError> {
+        let next_seq = recovery.next_seq.ok_or(RecoverError::UnknownSeq)?;
+        let view = View::open(&ring)?;
+        let (geometry, start) = (view.geometry, u64::from(recovery.start));
+        let (kept, capacity) =
+            (u64::from(distance(recovery.start, recovery.end)), u64::from(geometry.capacity()));
+        if kept > capacity {
+            return Err(RecoverError::Tail { checkpoint: recovery.start, tail: recovery.end });
+        }
+        let end = start + kept;
+        let mut boundaries = Boundaries::new(&geometry, start);
+        let mut at = start;
+        // No header is valid at the end itself.
+        while let Ok(located) = view.header_at(at, end) {
+            boundaries.note(at);
+            at = located.end;
+        }
+        for (word, value) in [
+            (ring_word::NEXT_SEQ, low32(next_seq)),
+            (ring_word::OLDEST, recovery.start),
+            (ring_word::STATE, STATE_RUNNING),
+            (ring_word::SPACE_WANTED, 0),
+            (ring_word::TAIL, low32(end)),
+        ] {
+            // ORDER(none): nobody else uses the ring yet, and the prefix lies within the old
+            // `oldest..tail`.
+            ring.store(word, value, Ordering::Relaxed);
+        }
+        // Only now, so that a process killed here leaves whole records between `oldest` and `tail`.
+        // ORDER(oldest): Release, as in `retire`.
+        ring.fence(Ordering::Release);
+        // Every granule, whether a header of this lap stands there or not: one of a later lap, left
+        // there by a tail that was lost, would be valid again when this life's tail comes there.
+        for position in end..start + capacity {
+            ring.write(geometry.offset_of(position), &[0; GRANULE_BYTES]);
+        }
+        Ok(Self {
+            first: start,
+            oldest: start,
+            boundaries,
+            ..Self::at(ring, geometry, end, next_seq)
+        })
+    }
+
+    fn at(ring: M, geometry: Geometry, head: u64, seq: u64) -> Self {
+        Self {
+            ring,
+            geometry,
+            framing: Framing::new(geometry.epoch()),
+            gate: Gate::new(),
+            head,
+            tail: head,
+            seq,
+            limit: head,
+            clear: 0,
+            first: head,
+            granted: head,
+            oldest: head,
+            boundaries: Boundaries::new(&geometry, head),
+            request: 0,
+            closed: false,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The one producer of a ring: claim, fill, commit, publish.
+//!
+//! Decides when there is room and when a batch becomes visible; it returns who must be woken and
+//! never waits.
+
+mod boundaries;
+mod create;
+mod gate;
+mod grant;
+mod space;
+mod subscriptions;
+
+pub use self::create::RingConfig;
+pub use self::gate::{SubscriptionId, Violation, Wake};
+pub use self::grant::Grant;
+pub use self::subscriptions::{Start, SubscriptionStatus};
+
+pub(crate) use self::grant::Filling;
+
+use core::sync::atomic::Ordering;
+
+use self::boundaries::Boundaries;
+use self::gate::Gate;
+use crate::error::ClaimError;
+use crate::geometry::{Geometry, granules_for, low32};
+use crate::layout::{GRANULE_BYTES, KIND_DATA, KIND_DISCARD, STATE_CLOSED, ring_word};
+use crate::memory::MemoryMut;
+use crate::record::{Framing, Header, Meta};
+
+/// The producer's half of a ring over segment `M`, with up to `READERS` subscriptions on pages `C`.
+pub struct Producer<M, C = M, const READERS: usize = 16> {
+    pub(crate) ring: M,
+    pub(crate) geometry: Geometry,
+    pub(crate) framing: Framing,
+    pub(crate) gate: Gate<C, READERS>,
+    /// Behind the last committed record. INVARIANT: at least `tail`; less than a capacity ahead of
+    /// the slowest cursor, and of `oldest` at most one.
+    pub(crate) head: u64,
+    /// Behind the last published record; what the shared `tail` holds.
+    pub(crate) tail: u64,
+    /// Number of the next DATA record.
+    pub(crate) seq: u64,
+    /// The head may come this far before the cursors must be looked at again.
+    pub(crate) limit: u64,
+    /// A record that ends up to here needs nothing but its bytes. INVARIANT: 0 once closed;
+    /// otherwise at most `limit`, the end of the head's lap (or the head), and a capacity less the
+    /// granule for `close` behind `oldest`.
+    pub(crate) clear: u64,
+    /// Where the ring began: nothing before it was ever written.
+    pub(crate) first: u64,
+    /// Where the farthest grant ended, which may have been written into and dropped.
+    pub(crate) granted: u64,
+    /// What the shared `oldest` holds. INVARIANT: a record boundary, at most `tail`; the bytes of
+    /// `oldest..tail` are whole records.
+    pub(crate) oldest: u64,
+    boundaries: Boundaries,
+    /// Number of the latest request for space.
+    request: u32,
+    pub(crate) closed: bool,
+}
+
+impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
+    /// What is fixed for the life of the ring.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The segment.
+    #[must_use]
+    pub const fn ring(&self) -> &M {
+        &self.ring
+    }
+
+    /// Number that the next record will get.
+    #[must_use]
+    pub const fn next_seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Granules between the slowest subscription and the published tail, by the cursors as they
+    /// stand now; 0 without subscriptions.
+    #[must_use]
+    pub fn backlog(&mut self) -> u32 {
+        let slowest = self.gate.refresh(self.tail).unwrap_or(self.tail);
+        u32::try_from(self.tail - slowest).unwrap_or(u32::MAX)
+    }
+
+    /// Room for one record of up to `payload_bytes`, to be filled and committed. If the grant is
+    /// dropped, no record appears.
+    ///
+    /// # Errors
+    /// [`ClaimError::Full`] if gating readers still hold the space; see
+    /// [`want_space`](Self::want_space).
+    pub fn claim(&mut self, payload_bytes: usize) -> Result<Grant<'_, M, C, READERS>, ClaimError> {
+        let start = self.reserve(payload_bytes)?;
+        self.granted = self
+            .granted
+            .max(start + (GRANULE_BYTES + payload_bytes).div_ceil(GRANULE_BYTES) as u64);
+        let filling =
+            Filling::new(self.geometry.offset_of(start), payload_bytes, self.framing.empty_crc());
+        Ok(Grant { producer: self, start, filling })
+    }
+
+    /// Commits one record without publishing it: the way to build a batch. Returns its sequence
+    /// number.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim); nothing was committed then.
+    #[inline]
+    pub fn append(&mut self, meta: Meta, payload: &[u8]) -> Result<u64, ClaimError> {
+        self.reserve(payload.len())?;
+        Ok(self.append_at_head(meta, payload))
+    }
+
+    /// Commits one record and publishes it with everything committed before. Returns its sequence
+    /// number and whom to wake.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim); what was committed before stays committed and unpublished then.
+    #[inline]
+    pub fn push(&mut self, meta: Meta, payload: &[u8]) -> Result<(u64, Wake), ClaimError> {
+        let seq = self.append(meta, payload)?;
+        Ok((seq, self.publish()))
+    }
+
+    /// Makes everything committed visible, at the cost of one store and one look at the readers.
+    #[inline]
+    pub fn publish(&mut self) -> Wake {
+        if self.head == self.tail {
+            return Wake::NONE;
+        }
+        self.tail = self.head;
+        // ORDER(publish): Relaxed; the next store orders it.
+        self.ring.store(ring_word::NEXT_SEQ, low32(self.seq), Ordering::Relaxed);
+        // ORDER(publish): Release. Whoever loads this tail sees the records before it. Pairs with
+        // `Reader::refresh`.
+        self.ring.store(ring_word::TAIL, low32(self.tail), Ordering::Release);
+        if !self.gate.any_attached() {
+            return Wake::NONE;
+        }
+        // ORDER(sleep): SeqCst. Either we see `waiting` below, or the reader sees this tail. Pairs
+        // with the fence in `Reader::prepare_sleep`.
+        self.ring.fence(Ordering::SeqCst);
+        self.gate.sleepers(low32(self.tail))
+    }
+
+    /// Ends the stream: publishes what is committed and marks the ring closed. Sleepers are woken
+    /// like after any publication.
+    pub fn close(&mut self) -> Wake {
+        if self.closed {
+            return Wake::NONE;
+        }
+        self.closed = true;
+        self.clear = 0;
+        let wake = self.publish();
+        // ORDER(close): Release. Whoever sees CLOSED sees every tail before it. Pairs with
+        // `Reader::next`.
+        self.ring.store(ring_word::STATE, STATE_CLOSED, Ordering::Release);
+        let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
+        if self.head >= floor + u64::from(self.geometry.capacity()) {
+            // Only a ring that was resumed full to the last granule: a second closing record would
+            // destroy what a reader has not released.
+            // ORDER(none): no fence, for a reader that falls asleep just now looks at `tail` only
+            // and sleeps until its timeout anyway. No sleeper names a tail that is still to come.
+            return wake.and(self.gate.sleepers(low32(self.tail + 1)));
+        }
+        // The granule that `reserve` keeps back: `tail` moves, so nobody can fall asleep on its old
+        // value.
+        self.retire(self.head + 1);
+        self.write_padding(KIND_DISCARD, 0);
+        wake.and(self.publish())
+    }
+
+    /// Commits a record that readers skip.
+    pub(crate) fn write_padding(&mut self, kind: u8, payload_bytes: u32) {
+        let header = Header::padding(kind, payload_bytes, self.seq);
+        self.ring.write_header(
+            self.geometry.offset_of(self.head),
+            &self.framing,
+            low32(self.head),
+            &header,
+        );
+        self.advance(self.head + u64::from(granules_for(payload_bytes)));
+    }
+
+    /// Commits one record where there is room for it.
+    #[inline]
+    pub(crate) fn append_at_head(&mut self, meta: Meta, payload: &[u8]) -> u64 {
+        let start = self.head;
+        let header = self.next_header(meta, 0, payload.len());
+        self.ring.write_record(
+            self.geometry.offset_of(start),
+            &self.framing,
+            low32(start),
+            header,
+            payload,
+        );
+        self.count(start, header.len)
+    }
+
+    #[inline]
+    pub(crate) fn commit(&mut self, start: u64, meta: Meta, crc: u32, len: usize) -> u64 {
+        let header = self.next_header(meta, crc, len);
+        self.ring.write_header(
+            self.geometry.offset_of(start),
+            &self.framing,
+            low32(start),
+            &header,
+        );
+        self.count(start, header.len)
+    }
+
+    #[inline]
+    const fn next_header(&self, meta: Meta, payload_crc: u32, len: usize) -> Header {
+        #[allow(clippy::cast_possible_truncation, reason = "`room_for` checked that it fits")]
+        let len = len as u32;
+        Header {
+            len,
+            kind: KIND_DATA,
+            flags: 0,
+            type_tag: meta.type_tag,
+            seq: self.seq,
+            timestamp_ns: meta.timestamp_ns,
+            payload_crc,
+        }
+    }
+
+    /// The record of `len` bytes at `start` is complete. Returns its number.
+    #[inline]
+    fn count(&mut self, start: u64, len: u32) -> u64 {
+        let seq = self.seq;
+        // A resumed ring may hold any number that checks.
+        self.seq = seq.wrapping_add(1);
+        self.advance(start + u64::from(granules_for(len)));
+        seq
+    }
+
+    /// Moves the head behind a committed record.
+    #[inline]
+    fn advance(&mut self, end: u64) {
+        self.boundaries.note(self.head);
+        self.head = end;
+    }
+}

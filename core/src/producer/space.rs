@@ -1,0 +1,164 @@
+//! Where there is room for a record: behind the head, as far as the readers have released.
+
+use core::sync::atomic::Ordering;
+
+use super::Producer;
+use crate::error::ClaimError;
+use crate::geometry::{granules_for, low32, padding_payload_bytes};
+use crate::layout::{GRANULE_BYTES, KIND_PAD, ring_word};
+use crate::memory::MemoryMut;
+
+impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
+    /// Asks the readers to tell when there is space. Publish what is committed first. One party
+    /// asks at a time: a success forgets the request.
+    ///
+    /// True: there is room for a record of `payload_bytes` now, claim it. False: every reader that
+    /// releases something from now on learns that it must tell (see `Reader::release`); wait for
+    /// that, then claim again, and ask again if it is still full.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim), but never [`ClaimError::Full`].
+    pub fn want_space(&mut self, payload_bytes: usize) -> Result<bool, ClaimError> {
+        self.request = self.request.wrapping_add(1).max(1);
+        // ORDER(space): Relaxed; the fence orders it before the cursors are loaded.
+        self.ring.store(ring_word::SPACE_WANTED, self.request, Ordering::Relaxed);
+        // ORDER(space): SeqCst. Either we see the new cursor below, or the reader sees this
+        // request. Pairs with the fence in `Reader::release`.
+        self.ring.fence(Ordering::SeqCst);
+        match self.room_for(payload_bytes) {
+            Ok(_) => {
+                // ORDER(none): saves the readers a message; a stale request costs one.
+                self.ring.store(ring_word::SPACE_WANTED, 0, Ordering::Relaxed);
+                Ok(true)
+            }
+            Err(ClaimError::Full { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Finds room behind the head: (granules of PAD before it, end of the record).
+    fn room_for(&mut self, payload_bytes: usize) -> Result<(u32, u64), ClaimError> {
+        let limit = self.geometry.max_payload();
+        let len = u32::try_from(payload_bytes).ok().filter(|&len| len <= limit);
+        let len = len.ok_or(ClaimError::TooLarge { bytes: payload_bytes, limit })?;
+        if self.closed {
+            return Err(ClaimError::Closed);
+        }
+        let granules = granules_for(len);
+        let room = self.geometry.room_to_end(self.head);
+        let pad = if granules > room { room } else { 0 };
+        let end = self.head + u64::from(pad + granules);
+        if end > self.limit {
+            let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
+            // One granule stays back for `close`.
+            self.limit = floor + u64::from(self.geometry.capacity() - 1);
+            if end > self.limit {
+                let free = self.limit.saturating_sub(self.head);
+                return Err(ClaimError::Full {
+                    needed: pad + granules,
+                    free: u32::try_from(free).unwrap_or(u32::MAX),
+                });
+            }
+        }
+        Ok((pad, end))
+    }
+
+    /// Makes room behind the head and returns where the record goes.
+    #[inline]
+    pub(super) fn reserve(&mut self, payload_bytes: usize) -> Result<u64, ClaimError> {
+        let granules = 1 + payload_bytes.div_ceil(GRANULE_BYTES) as u64;
+        if payload_bytes <= self.geometry.max_payload() as usize
+            && self.head + granules <= self.clear
+        {
+            return Ok(self.head);
+        }
+        self.make_way(payload_bytes)
+    }
+
+    /// [`reserve`](Self::reserve), looking at everything.
+    #[cold]
+    fn make_way(&mut self, payload_bytes: usize) -> Result<u64, ClaimError> {
+        let (pad, end) = self.room_for(payload_bytes)?;
+        // One granule more than needed, for `close`.
+        if end >= self.oldest + u64::from(self.geometry.capacity()) {
+            self.retire(end + 1);
+        }
+        if pad > 0 {
+            self.write_padding(KIND_PAD, padding_payload_bytes(pad));
+        }
+        let lap_end = self.head + u64::from(self.geometry.room_to_end(self.head));
+        self.clear =
+            lap_end.min(self.limit).min(self.oldest + u64::from(self.geometry.capacity()) - 1);
+        Ok(self.head)
+    }
+
+    #[cfg(target_has_atomic = "32")]
+    /// Lets the head come `ahead` granules and a sector further than it is, if the readers allow
+    /// it; gives the limit.
+    pub(crate) fn extend(&mut self, ahead: u64) -> u64 {
+        let capacity = u64::from(self.geometry.capacity());
+        // A whole lap can never be had: no more than the sector is overwritten for it, nor for an
+        // end that is behind the head by now.
+        let ahead = if ahead < capacity { ahead } else { 0 };
+        let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
+        let end = (self.head + ahead + capacity / 16).min(floor + capacity - 1);
+        self.retire(end + 1);
+        self.limit = floor.min(self.oldest) + capacity - 1;
+        self.limit
+    }
+
+    /// Moves `oldest` behind everything that a record ending at `end` overwrites, to the first
+    /// boundary of a sector.
+    #[cold]
+    pub(crate) fn retire(&mut self, end: u64) {
+        let Some(needed) = end.checked_sub(u64::from(self.geometry.capacity())) else { return };
+        if needed <= self.oldest {
+            return;
+        }
+        let boundary = self.boundaries.first_from(needed).map_or(self.tail, |at| at.min(self.tail));
+        debug_assert!(boundary >= needed, "the published tail is never overwritten");
+        self.oldest = boundary;
+        // ORDER(oldest): Release. Whoever loads it sees a tail that is not before it. Pairs with
+        // `Walk::skip_to_oldest`. The fence orders it before the bytes that come next.
+        self.ring.store(ring_word::OLDEST, low32(boundary), Ordering::Release);
+        // ORDER(oldest): Release. An observer that copied a byte written after this sees the new
+        // `oldest` when it looks again. Pairs with the acquire fence behind an observer's copy (ABI
+        // §4.3).
+        self.ring.fence(Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Region, Segment};
+    use crate::producer::RingConfig;
+    use crate::record::Meta;
+
+    #[test]
+    fn room_is_made_a_sector_further_than_asked_and_none_for_what_can_never_fit() {
+        for capacity in if cfg!(miri) { &[4, 8][..] } else { &[4, 8, 16, 64] }.iter().copied() {
+            for ahead in (0..=capacity + 1).chain([(1 << 31) - 1]) {
+                let ring = Segment::<{ 256 + 64 * 32 }>::new();
+                let config = RingConfig::new("", 1, usize::try_from(capacity * 32).unwrap());
+                let mut producer: Producer<Region<'_>> =
+                    Producer::create(ring.region(), &config).unwrap();
+                for _ in 0..3 * capacity {
+                    let _ = producer.push(Meta::default(), &[]).unwrap();
+                }
+                let (before, sector) =
+                    (producer.oldest + capacity - 1 - producer.head, capacity / 16);
+                let asked = if ahead < capacity { ahead } else { 0 };
+                let made = producer.extend(ahead) - producer.head;
+                assert!(
+                    made >= (asked + sector).min(capacity - 1),
+                    "{made} of {asked} in {capacity}"
+                );
+                assert!(
+                    made <= before.max(asked + 2 * sector.max(1)),
+                    "{made} of {asked} in {capacity}: records lost for nothing"
+                );
+            }
+        }
+    }
+}
