@@ -16,6 +16,8 @@
 mod progress;
 mod sink;
 mod text;
+#[cfg(any(test, feature = "trial"))]
+pub mod trial;
 
 pub mod http1;
 

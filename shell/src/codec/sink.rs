@@ -97,12 +97,14 @@ pub enum Access {
 /// What a codec reports for counting and for rate-limited log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A record is not in the ring. Without a ring if none was named yet.
+    /// Records are not in the ring. Without a ring if none was named yet.
     Rejected {
-        /// The ring it was for.
+        /// The ring they were for.
         ring: Option<RingId>,
         /// Why.
         reason: Reason,
+        /// How many records.
+        records: u64,
     },
     /// An HTTP request was answered with this status. [`Page`](super::Page)s are counted by the
     /// loop.
@@ -115,6 +117,9 @@ pub enum Event {
 pub trait Sink {
     /// Looks up a ring by name.
     fn ring(&self, name: &[u8]) -> Option<Ring>;
+
+    /// The name of a ring, for details that people read.
+    fn name(&self, ring: RingId) -> &str;
 
     /// Appends one record, which becomes visible when the turn is published. Never waits.
     fn record(&mut self, record: Record<'_>) -> Outcome;

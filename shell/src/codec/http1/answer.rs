@@ -1,75 +1,119 @@
 //! Responses as bytes: 202 with sequence numbers, problems as RFC 9457 describes them, pages.
 
 use crate::codec::progress::{Page, Persistence};
+use crate::codec::sink::{Event, Sink};
 use crate::codec::text::{decimal_len, push_decimal, push_hex};
 
 /// Records that are answered together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
     /// The ring's epoch.
-    pub epoch: u64,
+    pub(super) epoch: u64,
     /// Sequence number of the first.
-    pub first: u64,
+    pub(super) first: u64,
     /// Sequence number of the last.
-    pub last: u64,
+    pub(super) last: u64,
     /// How many, for a batch; a single record is answered without.
-    pub batch: Option<u64>,
+    pub(super) batch: Option<u64>,
 }
 
-/// Appends `202 Accepted`.
-///
-/// One record: `{"seq":N,"epoch":"<16 hex digits>"}`; a batch adds `"first"`, `"last"` and
-/// `"taken"`, and its `seq` is its first.
-pub fn accepted(out: &mut Vec<u8>, date: &[u8; 29], taken: &Taken, then: Persistence) {
-    out.extend_from_slice(
-        b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\naqueduct-seq: ",
-    );
-    push_decimal(out, taken.first);
-    out.extend_from_slice(b"\r\ncontent-length: ");
-    let single = 7 + decimal_len(taken.first) + 10 + 16 + 2;
-    let body = taken.batch.map_or(single, |count| {
-        single + 9 + decimal_len(taken.first) + 8 + decimal_len(taken.last) + 9 + decimal_len(count)
-    });
-    push_decimal(out, body);
-    end_of_head(out, date, then);
-    out.extend_from_slice(b"{\"seq\":");
-    push_decimal(out, taken.first);
-    out.extend_from_slice(b",\"epoch\":\"");
-    push_hex(out, taken.epoch);
-    out.push(b'"');
-    if let Some(count) = taken.batch {
-        out.extend_from_slice(b",\"first\":");
-        push_decimal(out, taken.first);
-        out.extend_from_slice(b",\"last\":");
-        push_decimal(out, taken.last);
-        out.extend_from_slice(b",\"taken\":");
-        push_decimal(out, count);
-    }
-    out.push(b'}');
-}
-
-/// Appends a problem (RFC 9457). `headers` are whole lines; `detail` is for people.
-pub fn problem(
-    out: &mut Vec<u8>,
-    date: &[u8; 29],
-    status: u16,
-    headers: &str,
-    detail: &str,
+/// One answer on its way into `out`.
+pub(super) struct Answer<'a, S> {
+    sink: &'a mut S,
+    out: &'a mut Vec<u8>,
+    /// Whole lines that every answer to this origin has.
+    cors: &'a str,
     then: Persistence,
-) {
-    let title = reason_phrase(status);
-    let mut body = Vec::with_capacity(64 + detail.len());
-    body.extend_from_slice(b"{\"title\":\"");
-    body.extend_from_slice(title.as_bytes());
-    body.extend_from_slice(b"\",\"status\":");
-    push_decimal(&mut body, u64::from(status));
-    body.extend_from_slice(b",\"detail\":\"");
-    escape(&mut body, detail);
-    body.extend_from_slice(b"\"}");
-    head(out, status, "application/problem+json", body.len());
-    out.extend_from_slice(headers.as_bytes());
-    end_of_head(out, date, then);
-    out.extend_from_slice(&body);
+}
+
+impl<'a, S: Sink> Answer<'a, S> {
+    pub(super) fn new(
+        sink: &'a mut S,
+        out: &'a mut Vec<u8>,
+        cors: &'a str,
+        then: Persistence,
+    ) -> Self {
+        Self { sink, out, cors, then }
+    }
+
+    /// `202 Accepted`.
+    ///
+    /// One record: `{"seq":N,"epoch":"<16 hex digits>"}`; a batch adds `"first"`, `"last"` and
+    /// `"taken"`, and its `seq` is its first.
+    pub(super) fn accepted(self, taken: &Taken) {
+        let out = self.out;
+        out.extend_from_slice(
+            b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\naqueduct-seq: ",
+        );
+        push_decimal(out, taken.first);
+        out.extend_from_slice(b"\r\ncontent-length: ");
+        push_decimal(out, taken.json_len());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(self.cors.as_bytes());
+        end_of_head(out, &self.sink.date(), self.then);
+        taken.push_json(out);
+        self.sink.note(Event::HttpStatus(202));
+    }
+
+    /// A problem (RFC 9457). `lines` are whole header lines; `detail` is for people.
+    pub(super) fn problem(self, status: u16, lines: &str, detail: &str) {
+        let title = reason_phrase(status);
+        let mut body = Vec::with_capacity(64 + detail.len());
+        body.extend_from_slice(b"{\"title\":\"");
+        body.extend_from_slice(title.as_bytes());
+        body.extend_from_slice(b"\",\"status\":");
+        push_decimal(&mut body, u64::from(status));
+        body.extend_from_slice(b",\"detail\":\"");
+        escape(&mut body, detail);
+        body.extend_from_slice(b"\"}");
+        head(self.out, status, "application/problem+json", body.len());
+        self.out.extend_from_slice(lines.as_bytes());
+        self.out.extend_from_slice(self.cors.as_bytes());
+        end_of_head(self.out, &self.sink.date(), self.then);
+        self.out.extend_from_slice(&body);
+        self.sink.note(Event::HttpStatus(status));
+    }
+
+    /// The permission that a browser asks for before it lets a page post.
+    pub(super) fn preflight(self) {
+        status_line(self.out, 204);
+        self.out.extend_from_slice(PREFLIGHT);
+        self.out.extend_from_slice(self.cors.as_bytes());
+        end_of_head(self.out, &self.sink.date(), self.then);
+        self.sink.note(Event::HttpStatus(204));
+    }
+}
+
+const PREFLIGHT: &[u8] = b"access-control-allow-methods: POST\r\n\
+    access-control-allow-headers: aqueduct-type, content-type\r\n\
+    access-control-max-age: 600\r\n";
+
+impl Taken {
+    /// Bytes that [`push_json`](Self::push_json) appends.
+    fn json_len(&self) -> u64 {
+        let first = decimal_len(self.first);
+        let single = 7 + first + 10 + 16 + 2;
+        self.batch.map_or(single, |count| {
+            single + 9 + first + 8 + decimal_len(self.last) + 9 + decimal_len(count)
+        })
+    }
+
+    fn push_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"seq\":");
+        push_decimal(out, self.first);
+        out.extend_from_slice(b",\"epoch\":\"");
+        push_hex(out, self.epoch);
+        out.push(b'"');
+        if let Some(count) = self.batch {
+            out.extend_from_slice(b",\"first\":");
+            push_decimal(out, self.first);
+            out.extend_from_slice(b",\"last\":");
+            push_decimal(out, self.last);
+            out.extend_from_slice(b",\"taken\":");
+            push_decimal(out, count);
+        }
+        out.push(b'}');
+    }
 }
 
 /// Appends the answer to a [`Page`]: `headers` are whole lines, as `retry-after: 1\r\n`.
@@ -90,13 +134,6 @@ pub fn page(
     }
 }
 
-/// Appends an answer without a body; `headers` are whole lines.
-pub fn empty(out: &mut Vec<u8>, date: &[u8; 29], status: u16, headers: &str, then: Persistence) {
-    status_line(out, status);
-    out.extend_from_slice(headers.as_bytes());
-    end_of_head(out, date, then);
-}
-
 fn head(out: &mut Vec<u8>, status: u16, content_type: &str, length: usize) {
     status_line(out, status);
     out.extend_from_slice(b"content-type: ");
@@ -115,9 +152,6 @@ fn status_line(out: &mut Vec<u8>, status: u16) {
 }
 
 fn end_of_head(out: &mut Vec<u8>, date: &[u8; 29], then: Persistence) {
-    if !out.ends_with(b"\r\n") {
-        out.extend_from_slice(b"\r\n");
-    }
     out.extend_from_slice(match then {
         Persistence::Stay => b"",
         Persistence::StayHttp10 => b"connection: keep-alive\r\n",
@@ -166,8 +200,7 @@ fn escape(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use super::*;
     use crate::codec::Resource;
-
-    const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+    use crate::codec::trial::Trial;
 
     /// Head and body of the only response in `out`; its length must be right.
     fn parse(out: &[u8]) -> (String, String) {
@@ -182,9 +215,9 @@ mod tests {
     #[test]
     fn one_record_is_answered_with_its_number_and_epoch() {
         for seq in [0, 9, 10, 12_345, u64::MAX] {
-            let mut out = Vec::new();
+            let (mut out, mut sink) = (Vec::new(), Trial::new());
             let taken = Taken { epoch: 0xab, first: seq, last: seq, batch: None };
-            accepted(&mut out, DATE, &taken, Persistence::Stay);
+            Answer::new(&mut sink, &mut out, "", Persistence::Stay).accepted(&taken);
             let (head, body) = parse(&out);
             assert_eq!(body, format!("{{\"seq\":{seq},\"epoch\":\"00000000000000ab\"}}"));
             assert_eq!(
@@ -197,24 +230,26 @@ mod tests {
                     "date: Sun, 06 Nov 1994 08:49:37 GMT",
                 ]
             );
+            assert_eq!(sink.events, [Event::HttpStatus(202)]);
         }
     }
 
     #[test]
     fn a_batch_names_its_first_and_last_record_and_how_many_there_are() {
-        let mut out = Vec::new();
+        let (mut out, mut sink) = (Vec::new(), Trial::new());
         let taken = Taken { epoch: 1, first: 99, last: 108, batch: Some(10) };
-        accepted(&mut out, DATE, &taken, Persistence::Close);
+        Answer::new(&mut sink, &mut out, "a: b\r\n", Persistence::Close).accepted(&taken);
         let (head, body) = parse(&out);
         let fields = "\"first\":99,\"last\":108,\"taken\":10";
         assert_eq!(body, format!("{{\"seq\":99,\"epoch\":\"0000000000000001\",{fields}}}"));
-        assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+        assert!(head.contains("\r\na: b\r\nconnection: close\r\n"), "{head}");
     }
 
     #[test]
     fn a_detail_cannot_break_out_of_its_string() {
-        let mut out = Vec::new();
-        problem(&mut out, DATE, 400, "x: 1\r\n", "a\"b\\c\nd", Persistence::Close);
+        let (mut out, mut sink) = (Vec::new(), Trial::new());
+        let answer = Answer::new(&mut sink, &mut out, "", Persistence::Close);
+        answer.problem(400, "x: 1\r\n", "a\"b\\c\nd");
         let (head, body) = parse(&out);
         assert_eq!(body, r#"{"title":"Bad Request","status":400,"detail":"a\"b\\c d"}"#);
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
@@ -226,7 +261,8 @@ mod tests {
         let mut out = Vec::new();
         let asked =
             Page { resource: Resource::Health, head_only: true, then: Persistence::StayHttp10 };
-        page(&mut out, DATE, &asked, 200, "text/plain; charset=utf-8", "", b"ok\n");
+        let date = crate::codec::http1::date::format(0);
+        page(&mut out, &date, &asked, 200, "text/plain; charset=utf-8", "", b"ok\n");
         let text = String::from_utf8(out).expect("ASCII");
         assert!(text.contains("content-length: 3\r\nconnection: keep-alive\r\n"), "{text}");
         assert!(text.ends_with("GMT\r\n\r\n"), "{text}");

@@ -1,5 +1,308 @@
-//! HTTP/1.x requests that carry records.
+//! HTTP/1.1 and 1.0 requests that carry records (RFC 9110, RFC 9112).
+//!
+//! A strict server: what two parsers could read differently is refused. HTTP/2 is left to hyper, and
+//! pages to the process; everything else is answered here.
 
 pub mod answer;
+mod batch;
+mod chunked;
+pub mod date;
+mod head;
+mod publish;
+mod route;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
 
 pub use answer::page;
+pub use head::MAX_HEADERS;
+
+use self::answer::Answer;
+use self::batch::Form;
+use self::chunked::{BadChunk, Chunked, Joined};
+use self::publish::Published;
+use self::route::Route;
+use super::{
+    Codec, Event, OUTPUT_BYTES_MAX, Persistence, Progress, Reason, Ring, Sink, State, Wait,
+};
+
+/// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What bounds the requests of an address.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Most bytes of a request head.
+    pub max_header_bytes: usize,
+    /// Most header fields, up to [`MAX_HEADERS`].
+    pub max_headers: usize,
+    /// Most bytes of a body that is a batch; a ring's capacity bounds it, too.
+    pub max_batch_bytes: usize,
+    /// Pages of these origins may post.
+    pub origins: Vec<Origin>,
+    /// HTTP/2 connections are handed over; otherwise they are refused.
+    pub http2: bool,
+}
+
+/// A web origin whose pages may post.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    value: String,
+    lines: String,
+}
+
+impl Origin {
+    /// Accepts an origin as browsers send it: `https://example.com`.
+    pub fn new(value: &str) -> Option<Self> {
+        let is_plain = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
+        is_plain.then(|| Self {
+            value: value.to_owned(),
+            lines: format!("access-control-allow-origin: {value}\r\nvary: origin\r\n"),
+        })
+    }
+}
+
+/// One connection.
+pub struct Http1 {
+    config: Arc<Config>,
+    /// Nothing but empty lines has come yet.
+    is_new: bool,
+    /// The request whose head is consumed.
+    body: Option<Body>,
+}
+
+/// A request for records whose head was good.
+#[derive(Clone, Copy, Debug)]
+struct Body {
+    ring: Ring,
+    tag: u16,
+    form: Form,
+    /// Largest body, bytes.
+    limit: usize,
+    framing: Framing,
+    /// Index of the origin it came from.
+    origin: Option<usize>,
+    then: Persistence,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Framing {
+    /// The body is the next bytes.
+    Length(usize),
+    Chunked(Chunked),
+}
+
+/// What one look at the input did.
+#[derive(Default)]
+struct Step {
+    /// Bytes used up at the front.
+    consumed: usize,
+    /// Bytes taken out behind what remains of the body.
+    removed: usize,
+    messages: usize,
+    /// Set when decoding stops.
+    state: Option<State>,
+}
+
+impl Step {
+    fn stop(state: State) -> Self {
+        Self { state: Some(state), ..Self::default() }
+    }
+
+    /// A message of so many bytes is answered.
+    fn answered(bytes: usize, then: Persistence) -> Self {
+        let state = (then == Persistence::Close).then_some(State::Close);
+        Self { consumed: bytes, messages: 1, state, ..Self::default() }
+    }
+}
+
+impl Http1 {
+    /// A connection on which nothing has come yet.
+    pub fn new(config: Arc<Config>) -> Self {
+        Self { config, is_new: true, body: None }
+    }
+
+    /// Looks for a request head at the front of `input`.
+    fn head<S: Sink>(&mut self, input: &[u8], sink: &mut S, out: &mut Vec<u8>) -> Step {
+        // RFC 9112 §2.2: empty lines before a request are ignored.
+        let empty = input.chunks(2).take_while(|pair| *pair == b"\r\n").count() * 2;
+        if empty > 0 {
+            return Step { consumed: empty, ..Step::default() };
+        }
+        if input.is_empty() {
+            let wait = if self.is_new { Wait::First } else { Wait::Idle };
+            return Step::stop(State::More { need: 1, wait });
+        }
+        if self.is_new && self.config.http2 {
+            if input.starts_with(HTTP2_PREFACE) {
+                return Step::stop(State::HandOver);
+            }
+            if HTTP2_PREFACE.starts_with(input) {
+                return Step::stop(State::More { need: HTTP2_PREFACE.len(), wait: Wait::Head });
+            }
+        }
+        let config = Arc::clone(&self.config);
+        let head = match head::parse(input, config.max_header_bytes, config.max_headers) {
+            Ok(Some(head)) => head,
+            Ok(None) => {
+                return Step::stop(State::More { need: input.len() + 1, wait: Wait::Head });
+            }
+            Err(bad) => {
+                let answer = Answer::new(sink, out, "", Persistence::Close);
+                answer.problem(bad.status, "", bad.detail);
+                return Step::answered(0, Persistence::Close);
+            }
+        };
+        self.is_new = false;
+        match route::route(&config, &head, sink, out) {
+            Route::Answered(then) => Step::answered(head.bytes, then),
+            Route::Page(page) => Step {
+                consumed: head.bytes,
+                messages: 1,
+                state: Some(State::Page(page)),
+                ..Step::default()
+            },
+            Route::HandOver => Step::stop(State::HandOver),
+            Route::Body(body) => {
+                self.body = Some(body);
+                Step { consumed: head.bytes, ..Step::default() }
+            }
+        }
+    }
+
+    /// Goes on with a body at the front of `input`.
+    fn body<S: Sink>(
+        &mut self,
+        body: &mut Body,
+        input: &mut [u8],
+        sink: &mut S,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let more = |need| State::More { need, wait: Wait::Body };
+        let (length, wire) = match &mut body.framing {
+            Framing::Length(length) if input.len() < *length => return Step::stop(more(*length)),
+            Framing::Length(length) => (*length, *length),
+            Framing::Chunked(chunked) => match chunked.join(input, body.limit) {
+                Ok(Joined::Whole { body, wire }) => (body, wire),
+                Ok(Joined::More { end, need }) => {
+                    let removed = input.len() - end;
+                    return Step { removed, ..Step::stop(more(need)) };
+                }
+                Err(bad) => {
+                    self.body = None;
+                    self.refuse_chunk(body, bad, sink, out);
+                    return Step::answered(0, Persistence::Close);
+                }
+            },
+        };
+        match publish::publish(&self.config, body, &input[..length], sink, out) {
+            Published::Answered(then) => {
+                self.body = None;
+                Step::answered(wire, then)
+            }
+            Published::Full => {
+                // Shown again later as if it had come with a length.
+                input.copy_within(wire.., length);
+                body.framing = Framing::Length(length);
+                Step { removed: wire - length, ..Step::stop(State::Parked) }
+            }
+        }
+    }
+
+    fn refuse_chunk<S: Sink>(&self, body: &Body, bad: BadChunk, sink: &mut S, out: &mut Vec<u8>) {
+        match bad {
+            BadChunk::TooLarge => publish::too_large(&self.config, body, sink, out),
+            BadChunk::Malformed => {
+                self.give_up(
+                    body,
+                    Reason::Malformed,
+                    400,
+                    "the body is not chunked well",
+                    sink,
+                    out,
+                );
+            }
+        }
+    }
+
+    /// Answers a request whose body never came to its end.
+    fn give_up<S: Sink>(
+        &self,
+        body: &Body,
+        reason: Reason,
+        status: u16,
+        detail: &str,
+        sink: &mut S,
+        out: &mut Vec<u8>,
+    ) {
+        sink.note(Event::Rejected { ring: Some(body.ring.id), reason, records: 1 });
+        let answer = Answer::new(sink, out, body.cors(&self.config), Persistence::Close);
+        answer.problem(status, "", detail);
+    }
+}
+
+impl Body {
+    /// Lines that let the page that posted see the answer.
+    fn cors<'c>(&self, config: &'c Config) -> &'c str {
+        self.origin.map_or("", |index| &config.origins[index].lines)
+    }
+}
+
+impl Codec for Http1 {
+    fn decode<S: Sink>(&mut self, input: &mut [u8], sink: &mut S, out: &mut Vec<u8>) -> Progress {
+        let (mut at, mut end, mut messages) = (0, input.len(), 0);
+        loop {
+            if out.len() >= OUTPUT_BYTES_MAX && at < end {
+                return Progress { consumed: at, end, messages, state: State::Flush };
+            }
+            let step = match self.body {
+                None => self.head(&input[at..end], sink, out),
+                Some(mut body) => {
+                    let step = self.body(&mut body, &mut input[at..end], sink, out);
+                    // What was joined, unless the request is done with.
+                    self.body = self.body.and(Some(body));
+                    step
+                }
+            };
+            at += step.consumed;
+            end -= step.removed;
+            messages += step.messages;
+            if let Some(state) = step.state {
+                return Progress { consumed: at, end, messages, state };
+            }
+        }
+    }
+
+    fn end_of_input<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
+        if let Some(body) = self.body.take() {
+            let detail = "the request body broke off";
+            self.give_up(&body, Reason::Disconnected, 400, detail, sink, out);
+        } else if is_part_of_a_head(rest) {
+            let answer = Answer::new(sink, out, "", Persistence::Close);
+            answer.problem(400, "", "the request head broke off");
+        }
+    }
+
+    fn timed_out<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
+        if let Some(body) = self.body.take() {
+            let detail = "the request body did not arrive in time";
+            self.give_up(&body, Reason::Timeout, 408, detail, sink, out);
+        } else if is_part_of_a_head(rest) {
+            let answer = Answer::new(sink, out, "", Persistence::Close);
+            answer.problem(408, "", "the request head did not arrive in time");
+        }
+    }
+
+    fn broken<S: Sink>(&mut self, _rest: &[u8], sink: &mut S) {
+        if let Some(body) = self.body.take() {
+            let (ring, reason) = (Some(body.ring.id), Reason::Disconnected);
+            sink.note(Event::Rejected { ring, reason, records: 1 });
+        }
+    }
+}
+
+fn is_part_of_a_head(rest: &[u8]) -> bool {
+    !rest.trim_ascii().is_empty()
+}

@@ -1,0 +1,147 @@
+//! From a good head to what is done about it.
+
+use super::answer::Answer;
+use super::batch::Form;
+use super::chunked::Chunked;
+use super::head::{self, Head, Tag};
+use super::target::{self, Target};
+use super::{Body, Config, Framing, publish};
+use crate::codec::{Event, Page, Persistence, Reason, Resource, Ring, Sink};
+
+/// What is done about a request.
+pub(super) enum Route {
+    /// It is answered.
+    Answered(Persistence),
+    /// The process answers it.
+    Page(Page),
+    /// Hyper answers it.
+    HandOver,
+    /// Its body is records.
+    Body(Body),
+}
+
+/// A refusal for good: status, extra lines, detail.
+type Refusal = (u16, &'static str, &'static str);
+
+const NO_ORIGIN: Refusal = (403, "", "pages of this origin may not use this listener");
+const BAD_TARGET: Refusal = (400, "", "the request target is not a path or an http URI");
+const NO_RESOURCE: Refusal =
+    (404, "", "no such resource; records are posted to /v1/rings/{ring}/records");
+const NO_RING: Refusal = (404, "", "there is no ring of that name");
+const READ_ONLY: Refusal = (405, "allow: GET, HEAD\r\n", "this resource is only read");
+const POST_ONLY: Refusal = (405, "allow: POST\r\n", "records are posted");
+const BAD_EXPECTATION: Refusal = (417, "", "no expectation but 100-continue is known");
+const BAD_TYPE: Refusal =
+    (400, "", "the header aqueduct-type must be one decimal number from 0 to 65535");
+const CODED: Refusal = (415, "accept-encoding: identity\r\n", "content codings are not decoded");
+const TWO_TAGS: Refusal =
+    (400, "", "each record of this media type has its type; the header aqueduct-type has no place");
+
+/// Answers a request, or says who does.
+pub(super) fn route<S: Sink>(
+    config: &Config,
+    head: &Head<'_>,
+    sink: &mut S,
+    out: &mut Vec<u8>,
+) -> Route {
+    let then = match (head.stays && !sink.is_ending(), head.is_http10) {
+        (false, _) => Persistence::Close,
+        (true, true) => Persistence::StayHttp10,
+        (true, false) => Persistence::Stay,
+    };
+    // An unread body would have to be read to find the next request.
+    let unread = if head.framing == head::Framing::Length(0) { then } else { Persistence::Close };
+    let origin = match head.origin {
+        None => Ok(None),
+        Some(value) => config
+            .origins
+            .iter()
+            .position(|origin| origin.value.as_bytes() == value)
+            .map(Some)
+            .ok_or(()),
+    };
+    let cors = origin.ok().flatten().map_or("", |index| &*config.origins[index].lines);
+    let refused = |refusal: Refusal, sink: &mut S, out: &mut Vec<u8>, then| {
+        let (status, lines, detail) = refusal;
+        Answer::new(sink, out, cors, then).problem(status, lines, detail);
+        Route::Answered(then)
+    };
+    let Ok(origin) = origin else { return refused(NO_ORIGIN, sink, out, unread) };
+    if head.wants_h2c && config.http2 {
+        return Route::HandOver;
+    }
+    let is_read = matches!(head.method, b"GET" | b"HEAD");
+    let ring = match target::parse(head.target) {
+        Err(target::BadTarget) => return refused(BAD_TARGET, sink, out, Persistence::Close),
+        Ok(Target::Unknown) => return refused(NO_RESOURCE, sink, out, unread),
+        Ok(Target::Page(_)) if !is_read => return refused(READ_ONLY, sink, out, unread),
+        Ok(Target::Page(resource)) => return page(resource, head, unread),
+        Ok(Target::Records(name)) => match sink.ring(name) {
+            None => return refused(NO_RING, sink, out, unread),
+            Some(ring) => ring,
+        },
+    };
+    if head.method == b"OPTIONS" && origin.is_some() {
+        Answer::new(sink, out, cors, unread).preflight();
+        return Route::Answered(unread);
+    }
+    if head.method != b"POST" {
+        return refused(POST_ONLY, sink, out, unread);
+    }
+    let form = Form::of(head.content_type);
+    let (reason, refusal) = match head.expect {
+        Some(value) if !value.eq_ignore_ascii_case(b"100-continue") => {
+            (Reason::Malformed, BAD_EXPECTATION)
+        }
+        _ if sink.is_ending() => (Reason::ShuttingDown, publish::SHUTTING_DOWN),
+        _ if head.tag == Tag::Bad => (Reason::BadType, BAD_TYPE),
+        _ if head.is_coded => (Reason::Malformed, CODED),
+        _ if form == Form::Counted && head.tag != Tag::Absent => (Reason::BadType, TWO_TAGS),
+        _ => return body(config, head, ring, form, origin, then, sink, out),
+    };
+    sink.note(Event::Rejected { ring: Some(ring.id), reason, records: 1 });
+    refused(refusal, sink, out, Persistence::Close)
+}
+
+fn page(resource: Resource, head: &Head<'_>, then: Persistence) -> Route {
+    Route::Page(Page { resource, head_only: head.method == b"HEAD", then })
+}
+
+/// Accepts a body, unless its length alone is too much.
+#[expect(clippy::too_many_arguments, reason = "they are what routing found out")]
+fn body<S: Sink>(
+    config: &Config,
+    head: &Head<'_>,
+    ring: Ring,
+    form: Form,
+    origin: Option<usize>,
+    then: Persistence,
+    sink: &mut S,
+    out: &mut Vec<u8>,
+) -> Route {
+    let of_ring = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let limit = match form {
+        Form::One => of_ring(u64::from(ring.max_payload_bytes)),
+        _ => config.max_batch_bytes.min(of_ring(ring.capacity_bytes)),
+    };
+    let tag = if let Tag::Value(tag) = head.tag { tag } else { 0 };
+    let mut body = Body { ring, tag, form, limit, framing: Framing::Length(0), origin, then };
+    let announced = match head.framing {
+        head::Framing::Length(bytes) => usize::try_from(bytes).ok().filter(|bytes| *bytes <= limit),
+        head::Framing::Endless => None,
+        head::Framing::Chunked => Some(0),
+    };
+    let Some(announced) = announced else {
+        publish::too_large(config, &body, sink, out);
+        return Route::Answered(Persistence::Close);
+    };
+    body.framing = if head.framing == head::Framing::Chunked {
+        Framing::Chunked(Chunked::new())
+    } else {
+        Framing::Length(announced)
+    };
+    if head.expect.is_some() && head.framing != head::Framing::Length(0) {
+        out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    Route::Body(body)
+}

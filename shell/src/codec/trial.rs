@@ -1,0 +1,210 @@
+//! A sink that keeps what it is given, for tests and fuzzing of codecs.
+
+use super::sink::{Access, BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink};
+use super::{Codec, Progress, State};
+
+/// What a record was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Index of the ring.
+    pub ring: u16,
+    /// Its tag.
+    pub type_tag: u16,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+/// Rings without memory, by name: `a` takes records of 1,000 bytes, `b` of 16.
+#[derive(Clone, Debug, Default)]
+pub struct Trial {
+    /// Everything accepted.
+    pub records: Vec<Kept>,
+    /// Everything reported.
+    pub events: Vec<Event>,
+    /// So many answers "full" come before a record is accepted; then it is counted anew.
+    pub fulls: u32,
+    /// "Full" so far, for the next record.
+    pub seen_full: u32,
+    /// Records of a batch for which there must be room.
+    pub promised: u64,
+    /// What every record is refused for.
+    pub refusal: Option<Reason>,
+    /// Whether the process ends.
+    pub is_ending: bool,
+    /// Name and secret that are asked for.
+    pub credentials: Option<(Vec<u8>, Vec<u8>)>,
+    /// The next sequence numbers.
+    pub next_seqs: [u64; 2],
+}
+
+/// Names of the rings of a [`Trial`].
+pub const RINGS: [&str; 2] = ["a", "b"];
+/// Epoch of both.
+pub const EPOCH: u64 = 0x0123_4567_89ab_cdef;
+/// Their largest payloads, bytes.
+pub const MAX_PAYLOADS: [u32; 2] = [1000, 16];
+
+impl Trial {
+    /// Takes everything at once.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn has_room(&mut self) -> bool {
+        if self.seen_full < self.fulls {
+            self.seen_full += 1;
+            return false;
+        }
+        self.seen_full = 0;
+        true
+    }
+}
+
+impl Sink for Trial {
+    fn ring(&self, name: &[u8]) -> Option<Ring> {
+        let index = RINGS.iter().position(|ring| ring.as_bytes() == name)?;
+        Some(Ring {
+            id: RingId(u16::try_from(index).ok()?),
+            epoch: EPOCH,
+            max_payload_bytes: MAX_PAYLOADS[index],
+            capacity_bytes: 1 << 14,
+        })
+    }
+
+    fn name(&self, ring: RingId) -> &str {
+        RINGS[usize::from(ring.0)]
+    }
+
+    fn record(&mut self, record: Record<'_>) -> Outcome {
+        let index = usize::from(record.ring.0);
+        let limit = MAX_PAYLOADS[index];
+        assert!(
+            record.payload.len() <= limit as usize,
+            "{} bytes of {limit}",
+            record.payload.len()
+        );
+        if let Some(reason) = self.refusal {
+            return Outcome::Refused(reason);
+        }
+        if self.promised > 0 {
+            self.promised -= 1;
+        } else if !self.has_room() {
+            return Outcome::Full;
+        }
+        self.records.push(Kept {
+            ring: record.ring.0,
+            type_tag: record.type_tag,
+            payload: record.payload.to_vec(),
+        });
+        self.next_seqs[index] += 1;
+        Outcome::Accepted(self.next_seqs[index] - 1)
+    }
+
+    fn room(&mut self, _ring: RingId, batch: BatchSize) -> Room {
+        assert!(batch.records > 0 && batch.largest > 0 && batch.granules >= batch.records);
+        if let Some(reason) = self.refusal {
+            return Room::Refused(reason);
+        }
+        if self.has_room() {
+            self.promised = batch.records;
+            Room::Yes
+        } else {
+            Room::Full
+        }
+    }
+
+    fn next_seq(&self, ring: RingId) -> u64 {
+        self.next_seqs[usize::from(ring.0)]
+    }
+
+    fn note(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    fn authenticate(&mut self, name: &[u8], secret: &[u8]) -> Access {
+        match &self.credentials {
+            None => Access::Open,
+            Some((right_name, right)) if right_name == name && right == secret => Access::Granted,
+            Some(_) => Access::Denied,
+        }
+    }
+
+    fn needs_authentication(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
+    fn date(&self) -> [u8; 29] {
+        *b"Sun, 06 Nov 1994 08:49:37 GMT"
+    }
+}
+
+/// How a conversation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The peer closed its sending side after everything was decoded.
+    Input,
+    /// The codec closed.
+    Closed,
+    /// Handed over, with so many bytes before.
+    HandedOver(usize),
+}
+
+/// Plays an event loop: shows `bytes` to the codec, cut after each length of `cuts` (the rest comes
+/// at once), then ends the input. Returns the answers.
+///
+/// # Panics
+/// If the codec breaks the rules of [`Progress`].
+pub fn converse<C: Codec>(
+    codec: &mut C,
+    sink: &mut Trial,
+    bytes: &[u8],
+    cuts: &[usize],
+) -> (Vec<u8>, End) {
+    let (mut sent, mut out, mut buffer) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bytes_left, mut before) = (bytes, 0);
+    let mut cuts = cuts.iter();
+    while !bytes_left.is_empty() {
+        let cut = cuts.next().map_or(bytes_left.len(), |cut| (*cut).clamp(1, bytes_left.len()));
+        let (piece, rest) = bytes_left.split_at(cut);
+        buffer.extend_from_slice(piece);
+        bytes_left = rest;
+        loop {
+            let Progress { consumed, end, state, .. } = codec.decode(&mut buffer, sink, &mut out);
+            assert!(consumed <= end && end <= buffer.len(), "{consumed} of {end}");
+            buffer.truncate(end);
+            buffer.drain(..consumed);
+            before += consumed;
+            assert!(out.len() < super::OUTPUT_BYTES_MAX + (16 << 10), "{} bytes", out.len());
+            match state {
+                State::More { need, .. } => {
+                    assert!(need > buffer.len(), "{need} bytes are there");
+                    break;
+                }
+                State::Parked => assert!(sink.fulls > 0, "there was room"),
+                State::Flush => sent.append(&mut out),
+                State::Page(page) => {
+                    sent.append(&mut out);
+                    sent.extend_from_slice(format!("{page:?}\n").as_bytes());
+                    if page.then == super::Persistence::Close {
+                        return (sent, End::Closed);
+                    }
+                }
+                State::HandOver => {
+                    sent.append(&mut out);
+                    return (sent, End::HandedOver(before));
+                }
+                State::Close => {
+                    sent.append(&mut out);
+                    return (sent, End::Closed);
+                }
+            }
+        }
+    }
+    codec.end_of_input(&buffer, sink, &mut out);
+    sent.append(&mut out);
+    (sent, End::Input)
+}
