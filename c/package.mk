@@ -43,7 +43,7 @@ amalgamation: $(AMALGAMATION)
 
 # Grouped, for GNU make before 4.3: the header makes the source, too.
 $(BUILD)/amalgamation/aqueduct.c: $(BUILD)/amalgamation/aqueduct.h
-$(BUILD)/amalgamation/aqueduct.h: tools/amalgamate.sh $(HEADERS) $(LIB_SOURCES) $(wildcard src/*.h)
+$(BUILD)/amalgamation/aqueduct.h: tools/amalgamate.sh $(HEADERS) $(LIB_SOURCES) $(wildcard src/*.h src/*/*.h)
 	@mkdir -p $(@D)
 	VERSION=$(VERSION) FREE="$(FREE_SOURCES)" sh tools/amalgamate.sh $(@D) $(LIB_SOURCES)
 

@@ -18,8 +18,23 @@ fn main() {
     build.flag("-I").flag(c.join("src")).flag("-include").flag(meanwhile);
     build
         .files(
-            ["reader.c", "batch.c", "seek.c", "lag.c", "observer.c", "observer_batch.c", "crc32.c"]
-                .map(|file| c.join("src").join(file)),
+            [
+                "crc32/table.c",
+                "crc32/clmul.c",
+                "crc32/arm.c",
+                "record_load.c",
+                "ring.c",
+                "reader_init.c",
+                "reader.c",
+                "reader_sleep.c",
+                "batch.c",
+                "seek.c",
+                "lag.c",
+                "observer_find.c",
+                "observer.c",
+                "observer_batch.c",
+            ]
+            .map(|file| c.join("src").join(file)),
         )
         .file(shim);
     let fuzzing = env::var_os("CARGO_CFG_FUZZING").is_some();

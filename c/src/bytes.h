@@ -3,7 +3,11 @@
 #ifndef AQUEDUCT_BYTES_H
 #define AQUEDUCT_BYTES_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "compiler.h"
 
 /* The comments with an @, here and in the other files, are contracts for the proof: verify/c_proof.
  * The axioms are facts of binary numbers that its provers do not know. */
@@ -75,6 +79,20 @@ static inline void aqd_put64(unsigned char *into, uint64_t v)
 {
     aqd_put32(into, (uint32_t)v);
     aqd_put32(into + 4, (uint32_t)(v >> 32));
+}
+
+/*@ requires \valid_read(a + (0 .. len - 1)) && \valid_read(b + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+static inline bool aqd_same_bytes(const unsigned char *a, const char *b, size_t len)
+{
+    size_t i = 0;
+    /*@ loop invariant i <= len;
+        loop assigns i;
+        loop variant len - i; */
+    while (i < len && a[i] == (unsigned char)b[i]) {
+        i++;
+    }
+    return i == len;
 }
 
 #endif

@@ -9,25 +9,19 @@
 
 /*@ logic integer aqd_unread(aqd_reader *r, integer position) = aqd_distance(position, r->tail);
 
-    predicate aqd_inside(aqd_reader *r) = \valid(r)
-        && AQD_MIN_CAPACITY <= r->capacity <= AQD_MAX_CAPACITY && r->capacity * AQD_GRANULE_BYTES <= SIZE_MAX
-        && \valid_read(r->data + (0 .. r->capacity * AQD_GRANULE_BYTES - 1))
-        && \valid_read(r->ring + (0 .. AQD_DATA_OFFSET_MIN - 1))
+    predicate aqd_inside(aqd_reader *r) = \valid(r) && aqd_holds(&r->view)
         && \valid(r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1))
         && \separated(r, r->cursor + (0 .. AQD_CURSOR_BYTES_MIN - 1));
 
-    predicate aqd_sound(aqd_reader *r) = aqd_inside(r) && aqd_unread(r, r->position) <= r->capacity;
+    predicate aqd_sound(aqd_reader *r) = aqd_inside(r) && aqd_unread(r, r->position) <= r->view.capacity;
 
-    predicate aqd_fits(aqd_reader *r, integer position, struct aqd_header *h) = aqd_fits_in(h, r->capacity, position, r->tail);
+    predicate aqd_fits(aqd_reader *r, integer position, struct aqd_header *h) = aqd_fits_in(h, r->view.capacity, position, r->tail);
 
-    predicate aqd_delivered(aqd_reader *r, integer cap, aqd_record *rec) = rec->len <= cap && rec->len <= r->max_payload
-        && rec->len <= (r->capacity - aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES;
+    predicate aqd_delivered(aqd_reader *r, integer cap, aqd_record *rec) = rec->len <= cap && rec->len <= r->view.max_payload
+        && rec->len <= (r->view.capacity - aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES;
 
-    predicate aqd_watching(aqd_observer *o) = \valid(o)
-        && AQD_MIN_CAPACITY <= o->capacity <= AQD_MAX_CAPACITY && o->capacity * AQD_GRANULE_BYTES <= SIZE_MAX
-        && \valid_read(o->data + (0 .. o->capacity * AQD_GRANULE_BYTES - 1))
-        && \valid_read(o->ring + (0 .. AQD_DATA_OFFSET_MIN - 1))
-        && aqd_distance(o->position, o->tail) <= o->capacity; */
+    predicate aqd_watching(aqd_observer *o) = \valid(o) && aqd_holds(&o->view)
+        && aqd_distance(o->position, o->tail) <= o->view.capacity; */
 
 #ifdef __FRAMAC__
 /* On AQD_OK the record lay before the position where the reader stands now, on AQD_ERR_SPACE behind
@@ -54,7 +48,7 @@ aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec);
     assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *rec,
             ((unsigned char *)buf)[0 .. cap - 1]; exits \false;
     ensures aqd_watching(o);
-    ensures \result == AQD_OK ==> rec->len <= cap && rec->len <= o->max_payload; */
+    ensures \result == AQD_OK ==> rec->len <= cap && rec->len <= o->view.max_payload; */
 aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record *rec);
 
 /*@ requires ring == \null || \valid_read((const unsigned char *)ring + (0 .. ring_bytes - 1));
@@ -63,8 +57,8 @@ aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record 
     requires \separated(r, (const unsigned char *)ring + (0 .. ring_bytes - 1), (unsigned char *)cursor + (0 .. cursor_bytes - 1));
     assigns *r, ((unsigned char *)cursor)[AQD_CURSOR_WAITING .. AQD_CURSOR_WAITING + 3]; exits \false;
     ensures \result == AQD_OK || \result == AQD_ERR_TAIL ==> aqd_sound(r);
-    ensures \result == AQD_OK || \result == AQD_ERR_TAIL ==> r->ring == (const unsigned char *)ring;
-    ensures \result == AQD_OK || \result == AQD_ERR_TAIL ==> \base_addr(r->data) == \base_addr((const unsigned char *)ring); */
+    ensures \result == AQD_OK || \result == AQD_ERR_TAIL ==> r->view.ring == (const unsigned char *)ring;
+    ensures \result == AQD_OK || \result == AQD_ERR_TAIL ==> \base_addr(r->view.data) == \base_addr((const unsigned char *)ring); */
 aqd_status aqd_reader_init(aqd_reader *r, const void *ring, size_t ring_bytes, void *cursor, size_t cursor_bytes);
 #endif
 

@@ -5,7 +5,7 @@
 #include "lag.h"
 #include "record.h"
 
-bool aqd_first_data(const struct aqd_view *v, uint64_t position, uint64_t tail, aqd_record *rec)
+bool aqd_first_data(const struct aqd_ring_view *v, uint64_t position, uint64_t tail, aqd_record *rec)
 {
     /* Each round goes at least a granule on. */
     /*@ loop invariant aqd_distance(at, tail) <= v->capacity;
@@ -13,8 +13,7 @@ bool aqd_first_data(const struct aqd_view *v, uint64_t position, uint64_t tail, 
         loop variant aqd_distance(at, tail); */
     for (uint64_t at = position; at != tail;) {
         struct aqd_header h;
-        aqd_load_record(aqd_granule(v->data, v->capacity, at), at, &v->epoch_crc, &h);
-        if (!aqd_is_valid(&h, v->capacity, v->max_payload, at, tail)) {
+        if (!aqd_load_valid(v, at, tail, &h)) {
             return false;
         }
         if (h.kind == AQD_KIND_DATA) {
@@ -27,15 +26,15 @@ bool aqd_first_data(const struct aqd_view *v, uint64_t position, uint64_t tail, 
 }
 
 /* From position, from which on it is whole; the tail is at most the capacity ahead. */
-/*@ requires \valid_read(ring + (0 .. AQD_DATA_OFFSET_MIN - 1)) && \valid_read(v) && aqd_holds(v->data, v->capacity);
+/*@ requires \valid_read(v) && aqd_holds(v);
     requires aqd_distance(position, tail) <= v->capacity && (expected_seq == \null || \valid_read(expected_seq)) && \valid(lag);
     requires \separated(lag, v, expected_seq);
     assigns *lag; exits \false; */
-static void measure(const unsigned char *ring, const struct aqd_view *v, uint64_t position, uint64_t tail, const uint64_t *expected_seq,
+static void measure_lag(const struct aqd_ring_view *v, uint64_t position, uint64_t tail, const uint64_t *expected_seq,
                     uint64_t now_ns, aqd_lag *lag)
 {
     /* ORDER(none): a measure. The Acquire of the tail makes it at least that tail's number. */
-    uint32_t next_seq = aqd_load_relaxed(ring + AQD_RING_NEXT_SEQ);
+    uint32_t next_seq = aqd_load_relaxed(v->ring + AQD_RING_NEXT_SEQ);
     aqd_record first = {.len = 0};
     bool found = aqd_first_data(v, position, tail, &first);
     *lag = (aqd_lag){.bytes = (tail - position) * AQD_GRANULE_BYTES};
@@ -55,13 +54,12 @@ aqd_status aqd_reader_lag(const aqd_reader *r, uint64_t now_ns, aqd_lag *lag)
 {
     /* ORDER(publish): Acquire. The headers before this tail are seen. Pairs with the producer's
      * store-release of `tail`. */
-    uint32_t distance = aqd_load_acquire(r->ring + AQD_RING_TAIL) - (uint32_t)r->position;
-    if (distance > r->capacity) {
+    uint32_t distance = aqd_load_acquire(r->view.ring + AQD_RING_TAIL) - (uint32_t)r->position;
+    if (distance > r->view.capacity) {
         *lag = (aqd_lag){0};
         return AQD_ERR_TAIL;
     }
-    struct aqd_view v = {.data = r->data, .capacity = r->capacity, .max_payload = r->max_payload, .epoch_crc = r->epoch_crc};
-    measure(r->ring, &v, r->position, r->position + distance, r->seq_known ? &r->expected_seq : NULL, now_ns, lag);
+    measure_lag(&r->view, r->position, r->position + distance, r->seq_known ? &r->expected_seq : NULL, now_ns, lag);
     return AQD_OK;
 }
 
@@ -71,16 +69,15 @@ aqd_status aqd_observer_lag(const aqd_observer *o, uint64_t now_ns, aqd_lag *lag
 {
     /* ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the producer's
      * store-release of `oldest`. */
-    uint32_t oldest = aqd_load_acquire(o->ring + AQD_RING_OLDEST);
+    uint32_t oldest = aqd_load_acquire(o->view.ring + AQD_RING_OLDEST);
     /* ORDER(publish): Acquire, as above. */
-    uint32_t tail = aqd_load_acquire(o->ring + AQD_RING_TAIL);
+    uint32_t tail = aqd_load_acquire(o->view.ring + AQD_RING_TAIL);
     uint64_t from = aqd_is_before(o->position, oldest) ? oldest : (uint32_t)o->position;
     uint32_t distance = tail - (uint32_t)from;
-    if (distance > o->capacity) {
-        distance = o->capacity; /* overrun while we looked: at least that much */
+    if (distance > o->view.capacity) {
+        distance = o->view.capacity; /* overrun while we looked: at least that much */
         from = tail - distance;
     }
-    struct aqd_view v = {.data = o->data, .capacity = o->capacity, .max_payload = o->max_payload, .epoch_crc = o->epoch_crc};
-    measure(o->ring, &v, from, from + distance, o->seq_known ? &o->expected_seq : NULL, now_ns, lag);
+    measure_lag(&o->view, from, from + distance, o->seq_known ? &o->expected_seq : NULL, now_ns, lag);
     return AQD_OK;
 }

@@ -1,6 +1,6 @@
 /* One look at a record header in shared memory: loaded once, judged on the copy (ABI 3). The rule
- * stands here; take_expected of reader.c keeps to it in one go, and leaves to it whatever it does
- * not take. Next: reader.c, lag.c, observer.c. */
+ * stands here; reader_next_fast of reader.c applies the same bounds in one step, and leaves
+ * everything it does not take to this file. */
 #ifndef AQUEDUCT_RECORD_H
 #define AQUEDUCT_RECORD_H
 
@@ -8,17 +8,18 @@
 
 #include "aqueduct/reader.h"
 #include "bytes.h"
-#include "crc32.h"
 #include "load.h"
+#include "record_load.h"
 
 /* Words of the contracts. Positions count modulo 2^64. */
 /*@ logic integer aqd_distance(integer position, integer tail) = (uint64_t)(tail - position);
 
     logic integer aqd_slot(integer capacity, integer position) = (uint32_t)position & (uint32_t)(capacity - 1);
 
-    predicate aqd_holds(unsigned char *data, integer capacity) =
-        AQD_MIN_CAPACITY <= capacity <= AQD_MAX_CAPACITY && capacity * AQD_GRANULE_BYTES <= SIZE_MAX
-        && \valid_read(data + (0 .. capacity * AQD_GRANULE_BYTES - 1));
+    predicate aqd_holds(struct aqd_ring_view *v) =
+        AQD_MIN_CAPACITY <= v->capacity <= AQD_MAX_CAPACITY && v->capacity * AQD_GRANULE_BYTES <= SIZE_MAX
+        && \valid_read(v->data + (0 .. v->capacity * AQD_GRANULE_BYTES - 1))
+        && \valid_read(v->ring + (0 .. AQD_DATA_OFFSET_MIN - 1));
 
     predicate aqd_takes(integer granules, integer len) =
         1 <= granules && len <= (granules - 1) * AQD_GRANULE_BYTES < len + AQD_GRANULE_BYTES;
@@ -32,36 +33,40 @@
     ensures aqd_takes(\result, len); */
 static inline uint32_t aqd_granules(uint32_t len) { return 1 + len / AQD_GRANULE_BYTES + (len % AQD_GRANULE_BYTES != 0); }
 
-/*@ requires aqd_holds(data, capacity);
+/* Where the granule of a position lies. */
+/*@ requires \valid_read(v) && aqd_holds(v);
     assigns \nothing; exits \false;
-    ensures 0 <= aqd_slot(capacity, position) < capacity;
-    ensures \result == data + aqd_slot(capacity, position) * AQD_GRANULE_BYTES; */
-static inline const unsigned char *aqd_granule(const unsigned char *data, uint32_t capacity, uint64_t position)
+    ensures 0 <= aqd_slot(v->capacity, position) < v->capacity;
+    ensures \result == v->data + aqd_slot(v->capacity, position) * AQD_GRANULE_BYTES; */
+static inline const unsigned char *aqd_granule(const struct aqd_ring_view *v, uint64_t position)
 {
-    return data + (size_t)((uint32_t)position & (capacity - 1)) * AQD_GRANULE_BYTES;
-}
-
-/* Loads the header at a granule, which is that of the position. Nothing of it is true yet. The CRC
- * state by reference: by value, it costs clang two registers more over all the stores. */
-/*@ requires \valid_read(granule + (0 .. AQD_GRANULE_BYTES - 1)) && \valid_read(epoch_crc) && \valid(h);
-    assigns *h; exits \false;
-    ensures aqd_takes(h->granules, h->len); */
-static inline void aqd_load_record(const unsigned char *granule, uint64_t position, const uint32_t *epoch_crc, struct aqd_header *h)
-{
-    aqd_load_header_crc(h, granule, *epoch_crc, (uint32_t)position);
-    h->granules = aqd_granules(h->len);
+    return v->data + (size_t)((uint32_t)position & (v->capacity - 1)) * AQD_GRANULE_BYTES;
 }
 
 /* Whether a header that was loaded is valid at a position before tail, which is at most the
  * capacity ahead (ABI 3). */
-/*@ requires \valid_read(h) && aqd_takes(h->granules, h->len) && AQD_MIN_CAPACITY <= capacity <= AQD_MAX_CAPACITY;
+/*@ requires \valid_read(h) && aqd_takes(h->granules, h->len) && \valid_read(v) && AQD_MIN_CAPACITY <= v->capacity <= AQD_MAX_CAPACITY;
     assigns \nothing; exits \false;
-    ensures \result ==> aqd_fits_in(h, capacity, position, tail) && h->computed_crc == h->stored_crc;
-    ensures \result && h->kind == AQD_KIND_DATA ==> h->len <= max_payload; */
-static inline bool aqd_is_valid(const struct aqd_header *h, uint32_t capacity, uint32_t max_payload, uint64_t position, uint64_t tail)
+    ensures \result ==> aqd_fits_in(h, v->capacity, position, tail) && h->computed_crc == h->stored_crc;
+    ensures \result && h->kind == AQD_KIND_DATA ==> h->len <= v->max_payload; */
+static inline bool aqd_is_valid(const struct aqd_header *h, const struct aqd_ring_view *v, uint64_t position, uint64_t tail)
 {
     return h->computed_crc == h->stored_crc && h->granules <= tail - position
-           && h->granules <= capacity - ((uint32_t)position & (capacity - 1)) && (h->kind != AQD_KIND_DATA || h->len <= max_payload);
+           && h->granules <= v->capacity - ((uint32_t)position & (v->capacity - 1))
+           && (h->kind != AQD_KIND_DATA || h->len <= v->max_payload);
+}
+
+/* Loads the header at a position before tail, once; true if it is valid there. */
+/*@ requires \valid_read(v) && aqd_holds(v) && aqd_distance(position, tail) <= v->capacity && \valid(h) && \separated(v, h);
+    assigns *h; exits \false;
+    ensures aqd_takes(h->granules, h->len);
+    ensures \result ==> aqd_fits_in(h, v->capacity, position, tail) && h->computed_crc == h->stored_crc;
+    ensures \result && h->kind == AQD_KIND_DATA ==> h->len <= v->max_payload; */
+static inline bool aqd_load_valid(const struct aqd_ring_view *v, uint64_t position, uint64_t tail, struct aqd_header *h)
+{
+    aqd_load_header_crc(h, aqd_granule(v, position), v->epoch_crc, (uint32_t)position);
+    h->granules = aqd_granules(h->len);
+    return aqd_is_valid(h, v, position, tail);
 }
 
 /*@ requires \valid(rec) && \valid_read(h) && \separated(rec, h);
@@ -79,8 +84,8 @@ static inline void aqd_describe(aqd_record *rec, const struct aqd_header *h)
 
 /* Consumes the record that aqd_reader_peek has just described: its header was valid, so as many
  * granules are before the tail. */
-/*@ requires \valid(r) && \valid_read(rec) && \separated(r, rec) && r->capacity <= AQD_MAX_CAPACITY;
-    requires rec->len <= (aqd_distance(r->position, r->tail) - 1) * AQD_GRANULE_BYTES && aqd_distance(r->position, r->tail) <= r->capacity;
+/*@ requires \valid(r) && \valid_read(rec) && \separated(r, rec) && r->view.capacity <= AQD_MAX_CAPACITY;
+    requires rec->len <= (aqd_distance(r->position, r->tail) - 1) * AQD_GRANULE_BYTES && aqd_distance(r->position, r->tail) <= r->view.capacity;
     assigns r->position, r->expected_seq; exits \false;
     ensures aqd_distance(r->position, r->tail) < aqd_distance(\old(r->position), r->tail); */
 static inline void aqd_consume_peeked(aqd_reader *r, const aqd_record *rec)

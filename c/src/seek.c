@@ -9,13 +9,13 @@
 /*@ requires aqd_sound(r);
     assigns r->expected_seq, r->seq_known, r->evidence; exits \false;
     ensures aqd_sound(r); */
-static aqd_status judge_at_tail(aqd_reader *r, uint64_t seq)
+static aqd_status reader_judge_at_tail(aqd_reader *r, uint64_t seq)
 {
     if (!r->seq_known) {
         /* ORDER(none): the Acquire of the tail that was used up makes it at least that tail's
          * number. It may be that of a batch which is just being published, so a number before it
          * may still come; whether it does, the first record tells, as a gap if not. */
-        uint32_t ahead = (uint32_t)seq - aqd_load_relaxed(r->ring + AQD_RING_NEXT_SEQ);
+        uint32_t ahead = (uint32_t)seq - aqd_load_relaxed(r->view.ring + AQD_RING_NEXT_SEQ);
         if (ahead != 0 && ahead <= UINT32_MAX / 2) {
             return AQD_AHEAD;
         }
@@ -46,7 +46,7 @@ aqd_status aqd_reader_seek(aqd_reader *r, uint64_t epoch, uint64_t seq)
     /* In an honest ring a lap is the most there is to skip. Every round counts what it moves, and 1
      * more for a gap, which moves nothing; a round moves at most three laps and what it was to skip
      * is decided by one look, so it ends before the eighth. */
-    uint64_t left = 4 * (uint64_t)r->capacity;
+    uint64_t left = 4 * (uint64_t)r->view.capacity;
     /*@ loop invariant aqd_sound(r);
         loop assigns left, r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats,
                      r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3];
@@ -67,7 +67,7 @@ aqd_status aqd_reader_seek(aqd_reader *r, uint64_t epoch, uint64_t seq)
         if (status == AQD_OK) {
             aqd_consume_peeked(r, &rec);
         } else if (status == AQD_EMPTY || status == AQD_CLOSED) {
-            return judge_at_tail(r, seq);
+            return reader_judge_at_tail(r, seq);
         } else if (status == AQD_ERR_TAIL) {
             return AQD_ERR_TAIL;
         }
@@ -86,9 +86,9 @@ aqd_status aqd_reader_skip_to_latest(aqd_reader *r)
 {
     /* ORDER(publish): Acquire. What is read from there on was written before it. Pairs with the
      * producer's store-release of `tail`. */
-    uint32_t shared = aqd_load_acquire(r->ring + AQD_RING_TAIL);
+    uint32_t shared = aqd_load_acquire(r->view.ring + AQD_RING_TAIL);
     uint32_t distance = shared - (uint32_t)r->position;
-    if (distance > r->capacity) {
+    if (distance > r->view.capacity) {
         r->evidence = (aqd_evidence){.position = r->position, .resumed = r->position, .tail = shared};
         return AQD_ERR_TAIL;
     }

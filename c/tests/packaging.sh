@@ -160,7 +160,7 @@ for compiler in gcc clang; do
     test_that "a C++17 program with it in its tree, $cpp" amalgamated_cpp
 done
 # The library's own tests, with one object in place of all.
-gcc -std=c11 -O2 -c -o "$two/whole.o" "$two/aqueduct.c"
+gcc -std=c11 -O2 -DAQD_INTERNAL= -c -o "$two/whole.o" "$two/aqueduct.c"
 mkdir "$work/whole"
 test_that "the unit tests pass on the amalgamation" make --no-print-directory BUILD="$work/whole" LIB_OBJECTS="$two/whole.o" check
 

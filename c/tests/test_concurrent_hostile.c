@@ -91,7 +91,7 @@ static struct met read_beside(bool stamped)
     }
     uint64_t random = 8;
     for (int round = 0; round < ROUNDS && (met.ok < 2000 || round < 20000); round++) {
-        size_t cap = (size_t)(next_random(&random) % (f.r.max_payload + 1));
+        size_t cap = (size_t)(next_random(&random) % (f.r.view.max_payload + 1));
         unsigned char *buf = malloc(cap + (cap == 0));
         if (!buf) {
             abort();

@@ -1,7 +1,8 @@
 /* Every CRC path of this build against the bitwise definition. */
 #include <stdlib.h>
 
-#include "../src/crc32.h"
+#include "../src/crc32/crc32.h"
+#include "../src/record_load.h"
 #include "check.h"
 #include "writer.h"
 

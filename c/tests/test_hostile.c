@@ -19,14 +19,14 @@ static aqd_status one_call(struct fixture *f, uint64_t *random, bool quiet_memor
     aqd_status status = in_place ? aqd_reader_view(&f->r, &payload, &rec) : aqd_reader_next(&f->r, buf, cap, &rec);
     if (status == AQD_OK) {
         CHECK(in_place || rec.len <= cap);
-        CHECK(rec.len <= f->r.max_payload);
+        CHECK(rec.len <= f->r.view.max_payload);
         if (quiet_memory) {
             CHECK_EQ(oracle_crc32(payload, rec.len), aqd_get32(writer_at(&f->w, (uint32_t)(f->r.position - 1 - (rec.len + 31) / 32)) + 24));
         }
     }
     CHECK(f->r.position >= before);
-    CHECK(f->r.position - before <= 3 * (uint64_t)f->r.capacity);
-    CHECK(f->r.tail - f->r.position <= f->r.capacity);
+    CHECK(f->r.position - before <= 3 * (uint64_t)f->r.view.capacity);
+    CHECK(f->r.tail - f->r.position <= f->r.view.capacity);
     return status;
 }
 

@@ -1,9 +1,12 @@
-/* ESBMC's view of the reader: c/src/reader.c itself, on a ring of CAPACITY granules whose every
+/* ESBMC's view of the reader: c/src/reader.c, reader_sleep.c and ring.c themselves, on a ring of CAPACITY granules whose every
  * load gives any value, from any state that the invariants allow. CALL: 0 aqd_reader_next, 1
- * aqd_reader_view, 2 resync, 3 check_ring, 4 release and sleep. Where the proof has contracts
- * (load.h, crc32.h) stand bodies here that touch the same bytes. */
+ * aqd_reader_view, 2 reader_resync, 3 check_ring, 4 release and sleep. Where the proof has contracts
+ * (load.h, record_load.h, crc32.h) stand bodies here that touch the same bytes. */
 #define __FRAMAC__ /* leaves the bodies of load.h's shared accesses to this file */
+#define __builtin_cpu_supports(name) 1
 #include "../../c/src/reader.c"
+#include "../../c/src/reader_sleep.c"
+#include "../../c/src/ring.c"
 
 #include <assert.h>
 
@@ -51,13 +54,15 @@ static inline void aqd_put_pair(unsigned char *into, aqd_word first, aqd_word se
 #endif
 
 /* Any checksum may come out, so that every check passes on some path. */
-uint32_t aqd_crc32_update(uint32_t state, const void *bytes, size_t len)
+uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
 {
     if (len > 0) {
         touch(bytes, len);
     }
     return state ^ nondet_u32();
 }
+
+uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len) { return aqd_crc32_update_table(state, bytes, len); }
 
 void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32_t epoch_crc, uint32_t position)
 {
@@ -99,14 +104,14 @@ bool aqd_load_record_crc(const unsigned char *from, uint32_t prefix, uint64_t se
 int main(void)
 {
     unsigned char ring[AQD_DATA_OFFSET_MIN], data[CAPACITY * AQD_GRANULE_BYTES], cursor[AQD_CURSOR_BYTES_MIN];
-    aqd_reader r = {.ring = ring, .data = data, .cursor = cursor, .capacity = CAPACITY};
+    aqd_reader r = {.view = {.ring = ring, .data = data, .capacity = CAPACITY}, .cursor = cursor};
     uint64_t lag = nondet_u64();
     r.position = nondet_u64();
-    r.max_payload = nondet_u32();
+    r.view.max_payload = nondet_u32();
     r.expected_seq = nondet_u64();
     r.seq_known = nondet_u32() & 1;
-    r.epoch_crc = nondet_u32();
-    __ESBMC_assume(lag <= CAPACITY && r.max_payload <= (CAPACITY / 2 - 1) * AQD_GRANULE_BYTES);
+    r.view.epoch_crc = nondet_u32();
+    __ESBMC_assume(lag <= CAPACITY && r.view.max_payload <= (CAPACITY / 2 - 1) * AQD_GRANULE_BYTES);
     r.tail = r.position + lag;
     uint64_t before = r.position;
 
@@ -116,7 +121,7 @@ int main(void)
     size_t cap = sizeof buf;
 #if CALL == 0
     if (aqd_reader_next(&r, buf, cap, &rec) == AQD_OK) {
-        assert(rec.len <= cap && rec.len <= r.max_payload);
+        assert(rec.len <= cap && rec.len <= r.view.max_payload);
     }
 #elif CALL == 1
     if (aqd_reader_view(&r, &payload, &rec) == AQD_OK) {
@@ -126,7 +131,7 @@ int main(void)
 #elif CALL == 2
     struct aqd_header damaged = {0};
     __ESBMC_assume(lag > 0);
-    resync(&r, &damaged);
+    reader_resync(&r, &damaged);
 #elif CALL == 3
     unsigned char h[128];
     size_t ring_bytes = nondet_u64();

@@ -34,7 +34,7 @@ check() {
 
 # One round of find's loop, from any state that the invariants allow; more rounds are too much for
 # the solver. The rest is unrolled in full.
-one_round="--unwind $((4 * capacity + 2)) --unwindsetname reader.c@find:0:1,reader.c@resync:0:1 --no-unwinding-assertions"
+one_round="--unwind $((4 * capacity + 2)) --unwindsetname reader.c@reader_find:0:1,reader.c@reader_resync:0:1 --no-unwinding-assertions"
 
 part() {
     name=$1 call=$2
@@ -53,7 +53,7 @@ part() {
 {
     part "aqd_reader_next, a round from any state" 0 $one_round
     part "aqd_reader_view, a round from any state" 1 $one_round
-    part "resync, all rounds" 2 --unwind $((capacity + 1))
+    part "reader_resync, all rounds" 2 --unwind $((capacity + 1))
     part "check_ring, any header and size" 3 --unwind 129
     part "release, prepare_sleep, finish_sleep" 4 --unwind 9
 }
@@ -85,9 +85,9 @@ mutant unchecked_tail 0
 mutant end_off_by_one 0
 mutant unchecked_buffer 0
 mutant double_fetch 0
-mutant expected_unchecked_buffer 0
-mutant expected_unchecked_end 0
-mutant expected_unchecked_tail 0
+mutant fast_unchecked_buffer 0
+mutant fast_unchecked_end 0
+mutant fast_unchecked_tail 0
 mutant header_one_word_more 0
 mutant resync_past_the_tail 2
 mutant size_wraps 3

@@ -27,7 +27,7 @@ wp() {
     shift 3
     (cd "$tree" && timeout 1200 frama-c -c11 -no-autoload-plugins -load-module wp,rtegen -cpp-frama-c-compliant \
         -cpp-command "$root/verify/c_proof/cpp.sh %i %o %args" \
-        -cpp-extra-args="-I$root/verify/c_proof/stubs -Ic/src -Ic/include -include $root/verify/c_proof/stubs/frama_c.h ${define:-}" \
+        -cpp-extra-args="-I$root/verify/c_proof/stubs -Ic/include -include $root/verify/c_proof/stubs/frama_c.h ${define:-}" \
         -wp -wp-rte -wp-model Typed ${CACHE:+-wp-cache update -wp-cache-env} -wp-prover cvc4,z3 -wp-par 2 -wp-timeout "$seconds" "$@") >"$output" 2>&1
 }
 
@@ -76,15 +76,15 @@ SMT
 
 proofs() {
     axioms
-    proof "reader.c, record.h, load.h, bytes.h; 64 bits" "" -machdep gcc_x86_64 c/src/reader.c
-    proof "reader.c, record.h, load.h, bytes.h; 32 bits" "" -machdep gcc_x86_32 c/src/reader.c
-    for file in batch seek lag observer observer_batch; do
+    for file in ring reader_init reader reader_sleep batch seek lag observer_find observer observer_batch; do
         proof "$file.c, 64 bits" "" -machdep gcc_x86_64 "c/src/$file.c"
         proof "$file.c, 32 bits" "" -machdep gcc_x86_32 "c/src/$file.c"
     done
-    proof "crc32.c, 8 KiB of tables and PCLMUL's addresses" "" -machdep gcc_x86_64 c/src/crc32.c
-    proof "crc32.c, AQD_CRC_PORTABLE" "-DAQD_CRC_PORTABLE" -machdep gcc_x86_64 c/src/crc32.c
-    proof "crc32.c, AQD_CRC_SMALL, 32 bits" "-DAQD_CRC_SMALL" -machdep gcc_x86_32 c/src/crc32.c
+    proof "record_load.c, and the addresses of both vector paths" "" -machdep gcc_x86_64 c/src/record_load.c
+    proof "record_load.c, 32 bits" "" -machdep gcc_x86_32 c/src/record_load.c
+    proof "crc32/clmul.c, its addresses" "" -machdep gcc_x86_64 c/src/crc32/clmul.c
+    proof "crc32/table.c, 8 KiB of tables" "" -machdep gcc_x86_64 c/src/crc32/table.c
+    proof "crc32/table.c, AQD_CRC_SMALL, 32 bits" "-DAQD_CRC_SMALL" -machdep gcc_x86_32 c/src/crc32/table.c
 }
 
 # mutants/NAME.sed: first line "# FILE FUNCTION: what is wrong". It must change the file, and a goal

@@ -132,11 +132,12 @@ tsan_c() {
     # gcc warns that fences are not seen; that is known.
     "$cc" --version | grep -qi clang || flags="$flags -Wno-tsan"
     rm -f "$objects/libaqueduct_tsan.a"
-    for source in reader crc32; do
+    rm -f "$objects"/*.o
+    for source in crc32/table crc32/clmul crc32/arm record_load ring reader_init reader reader_sleep; do
         # shellcheck disable=SC2086
-        report "tsan-c: $cc $source.c" "$cc" $flags -c -o "$objects/$source.o" "c/src/$source.c"
+        report "tsan-c: $cc $source.c" "$cc" $flags -c -o "$objects/${source##*/}.o" "c/src/$source.c"
     done
-    need ar rcs "$objects/libaqueduct_tsan.a" "$objects/reader.o" "$objects/crc32.o"
+    need ar rcs "$objects/libaqueduct_tsan.a" "$objects"/*.o
     report "tsan-c: race" env CARGO_TARGET_DIR="$work/tsan" TSAN_OPTIONS=halt_on_error=1 \
         RUSTFLAGS="-Zsanitizer=thread --cfg aqueduct_no_asm -Lnative=$objects -lstatic=aqueduct_tsan" \
         cargo +nightly run -Zbuild-std --quiet -p aqueduct-verify --features c-reader --bin race --target $host

@@ -19,16 +19,12 @@ extern "C" {
 /* Allocate it anywhere; aqd_observer_init fills it in. Every field is private. Nothing needs to be
  * freed. */
 typedef struct aqd_observer {
-    const unsigned char *ring;
-    const unsigned char *data; /* INVARIANT: capacity granules from here are inside the ring segment */
-    uint64_t position;         /* INVARIANT: tail - position <= capacity */
-    uint64_t tail;             /* as last loaded and accepted */
+    struct aqd_ring_view view;
+    uint64_t position; /* INVARIANT: tail - position <= capacity */
+    uint64_t tail;     /* as last loaded and accepted */
     uint64_t expected_seq;
-    uint32_t capacity; /* INVARIANT: a power of two */
-    uint32_t max_payload;
-    uint32_t epoch_crc; /* CRC state behind the epoch */
     bool seq_known;
-    bool overrun; /* and not told yet by how much */
+    bool overrun; /* and not reported yet by how much */
     aqd_stats stats;
     aqd_evidence evidence;
     aqd_ring_info info;

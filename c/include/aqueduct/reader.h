@@ -74,19 +74,25 @@ typedef struct aqd_lag {
     uint64_t age_ns;  /* the time given minus the timestamp of the oldest of them; 0 if there is none or it is later */
 } aqd_lag;
 
+/* A ring segment as readers and observers see it: where it lies, and what never changes in it. Every
+ * field is private. */
+struct aqd_ring_view {
+    const unsigned char *ring;
+    const unsigned char *data; /* INVARIANT: capacity granules from here are inside the ring segment */
+    uint32_t capacity;         /* INVARIANT: a power of two */
+    uint32_t max_payload;
+    uint32_t epoch_crc; /* CRC state after the epoch, the constant start of every header's CRC */
+};
+
 /* Allocate it anywhere; aqd_reader_init fills it in. Every field is private. Nothing needs to be
  * freed. */
 typedef struct aqd_reader {
-    const unsigned char *ring;
-    const unsigned char *data; /* INVARIANT: capacity granules from here are inside the ring segment */
+    struct aqd_ring_view view;
     unsigned char *cursor;
     uint64_t position; /* INVARIANT: tail - position <= capacity */
     uint64_t tail;     /* as last loaded and accepted, continued to 64 bits */
     uint64_t expected_seq;
-    uint32_t capacity; /* INVARIANT: a power of two */
-    uint32_t max_payload;
-    uint32_t epoch_crc; /* CRC state behind the epoch, the constant start of every header's CRC */
-    uint32_t answered;  /* the last space_wanted that was answered */
+    uint32_t answered; /* the last space_wanted that was answered */
     bool seq_known;
     aqd_stats stats;
     aqd_evidence evidence;

@@ -1,2 +1,2 @@
 # record.h aqd_is_valid: one granule beyond the end of the ring
-s/h->granules <= capacity - /h->granules <= capacity + 1 - /
+s/h->granules <= v->capacity - /h->granules <= v->capacity + 1 - /

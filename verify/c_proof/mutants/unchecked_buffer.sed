@@ -1,2 +1,2 @@
-# reader.c deliver: the length is not held against the buffer
-s/if (UNLIKELY(cap < h.len))/if (0)/
+# reader.c reader_deliver: the length is not held against the buffer
+s/if (AQD_UNLIKELY(cap < h.len))/if (0)/

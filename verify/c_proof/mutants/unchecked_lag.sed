@@ -1,2 +1,2 @@
-# reader.c refresh: a tail further ahead than the ring is long is adopted
-s/if (UNLIKELY(distance > r->capacity))/if (0)/
+# reader_tail.h aqd_reader_refresh: a tail further ahead than the ring is long is adopted
+s/if (AQD_UNLIKELY(distance > r->view.capacity))/if (0)/

@@ -1,5 +1,5 @@
-/* The vector instructions of crc32.c for the proof: values that mean nothing, and no access to
- * memory, which only `load` and its like make. */
+/* The vector instructions of crc32/ and record_load.c for the proof: values that mean nothing, and no access to
+ * memory, which only the functions named load and store make. */
 #ifndef AQUEDUCT_PROOF_IMMINTRIN_H
 #define AQUEDUCT_PROOF_IMMINTRIN_H
 
@@ -14,10 +14,6 @@ typedef struct {
 typedef struct {
     unsigned long long words[8];
 } __m512i;
-
-/*@ assigns \nothing; exits \false; */
-int aqd_cpu_supports(void);
-#define __builtin_cpu_supports(name) aqd_cpu_supports()
 
 /*@ assigns \nothing; exits \false; */
 __m128i _mm_set_epi64x(long long high, long long low);

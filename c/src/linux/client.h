@@ -1,7 +1,8 @@
-/* What the parts of the Linux client share: open.c makes a client, attach.c does the handshake,
- * client.c reads, wait.c sleeps, reconnect.c goes on after the listener's end. */
-#ifndef AQUEDUCT_CLIENT_PRIVATE_H
-#define AQUEDUCT_CLIENT_PRIVATE_H
+/* The state of a Linux client, which the files of this directory share. Each includes those before
+ * it only: clock, failure, connection, attach (the handshake), reconnect, wait, client (reading),
+ * open, info. */
+#ifndef AQUEDUCT_LINUX_CLIENT_H
+#define AQUEDUCT_LINUX_CLIENT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,8 +12,7 @@
 
 #include "aqueduct/client.h"
 
-/* Every sleep has a timeout, so that a wake-up lost by whoever's fault costs no more than this. */
-#define AQD_SLEEP_SLICE_MS 500
+#include "../compiler.h"
 
 /* Down: nobody listens, the next attempt is at next_dial_ms. Greeted: the HELLO is sent, the
  * WELCOME awaited until greeted_until_ms. Transitions: attached -> down (an end, and reconnecting
@@ -62,31 +62,7 @@ struct aqd_client {
     char message[160];
 };
 
-/* attach.c. A deadline_ms of 0 is in the past: do what can be done without waiting; negative:
- * none. */
-aqd_status aqd_attach_begin(aqd_client *c, int64_t deadline_ms);  /* connects, says HELLO; the socket is in the set then */
-aqd_status aqd_attach_finish(aqd_client *c, int64_t deadline_ms); /* hears WELCOME, maps into segments, makes the reader */
-aqd_status aqd_attach_fds(aqd_client *c, int ring_fd, int cursor_fd);
-aqd_status aqd_fail_errno(aqd_client *c, const char *call);
-aqd_status aqd_watch(aqd_client *c, int fd, uint32_t events);
-
-/* open.c */
-void aqd_unmap(struct aqd_segments *segments); /* again does nothing */
-void aqd_disconnect(aqd_client *c);            /* ends the connection, if there is one */
-void aqd_detach(aqd_client *c);                /* gives everything back but the memory of *c; again does nothing */
-
-/* wait.c */
-int64_t aqd_now_ms(void);                            /* of CLOCK_MONOTONIC */
-int aqd_poll_ms(int64_t deadline_ms, int slice_ms);  /* how long poll may still sleep: 0..slice_ms; deadline_ms < 0: no deadline */
-/* AQD_OK: fd (-1: none) is readable; AQD_INTERRUPTED: stop_fd is; AQD_EMPTY: the deadline is over,
- * or a while, or a handler ran. */
-aqd_status aqd_sleep_on(aqd_client *c, int fd, int64_t deadline_ms);
-void aqd_drain(aqd_client *c);                       /* takes what lies in the socket; sets hung_up */
-void aqd_settle(aqd_client *c, bool timed_out);      /* ends what aqd_arm began */
-
-/* reconnect.c */
-typedef enum aqd_outcome { AQD_STILL_DOWN, AQD_ATTACHED_AGAIN, AQD_GIVEN_UP } aqd_outcome;
-aqd_outcome aqd_reconnect(aqd_client *c, aqd_status end); /* one step, without waiting; end: how the ring that was attached ended */
-int aqd_reconnect_ms(const aqd_client *c);                /* until the next step is worth its while */
+/* What is fixed in the ring that the client is attached to, or was last. */
+static inline const aqd_ring_info *aqd_ring_of(const aqd_client *c) { return c->observing ? &c->observer.info : &c->reader.info; }
 
 #endif

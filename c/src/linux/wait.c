@@ -1,74 +1,25 @@
 /* Sleeping and waking: by the control socket, by an interrupt, by looking again. ABI 4.5.
- * Contracts: aqueduct/client.h. Next: reconnect.c.
+ * Contracts: aqueduct/client.h, wait.h.
  *
  * One epoll set holds the control socket and an eventfd, so that the program has one descriptor for
  * life. The eventfd's count is the interrupt: it stays until it is taken, so one that comes just
  * before a sleep ends that sleep. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
+#include "wait.h"
+
 #include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "client.h"
+#include "clock.h"
+#include "connection.h"
+#include "failure.h"
+#include "reconnect.h"
 
-/* Packets taken from the socket at one go: a listener that never stops sending does not keep us
- * here. */
-#define DRAIN_MAX 256
 /* The longest sleep of those whom nobody wakes. */
 #define LOOK_MAX_MS 32
-
-int64_t aqd_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-int aqd_poll_ms(int64_t deadline_ms, int slice_ms)
-{
-    if (deadline_ms < 0) {
-        return slice_ms;
-    }
-    int64_t left = deadline_ms - aqd_now_ms();
-    return left < 0 ? 0 : left < slice_ms ? (int)left : slice_ms;
-}
-
-aqd_status aqd_sleep_on(aqd_client *c, int fd, int64_t deadline_ms)
-{
-    struct pollfd on[] = {{.fd = fd, .events = POLLIN}, {.fd = c->stop_fd, .events = POLLIN}};
-    int ready = poll(on, 2, aqd_poll_ms(deadline_ms, AQD_SLEEP_SLICE_MS));
-    if (ready < 0) {
-        return errno == EINTR ? AQD_EMPTY : aqd_fail_errno(c, "poll");
-    }
-    if (ready == 0) {
-        return AQD_EMPTY;
-    }
-    if (on[0].revents != 0) {
-        return AQD_OK;
-    }
-    if ((on[1].revents & POLLNVAL) != 0) {
-        errno = EBADF;
-        return aqd_fail_errno(c, "stop_fd");
-    }
-    return AQD_INTERRUPTED;
-}
-
-/* Whatever the packets say: a wake-up needs no reading, and later minors may add others. */
-void aqd_drain(aqd_client *c)
-{
-    for (int i = 0; i < DRAIN_MAX && c->fd >= 0; i++) {
-        unsigned char packet[16];
-        ssize_t got = recv(c->fd, packet, sizeof packet, MSG_DONTWAIT);
-        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
-            c->hung_up = true;
-            aqd_disconnect(c); /* out of the set, where it would be readable for ever */
-        } else if (got < 0 && errno == EAGAIN) {
-            return;
-        }
-    }
-}
 
 /* Whether the producer wakes this client. */
 static bool is_woken(const aqd_client *c) { return c->controlled && !c->observing; }
@@ -166,8 +117,7 @@ aqd_status aqd_wait(aqd_client *c, int timeout_ms)
             if (why == EINTR) {
                 return take_interrupt(c) ? AQD_INTERRUPTED : AQD_EMPTY;
             }
-            errno = why;
-            return aqd_fail_errno(c, "poll");
+            return aqd_fail_errno(c, "poll", why);
         }
         if (deadline_ms >= 0 && aqd_now_ms() >= deadline_ms) {
             return take_interrupt(c) ? AQD_INTERRUPTED : has_news(c) ? AQD_OK : AQD_EMPTY;

@@ -4,10 +4,15 @@
  * The old ring stays mapped while nobody listens: it is drained, so its reader finds nothing more.
  * Only a successful attachment replaces it, and even then its bytes stay until the program has
  * released its views. */
+#include "reconnect.h"
+
 #include <string.h>
 
-#include "client.h"
-#include "lag.h"
+#include "../lag.h"
+#include "attach.h"
+#include "clock.h"
+#include "connection.h"
+#include "failure.h"
 
 static void pause_before_next(aqd_client *c, int64_t now_ms)
 {
@@ -70,19 +75,15 @@ static bool misses_the_first(const aqd_client *c)
     aqd_record first;
     uint64_t position = c->observing ? c->observer.position : c->reader.position;
     uint64_t tail = c->observing ? c->observer.tail : c->reader.tail;
-    const unsigned char *data = c->observing ? c->observer.data : c->reader.data;
-    struct aqd_view v = {.data = data,
-                         .capacity = aqd_info(c)->capacity,
-                         .max_payload = aqd_info(c)->max_payload,
-                         .epoch_crc = c->observing ? c->observer.epoch_crc : c->reader.epoch_crc};
+    const struct aqd_ring_view *view = c->observing ? &c->observer.view : &c->reader.view;
     /* Positions count from the ring's creation. */
-    return position != 0 || (aqd_first_data(&v, position, tail, &first) && first.seq != 0);
+    return position != 0 || (aqd_first_data(view, position, tail, &first) && first.seq != 0);
 }
 
 static void tell_change(aqd_client *c, uint64_t old_epoch, uint64_t old_next_seq)
 {
     c->change = (aqd_change){.old_epoch = old_epoch,
-                             .new_epoch = aqd_info(c)->epoch,
+                             .new_epoch = aqd_ring_of(c)->epoch,
                              .old_next_seq = old_next_seq,
                              .down_ms = (uint64_t)(aqd_now_ms() - c->ended_ms),
                              .old_end = c->end,
@@ -101,7 +102,7 @@ static aqd_status finish(aqd_client *c, bool late)
     struct aqd_segments segments = c->segments;
     aqd_reader reader = c->reader;
     aqd_observer observer = c->observer;
-    uint64_t old_epoch = aqd_info(c)->epoch;
+    uint64_t old_epoch = aqd_ring_of(c)->epoch;
     c->segments = (struct aqd_segments){0};
     aqd_status status = aqd_attach_finish(c, 0);
     if (status != AQD_OK) {
@@ -115,8 +116,7 @@ static aqd_status finish(aqd_client *c, bool late)
         }
         return status;
     }
-    c->message[0] = '\0';
-    c->error_number = 0;
+    aqd_clear_failure(c);
     c->retired = segments;
     if (c->observing) {
         aqd_unmap(&c->retired); /* it lends nothing */
@@ -126,7 +126,7 @@ static aqd_status finish(aqd_client *c, bool late)
     c->look_ms = 1;
     c->records_before = c->totals.records + c->totals.skipped;
     c->totals.attachments++;
-    c->resumed = aqd_info(c)->epoch == old_epoch;
+    c->resumed = aqd_ring_of(c)->epoch == old_epoch;
     if (c->resumed) {
         go_on(c, &reader, &observer);
     } else {

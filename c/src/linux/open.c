@@ -1,49 +1,28 @@
 /* Making a client from options or descriptors, and giving it back from any state. Contracts:
- * aqueduct/client.h. Next: client.c. */
+ * aqueduct/client.h.. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "client.h"
+#include "clock.h"
+#include "connection.h"
+#include "failure.h"
 
 #define TIMEOUT_MS 5000
 #define BACKOFF_MIN_MS 20
 #define BACKOFF_MAX_MS 2000
 
-void aqd_unmap(struct aqd_segments *segments)
-{
-    if (segments->cursor) {
-        munmap(segments->cursor, segments->cursor_bytes);
-    }
-    if (segments->ring) {
-        munmap(segments->ring, segments->ring_bytes);
-    }
-    *segments = (struct aqd_segments){0};
-}
-
-void aqd_disconnect(aqd_client *c)
-{
-    if (c->fd < 0) {
-        return;
-    }
-    if (getpid() == c->owner) {
-        /* Said aloud, because a forked child may hold a copy of the descriptor, which would keep
-         * the connection and the place in the set. A child says nothing: socket and set are its
-         * parent's. */
-        epoll_ctl(c->set_fd, EPOLL_CTL_DEL, c->fd, NULL);
-        shutdown(c->fd, SHUT_RDWR);
-    }
-    close(c->fd);
-    c->fd = -1;
-}
-
-void aqd_detach(aqd_client *c)
+/* Gives everything back but the memory of *c; again does nothing. */
+static void detach(aqd_client *c)
 {
     aqd_disconnect(c);
     aqd_unmap(&c->segments);
@@ -61,7 +40,7 @@ void aqd_detach(aqd_client *c)
 void aqd_close(aqd_client *c)
 {
     if (c) {
-        aqd_detach(c);
+        detach(c);
         free(c);
     }
 }
@@ -86,11 +65,11 @@ static aqd_status make_set(aqd_client *c)
 {
     c->set_fd = epoll_create1(EPOLL_CLOEXEC);
     if (c->set_fd < 0) {
-        return aqd_fail_errno(c, "epoll_create1");
+        return aqd_fail_errno(c, "epoll_create1", errno);
     }
     c->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (c->wake_fd < 0) {
-        return aqd_fail_errno(c, "eventfd");
+        return aqd_fail_errno(c, "eventfd", errno);
     }
     return aqd_watch(c, c->wake_fd, EPOLLIN);
 }
@@ -206,14 +185,13 @@ static aqd_status open_client(const aqd_options *o, int timeout_ms, aqd_client *
     }
     c->stop_fd = -1;
     if (status != AQD_OK) {
-        aqd_detach(c); /* now, not when the caller closes: the subscription is free for another reader */
+        detach(c); /* now, not when the caller closes: the subscription is free for another reader */
         return status;
     }
     if (c->observing && o->start == AQD_START_LATEST) {
         aqd_observer_skip_to_latest(&c->observer);
     }
-    c->message[0] = '\0'; /* of attempts before */
-    c->error_number = 0;
+    aqd_clear_failure(c); /* of attempts before */
     /* The next attachment goes on where this one was. */
     c->kind = c->observing ? AQD_HELLO_OBSERVE : AQD_HELLO_ATTACH;
     c->totals.attachments = 1;
@@ -268,7 +246,7 @@ aqd_status aqd_open_fds(int control_fd, int ring_fd, int cursor_fd, aqd_client *
         status = aqd_attach_fds(c, ring_fd, cursor_fd);
     }
     if (status != AQD_OK) {
-        aqd_detach(c);
+        detach(c);
         return status;
     }
     c->totals.attachments = 1;

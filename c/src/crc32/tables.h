@@ -4,18 +4,6 @@
 
 #include <stdint.h>
 
-/* Folding a 128-bit block over N bytes: x^(8N+32) for its low half, x^(8N-32) for its high half,
- * mod P, reflected. */
-#define AQD_CRC32_FOLD_16 UINT64_C(0x1751997D0), UINT64_C(0x0CCAA009E)
-#define AQD_CRC32_FOLD_32 UINT64_C(0x0F1DA05AA), UINT64_C(0x15A546366)
-#define AQD_CRC32_FOLD_48 UINT64_C(0x03DB1ECDC), UINT64_C(0x174359406)
-#define AQD_CRC32_FOLD_64 UINT64_C(0x154442BD4), UINT64_C(0x1C6E41596)
-#define AQD_CRC32_FOLD_128 UINT64_C(0x1E88EF372), UINT64_C(0x14A7FE880)
-#define AQD_CRC32_FOLD_192 UINT64_C(0x1821D8BC0), UINT64_C(0x12E958AC4)
-#define AQD_CRC32_FOLD_256 UINT64_C(0x11542778A), UINT64_C(0x1322D1430)
-/* From 96 bits to 32: P and floor(x^96 / P), reflected. */
-#define AQD_CRC32_BARRETT UINT64_C(0x1DB710641), UINT64_C(0xB4E5B025F7011641)
-
 #if defined AQD_CRC_SMALL
 /* By the low four bits of the state. */
 static const uint32_t aqd_crc32_nibble[16] = {
@@ -23,7 +11,7 @@ static const uint32_t aqd_crc32_nibble[16] = {
     0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C, 0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C,
 };
 #else
-/* [k][b]: the state 8(k+1) zero bits behind a byte b. */
+/* [k][b]: the state 8(k+1) zero bits after a byte b. */
 static const uint32_t aqd_crc32_table[8][256] = {
     {
         0x00000000, 0x77073096, 0xEE0E612C, 0x990951BA, 0x076DC419, 0x706AF48F, 0xE963A535, 0x9E6495A3,

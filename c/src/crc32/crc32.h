@@ -1,0 +1,88 @@
+/* CRC-32/ISO-HDLC (zlib, Ethernet) of private bytes: the check of every header and payload.
+ *
+ * A state is what the CRC register holds between bytes: AQD_CRC32_START before the first, and the
+ * CRC is the state's complement. So the state after a constant prefix is computed once. Pure; no
+ * initialisation. Files: select.h chooses; table.c everywhere; clmul.c on x86-64; arm.c on AArch64;
+ * copy.h computes the CRC of shared bytes while it copies them, for record_load.c. */
+#ifndef AQUEDUCT_CRC32_H
+#define AQUEDUCT_CRC32_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "select.h"
+
+#define AQD_CRC32_START UINT32_C(0xFFFFFFFF)
+
+/* ---- The kernels: _table on every machine, _fast only where aqd_crc32_has_fast() ---- */
+
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+AQD_INTERNAL uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len);
+/*@ assigns \nothing; exits \false; */
+AQD_INTERNAL uint32_t aqd_crc32_update_words_table(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+
+#if defined AQD_CRC_CLMUL || defined AQD_CRC_ARM
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+AQD_INTERNAL uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len);
+/*@ assigns \nothing; exits \false; */
+AQD_INTERNAL uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+#else
+#define aqd_crc32_update_fast aqd_crc32_update_table
+#define aqd_crc32_update_words_fast aqd_crc32_update_words_table
+#endif
+
+#if defined AQD_CRC_ARM
+AQD_INTERNAL bool aqd_crc32_has_fast(void);
+#else
+/*@ assigns \nothing; exits \false; */
+static inline bool aqd_crc32_has_fast(void)
+{
+#if !defined AQD_CRC_CLMUL
+    return false;
+#elif defined __PCLMUL__ && defined __SSE4_1__
+    return true;
+#else
+    return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
+#endif
+}
+#endif
+
+/*@ assigns \nothing; exits \false; */
+static inline bool aqd_crc32_has_wide(void)
+{
+#if !defined AQD_CRC_WIDE
+    return false;
+#elif defined __VPCLMULQDQ__ && defined __AVX512VL__
+    return true;
+#else
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("vpclmulqdq");
+#endif
+}
+
+/* ---- What the library calls ---- */
+
+/* The state after len more bytes. */
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+static inline uint32_t aqd_crc32_update(uint32_t state, const void *bytes, size_t len)
+{
+    return aqd_crc32_has_fast() ? aqd_crc32_update_fast(state, bytes, len) : aqd_crc32_update_table(state, bytes, len);
+}
+
+/* The state after 32 more bytes, given as four little-endian numbers: a record header without a
+ * trip through memory. */
+/*@ assigns \nothing; exits \false; */
+static inline uint32_t aqd_crc32_update_words(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return aqd_crc32_has_fast() ? aqd_crc32_update_words_fast(state, a, b, c, d) : aqd_crc32_update_words_table(state, a, b, c, d);
+}
+
+/* CRC-32 of len bytes; of "123456789" it is 0xCBF43926. */
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+static inline uint32_t aqd_crc32(const void *bytes, size_t len) { return ~aqd_crc32_update(AQD_CRC32_START, bytes, len); }
+
+#endif

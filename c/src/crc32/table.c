@@ -1,0 +1,68 @@
+/* CRC-32/ISO-HDLC by tables, for every machine. Contract: crc32.h. */
+#include "../bytes.h"
+#include "crc32.h"
+#include "tables.h"
+
+#if defined AQD_CRC_SMALL
+
+uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)bytes;
+    /*@ loop invariant \valid_read(at + (0 .. len - 1));
+        loop assigns at, len, state;
+        loop variant len; */
+    for (; len > 0; at++, len--) {
+        state ^= *at;
+        state = (state >> 4) ^ aqd_crc32_nibble[state & 15];
+        state = (state >> 4) ^ aqd_crc32_nibble[state & 15];
+    }
+    return state;
+}
+
+/*@ assigns \nothing; exits \false; */
+static uint32_t word_by_table(uint32_t state, uint64_t word)
+{
+    unsigned char bytes[8];
+    aqd_put64(bytes, word);
+    return aqd_crc32_update_table(state, bytes, sizeof bytes);
+}
+
+#else
+
+/*@ assigns \nothing; exits \false; */
+static inline uint32_t word_by_table(uint32_t state, uint64_t word)
+{
+    word ^= state;
+    uint32_t low = (uint32_t)word, high = (uint32_t)(word >> 32);
+    return aqd_crc32_table[7][low & 255] ^ aqd_crc32_table[6][low >> 8 & 255] ^ aqd_crc32_table[5][low >> 16 & 255]
+           ^ aqd_crc32_table[4][low >> 24] ^ aqd_crc32_table[3][high & 255] ^ aqd_crc32_table[2][high >> 8 & 255]
+           ^ aqd_crc32_table[1][high >> 16 & 255] ^ aqd_crc32_table[0][high >> 24];
+}
+
+uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)bytes;
+    /*@ loop invariant \valid_read(at + (0 .. len - 1));
+        loop assigns at, len, state;
+        loop variant len; */
+    for (; len >= 8; at += 8, len -= 8) {
+        state = word_by_table(state, aqd_get64(at));
+    }
+    /*@ loop invariant \valid_read(at + (0 .. len - 1));
+        loop assigns at, len, state;
+        loop variant len; */
+    for (; len > 0; at++, len--) {
+        state = (state >> 8) ^ aqd_crc32_table[0][(state ^ *at) & 255];
+    }
+    return state;
+}
+
+#endif
+
+uint32_t aqd_crc32_update_words_table(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    state = word_by_table(state, a);
+    state = word_by_table(state, b);
+    state = word_by_table(state, c);
+    return word_by_table(state, d);
+}

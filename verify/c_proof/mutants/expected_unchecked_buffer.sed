@@ -1,2 +1,0 @@
-# reader.c take_expected: the length is not held against the buffer
-/most = most < cap ? most : cap;/d
