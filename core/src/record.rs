@@ -144,11 +144,6 @@ impl Framing {
         Self { epoch: behind, empty }
     }
 
-    #[cfg(test)]
-    pub(crate) fn by_library(epoch: u64) -> Self {
-        Self::by(Crc::by_library(), epoch)
-    }
-
     /// As [`payload_crc`], without asking the processor again.
     #[must_use]
     #[inline]

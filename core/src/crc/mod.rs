@@ -1,8 +1,10 @@
 //! CRC-32/ISO-HDLC of the bytes of records, by the best way that the processor has.
 //!
-//! The library that computes it for whole files folds blocks of 128 bytes and more; most records
-//! are shorter. On x86-64 this crate folds from the first 16 bytes on, and does it while it copies;
-//! elsewhere the library is all there is.
+//! Libraries that compute it for whole files are made for long messages; most records are short.
+//! On x86-64 this crate multiplies from the first byte on, and does it while it copies; elsewhere
+//! the library crc32fast is all there is.
+
+mod path;
 
 #[cfg_attr(
     not(all(target_arch = "x86_64", target_feature = "sse2", not(miri), not(aqueduct_no_asm))),
@@ -12,6 +14,7 @@
 pub(crate) mod clmul;
 
 use self::clmul::Folding;
+pub use self::path::Path;
 
 /// A CRC under way. Which way it is computed is asked once, in [`new`](Crc::new), which may take a
 /// microsecond; clone it for every record.
@@ -26,18 +29,45 @@ enum Way {
 }
 
 impl Crc {
-    /// Of no bytes yet.
+    /// Of no bytes yet, by the best path that the processor has; or, with the feature `std`, by
+    /// the one that was [forced](Path::forced).
+    ///
+    /// # Panics
+    /// A path is forced that the processor does not have.
     #[must_use]
     pub fn new() -> Self {
-        Self(Folding::detect().map_or_else(
-            || Way::Library(crc32fast::Hasher::new()),
-            |folding| Way::Folded(folding, u32::MAX),
-        ))
+        #[cfg(feature = "std")]
+        if let Some(path) = Path::forced() {
+            return Self::by(path)
+                .unwrap_or_else(|| panic!("this processor has no path {}", path.name()));
+        }
+        Folding::detect().map_or_else(Self::portable, Self::folded)
     }
 
-    #[cfg(test)]
-    pub(crate) fn by_library() -> Self {
+    /// Of no bytes yet, by this path, if the processor has it.
+    #[must_use]
+    pub fn by(path: Path) -> Option<Self> {
+        if path == Path::Portable {
+            return Some(Self(Way::Library(crc32fast::Hasher::internal_new_baseline(0, 0))));
+        }
+        Folding::by(path).map(Self::folded)
+    }
+
+    /// Which path it takes.
+    #[must_use]
+    pub const fn path(&self) -> Path {
+        match self.0 {
+            Way::Folded(folding, _) => folding.path(),
+            Way::Library(_) => Path::Portable,
+        }
+    }
+
+    fn portable() -> Self {
         Self(Way::Library(crc32fast::Hasher::new()))
+    }
+
+    const fn folded(folding: Folding) -> Self {
+        Self(Way::Folded(folding, u32::MAX))
     }
 
     /// Appends bytes.
@@ -93,7 +123,14 @@ mod tests {
     use crate::record::{Framing, Header};
     use std::vec::Vec;
 
-    const MOST: usize = if cfg!(miri) { 18 } else { 700 };
+    /// More than every kernel's loop, and what comes before and after it, takes.
+    const MOST: usize = if cfg!(miri) { 18 } else { 1100 };
+
+    /// A ring's segment that holds a record of that many bytes.
+    const ROOM: usize = 2048;
+
+    #[repr(align(64))]
+    struct Aligned([u8; ROOM]);
 
     /// Bit by bit, as the catalogue defines it.
     fn oracle(bytes: &[u8]) -> u32 {
@@ -114,11 +151,23 @@ mod tests {
             .collect()
     }
 
-    /// Every way that this machine has.
+    /// By every path that this machine has, and by the library as it comes.
     fn ways() -> Vec<Crc> {
-        let mut ways = std::vec![Crc::new(), Crc::by_library()];
-        ways.extend(Folding::detect().map(|folding| Crc(Way::Folded(folding.narrow(), u32::MAX))));
-        ways
+        Path::ALL.into_iter().filter_map(Crc::by).chain([Crc::portable()]).collect()
+    }
+
+    /// Of a ring with this epoch, by each of them.
+    fn framings(epoch: u64) -> Vec<Framing> {
+        ways().into_iter().map(|crc| Framing::by(crc, epoch)).collect()
+    }
+
+    #[test]
+    fn wider_registers_are_preferred() {
+        let widest = Path::ALL.into_iter().filter(|&path| Crc::by(path).is_some()).max();
+        assert_eq!(Some(Folding::detect().map_or(Path::Portable, Folding::path)), widest);
+        for path in Path::ALL {
+            assert!(Crc::by(path).is_none_or(|crc| crc.path() == path), "{path:?}");
+        }
     }
 
     #[test]
@@ -171,35 +220,43 @@ mod tests {
 
     #[test]
     fn copies_on_the_way_are_whole_and_touch_nothing_else() {
-        let bytes = noise(MOST);
+        let mut bytes = Aligned([0; ROOM]);
+        bytes.0.copy_from_slice(&noise(ROOM));
+        let mut copy = Aligned([0; ROOM]);
         for len in 0..=MOST {
-            let expected = oracle(&bytes[..len]);
-            for way in ways() {
-                let segment = Segment::<1024>::new();
-                let region = segment.region();
-                region.write(0, &[0xff; 1024]);
-                let mut crc = way.clone();
-                region.write_with_crc(32, &bytes[..len], &mut crc);
-                assert_eq!(crc.finalize(), expected, "writing {len} bytes: {way:?}");
-                let mut all = [0; 1024];
-                region.read(0, &mut all);
-                let filled = 32 + len.next_multiple_of(8);
-                assert_eq!(all[32..32 + len], bytes[..len], "{len}: {way:?}");
-                assert!(all[32 + len..filled].iter().all(|&byte| byte == 0), "{len}: {way:?}");
-                assert!(
-                    all[..32].iter().chain(&all[filled..]).all(|&byte| byte == 0xff),
-                    "{len}: {way:?}"
-                );
+            // A buffer may be aligned like anything; most are to 16.
+            for skew in [0, 16, 32, 48, 1 + len % 63] {
+                let bytes = &bytes.0[skew..skew + len];
+                let expected = oracle(bytes);
+                for way in ways() {
+                    let segment = Segment::<ROOM>::new();
+                    let region = segment.region();
+                    region.write(0, &[0xff; ROOM]);
+                    let mut crc = way.clone();
+                    region.write_with_crc(32, bytes, &mut crc);
+                    assert_eq!(crc.finalize(), expected, "writing {len} bytes: {way:?}");
+                    let mut all = [0; ROOM];
+                    region.read(0, &mut all);
+                    let filled = 32 + len.next_multiple_of(8);
+                    assert_eq!(all[32..32 + len], *bytes, "{len}: {way:?}");
+                    assert!(all[32 + len..filled].iter().all(|&byte| byte == 0), "{len}: {way:?}");
+                    assert!(
+                        all[..32].iter().chain(&all[filled..]).all(|&byte| byte == 0xff),
+                        "{len}: {way:?}"
+                    );
 
-                let mut copy = std::vec![0x55; len + 32];
-                let mut crc = way.clone();
-                region.read_with_crc(32, &mut copy[16..16 + len], &mut crc);
-                assert_eq!(crc.finalize(), expected, "reading {len} bytes: {way:?}");
-                assert_eq!(copy[16..16 + len], bytes[..len], "{way:?}");
-                assert!(
-                    copy[..16].iter().chain(&copy[16 + len..]).all(|&byte| byte == 0x55),
-                    "{len}: {way:?}"
-                );
+                    copy.0.fill(0x55);
+                    let (before, from) = copy.0.split_at_mut(64 + skew);
+                    let (into, after) = from.split_at_mut(len);
+                    let mut crc = way.clone();
+                    region.read_with_crc(32, into, &mut crc);
+                    assert_eq!(crc.finalize(), expected, "reading {len} bytes: {way:?}");
+                    assert_eq!(*into, *bytes, "{way:?}");
+                    assert!(
+                        before.iter().chain(&*after).all(|&byte| byte == 0x55),
+                        "{len}: {way:?}"
+                    );
+                }
             }
         }
     }
@@ -240,8 +297,7 @@ mod tests {
     #[test]
     fn records_and_headers_are_the_same_bytes_whichever_way_they_are_made() {
         let bytes = noise(MOST);
-        let folding = Framing::new(0x0123_4567_89ab_cdef);
-        let library = Framing::by_library(0x0123_4567_89ab_cdef);
+        let framings = framings(0x0123_4567_89ab_cdef);
         for len in 0..=MOST {
             let payload = &bytes[..len];
             let header = Header {
@@ -254,14 +310,14 @@ mod tests {
                 payload_crc: 0,
             };
             for (position, at) in [(3, 0), (u32::MAX, 64)] {
-                let images = [&folding, &library].map(|framing| {
-                    let segment = Segment::<1024>::new();
+                let images = framings.iter().map(|framing| {
+                    let segment = Segment::<ROOM>::new();
                     let region = segment.region();
                     region.write_record(at, framing, position, header, payload);
-                    let mut all = [0; 1024];
+                    let mut all = [0; ROOM];
                     region.read(0, &mut all);
                     let expected = Header { payload_crc: oracle(payload), ..header };
-                    for reading in [&folding, &library] {
+                    for reading in &framings {
                         let (found, crc) =
                             region.read_header(at, reading, position).expect("it was just written");
                         assert_eq!(
@@ -281,7 +337,8 @@ mod tests {
                     }
                     all
                 });
-                assert_eq!(images[0], images[1], "{len}");
+                let images: Vec<_> = images.collect();
+                assert!(images.windows(2).all(|two| two[0] == two[1]), "{len}");
             }
         }
     }
@@ -290,14 +347,10 @@ mod tests {
     fn whole_records_are_read_in_one_go_by_every_way_and_nothing_else_is() {
         const FIRST: u64 = 0x0123_4567_89ab_cdef;
         let bytes = noise(MOST);
-        let library = Framing::by_library(FIRST);
-        let mut ways = std::vec![Framing::new(FIRST), library.clone()];
-        ways.extend(
-            Folding::detect()
-                .map(|folding| Framing::by(Crc(Way::Folded(folding.narrow(), u32::MAX)), FIRST)),
-        );
+        let framings = framings(FIRST);
+        let written_by = &framings[0];
         for len in 0..=MOST {
-            let segment = Segment::<1024>::new();
+            let segment = Segment::<ROOM>::new();
             let region = segment.region();
             let header = Header {
                 len: u32::try_from(len).expect("few"),
@@ -308,8 +361,8 @@ mod tests {
                 timestamp_ns: !6,
                 payload_crc: 0,
             };
-            region.write_record(64, &library, 3, header, &bytes[..len]);
-            for framing in &ways {
+            region.write_record(64, written_by, 3, header, &bytes[..len]);
+            for framing in &framings {
                 let read = |position, seq, room: usize| {
                     let mut copy = std::vec![0x55; room + 32];
                     let record =
@@ -336,8 +389,8 @@ mod tests {
                     assert_eq!(read(3, header.seq, len - 1).0, None);
                 }
                 // Each bit of the header, and one in each byte of the payload.
-                let mut whole = [0; 1024];
-                region.read(64, &mut whole[..960]);
+                let mut whole = [0; ROOM];
+                region.read(64, &mut whole[..ROOM - 64]);
                 let flips = (0..256).chain((0..len).map(|byte| 256 + 8 * byte + byte % 8));
                 for bit in flips.step_by(if len % 16 == 0 || len < 20 { 1 } else { 11 }) {
                     let granule = 64 + bit / 64 * 8;
@@ -350,8 +403,8 @@ mod tests {
                 }
             }
             for kind in [0, 2, 3, 255] {
-                region.write_record(64, &library, 3, Header { kind, ..header }, &bytes[..len]);
-                for framing in &ways {
+                region.write_record(64, written_by, 3, Header { kind, ..header }, &bytes[..len]);
+                for framing in &framings {
                     assert_eq!(
                         region.read_record(64, framing, 3, header.seq, &mut [0; MOST]),
                         None,

@@ -3,6 +3,8 @@
 
 use core::num::NonZeroU64;
 
+use super::Path;
+
 /// Does nothing.
 pub(crate) const fn prefetch(_: *const u8) {}
 
@@ -16,9 +18,12 @@ impl Folding {
         None
     }
 
-    #[cfg(test)]
-    pub(crate) const fn narrow(self) -> Self {
-        self
+    pub(crate) const fn by(_: Path) -> Option<Self> {
+        None
+    }
+
+    pub(crate) const fn path(self) -> Path {
+        match self {}
     }
 
     pub(crate) const fn update(self, _state: u32, _bytes: &[u8]) -> u32 {

@@ -1,62 +1,111 @@
-//! Record bytes on their way: how each piece is loaded once and stored once, from and to where
-//! other parties may be looking.
+//! Record bytes on their way: where the bytes of a message come from, and where they go.
 
-use core::arch::asm;
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm_loadu_si128, _mm_set_epi64x, _mm_storeu_si128, _mm256_set_m128i,
-    _mm512_castsi256_si512, _mm512_inserti64x4, _mm512_loadu_si512, _mm512_storeu_si512,
+    __m128i, __m256i, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm256_loadu_si256,
+    _mm256_set_m128i, _mm256_storeu_si256, _mm512_castsi256_si512, _mm512_inserti64x4,
+    _mm512_loadu_si512, _mm512_storeu_si512,
 };
 
+use super::access::{
+    by_eights, copy_few, first_bytes, load_few, load_shared, load_shared_pair, load_shared_wide,
+    store_shared, store_shared_half, store_shared_pair, store_shared_wide,
+};
 use super::blocks::BLOCK;
 
-/// Where the bytes come from, and go to on the way.
-pub(super) trait Passage: Copy {
+/// Where the bytes of a message come from, and go to on the way. Each is asked for once, so what is
+/// checked is what was stored.
+///
+/// `fresh_` is for bytes that may just have been written by eights: a load that spans two stores
+/// waits until both are in the cache, and they come after every store of earlier records.
+pub(super) trait Source: Copy {
     /// Passes the 16 bytes at `at`.
     ///
     /// # Safety
-    /// 1. `at + 16` is at most the length that `run` was given.
+    /// 1. `at + 16` is at most the length of the message.
     unsafe fn block(self, at: usize) -> __m128i;
+
+    /// [`block`](Self::block), for fresh bytes.
+    ///
+    /// # Safety
+    /// As of `block`.
+    #[inline]
+    unsafe fn fresh_block(self, at: usize) -> __m128i {
+        // SAFETY: the same duty.
+        unsafe { self.block(at) }
+    }
+
+    /// Passes the 32 bytes at `at`.
+    ///
+    /// # Safety
+    /// 1. `at + 32` is at most the length of the message.
+    /// 2. The processor has the instructions.
+    unsafe fn pair(self, at: usize) -> __m256i;
+
+    /// [`pair`](Self::pair), for fresh bytes.
+    ///
+    /// # Safety
+    /// As of `pair`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn fresh_pair(self, at: usize) -> __m256i {
+        // SAFETY: the same duties.
+        unsafe { self.pair(at) }
+    }
 
     /// Passes the 64 bytes at `at`.
     ///
     /// # Safety
-    /// 1. `at + 64` is at most the length that `run_wide` was given.
+    /// 1. `at + 64` is at most the length of the message.
     /// 2. The processor has the instructions.
     unsafe fn wide(self, at: usize) -> __m512i;
 
-    /// [`wide`](Self::wide), for bytes that may just have been written by eights: a load that spans
-    /// two stores waits until both are in the cache, and they stand behind every store of earlier
-    /// records.
+    /// [`wide`](Self::wide), for fresh bytes.
     ///
     /// # Safety
     /// As of `wide`.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn fresh(self, at: usize) -> __m512i {
+    unsafe fn fresh_wide(self, at: usize) -> __m512i {
         // SAFETY: the same duties.
         unsafe { self.wide(at) }
     }
 
-    /// Passes the last `n` bytes, at `at`; what stands behind them in the block means nothing.
+    /// Passes the last `n` bytes, at `at`, and fills the block up with zeros.
     ///
     /// # Safety
-    /// 1. `at + n` is the length that `run` was given, and `n` is 1 to 15.
-    unsafe fn rest(self, at: usize, n: usize) -> __m128i;
+    /// 1. `at + n` is the length of the message, `at` a multiple of 16, and `n` is 1 to 15.
+    unsafe fn tail(self, at: usize, n: usize) -> __m128i;
+
+    /// Whether wide stores meet more cache lines than they need, and do not if one block passes
+    /// first.
+    #[inline]
+    fn begins_with_a_block(self) -> bool {
+        false
+    }
 }
 
 /// Private bytes that stay where they are.
 ///
-/// INVARIANT: valid for reads of the length given to `run`.
+/// INVARIANT: valid for reads of the length of the message.
 #[derive(Clone, Copy)]
 pub(super) struct Private(pub(super) *const u8);
 
-impl Passage for Private {
+impl Source for Private {
     #[inline]
     unsafe fn block(self, at: usize) -> __m128i {
         // SAFETY: within the length (duty 1), so readable (invariant).
         let from = unsafe { self.0.add(at) };
         // SAFETY: as above; any alignment.
         unsafe { _mm_loadu_si128(from.cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn pair(self, at: usize) -> __m256i {
+        // SAFETY: within the length (duty 1), so readable (invariant).
+        let from = unsafe { self.0.add(at) };
+        // SAFETY: as above; any alignment.
+        unsafe { _mm256_loadu_si256(from.cast()) }
     }
 
     #[inline]
@@ -69,7 +118,7 @@ impl Passage for Private {
     }
 
     #[inline]
-    unsafe fn rest(self, at: usize, n: usize) -> __m128i {
+    unsafe fn tail(self, at: usize, n: usize) -> __m128i {
         // SAFETY: within the length (duty 1), so readable (invariant).
         let from = unsafe { self.0.add(at) };
         // SAFETY: `n` bytes as above, 1 to 15.
@@ -79,7 +128,7 @@ impl Passage for Private {
 
 /// From shared bytes to private ones.
 ///
-/// INVARIANT: `from` is valid for reads of the length given to `run`, rounded up to 16; `into` for
+/// INVARIANT: `from` is valid for reads of the length of the message, rounded up to 16; `into` for
 /// writes of that length.
 #[derive(Clone, Copy)]
 pub(super) struct Out {
@@ -87,7 +136,7 @@ pub(super) struct Out {
     pub(super) into: *mut u8,
 }
 
-impl Passage for Out {
+impl Source for Out {
     #[inline]
     unsafe fn block(self, at: usize) -> __m128i {
         // SAFETY: within the length (duty 1), so readable (invariant).
@@ -99,6 +148,20 @@ impl Passage for Out {
         // SAFETY: as above; any alignment.
         unsafe { _mm_storeu_si128(into.cast(), block) };
         block
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn pair(self, at: usize) -> __m256i {
+        // SAFETY: within the length (duty 1), so readable (invariant).
+        let from = unsafe { self.from.add(at) };
+        // SAFETY: as above, and duty 2.
+        let pair = unsafe { load_shared_pair(from) };
+        // SAFETY: within the length (duty 1), so writable (invariant).
+        let into = unsafe { self.into.add(at) };
+        // SAFETY: as above; any alignment.
+        unsafe { _mm256_storeu_si256(into.cast(), pair) };
+        pair
     }
 
     #[inline]
@@ -116,7 +179,7 @@ impl Passage for Out {
     }
 
     #[inline]
-    unsafe fn rest(self, at: usize, n: usize) -> __m128i {
+    unsafe fn tail(self, at: usize, n: usize) -> __m128i {
         // SAFETY: within the length (duty 1).
         let from = unsafe { self.from.add(at) };
         // SAFETY: readable for 16 bytes: all blocks before were whole, and the length is rounded up
@@ -129,13 +192,21 @@ impl Passage for Out {
         let into = unsafe { self.into.add(at) };
         // SAFETY: `n` bytes as above, below 16.
         unsafe { copy_few(bytes.as_ptr(), into, n) };
-        whole
+        // SAFETY: 1 to 15.
+        unsafe { first_bytes(whole, n) }
+    }
+
+    /// Buffers of allocators are aligned to 16 bytes: every store of 32 that is not to 32 as well
+    /// meets two cache lines in turn.
+    #[inline]
+    fn begins_with_a_block(self) -> bool {
+        self.into.addr() % 32 == 16
     }
 }
 
 /// From private bytes to shared ones.
 ///
-/// INVARIANT: `from` is valid for reads of the length given to `run`; `into` for writes of that
+/// INVARIANT: `from` is valid for reads of the length of the message; `into` for writes of that
 /// length, rounded up to 8.
 #[derive(Clone, Copy)]
 pub(super) struct In {
@@ -143,9 +214,20 @@ pub(super) struct In {
     pub(super) into: *mut u8,
 }
 
-impl Passage for In {
+impl Source for In {
     #[inline]
     unsafe fn block(self, at: usize) -> __m128i {
+        // SAFETY: duty 1.
+        let block = unsafe { Private(self.from).block(at) };
+        // SAFETY: within the length (duty 1), so writable (invariant).
+        let into = unsafe { self.into.add(at) };
+        // SAFETY: as above.
+        unsafe { store_shared(into, block) };
+        block
+    }
+
+    #[inline]
+    unsafe fn fresh_block(self, at: usize) -> __m128i {
         // SAFETY: within the length (duty 1), so readable (invariant).
         let from = unsafe { self.from.add(at) };
         // SAFETY: 16 bytes as above.
@@ -155,6 +237,36 @@ impl Passage for In {
         // SAFETY: as above.
         unsafe { store_shared(into, block) };
         block
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn pair(self, at: usize) -> __m256i {
+        // SAFETY: duties 1 and 2.
+        let pair = unsafe { Private(self.from).pair(at) };
+        // SAFETY: within the length (duty 1), so writable (invariant).
+        let into = unsafe { self.into.add(at) };
+        // SAFETY: as above, and duty 2.
+        unsafe { store_shared_pair(into, pair) };
+        pair
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn fresh_pair(self, at: usize) -> __m256i {
+        // SAFETY: within the length (duty 1), so readable (invariant).
+        let from = unsafe { self.from.add(at) };
+        // SAFETY: as above: two blocks.
+        let low = unsafe { by_eights(from) };
+        // SAFETY: as above.
+        let from = unsafe { from.add(BLOCK) };
+        // SAFETY: as above.
+        let pair = _mm256_set_m128i(unsafe { by_eights(from) }, low);
+        // SAFETY: within the length (duty 1), so writable (invariant).
+        let into = unsafe { self.into.add(at) };
+        // SAFETY: as above, and duty 2.
+        unsafe { store_shared_pair(into, pair) };
+        pair
     }
 
     #[inline]
@@ -171,7 +283,7 @@ impl Passage for In {
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn fresh(self, at: usize) -> __m512i {
+    unsafe fn fresh_wide(self, at: usize) -> __m512i {
         // SAFETY: within the length (duty 1), so readable (invariant).
         let from = unsafe { self.from.add(at) };
         let part = |i: usize| {
@@ -190,9 +302,9 @@ impl Passage for In {
     }
 
     #[inline]
-    unsafe fn rest(self, at: usize, n: usize) -> __m128i {
+    unsafe fn tail(self, at: usize, n: usize) -> __m128i {
         // SAFETY: duty 1.
-        let block = unsafe { Private(self.from).rest(at, n) };
+        let block = unsafe { Private(self.from).tail(at, n) };
         // SAFETY: within the length (duty 1), so writable up to the next multiple of 8 (invariant).
         let into = unsafe { self.into.add(at) };
         if n > 8 {
@@ -203,162 +315,5 @@ impl Passage for In {
             unsafe { store_shared_half(into, block) };
         }
         block
-    }
-}
-
-/// Loads 16 private bytes by words: see [`Passage::fresh`].
-///
-/// # Safety
-/// 1. `from` is valid for reads of 16 bytes.
-#[inline]
-unsafe fn by_eights(from: *const u8) -> __m128i {
-    let block;
-    // SAFETY: duty 1. By assembler, because the compiler would make one load of it.
-    unsafe {
-        asm!("movq {block}, qword ptr [{from}]", "movhps {block}, qword ptr [{from} + 8]", block = out(xmm_reg) block, from = in(reg) from,
-            options(nostack, preserves_flags, readonly, pure));
-    }
-    block
-}
-
-/// Loads 1 to 15 private bytes by two overlapping words, zeros behind them. Not by way of a buffer,
-/// which would have to be in the cache first.
-///
-/// # Safety
-/// 1. `from` is valid for reads of `n` bytes.
-/// 2. `n` is 1 to 15.
-#[inline]
-#[target_feature(enable = "sse2")]
-#[allow(clippy::cast_possible_wrap, reason = "64 bits are 64 bits")]
-unsafe fn load_few(from: *const u8, n: usize) -> __m128i {
-    macro_rules! by {
-        ($word:ty) => {{
-            // SAFETY: duty 1, and `n` is at least the word's size.
-            let first = unsafe { from.cast::<$word>().read_unaligned() };
-            // SAFETY: as above.
-            let last = unsafe { from.add(n - size_of::<$word>()) };
-            // SAFETY: as above.
-            let last = unsafe { last.cast::<$word>().read_unaligned() };
-            (u64::from(first), u64::from(last), 8 * (n - size_of::<$word>()))
-        }};
-    }
-    let (first, last, bits) = match n {
-        8.. => {
-            let (first, last, bits) = by!(u64);
-            // What the first word has of the last one is shifted out.
-            return _mm_set_epi64x(
-                if bits == 0 { 0 } else { (last >> (64 - bits)) as i64 },
-                first as i64,
-            );
-        }
-        4.. => by!(u32),
-        2.. => by!(u16),
-        _ => by!(u8),
-    };
-    _mm_set_epi64x(0, (first | last << bits) as i64)
-}
-
-/// Loads 16 bytes that other parties may be storing into. By assembler, for to Rust a plain load
-/// would be a data race; the processor takes the 8-byte words that [`Region`](crate::Region)
-/// promises. Once: the compiler can neither drop nor repeat it.
-///
-/// # Safety
-/// 1. `from` is valid for reads of 16 bytes.
-#[inline]
-pub(super) unsafe fn load_shared(from: *const u8) -> __m128i {
-    let block;
-    // ORDER(payload): Relaxed; the Acquire of `tail` (readers) or the fence behind the copy
-    // (observers) orders it.
-    // SAFETY: duty 1; any alignment.
-    unsafe {
-        asm!("movdqu {block}, [{from}]", block = out(xmm_reg) block, from = in(reg) from, options(nostack, preserves_flags, readonly));
-    };
-    block
-}
-
-/// Stores 16 bytes that other parties may be loading, as [`load_shared`].
-///
-/// # Safety
-/// 1. `into` is valid for writes of 16 bytes.
-#[inline]
-pub(super) unsafe fn store_shared(into: *mut u8, block: __m128i) {
-    // ORDER(payload): Relaxed; the Release of `tail` orders it before readers, the fence behind
-    // `oldest` after observers.
-    // SAFETY: duty 1; any alignment.
-    unsafe {
-        asm!("movdqu [{into}], {block}", block = in(xmm_reg) block, into = in(reg) into, options(nostack, preserves_flags));
-    };
-}
-
-/// [`load_shared`] of 64 bytes.
-///
-/// # Safety
-/// 1. `from` is valid for reads of 64 bytes.
-/// 2. The processor has the instruction.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn load_shared_wide(from: *const u8) -> __m512i {
-    let block;
-    // ORDER(payload): as above.
-    // SAFETY: duty 1; any alignment.
-    unsafe {
-        asm!("vmovdqu64 {block}, [{from}]", block = out(zmm_reg) block, from = in(reg) from, options(nostack, preserves_flags, readonly));
-    };
-    block
-}
-
-/// [`store_shared`] of 64 bytes.
-///
-/// # Safety
-/// 1. `into` is valid for writes of 64 bytes.
-/// 2. The processor has the instruction.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn store_shared_wide(into: *mut u8, block: __m512i) {
-    // ORDER(payload): as above.
-    // SAFETY: duty 1; any alignment.
-    unsafe {
-        asm!("vmovdqu64 [{into}], {block}", block = in(zmm_reg) block, into = in(reg) into, options(nostack, preserves_flags));
-    };
-}
-
-/// The lower 8 bytes only.
-///
-/// # Safety
-/// 1. `into` is valid for writes of 8 bytes.
-#[inline]
-unsafe fn store_shared_half(into: *mut u8, block: __m128i) {
-    // ORDER(payload): as above.
-    // SAFETY: duty 1; any alignment.
-    unsafe {
-        asm!("movq [{into}], {block}", block = in(xmm_reg) block, into = in(reg) into, options(nostack, preserves_flags));
-    };
-}
-
-/// Copies 1 to 15 private bytes by two overlapping words, where `memcpy` would be a call.
-///
-/// # Safety
-/// 1. `from` is valid for reads and `into` for writes of `n` bytes, and they do not overlap.
-/// 2. `n` is 1 to 15.
-#[inline]
-unsafe fn copy_few(from: *const u8, into: *mut u8, n: usize) {
-    macro_rules! by {
-        ($word:ty) => {{
-            let last = n - size_of::<$word>();
-            // SAFETY: duty 1, and `n` is at least the word's size.
-            let first = unsafe { from.cast::<$word>().read_unaligned() };
-            // SAFETY: as above.
-            let second = unsafe { from.add(last).cast::<$word>().read_unaligned() };
-            // SAFETY: as above.
-            unsafe { into.cast::<$word>().write_unaligned(first) };
-            // SAFETY: as above.
-            unsafe { into.add(last).cast::<$word>().write_unaligned(second) };
-        }};
-    }
-    match n {
-        8.. => by!(u64),
-        4.. => by!(u32),
-        2.. => by!(u16),
-        _ => by!(u8),
     }
 }

@@ -1,54 +1,47 @@
-//! Record headers, and whole records: both checksums of a record in as few multiplications as may
-//! be.
+//! Record headers, and whole records: both checksums of a record side by side.
 
 use core::arch::x86_64::{
-    __m128i, _mm_alignr_epi8, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64,
-    _mm_extract_epi64, _mm_insert_epi32, _mm_set_epi32, _mm_set_epi64x, _mm_set1_epi32,
-    _mm_slli_epi64, _mm_slli_si128, _mm_unpacklo_epi64, _mm_xor_si128,
+    __m128i, _mm_alignr_epi8, _mm_clmulepi64_si128, _mm_cvtsi32_si128, _mm_cvtsi64_si128,
+    _mm_cvtsi128_si64, _mm_extract_epi64, _mm_insert_epi32, _mm_set_epi32, _mm_set_epi64x,
+    _mm_slli_epi64, _mm_slli_si128, _mm_srli_si128, _mm_unpacklo_epi64,
 };
 use core::num::NonZeroU64;
 
-use super::blocks::{
-    BLOCK, FOLD_16, HEADER, WIDE, divide, few, fold, pair, reduce, rest, run, shorten,
-};
-use super::copy::{In, Out, Passage, load_shared, store_shared};
-use super::wide::{reduce_both, reduce_chained, run_beside};
-use crate::layout::KIND_DATA;
+use super::access::{load_shared, store_shared};
+use super::blocks::{BLOCK, add, divide, fold, pair};
+use super::constants::{OVER_FOUR, over};
+use super::copy::{In, Out};
+use super::{blocks, pairs, wide};
+use crate::layout::{GRANULE_BYTES, KIND_DATA};
 
-/// The CRC of epoch, position and the first 28 bytes of a header of two blocks, from the `state`
-/// behind the epoch.
-#[inline]
-#[target_feature(enable = "pclmulqdq,sse4.1")]
-fn header_crc(state: u32, position: u32, [low, high]: [__m128i; 2]) -> u32 {
-    !reduce(Begun { low, high }.folded(state ^ position))
-}
-
-/// See [`Folding::header`].
+/// See [`Folding::header`](super::Folding::header).
 ///
 /// # Safety
 /// 1. As there.
 /// 2. The processor has the instructions.
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 #[allow(clippy::cast_sign_loss, reason = "64 bits are 64 bits")]
-pub(super) unsafe fn header(state: u32, position: u32, from: *const u8) -> ([u64; 4], u32) {
+pub(super) unsafe fn read_header(prefix: u32, from: *const u8) -> ([u64; 4], u32) {
     // SAFETY: duty 1.
-    let Begun { low, high } = unsafe { Begun::load(from) };
+    let header = unsafe { HeaderBlocks::load(from) };
+    let HeaderBlocks { low, high } = header;
     let numbers = [
         _mm_cvtsi128_si64(low),
         _mm_extract_epi64(low, 1),
         _mm_cvtsi128_si64(high),
         _mm_extract_epi64(high, 1),
     ];
-    (numbers.map(|number| number as u64), header_crc(state, position, [low, high]))
+    (numbers.map(|number| number as u64), !divide(header.sum(prefix)))
 }
 
-/// See [`Folding::write_header`].
+/// See [`Folding::write_header`](super::Folding::write_header).
 ///
 /// # Safety
 /// 1. As there.
 /// 2. The processor has the instructions.
 #[target_feature(enable = "pclmulqdq,sse4.1")]
-pub(super) unsafe fn header_alone(
+#[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
+pub(super) unsafe fn write_header(
     prefix: u32,
     a: u64,
     seq: u64,
@@ -56,125 +49,88 @@ pub(super) unsafe fn header_alone(
     payload_crc: u32,
     into: *mut u8,
 ) {
-    let header = begin(a, seq, timestamp_ns);
-    let sum = shorten(header.folded(prefix));
+    let header = HeaderBlocks::new(a, seq, timestamp_ns);
+    let high = _mm_insert_epi32(header.high, payload_crc as i32, 2);
+    let crc = !divide(HeaderBlocks { high, ..header }.sum(prefix));
+    let high = _mm_insert_epi32(high, crc as i32, 3);
     // SAFETY: duty 1.
-    unsafe { header.seal(sum, payload_crc, into) };
+    unsafe { HeaderBlocks { high, ..header }.store(into) };
 }
 
-/// See [`Folding::record`].
-///
-/// # Safety
-/// 1. As there.
-/// 2. The processor has the instructions.
-#[target_feature(enable = "pclmulqdq,sse4.1")]
-#[allow(clippy::cast_possible_truncation, reason = "the lower half")]
-pub(super) unsafe fn record(
-    prefix: u32,
-    a: u64,
-    seq: u64,
-    timestamp_ns: u64,
-    from: *const u8,
-    into: *mut u8,
-) {
-    let header = begin(a, seq, timestamp_ns);
-    let sum = shorten(header.folded(prefix));
-    // SAFETY: duty 1.
-    let payload = In { from, into: unsafe { into.add(HEADER) } };
-    let len = a as u32 as usize;
-    // SAFETY: duties 1 and 2.
-    let crc = !unsafe { run(u32::MAX, payload, len) };
-    // SAFETY: duty 1.
-    unsafe { header.seal(sum, crc, into) };
-}
+/// The kernels of whole records for one width of registers.
+macro_rules! records {
+    ($features:literal, $by:ident, $write:ident, $read:ident) => {
+        /// See [`Folding::record`](super::Folding::record).
+        ///
+        /// # Safety
+        /// 1. As there.
+        /// 2. The processor has the instructions.
+        #[target_feature(enable = $features)]
+        #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
+        pub(super) unsafe fn $write(
+            prefix: u32,
+            a: u64,
+            seq: u64,
+            timestamp_ns: u64,
+            from: *const u8,
+            into: *mut u8,
+        ) {
+            let header = HeaderBlocks::new(a, seq, timestamp_ns);
+            let sum = header.sum(prefix);
+            // SAFETY: duty 1.
+            let payload = In { from, into: unsafe { into.add(GRANULE_BYTES) } };
+            // SAFETY: duties 1 and 2; the lower half of the first number is the length.
+            let payload = unsafe { $by::sum(u32::MAX, payload, a as u32 as usize) };
+            let states = $by::divide_both(payload, with_payload(sum, payload));
+            // SAFETY: duty 1.
+            unsafe { header.sealed_with(states).store(into) };
+        }
 
-/// See [`Folding::record`]; of at least 64 bytes.
-///
-/// # Safety
-/// 1. As there.
-/// 2. The processor has the instructions.
-#[target_feature(enable = "pclmulqdq,sse4.1,avx512f,avx512vl,vpclmulqdq")]
-#[allow(clippy::cast_possible_truncation, reason = "the lower half")]
-pub(super) unsafe fn record_wide(
-    prefix: u32,
-    a: u64,
-    seq: u64,
-    timestamp_ns: u64,
-    from: *const u8,
-    into: *mut u8,
-) {
-    let header = begin(a, seq, timestamp_ns);
-    let (first, second) = header.blocks(prefix);
-    let second = _mm_xor_si128(second, _mm_set_epi32(-1, 0, 0, 0));
-    // SAFETY: duty 1.
-    let payload = In { from, into: unsafe { into.add(HEADER) } };
-    let len = a as u32 as usize;
-    // SAFETY: duties 1 and 2.
-    let (payload, first) = unsafe { run_beside(u32::MAX, payload, len, Some(first)) };
-    let states = reduce_chained(payload, _mm_xor_si128(first, second));
-    let high = _mm_unpacklo_epi64(header.high, _mm_xor_si128(states, _mm_set1_epi32(-1)));
-    // SAFETY: duty 1.
-    unsafe { Begun { high, ..header }.store(into) };
-}
-
-/// See [`Folding::copy_record`]; into the `most` bytes at `into`.
-///
-/// # Safety
-/// 1. As there, and `into` is valid for writes of `most` bytes.
-/// 2. The processor has the instructions.
-#[target_feature(enable = "pclmulqdq,sse4.1")]
-pub(super) unsafe fn copy_record(
-    prefix: u32,
-    seq: u64,
-    from: *const u8,
-    into: *mut u8,
-    most: usize,
-) -> Option<(NonZeroU64, u64)> {
-    // SAFETY: duty 1.
-    let header = unsafe { Begun::load(from) };
-    let (first, len) = header.expected(seq, most)?;
-    // SAFETY: duty 1.
-    let payload = Out { from: unsafe { from.add(HEADER) }, into };
-    // SAFETY: duties 1 and 2, and `len` is at most `most` (checked).
-    let payload = unsafe { run(u32::MAX, payload, len) };
-    header.sealed_by(u64::from(payload) | u64::from(reduce(header.folded(prefix))) << 32, first)
-}
-
-/// The same with wide registers.
-///
-/// # Safety
-/// As of `copy_record`.
-#[target_feature(enable = "pclmulqdq,sse4.1,avx512f,avx512vl,vpclmulqdq")]
-#[allow(clippy::cast_sign_loss, reason = "64 bits are 64 bits")]
-pub(super) unsafe fn copy_record_wide(
-    prefix: u32,
-    seq: u64,
-    from: *const u8,
-    into: *mut u8,
-    most: usize,
-) -> Option<(NonZeroU64, u64)> {
-    // SAFETY: duty 1.
-    let header = unsafe { Begun::load(from) };
-    let (first, len) = header.expected(seq, most)?;
-    // SAFETY: duty 1.
-    let payload = Out { from: unsafe { from.add(HEADER) }, into };
-    let (payload, folded) = if len >= WIDE {
-        let (first, second) = header.blocks(prefix);
-        // SAFETY: duties 1 and 2, and `len` is at most `most` (checked).
-        let (payload, first) = unsafe { run_beside(u32::MAX, payload, len, Some(first)) };
-        (payload, _mm_xor_si128(first, second))
-    } else if len >= BLOCK {
-        // SAFETY: as above.
-        let block = _mm_xor_si128(unsafe { payload.block(0) }, _mm_cvtsi32_si128(-1));
-        // SAFETY: as above.
-        (unsafe { rest(block, payload, BLOCK, len) }, header.folded(prefix))
-    } else {
-        // SAFETY: as above.
-        let payload = unsafe { few(u32::MAX, payload, len) };
-        return header
-            .sealed_by(u64::from(payload) | u64::from(reduce(header.folded(prefix))) << 32, first);
+        /// See [`Folding::copy_record`](super::Folding::copy_record); into the `most` bytes at `into`.
+        ///
+        /// # Safety
+        /// 1. As there, and `into` is valid for writes of `most` bytes.
+        /// 2. The processor has the instructions.
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn $read(
+            prefix: u32,
+            seq: u64,
+            from: *const u8,
+            into: *mut u8,
+            most: usize,
+        ) -> Option<(NonZeroU64, u64)> {
+            // SAFETY: duty 1.
+            let header = unsafe { HeaderBlocks::load(from) };
+            let (first, len) = header.expected(seq, most)?;
+            let sum = header.sum(prefix);
+            // SAFETY: duty 1.
+            let payload = Out { from: unsafe { from.add(GRANULE_BYTES) }, into };
+            // SAFETY: duties 1 and 2, and `len` is at most `most` (checked).
+            let payload = unsafe { $by::sum(u32::MAX, payload, len) };
+            header.sealed_by($by::divide_both(payload, sum), first)
+        }
     };
-    header.sealed_by(_mm_cvtsi128_si64(reduce_both(payload, folded)) as u64, first)
+}
+
+records!("pclmulqdq,sse4.1", blocks, write_record_by_16, copy_record_by_16);
+records!("pclmulqdq,sse4.1,avx2,vpclmulqdq", pairs, write_record_by_32, copy_record_by_32);
+records!(
+    "pclmulqdq,sse4.1,avx2,avx512f,avx512vl,vpclmulqdq",
+    wide,
+    write_record_by_64,
+    copy_record_by_64
+);
+
+/// The sum of a header whose payload's CRC is that of this sum, from that of one with zero in its
+/// place. The header's division does not wait for the payload's.
+#[inline]
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+fn with_payload(header: __m128i, payload: __m128i) -> __m128i {
+    // The CRC is the complement of the payload's state, and of the header's last four bytes, so it
+    // is added to the second 32 bits; that is where the end of the payload's sum goes.
+    let end = _mm_slli_epi64(_mm_srli_si128(payload, 8), 32);
+    let start = _mm_clmulepi64_si128(payload, pair(OVER_FOUR), 0x00);
+    add(add(header, _mm_set_epi32(0, 0, -1, 0)), add(start, end))
 }
 
 /// Cold, so that the compiler makes a branch of the comparison before it: by a conditional move,
@@ -188,22 +144,23 @@ const fn not_whole<T>() -> Option<T> {
 
 /// The two blocks of a header; while it is written, without its checksums.
 #[derive(Clone, Copy)]
-struct Begun {
+struct HeaderBlocks {
     low: __m128i,
     high: __m128i,
 }
 
-#[inline]
-#[target_feature(enable = "pclmulqdq,sse4.1")]
-#[allow(clippy::cast_possible_wrap, reason = "64 bits are 64 bits")]
-fn begin(a: u64, seq: u64, timestamp_ns: u64) -> Begun {
-    Begun {
-        low: _mm_set_epi64x(seq as i64, a as i64),
-        high: _mm_cvtsi64_si128(timestamp_ns as i64),
+impl HeaderBlocks {
+    /// Of the first three numbers of a header; without its checksums.
+    #[inline]
+    #[target_feature(enable = "pclmulqdq,sse4.1")]
+    #[allow(clippy::cast_possible_wrap, reason = "64 bits are 64 bits")]
+    fn new(a: u64, seq: u64, timestamp_ns: u64) -> Self {
+        Self {
+            low: _mm_set_epi64x(seq as i64, a as i64),
+            high: _mm_cvtsi64_si128(timestamp_ns as i64),
+        }
     }
-}
 
-impl Begun {
     /// Loads both blocks.
     ///
     /// # Safety
@@ -258,29 +215,20 @@ impl Begun {
         (_mm_alignr_epi8(self.low, prefix, 12), _mm_alignr_epi8(self.high, self.low, 12))
     }
 
-    /// A block congruent to that.
+    /// The sum of that.
     #[inline]
     #[target_feature(enable = "pclmulqdq,sse4.1")]
-    fn folded(self, prefix: u32) -> __m128i {
+    fn sum(self, prefix: u32) -> __m128i {
         let (first, second) = self.blocks(prefix);
-        _mm_xor_si128(fold(first, pair(FOLD_16)), second)
+        add(fold(first, pair(const { over(24) })), fold(second, pair(const { over(8) })))
     }
 
-    /// Stores it with the payload's CRC and its own, of which `sum` is what [`shorten`] makes of
-    /// its blocks. Only a division waits for the payload: its CRC is the last four bytes.
-    ///
-    /// # Safety
-    /// 1. `into` is valid for writes of 32 bytes.
+    /// With both CRCs, of these states: the payload's, and above it the header's.
     #[inline]
     #[target_feature(enable = "pclmulqdq,sse4.1")]
-    #[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
-    unsafe fn seal(self, sum: __m128i, payload_crc: u32, into: *mut u8) {
-        let crc =
-            !divide(_mm_xor_si128(sum, _mm_slli_epi64(_mm_cvtsi32_si128(payload_crc as i32), 32)));
-        let high =
-            _mm_insert_epi32(_mm_insert_epi32(self.high, payload_crc as i32, 2), crc as i32, 3);
-        // SAFETY: duty 1.
-        unsafe { Self { high, ..self }.store(into) };
+    #[allow(clippy::cast_possible_wrap, reason = "64 bits are 64 bits")]
+    fn sealed_with(self, states: u64) -> Self {
+        Self { high: _mm_unpacklo_epi64(self.high, _mm_cvtsi64_si128(!states as i64)), ..self }
     }
 
     /// Stores both blocks.

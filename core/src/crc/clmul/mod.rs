@@ -3,22 +3,30 @@
 //!
 //! The message is a polynomial over GF(2), bit-reflected, so its first byte is the lowest. A block
 //! of 16 bytes that stands N bytes before another is congruent modulo P to the sum of two
-//! 32-by-64-bit products that can be added to the other: folding. Source: Gopal et al., "Fast CRC
-//! Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009.
+//! 64-by-32-bit products that can be added to the other: folding. Long messages are folded by four
+//! independent registers of one, two or four blocks; what is left of them, and every short message,
+//! is multiplied all at once, each block by its distance from the end. Source: Gopal et al., "Fast
+//! CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009.
 
+mod access;
 mod blocks;
+mod constants;
 mod copy;
+mod detect;
 mod header;
+mod pairs;
 mod wide;
 
 use core::arch::asm;
-use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::num::NonZeroU64;
 
-use self::blocks::{WIDE, run};
-use self::copy::{In, Out, Passage, Private};
-use self::header::{copy_record, copy_record_wide, header, header_alone, record, record_wide};
-use self::wide::run_wide;
+use self::blocks::divide;
+use self::copy::{In, Out, Private, Source};
+use self::header::{
+    copy_record_by_16, copy_record_by_32, copy_record_by_64, read_header, write_header,
+    write_record_by_16, write_record_by_32, write_record_by_64,
+};
+use super::Path;
 
 /// Begins to load the line of this address and the next one. Any address may be given.
 #[inline]
@@ -29,35 +37,53 @@ pub(crate) fn prefetch(at: *const u8) {
     };
 }
 
+/// How many blocks of 16 bytes a register holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    One,
+    Two,
+    Four,
+}
+
 /// A processor that has the instructions. Its methods are states of the CRC register: all ones
-/// before the first byte, complemented behind the last.
+/// before the first byte, complemented after the last.
 ///
-/// INVARIANT: made by [`Folding::detect`] only, which has asked the processor. `wide`: it has
-/// AVX-512 and VPCLMULQDQ, and the operating system keeps their registers.
+/// INVARIANT: made by [`Folding::detect`] and [`Folding::by`] only, which ask the processor: it has
+/// the instructions for registers of this width, and the operating system keeps these registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Folding {
-    wide: bool,
+    width: Width,
 }
 
 impl Folding {
-    /// Asks the processor; under a hypervisor that takes a microsecond.
+    /// By the widest registers there are. Asks the processor; under a hypervisor that takes a
+    /// microsecond.
     pub(crate) fn detect() -> Option<Self> {
-        const PCLMULQDQ: u32 = 1 << 1;
-        const SSSE3: u32 = 1 << 9;
-        const SSE4_1: u32 = 1 << 19;
-        const ALL: u32 = PCLMULQDQ | SSSE3 | SSE4_1;
-        const OSXSAVE: u32 = 1 << 27;
-        let features = __cpuid(1).ecx;
-        let wide = features & OSXSAVE != 0 && {
-            // SAFETY: `OSXSAVE` says that the instruction may be used.
-            let kept = unsafe { registers_kept() };
-            kept && wide_instructions()
+        detect::widest().map(|width| Self { width })
+    }
+
+    /// By this path, if it is one of these and the processor has it.
+    pub(crate) fn by(path: Path) -> Option<Self> {
+        let width = match path {
+            Path::Pclmul => Width::One,
+            Path::Avx2 => Width::Two,
+            Path::Avx512 => Width::Four,
+            _ => return None,
         };
-        (features & ALL == ALL).then_some(Self { wide })
+        detect::has(width).then_some(Self { width })
+    }
+
+    /// The path that this is.
+    pub(crate) const fn path(self) -> Path {
+        match self.width {
+            Width::One => Path::Pclmul,
+            Width::Two => Path::Avx2,
+            Width::Four => Path::Avx512,
+        }
     }
 
     /// Loads the header of 32 bytes at `from`, and the CRC of epoch, position and header, from the
-    /// `state` behind the epoch.
+    /// `state` after the epoch.
     ///
     /// # Safety
     /// 1. `from` is valid for reads of 32 bytes. Other parties may store there meanwhile.
@@ -70,7 +96,7 @@ impl Folding {
         from: *const u8,
     ) -> ([u64; 4], u32) {
         // SAFETY: duty 1; the processor has the instructions (invariant).
-        unsafe { header(state, position, from) }
+        unsafe { read_header(state ^ position, from) }
     }
 
     /// Stores the header of a record that stands at `position` to `into`: its first three numbers,
@@ -89,11 +115,11 @@ impl Folding {
         into: *mut u8,
     ) {
         // SAFETY: duty 1; the processor has the instructions (invariant).
-        unsafe { header_alone(state ^ position, a, seq, timestamp_ns, payload_crc, into) };
+        unsafe { write_header(state ^ position, a, seq, timestamp_ns, payload_crc, into) };
     }
 
     /// Stores a whole record that stands at `position` to `into`: payload, and before it the header
-    /// of its first three numbers and both CRCs, from the `state` behind the epoch.
+    /// of its first three numbers and both CRCs, from the `state` after the epoch.
     ///
     /// # Safety
     /// 1. `into` is valid for writes of 32 bytes and of the payload's, rounded up to 8. Other
@@ -114,12 +140,13 @@ impl Folding {
         );
         // What follows takes six numbers, as many as go by registers.
         let (prefix, from) = (state ^ position, payload.as_ptr());
-        if self.wide && payload.len() >= WIDE {
+        match self.width {
             // SAFETY: duties 1 and 2; the processor has the instructions (invariant).
-            unsafe { record_wide(prefix, a, seq, timestamp_ns, from, into) };
-        } else {
-            // SAFETY: duties 1 and 2; the processor has the instructions (invariant).
-            unsafe { record(prefix, a, seq, timestamp_ns, from, into) };
+            Width::One => unsafe { write_record_by_16(prefix, a, seq, timestamp_ns, from, into) },
+            // SAFETY: as above.
+            Width::Two => unsafe { write_record_by_32(prefix, a, seq, timestamp_ns, from, into) },
+            // SAFETY: as above.
+            Width::Four => unsafe { write_record_by_64(prefix, a, seq, timestamp_ns, from, into) },
         }
     }
 
@@ -140,38 +167,33 @@ impl Folding {
         into: &mut [u8],
     ) -> Option<(NonZeroU64, u64)> {
         let (prefix, len, into) = (state ^ position, into.len(), into.as_mut_ptr());
-        if self.wide {
+        match self.width {
             // SAFETY: duty 1; `into` was a slice; the processor has the instructions (invariant).
-            unsafe { copy_record_wide(prefix, seq, from, into, len) }
-        } else {
+            Width::One => unsafe { copy_record_by_16(prefix, seq, from, into, len) },
             // SAFETY: as above.
-            unsafe { copy_record(prefix, seq, from, into, len) }
+            Width::Two => unsafe { copy_record_by_32(prefix, seq, from, into, len) },
+            // SAFETY: as above.
+            Width::Four => unsafe { copy_record_by_64(prefix, seq, from, into, len) },
         }
     }
 
-    /// As [`run`].
+    /// The state after `len` bytes, all of which pass.
     ///
     /// # Safety
-    /// 1. The passage may be asked for `len` bytes (its invariant).
+    /// 1. The source may be asked for `len` bytes (its invariant).
     #[inline]
-    unsafe fn run<P: Passage>(self, state: u32, passage: P, len: usize) -> u32 {
-        if self.wide && len >= WIDE {
+    unsafe fn run<S: Source>(self, state: u32, source: S, len: usize) -> u32 {
+        match self.width {
             // SAFETY: duty 1; the processor has the instructions (invariant).
-            unsafe { run_wide(state, passage, len) }
-        } else {
-            // SAFETY: duty 1; the processor has the instructions (invariant).
-            unsafe { run(state, passage, len) }
+            Width::One => unsafe { run_by_16(state, source, len) },
+            // SAFETY: as above.
+            Width::Two => unsafe { run_by_32(state, source, len) },
+            // SAFETY: as above.
+            Width::Four => unsafe { run_by_64(state, source, len) },
         }
     }
 
-    /// Without the wide registers.
-    #[cfg(test)]
-    pub(crate) const fn narrow(mut self) -> Self {
-        self.wide = false;
-        self
-    }
-
-    /// The state behind `bytes`.
+    /// The state after `bytes`.
     #[inline]
     pub(crate) fn update(self, state: u32, bytes: &[u8]) -> u32 {
         // SAFETY: the processor has the instructions (invariant); `Private` may be read for all of
@@ -179,7 +201,7 @@ impl Folding {
         unsafe { self.run(state, Private(bytes.as_ptr()), bytes.len()) }
     }
 
-    /// The state behind the `into.len()` bytes at `from`, which are copied out.
+    /// The state after the `into.len()` bytes at `from`, which are copied out.
     ///
     /// # Safety
     /// 1. `from` is valid for reads up to the next multiple of 16 bytes. Other parties may store
@@ -190,7 +212,7 @@ impl Folding {
         unsafe { self.run(state, Out { from, into: into.as_mut_ptr() }, into.len()) }
     }
 
-    /// The state behind `bytes`, which are copied to `into`, filled up with zeros to a multiple of
+    /// The state after `bytes`, which are copied to `into`, filled up with zeros to a multiple of
     /// 8.
     ///
     /// # Safety
@@ -203,28 +225,33 @@ impl Folding {
     }
 }
 
-/// Whether the operating system keeps the registers of AVX-512.
+/// [`Folding::run`] by registers of one block.
 ///
 /// # Safety
-/// 1. The processor says `OSXSAVE`.
-unsafe fn registers_kept() -> bool {
-    const XMM_YMM_MASKS_ZMM: u32 = 0b1110_0110;
-    let kept: u32;
-    // SAFETY: duty 1; reads a register.
-    unsafe {
-        asm!("xgetbv", in("ecx") 0, out("eax") kept, out("edx") _, options(nomem, nostack, preserves_flags));
-    };
-    kept & XMM_YMM_MASKS_ZMM == XMM_YMM_MASKS_ZMM
+/// 1. As there.
+/// 2. The processor has the instructions.
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+unsafe fn run_by_16<S: Source>(state: u32, source: S, len: usize) -> u32 {
+    // SAFETY: the same duties.
+    divide(unsafe { blocks::sum(state, source, len) })
 }
 
-/// Whether the processor has what [`run_wide`] needs.
-fn wide_instructions() -> bool {
-    const AVX512F: u32 = 1 << 16;
-    const AVX512VL: u32 = 1 << 31;
-    const VPCLMULQDQ: u32 = 1 << 10;
-    if __cpuid(0).eax < 7 {
-        return false;
-    }
-    let leaf = __cpuid_count(7, 0);
-    leaf.ebx & (AVX512F | AVX512VL) == AVX512F | AVX512VL && leaf.ecx & VPCLMULQDQ != 0
+/// [`Folding::run`] by registers of two.
+///
+/// # Safety
+/// As of `run_by_16`.
+#[target_feature(enable = "pclmulqdq,sse4.1,avx2,vpclmulqdq")]
+unsafe fn run_by_32<S: Source>(state: u32, source: S, len: usize) -> u32 {
+    // SAFETY: the same duties.
+    divide(unsafe { pairs::sum(state, source, len) })
+}
+
+/// [`Folding::run`] by registers of four.
+///
+/// # Safety
+/// As of `run_by_16`.
+#[target_feature(enable = "pclmulqdq,sse4.1,avx2,avx512f,avx512vl,vpclmulqdq")]
+unsafe fn run_by_64<S: Source>(state: u32, source: S, len: usize) -> u32 {
+    // SAFETY: the same duties.
+    divide(unsafe { wide::sum(state, source, len) })
 }
