@@ -20,6 +20,7 @@ mod text;
 pub mod trial;
 
 pub mod http1;
+pub mod resp;
 
 pub use progress::{Page, Persistence, Progress, Resource, State, Wait};
 pub use sink::{Access, BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink};

@@ -1,5 +1,8 @@
 //! Where a codec puts records, and what it asks the process about.
 
+/// Bytes of a granule, and of a record's header.
+const GRANULE_BYTES: u64 = aqueduct_core::layout::GRANULE_BYTES as u64;
+
 /// Index of a ring in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingId(pub u16);
@@ -76,11 +79,32 @@ pub enum Reason {
 pub struct BatchSize {
     /// Records.
     pub records: u64,
-    /// Granules (32 bytes) of all records with their headers, without padding at the end of the
+    /// Granules of all records with their headers, without padding at the end of the
     /// data area.
     pub granules: u64,
     /// Granules of the largest record: up to one less may be lost to padding where the batch wraps.
     pub largest: u64,
+}
+
+impl BatchSize {
+    /// Adds a record.
+    pub fn add(&mut self, payload_bytes: usize) {
+        let granules = 1 + (payload_bytes as u64).div_ceil(GRANULE_BYTES);
+        self.records += 1;
+        self.granules += granules;
+        self.largest = self.largest.max(granules);
+    }
+
+    /// Bytes of all records with their headers.
+    pub const fn bytes(&self) -> u64 {
+        self.granules * GRANULE_BYTES
+    }
+
+    /// Whether an empty ring has room for all of them, wherever its head is: there may be padding
+    /// before the largest record, and closing needs a granule.
+    pub const fn fits(&self, ring: &Ring) -> bool {
+        self.granules + self.largest <= ring.capacity_bytes / GRANULE_BYTES
+    }
 }
 
 /// Whether a peer may go on.

@@ -3,7 +3,7 @@
 use super::answer::{Answer, Taken};
 use super::batch::{self, BadBatch, Form, Verdict};
 use super::{Body, Config};
-use crate::codec::{BatchSize, Event, Outcome, Persistence, Reason, Record, Sink};
+use crate::codec::{Event, Outcome, Persistence, Reason, Record, Sink};
 
 /// The refusal of every record while the process ends.
 pub(super) const SHUTTING_DOWN: (u16, &str, &str) = (503, RETRY, "shutting down");
@@ -110,8 +110,8 @@ fn refuse_batch<S: Sink>(
             let limit = record_limit(body, sink);
             (413, Reason::TooLarge, 1, format!("record {index} of the batch: {limit}"))
         }
-        BadBatch::TooLarge(BatchSize { records, granules, .. }) => {
-            let bytes = granules * 32;
+        BadBatch::TooLarge(size) => {
+            let (records, bytes) = (size.records, size.bytes());
             let detail = format!(
                 "{records} records take {bytes} bytes with their headers; a ring of {capacity} \
                  bytes never has so much room at once"

@@ -9,9 +9,6 @@ mod json;
 use crate::codec::sink::{BatchSize, Record, Ring, Sink};
 use crate::codec::{Outcome, Reason, Room};
 
-/// Bytes of a granule, and of a record's header.
-const GRANULE_BYTES: u64 = 32;
-
 /// What a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -115,17 +112,13 @@ fn measure(ring: &Ring, form: Form, tag: u16, body: &[u8]) -> Result<BatchSize, 
         if payload.len() as u64 > u64::from(ring.max_payload_bytes) {
             return Err(BadBatch::RecordTooLarge(size.records));
         }
-        let granules = 1 + (payload.len() as u64).div_ceil(GRANULE_BYTES);
-        size.records += 1;
-        size.granules += granules;
-        size.largest = size.largest.max(granules);
+        size.add(payload.len());
         Ok(())
     })?;
     if size.records == 0 {
         return Err(BadBatch::Empty);
     }
-    // The worst case: padding before the largest record, and the granule that closing needs.
-    if size.granules + size.largest > ring.capacity_bytes / GRANULE_BYTES {
+    if !size.fits(ring) {
         return Err(BadBatch::TooLarge(size));
     }
     Ok(size)

@@ -1,0 +1,126 @@
+//! RESP2, the protocol of Redis clients: `XADD`, `RPUSH`, `LPUSH` and `PUBLISH` bring records.
+//!
+//! Commands are pipelined without a bound on their number, and each is answered for itself. What
+//! Redis answers with a protocol error ends the connection here, too.
+
+mod command;
+mod frame;
+mod inline;
+mod record;
+mod reply;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use self::command::{Executed, Session};
+use self::frame::{Args, Scan, Scanner};
+use super::{Codec, Event, OUTPUT_BYTES_MAX, Progress, Reason, Sink, State, Wait};
+
+/// What bounds the commands of an address.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Most bytes of one command with all its arguments.
+    pub max_command_bytes: usize,
+}
+
+/// One connection.
+pub struct Resp {
+    config: Arc<Config>,
+    session: Session,
+    scanner: Scanner,
+    /// No command has come yet.
+    is_new: bool,
+}
+
+impl Resp {
+    /// A connection on which nothing has come yet; `id` is what `CLIENT ID` answers.
+    pub fn new(config: Arc<Config>, id: u64) -> Self {
+        Self { config, session: Session::new(id), scanner: Scanner::default(), is_new: true }
+    }
+
+    /// Takes one command from the front of `input`: the bytes that it used, or why to stop.
+    fn step<S: Sink>(
+        &mut self,
+        input: &[u8],
+        sink: &mut S,
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, bool), (usize, State)> {
+        let max = self.config.max_command_bytes;
+        let scan = match input.first() {
+            None => Ok(Scan::More { need: 1 }),
+            Some(b'*') => self.scanner.scan(input, max),
+            Some(_) => inline::scan(input, max),
+        };
+        let (bytes, executed) = match scan {
+            Ok(Scan::More { need }) => {
+                let wait = match (input.is_empty(), self.is_new) {
+                    (true, true) => Wait::First,
+                    (true, false) => Wait::Idle,
+                    (false, _) => Wait::Body,
+                };
+                return Err((0, State::More { need, wait }));
+            }
+            Ok(Scan::Nothing { bytes }) => return Ok((bytes, false)),
+            Ok(Scan::Command { bytes, args }) => (bytes, self.session.execute(args, sink, out)),
+            Ok(Scan::Inline { bytes, command }) => {
+                (bytes, self.session.execute(Args::whole(&command), sink, out))
+            }
+            Err(bad) => {
+                sink.note(Event::ProtocolError);
+                reply::error(out, &["ERR Protocol error: ", bad.0]);
+                return Err((0, State::Close));
+            }
+        };
+        match executed {
+            Executed::Answered if sink.is_ending() => Err((bytes, State::Close)),
+            Executed::Answered => {
+                self.is_new = false;
+                Ok((bytes, true))
+            }
+            Executed::Full => Err((0, State::Parked)),
+            Executed::Close => Err((bytes, State::Close)),
+        }
+    }
+}
+
+impl Codec for Resp {
+    fn decode<S: Sink>(&mut self, input: &mut [u8], sink: &mut S, out: &mut Vec<u8>) -> Progress {
+        let (mut at, end, mut messages) = (0, input.len(), 0);
+        let state = loop {
+            if out.len() >= OUTPUT_BYTES_MAX && at < end {
+                break State::Flush;
+            }
+            match self.step(&input[at..], sink, out) {
+                Ok((bytes, is_command)) => {
+                    at += bytes;
+                    messages += usize::from(is_command);
+                }
+                Err((bytes, state)) => {
+                    at += bytes;
+                    messages += usize::from(bytes > 0);
+                    break state;
+                }
+            }
+        };
+        Progress { consumed: at, end, messages, state }
+    }
+
+    fn end_of_input<S: Sink>(&mut self, rest: &[u8], sink: &mut S, _out: &mut Vec<u8>) {
+        self.broken(rest, sink);
+    }
+
+    fn timed_out<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
+        if !rest.is_empty() {
+            let event = Event::Rejected { ring: None, reason: Reason::Timeout, records: 1 };
+            sink.note(event);
+            reply::error(out, &["ERR the rest of the command did not arrive in time"]);
+        }
+    }
+
+    fn broken<S: Sink>(&mut self, rest: &[u8], sink: &mut S) {
+        if !rest.is_empty() {
+            sink.note(Event::Rejected { ring: None, reason: Reason::Disconnected, records: 1 });
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Each command and its reply.
+
+use super::{array, say, say_to};
+use crate::codec::trial::{EPOCH, End, Kept, Trial};
+use crate::codec::{Event, Reason, RingId};
+
+/// Commands as lines, and the replies to them.
+const REPLIES: &[(&str, &str)] = &[
+    ("ping", "+PONG\r\n"),
+    ("PING hello", "$5\r\nhello\r\n"),
+    ("PING a b", "-ERR wrong number of arguments for 'ping' command\r\n"),
+    ("ECHO 'a b'", "$3\r\na b\r\n"),
+    ("ECHO", "-ERR wrong number of arguments for 'echo' command\r\n"),
+    ("SELECT 0", "+OK\r\n"),
+    ("SELECT 1", "-ERR DB index is out of range\r\n"),
+    ("CLIENT ID", ":42\r\n"),
+    ("client setname x", "+OK\r\n"),
+    ("CLIENT SETINFO lib-name redis-py", "+OK\r\n"),
+    ("CLIENT SETINFO lib-name", "-ERR wrong number of arguments for 'client|setinfo' command\r\n"),
+    ("CLIENT KILL x", "-ERR unknown subcommand 'KILL' of CLIENT\r\n"),
+    ("COMMAND", "*0\r\n"),
+    ("COMMAND DOCS", "*0\r\n"),
+    ("COMMAND COUNT", ":0\r\n"),
+    ("HELLO 3", "-NOPROTO unsupported protocol version\r\n"),
+    ("HELLO 2 SETNAME", "-ERR Syntax error in HELLO option\r\n"),
+    ("AUTH x", "-ERR AUTH called though no credentials are configured\r\n"),
+    ("GET a", "-ERR unknown command 'GET'\r\n"),
+    ("SUBSCRIBE a", "-ERR unknown command 'SUBSCRIBE'\r\n"),
+    ("\"a\\r\\n+OK\\x80\"", "-ERR unknown command 'a??+OK?'\r\n"),
+    ("XLEN a", ":0\r\n"),
+    ("XLEN c", "-ERR there is no ring 'c'\r\n"),
+    ("XADD a * data", "-ERR wrong number of arguments for 'xadd' command\r\n"),
+    ("XADD a", "-ERR wrong number of arguments for 'xadd' command\r\n"),
+    ("XADD a *", "-ERR the field data is missing\r\n"),
+    ("XADD a 1-1 data x", "-ERR the id of a record is given by the ring: use *\r\n"),
+    (
+        "XADD a MAXLEN ~ 100 * data x",
+        "-ERR a ring bounds itself: MAXLEN and MINID are not supported\r\n",
+    ),
+    ("XADD c * data x", "-ERR there is no ring 'c'\r\n"),
+    ("XADD a * Data x", "-ERR unknown field 'Data': a record has data, type, crc32\r\n"),
+    ("XADD a * data x payload y", "-ERR a field is there twice\r\n"),
+    ("XADD a * data x type 65536", "-ERR type must be one decimal number from 0 to 65535\r\n"),
+    (
+        "XADD a * data 123456789 crc32 0xcbf43927",
+        "-ERR crc32 is 0xcbf43927, but the data has 0xcbf43926\r\n",
+    ),
+    (
+        "XADD a * data x crc32 0x",
+        "-ERR crc32 must be a number of 32 bits: decimal, or hexadecimal after 0x\r\n",
+    ),
+    (
+        "XADD a * data x crc32 4294967296",
+        "-ERR crc32 must be a number of 32 bits: decimal, or hexadecimal after 0x\r\n",
+    ),
+    (
+        "XADD b * data 12345678901234567",
+        "-ERR a record of ring 'b' has at most 16 bytes, and all of a command fit into the ring\r\n",
+    ),
+    ("RPUSH a", "-ERR wrong number of arguments for 'rpush' command\r\n"),
+    ("PUBLISH a", "-ERR wrong number of arguments for 'publish' command\r\n"),
+    ("PUBLISH c x", "-ERR there is no ring 'c'\r\n"),
+];
+
+#[test]
+fn every_command_has_its_reply() {
+    for (command, reply) in REPLIES {
+        let heard = say(format!("{command}\r\nPING after\r\n"));
+        assert_eq!(heard.replies, format!("{reply}$5\r\nafter\r\n"), "{command}");
+        assert!(heard.sink.records.is_empty(), "{command}");
+        assert_eq!(heard.end, End::Input, "{command}");
+    }
+}
+
+#[test]
+fn xadd_publishes_a_record_and_answers_its_id() {
+    for (fields, type_tag, payload) in [
+        (&["data", "x"][..], 0, &b"x"[..]),
+        (&["payload", ""], 0, b""),
+        (&["type", "65535", "data", "a\r\nb"], 65_535, b"a\r\nb"),
+        (&["data", "123456789", "crc32", "3421780262"], 0, b"123456789"),
+        (&["crc32", "0xCBF43926", "type", "7", "data", "123456789"], 7, b"123456789"),
+    ] {
+        let command = [&["XADD", "a", "*"][..], fields].concat();
+        let heard =
+            say([array(&["xadd", "a", "nomkstream", "*", "data", "0"]), array(&command)].concat());
+        let id = |seq| format!("{EPOCH}-{seq}");
+        let expected = format!("$19\r\n{}\r\n$19\r\n{}\r\n", id(0), id(1));
+        assert_eq!(heard.replies, expected, "{fields:?}");
+        let kept = Kept { ring: 0, type_tag, payload: payload.to_vec() };
+        assert_eq!(heard.sink.records[1], kept, "{fields:?}");
+    }
+}
+
+#[test]
+fn lists_and_channels_bring_records_of_type_0_in_the_given_order() {
+    let heard = say("RPUSH a 1\r\nLPUSH a 2 3\r\nPUBLISH a 4\r\nPUBLISH b 5\r\nXLEN a\r\n");
+    assert_eq!(heard.replies, ":1\r\n:3\r\n:1\r\n:1\r\n:4\r\n");
+    assert_eq!(heard.payloads(), [b"1", b"2", b"3", b"4", b"5"]);
+    assert!(heard.sink.records.iter().all(|record| record.type_tag == 0));
+    assert_eq!(heard.sink.records[4].ring, 1);
+}
+
+#[test]
+fn values_of_one_push_are_taken_together_or_not_at_all() {
+    let heard = say(array(&["RPUSH", "b", "1", "2", "12345678901234567"]));
+    assert!(heard.replies.starts_with("-ERR a record of ring 'b'"), "{}", heard.replies);
+    assert!(heard.sink.records.is_empty());
+    let rejected = Event::Rejected { ring: Some(RingId(1)), reason: Reason::TooLarge, records: 3 };
+    assert_eq!(heard.sink.events, [rejected]);
+    let many = vec!["x"; 300];
+    let heard = say(array(&[&["RPUSH", "a"][..], &many].concat()));
+    assert!(heard.replies.starts_with("-ERR "), "more than the ring holds: {}", heard.replies);
+    let heard = say_to(Trial { fulls: 2, ..Trial::new() }, array(&["RPUSH", "a", "1", "2"]));
+    assert_eq!((&*heard.replies, heard.payloads().len()), (":2\r\n", 2));
+}
+
+#[test]
+fn a_ring_that_stays_full_is_busy_for_each_command_alone() {
+    let sink = Trial { refusal: Some(Reason::Full), ..Trial::new() };
+    let heard = say_to(sink, "PING\r\nRPUSH a 1 2\r\nXADD a * data x\r\nPING\r\n");
+    let busy = "-BUSY ring 'a' stayed full: its readers have not released enough\r\n";
+    assert_eq!(heard.replies, format!("+PONG\r\n{busy}{busy}+PONG\r\n"));
+    let rejected =
+        |records| Event::Rejected { ring: Some(RingId(0)), reason: Reason::Full, records };
+    assert_eq!(heard.sink.events, [rejected(2), rejected(1)]);
+}
+
+#[test]
+fn without_credentials_nothing_but_them_is_listened_to() {
+    let sink = || Trial { credentials: Some((b"default".to_vec(), b"s".to_vec())), ..Trial::new() };
+    let heard = say_to(sink(), "PING\r\nXADD a * data x\r\nXLEN a\r\nHELLO 2\r\n");
+    assert_eq!(heard.replies.matches("-NOAUTH ").count(), 4, "{}", heard.replies);
+    assert!(heard.sink.records.is_empty());
+    let heard = say_to(sink(), "AUTH wrong\r\nAUTH other s\r\nPING\r\nAUTH s\r\nPING\r\n");
+    let wrong = "-WRONGPASS invalid username-password pair\r\n";
+    let expected = format!("{wrong}{wrong}-NOAUTH Authentication required.\r\n+OK\r\n+PONG\r\n");
+    assert_eq!(heard.replies, expected);
+    let heard = say_to(sink(), "HELLO 2 AUTH default s SETNAME x\r\nXADD a * data x\r\n");
+    assert_eq!(heard.sink.records.len(), 1, "{}", heard.replies);
+}
+
+#[test]
+fn hello_and_info_say_what_clients_look_for() {
+    for hello in ["HELLO", "HELLO 2"] {
+        let heard = say(format!("{hello}\r\n"));
+        assert!(heard.replies.starts_with("*14\r\n$6\r\nserver\r\n"), "{}", heard.replies);
+        assert!(heard.replies.contains("$5\r\nproto\r\n:2\r\n"), "{}", heard.replies);
+        assert!(heard.replies.ends_with("$7\r\nmodules\r\n*0\r\n"), "{}", heard.replies);
+    }
+    let heard = say("INFO server\r\n");
+    assert!(heard.replies.contains("redis_version:7.0.0\r\n"), "{}", heard.replies);
+}
+
+#[test]
+fn quit_is_answered_and_ends_the_connection() {
+    let heard = say("QUIT\r\nXADD a * data x\r\n");
+    assert_eq!((&*heard.replies, heard.end), ("+OK\r\n", End::Closed));
+    assert!(heard.sink.records.is_empty());
+}
+
+#[test]
+fn a_browser_cannot_smuggle_commands_in_a_request() {
+    let request = "POST / HTTP/1.1\r\nHost: x\r\n\r\nXADD a * data x\r\n";
+    let heard = say(request);
+    assert_eq!((&*heard.replies, heard.end), ("", End::Closed));
+    assert!(heard.sink.records.is_empty());
+    assert_eq!(heard.sink.events, [Event::ProtocolError]);
+    let heard = say("GET / HTTP/1.1\r\nhost: x\r\n\r\nXADD a * data x\r\n");
+    assert!(heard.sink.records.is_empty() && heard.end == End::Closed, "{}", heard.replies);
+}
+
+#[test]
+fn a_process_that_ends_answers_once_more() {
+    let sink = Trial { is_ending: true, refusal: Some(Reason::ShuttingDown), ..Trial::new() };
+    let heard = say_to(sink, "XADD a * data x\r\nPING\r\n");
+    assert_eq!((&*heard.replies, heard.end), ("-ERR shutting down\r\n", End::Closed));
+}
