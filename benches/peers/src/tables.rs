@@ -19,7 +19,30 @@ pub fn page(run: &Run) -> String {
     trip_tables(run, &mut page);
     mapping_table(run, &mut page);
     growth_section(run, &mut page);
-    page
+    wrapped(&page)
+}
+
+/// Prose in lines of at most 100 columns; tables and pictures as they are.
+fn wrapped(page: &str) -> String {
+    let mut lines = String::new();
+    for paragraph in page.lines() {
+        let mut column = 0;
+        let fixed = paragraph.starts_with(['|', '!', '#']);
+        for word in paragraph.split(' ') {
+            let width = word.chars().count();
+            if column > 0 && (fixed || column + 1 + width <= 100) {
+                lines.push(' ');
+                column += 1;
+            } else if column > 0 {
+                lines.push('\n');
+                column = 0;
+            }
+            lines.push_str(word);
+            column += width;
+        }
+        lines.push('\n');
+    }
+    lines
 }
 
 /// Three digits.
@@ -36,7 +59,7 @@ fn cell(measure: Option<&Measure>) -> String {
     measure.map_or_else(
         || "–".into(),
         |measure| {
-            let (low, high) = measure.series().spread();
+            let (low, high) = measure.spread;
             format!(
                 "**{}** · {} ({}–{})",
                 digits(measure.quiet),
@@ -56,8 +79,9 @@ fn brief(measure: Option<&Measure>) -> String {
 /// ratios.
 fn ratio(measure: Option<&Measure>, base: Option<&Measure>) -> String {
     let (Some(measure), Some(base)) = (measure, base) else { return "–".into() };
-    let rounds = measure.series().over(&base.series());
-    format!("{} · {}", digits(measure.quiet / base.quiet), digits(rounds.median()))
+    let rounds =
+        measure.ratios.get(&base.subject).map_or_else(|| "–".into(), |&ratio| digits(ratio));
+    format!("{} · {rounds}", digits(measure.quiet / base.quiet))
 }
 
 fn line(into: &mut String, text: &str) {

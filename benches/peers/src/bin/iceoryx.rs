@@ -28,11 +28,11 @@ fn main() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["throughput", bytes, records, readers] => {
-            throughput(number(bytes), number(records), number(readers))
+            throughput(number(bytes), number(records), number(readers));
         }
         ["trips", bytes, count, way] => trips(number(bytes), number(count), way),
         ["read", name, bytes, records, core] => {
-            read(name, number(bytes), number(records), number(core))
+            read(name, number(bytes), number(records), number(core));
         }
         ["echo", name, bytes, count, way] => echo(name, number(bytes), number(count), way),
         _ => {

@@ -11,8 +11,8 @@ use aqueduct_peers::plots::draw_all;
 use aqueduct_peers::results::{Run, load_parts};
 use aqueduct_peers::tables::page;
 
-const BEGIN: &str = "<!-- results: written by benches/run, do not edit -->";
-const END: &str = "<!-- end of results -->";
+const BEGIN: &str = "<!-- results:benches -->";
+const END: &str = "<!-- /results:benches -->";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             std::fs::create_dir_all(benches.join("results"))?;
             std::fs::write(
                 benches.join("results").join(format!("{}.json", run.date)),
-                serde_json::to_string_pretty(&run)?,
+                run.to_json()?,
             )?;
             (run, benches)
         }
@@ -60,5 +60,6 @@ fn gather(parts: &Path, facts: &[String]) -> std::io::Result<Run> {
             None => drop(run.machine.insert(name.into(), value)),
         }
     }
+    run.summarise();
     Ok(run)
 }
