@@ -1,13 +1,19 @@
 #!/bin/sh
 # The core's tests on other machines and under other referees. Each part installs what it needs
-# (rustup, apt as root) and prints PASS or FAIL. platforms.sh miri [SEEDS]   Miri, weak memory
-# included: unit tests, and SEEDS schedules (default 4) of the threaded ones; ALL=1: all tests
-# platforms.sh i686           32-bit words, run natively platforms.sh s390x          big-endian,
-# under qemu-user platforms.sh aarch64        under qemu-user: another instruction set, not its weak
-# memory platforms.sh tsan           ThreadSanitizer over the threaded tests. It does not see fences
-# platforms.sh tsan-c         ThreadSanitizer, Rust producer and C reader in one process; CC chooses
-# the compiler platforms.sh all            everything Ends with 1 if any part failed. LOG=1 shows
-# the output of what passes, too.
+# (rustup, apt as root) and prints PASS or FAIL; ends with 1 if any part failed.
+#
+#   verify/platforms/run.sh miri [SEEDS]   Miri, weak memory included: unit tests, and SEEDS
+#                                          schedules (default 4) of the threaded ones; ALL=1: all
+#                                          tests; LIMIT seconds (600) for each file
+#   verify/platforms/run.sh i686           32-bit words, run natively
+#   verify/platforms/run.sh s390x          big-endian, under qemu-user
+#   verify/platforms/run.sh aarch64        another instruction set, not its weak memory
+#   verify/platforms/run.sh tsan           ThreadSanitizer over the threaded tests; it sees no fences
+#   verify/platforms/run.sh tsan-c         the same, Rust producer and C reader in one process; CC
+#                                          chooses the compiler
+#   verify/platforms/run.sh all            everything
+#
+# LOG=1 shows the output of what passes, too.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 root=$PWD
@@ -162,7 +168,7 @@ part() {
     tsan-c) tsan_c ;;
     all) for each in i686 s390x aarch64 tsan tsan-c miri; do part $each "${2:-}"; done ;;
     *)
-        sed -n '2,10s/^# \{0,1\}//p' "$0"
+        sed -n '2,/^set/s/^# \{0,1\}//p' verify/platforms/run.sh
         exit 2
         ;;
     esac

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Results in the READMEs, between `<!-- results:NAME -->` and `<!-- /results:NAME -->`.
+
+As a program: `results.py README NAME < MARKDOWN` replaces what is between these markers by a line
+of date, machine and compilers, and the Markdown.
+"""
+
+import datetime
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+
+from tree import ROOT  # noqa: E402
+
+
+def machine():
+    """Describes where a result comes from: day, processor, kernel, compiler."""
+    info = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    model = re.search(r"^model name\s*: (.*)$", info, re.M)
+    flags = set(re.search(r"^flags\s*: (.*)$", info, re.M).group(1).split()) if model else set()
+    wide = [flag for flag in ("avx2", "avx512vl", "vpclmulqdq") if flag in flags]
+    rustc = subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True)
+    return (
+        f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, "
+        f"{model.group(1).strip() if model else os.uname().machine}"
+        f"{' with ' + ', '.join(wide) if wide else ''}, {os.cpu_count()} cores, "
+        f"Linux {os.uname().release.split('-')[0]}, rustc {rustc.stdout.split()[1]}"
+    )
+
+
+def write(readme, name, body):
+    """Replaces the results of this name; a README without the markers is an error."""
+    path = ROOT / readme
+    begin, end = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
+    before, begun, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended:
+        raise SystemExit(f"{readme}: no markers {begin} … {end}")
+    path.write_text(f"{before}{begin}\n{body.strip()}\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(sys.argv[1], sys.argv[2], f"{machine()}.\n\n{sys.stdin.read()}")
