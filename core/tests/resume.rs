@@ -145,6 +145,19 @@ fn an_observer_skips_to_the_latest_without_counting_what_it_skips() {
 }
 
 #[test]
+fn an_observer_goes_back_to_the_oldest() {
+    let ring = Ring::new();
+    let mut producer = create(&ring, 8, 0);
+    push(&mut producer, 0).unwrap();
+    let mut observer = Observer::latest(ring.region()).unwrap();
+    push(&mut producer, 0).unwrap();
+    assert_eq!(seq(observer.peek()), Some(1));
+    assert_eq!(observer.skip_to_oldest(), Ok(()));
+    assert_eq!(observer.skip(), Err(ReadError::Gap { expected: 1, found: 0 }));
+    assert_eq!((seq(observer.skip()), seq(observer.skip())), (Some(0), Some(1)));
+}
+
+#[test]
 fn the_first_place_of_a_ring_is_told_from_a_later_one() {
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, id, reader) = pair(&ring, &page, 8, 0);

@@ -133,6 +133,16 @@ impl<R: Memory> Observer<R> {
         self.walk.resume(&before.walk);
     }
 
+    /// Moves to the oldest record that is intact. What is read for the second time then has the
+    /// sequence number that it had: told as a [`ReadError::Gap`] once.
+    ///
+    /// # Errors
+    /// [`ReadError::TailOutOfRange`] if the control words make no sense, [`ReadError::Overrun`] if
+    /// they change faster than they are read; a later look tries again.
+    pub fn skip_to_oldest(&mut self) -> Result<(), ReadError> {
+        self.walk.skip_to_oldest()
+    }
+
     /// Moves past everything published so far. What is skipped is not counted as lost.
     pub fn skip_to_latest(&mut self) {
         self.walk.skip_to_latest();
