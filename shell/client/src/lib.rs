@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
+
+// What it answers.
+pub mod error;
+pub mod info;
+
+// The operating system: descriptors, mappings, sockets.
+pub mod interrupt;
+mod link;
+mod mapping;
+
+// One attachment: the handshake, and what is read by it.
+mod attach;
+mod source;
+
+// The client: what the program holds, from one listener to the next.
+pub mod client;
+pub mod options;
+
+pub use aqueduct_core::error::SeekError;
+pub use aqueduct_core::handshake::Status;
+pub use aqueduct_core::{Lag, ReadError, Record, Seek};
+pub use client::{Armed, Client, Event, Waited};
+pub use error::{OpenError, SegmentKind, WaitError};
+pub use info::{Change, End, RingInfo, Stats, Totals};
+pub use interrupt::Interrupter;
+pub use options::{Options, Start};
