@@ -2,12 +2,16 @@
 //!
 //! Values that can be looked up are set when they are asked for.
 
+use std::sync::Mutex;
+
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::refusal::Refusal;
+use crate::sync::lock;
 
 /// Buckets of the publish wait, seconds: from a reader that is quick to one that is slow for people.
 const WAIT_BUCKETS_SECONDS: [f64; 12] =
@@ -35,6 +39,10 @@ pub struct Metrics {
     pub control_connections: IntGauge,
     /// Handshakes, by outcome.
     pub control_handshakes: IntCounterVec,
+    log_dropped: IntCounter,
+    log_suppressed: IntCounter,
+    /// Held while the two are brought up to date, so that no line is counted twice.
+    counting_log_lines: Mutex<()>,
     records: IntCounterVec,
     payload_bytes: IntCounterVec,
     rejected: IntCounterVec,
@@ -83,115 +91,105 @@ pub struct SubscriptionMetrics {
 }
 
 impl Metrics {
-    /// All metrics, at zero.
+    /// Registers all metrics, at zero.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let counter =
-            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-                let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-                registry.register(Box::new(metric.clone()))?;
-                Ok(metric)
-            };
-        let gauge =
-            |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
-                let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-                registry.register(Box::new(metric.clone()))?;
-                Ok(metric)
-            };
+        let make = Make(&registry);
         let (ring, reader): (&[&str], &[&str]) = (&["ring"], &["ring", "subscription"]);
-        let refused = IntCounter::new(
-            "aqueduct_http_connections_refused_total",
-            "HTTP connections refused because too many were open.",
-        )?;
-        registry.register(Box::new(refused.clone()))?;
-        let buckets = HistogramOpts::new(
-            "aqueduct_publish_wait_seconds",
-            "Time that published records waited for space; those that found it at once are not counted.",
-        )
-        .buckets(WAIT_BUCKETS_SECONDS.to_vec());
-        let wait = HistogramVec::new(buckets, ring)?;
-        registry.register(Box::new(wait.clone()))?;
-        let build =
-            gauge("aqueduct_build_info", "Always 1; the label tells the version.", &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        make.gauges("aqueduct_build_info", "Always 1; the label tells the version.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
         Ok(Self {
-            http_requests: counter(
+            http_requests: make.counters(
                 "aqueduct_http_requests_total",
                 "HTTP responses, by status.",
                 &["status"],
             )?,
-            http_connections: gauge(
-                "aqueduct_http_connections",
-                "HTTP connections open now.",
-                &[],
-            )?
-            .with_label_values::<&str>(&[]),
-            http_connections_refused: refused,
-            control_connections: gauge(
-                "aqueduct_control_connections",
-                "Control connections open now.",
-                &[],
-            )?
-            .with_label_values::<&str>(&[]),
-            control_handshakes: counter(
+            http_connections: make
+                .gauge("aqueduct_http_connections", "HTTP connections open now.")?,
+            http_connections_refused: make.counter(
+                "aqueduct_http_connections_refused_total",
+                "HTTP connections refused because too many were open.",
+            )?,
+            control_connections: make
+                .gauge("aqueduct_control_connections", "Control connections open now.")?,
+            control_handshakes: make.counters(
                 "aqueduct_control_handshakes_total",
                 "Readers that asked to attach, by outcome.",
                 &["outcome"],
             )?,
-            records: counter("aqueduct_records_total", "Records published.", ring)?,
-            payload_bytes: counter(
+            log_dropped: make.counter(
+                "aqueduct_log_lines_dropped_total",
+                "Log lines lost because nobody took them or the other end was gone.",
+            )?,
+            log_suppressed: make.counter(
+                "aqueduct_log_lines_suppressed_total",
+                "Log lines not written because there were too many of their kind.",
+            )?,
+            records: make.counters("aqueduct_records_total", "Records published.", ring)?,
+            payload_bytes: make.counters(
                 "aqueduct_payload_bytes_total",
                 "Payload bytes published.",
                 ring,
             )?,
-            rejected: counter(
+            rejected: make.counters(
                 "aqueduct_records_rejected_total",
                 "Records not published, by reason.",
                 &["ring", "reason"],
             )?,
-            capacity_bytes: gauge("aqueduct_ring_capacity_bytes", "Size of the data area.", ring)?,
-            used_bytes: gauge(
+            capacity_bytes: make.gauges(
+                "aqueduct_ring_capacity_bytes",
+                "Size of the data area.",
+                ring,
+            )?,
+            used_bytes: make.gauges(
                 "aqueduct_ring_used_bytes",
                 "Bytes of the data area that gating readers have not released.",
                 ring,
             )?,
-            wait,
-            wakes: counter(
+            wait: make.histograms(
+                "aqueduct_publish_wait_seconds",
+                "Time that published records waited for space, if they had to.",
+                WAIT_BUCKETS_SECONDS,
+                ring,
+            )?,
+            wakes: make.counters(
                 "aqueduct_wakes_total",
                 "Wake-ups sent to sleeping readers, by way.",
                 &["ring", "way"],
             )?,
-            evictions: counter(
+            evictions: make.counters(
                 "aqueduct_evictions_total",
                 "Readers evicted, by reason.",
                 &["ring", "reason"],
             )?,
-            lag_bytes: gauge(
+            lag_bytes: make.gauges(
                 "aqueduct_subscription_lag_bytes",
                 "Bytes published and not released by the subscription.",
                 reader,
             )?,
-            attached: gauge(
+            attached: make.gauges(
                 "aqueduct_subscription_attached",
                 "1 while a reader is attached.",
                 reader,
             )?,
-            corrupt: counter(
+            corrupt: make.counters(
                 "aqueduct_subscription_corrupt_total",
                 "Damaged records and stretches that readers report.",
                 reader,
             )?,
-            lost: counter(
+            lost: make.counters(
                 "aqueduct_subscription_lost_records_total",
                 "Records lost to damage that readers report.",
                 reader,
             )?,
-            missed_wakes: counter(
+            missed_wakes: make.counters(
                 "aqueduct_subscription_missed_wakes_total",
                 "Sleeps that ended by timeout with data there, as readers report.",
                 reader,
             )?,
-            registry: registry.clone(),
+            counting_log_lines: Mutex::default(),
+            registry,
         })
     }
 
@@ -225,11 +223,69 @@ impl Metrics {
         }
     }
 
+    /// Brings the counts of log lines up to date.
+    pub fn count_log_lines(&self, dropped: u64, suppressed: u64) {
+        let _counting = lock(&self.counting_log_lines);
+        for (counter, now) in [(&self.log_dropped, dropped), (&self.log_suppressed, suppressed)] {
+            counter.inc_by(now.saturating_sub(counter.get()));
+        }
+    }
+
     /// Everything in the text format, version 0.0.4.
     pub fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(8192);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+}
+
+/// Makes metrics and registers them.
+struct Make<'a>(&'a Registry);
+
+impl Make<'_> {
+    fn registered<M: Collector + Clone + 'static>(
+        &self,
+        metric: M,
+    ) -> Result<M, prometheus::Error> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.registered(IntCounter::new(name, help)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.registered(IntGauge::new(name, help)?)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.registered(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.registered(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histograms<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: [f64; N],
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.registered(HistogramVec::new(options, labels)?)
     }
 }
 

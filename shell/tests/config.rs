@@ -148,6 +148,15 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
+fn the_command_alone_prints_its_help() {
+    let out = command().output().expect("it runs");
+    assert!(
+        out.status.success() && String::from_utf8_lossy(&out.stdout).contains("serve"),
+        "{out:?}"
+    );
+}
+
+#[test]
 fn help_and_version_are_no_errors() {
     for arg in ["--help", "--version", "serve --help"] {
         let out = command().args(arg.split(' ')).output().expect("it runs");

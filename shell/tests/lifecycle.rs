@@ -47,6 +47,18 @@ fn a_reader_that_never_releases_delays_the_end_by_the_drain_timeout_only() {
     assert!(reader.is_closed());
 }
 
+#[test]
+fn sighup_ends_it_as_sigterm_does() {
+    let mut server = Server::start(&[]);
+    let mut reader = Attached::attach(&server.socket, "", "");
+    assert_eq!(server.post("default", b"x").status, 202);
+    assert_eq!(reader.next().map(|record| record.0), Some(0));
+    reader.release();
+    server.signal(Signal::HUP);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    assert!(reader.is_closed() && !server.socket.exists());
+}
+
 /// A connection whose request the server works on, waiting for this many bytes of its body.
 fn in_flight(server: &Server, body_bytes: usize) -> TcpStream {
     let mut stream = server.connect();

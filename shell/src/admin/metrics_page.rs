@@ -1,6 +1,7 @@
 //! The metrics in Prometheus' text format, brought up to date.
 
 use super::{Admin, Page};
+use crate::log;
 
 /// Looks at everything that is not counted as it happens, and writes all metrics down.
 pub(super) fn page(admin: &Admin) -> Page {
@@ -10,6 +11,7 @@ pub(super) fn page(admin: &Admin) -> Page {
     let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     admin.metrics.http_connections.set(gauge(admin.http_connections.used()));
     admin.metrics.control_connections.set(gauge(admin.control_connections.used()));
+    admin.metrics.count_log_lines(log::dropped_lines(), log::suppressed_lines());
     match admin.metrics.text() {
         Ok(text) => Page::Content("text/plain; version=0.0.4; charset=utf-8", text),
         Err(error) => {

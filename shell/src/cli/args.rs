@@ -13,9 +13,9 @@ use crate::server::{Config, Tables};
 #[derive(Debug, Parser)]
 #[command(name = "aqueduct", version, about)]
 pub struct Args {
-    /// What to do.
+    /// What to do; help without one.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// What `aqueduct` can do.

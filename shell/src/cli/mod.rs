@@ -4,7 +4,9 @@ mod args;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+
+use crate::{log, server};
 
 pub use args::{Args, Command, ServeArgs};
 
@@ -13,8 +15,14 @@ const EXIT_USAGE: u8 = 2;
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    server::ignore_file_size_signal();
     match Args::parse().command {
-        Command::Serve(args) => serve(&args),
+        Some(Command::Serve(args)) => serve(&args),
+        None => {
+            // Somebody looks around; nobody who does not listen is missed.
+            let _ = Args::command().print_help();
+            ExitCode::SUCCESS
+        }
     }
 }
 
@@ -22,15 +30,18 @@ fn serve(args: &ServeArgs) -> ExitCode {
     let config = match args.config() {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            log::last_words(&format!("aqueduct: {error}"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    crate::log::start(config.log);
-    match crate::server::run(&config) {
-        Ok(()) => ExitCode::SUCCESS,
+    log::start(config.log);
+    match server::run(&config) {
+        Ok(()) => {
+            log::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            log::last_words(&format!("aqueduct: {error}"));
             ExitCode::FAILURE
         }
     }

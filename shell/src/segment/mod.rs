@@ -10,6 +10,7 @@ mod ring_segment;
 use std::fmt;
 
 use rustix::io::Errno;
+use rustix::process::Resource;
 
 pub use cursor_segment::{CURSOR_BYTES, CursorSegment};
 pub use ring_segment::RingSegment;
@@ -53,7 +54,13 @@ impl fmt::Display for SegmentError {
         match self {
             Self::Create { errno } => write!(f, "memfd_create: {errno}"),
             Self::Allocate { bytes, errno } => {
-                write!(f, "allocating {bytes} bytes of shared memory: {errno}")
+                write!(f, "allocating {bytes} bytes of shared memory: {errno}")?;
+                match rustix::process::getrlimit(Resource::Fsize).current {
+                    Some(limit) if *errno == Errno::FBIG => {
+                        write!(f, "; the limit of file sizes (RLIMIT_FSIZE) is {limit} bytes")
+                    }
+                    _ => Ok(()),
+                }
             }
             Self::Map { bytes, errno } => {
                 write!(f, "mapping {bytes} bytes of shared memory: {errno}")

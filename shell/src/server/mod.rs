@@ -2,15 +2,16 @@
 //! that loses nothing. The only place that knows all parts.
 
 mod config;
+mod signals;
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_signal::{Signal, Signals};
+use async_signal::Signal;
 use rustix::process::{Resource, Rlimit};
 use smol::net::TcpListener;
 use smol::stream::StreamExt;
@@ -21,11 +22,13 @@ use crate::control::{BindError, Control, ControlListener};
 use crate::ingress::Submit;
 use crate::ingress::http::Http;
 use crate::limits::Limit;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::ring::{Ring, RingError};
 use crate::shutdown::Shutdown;
 
 pub use config::{Config, ServerTable, Tables};
+pub use signals::ignore_file_size_signal;
 
 /// How often a shutdown looks whether the readers are through.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -38,7 +41,7 @@ const DESCRIPTORS_SPARE: u64 = 128;
 pub fn run(config: &Config) -> Result<(), ServeError> {
     raise_descriptor_limit(config);
     // Before anything is visible, so that a signal finds its handler.
-    let mut signals = Signals::new([Signal::Term, Signal::Int]).map_err(ServeError::Signals)?;
+    let mut endings = signals::endings().map_err(ServeError::Signals)?;
     let executor = Arc::new(Executor::new());
     for number in 0..config.threads {
         start_thread(number, &executor).map_err(ServeError::Thread)?;
@@ -46,7 +49,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     smol::block_on(async {
         let server = Server::bind(config, executor).await?;
         server.announce();
-        let signal = signals.next().await;
+        let signal = endings.next().await;
         tracing::info!(?signal, "shutting down");
         future::or(
             async {
@@ -54,8 +57,9 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
                 Ok(())
             },
             async {
-                let second = signals.next().await.and_then(Result::ok).unwrap_or(Signal::Term);
+                let second = endings.next().await.and_then(Result::ok).unwrap_or(Signal::Term);
                 tracing::warn!(signal = ?second, "second signal: stopping at once");
+                log::flush();
                 std::process::exit(128 + second as i32)
             },
         )
@@ -141,12 +145,13 @@ impl Server {
 
     /// Writes the one line on stdout.
     fn announce(&self) {
-        let mut out = io::stdout().lock();
         let (http, socket) = (self.http_address, self.control_listener.path().display());
         let admin = self.admin_address.map_or(String::new(), |address| format!(" admin={address}"));
         let line = format!("aqueduct ready http={http}{admin} socket={socket}\n");
-        if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
-            tracing::warn!(%error, "nobody takes the ready line");
+        // By a thread of its own: a pipe that nobody empties must not hold the signals up.
+        let untold = |error| tracing::warn!(%error, "nobody takes the ready line");
+        if let Err(error) = log::tell_stdout(line, untold) {
+            untold(error);
         }
         tracing::info!(%http, %socket, rings = self.rings.len(), "ready");
     }

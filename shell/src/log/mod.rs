@@ -1,0 +1,239 @@
+//! The log: what is written, in which shape, and that writing it never holds anything up.
+//!
+//! Threads that work only queue their lines. One thread writes them to stderr; while nobody takes
+//! them, or after the other end is gone, lines are lost and counted, and nothing else changes.
+
+mod limiter;
+mod queue;
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use rustix::process::Resource;
+use serde::Deserialize;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
+
+use limiter::{Limited, Limiter};
+use queue::Queue;
+
+/// How long the end of the process waits for a reader of the log.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// Least severe level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Something failed that should not.
+    Error,
+    /// A peer misbehaved, or something was lost.
+    Warn,
+    /// Life of the process and of its readers.
+    Info,
+    /// Each connection.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Shape of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]` as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogTable {
+    /// Least severe level that is logged.
+    pub level: Option<LogLevel>,
+    /// Shape of the log.
+    pub format: Option<LogFormat>,
+}
+
+/// The log, checked.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSettings {
+    /// Least severe level that is logged.
+    pub level: LogLevel,
+    /// Shape of the log.
+    pub format: LogFormat,
+}
+
+impl LogSettings {
+    /// Fills in what the table leaves out.
+    pub fn check(table: &LogTable) -> Self {
+        Self {
+            level: table.level.unwrap_or(LogLevel::Info),
+            format: table.format.unwrap_or(LogFormat::Text),
+        }
+    }
+}
+
+/// The log of this process.
+struct Log {
+    queue: Arc<Queue>,
+    limiter: Arc<Limiter>,
+}
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+/// The log, and the thread that writes it, from the first line on.
+fn log() -> &'static Log {
+    LOG.get_or_init(|| {
+        let queue = Queue::new();
+        let limiter = Arc::new(Limiter::new(Arc::clone(&queue)));
+        let (lines, summaries) = (Arc::clone(&queue), Arc::clone(&limiter));
+        let writer = move || lines.write(Descriptor(io::stderr()), || summaries.summarize());
+        // Without a thread, lines are dropped once the queue is full: nobody is held up.
+        let _ = std::thread::Builder::new().name("aqueduct-log".to_owned()).spawn(writer);
+        Log { queue, limiter }
+    })
+}
+
+/// Starts the log of this process, on stderr. A panic is logged, too.
+pub fn start(settings: LogSettings) {
+    let level = match settings.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let lines =
+        tracing_subscriber::fmt::layer::<Registry>().with_writer(Lines).log_internal_errors(false);
+    let lines = match settings.format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let limited = lines.with_filter(Limited(Arc::clone(&log().limiter)));
+    tracing_subscriber::registry().with(limited).with(level).init();
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let message = payload.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
+        tracing::error!(place, "panic: {}", message.unwrap_or("without a message"));
+    }));
+    tell_file_size_limit();
+}
+
+/// Says how far the log can grow, if it is a file and there is a limit.
+fn tell_file_size_limit() {
+    let is_file = rustix::fs::fstat(io::stderr())
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    if let Some(limit_bytes) = rustix::process::getrlimit(Resource::Fsize).current
+        && is_file
+    {
+        tracing::warn!(
+            limit_bytes,
+            "the log is a file, and the limit of file sizes (RLIMIT_FSIZE) ends it; lines beyond are lost and counted"
+        );
+    }
+}
+
+/// Writes a last line without decoration, and everything before it, as far as somebody takes it.
+pub fn last_words(line: &str) {
+    log().queue.push(format!("{line}\n").into_bytes());
+    flush();
+}
+
+/// Waits for the lines that are on their way, as far as somebody takes them.
+pub fn flush() {
+    log().queue.flush(LAST_LINES);
+}
+
+/// Returns how many lines were lost, because nobody took them or the other end was gone.
+pub fn dropped_lines() -> u64 {
+    log().queue.dropped()
+}
+
+/// Returns how many lines were not written, because there were too many of their kind.
+pub fn suppressed_lines() -> u64 {
+    log().limiter.suppressed()
+}
+
+/// Writes a line to stdout, if somebody takes it, without waiting for that. `failed` is called if
+/// nobody ever will.
+pub fn tell_stdout(
+    line: String,
+    failed: impl FnOnce(io::Error) + Send + 'static,
+) -> io::Result<()> {
+    let write = move || {
+        if let Err(error) = Descriptor(io::stdout()).write_all(line.as_bytes()) {
+            failed(error);
+        }
+    };
+    std::thread::Builder::new().name("aqueduct-stdout".to_owned()).spawn(write).map(|_| ())
+}
+
+/// Makes one line of each event.
+struct Lines;
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line(Vec::new())
+    }
+}
+
+/// A line that is queued when it is complete.
+struct Line(Vec<u8>);
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            log().queue.push(std::mem::take(&mut self.0));
+        }
+    }
+}
+
+/// A descriptor that is written to as long as it takes, without a buffer or a lock; also one that
+/// somebody else made non-blocking.
+struct Descriptor<T>(T);
+
+impl<T: AsFd> Write for Descriptor<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::write(&self.0, bytes) {
+                Ok(written) => return Ok(written),
+                Err(Errno::AGAIN) => {
+                    let mut writable = [PollFd::new(&self.0, PollFlags::OUT)];
+                    let _ = rustix::event::poll(&mut writable, None);
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
