@@ -20,6 +20,7 @@ mod text;
 pub mod trial;
 
 pub mod http1;
+pub mod lines;
 pub mod resp;
 
 pub use progress::{Page, Persistence, Progress, Resource, State, Wait};
@@ -50,6 +51,12 @@ pub trait Codec {
     /// Says goodbye when a [`Wait`] took too long. Afterwards the loop sends `out` and closes with
     /// a linger; with nothing in `out` it just closes.
     fn timed_out<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>);
+
+    /// Whether a [`State::Parked`] connection is answered at its deadline. Where the protocol has no
+    /// answers, not reading is the only one: the connection waits until there is room.
+    fn gives_up_when_full(&self) -> bool {
+        true
+    }
 
     /// Counts what is lost with a connection that broke (a reset, or a peer that takes no bytes).
     fn broken<S: Sink>(&mut self, rest: &[u8], sink: &mut S);

@@ -88,7 +88,8 @@ pub enum Resource {
 pub enum Wait {
     /// The first byte of a new connection: as short as [`Head`](Self::Head).
     First,
-    /// The first byte of the next message: keep-alive.
+    /// The first byte of the next message. How long is the address's business: sources of lines
+    /// may be silent for days.
     Idle,
     /// The rest of a head, or of a short message.
     Head,

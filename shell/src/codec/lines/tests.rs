@@ -1,0 +1,169 @@
+//! Streams of frames, and what becomes of them.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{Config, Framing, Lines, Oversize};
+use crate::codec::trial::{End, Trial, converse};
+use crate::codec::{Codec, Event, Reason, RingId, Sink, State};
+
+/// A connection to ring `b`, whose records have at most 16 bytes.
+fn codec(framing: Framing, oversize: Oversize) -> Lines {
+    let ring = Trial::new().ring(b"b").expect("it is there");
+    let config = Config { ring, type_tag: 5, framing, max_frame_bytes: 1000, oversize };
+    Lines::new(Arc::new(config))
+}
+
+fn say(framing: Framing, oversize: Oversize, bytes: &[u8]) -> (Vec<Vec<u8>>, End, Vec<Event>) {
+    let mut sink = Trial::new();
+    let (answers, end) = converse(&mut codec(framing, oversize), &mut sink, bytes, &[]);
+    assert!(answers.is_empty(), "nothing is ever said");
+    assert!(sink.records.iter().all(|record| (record.ring, record.type_tag) == (1, 5)));
+    (sink.records.into_iter().map(|record| record.payload).collect(), end, sink.events)
+}
+
+fn rejected(reason: Reason) -> Event {
+    Event::Rejected { ring: Some(RingId(1)), reason, records: 1 }
+}
+
+#[test]
+fn lines_end_with_lf_and_lose_one_cr() {
+    let (records, end, events) =
+        say(Framing::Lines, Oversize::Skip, b"one\ntwo\r\n\n\r\nth\ree\r\r\n\0\n");
+    assert_eq!(records, [&b"one"[..], b"two", b"th\ree\r", b"\0"]);
+    assert_eq!((end, events), (End::Input, vec![]));
+}
+
+#[test]
+fn nul_frames_keep_their_line_ends() {
+    let (records, ..) = say(Framing::Nul, Oversize::Skip, b"one\r\n\0\0t\nwo\0");
+    assert_eq!(records, [&b"one\r\n"[..], b"t\nwo"]);
+}
+
+#[test]
+fn counted_frames_hold_any_bytes() {
+    let (records, end, events) =
+        say(Framing::Octets, Oversize::Skip, b"3 one5 t\nwo\x0010 1234567890");
+    assert_eq!(records, [&b"one"[..], b"t\nwo\0", b"1234567890"]);
+    assert_eq!((end, events), (End::Input, vec![]));
+}
+
+#[test]
+fn what_is_no_count_ends_the_connection() {
+    for bytes in
+        ["x", " 1 a", "0 ", "01 a", "-1 a", "1a", "1\na", "12345678901 ", "<34>1 2003-10-11 host\n"]
+    {
+        let bytes = [b"1 a", bytes.as_bytes()].concat();
+        let (records, end, events) = say(Framing::Octets, Oversize::Skip, &bytes);
+        assert_eq!((records, end), (vec![b"a".to_vec()], End::Closed), "{bytes:?}");
+        assert_eq!(events, [Event::ProtocolError, rejected(Reason::Malformed)], "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_frame_over_the_limit_is_skipped_or_ends_the_connection_and_is_counted() {
+    let long = [b'x'; 17];
+    for (framing, bytes) in [
+        (Framing::Lines, [b"a\n", &long[..], b"\nb\n"].concat()),
+        (Framing::Lines, [b"a\n", &long.repeat(9)[..], b"\r\nb\n"].concat()),
+        (Framing::Nul, [b"a\0", &long[..], b"\0b\0"].concat()),
+        (Framing::Octets, [b"1 a17 ", &long[..], b"1 b"].concat()),
+    ] {
+        let (records, end, events) = say(framing, Oversize::Skip, &bytes);
+        assert_eq!((records, end), (vec![b"a".to_vec(), b"b".to_vec()], End::Input));
+        assert_eq!(events, [rejected(Reason::TooLarge)]);
+        let (records, end, events) = say(framing, Oversize::Close, &bytes);
+        assert_eq!((records, end), (vec![b"a".to_vec()], End::Closed));
+        assert_eq!(events, [rejected(Reason::TooLarge)]);
+    }
+    let (records, _, events) = say(Framing::Lines, Oversize::Close, b"1234567890123456\r\n");
+    assert_eq!((records.len(), events.len()), (1, 0), "a CR does not count");
+    let (records, end, _) = say(Framing::Octets, Oversize::Skip, b"4294967296 x");
+    assert_eq!((records.len(), end), (0, End::Input), "a count is believed, not stored");
+}
+
+#[test]
+fn half_a_frame_is_no_record_and_counted() {
+    for (framing, bytes) in
+        [(Framing::Lines, &b"a\nb"[..]), (Framing::Nul, b"a\0b"), (Framing::Octets, b"1 a2 b")]
+    {
+        let (records, end, events) = say(framing, Oversize::Skip, bytes);
+        assert_eq!((records, end), (vec![b"a".to_vec()], End::Input), "{framing:?}");
+        assert_eq!(events, [rejected(Reason::Disconnected)], "{framing:?}");
+    }
+}
+
+#[test]
+fn a_full_ring_is_waited_for_and_a_closed_one_ends_the_connection() {
+    let mut lines = codec(Framing::Lines, Oversize::Skip);
+    assert!(!lines.gives_up_when_full());
+    let (mut sink, mut out) = (Trial { fulls: 1, ..Trial::new() }, Vec::new());
+    let progress = lines.decode(&mut b"a\nb\n".to_vec(), &mut sink, &mut out);
+    assert_eq!((progress.consumed, progress.state), (0, State::Parked));
+    sink.refusal = Some(Reason::ShuttingDown);
+    let progress = lines.decode(&mut b"a\nb\n".to_vec(), &mut sink, &mut out);
+    assert_eq!((progress.consumed, progress.state), (2, State::Close));
+    assert_eq!(sink.events, [rejected(Reason::ShuttingDown)]);
+}
+
+/// Records by the plainest reading of a whole stream: what is too long is left out.
+fn plainly(framing: Framing, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let delimiter = if framing == Framing::Lines { b'\n' } else { 0 };
+    let mut frames: Vec<&[u8]> = bytes.split(|byte| *byte == delimiter).collect();
+    frames.pop();
+    let strip = |frame| <[u8]>::strip_suffix(frame, b"\r").filter(|_| framing == Framing::Lines);
+    let frames = frames.into_iter().map(|frame| strip(frame).unwrap_or(frame));
+    frames.filter(|frame| (1..=16).contains(&frame.len())).map(<[u8]>::to_vec).collect()
+}
+
+fn framing() -> impl Strategy<Value = Framing> {
+    prop_oneof![Just(Framing::Lines), Just(Framing::Nul), Just(Framing::Octets)]
+}
+
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let length = |payload: Vec<u8>| [format!("{} ", payload.len()).as_bytes(), &payload].concat();
+    prop_oneof![
+        vec(prop_oneof![Just(b'a'), Just(b'\r'), Just(0), Just(b'\n'), any::<u8>()], 0..20),
+        vec(any::<u8>(), 1..20).prop_map(length),
+        Just(b"x\n".to_vec()),
+        Just(b"y\0".to_vec()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_split_gives_the_same_records(
+        framing in framing(),
+        skips in any::<bool>(),
+        pieces in vec(piece(), 0..20),
+        cuts in vec(1_usize..30, 0..40),
+        fulls in 0_u32..3,
+    ) {
+        let oversize = if skips { Oversize::Skip } else { Oversize::Close };
+        let bytes = pieces.concat();
+        let play = |cuts: &[usize], fulls| {
+            let mut sink = Trial { fulls, ..Trial::new() };
+            let (_, end) = converse(&mut codec(framing, oversize), &mut sink, &bytes, cuts);
+            let records: Vec<_> = sink.records.into_iter().map(|record| record.payload).collect();
+            (records, end, sink.events)
+        };
+        let whole = play(&[], 0);
+        prop_assert_eq!(&play(&cuts, fulls), &whole);
+        prop_assert_eq!(&play(&vec![1; bytes.len()], 0), &whole);
+        if skips && framing != Framing::Octets {
+            prop_assert_eq!(whole.0, plainly(framing, &bytes));
+        }
+    }
+
+    #[test]
+    fn counted_frames_come_back_as_they_were_counted(payloads in vec(vec(any::<u8>(), 1..17), 0..20)) {
+        let framed = payloads.iter().map(|payload| {
+            [format!("{} ", payload.len()).as_bytes(), payload].concat()
+        });
+        let bytes: Vec<u8> = framed.flatten().collect();
+        let (records, end, events) = say(Framing::Octets, Oversize::Close, &bytes);
+        prop_assert_eq!((records, end, events), (payloads, End::Input, vec![]));
+    }
+}
