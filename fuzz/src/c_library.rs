@@ -1,4 +1,4 @@
-//! The C reader and the C observer as the differential targets call them. Next: `targets`.
+//! The C reader and the C observer as the differential targets call them.
 
 use std::cell::RefCell;
 use std::ffi::c_void;

@@ -1,9 +1,9 @@
 //! A ring and a cursor segment as an input describes them: laid down by the real producer, then
-//! changed by the input. Next: `oracle`.
+//! changed by the input.
 //!
 //! Changes come in four sorts. A *forged* record has a header whose CRC is right for its place and
 //! whose content is free, which no bit flip would ever reach. A control *word* gets any value. A
-//! *flip* changes any byte. A *header* change repairs the CRC behind itself or not.
+//! *flip* changes any byte. A *header* change repairs its CRC or not.
 
 use aqueduct_core::memory::Region;
 use aqueduct_core::{Meta, Producer, RingConfig, Start};
@@ -191,7 +191,7 @@ impl Image {
     }
 
     /// §4.1: the producer goes on from what the control words say, by up to 8 records, over
-    /// whatever stands there. It publishes them or stops before it does.
+    /// whatever is there. It publishes them or stops before it does.
     pub fn go_on(&self, input: &mut Input<'_>) {
         let (how, len) =
             (input.u8(), length(input, self.max_payload).min(self.max_payload as usize));

@@ -1,5 +1,4 @@
 //! Turns an input's bytes into decisions, front to back; an input that has ended goes on as zeros.
-//! Next: `memory`.
 
 use arbitrary::Unstructured;
 

@@ -1,5 +1,5 @@
 //! Segments of exactly the size asked for, aligned to 64, so that a sanitizer sees the first byte
-//! beyond. Next: `wire`.
+//! beyond.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;

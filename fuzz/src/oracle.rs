@@ -1,5 +1,5 @@
 //! A slow reader and a slow observer, from ABI §4.2 and §4.3: no cached views, every byte looked at
-//! in a copy of the segment. Next: `targets`.
+//! in a copy of the segment.
 
 use aqueduct_core::ReadError;
 use aqueduct_core::{Lag, Record, Seek, Sleep};
@@ -15,7 +15,7 @@ pub enum Outcome {
     Error(ReadError),
 }
 
-/// Where a slow reader stands, and what it has written into its page.
+/// Where a slow reader is, and what it has written into its page.
 #[derive(Clone, Debug)]
 pub struct Oracle {
     pub layout: Layout,
@@ -49,7 +49,7 @@ impl Oracle {
         Ok(oracle)
     }
 
-    /// §4.3: an observer at the oldest whole record, or behind the last.
+    /// §4.3: an observer at the oldest whole record, or after the last.
     ///
     /// # Errors
     /// The first check that fails.
@@ -234,7 +234,7 @@ impl Oracle {
         Ok(Sleep::Wait { tail: self.tail })
     }
 
-    /// §4.5, behind the sleep.
+    /// §4.5, after the sleep.
     ///
     /// # Errors
     /// The tail is impossible.

@@ -56,7 +56,7 @@ impl<'i, 's> Torn<'i, 's> {
         self.script.borrow().is_empty()
     }
 
-    /// What must hold behind every call that takes one record.
+    /// What must hold after every call that takes one record.
     fn check(&self, record: Option<(Record, &[u8])>) {
         let bound = 64 * (u64::from(self.image.capacity) + 8);
         assert!(

@@ -1,5 +1,4 @@
-//! The bytes of ABI 1.0, written a second time from `core/ABI.md` and from nothing else. Next:
-//! `image`.
+//! The bytes of ABI 1.0, written a second time from `core/ABI.md` and from nothing else.
 
 pub const TAIL: usize = 128;
 pub const NEXT_SEQ: usize = 132;
@@ -69,7 +68,7 @@ impl Head {
         1 + u64::from(self.len).div_ceil(32)
     }
 
-    /// As it stands at a position.
+    /// As it is stored at a position.
     #[must_use]
     pub fn encode(&self, epoch: u64, position: u32) -> [u8; 32] {
         let mut wire = [0; 32];

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Mutants of the core: verify/mutants/core.sh [FILE...] changes one operator, arm or result at a
-# time (FILE: as in core/src, such as read/walk.rs; default: all, about 40 minutes on two cores). Ends
-# with 1 if the tests miss one that is not explained in verify/mutants/core.txt. A mutant that hangs
-# counts as caught, so a machine so loaded that the tests need SECONDS_EACH (60) sees too few. JOBS
-# (all processors). Installs cargo-mutants if it is missing.
+# Mutants of the core: changes one operator, arm or result at a time.
+#
+#   verify/mutants/core.sh [FILE...]    FILE: as in core/src, such as read/walk.rs; default: all,
+#                                       about 40 minutes on two cores
+#
+# Ends with 1 if the tests miss one that is not explained in verify/mutants/core.txt. A mutant that
+# hangs counts as caught, so on a machine so loaded that the tests need SECONDS_EACH (60) too few
+# are seen. JOBS: all processors. Installs cargo-mutants if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 explained=$PWD/verify/mutants/core.txt

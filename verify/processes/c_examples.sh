@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Every example of c/examples against the real listener: what it prints is what its head and
-# c/examples/README.md say. examples.sh    prints "ok - " lines; ends with 1 if one is not.
+# Runs every example of c/examples against the real listener: what it prints is what its head and
+# c/examples/README.md say.
+#
+#   verify/processes/c_examples.sh    prints "ok - " lines; ends with 1 if one is not
+#
 # AQUEDUCT=PATH is a listener built before. Only loopback. Needs cargo, gcc, make, curl, the sqlite3
 # program and libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
 set -uo pipefail

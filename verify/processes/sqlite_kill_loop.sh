@@ -3,13 +3,17 @@
 # are posted. At the end the database must hold exactly what it should: every record whose 202
 # arrived, once, unchanged, under the (epoch, seq) that the answer named; none of those that were
 # refused; of those without an answer each at most once; and per ring every number from 0 on, in
-# order, without a gap. sqlite_kill_loop.sh [ROUNDS]    default 200, about 4 minutes; 10 is a test.
+# order, without a gap.
+#
+#   verify/processes/sqlite_kill_loop.sh [ROUNDS]    default 200, about 4 minutes; 10 is a test
+#
 # Ends with 1 if anything is wrong. SEED=N repeats the choices (not the moments); KEEP=1 keeps the
-# directory with database and logs; AQUEDUCT=PATH is a listener built before. The ring is memory,
-# and only the sink can save what is in it when its listener dies. So the listener is killed only
-# when the sink is attached to it, and afterwards nothing is killed before the sink has drained.
-# Only loopback; kills only what it started. Needs cargo, gcc, make, curl, the sqlite3 program and
-# libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
+# directory with database and logs; AQUEDUCT=PATH is a listener built before.
+#
+# The ring is memory, and only the sink can save what is in it when its listener dies. So the
+# listener is killed only when the sink is attached to it, and afterwards nothing is killed before
+# the sink has drained. Only loopback; kills only what it started. Needs cargo, gcc, make, curl, the
+# sqlite3 program and libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 rounds=${1:-200}

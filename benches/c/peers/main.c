@@ -145,7 +145,7 @@ static void stamp_all(unsigned char *message, size_t bytes, size_t batch, uint64
     }
 }
 
-/* The first message only shows that the connection stands. */
+/* The first message only shows that there is a connection. */
 static void read_all(const struct medium *medium, void *channel, size_t bytes, size_t batch, uint64_t records, struct board *board, int reader)
 {
     unsigned char *message = allocate(bytes * batch);

@@ -1,6 +1,6 @@
 /* What every peer offers: a channel from one process to one other that carries messages of one
  * known length. A batch of records is one message everywhere, for that is what these media would do
- * with it. Next: streams.c, queues.c, recipes.c, bare.c. */
+ * with it. */
 #ifndef PEERS_MEDIUM_H
 #define PEERS_MEDIUM_H
 

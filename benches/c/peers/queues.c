@@ -1,4 +1,4 @@
-/* A POSIX message queue, and ZeroMQ over ipc. Next: recipes.c. */
+/* A POSIX message queue, and ZeroMQ over ipc. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-/* What textbooks do with shared memory: slots behind a process-shared mutex and conditions, or
- * between two semaphores. Next: bare.c. */
+/* What textbooks do with shared memory: slots guarded by a process-shared mutex and conditions, or
+ * between two semaphores. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>

@@ -1,4 +1,4 @@
-/* A pipe and a UNIX stream socket. The receiver reads as much as there is. Next: queues.c. */
+/* A pipe and a UNIX stream socket. The receiver reads as much as there is. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

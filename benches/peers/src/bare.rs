@@ -1,6 +1,6 @@
 //! The ring without its checks: the same granules, headers, positions and orderings, and no CRC. It
 //! shows the price of the CRCs, and it is nothing to use: a reader that is lapped or a byte that is
-//! damaged would not be noticed. Next: `queues`.
+//! damaged would not be noticed.
 
 use std::sync::atomic::Ordering;
 

@@ -1,5 +1,4 @@
-//! Programs that do one measure and print it as `name=number …`: run in turn, round by round. Next:
-//! `processes`.
+//! Programs that do one measure and print it as `name=number …`: run in turn, round by round.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -15,7 +14,7 @@ pub type Printed = BTreeMap<String, f64>;
 /// One program under measure. An argument `N` stands for the number of records or trips.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// As it stands in the tables.
+    /// As the tables call it.
     pub subject: String,
     /// Program and arguments.
     pub line: Vec<String>,
@@ -24,7 +23,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Of a command line, separated by spaces, behind the path of the program.
+    /// Of a command line, separated by spaces, after the path of the program.
     pub fn new(
         subject: &str,
         program: &str,

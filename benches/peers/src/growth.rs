@@ -1,5 +1,5 @@
 //! How the cost of a record grows: with the ring, the payload, the batch, the readers, the
-//! producing threads. Next: `mappings`.
+//! producing threads.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Aqueduct beside its peers, in reading order: what a result is, how programs and loops are
+//! Aqueduct beside its peers, in import order: what a result is, how programs and loops are
 //! measured in turn, the subjects of one process and of several, the ring's own growth and
 //! mappings, and what is made of the results.
 //!

@@ -1,5 +1,5 @@
 //! The same ring in memory of every kind, with and without its pages present: attaching, the first
-//! lap, and what stays. Next: `plots`.
+//! lap, and what stays.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The curves of `growth` as SVG files. Next: `tables`.
+//! The curves of `growth` as SVG files.
 
 use std::path::Path;
 

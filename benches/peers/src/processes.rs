@@ -1,5 +1,4 @@
 //! Two processes and more: the ring with C and Rust readers, iceoryx2, and what C programs use.
-//! Next: `bare`.
 
 use std::path::Path;
 use std::time::Duration;

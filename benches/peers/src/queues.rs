@@ -1,4 +1,4 @@
-//! One process: both ends of every queue behind two small traits. Next: `growth`.
+//! One process: both ends of every queue, as two small traits.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};

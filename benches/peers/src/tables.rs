@@ -54,7 +54,7 @@ fn digits(value: f64) -> String {
     }
 }
 
-/// Quiet, and the median with the spread behind it.
+/// Quiet, and the median with its spread.
 fn cell(measure: Option<&Measure>) -> String {
     measure.map_or_else(
         || "–".into(),

@@ -1,4 +1,4 @@
-//! What the ring is meant to reach, as ratios within one run. Next: `tables`.
+//! What the ring is meant to reach, as ratios within one run.
 
 use crate::results::{Measure, Run};
 

@@ -1,4 +1,4 @@
-//! What the benches share, in reading order: the machine, the work that every subject does, the
+//! What the benches share, in import order: the machine, the work that every subject does, the
 //! ring that carries it, rounds and their medians, and the limits that no ring can beat.
 //!
 //! Nothing here is part of the product. How to run the benches, and what they gave:

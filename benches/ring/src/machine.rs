@@ -1,4 +1,4 @@
-//! Cores, mappings and memfds: the only unsafe code of the benches. Next: `work`.
+//! Cores, mappings and memfds: the only unsafe code of the benches.
 
 use std::fs::File;
 use std::io;
@@ -7,9 +7,9 @@ use std::ptr::NonNull;
 
 use aqueduct_core::{Memory, ReadRegion, Region};
 
-/// Core on which whoever sends runs.
+/// The core on which the sender runs.
 pub const SENDER: usize = 0;
-/// Core on which whoever receives runs.
+/// The core on which receivers run.
 pub const RECEIVER: usize = 1;
 
 /// Ties the calling thread to one core.

@@ -1,5 +1,5 @@
 //! A program and the copies of itself that it starts for the other side, which talk by lines of
-//! text. Next: `rounds`.
+//! text.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -1,4 +1,4 @@
-//! A ring under measure: both ends, and the loops that send and receive. Next: `stream`.
+//! A ring under measure: both ends, and the loops that send and receive.
 
 use aqueduct_core::layout::{DATA_OFFSET_MAPPED, ring_word};
 use aqueduct_core::{
@@ -29,7 +29,7 @@ pub enum Waiting {
 /// Every sleep has an end; here it only bounds a benchmark that went wrong.
 const SLEEP_MS: u32 = 1000;
 
-/// A new ring in this segment, as large as fits behind its header page, without readers: it
+/// A new ring in this segment, as large as fits after its header page, without readers: it
 /// overwrites its oldest records.
 pub fn create<M: MemoryMut>(segment: M) -> Producer<M> {
     let capacity_bytes = segment.size() - DATA_OFFSET_MAPPED as usize;

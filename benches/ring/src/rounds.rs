@@ -1,5 +1,5 @@
 //! Rounds in turn (A B A B …), their medians, and ratios round by round, so that a slow minute of
-//! the machine touches all alike. Next: `threads`.
+//! the machine touches all alike.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! The same records over a byte stream: a frame is length (u32), CRC (u32), number (u64), payload.
-//! Next: `process`.
 
 use std::io::{Read, Write};
 

@@ -1,4 +1,4 @@
-//! Two threads of one process, each on its own core, started together. Next: `limits`.
+//! Two threads of one process, each on its own core, started together.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
 //! The work that every subject does: numbered payloads that are checked on arrival, and how a side
-//! waits. Next: `ring`.
+//! waits.
 
 /// Data area of every ring, bytes; other media get room for as many records.
 pub const CAPACITY_BYTES: usize = 4 << 20;

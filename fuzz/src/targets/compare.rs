@@ -46,7 +46,7 @@ pub fn described(record: &Record) -> CRecord {
     CRecord { seq, timestamp_ns, len: len as u32, type_tag, flags, reserved: 0 }
 }
 
-/// Position behind a record.
+/// Position after a record.
 #[must_use]
 pub fn end_of(record: &Record) -> u32 {
     record.position.wrapping_add(1 + (record.len as u32).div_ceil(32))
@@ -66,7 +66,7 @@ pub fn on_next(ours: &Outcome, c: &CSide<'_>, status: i32, record: &CRecord, pay
     }
 }
 
-/// What gave no record. Rust gives no number to a header that was found behind damage, C no count
+/// What gave no record. Rust gives no number to a header that was found after damage, C no count
 /// of what was lost: the statistics must agree.
 pub fn on_error(error: ReadError, c: &CSide<'_>, status: i32, record: &CRecord) {
     let evidence = c.evidence();
@@ -200,7 +200,7 @@ pub fn on_batch(
         return assert_eq!(status, c_library::OK);
     }
     let record = match ended {
-        // The item behind the good ones describes what `next` would; no user may look at it.
+        // The item after the good ones describes what `next` would; no user may look at it.
         Outcome::Error(ReadError::BufferTooSmall { needed, .. }) => {
             CRecord { len: needed as u32, ..CRecord::default() }
         }
@@ -214,7 +214,7 @@ pub fn on_batch(
 }
 
 /// A search. At the tail, Rust says "ahead" of every number that is not before the one it knows to
-/// come. C says so of a number behind the one to come, which it takes from `next_seq` if it has
+/// come. C says so of a number past the one to come, which it takes from `next_seq` if it has
 /// read none, and OK of another, which it expects from then on; made to forget it.
 pub fn on_seek(
     ours: Result<Seek, SeekError>,
@@ -297,7 +297,7 @@ pub fn on_lag(
         Ok(_) if !observing => c.position(),
         Ok(_) if c.position().wrapping_sub(oldest) <= tail.wrapping_sub(oldest) => c.position(),
         Ok(_) if c.position().wrapping_sub(oldest) > u32::MAX / 2 => oldest,
-        // Not before `oldest` and behind the tail: the tail went back.
+        // Not before `oldest` and past the tail: the tail went back.
         Ok(_) => {
             assert!(status == c_library::OK && lag.bytes <= lap);
             return;

@@ -191,7 +191,7 @@ impl Pair<'_> {
         assert!(ready || status == c_library::EMPTY || !plan.is_empty(), "not ready, but {status}");
         let payload = &buffer[..if status == c_library::OK { record.len as usize } else { 0 }];
         compare::on_next(&ours, &self.c, status, &record, payload);
-        // Rust looks whether it was overrun also when it has found nothing behind damage.
+        // Rust looks whether it was overrun also when it has found nothing after damage.
         assert!(
             c_loads > 0 && (c_loads..=c_loads + 1).contains(&loads),
             "{loads} loads, C {c_loads}"
@@ -201,8 +201,8 @@ impl Pair<'_> {
         }
     }
 
-    /// A Rust observer has no such call: another one joins at the latest, unless this one stands
-    /// there. It cannot be told that the tail went back to where it stands.
+    /// A Rust observer has no such call: another one joins at the latest, unless this one is
+    /// there. It cannot learn that the tail went back to where it is.
     fn skip_to_latest(&mut self) {
         let tail = u32::from_le_bytes(self.c_busy.image.ring.array(wire::TAIL));
         if self.c.position() == tail && !self.c.used_up() {

@@ -232,7 +232,7 @@ fn go_on(
         let _wake = producer.close();
     }
 
-    // What stands there now is just what was kept and pushed, to the tail and not a record further.
+    // What is there now is just what was kept and pushed, to the tail and not a record further.
     let ring = image.ring.bytes();
     let (oldest, tail) = (u32_at(&ring, wire::OLDEST), u32_at(&ring, wire::TAIL));
     let again = recover(&region, Checkpoint { position: oldest, seq: None }, Bound::Longest)

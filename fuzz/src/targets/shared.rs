@@ -392,7 +392,7 @@ impl<'m> World<'_, 'm> {
         }
     }
 
-    /// Whoever sleeps on a tail that moved must be among these.
+    /// Every sleeper on a tail that moved must be among these.
     fn woken(&mut self, first: Wake) {
         let wake = first.and(self.many.publish());
         let tail = self.word(wire::TAIL);

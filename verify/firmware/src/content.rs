@@ -1,5 +1,4 @@
 //! Test records. Source and number determine every byte, so that a reader knows what must arrive.
-//! Next: the programs.
 
 use aqueduct_core::{Meta, Record};
 

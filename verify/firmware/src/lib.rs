@@ -1,8 +1,7 @@
 //! What the test programs share: a verdict that reaches the shell, faults to seed, and records that
 //! say what they must contain.
 //!
-//! A run ends by semihosting, with exit code 0 or not; a failed check is a panic. Next: `content`,
-//! then the programs in `bin/`.
+//! A run ends by semihosting, with exit code 0 or not; a failed check is a panic.
 
 #![no_std]
 

@@ -1,4 +1,4 @@
-//! What the reader processes know of each other, and what a record must look like. Next: `roles`.
+//! What the reader processes know of each other, and what a record must look like.
 
 use std::sync::atomic::Ordering;
 
@@ -20,7 +20,7 @@ const DIGEST: usize = 64;
 /// Size, bytes.
 pub(crate) const JOURNAL_BYTES: usize = (DIGEST + 8192) * 8;
 
-/// Kept by whoever reads just now; each word is stored so that the reader may be killed before and
+/// Kept by the present reader; each word is stored so that the reader may be killed before and
 /// after.
 #[derive(Clone, Copy)]
 pub(crate) struct Journal(Mapping);

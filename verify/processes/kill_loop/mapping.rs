@@ -1,5 +1,4 @@
 //! Memory that processes share: an anonymous file, inherited by its path under the judge's `/proc`.
-//! Next: `journal`.
 
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};

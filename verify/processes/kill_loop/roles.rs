@@ -1,5 +1,5 @@
 //! The processes that are killed: a producer that never ends, and a reader that ends when it is
-//! told to. Next: `main`.
+//! told to.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub(crate) fn produce(shared: Shared, round: u16, last: Option<u16>) {
                 (Cut::None, 0),
                 "what was published is whole"
             );
-            // Nothing behind the cursor: everything was processed, and the reader's journal has the
+            // Nothing past the cursor: everything was processed, and the reader's journal has the
             // number.
             let next_seq = found.next_seq.unwrap_or(shared.journal.next());
             assert!(

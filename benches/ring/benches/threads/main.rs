@@ -134,7 +134,7 @@ const fn room_for(bytes: usize) -> usize {
     CAPACITY_BYTES / (bytes + 32)
 }
 
-/// A batch is one box: each record with its CRC behind the one before.
+/// A batch is one box: each record with its CRC after the one before.
 fn through_boxes(records: u64, bytes: usize, batch: u32) -> Duration {
     let (sender, receiver) = sync_channel::<Box<[u8]>>((room_for(bytes) / batch as usize).max(1));
     let send = move || {

@@ -1,5 +1,4 @@
 //! The core that produces: boots late, makes ring and pages where the map says, streams, closes.
-//! Next: `reader_core`.
 
 use core::cell::Cell;
 use core::ptr::NonNull;

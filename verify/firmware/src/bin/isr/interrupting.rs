@@ -1,7 +1,7 @@
 //! The processor's atomics, with an interrupt now and then right before an access.
 //!
 //! A timer hits a given gap between two accesses once in many minutes; this hits each of them many
-//! times in a second. Only with the feature `interrupt-accesses`. Next: `shared`.
+//! times in a second. Only with the feature `interrupt-accesses`.
 
 #![allow(clippy::disallowed_types, reason = "it stands in for the core's own backend")]
 

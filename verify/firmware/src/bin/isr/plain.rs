@@ -1,4 +1,4 @@
-//! The handler owns the producer, the main loop the reader; nothing else is shared. Next: `shared`.
+//! The handler owns the producer, the main loop the reader; nothing else is shared.
 
 use core::cell::Cell;
 

@@ -204,7 +204,7 @@ impl Interrupt {
             note(|progress| progress.over_claim += 1);
         }
         // Now and then so many at once that the table of claims goes round once or twice while
-        // whoever was interrupted stands still.
+        // the party that was interrupted does not move.
         let burst = if self.maker.random.below(8) == 0 {
             self.maker.random.below(2 * u32::try_from(CLAIMS).expect("it is small") + 2)
         } else {
