@@ -8,7 +8,7 @@
 #   verify/platforms/run.sh i686           32-bit words, run natively
 #   verify/platforms/run.sh s390x          big-endian, under qemu-user
 #   verify/platforms/run.sh aarch64        another instruction set, not its weak memory
-#   verify/platforms/run.sh tsan           ThreadSanitizer over the threaded tests; it sees no fences
+#   verify/platforms/run.sh tsan           ThreadSanitizer over the threaded tests, fences unseen
 #   verify/platforms/run.sh tsan-c         the same, Rust producer and C reader in one process; CC
 #                                          chooses the compiler
 #   verify/platforms/run.sh all            everything

@@ -14,7 +14,7 @@ aqd_status __wrap_aqd_release(aqd_client *c);
 int __real_sqlite3_exec(sqlite3 *db, const char *sql, int (*row)(void *, int, char **, char **), void *data, char **error);
 int __wrap_sqlite3_exec(sqlite3 *db, const char *sql, int (*row)(void *, int, char **, char **), void *data, char **error);
 
-/* Not at all, for up to 30 ms, or for up to 150: long enough for a listener to die and come back. */
+/* Not at all, for up to 30 ms, or for up to 150: long enough for a listener to die and return. */
 static void linger(void)
 {
     static unsigned state;

@@ -31,7 +31,8 @@ fn read_only(place: Place) -> ReadRegion<'static> {
     unsafe { ReadRegion::from_raw(base, place.bytes) }
 }
 
-/// Bytes that may be written to: the reader's cursor segment, and the ring for the part that damages it.
+/// Bytes that may be written to: the reader's cursor segment, and the ring for the part that
+/// damages it.
 fn writable(place: Place) -> Region<'static> {
     let base = NonNull::with_exposed_provenance(place.address);
     // SAFETY: as for `read_only`.
