@@ -25,10 +25,14 @@ pub const MIN_CAPACITY: u32 = 4;
 pub const MAX_CAPACITY: u32 = 1 << 30;
 /// Offset of the data area in segments that are mapped, bytes: one page.
 pub const DATA_OFFSET_MAPPED: u32 = 4096;
-/// Smallest offset of the data area, bytes: right behind the control words.
+/// Bytes at the start of every segment that hold its header and its control words. Within a process
+/// they are reached as `u32` only, what comes after them as words of the machine.
+pub const CONTROL_BYTES: usize = 256;
+/// Smallest offset of the data area, bytes: right after the control bytes.
 pub const DATA_OFFSET_MIN: u32 = 256;
+const _: () = assert!(DATA_OFFSET_MIN as usize == CONTROL_BYTES);
 /// Smallest cursor segment, bytes.
-pub const CURSOR_BYTES_MIN: usize = 256;
+pub const CURSOR_BYTES_MIN: usize = CONTROL_BYTES;
 /// Room for a ring's name, bytes.
 pub const RING_NAME_BYTES: usize = 64;
 /// Room for a subscription's name, bytes.
@@ -47,6 +51,8 @@ pub mod ring_word {
     pub const STATE: usize = 196;
     /// 0, or the number of the producer's latest request for space.
     pub const SPACE_WANTED: usize = 200;
+
+    const _: () = assert!(SPACE_WANTED + 4 <= super::CONTROL_BYTES);
 }
 
 /// Byte offsets of the words in a cursor segment, all written by its reader.
@@ -61,6 +67,8 @@ pub mod cursor_word {
     pub const LOST: usize = 196;
     /// Sleeps that ended by their timeout while data was there, wrapping.
     pub const MISSED_WAKES: usize = 200;
+
+    const _: () = assert!(MISSED_WAKES + 4 <= super::CONTROL_BYTES);
 }
 
 /// `state`: records may follow.

@@ -2,20 +2,25 @@
 #![no_std]
 #![deny(unsafe_code)]
 
-// The bytes: where everything is.
-pub mod geometry;
+// The bytes: what is where, and what follows from it.
 pub mod layout;
+
+pub mod geometry;
 
 pub mod handshake;
 
-// Memory, and the checksums of what is in it.
-pub mod crc;
+pub mod error;
+
+// The door to shared memory, and the checksums of what comes through it.
 #[allow(unsafe_code, reason = "the one door to shared memory; each block has its proof")]
 pub mod memory;
 
-pub mod record;
+mod crc;
 
-pub mod error;
+// Records: alone, and in memory.
+mod record;
+
+mod transfer;
 
 // The readers' side.
 pub mod read;
@@ -28,12 +33,27 @@ pub mod typed;
 #[cfg(target_has_atomic = "32")]
 pub mod shared;
 
+/// What this project's own proofs and measurements reach. Not part of the interface: it may change
+/// at any time.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::crc::{Crc, Path};
+    pub use crate::record::{Framing, Header};
+    #[cfg(target_has_atomic = "32")]
+    pub mod turns {
+        pub use crate::shared::turns::{Ahead, Claim, Free, Held, POSITION, Turn, Turns};
+    }
+    pub use crate::transfer::{
+        read_header, read_record, read_with_crc, write_header, write_record, write_with_crc,
+    };
+}
+
 pub use error::{
     AttachError, ClaimError, CreateError, GrantOverflow, ReadError, SeekError, SubscribeError,
 };
 pub use memory::{Memory, MemoryMut, ReadRegion, Region, Segment, TrustedRegion};
 pub use producer::{Grant, Producer, RingConfig, Start, SubscriptionId, Violation, Wake};
 pub use read::{Lag, Next, Observer, Reader, Seek, Sleep, WaitMode};
-pub use record::{Meta, Record};
+pub use record::{HeaderCrc, Meta, Record, payload_crc};
 #[cfg(target_has_atomic = "32")]
 pub use shared::SharedProducer;

@@ -4,7 +4,7 @@
 //! others.
 
 use crate::crc::Crc;
-use crate::crc::clmul::Folding;
+use crate::crc::clmul::Clmul;
 use crate::layout::{GRANULE_BYTES, KIND_DATA, RecordHeader};
 use core::mem::offset_of;
 use zerocopy::IntoBytes;
@@ -161,8 +161,8 @@ impl Framing {
 
     /// The state behind the epoch, if this processor folds.
     #[inline]
-    pub(crate) const fn folding(&self) -> Option<(Folding, u32)> {
-        self.epoch.folding()
+    pub(crate) const fn clmul(&self) -> Option<(Clmul, u32)> {
+        self.epoch.clmul()
     }
 
     /// The 32 bytes that stand at `position`.

@@ -7,8 +7,8 @@ use core::sync::atomic::Ordering;
 use std::collections::BTreeMap;
 
 use aqueduct_core::geometry::{distance, granules_for};
+use aqueduct_core::internals::{Framing, Header};
 use aqueduct_core::layout::{KIND_DATA, KIND_DISCARD, ring_word};
-use aqueduct_core::record::{Framing, Header};
 use aqueduct_core::recovery::{
     Bound, Checkpoint, Cut, Item, RecoverError, Recovery, recover, scan,
 };
@@ -410,8 +410,7 @@ fn scan_lists_everything_in_turn() {
     let ring = Ring::new();
     let mut producer = create(&ring, 16, 10);
     push(&mut producer, 33).unwrap();
-    let shared =
-        SharedProducer::<_, _, aqueduct_core::shared::turns::Native, 4>::new(producer).unwrap();
+    let shared = SharedProducer::<_, _, aqueduct_core::shared::Native, 4>::new(producer).unwrap();
     drop(shared.claim(32).unwrap());
     let _ = shared.push(meta(1), &payload(1, 3)).unwrap();
     drop(shared);

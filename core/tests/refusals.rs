@@ -85,7 +85,7 @@ fn changed(change: impl Fn(&mut RingHeader), fix_crc: bool) -> Option<GeometryEr
     region.read(0, header.as_mut_bytes());
     change(&mut header);
     if fix_crc {
-        header.header_crc.set(aqueduct_core::record::payload_crc(&header.as_bytes()[..124]));
+        header.header_crc.set(aqueduct_core::payload_crc(&header.as_bytes()[..124]));
     }
     region.write(0, header.as_bytes());
     let reader = Reader::attach(region, page.region()).err().and_then(|error| match error {
@@ -257,7 +257,7 @@ fn page_of_another_kind_or_version_is_refused_though_its_checksum_is_right() {
         if let Some(byte) = byte {
             identity[byte] ^= 1;
         }
-        let crc = aqueduct_core::record::payload_crc(&identity[..60]);
+        let crc = aqueduct_core::payload_crc(&identity[..60]);
         identity[60..].copy_from_slice(&crc.to_le_bytes());
         page.region().write(0, &identity);
         let refused = matches!(

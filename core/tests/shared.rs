@@ -8,7 +8,7 @@ use core::mem::ManuallyDrop;
 
 use aqueduct_core::layout::{KIND_DISCARD, cursor_word, ring_word};
 use aqueduct_core::recovery::{Item, scan};
-use aqueduct_core::shared::turns::Native;
+use aqueduct_core::shared::Native;
 use aqueduct_core::shared::{Contended, Outcome, ShareError};
 use aqueduct_core::{
     ClaimError, Next, Producer, Reader, Region, SharedProducer, Sleep, Start, SubscribeError,
@@ -479,6 +479,9 @@ impl aqueduct_core::Memory for Vast {
     fn read(&self, _: usize, into: &mut [u8]) {
         into.fill(0);
     }
+    fn span(&self, _: usize, _: usize) -> Option<aqueduct_core::memory::Span<'_>> {
+        None
+    }
     fn fence(&self, _: core::sync::atomic::Ordering) {}
 }
 
@@ -596,9 +599,9 @@ struct Watched;
 #[allow(clippy::disallowed_types, reason = "private words of the tests, not shared bytes")]
 struct WatchedWord(core::sync::atomic::AtomicU32);
 
-impl aqueduct_core::shared::turns::Backend for Watched {
+impl aqueduct_core::shared::Backend for Watched {
     type Word = WatchedWord;
-    type Cell<T> = aqueduct_core::shared::turns::NativeCell<T>;
+    type Cell<T> = aqueduct_core::shared::NativeCell<T>;
 }
 
 fn look() {
@@ -611,7 +614,7 @@ fn look() {
 
 // SAFETY: it is an atomic `u32`, changed only by these methods.
 #[allow(clippy::disallowed_types, reason = "private words of the tests, not shared bytes")]
-unsafe impl aqueduct_core::shared::turns::Word for WatchedWord {
+unsafe impl aqueduct_core::shared::Word for WatchedWord {
     fn new(value: u32) -> Self {
         Self(core::sync::atomic::AtomicU32::new(value))
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use aqueduct_core::shared::turns::{Backend, Native, NativeCell, Word};
+use aqueduct_core::shared::{Backend, Native, NativeCell, Word};
 use aqueduct_core::{ClaimError, Meta, Next, Observer, ReadError, Region, SharedProducer};
 use common::{Page, Ring, Rng, meta, pair, payload, push, take};
 

@@ -1,7 +1,8 @@
 //! The claim table by itself, one party after the other: what was seen free long ago is never taken
 //! for what is there now.
 
-use aqueduct_core::shared::turns::{Claim, Held, Native, POSITION, Turn, Turns};
+use aqueduct_core::internals::turns::{Claim, Held, POSITION, Turn, Turns};
+use aqueduct_core::shared::Native;
 
 type Table = Turns<Native, u32, 2>;
 

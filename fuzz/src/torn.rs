@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::memory::{Memory, Region};
+use aqueduct_core::memory::{Memory, Region, Span};
 use aqueduct_core::{Next, Observer, Reader, Record};
 
 use crate::image::Image;
@@ -112,6 +112,11 @@ impl Memory for Torn<'_, '_> {
         self.turn();
         self.region.read(at + half, second);
         self.reads.borrow_mut().push((at, into.to_vec()));
+    }
+
+    /// Every read may be torn.
+    fn span(&self, _: usize, _: usize) -> Option<Span<'_>> {
+        None
     }
 
     fn fence(&self, order: Ordering) {

@@ -11,8 +11,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use aqueduct_core::geometry::low32;
+use aqueduct_core::internals::Framing;
 use aqueduct_core::layout::{CLOCK_REALTIME, DATA_OFFSET_MAPPED, KIND_PAD};
-use aqueduct_core::record::Framing;
 use aqueduct_core::{Memory, Meta, Next, Producer, Reader, RingConfig, Start};
 use aqueduct_verify::heap::Heap;
 

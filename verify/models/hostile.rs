@@ -12,7 +12,7 @@ use aqueduct_core::SeekError;
 use aqueduct_core::geometry::{Geometry, max_payload_for};
 use aqueduct_core::layout::{CLOCK_PRIVATE, cursor_word, ring_word};
 use aqueduct_core::recovery::{Bound, Checkpoint, Recovery, recover, scan};
-use aqueduct_core::shared::turns::Native;
+use aqueduct_core::shared::Native;
 use aqueduct_core::{
     ClaimError, Memory, MemoryMut, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig,
     Seek, SharedProducer, Start, WaitMode,

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use aqueduct_core::shared::turns::{self, Held, POSITION, Turn, Turns};
+use aqueduct_core::internals::turns::{self, Held, POSITION, Turn, Turns};
 use aqueduct_verify::explore::{Bound, Events, UNORDERED, explore, refuse, refuse_for_any};
 use aqueduct_verify::loom_backend::{Access, Loom, Role, Spoilt, with_roles_of_turns};
 use loom::cell::UnsafeCell;

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use aqueduct_core::memory::Span;
 use aqueduct_core::{Memory, MemoryMut};
 
 use crate::rng::Rng;
@@ -212,6 +213,11 @@ impl Memory for CrashMemory {
 
     fn read(&self, at: usize, into: &mut [u8]) {
         into.copy_from_slice(&self.bytes.0.borrow()[at..at + into.len()]);
+    }
+
+    /// Every store is one at which the party may die.
+    fn span(&self, _: usize, _: usize) -> Option<Span<'_>> {
+        None
     }
 
     fn fence(&self, order: Ordering) {

@@ -1,14 +1,14 @@
 //! The production backend with an owner: a [`Segment`] behind a reference count, so that tests can
 //! keep rings and pages in structs.
 //!
-//! Every method of the traits goes to [`Region`], those with defaults too; nothing is added.
+//! Every access goes to [`Region`], which also lends its bytes to the copies that ship; nothing is
+//! added.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::crc::Crc;
-use aqueduct_core::record::{Framing, Header, HeaderCrc};
-use aqueduct_core::{Memory, MemoryMut, Record, Region, Segment};
+use aqueduct_core::memory::Span;
+use aqueduct_core::{Memory, MemoryMut, Region, Segment};
 
 /// Shared ownership of `BYTES` zeroed bytes. Clones are the same memory.
 #[derive(Clone, Default)]
@@ -64,32 +64,8 @@ impl<const BYTES: usize> Memory for Heap<BYTES> {
         self.region().read(at, into);
     }
 
-    fn read_with_crc(&self, at: usize, into: &mut [u8], crc: &mut Crc) {
-        self.region().read_with_crc(at, into, crc);
-    }
-
-    fn read_header(
-        &self,
-        at: usize,
-        framing: &Framing,
-        position: u32,
-    ) -> Result<(Header, u32), HeaderCrc> {
-        self.region().read_header(at, framing, position)
-    }
-
-    fn read_record(
-        &self,
-        at: usize,
-        framing: &Framing,
-        position: u32,
-        seq: u64,
-        into: &mut [u8],
-    ) -> Option<Record> {
-        self.region().read_record(at, framing, position, seq, into)
-    }
-
-    fn prefetch(&self, at: usize) {
-        self.region().prefetch(at);
+    fn span(&self, at: usize, len: usize) -> Option<Span<'_>> {
+        self.region().span(at, len)
     }
 
     fn fence(&self, order: Ordering) {
@@ -104,24 +80,5 @@ impl<const BYTES: usize> MemoryMut for Heap<BYTES> {
 
     fn write(&self, at: usize, bytes: &[u8]) {
         self.region().write(at, bytes);
-    }
-
-    fn write_with_crc(&self, at: usize, bytes: &[u8], crc: &mut Crc) {
-        self.region().write_with_crc(at, bytes, crc);
-    }
-
-    fn write_header(&self, at: usize, framing: &Framing, position: u32, header: &Header) {
-        self.region().write_header(at, framing, position, header);
-    }
-
-    fn write_record(
-        &self,
-        at: usize,
-        framing: &Framing,
-        position: u32,
-        header: Header,
-        payload: &[u8],
-    ) {
-        self.region().write_record(at, framing, position, header, payload);
     }
 }

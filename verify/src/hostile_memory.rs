@@ -10,8 +10,10 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use aqueduct_core::geometry::Geometry;
+use aqueduct_core::internals::{Framing, Header};
 use aqueduct_core::layout::{KIND_DATA, KIND_DISCARD, KIND_PAD, RingHeader, ring_word};
-use aqueduct_core::record::{Framing, Header, payload_crc};
+use aqueduct_core::memory::Span;
+use aqueduct_core::payload_crc;
 use aqueduct_core::{Memory, MemoryMut};
 
 use crate::rng::Rng;
@@ -279,6 +281,11 @@ impl Memory for Hostile {
                 }
             }
         }
+    }
+
+    /// Every load may be lied to.
+    fn span(&self, _: usize, _: usize) -> Option<Span<'_>> {
+        None
     }
 
     fn fence(&self, _: Ordering) {}

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::shared::turns::{Backend, Cell, Word};
+use aqueduct_core::shared::{Backend, Cell, Word};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU32;
 

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use aqueduct_core::layout::{
     CURSOR_BYTES_MIN, DATA_OFFSET_MIN, GRANULE_BYTES, cursor_word, ring_word,
 };
+use aqueduct_core::memory::Span;
 use aqueduct_core::{Memory, MemoryMut};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
@@ -167,6 +168,11 @@ impl Memory for LoomMemory {
                 }
             }
         }
+    }
+
+    /// The words are the model checker's own.
+    fn span(&self, _: usize, _: usize) -> Option<Span<'_>> {
+        None
     }
 
     fn fence(&self, order: Ordering) {

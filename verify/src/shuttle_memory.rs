@@ -7,7 +7,8 @@ use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::shared::turns::{Backend, Cell, Word};
+use aqueduct_core::memory::Span;
+use aqueduct_core::shared::{Backend, Cell, Word};
 use aqueduct_core::{Memory, MemoryMut};
 use shuttle::sync::atomic::{AtomicBool, AtomicU32};
 
@@ -37,6 +38,11 @@ impl Memory for ShuttleMemory {
         for (word, bytes) in self.0[at / 4..].iter().zip(into.chunks_mut(4)) {
             bytes.copy_from_slice(&word.load(Ordering::SeqCst).to_le_bytes()[..bytes.len()]);
         }
+    }
+
+    /// The words are the model checker's own.
+    fn span(&self, _: usize, _: usize) -> Option<Span<'_>> {
+        None
     }
 
     fn fence(&self, _: Ordering) {}

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
+use aqueduct_core::memory::Span;
 use aqueduct_core::{Memory, MemoryMut};
 
 use crate::loom_memory::LoomMemory;
@@ -54,6 +55,11 @@ impl Memory for Weak {
 
     fn read(&self, at: usize, into: &mut [u8]) {
         self.memory.read(at, into);
+    }
+
+    /// As the memory behind it.
+    fn span(&self, _: usize, _: usize) -> Option<Span<'_>> {
+        None
     }
 
     fn fence(&self, order: Ordering) {

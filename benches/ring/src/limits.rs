@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use aqueduct_core::record::payload_crc;
+use aqueduct_core::payload_crc;
 
 /// Copies a buffer of this many bytes so many times.
 pub fn copy(bytes: usize, times: u64) -> Duration {

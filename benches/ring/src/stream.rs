@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use aqueduct_core::record::payload_crc;
+use aqueduct_core::payload_crc;
 
 use crate::work::{Payload, check};
 

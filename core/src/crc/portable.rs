@@ -1,19 +1,25 @@
-//! Where the processor has no folding instructions, or the compiler is asked for none: see
-//! `clmul/mod.rs`.
+//! Where the processor has no carry-less multiplication that this crate knows, or the compiler is
+//! asked for none: the names of `clmul`, and nothing to call.
 
 use core::num::NonZeroU64;
 
 use super::Path;
+use crate::memory::Span;
+
+/// As in `clmul`; nothing is ever asked for.
+pub(crate) const LOADED_BYTES: usize = 1;
+/// As in `clmul`; nothing is ever asked for.
+pub(crate) const STORED_BYTES: usize = 1;
 
 /// Does nothing.
-pub(crate) const fn prefetch(_: *const u8) {}
+pub(crate) const fn prefetch(_: Span<'_>) {}
 
 /// There is none.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Folding {}
+pub(crate) enum Clmul {}
 
 #[allow(clippy::unused_self, reason = "the signatures of clmul/mod.rs")]
-impl Folding {
+impl Clmul {
     pub(crate) const fn detect() -> Option<Self> {
         None
     }
@@ -30,56 +36,48 @@ impl Folding {
         match self {}
     }
 
-    /// # Safety
-    /// None: it cannot be called.
-    pub(crate) const unsafe fn copy_out(
+    pub(crate) const fn copy_out(self, _: u32, _: Span<'_>, _: &mut [u8]) -> Option<u32> {
+        match self {}
+    }
+
+    pub(crate) const fn copy_in(self, _: u32, _: &[u8], _: Span<'_>) -> Option<u32> {
+        match self {}
+    }
+
+    pub(crate) const fn read_header(self, _: u32, _: u32, _: Span<'_>) -> Option<([u64; 4], u32)> {
+        match self {}
+    }
+
+    pub(crate) const fn write_header(
         self,
-        _state: u32,
-        _from: *const u8,
-        _into: &mut [u8],
-    ) -> u32 {
+        _: u32,
+        _: u32,
+        _: [u64; 3],
+        _: u32,
+        _: Span<'_>,
+    ) -> bool {
         match self {}
     }
 
-    /// # Safety
-    /// None: it cannot be called.
-    pub(crate) const unsafe fn copy_in(self, _state: u32, _bytes: &[u8], _into: *mut u8) -> u32 {
-        match self {}
-    }
-
-    /// # Safety
-    /// None: it cannot be called.
-    pub(crate) const unsafe fn header(
+    pub(crate) const fn write_record(
         self,
-        _state: u32,
-        _position: u32,
-        _from: *const u8,
-    ) -> ([u64; 4], u32) {
+        _: u32,
+        _: u32,
+        _: [u64; 3],
+        _: &[u8],
+        _: Span<'_>,
+    ) -> bool {
         match self {}
     }
 
-    /// # Safety
-    /// None: it cannot be called.
-    pub(crate) const unsafe fn copy_record(
+    pub(crate) const fn copy_record(
         self,
         _: u32,
         _: u32,
         _: u64,
-        _: *const u8,
+        _: Span<'_>,
         _: &mut [u8],
     ) -> Option<(NonZeroU64, u64)> {
-        match self {}
-    }
-
-    /// # Safety
-    /// None: it cannot be called.
-    pub(crate) const unsafe fn write_header(self, _: u32, _: u32, _: [u64; 3], _: u32, _: *mut u8) {
-        match self {}
-    }
-
-    /// # Safety
-    /// None: it cannot be called.
-    pub(crate) const unsafe fn record(self, _: u32, _: u32, _: [u64; 3], _: &[u8], _: *mut u8) {
         match self {}
     }
 }

@@ -6,6 +6,7 @@ use crate::error::GrantOverflow;
 use crate::layout::GRANULE_BYTES;
 use crate::memory::MemoryMut;
 use crate::record::Meta;
+use crate::transfer::write_with_crc;
 
 /// A payload that is being written into the ring behind the published tail.
 pub(crate) struct Filling {
@@ -54,7 +55,7 @@ impl Filling {
             bytes = rest;
         }
         let (whole, rest) = bytes.split_at(bytes.len() & !7);
-        ring.write_with_crc(self.at + self.written, whole, &mut self.crc);
+        write_with_crc(ring, self.at + self.written, whole, &mut self.crc);
         self.crc.update(rest);
         self.written += bytes.len();
         self.carry[..rest.len()].copy_from_slice(rest);

@@ -26,6 +26,7 @@ use crate::geometry::{Geometry, granules_for, low32};
 use crate::layout::{GRANULE_BYTES, KIND_DATA, KIND_DISCARD, STATE_CLOSED, ring_word};
 use crate::memory::MemoryMut;
 use crate::record::{Framing, Header, Meta};
+use crate::transfer::{write_header, write_record};
 
 /// The producer's half of a ring over segment `M`, with up to `READERS` subscriptions on pages `C`.
 pub struct Producer<M, C = M, const READERS: usize = 16> {
@@ -175,7 +176,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// Commits a record that readers skip.
     pub(crate) fn write_padding(&mut self, kind: u8, payload_bytes: u32) {
         let header = Header::padding(kind, payload_bytes, self.seq);
-        self.ring.write_header(
+        write_header(
+            &self.ring,
             self.geometry.offset_of(self.head),
             &self.framing,
             low32(self.head),
@@ -189,7 +191,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     pub(crate) fn append_at_head(&mut self, meta: Meta, payload: &[u8]) -> u64 {
         let start = self.head;
         let header = self.next_header(meta, 0, payload.len());
-        self.ring.write_record(
+        write_record(
+            &self.ring,
             self.geometry.offset_of(start),
             &self.framing,
             low32(start),
@@ -202,7 +205,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     #[inline]
     pub(crate) fn commit(&mut self, start: u64, meta: Meta, crc: u32, len: usize) -> u64 {
         let header = self.next_header(meta, crc, len);
-        self.ring.write_header(
+        write_header(
+            &self.ring,
             self.geometry.offset_of(start),
             &self.framing,
             low32(start),

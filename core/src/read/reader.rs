@@ -14,7 +14,7 @@ use crate::layout::{
     cursor_word, ring_word,
 };
 use crate::memory::{InPlace, Memory, MemoryMut};
-use crate::read::walk::{Damage, View, Walk};
+use crate::read::walk::{Damage, Located, View, Walk};
 use crate::read::walk::{Lag, Next, Seek};
 use crate::record::Record;
 
@@ -352,11 +352,19 @@ impl<R: InPlace, C: MemoryMut> Reader<R, C> {
             Ok(Next::Closed) => return Ok(Next::Closed),
             Err(error) => return self.tell(Err(error)),
         };
-        let at = self.walk.view.payload_offset(&located);
-        let len = located.header.len as usize;
-        let computed = self.walk.view.framing.payload_crc(self.walk.view.ring.slice(at, len));
+        let computed = self.walk.view.framing.payload_crc(self.payload_in_place(&located));
         let taken = self.walk.take(&located, computed);
         let record = self.tell(taken)?;
-        Ok(Next::Record((record, self.walk.view.ring.slice(at, len))))
+        Ok(Next::Record((record, self.payload_in_place(&located))))
+    }
+
+    /// Lends the payload of a record that was located since the last release.
+    #[allow(unsafe_code, reason = "only a reader knows what nobody stores into")]
+    fn payload_in_place(&self, located: &Located) -> &[u8] {
+        let at = self.walk.view.payload_offset(located);
+        // SAFETY: (1) it was located between the position of this walk, which is never before the
+        // cursor, and a tail that was loaded with Acquire; the cursor moves in methods that take
+        // `&mut self` only, and the slice borrows it.
+        unsafe { self.walk.view.ring.slice(at, located.header.len as usize) }
     }
 }

@@ -12,6 +12,7 @@ use crate::geometry::{Geometry, GeometryError, distance, granules_for, low32};
 use crate::layout::{GRANULE_BYTES, RING_MAGIC, RingHeader, STATE_CLOSED, ring_word};
 use crate::memory::Memory;
 use crate::record::{Framing, Header, HeaderCrc, Record};
+use crate::transfer::{expect_record, read_header, read_record, read_with_crc};
 
 /// How often one call goes on after being overrun before it says so.
 const OVERRUNS_PER_CALL: u32 = 8;
@@ -116,7 +117,8 @@ impl<R: Memory> View<R> {
     /// right and whose length is not gives the same CRC twice.
     #[inline]
     pub(crate) fn header_at(&self, position: u64, tail: u64) -> Result<Located, HeaderCrc> {
-        let (header, stored) = self.ring.read_header(
+        let (header, stored) = read_header(
+            &self.ring,
             self.geometry.offset_of(position),
             &self.framing,
             low32(position),
@@ -144,7 +146,7 @@ impl<R: Memory> View<R> {
         let (mut at, mut left) = (self.payload_offset(located), located.header.len as usize);
         while left > 0 {
             let len = left.min(piece.len());
-            self.ring.read_with_crc(at, &mut piece[..len], &mut crc);
+            read_with_crc(&self.ring, at, &mut piece[..len], &mut crc);
             (at, left) = (at + len, left - len);
         }
         crc.finalize()
@@ -164,7 +166,7 @@ impl<R: Memory> View<R> {
             return Err(ReadError::BufferTooSmall { needed: len, given: buf.len() });
         };
         let mut crc = self.framing.empty_crc();
-        self.ring.read_with_crc(self.payload_offset(located), copy, &mut crc);
+        read_with_crc(&self.ring, self.payload_offset(located), copy, &mut crc);
         Ok(crc.finalize())
     }
 }
@@ -223,7 +225,8 @@ impl<R: Memory> Walk<R, true> {
         #[allow(clippy::cast_possible_truncation, reason = "at most the capacity (invariant)")]
         let most = (granules as usize).checked_sub(1)? * GRANULE_BYTES;
         let most = most.min(geometry.max_payload() as usize).min(buf.len());
-        let record = self.view.ring.read_record(
+        let record = read_record(
+            &self.view.ring,
             geometry.offset_of(self.position),
             &self.view.framing,
             low32(self.position),
@@ -420,7 +423,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             return false;
         }
         // Who asks again soon gets the record on the way of its tail.
-        self.view.ring.prefetch(self.view.geometry.offset_of(self.position));
+        expect_record(&self.view.ring, self.view.geometry.offset_of(self.position));
         true
     }
 

@@ -36,15 +36,16 @@
 mod grant;
 mod owner;
 #[allow(unsafe_code, reason = "a value that one party at a time enters; each block has its proof")]
-pub mod turns;
+pub(crate) mod turns;
 
 pub use grant::SharedGrant;
 pub use owner::{Contended, Outcome};
+pub use turns::{Backend, Cell, Native, NativeCell, Word};
 
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use self::turns::{Ahead, Backend, Claim, Held, Native, POSITION, Turn, Turns, Word};
+use self::turns::{Ahead, Claim, Held, POSITION, Turn, Turns};
 use crate::crc::Crc;
 use crate::error::ClaimError;
 use crate::geometry::{Geometry, granules_for, padding_payload_bytes};

@@ -6,6 +6,7 @@ use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
 use aqueduct_core::layout::{DATA_OFFSET_MIN, GRANULE_BYTES};
+use aqueduct_core::memory::Span;
 use aqueduct_core::{
     Memory, MemoryMut, Meta, Next, Producer, ReadError, Reader, Region, RingConfig, Segment, Start,
     SubscriptionId,
@@ -178,6 +179,11 @@ impl Memory for Hooked<'_> {
     fn read(&self, at: usize, into: &mut [u8]) {
         self.region.read(at, into);
         self.touched(Touch::Read(at));
+    }
+
+    /// Every access must call back.
+    fn span(&self, _: usize, _: usize) -> Option<Span<'_>> {
+        None
     }
 
     fn fence(&self, order: Ordering) {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use aqueduct_core::Observer;
-use aqueduct_core::memory::{Memory, ReadRegion};
+use aqueduct_core::memory::{Memory, ReadRegion, Span};
 use aqueduct_core::read::JoinError;
 
 use super::reader::{buffer_size, some_seq};
@@ -75,6 +75,10 @@ impl Memory for Seen<'_> {
 
     fn read(&self, at: usize, into: &mut [u8]) {
         self.region.read(at, into);
+    }
+
+    fn span(&self, at: usize, len: usize) -> Option<Span<'_>> {
+        self.region.span(at, len)
     }
 
     fn fence(&self, order: Ordering) {

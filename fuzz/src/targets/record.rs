@@ -1,7 +1,8 @@
 //! `record`: a header that is accepted encodes to the bytes it came from, and what is encoded is
 //! accepted at its place and nowhere else. The bytes are those of the second encoder in [`wire`].
 
-use aqueduct_core::record::{Framing, Header, payload_crc};
+use aqueduct_core::internals::{Framing, Header};
+use aqueduct_core::payload_crc;
 
 use crate::input::Input;
 use crate::wire::{self, Head};

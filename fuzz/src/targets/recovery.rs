@@ -88,7 +88,7 @@ fn naive(
         let head = match layout.head(ring, end, limit) {
             Ok(head) => head,
             Err((stored, computed)) => {
-                cut = Cut::Header(aqueduct_core::record::HeaderCrc { stored, computed });
+                cut = Cut::Header(aqueduct_core::HeaderCrc { stored, computed });
                 break;
             }
         };

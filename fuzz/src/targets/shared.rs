@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use aqueduct_core::memory::{ReadRegion, Region};
 use aqueduct_core::producer::Wake;
 use aqueduct_core::recovery::{Bound, Checkpoint, Cut, recover};
-use aqueduct_core::shared::turns::Native;
+use aqueduct_core::shared::Native;
 use aqueduct_core::shared::{Contended, Outcome, SharedGrant};
 use aqueduct_core::{ClaimError, ReadError, SubscribeError};
 use aqueduct_core::{

@@ -11,7 +11,7 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use aqueduct_core::error::SeekError;
+use aqueduct_core::SeekError;
 use aqueduct_core::{Lag, ReadError, Seek};
 
 use crate::attach;

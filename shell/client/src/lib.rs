@@ -18,7 +18,7 @@ mod source;
 pub mod client;
 pub mod options;
 
-pub use aqueduct_core::error::SeekError;
+pub use aqueduct_core::SeekError;
 pub use aqueduct_core::handshake::Status;
 pub use aqueduct_core::{Lag, ReadError, Record, Seek};
 pub use client::{Armed, Client, Event, Waited};

@@ -7,9 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
 
-use aqueduct_core::crc::Crc;
-use aqueduct_core::record::{Framing, Header, HeaderCrc};
-use aqueduct_core::{Memory, MemoryMut, ReadRegion, Record, Region};
+use aqueduct_core::memory::Span;
+use aqueduct_core::{Memory, MemoryMut, ReadRegion, Region};
 use rustix::fs::SealFlags;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
@@ -128,35 +127,8 @@ impl Memory for RingMapping {
     }
 
     #[inline]
-    fn read_with_crc(&self, at: usize, into: &mut [u8], crc: &mut Crc) {
-        self.region.read_with_crc(at, into, crc);
-    }
-
-    #[inline]
-    fn read_header(
-        &self,
-        at: usize,
-        framing: &Framing,
-        position: u32,
-    ) -> Result<(Header, u32), HeaderCrc> {
-        self.region.read_header(at, framing, position)
-    }
-
-    #[inline]
-    fn read_record(
-        &self,
-        at: usize,
-        framing: &Framing,
-        position: u32,
-        seq: u64,
-        into: &mut [u8],
-    ) -> Option<Record> {
-        self.region.read_record(at, framing, position, seq, into)
-    }
-
-    #[inline]
-    fn prefetch(&self, at: usize) {
-        self.region.prefetch(at);
+    fn span(&self, at: usize, len: usize) -> Option<Span<'_>> {
+        self.region.span(at, len)
     }
 
     #[inline]
@@ -179,6 +151,11 @@ impl Memory for CursorMapping {
     #[inline]
     fn read(&self, at: usize, into: &mut [u8]) {
         self.region.read(at, into);
+    }
+
+    #[inline]
+    fn span(&self, at: usize, len: usize) -> Option<Span<'_>> {
+        self.region.span(at, len)
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aqueduct_core::error::SeekError;
+use aqueduct_core::SeekError;
 use aqueduct_core::geometry::Geometry;
 use aqueduct_core::layout::{CLOCK_MONOTONIC, CLOCK_REALTIME};
 use aqueduct_core::{

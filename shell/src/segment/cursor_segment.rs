@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use aqueduct_core::memory::Span;
 use aqueduct_core::{Memory, MemoryMut, Region};
 use rustix::fs::SealFlags;
 
@@ -56,6 +57,10 @@ impl Memory for CursorSegment {
 
     fn read(&self, at: usize, into: &mut [u8]) {
         self.region.read(at, into);
+    }
+
+    fn span(&self, at: usize, len: usize) -> Option<Span<'_>> {
+        self.region.span(at, len)
     }
 
     fn fence(&self, order: Ordering) {

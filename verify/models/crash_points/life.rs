@@ -17,8 +17,7 @@ pub(crate) const EPOCH: u64 = 0x0123_4567_89ab_cdef;
 pub(crate) const SIDES: usize = 2;
 pub(crate) type Ring = CrashMemory;
 pub(crate) type Mortal = Producer<CrashMemory, CrashMemory, SIDES>;
-type Shared =
-    SharedProducer<CrashMemory, CrashMemory, aqueduct_core::shared::turns::Native, 4, SIDES>;
+type Shared = SharedProducer<CrashMemory, CrashMemory, aqueduct_core::shared::Native, 4, SIDES>;
 
 /// What the producer does next, and what the readers do in between.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use aqueduct_core::SubscribeError;
 use aqueduct_core::geometry::{distance, granules_for, low32, max_payload_for};
+use aqueduct_core::internals::Framing;
 use aqueduct_core::layout::{KIND_DATA, cursor_word, ring_word};
-use aqueduct_core::record::Framing;
 use aqueduct_core::{
     ClaimError, Memory, MemoryMut, Meta, Next, Producer, ReadError, Reader, RingConfig, Sleep,
     Start, SubscriptionId, WaitMode, Wake,

@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
 use aqueduct_core::geometry::{distance, low32, max_payload_for};
+use aqueduct_core::internals::Framing;
 use aqueduct_core::layout::{cursor_word, ring_word};
-use aqueduct_core::record::Framing;
 use aqueduct_core::recovery::{Bound, Checkpoint, Cut, RecoverError, recover};
-use aqueduct_core::shared::turns::Native;
+use aqueduct_core::shared::Native;
 use aqueduct_core::{
     ClaimError, Memory, MemoryMut, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig,
     Seek, SharedProducer, Start, SubscribeError, SubscriptionId,

@@ -15,7 +15,7 @@ use aqueduct_benches::rounds::{Plan, Series, Subject, interleave};
 use aqueduct_benches::threads::duet;
 use aqueduct_benches::work::{CAPACITY_BYTES, Payload, check};
 use aqueduct_benches::{limits, stream};
-use aqueduct_core::record::payload_crc;
+use aqueduct_core::payload_crc;
 
 mod producers;
 mod trips;

@@ -14,7 +14,7 @@ use aqueduct_benches::ring::{PAGE_BYTES, RING_BYTES, attach, create_gated};
 use aqueduct_benches::rounds::{Plan, Series};
 use aqueduct_benches::threads::duet;
 use aqueduct_benches::work::{Payload, check, spin, stamp};
-use aqueduct_core::record::payload_crc;
+use aqueduct_core::payload_crc;
 use aqueduct_core::{Meta, Next, Producer, ReadRegion, Reader, Region};
 
 use super::{nanoseconds, ratio};

@@ -6,8 +6,9 @@
 use aqueduct_benches::machine::Mapping;
 use aqueduct_benches::ring::{PAGE_BYTES, RING_BYTES, attach, create_gated_by};
 use aqueduct_benches::work::Payload;
+use aqueduct_core::internals::{Framing, Header};
 use aqueduct_core::layout::KIND_DATA;
-use aqueduct_core::record::{Framing, Header, payload_crc};
+use aqueduct_core::payload_crc;
 use aqueduct_core::{Meta, Next};
 
 const BYTES: usize = 64;

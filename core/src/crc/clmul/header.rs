@@ -14,10 +14,11 @@ use super::copy::{In, Out};
 use super::{blocks, pairs, wide};
 use crate::layout::{GRANULE_BYTES, KIND_DATA};
 
-/// See [`Folding::header`](super::Folding::header).
+/// Loads the header at `from`, and gives it as four numbers with the CRC of epoch, position and
+/// header. `prefix`: the state after the epoch, with the position added.
 ///
 /// # Safety
-/// 1. As there.
+/// 1. `from` is valid for reads of 32 bytes. Other parties may store there meanwhile.
 /// 2. The processor has the instructions.
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 #[allow(clippy::cast_sign_loss, reason = "64 bits are 64 bits")]
@@ -34,10 +35,10 @@ pub(super) unsafe fn read_header(prefix: u32, from: *const u8) -> ([u64; 4], u32
     (numbers.map(|number| number as u64), !divide(header.sum(prefix)))
 }
 
-/// See [`Folding::write_header`](super::Folding::write_header).
+/// Stores a header to `into`. `prefix`: as in [`read_header`].
 ///
 /// # Safety
-/// 1. As there.
+/// 1. `into` is valid for writes of 32 bytes. Other parties may load from there meanwhile.
 /// 2. The processor has the instructions.
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 #[allow(clippy::cast_possible_wrap, reason = "32 bits are 32 bits")]
@@ -60,10 +61,13 @@ pub(super) unsafe fn write_header(
 /// The kernels of whole records for one width of registers.
 macro_rules! records {
     ($features:literal, $by:ident, $write:ident, $read:ident) => {
-        /// See [`Folding::record`](super::Folding::record).
+        /// Stores a whole record to `into`: the payload at `from`, and before it the header with
+        /// both CRCs. `prefix`: as in [`read_header`].
         ///
         /// # Safety
-        /// 1. As there.
+        /// 1. `into` is valid for writes of 32 bytes and of the payload's, rounded up to 8. Other
+        ///    parties may load from there meanwhile. `from` is valid for reads of the payload's
+        ///    bytes, whose number is the lower half of `a`.
         /// 2. The processor has the instructions.
         #[target_feature(enable = $features)]
         #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
@@ -86,10 +90,13 @@ macro_rules! records {
             unsafe { header.sealed_with(states).store(into) };
         }
 
-        /// See [`Folding::copy_record`](super::Folding::copy_record); into the `most` bytes at `into`.
+        /// Copies the payload of the record at `from` to `into`, if it is DATA with number `seq`,
+        /// has at most `most` bytes and is whole by both CRCs: its first number and its timestamp.
+        /// `prefix`: as in [`read_header`].
         ///
         /// # Safety
-        /// 1. As there, and `into` is valid for writes of `most` bytes.
+        /// 1. `from` is valid for reads of 32 bytes and of `most`, rounded up to 16. Other parties
+        ///    may store there meanwhile. `into` is valid for writes of `most` bytes.
         /// 2. The processor has the instructions.
         #[target_feature(enable = $features)]
         pub(super) unsafe fn $read(

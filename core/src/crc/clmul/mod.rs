@@ -27,11 +27,19 @@ use self::header::{
     write_record_by_16, write_record_by_32, write_record_by_64,
 };
 use super::Path;
+use crate::layout::GRANULE_BYTES;
+use crate::memory::Span;
 
-/// Begins to load the line of this address and the next one. Any address may be given.
+/// Shared bytes are loaded up to the next multiple of this many.
+pub(crate) const LOADED_BYTES: usize = blocks::BLOCK;
+/// Shared bytes are stored up to the next multiple of this many.
+pub(crate) const STORED_BYTES: usize = 8;
+
+/// Begins to load the cache line in which these bytes begin, and the next one.
 #[inline]
-pub(crate) fn prefetch(at: *const u8) {
-    // SAFETY: a hint; it accesses nothing that could be seen.
+pub(crate) fn prefetch(span: Span<'_>) {
+    let Some(at) = span.readable(0) else { return };
+    // SAFETY: a hint, for any address; it accesses nothing that could be seen.
     unsafe {
         asm!("prefetcht0 [{at}]", "prefetcht0 [{at} + 64]", at = in(reg) at, options(nostack, preserves_flags, readonly));
     };
@@ -45,17 +53,17 @@ enum Width {
     Four,
 }
 
-/// A processor that has the instructions. Its methods are states of the CRC register: all ones
-/// before the first byte, complemented after the last.
+/// A processor that has the instructions. The `state` in its methods is that of the CRC register:
+/// all ones before the first byte, the complement of the CRC after the last.
 ///
-/// INVARIANT: made by [`Folding::detect`] and [`Folding::by`] only, which ask the processor: it has
+/// INVARIANT: made by [`Clmul::detect`] and [`Clmul::by`] only, which ask the processor: it has
 /// the instructions for registers of this width, and the operating system keeps these registers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Folding {
+pub(crate) struct Clmul {
     width: Width,
 }
 
-impl Folding {
+impl Clmul {
     /// By the widest registers there are. Asks the processor; under a hypervisor that takes a
     /// microsecond.
     pub(crate) fn detect() -> Option<Self> {
@@ -82,93 +90,96 @@ impl Folding {
         }
     }
 
-    /// Loads the header of 32 bytes at `from`, and the CRC of epoch, position and header, from the
-    /// `state` after the epoch.
-    ///
-    /// # Safety
-    /// 1. `from` is valid for reads of 32 bytes. Other parties may store there meanwhile.
+    /// Loads the header of 32 bytes at the start of `from`, and gives it with the CRC of epoch,
+    /// position and header, from the `state` after the epoch; `None` if there are no 32 bytes.
     #[inline]
     #[allow(clippy::unused_self, reason = "that it exists says that the processor can")]
-    pub(crate) unsafe fn header(
+    pub(crate) fn read_header(
         self,
         state: u32,
         position: u32,
-        from: *const u8,
-    ) -> ([u64; 4], u32) {
-        // SAFETY: duty 1; the processor has the instructions (invariant).
-        unsafe { read_header(state ^ position, from) }
+        from: Span<'_>,
+    ) -> Option<([u64; 4], u32)> {
+        let from = from.readable(GRANULE_BYTES)?;
+        // SAFETY: (1) 32 bytes may be read (checked); (2) the processor has the instructions
+        // (invariant).
+        Some(unsafe { read_header(state ^ position, from) })
     }
 
-    /// Stores the header of a record that stands at `position` to `into`: its first three numbers,
-    /// the payload's CRC and its own.
-    ///
-    /// # Safety
-    /// 1. `into` is valid for writes of 32 bytes. Other parties may load from there meanwhile.
+    /// Stores the header of a record at `position` to the start of `into`: its first three numbers,
+    /// the payload's CRC and its own. False if it cannot be written there.
     #[inline]
+    #[must_use]
     #[allow(clippy::unused_self, reason = "that it exists says that the processor can")]
-    pub(crate) unsafe fn write_header(
+    pub(crate) fn write_header(
         self,
         state: u32,
         position: u32,
         [a, seq, timestamp_ns]: [u64; 3],
         payload_crc: u32,
-        into: *mut u8,
-    ) {
-        // SAFETY: duty 1; the processor has the instructions (invariant).
+        into: Span<'_>,
+    ) -> bool {
+        let Some(into) = into.writable(GRANULE_BYTES) else { return false };
+        // SAFETY: (1) 32 bytes may be written (checked); (2) the processor has the instructions
+        // (invariant).
         unsafe { write_header(state ^ position, a, seq, timestamp_ns, payload_crc, into) };
+        true
     }
 
-    /// Stores a whole record that stands at `position` to `into`: payload, and before it the header
-    /// of its first three numbers and both CRCs, from the `state` after the epoch.
-    ///
-    /// # Safety
-    /// 1. `into` is valid for writes of 32 bytes and of the payload's, rounded up to 8. Other
-    ///    parties may load from there meanwhile.
-    /// 2. The lower half of the first number is the payload's length: it is what is copied.
+    /// Stores a whole record at `position` to the start of `into`: payload, and before it the header
+    /// of its first three numbers and both CRCs, from the `state` after the epoch. False if it
+    /// cannot be written there, or if the lower half of the first number is not the payload's
+    /// length.
     #[inline]
-    pub(crate) unsafe fn record(
+    #[must_use]
+    pub(crate) fn write_record(
         self,
         state: u32,
         position: u32,
         [a, seq, timestamp_ns]: [u64; 3],
         payload: &[u8],
-        into: *mut u8,
-    ) {
-        debug_assert!(
-            a & u64::from(u32::MAX) == payload.len() as u64,
-            "the length in the header is the payload's"
-        );
+        into: Span<'_>,
+    ) -> bool {
+        // A header that names another length is never believed here.
+        if a & u64::from(u32::MAX) != payload.len() as u64 {
+            return false;
+        }
+        let len = payload.len().next_multiple_of(STORED_BYTES);
+        let Some(into) = into.writable(GRANULE_BYTES + len) else { return false };
         // What follows takes six numbers, as many as go by registers.
         let (prefix, from) = (state ^ position, payload.as_ptr());
         match self.width {
-            // SAFETY: duties 1 and 2; the processor has the instructions (invariant).
+            // SAFETY: (1) header and payload, up to the next multiple of 8, may be written
+            // (checked), and the length that `a` names is the payload's (checked); (2) the
+            // processor has the instructions (invariant).
             Width::One => unsafe { write_record_by_16(prefix, a, seq, timestamp_ns, from, into) },
             // SAFETY: as above.
             Width::Two => unsafe { write_record_by_32(prefix, a, seq, timestamp_ns, from, into) },
             // SAFETY: as above.
             Width::Four => unsafe { write_record_by_64(prefix, a, seq, timestamp_ns, from, into) },
         }
+        true
     }
 
-    /// Copies the payload of the record whose header is at `from`, and which stands at `position`,
-    /// to the start of `into`, if it is DATA with number `seq`, fits and is whole by both CRCs: its
-    /// first number and its timestamp. `None`: it is not, and what `into` holds means nothing.
-    ///
-    /// # Safety
-    /// 1. `from` is valid for reads of 32 bytes and `into.len()`, rounded up to 16. Other parties
-    ///    may store there meanwhile.
+    /// Copies the payload of the record whose header is at the start of `from`, and which is at
+    /// `position`, to the start of `into`, if it is DATA with number `seq`, fits and is whole by
+    /// both CRCs: its first number and its timestamp. `None`: it is not, or `from` is shorter than
+    /// a header and `into` rounded up to [`LOADED_BYTES`]; what `into` holds means nothing.
     #[inline]
-    pub(crate) unsafe fn copy_record(
+    pub(crate) fn copy_record(
         self,
         state: u32,
         position: u32,
         seq: u64,
-        from: *const u8,
+        from: Span<'_>,
         into: &mut [u8],
     ) -> Option<(NonZeroU64, u64)> {
-        let (prefix, len, into) = (state ^ position, into.len(), into.as_mut_ptr());
+        let (prefix, len) = (state ^ position, into.len());
+        let from = from.readable(GRANULE_BYTES + len.next_multiple_of(LOADED_BYTES))?;
+        let into = into.as_mut_ptr();
         match self.width {
-            // SAFETY: duty 1; `into` was a slice; the processor has the instructions (invariant).
+            // SAFETY: (1) header and payload, up to the next multiple of 16, may be read (checked);
+            // `into` was a slice; (2) the processor has the instructions (invariant).
             Width::One => unsafe { copy_record_by_16(prefix, seq, from, into, len) },
             // SAFETY: as above.
             Width::Two => unsafe { copy_record_by_32(prefix, seq, from, into, len) },
@@ -201,31 +212,29 @@ impl Folding {
         unsafe { self.run(state, Private(bytes.as_ptr()), bytes.len()) }
     }
 
-    /// The state after the `into.len()` bytes at `from`, which are copied out.
-    ///
-    /// # Safety
-    /// 1. `from` is valid for reads up to the next multiple of 16 bytes. Other parties may store
-    ///    there meanwhile.
+    /// Copies the first `into.len()` bytes of `from` out and gives the state after them; `None` if
+    /// there are not so many, rounded up to [`LOADED_BYTES`].
     #[inline]
-    pub(crate) unsafe fn copy_out(self, state: u32, from: *const u8, into: &mut [u8]) -> u32 {
-        // SAFETY: the processor has the instructions (invariant); duty 1; `into` is a slice.
-        unsafe { self.run(state, Out { from, into: into.as_mut_ptr() }, into.len()) }
+    pub(crate) fn copy_out(self, state: u32, from: Span<'_>, into: &mut [u8]) -> Option<u32> {
+        let len = into.len();
+        let from = from.readable(len.next_multiple_of(LOADED_BYTES))?;
+        // SAFETY: the processor has the instructions (invariant); `from` may be read up to the next
+        // multiple of 16 (checked), and `into` is a slice.
+        Some(unsafe { self.run(state, Out { from, into: into.as_mut_ptr() }, len) })
     }
 
-    /// The state after `bytes`, which are copied to `into`, filled up with zeros to a multiple of
-    /// 8.
-    ///
-    /// # Safety
-    /// 1. `into` is valid for writes up to the next multiple of 8 bytes. Other parties may load
-    ///    from there meanwhile.
+    /// Copies `bytes` to the start of `into`, filled up with zeros to a multiple of
+    /// [`STORED_BYTES`], and gives the state after them; `None` if that cannot be written.
     #[inline]
-    pub(crate) unsafe fn copy_in(self, state: u32, bytes: &[u8], into: *mut u8) -> u32 {
-        // SAFETY: the processor has the instructions (invariant); duty 1; `bytes` is a slice.
-        unsafe { self.run(state, In { from: bytes.as_ptr(), into }, bytes.len()) }
+    pub(crate) fn copy_in(self, state: u32, bytes: &[u8], into: Span<'_>) -> Option<u32> {
+        let into = into.writable(bytes.len().next_multiple_of(STORED_BYTES))?;
+        // SAFETY: the processor has the instructions (invariant); `into` may be written up to the
+        // next multiple of 8 (checked), and `bytes` is a slice.
+        Some(unsafe { self.run(state, In { from: bytes.as_ptr(), into }, bytes.len()) })
     }
 }
 
-/// [`Folding::run`] by registers of one block.
+/// [`Clmul::run`] by registers of one block.
 ///
 /// # Safety
 /// 1. As there.
@@ -236,7 +245,7 @@ unsafe fn run_by_16<S: Source>(state: u32, source: S, len: usize) -> u32 {
     divide(unsafe { blocks::sum(state, source, len) })
 }
 
-/// [`Folding::run`] by registers of two.
+/// [`Clmul::run`] by registers of two.
 ///
 /// # Safety
 /// As of `run_by_16`.
@@ -246,7 +255,7 @@ unsafe fn run_by_32<S: Source>(state: u32, source: S, len: usize) -> u32 {
     divide(unsafe { pairs::sum(state, source, len) })
 }
 
-/// [`Folding::run`] by registers of four.
+/// [`Clmul::run`] by registers of four.
 ///
 /// # Safety
 /// As of `run_by_16`.

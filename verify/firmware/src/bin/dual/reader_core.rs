@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use aqueduct_core::geometry::GeometryError;
 use aqueduct_core::layout::{DATA_OFFSET_MIN, GRANULE_BYTES};
 use aqueduct_core::read::ReaderStats;
-use aqueduct_core::record::payload_crc;
+use aqueduct_core::payload_crc;
 use aqueduct_core::{
     AttachError, Memory, MemoryMut, Next, Observer, ReadError, ReadRegion, Reader, Record, Region,
     Sleep, WaitMode,

@@ -8,7 +8,7 @@
 use core::cell;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use aqueduct_core::shared::turns::{Backend, NativeCell, Word};
+use aqueduct_core::shared::{Backend, NativeCell, Word};
 use aqueduct_firmware::Random;
 use cortex_m::asm;
 use cortex_m::peripheral::SCB;

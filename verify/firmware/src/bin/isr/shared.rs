@@ -25,7 +25,7 @@ use heapless::Vec;
 #[cfg(feature = "interrupt-accesses")]
 use crate::interrupting::Interrupting as Words;
 #[cfg(not(feature = "interrupt-accesses"))]
-use aqueduct_core::shared::turns::Native as Words;
+use aqueduct_core::shared::Native as Words;
 
 use crate::{DATA_BYTES, FIRST_POSITION, RECORDS, Work, hand_over};
 

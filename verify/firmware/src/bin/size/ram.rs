@@ -26,7 +26,7 @@ fn main() -> ! {
     #[cfg(target_has_atomic = "32")]
     {
         type Shared<const CLAIMS: usize> =
-            aqueduct_core::SharedProducer<R, R, aqueduct_core::shared::turns::Native, CLAIMS, 1>;
+            aqueduct_core::SharedProducer<R, R, aqueduct_core::shared::Native, CLAIMS, 1>;
         hprintln!(
             "{:<50} {:>6}",
             "SharedProducer, 1 subscription, 8 claims",
