@@ -1,16 +1,22 @@
 //! What the fuzz targets of Aqueduct have in common. Every target compares: with a naive decoder, a
 //! second implementation or a round trip.
 //!
-//! [`input`] (bytes to decisions) → [`memory`] (segments) → [`wire`] (the ABI's bytes, written once
-//! more from `core/ABI.md`) → [`image`] (a ring that an input describes) → [`oracle`] (a slow
-//! reader) → [`c_library`] (the C library) → [`targets`].
+//! The import order: a module uses those above it, never one below.
 
-pub mod c_library;
-pub mod image;
+// Bytes to decisions, and the segments that they fill.
 pub mod input;
 pub mod memory;
-pub mod oracle;
-pub mod targets;
 
-pub mod torn;
+// The bytes of the ABI, written once more from `core/ABI.md`; a ring that an input describes.
 pub mod wire;
+
+pub mod image;
+
+// Who is compared with: a slow reader, the C library.
+pub mod c_library;
+pub mod oracle;
+
+// A ring that changes between any two loads, and the targets themselves.
+pub mod torn;
+
+pub mod targets;

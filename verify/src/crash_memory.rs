@@ -4,8 +4,7 @@
 //! A store is one control word or one machine word of data. The party dies by unwinding with
 //! [`Killed`], which [`survive`] catches; stores of its destructors on the way are dropped, as
 //! those of a dead process. [`Fuse::lose_unordered`] then takes back stores that no release orders
-//! before what is visible: what a compiler or a processor may have left undone. One thread. Next:
-//! `hostile_memory`.
+//! before what is visible: what a compiler or a processor may have left undone. One thread.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -1,7 +1,6 @@
 //! Runs a model through loom and counts what happened in it, or demands that loom refuses it.
 //!
 //! A model can pass because nothing ever met; so it reports events, and its test asserts on them.
-//! Next: `rig`.
 
 use std::collections::BTreeMap;
 use std::fmt;

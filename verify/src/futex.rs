@@ -2,7 +2,7 @@
 //! fetched.
 //!
 //! A sleeper that nobody wakes is a deadlock, and loom reports it. There are no time-outs here, so
-//! no missed wake-up can hide. Next: `explore`.
+//! no missed wake-up can hide.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;

@@ -3,7 +3,7 @@
 //!
 //! It counts the words loaded, so that a test can bound the work of a call, and asserts that no
 //! access leaves the segment. Stores are kept; only loads lie. Everything follows from the seed.
-//! One thread. Next: the tests.
+//! One thread.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

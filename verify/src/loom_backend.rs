@@ -3,7 +3,7 @@
 //!
 //! A cell makes loom report two parties that have the turn and that nothing orders. A word knows
 //! its role, so that a model can spoil the orderings of one role and demand to be refused. Only
-//! meaningful inside a loom model. Next: `shuttle_memory`.
+//! meaningful inside a loom model.
 
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;

@@ -2,7 +2,7 @@
 //! loom words.
 //!
 //! Cells make loom report an access that the protocol does not order; words make it return every
-//! value that a relaxed load may see. Only meaningful inside a loom model. Next: `trace`.
+//! value that a relaxed load may see. Only meaningful inside a loom model.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,7 +1,6 @@
 //! A ring of loom memory with its readers attached, ready to be moved into threads.
 //!
-//! Payloads follow from the sequence number, so a model checks content without an oracle. Next: the
-//! models in `tests/`.
+//! Payloads follow from the sequence number, so a model checks content without an oracle.
 
 use aqueduct_core::{Meta, Next, Producer, Reader, RingConfig, Start, Wake};
 

@@ -1,4 +1,4 @@
-//! A small generator, so that every run of a seeded test is the same run. Next: `crash_memory`.
+//! A small generator, so that every run of a seeded test is the same run.
 
 /// xorshift64*.
 #[derive(Clone, Debug)]

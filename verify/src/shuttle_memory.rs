@@ -1,7 +1,7 @@
 //! Segments and private state under shuttle: every access is a point where the schedule may change.
 //!
 //! shuttle is sequentially consistent: it finds races of logic in larger runs than loom can, and no
-//! weak ordering. Only meaningful inside a shuttle test. Next: nothing.
+//! weak ordering. Only meaningful inside a shuttle test.
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What the threads of one run did, in order, for the report of a run that fails.
 //!
-//! Off unless `AQUEDUCT_LOOM_TRACE` is set: loom repeats a model many thousand times. Next: `weak`.
+//! Off unless `AQUEDUCT_LOOM_TRACE` is set: loom repeats a model many thousand times.
 
 use std::cell::RefCell;
 use std::sync::OnceLock;

@@ -2,7 +2,7 @@
 //!
 //! A model that still passes over it proves nothing about that ordering. One side of a ring can be
 //! spoilt without the other. It also writes the trace of a run, since every access of a control
-//! word passes here. Next: `futex`.
+//! word passes here.
 
 use std::sync::atomic::Ordering;
 

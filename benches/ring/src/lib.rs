@@ -10,8 +10,9 @@ pub mod work;
 pub mod ring;
 pub mod stream;
 
-pub mod process;
 pub mod rounds;
+
+pub mod process;
 pub mod threads;
 
 pub mod limits;

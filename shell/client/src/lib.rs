@@ -11,8 +11,9 @@ mod link;
 mod mapping;
 
 // One attachment: the handshake, and what is read by it.
-mod attach;
 mod source;
+
+mod attach;
 
 // The client: what the program holds, from one listener to the next.
 pub mod client;
