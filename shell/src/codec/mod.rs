@@ -21,6 +21,7 @@ pub mod trial;
 
 pub mod http1;
 pub mod lines;
+pub mod mqtt;
 pub mod resp;
 
 pub use progress::{Page, Persistence, Progress, Resource, State, Wait};
@@ -43,7 +44,8 @@ pub trait Codec {
     fn decode<S: Sink>(&mut self, input: &mut [u8], sink: &mut S, out: &mut Vec<u8>) -> Progress;
 
     /// Ends the input after the peer closed its sending side: `rest` is what [`decode`] left with
-    /// [`State::More`]. Afterwards the loop sends `out` and closes.
+    /// [`State::More`]. Afterwards the loop publishes (an MQTT client may leave a will), sends
+    /// `out` and closes. The same holds for the other two ways to end.
     ///
     /// [`decode`]: Self::decode
     fn end_of_input<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>);

@@ -1,0 +1,213 @@
+//! Messages as records, and the life of a connection, in both versions.
+
+use std::time::Duration;
+
+use super::{CONNACK_3, CONNACK_5, CONNECT_3, CONNECT_5, codec, packet, rejected, say, say_to};
+use crate::codec::trial::{End, Kept, Trial};
+use crate::codec::{Codec, Event, Reason, State, Wait};
+
+/// PUBLISH with this first byte; in MQTT 5 the rest has an empty block of properties.
+fn publish(first: u8, topic: &str, id: Option<u16>, is_five: bool, payload: &[u8]) -> Vec<u8> {
+    let mut rest = vec![0, u8::try_from(topic.len()).expect("it is short")];
+    rest.extend_from_slice(topic.as_bytes());
+    rest.extend(id.into_iter().flat_map(u16::to_be_bytes));
+    rest.extend(is_five.then_some(0));
+    rest.extend_from_slice(payload);
+    packet(first, &rest)
+}
+
+const VERSIONS: [(bool, &[u8], &[u8]); 2] =
+    [(false, CONNECT_3, CONNACK_3), (true, CONNECT_5, CONNACK_5)];
+
+#[test]
+fn messages_become_records_by_their_topics_and_only_quality_1_is_acknowledged() {
+    for (is_five, connect, connack) in VERSIONS {
+        let heard = say(&[
+            connect,
+            &publish(0x30, "a/x", None, is_five, b"zero"),
+            &publish(0x32, "a", Some(0x0102), is_five, b""),
+            &publish(0x3a, "b/1/x", Some(7), is_five, b"again"),
+        ]);
+        let kept =
+            |ring, type_tag, payload: &[u8]| Kept { ring, type_tag, payload: payload.to_vec() };
+        let expected = [kept(0, 7, b"zero"), kept(0, 7, b""), kept(1, 9, b"again")];
+        assert_eq!(heard.sink.records, expected);
+        assert_eq!(heard.answers, [connack, &[0x40, 2, 1, 2, 0x40, 2, 0, 7]].concat());
+        assert_eq!((heard.end, heard.sink.events), (End::Input, vec![]));
+    }
+}
+
+#[test]
+fn a_full_ring_withholds_the_acknowledgement_until_there_is_room() {
+    for (is_five, connect, connack) in VERSIONS {
+        let sink = Trial { fulls: 2, ..Trial::new() };
+        let message = publish(0x32, "a/x", Some(1), is_five, b"m");
+        let heard = say_to(sink, &[connect, &message, &packet(0xc0, b"")]);
+        assert_eq!(heard.sink.records.len(), 1);
+        assert_eq!(heard.answers, [connack, &[0x40, 2, 0, 1, 0xd0, 0]].concat());
+    }
+}
+
+#[test]
+fn a_record_that_is_not_taken_is_never_acknowledged_as_if_it_were() {
+    for (reason, code) in [(Reason::Full, 0x97), (Reason::Denied, 0x87), (Reason::TooLarge, 0x83)] {
+        for (is_five, connect, connack) in VERSIONS {
+            let message = publish(0x32, "a/x", Some(1), is_five, b"m");
+            let sink = Trial { refusal: Some(reason), ..Trial::new() };
+            let heard = say_to(sink, &[connect, &message, &packet(0xc0, b"")]);
+            let (answers, end): (&[u8], _) = if is_five {
+                (&[0x40, 3, 0, 1, code, 0xd0, 0], End::Input)
+            } else {
+                (&[], End::Closed)
+            };
+            assert_eq!((heard.answers, heard.end), ([connack, answers].concat(), end));
+            assert_eq!(heard.sink.events, [rejected(Some(0), reason)]);
+        }
+    }
+}
+
+#[test]
+fn a_message_without_acknowledgement_that_is_not_taken_is_counted() {
+    for (is_five, connect, connack) in VERSIONS {
+        let message = publish(0x30, "a/x", None, is_five, b"m");
+        let sink = Trial { refusal: Some(Reason::Full), ..Trial::new() };
+        let heard = say_to(sink, &[connect, &message]);
+        assert_eq!((heard.answers, heard.end), (connack.to_vec(), End::Input));
+        assert_eq!(heard.sink.events, [rejected(Some(0), Reason::Full)]);
+    }
+}
+
+#[test]
+fn a_topic_without_a_rule_is_refused() {
+    let (three, five) =
+        (publish(0x32, "c", Some(1), false, b"m"), publish(0x32, "c", Some(1), true, b"m"));
+    let heard = say(&[CONNECT_3, &three, &packet(0xc0, b"")]);
+    assert_eq!((heard.answers, heard.end), (CONNACK_3.to_vec(), End::Closed));
+    let heard = say(&[CONNECT_5, &five, &packet(0xc0, b"")]);
+    assert_eq!(heard.answers, [CONNACK_5, &[0x40, 3, 0, 1, 0x90, 0xd0, 0]].concat());
+    assert_eq!(heard.sink.events, [rejected(None, Reason::Denied)]);
+}
+
+#[test]
+fn a_record_over_the_limit_of_its_ring_is_refused() {
+    let heard = say(&[CONNECT_5, &publish(0x32, "b/1/x", Some(1), true, &[0; 17])]);
+    assert_eq!(heard.answers, [CONNACK_5, &[0x40, 3, 0, 1, 0x83]].concat());
+    assert_eq!(heard.sink.events, [rejected(Some(1), Reason::TooLarge)]);
+}
+
+#[test]
+fn a_process_that_ends_says_so_after_what_it_has_acknowledged() {
+    let message = |is_five| publish(0x32, "a/x", Some(1), is_five, b"m");
+    let mut session = codec();
+    let (mut sink, mut out) = (Trial::new(), Vec::new());
+    let connected = session.decode(&mut CONNECT_5.to_vec(), &mut sink, &mut out);
+    assert_eq!(connected.consumed, CONNECT_5.len());
+    (sink.is_ending, out) = (true, Vec::new());
+    let progress = session.decode(&mut message(true), &mut sink, &mut out);
+    assert_eq!((progress.state, &*out), (State::Close, &[0x40, 2, 0, 1, 0xe0, 1, 0x8b][..]));
+    let sink = Trial { refusal: Some(Reason::ShuttingDown), ..Trial::new() };
+    let heard = say_to(sink, &[CONNECT_3, &message(false)]);
+    assert_eq!((heard.answers, heard.end), (CONNACK_3.to_vec(), End::Closed));
+    let heard = say_to(Trial { is_ending: true, ..Trial::new() }, &[CONNECT_3]);
+    assert_eq!(heard.answers, [0x20, 2, 0, 3]);
+}
+
+#[test]
+fn a_will_is_published_unless_the_client_says_goodbye() {
+    for (is_five, properties) in [(false, &b""[..]), (true, b"\0")] {
+        let version = if is_five { 5 } else { 4 };
+        let connect = [
+            &b"\0\x04MQTT"[..],
+            &[version, 0x06, 0, 10],
+            properties,
+            b"\0\x01c",
+            properties,
+            b"\0\x03a/w\0\x04gone",
+        ];
+        let connect = packet(0x10, &connect.concat());
+        for (last, wills) in [
+            (&b""[..], 1),
+            (b"\xe0\0", 0),
+            (if is_five { b"\xe0\x01\x04" } else { b"\xff\0" }, 1),
+            (b"\x01\0", 1),
+        ] {
+            let heard = say(&[&connect, last]);
+            let wanted = Kept { ring: 0, type_tag: 7, payload: b"gone".to_vec() };
+            assert_eq!(heard.sink.records, vec![wanted; wills], "{is_five} {last:?}");
+        }
+        let mut session = codec();
+        let (mut sink, mut out) = (Trial::new(), Vec::new());
+        let connected = session.decode(&mut connect.clone(), &mut sink, &mut out);
+        assert_eq!(connected.consumed, connect.len());
+        sink.refusal = Some(Reason::Full);
+        session.broken(b"", &mut sink);
+        session.broken(b"", &mut sink);
+        assert_eq!(sink.events, [rejected(Some(0), Reason::Full)], "lost once, and counted");
+    }
+}
+
+#[test]
+fn the_clock_is_one_and_a_half_times_what_the_client_asked_for() {
+    let (mut session, mut sink, mut out) = (codec(), Trial::new(), Vec::new());
+    let waits = |session: &mut super::Mqtt, bytes: &[u8], sink: &mut Trial, out: &mut Vec<u8>| {
+        match session.decode(&mut bytes.to_vec(), sink, out).state {
+            State::More { wait, .. } => wait,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(waits(&mut session, b"", &mut sink, &mut out), Wait::First);
+    assert_eq!(waits(&mut session, b"\x10", &mut sink, &mut out), Wait::Head);
+    let wait = waits(&mut session, CONNECT_5, &mut sink, &mut out);
+    assert_eq!(wait, Wait::Peer(Duration::from_secs(15)));
+    assert_eq!(waits(&mut session, b"\x30", &mut sink, &mut out), wait, "half a packet is none");
+    out.clear();
+    session.timed_out(b"\x30", &mut sink, &mut out);
+    assert_eq!(out, [0xe0, 1, 0x8d]);
+    assert_eq!(sink.events, [rejected(None, Reason::Timeout)]);
+    let endless = [&CONNECT_3[..10], &[0, 0], &CONNECT_3[12..]].concat();
+    let mut session = codec();
+    assert_eq!(waits(&mut session, &endless, &mut sink, &mut out), Wait::Idle);
+    out.clear();
+    session.timed_out(b"", &mut sink, &mut out);
+    assert!(out.is_empty(), "a client of 3.1.1 cannot be told");
+    let mut session = codec();
+    session.timed_out(b"\x10", &mut sink, &mut out);
+    assert!(out.is_empty(), "nor one that never connected");
+}
+
+#[test]
+fn half_a_packet_is_counted_when_its_client_leaves() {
+    let message = publish(0x30, "a/x", None, false, b"m");
+    let heard = say(&[CONNECT_3, &message, &message[..5]]);
+    assert_eq!((heard.sink.records.len(), heard.end), (1, End::Input));
+    assert_eq!(heard.sink.events, [rejected(None, Reason::Disconnected)]);
+}
+
+#[test]
+fn credentials_are_checked_before_anything_else() {
+    let sink = || Trial { credentials: Some((b"n".to_vec(), b"s".to_vec())), ..Trial::new() };
+    let connect = |version: u8, flags: u8, login: &[u8]| {
+        let properties: &[u8] = if version == 5 { b"\0" } else { b"" };
+        let head = [&b"\0\x04MQTT"[..], &[version, flags, 0, 10], properties].concat();
+        packet(0x10, &[&head[..], b"\0\x01c", login].concat())
+    };
+    for (version, refused, wrong) in [
+        (4, &[0x20, 2, 0, 5][..], &[0x20, 2, 0, 4][..]),
+        (5, &[0x20, 3, 0, 0x87, 0], &[0x20, 3, 0, 0x86, 0]),
+    ] {
+        let message = publish(0x30, "a/x", None, version == 5, b"m");
+        let heard = say_to(sink(), &[&connect(version, 2, b""), &message]);
+        assert_eq!((&*heard.answers, heard.end), (refused, End::Closed));
+        let heard = say_to(sink(), &[&connect(version, 0xc2, b"\0\x01n\0\x01x"), &message]);
+        assert_eq!((&*heard.answers, heard.end), (wrong, End::Closed));
+        assert!(heard.sink.records.is_empty());
+        let heard = say_to(sink(), &[&connect(version, 0xc2, b"\0\x01n\0\x01s"), &message]);
+        assert_eq!((heard.sink.records.len(), heard.end), (1, End::Input));
+    }
+}
+
+#[test]
+fn what_breaks_the_protocol_is_counted() {
+    let heard = say(&[CONNECT_3, b"\0\0"]);
+    assert_eq!((heard.end, heard.sink.events), (End::Closed, vec![Event::ProtocolError]));
+}
