@@ -222,6 +222,11 @@ impl Fake {
         }
     }
 
+    /// Takes no more connections; the socket file stays.
+    pub fn stop_listening(&self) {
+        let _ = rustix::net::shutdown(&self.listening, Shutdown::Both);
+    }
+
     /// Lets go of the reader, so that another may attach: a new cursor segment for it.
     pub fn detach(&mut self) {
         self.hang_up();
