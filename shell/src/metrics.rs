@@ -292,7 +292,12 @@ impl Make<'_> {
 impl RingMetrics {
     /// Counts a record that was not published.
     pub fn refused(&self, reason: Refusal) {
-        self.refused[reason.index()].inc();
+        self.refused_many(reason, 1);
+    }
+
+    /// Counts records that were refused together.
+    pub fn refused_many(&self, reason: Refusal, records: u64) {
+        self.refused[reason.index()].inc_by(records);
     }
 
     /// Counts a reader that was evicted.

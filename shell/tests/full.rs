@@ -3,7 +3,6 @@
 mod common;
 
 use std::io::Write;
-use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use common::reader::Attached;
@@ -128,13 +127,13 @@ fn clients_that_go_away_while_they_wait_leave_no_trace() {
     for _ in 0..5 {
         let mut gone = server.connect();
         gone.write_all(&record("default", "", &[9; 64])).expect("sent");
-        gone.shutdown(Shutdown::Both).expect("gone");
+        common::reset(gone);
     }
     // One that has been waiting for a while, too.
     let mut waiting = server.connect();
     waiting.write_all(&record("default", "", &[9; 64])).expect("sent");
     std::thread::sleep(Duration::from_millis(50));
-    drop(waiting);
+    common::reset(waiting);
     let series = "aqueduct_records_rejected_total{reason=\"disconnected\",ring=\"default\"}";
     server.eventually("six clients gone", || server.metric(series) > 5.5);
     for seq in 0..10 {

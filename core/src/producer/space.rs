@@ -19,12 +19,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// # Errors
     /// As [`claim`](Self::claim), but never [`ClaimError::Full`].
     pub fn want_space(&mut self, payload_bytes: usize) -> Result<bool, ClaimError> {
-        self.request = self.request.wrapping_add(1).max(1);
-        // ORDER(space): Relaxed; the fence orders it before the cursors are loaded.
-        self.ring.store(ring_word::SPACE_WANTED, self.request, Ordering::Relaxed);
-        // ORDER(space): SeqCst. Either we see the new cursor below, or the reader sees this
-        // request. Pairs with the fence in `Reader::release`.
-        self.ring.fence(Ordering::SeqCst);
+        self.ask();
         match self.room_for(payload_bytes) {
             Ok(_) => {
                 // ORDER(none): saves the readers a message; a stale request costs one.
@@ -34,6 +29,40 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             Err(ClaimError::Full { .. }) => Ok(false),
             Err(other) => Err(other),
         }
+    }
+
+    /// Returns whether so many granules are free after the last appended record, by the readers'
+    /// cursors as they are now. For a batch, add one granule less than its largest record to the
+    /// sum: so much may be lost to padding where it wraps. Then each of its records finds space.
+    pub fn has_room(&mut self, granules: u64) -> bool {
+        if self.head.saturating_add(granules) > self.limit {
+            let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
+            // One granule stays back for `close`.
+            self.limit = floor + u64::from(self.geometry.capacity() - 1);
+        }
+        !self.closed && self.head.saturating_add(granules) <= self.limit
+    }
+
+    /// Asks the readers to tell when so many granules are free: [`want_space`](Self::want_space)
+    /// for a batch, counted as [`has_room`](Self::has_room) counts.
+    pub fn want_room(&mut self, granules: u64) -> bool {
+        self.ask();
+        let has_room = self.has_room(granules);
+        if has_room {
+            // ORDER(none): saves the readers a message; a stale request costs one.
+            self.ring.store(ring_word::SPACE_WANTED, 0, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// Asks the readers to tell when they release something.
+    fn ask(&mut self) {
+        self.request = self.request.wrapping_add(1).max(1);
+        // ORDER(space): Relaxed; the fence orders it before the cursors are loaded.
+        self.ring.store(ring_word::SPACE_WANTED, self.request, Ordering::Relaxed);
+        // ORDER(space): SeqCst. Either we see the new cursors afterwards, or the reader sees this
+        // request. Pairs with the fence in `Reader::release`.
+        self.ring.fence(Ordering::SeqCst);
     }
 
     /// Finds room behind the head: (granules of PAD before it, end of the record).

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Address, ConfigError, Given, Millis, Size};
+use crate::ingress::event_loop::driver::Choice;
 use crate::log::{LogFormat, LogLevel};
 use crate::ring::RingFlags;
 use crate::server::{Config, Tables};
@@ -67,6 +68,9 @@ pub struct ServeArgs {
     /// An address for health and metrics alone [default: they are beside the records]
     #[arg(long, value_name = "HOST:PORT")]
     pub admin_listen: Option<Address>,
+    /// How connections are served; auto is io_uring where it works, else epoll [default: auto]
+    #[arg(long, value_name = "DRIVER", value_enum)]
+    pub driver: Option<Choice>,
     /// Most HTTP connections at once [default: 1024]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u64>,
@@ -111,6 +115,7 @@ impl ServeArgs {
             self.drain_timeout_ms.as_ref(),
             "--drain-timeout-ms",
         );
+        tables.ingest.driver = self.driver.or(tables.ingest.driver);
         tables.log.level = self.log_level.or(tables.log.level);
         tables.log.format = self.log_format.or(tables.log.format);
     }

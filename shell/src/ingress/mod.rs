@@ -2,6 +2,7 @@
 
 pub mod event_loop;
 pub mod http;
+pub mod listen;
 mod submit;
 
 pub use submit::{Record, Submit};

@@ -35,7 +35,7 @@ pub use publish::{Published, Turn};
 pub use settings::{ClockName, MAX_SUBSCRIPTIONS, RingFlags, RingSettings, RingTable};
 use subscription::Subscription;
 use waiters::Waiters;
-pub use waiters::{Ticket, WAITING_MAX};
+pub use waiters::{Need, Ticket, WAITING_MAX};
 
 /// One ring with its subscriptions.
 pub struct Ring {
@@ -148,6 +148,11 @@ impl Ring {
     /// Returns the size of the largest payload, bytes.
     pub fn max_payload_bytes(&self) -> u32 {
         self.max_payload_bytes
+    }
+
+    /// Returns the size of the data area, bytes.
+    pub fn capacity_bytes(&self) -> u64 {
+        bytes(self.capacity)
     }
 
     /// Returns how long a record is meant to wait for space.
@@ -296,6 +301,6 @@ fn random_epoch() -> Result<u64, RingError> {
 }
 
 /// Converts granules to bytes.
-fn bytes(granules: u32) -> u64 {
-    u64::from(granules) * GRANULE_BYTES as u64
+fn bytes(granules: impl Into<u64>) -> u64 {
+    granules.into() * GRANULE_BYTES as u64
 }

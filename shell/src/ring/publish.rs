@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use aqueduct_core::{ClaimError, Meta};
 use smol::Timer;
 
-use super::waiters::Ticket;
-use super::{Deferred, Inner, Ring, now_ns};
+use super::waiters::{Need, Ticket};
+use super::{Deferred, Inner, Ring, bytes as bytes_of, now_ns};
 use crate::refusal::Refusal;
 use crate::sync::lock;
 
@@ -96,7 +96,7 @@ impl Ring {
         let begun = Instant::now();
         let ticket = {
             let mut turn = self.turn();
-            turn.wait(payload.len(), Waker::noop().clone())?
+            turn.wait(Need::Record(payload.len()), Waker::noop().clone())?
         };
         let mut late = Timer::at(begun + full_wait);
         let published = std::future::poll_fn(|cx: &mut Context<'_>| {
@@ -139,11 +139,11 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// [`Refusal::Full`] if the queue is full too, [`Refusal::ShuttingDown`] if the ring is closed.
-    pub fn wait(&mut self, payload_bytes: usize, waker: Waker) -> Result<Ticket, Refusal> {
+    pub fn wait(&mut self, need: Need, waker: Waker) -> Result<Ticket, Refusal> {
         if self.inner().closed {
             return Err(Refusal::ShuttingDown);
         }
-        let ticket = Ticket::enter(&self.ring.waiters, payload_bytes, waker);
+        let ticket = Ticket::enter(&self.ring.waiters, need, waker);
         self.queued = true;
         ticket.ok_or(Refusal::Full)
     }
@@ -159,15 +159,7 @@ impl Turn<'_> {
         type_tag: u16,
         payload: &[u8],
     ) -> Result<u64, Refusal> {
-        let first = {
-            let mut waiters = lock(&self.ring.waiters);
-            waiters.resize(ticket.number(), payload.len());
-            waiters.first().is_some_and(|(number, _)| number == ticket.number())
-        };
-        if !first {
-            let closed = self.inner().closed;
-            return Err(if closed { Refusal::ShuttingDown } else { Refusal::Full });
-        }
+        self.is_first(ticket, Need::Record(payload.len()))?;
         let result = self.append_expired(ticket, type_tag, payload);
         if result == Err(Refusal::Full) {
             // What was asked for on its behalf is used up by this try.
@@ -198,6 +190,60 @@ impl Turn<'_> {
         self.inner().producer.next_seq()
     }
 
+    /// Grants room to a whole batch of so many granules: each of its records is accepted by
+    /// [`append_granted`](Self::append_granted) in this turn, if nothing else is appended before.
+    /// Count one granule less than the largest record on top of those of all records: so much may
+    /// be lost where the batch wraps. Ends the wait of `ticket` if it succeeds; `expired` as for
+    /// [`append_expired`](Self::append_expired).
+    ///
+    /// # Errors
+    /// [`Refusal::Full`] if there is no room, or others wait for it. [`Refusal::TooLarge`] and
+    /// [`Refusal::ShuttingDown`] are final.
+    pub fn grant(
+        &mut self,
+        ticket: Option<&Ticket>,
+        granules: u64,
+        expired: bool,
+    ) -> Result<(), Refusal> {
+        let limit = u64::from(self.ring.capacity - 1);
+        if granules > limit {
+            let limit = u32::try_from(bytes_of(limit)).unwrap_or(u32::MAX);
+            return Err(Refusal::TooLarge { bytes: bytes_of(granules), limit });
+        }
+        let waits = match ticket {
+            Some(_) if expired => false,
+            Some(ticket) => self.is_first(ticket, Need::Batch(granules)).map(|()| false)?,
+            None => self.queued && !lock(&self.ring.waiters).is_empty(),
+        };
+        let inner = self.inner();
+        if inner.closed {
+            return Err(Refusal::ShuttingDown);
+        }
+        if waits || !inner.producer.has_room(granules) {
+            inner.refused_granules = u32::try_from(granules).unwrap_or(u32::MAX);
+            if ticket.is_some() {
+                // What was asked for on its behalf is used up by this try.
+                inner.asked_for = None;
+            }
+            return Err(Refusal::Full);
+        }
+        if let Some(ticket) = ticket {
+            let removed = lock(&self.ring.waiters).remove(ticket.number());
+            drop(removed);
+        }
+        Ok(())
+    }
+
+    /// Appends one record of a batch that was granted room. Returns its sequence number.
+    ///
+    /// # Errors
+    /// [`Refusal::TooLarge`] if no record may be so large.
+    pub fn append_granted(&mut self, type_tag: u16, payload: &[u8]) -> Result<u64, Refusal> {
+        let result = self.push(type_tag, payload);
+        debug_assert!(result != Err(Refusal::Full), "a granted batch found no room");
+        result
+    }
+
     /// Returns how many records this turn has appended.
     pub fn records(&self) -> u64 {
         self.records
@@ -210,6 +256,20 @@ impl Turn<'_> {
 
     fn inner(&mut self) -> &mut Inner {
         self.inner.as_deref_mut().expect("a turn has its lock until it is dropped")
+    }
+
+    /// Whether this place is the one that may try; remembers what it tries.
+    fn is_first(&mut self, ticket: &Ticket, need: Need) -> Result<(), Refusal> {
+        let first = {
+            let mut waiters = lock(&self.ring.waiters);
+            waiters.resize(ticket.number(), need);
+            waiters.first().is_some_and(|(number, _)| number == ticket.number())
+        };
+        match (first, self.inner().closed) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Refusal::ShuttingDown),
+            (false, false) => Err(Refusal::Full),
+        }
     }
 
     fn check_size(&self, payload: &[u8]) -> Result<(), Refusal> {
@@ -268,7 +328,7 @@ impl Inner {
     /// at once if the space is there already.
     fn ask_for_space(&mut self, ring: &Ring, deferred: &mut Deferred) {
         let waiters = lock(&ring.waiters);
-        let Some((number, payload_bytes)) = waiters.first() else {
+        let Some((number, need)) = waiters.first() else {
             if self.asked_for.take().is_some() {
                 // Takes the request back if anything fits; one that stays costs a message.
                 let _ = self.producer.want_space(0);
@@ -279,7 +339,13 @@ impl Inner {
             return;
         }
         self.asked_for = Some(number);
-        if !matches!(self.producer.want_space(payload_bytes), Ok(false)) {
+        let must_wait = match need {
+            Need::Record(payload_bytes) => {
+                matches!(self.producer.want_space(payload_bytes), Ok(false))
+            }
+            Need::Batch(granules) => !self.producer.want_room(granules) && !self.closed,
+        };
+        if !must_wait {
             deferred.waiting.extend(waiters.first_waker());
         }
     }

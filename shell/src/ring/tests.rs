@@ -208,7 +208,10 @@ impl Calls {
 /// A place in the queue for a record of 64 bytes, and the calls of its waker.
 fn queue_up(ring: &Ring) -> (Ticket, Arc<Calls>) {
     let calls = Arc::new(Calls::default());
-    let ticket = ring.turn().wait(64, Waker::from(Arc::clone(&calls))).expect("room in the queue");
+    let ticket = ring
+        .turn()
+        .wait(Need::Record(64), Waker::from(Arc::clone(&calls)))
+        .expect("room in the queue");
     (ticket, calls)
 }
 
@@ -361,7 +364,7 @@ fn everyone_who_waits_is_told_that_the_ring_is_closed() {
     assert_eq!(ring.turn().append_waiting(&second, 0, b""), closed);
     assert_eq!(ring.turn().append_waiting(&first, 0, b""), closed);
     assert_eq!(ring.turn().append(0, b""), closed);
-    assert!(ring.turn().wait(0, Waker::noop().clone()).is_err());
+    assert!(ring.turn().wait(Need::Record(0), Waker::noop().clone()).is_err());
 }
 
 #[test]
@@ -369,12 +372,13 @@ fn the_queue_is_bounded() {
     let ring = ring();
     fill(&ring);
     let mut turn = ring.turn();
-    let tickets: Vec<_> =
-        (0..WAITING_MAX).map(|_| turn.wait(1, Waker::noop().clone()).expect("room")).collect();
-    assert_eq!(turn.wait(1, Waker::noop().clone()).err(), Some(Refusal::Full));
+    let tickets: Vec<_> = (0..WAITING_MAX)
+        .map(|_| turn.wait(Need::Record(1), Waker::noop().clone()).expect("room"))
+        .collect();
+    assert_eq!(turn.wait(Need::Record(1), Waker::noop().clone()).err(), Some(Refusal::Full));
     turn.finish();
     drop(tickets);
-    assert!(ring.turn().wait(1, Waker::noop().clone()).is_ok());
+    assert!(ring.turn().wait(Need::Record(1), Waker::noop().clone()).is_ok());
 }
 
 #[test]
@@ -388,4 +392,70 @@ fn a_record_whose_time_is_over_takes_what_space_there_is() {
     let expired = smol::block_on(ring.publish(0, b"", Duration::from_millis(1)));
     assert_eq!(expired.map(|published| published.seq), Ok(10));
     assert!(poll(large.as_mut()).is_pending());
+}
+
+#[test]
+fn a_granted_batch_is_appended_whole_and_one_without_room_not_at_all() {
+    let ring = ring();
+    let mut turn = ring.turn();
+    // 31 granules: eight records of 3 and the 2 that a wrap may cost.
+    assert_eq!(turn.grant(None, 8 * 3 + 2, false), Ok(()));
+    for n in 0..8 {
+        assert_eq!(turn.append_granted(1, &[1; 64]), Ok(n));
+    }
+    assert_eq!(turn.grant(None, 2 * 3 + 2, false), Err(Refusal::Full));
+    assert_eq!(turn.grant(None, 3 + 2, false), Ok(()));
+    assert!(matches!(turn.grant(None, 32, false), Err(Refusal::TooLarge { bytes: 1024, .. })));
+    drop(turn);
+    assert_eq!(word(&ring, ring_word::TAIL), 24);
+    ring.close();
+    assert_eq!(ring.turn().grant(None, 1, false), Err(Refusal::ShuttingDown));
+}
+
+#[test]
+fn a_batch_that_waits_is_told_once_all_of_it_fits_and_keeps_others_behind_it() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    for n in 0..10 {
+        assert_eq!(ring.turn().append(0, &[1; 64]), Ok(n));
+    }
+    let calls = Arc::new(Calls::default());
+    let need = Need::Batch(9 + 2);
+    let ticket = ring.turn().wait(need, Waker::from(Arc::clone(&calls))).expect("room");
+    assert_eq!(calls.taken(), 0, "there is no room");
+    assert_ne!(word(&ring, ring_word::SPACE_WANTED), 0, "the readers are asked");
+    // Room for one record is none for the batch, and nobody passes it.
+    store_cursor(&attached.cursor, 3);
+    ring.space_released();
+    assert_eq!(calls.taken(), 1);
+    assert_eq!(ring.turn().grant(Some(&ticket), 11, false), Err(Refusal::Full));
+    assert_eq!(ring.turn().append(0, &[1; 64]), Err(Refusal::Full));
+    assert_eq!(calls.taken(), 0, "it does not try again and again");
+    store_cursor(&attached.cursor, 30);
+    ring.space_released();
+    assert_eq!(calls.taken(), 1);
+    let mut turn = ring.turn();
+    assert_eq!(turn.grant(Some(&ticket), 11, false), Ok(()));
+    for n in 10..13 {
+        assert_eq!(turn.append_granted(0, &[2; 64]), Ok(n));
+    }
+    assert_eq!(turn.append(0, &[1; 64]), Ok(13), "the wait has ended");
+    drop(turn);
+    assert_eq!(word(&ring, ring_word::SPACE_WANTED), 0, "the readers are not asked any more");
+}
+
+#[test]
+fn a_batch_whose_time_is_over_takes_room_before_those_that_wait() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    for n in 0..10 {
+        assert_eq!(ring.turn().append(0, &[1; 64]), Ok(n));
+    }
+    let (first, _calls) = queue_up(&ring);
+    let noop = Waker::noop().clone();
+    let ticket = ring.turn().wait(Need::Batch(11), noop).expect("room in the queue");
+    store_cursor(&attached.cursor, 30);
+    assert_eq!(ring.turn().grant(Some(&ticket), 11, false), Err(Refusal::Full));
+    assert_eq!(ring.turn().grant(Some(&ticket), 11, true), Ok(()));
+    assert_eq!(ring.turn().append_waiting(&first, 0, &[1; 64]), Ok(10));
 }

@@ -11,10 +11,18 @@ use crate::sync::lock;
 /// Most records that wait for space in one ring. Beyond it a full ring refuses at once.
 pub const WAITING_MAX: usize = 65_536;
 
-/// One record that waits.
+/// What a place in the queue waits for; it is asked for when the place is the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// One record with so many bytes of payload.
+    Record(usize),
+    /// A batch of so many granules, as [`Turn::grant`](super::Turn::grant) counts them.
+    Batch(u64),
+}
+
+/// One record, or batch, that waits.
 struct Waiter {
-    /// Size of its payload; what space is asked for when it is the first.
-    payload_bytes: usize,
+    need: Need,
     waker: Waker,
 }
 
@@ -38,9 +46,9 @@ impl Waiters {
         self.queue.is_empty()
     }
 
-    /// Number and size of the one that may try next.
-    pub(super) fn first(&self) -> Option<(u64, usize)> {
-        self.queue.first_key_value().map(|(&number, waiter)| (number, waiter.payload_bytes))
+    /// Number and need of the one that may try next.
+    pub(super) fn first(&self) -> Option<(u64, Need)> {
+        self.queue.first_key_value().map(|(&number, waiter)| (number, waiter.need))
     }
 
     pub(super) fn first_waker(&self) -> Option<Waker> {
@@ -58,28 +66,24 @@ impl Waiters {
         self.queue.remove(&number).map(|waiter| (was_first, waiter.waker))
     }
 
-    /// Remembers the size that was tried last for a place.
-    pub(super) fn resize(&mut self, number: u64, payload_bytes: usize) {
+    /// Remembers what was tried last for a place.
+    pub(super) fn resize(&mut self, number: u64, need: Need) {
         if let Some(waiter) = self.queue.get_mut(&number) {
-            waiter.payload_bytes = payload_bytes;
+            waiter.need = need;
         }
     }
 }
 
 impl Ticket {
     /// Queues up; `None` if the queue is full.
-    pub(super) fn enter(
-        waiters: &Arc<Mutex<Waiters>>,
-        payload_bytes: usize,
-        waker: Waker,
-    ) -> Option<Self> {
+    pub(super) fn enter(waiters: &Arc<Mutex<Waiters>>, need: Need, waker: Waker) -> Option<Self> {
         let mut queue = lock(waiters);
         if queue.queue.len() >= WAITING_MAX {
             return None;
         }
         let number = queue.next;
         queue.next += 1;
-        queue.queue.insert(number, Waiter { payload_bytes, waker });
+        queue.queue.insert(number, Waiter { need, waker });
         Some(Self { waiters: Arc::clone(waiters), number })
     }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::admin::{AdminSettings, AdminTable};
 use crate::config::{ConfigError, Given, Millis, number, time};
 use crate::control::{ControlSettings, ControlTable};
+use crate::ingress::event_loop::{IngestSettings, IngestTable};
 use crate::ingress::http::{HttpSettings, HttpTable};
 use crate::log::{LogSettings, LogTable};
 use crate::ring::{RingFlags, RingSettings, RingTable};
@@ -18,6 +19,8 @@ use crate::ring::{RingFlags, RingSettings, RingTable};
 pub struct Tables {
     /// The process.
     pub server: ServerTable,
+    /// How connections are served.
+    pub ingest: IngestTable,
     /// HTTP.
     pub http: HttpTable,
     /// The control socket.
@@ -47,6 +50,8 @@ pub struct Config {
     pub threads: usize,
     /// How long a shutdown waits for requests and readers.
     pub drain_timeout: Duration,
+    /// How connections are served.
+    pub ingest: IngestSettings,
     /// HTTP.
     pub http: HttpSettings,
     /// The control socket.
@@ -81,6 +86,7 @@ impl Config {
         Ok(Self {
             threads: usize::try_from(threads).unwrap_or(usize::MAX),
             drain_timeout: time("server.drain_timeout_ms", drain, 5000, 0)?,
+            ingest: IngestSettings::check(&tables.ingest)?,
             http: HttpSettings::check(&tables.http)?,
             control: ControlSettings::check(&tables.control)?,
             admin: AdminSettings::check(&tables.admin)?,

@@ -2,6 +2,7 @@
 //! that loses nothing. The only place that knows all parts.
 
 mod config;
+mod ingest;
 mod signals;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use smol::{Executor, Task, Timer, future};
 use crate::admin::Admin;
 use crate::control::{BindError, Control, ControlListener};
 use crate::ingress::Submit;
+use crate::ingress::event_loop::Loops;
 use crate::ingress::http::Http;
 use crate::limits::Limit;
 use crate::log;
@@ -72,6 +74,7 @@ struct Server {
     rings: Vec<Arc<Ring>>,
     shutdown: Arc<Shutdown>,
     connections: Arc<Limit>,
+    loops: Loops,
     http_address: SocketAddr,
     admin_address: Option<SocketAddr>,
     control_listener: Arc<ControlListener>,
@@ -89,7 +92,9 @@ impl Server {
                 .map_err(|error| ServeError::Ring { name: settings.name.clone(), error })?;
             rings.push(Arc::new(ring));
         }
-        let (http_listener, http_address) = listen(config.http.listen).await?;
+        let (http_socket, http_address) =
+            crate::ingress::listen::tcp(config.http.listen, config.http.max_connections)
+                .map_err(|error| ServeError::Listen { address: config.http.listen, error })?;
         let admin_listener = match config.admin.listen {
             Some(address) => Some(listen(address).await?),
             None => None,
@@ -123,7 +128,17 @@ impl Server {
         let submit = Submit::new(rings.clone(), Arc::clone(&shutdown));
         let beside = admin_listener.is_none().then(|| Arc::clone(&admin));
         let records = http(Some(submit), beside, Arc::clone(&connections));
-        let mut accepting = vec![executor.spawn(records.run(http_listener, Arc::clone(&executor)))];
+        let parts = ingest::Parts {
+            rings: rings.clone(),
+            metrics: Arc::clone(&metrics),
+            shutdown: Arc::clone(&shutdown),
+            connections: Arc::clone(&connections),
+            admin: admin_listener.is_none().then(|| Arc::clone(&admin)),
+            hyper: records,
+            executor: Arc::clone(&executor),
+        };
+        let loops = ingest::start(config, parts, http_socket).map_err(ServeError::Loops)?;
+        let mut accepting = Vec::new();
         let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = admin_listener {
             let pages = http(None, Some(admin), Limit::new(config.admin.max_connections));
@@ -135,6 +150,7 @@ impl Server {
             rings,
             shutdown,
             connections,
+            loops,
             http_address,
             admin_address,
             control_listener,
@@ -163,6 +179,7 @@ impl Server {
         // Ends accepting; open connections finish what they are at. Readers that still come are
         // told why not.
         self.shutdown.begin();
+        self.loops.wake();
         let requests = async {
             for task in self.accepting {
                 task.await;
@@ -282,6 +299,8 @@ pub enum ServeError {
         /// Why.
         error: io::Error,
     },
+    /// The event loops.
+    Loops(io::Error),
     /// The control socket.
     Socket(BindError),
 }
@@ -294,6 +313,7 @@ impl fmt::Display for ServeError {
             Self::Metrics(error) => write!(f, "metrics: {error}"),
             Self::Ring { name, error } => write!(f, "ring {name}: {error}"),
             Self::Listen { address, error } => write!(f, "listening on {address}: {error}"),
+            Self::Loops(error) => write!(f, "event loops: {error}"),
             Self::Socket(error) => error.fmt(f),
         }
     }

@@ -57,6 +57,11 @@ pub fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_aqueduct"))
 }
 
+/// The driver that all tests are to run with, if the environment names one.
+fn driver() -> Option<String> {
+    std::env::var("AQUEDUCT_TEST_DRIVER").ok()
+}
+
 impl Server {
     pub fn start(flags: &[&str]) -> Self {
         Self::start_in(Scratch::new(), flags)
@@ -92,6 +97,7 @@ impl Server {
             .arg(socket)
             .args(if listens(flags) { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(flags)
+            .args(driver().iter().flat_map(|driver| ["--driver", driver]))
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(scratch.path("log")).expect("a log file"))
             .spawn()
@@ -216,6 +222,13 @@ fn listens(flags: &[&str]) -> bool {
 /// A request that reads a page.
 pub fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
+}
+
+/// Breaks a connection, as the death of a client's machine or a close with unread bytes does. A mere
+/// end of the client's side is no sign that nobody waits for the answer.
+pub fn reset(stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("set");
+    drop(stream);
 }
 
 /// A request that posts a record.

@@ -1,3 +1,285 @@
-//! Event loops: sockets, deadlines, and turns as batches.
+//! Event loops: one turn is one batch.
+//!
+//! A turn takes what all ready connections have, decodes it, appends every record, publishes once,
+//! wakes each sleeping reader once, and then sends the answers. Under load batches grow by
+//! themselves; a single record is as fast as without.
+//!
+//! Reading order: `driver` (sockets), `clock` and `deadlines`, `protocol` (codecs), `connection`,
+//! `shared`, `batch` (the rings during a turn), `work` (events), `attend` (after the turn), and here
+//! the turn itself.
 
+mod attend;
+mod batch;
+mod clock;
+mod connection;
+mod deadlines;
 pub mod driver;
+mod protocol;
+mod settings;
+mod shared;
+mod work;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+pub use self::connection::Timeouts;
+use self::connection::{Connection, Phase};
+use self::driver::{Buffers, Driver, Epoll, Id, Kind, Listener, Uring};
+pub use self::protocol::Protocol;
+use self::protocol::Speaker;
+pub use self::settings::{IngestSettings, IngestTable};
+use self::shared::{Arrival, Mailbox};
+pub use self::shared::{PageContent, Shared};
+use self::work::{Slot, Work};
+use crate::codec::{Sink, Wait};
+
+/// Pause after a failed accept, which is mostly a lack of descriptors, ms.
+const ACCEPT_PAUSE_MS: u64 = 50;
+/// Pause before a loop that failed starts again.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket and what is spoken there.
+pub struct Listening {
+    /// Bound and listening.
+    pub socket: OwnedFd,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+/// Running loops.
+pub struct Loops {
+    mailboxes: Vec<Arc<Mailbox>>,
+}
+
+impl Loops {
+    /// Starts `count` loops, each in a thread. The first accepts for all and deals connections out
+    /// in turn, so that the loops are evenly loaded and no port is bound twice.
+    pub fn start(
+        kind: Kind,
+        count: usize,
+        shared: &Arc<Shared>,
+        listening: Vec<Listening>,
+    ) -> io::Result<Self> {
+        let mailboxes = (0..count).map(|_| Mailbox::new()).collect::<io::Result<Vec<_>>>()?;
+        let (ready, is_ready) = channel();
+        let mut listening = Some(listening);
+        for index in 0..count {
+            let seat = Seat {
+                index,
+                shared: Arc::clone(shared),
+                mailboxes: mailboxes.clone(),
+                listening: listening.take().unwrap_or_default(),
+            };
+            let ready = ready.clone();
+            std::thread::Builder::new()
+                .name(format!("aqueduct-loop-{index}"))
+                .spawn(move || seat.serve(kind, &ready))?;
+        }
+        for _ in 0..count {
+            is_ready.recv().map_err(io::Error::other)??;
+        }
+        Ok(Self { mailboxes })
+    }
+
+    /// Has every loop look around: to be called when the process begins to end.
+    pub fn wake(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.waker.wake();
+        }
+    }
+}
+
+/// What one loop's thread owns.
+struct Seat {
+    index: usize,
+    shared: Arc<Shared>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    listening: Vec<Listening>,
+}
+
+impl Seat {
+    /// Runs for the rest of the process. A panic is a bug, and an error of the driver an accident;
+    /// both end the connections of this loop and not the loop.
+    fn serve(self, kind: Kind, ready: &Sender<io::Result<()>>) {
+        loop {
+            let ended = catch_unwind(AssertUnwindSafe(|| self.run(kind, ready)));
+            match ended {
+                Ok(Ok(never)) => match never {},
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "an event loop failed: its connections are lost");
+                    // Taken only while the loops are being started.
+                    let _ = ready.send(Err(error));
+                }
+                Err(_) => tracing::error!("an event loop panicked: its connections are lost"),
+            }
+            std::thread::sleep(RESTART_PAUSE);
+        }
+    }
+
+    fn run(
+        &self,
+        kind: Kind,
+        ready: &Sender<io::Result<()>>,
+    ) -> io::Result<std::convert::Infallible> {
+        let buffers = Buffers::default();
+        let waker = Arc::clone(&self.mailboxes[self.index].waker);
+        match kind {
+            Kind::Epoll => self.turns(Epoll::new(waker, buffers.clone())?, buffers, ready),
+            Kind::IoUring => self.turns(Uring::new(waker, buffers.clone())?, buffers, ready),
+        }
+    }
+
+    fn turns<D: Driver>(
+        &self,
+        mut driver: D,
+        buffers: Buffers,
+        ready: &Sender<io::Result<()>>,
+    ) -> io::Result<std::convert::Infallible> {
+        for listening in &self.listening {
+            driver.listen(listening.socket.try_clone()?)?;
+        }
+        let alone = self.mailboxes.len() == 1;
+        let mailbox = &self.mailboxes[self.index];
+        let mut work = Work::new(&self.shared, Arc::clone(mailbox), buffers, alone);
+        let mut turn = Turn { seat: self, next: 0, accept_again: Vec::new(), ending: false };
+        let _ = ready.send(Ok(()));
+        loop {
+            let wait = turn.wait(&work);
+            driver.turn(wait, |event| work.event(event))?;
+            work.begin();
+            turn.after(&mut work, &mut driver);
+            work.end();
+        }
+    }
+}
+
+/// What one loop remembers from turn to turn, beside its connections.
+struct Turn<'a> {
+    seat: &'a Seat,
+    /// Loop that gets the next connection.
+    next: usize,
+    /// Listening sockets that rest after a failure, and until when, ms.
+    accept_again: Vec<(u64, Listener)>,
+    ending: bool,
+}
+
+impl Turn<'_> {
+    /// Returns how long nothing has to be done unless something happens.
+    fn wait(&self, work: &Work<'_>) -> Option<Duration> {
+        if !work.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let resting = self.accept_again.iter().map(|&(at, _)| at).min();
+        let next = work.deadlines.first().into_iter().chain(resting).min()?;
+        Some(work.batch.clock.until(next))
+    }
+
+    /// Everything of a turn that follows its events.
+    fn after(&mut self, work: &mut Work<'_>, driver: &mut impl Driver) {
+        let mailbox = &self.seat.mailboxes[self.seat.index];
+        if std::mem::take(&mut work.woken) {
+            mailbox.waker.taken();
+            for arrival in mailbox.take_arrivals() {
+                add(work, driver, arrival);
+            }
+        }
+        for id in std::mem::take(&mut work.again) {
+            if let Some(connection) = work.connection(id) {
+                connection.again = false;
+                if matches!(connection.phase, Phase::Open) {
+                    work.decode(id);
+                }
+            }
+        }
+        if mailbox.take_space() {
+            work.retry();
+        }
+        work.expire();
+        self.accept(work, driver);
+        if work.batch.is_ending() && !std::mem::replace(&mut self.ending, true) {
+            driver.stop_listening();
+            work.end_idle();
+        }
+        work.batch.publish();
+        work.make_pages();
+        work.attend(driver);
+    }
+
+    fn accept(&mut self, work: &mut Work<'_>, driver: &mut impl Driver) {
+        let now = work.batch.clock.now();
+        self.accept_again.retain(|&(at, listener)| {
+            if at <= now {
+                driver.accept_again(listener);
+            }
+            at > now
+        });
+        for (listener, errno) in work.not_accepted.drain(..) {
+            tracing::warn!(error = %io::Error::from(errno), "connection not accepted");
+            self.accept_again.push((now + ACCEPT_PAUSE_MS, listener));
+        }
+        let shared = &self.seat.shared;
+        for (listener, socket) in std::mem::take(&mut work.accepted) {
+            let protocol = self.seat.listening[listener as usize].protocol.clone();
+            if let Some(permit) = shared.connections.acquire() {
+                self.deal(work, driver, Arrival { socket, protocol, permit });
+                continue;
+            }
+            shared.metrics.http_connections_refused.inc();
+            tracing::debug!(limit = shared.connections.most(), "connection refused: too many");
+            if let Some(permit) = shared.refusals.acquire() {
+                let id = add(work, driver, Arrival { socket, protocol, permit });
+                refuse(work, id);
+            }
+        }
+    }
+
+    /// Gives a connection to the loop whose turn it is.
+    fn deal(&mut self, work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) {
+        let to = self.next;
+        self.next = (to + 1) % self.seat.mailboxes.len();
+        if to == self.seat.index {
+            add(work, driver, arrival);
+        } else {
+            self.seat.mailboxes[to].send(arrival);
+        }
+    }
+}
+
+/// Takes a connection into this loop.
+fn add(work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) -> Option<Id> {
+    let Arrival { socket, protocol, permit } = arrival;
+    let id = work.free.pop().unwrap_or_else(|| {
+        work.slots.push(Slot::Free);
+        Id::try_from(work.slots.len() - 1).unwrap_or(Id::MAX)
+    });
+    if let Err(error) = driver.add(id, socket) {
+        tracing::warn!(%error, "connection not served");
+        work.free.push(id);
+        return None;
+    }
+    let mut connection = Connection::new(protocol.speaker(), permit);
+    connection.deadline_ms = work.batch.clock.after(work.shared.timeouts.of(Wait::First));
+    work.slots[id as usize] = Slot::Taken(Box::new(connection));
+    work.touch(id);
+    tracing::trace!(id, "connection accepted");
+    if work.batch.is_ending() {
+        work.close_after_answers(id);
+    }
+    Some(id)
+}
+
+/// Tells a connection that it is one too many.
+fn refuse(work: &mut Work<'_>, id: Option<Id>) {
+    let date = work.batch.date();
+    if let Some(id) = id
+        && let Some(connection) = work.connection(id)
+    {
+        connection.speaker.refuse(&date, &mut connection.out);
+        connection.speaker = Speaker::Refused;
+        work.close_after_answers(id);
+    }
+}

@@ -31,10 +31,11 @@ enum End {
     TimedOut,
 }
 
-/// Serves one connection until it ends.
-pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
+/// Serves one connection until it ends; `read_before` are its first bytes.
+pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream, mut read_before: Vec<u8>) {
+    read_before.reverse();
     let activity = Activity::new();
-    let io = FuturesIo::new(Watched { stream, activity: Arc::clone(&activity) });
+    let io = FuturesIo::new(Watched { stream, read_before, activity: Arc::clone(&activity) });
     let service = {
         let (http, activity) = (Arc::clone(http), Arc::clone(&activity));
         service_fn(move |request: Request<Incoming>| -> Handled {

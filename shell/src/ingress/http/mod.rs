@@ -9,12 +9,13 @@ mod routes;
 mod settings;
 
 use std::net::Shutdown as Direction;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream};
-use smol::{Executor, Timer, future};
+use smol::{Async, Executor, Timer, future};
 
 use super::Submit;
 use crate::accept;
@@ -23,6 +24,7 @@ use crate::limits::{Limit, Permit};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
+pub use reply::problem_json;
 pub use settings::{HttpLimits, HttpSettings, HttpTable};
 
 /// Connections beyond the limit that are told so at once.
@@ -69,7 +71,7 @@ impl Http {
 
     fn connected(self: &Arc<Self>, stream: TcpStream, executor: &Executor<'static>) {
         if let Some(permit) = self.connections.acquire() {
-            executor.spawn(Arc::clone(self).serve(stream, permit)).detach();
+            executor.spawn(Arc::clone(self).serve(stream, Vec::new(), permit)).detach();
             return;
         }
         self.metrics.http_connections_refused.inc();
@@ -79,10 +81,29 @@ impl Http {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, _permit: Permit) {
+    /// Serves a connection that an event loop has begun to read.
+    pub fn adopt(
+        self: &Arc<Self>,
+        socket: OwnedFd,
+        read_before: Vec<u8>,
+        permit: Permit,
+        executor: &Executor<'static>,
+    ) {
+        // It may be a UNIX socket: what a stream does here, to read, write and shut down, is the
+        // same for both.
+        match Async::new(std::net::TcpStream::from(socket)) {
+            Ok(stream) => {
+                let serving = Arc::clone(self).serve(stream.into(), read_before, permit);
+                executor.spawn(serving).detach();
+            }
+            Err(error) => tracing::warn!(%error, "connection not handed over"),
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, read_before: Vec<u8>, _permit: Permit) {
         // Answers are small and complete; waiting to fill a segment only delays them.
         let _ = stream.set_nodelay(true);
-        connection::drive(&self, stream).await;
+        connection::drive(&self, stream, read_before).await;
     }
 
     fn count_response(&self, status: u16) {

@@ -99,7 +99,8 @@ pub(super) fn raw(status: u16, title: &str, detail: &str, headers: &str) -> Stri
     )
 }
 
-fn problem_json(status: u16, title: &str, detail: &str) -> String {
+/// The body of a problem.
+pub fn problem_json(status: u16, title: &str, detail: &str) -> String {
     format!(r#"{{"title":"{}","status":{status},"detail":"{}"}}"#, escape(title), escape(detail))
 }
 

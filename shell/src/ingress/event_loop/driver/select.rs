@@ -3,10 +3,14 @@
 use std::fmt;
 use std::io;
 
+use serde::Deserialize;
+
 use super::uring::probe;
 
 /// What the configuration says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Choice {
     /// `io_uring` if it works here, otherwise epoll.
     #[default]

@@ -1,0 +1,162 @@
+//! What follows a turn: answers are sent, sockets paused, resumed and closed, deadlines set.
+
+use super::clock::NEVER;
+use super::connection::{Connection, Phase};
+use super::driver::{Driver, Id};
+use super::work::{LINGER_QUIET_MS, LINGER_SHORT_MS, Slot, Work};
+use crate::codec::http1;
+use crate::codec::{OUTPUT_BYTES_MAX, Page, Persistence, Sink};
+
+/// Unsent bytes beyond which a connection is not read.
+const UNSENT_BYTES: usize = OUTPUT_BYTES_MAX;
+
+impl Work<'_> {
+    /// Makes the pages that were asked for. Everything before them is published.
+    pub(super) fn make_pages(&mut self) {
+        for id in std::mem::take(&mut self.paging) {
+            let Some(connection) = self.connection(id) else { continue };
+            let Phase::Paging(page) = connection.phase else { continue };
+            let date = self.batch.clock.date();
+            let made = (self.shared.page)(page.resource);
+            let Some(connection) = self.connection(id) else { continue };
+            let status = write_page(&mut connection.out, &date, page, made);
+            connection.phase = Phase::Open;
+            self.batch.count(status);
+            if page.then == Persistence::Close {
+                self.close_after_answers(id);
+            } else {
+                self.decode_again(id);
+            }
+            self.touch(id);
+        }
+    }
+
+    /// Sends and settles what was touched, and closes what is lost.
+    pub(super) fn attend(&mut self, driver: &mut impl Driver) {
+        for id in std::mem::take(&mut self.lost) {
+            self.close(id, driver);
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        for id in touched.drain(..) {
+            self.settle(id, driver);
+        }
+        if self.touched.is_empty() {
+            // Keeps the allocation.
+            self.touched = touched;
+        }
+    }
+
+    /// Gives a connection up.
+    fn close(&mut self, id: Id, driver: &mut impl Driver) {
+        let Some(slot) = self.slots.get_mut(id as usize) else { return };
+        if !matches!(slot, Slot::Taken(_)) {
+            return;
+        }
+        if let Slot::Taken(mut connection) = std::mem::replace(slot, Slot::Leaving) {
+            self.deadlines.cancel(id, &mut connection.armed);
+            self.buffers.give(connection.input);
+            self.buffers.give(connection.out);
+            driver.close(id);
+            tracing::trace!(id, "connection closed");
+        }
+    }
+
+    fn settle(&mut self, id: Id, driver: &mut impl Driver) {
+        let (now, ending) = (self.batch.clock.now(), self.batch.is_ending());
+        let linger = self.linger();
+        let stuck_after = self.batch.clock.after(self.shared.timeouts.body);
+        let Self { slots, batch, buffers, deadlines, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        connection.touched = false;
+        let out = std::mem::take(&mut connection.out);
+        if out.is_empty() {
+            buffers.give(out);
+        } else {
+            driver.send(id, out);
+        }
+        let unsent = driver.unsent(id);
+        if connection.stuck_ms <= now && unsent >= connection.unsent {
+            tracing::debug!(unsent, "connection closed: its peer takes no bytes");
+            connection.speaker.broken(&connection.input, batch);
+            self.close(id, driver);
+            return;
+        }
+        connection.note_unsent(unsent, stuck_after);
+        let mut paused = unsent > UNSENT_BYTES;
+        let (mut again, mut close) = (false, false);
+        match &mut connection.phase {
+            Phase::Open | Phase::Paging(_) => {}
+            Phase::Flushing if unsent == 0 => {
+                connection.phase = Phase::Open;
+                again = true;
+            }
+            Phase::Parked(_) | Phase::Flushing => paused = true,
+            Phase::HandingOver if unsent == 0 => {
+                connection.phase = Phase::Releasing;
+                driver.release(id);
+                return;
+            }
+            Phase::HandingOver | Phase::Releasing => paused = false,
+            Phase::Closing => {
+                driver.finish(id);
+                let short = ending || connection.is_refused();
+                let quiet = if short { LINGER_SHORT_MS } else { LINGER_QUIET_MS };
+                connection.deadline_ms = now + quiet;
+                connection.phase = Phase::Lingering(linger);
+                close = connection.ended && unsent == 0;
+                paused = false;
+            }
+            Phase::Lingering(_) => {
+                close = connection.ended && unsent == 0;
+                paused = false;
+            }
+        }
+        if paused != connection.paused {
+            connection.paused = paused;
+            if paused {
+                driver.pause(id);
+            } else {
+                driver.resume(id);
+            }
+        }
+        let by = connection.deadline_ms.min(connection.stuck_ms);
+        if by != NEVER {
+            deadlines.by(by, id, &mut connection.armed);
+        }
+        if again {
+            self.decode_again(id);
+        }
+        if close {
+            self.close(id, driver);
+        }
+    }
+}
+
+impl Connection {
+    /// Starts, restarts or stops the clock of a peer that does not take its answers.
+    fn note_unsent(&mut self, unsent: usize, stuck_after_ms: u64) {
+        if unsent == 0 {
+            self.stuck_ms = NEVER;
+        } else if self.stuck_ms == NEVER || unsent < self.unsent {
+            self.stuck_ms = stuck_after_ms;
+        }
+        self.unsent = unsent;
+    }
+}
+
+/// Appends a page, or that there is none; returns the status.
+fn write_page(
+    out: &mut Vec<u8>,
+    date: &[u8; 29],
+    page: Page,
+    made: Option<super::shared::PageContent>,
+) -> u16 {
+    let (status, media_type, headers, body) = made.unwrap_or((
+        404,
+        "application/problem+json",
+        "",
+        br#"{"title":"Not Found","status":404,"detail":"this address serves no pages"}"#.to_vec(),
+    ));
+    http1::page(out, date, &page, status, media_type, headers, &body);
+    status
+}

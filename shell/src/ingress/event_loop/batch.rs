@@ -1,0 +1,278 @@
+//! What one turn brings into the rings: a [`Sink`] over the turns of all rings, published together.
+
+use std::sync::Arc;
+
+use super::clock::Clock;
+use super::shared::Shared;
+use crate::codec::{
+    Access, BatchSize, Event, Outcome, Reason, Record, Ring as RingFacts, RingId, Room, Sink,
+};
+use crate::refusal::Refusal;
+use crate::ring::{Need, Ring, Ticket, Turn};
+
+/// Statuses that are counted without a look-up each.
+const STATUSES: usize = 16;
+
+/// The records of one turn.
+pub(super) struct Batch<'a> {
+    shared: &'a Shared,
+    /// By ring; there while something was appended, or asked, in this turn.
+    turns: Vec<Option<Turn<'a>>>,
+    /// Whether another loop locks rings too, so that the order of locking matters.
+    alone: bool,
+    /// The place in the queue of the connection that is being decoded.
+    pub(super) ticket: Option<(RingId, Ticket)>,
+    /// That its time is over: space now or a refusal.
+    pub(super) expired: bool,
+    /// How long it has waited, ms.
+    pub(super) waited_ms: Option<u64>,
+    /// Records of a batch that were promised room.
+    granted: u64,
+    /// What the last [`Outcome::Full`] was about: the ring and what there was no room for.
+    pub(super) full: Option<(RingId, Need)>,
+    /// HTTP responses of this turn, by status.
+    statuses: Vec<(u16, u64)>,
+    pub(super) clock: Clock,
+    ending: bool,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(shared: &'a Shared, alone: bool) -> Self {
+        Self {
+            shared,
+            turns: shared.rings.iter().map(|_| None).collect(),
+            alone,
+            ticket: None,
+            expired: false,
+            waited_ms: None,
+            granted: 0,
+            full: None,
+            statuses: Vec::with_capacity(STATUSES),
+            clock: Clock::new(),
+            ending: false,
+        }
+    }
+
+    /// Begins a turn: reads the time, and whether the process is ending.
+    pub(super) fn begin(&mut self) {
+        self.clock.read();
+        self.ending = self.shared.shutdown.has_begun();
+    }
+
+    /// Publishes everything and counts it.
+    pub(super) fn publish(&mut self) {
+        for turn in &mut self.turns {
+            drop(turn.take());
+        }
+        for (status, count) in self.statuses.drain(..) {
+            let status = self.shared.metrics.http_requests.with_label_values(&[status.to_string()]);
+            status.inc_by(count);
+        }
+    }
+
+    /// Queues for the space that the last [`Outcome::Full`] missed. `None` if the queue is full or
+    /// the ring closed: then decoding again is answered.
+    pub(super) fn queue(&mut self, waker: std::task::Waker) -> Option<(RingId, Ticket)> {
+        let (ring, need) = self.full.take()?;
+        let ticket = self.turn(ring).wait(need, waker).ok()?;
+        Some((ring, ticket))
+    }
+
+    pub(super) fn ring_of(&self, ring: RingId) -> &'a Arc<Ring> {
+        &self.shared.rings[usize::from(ring.0)]
+    }
+
+    fn turn(&mut self, ring: RingId) -> &mut Turn<'a> {
+        let index = usize::from(ring.0);
+        if self.turns[index].is_none() && !self.alone {
+            // Two loops that lock rings in different orders would wait for each other for ever.
+            for later in &mut self.turns[index + 1..] {
+                drop(later.take());
+            }
+        }
+        let rings = &self.shared.rings;
+        self.turns[index].get_or_insert_with(|| rings[index].turn())
+    }
+
+    /// Whether the ring of this record is the one that the present connection queued for.
+    fn has_ticket(&self, ring: RingId) -> bool {
+        self.ticket.as_ref().is_some_and(|(of, _)| *of == ring)
+    }
+
+    fn full(&mut self, ring: RingId, need: Need) -> bool {
+        if std::mem::take(&mut self.expired) || self.ring_of(ring).full_wait().is_zero() {
+            self.ticket = None;
+            return true;
+        }
+        self.full = Some((ring, need));
+        false
+    }
+
+    /// A message that may have waited is in.
+    fn taken(&mut self, ring: RingId) {
+        self.expired = false;
+        if let Some(waited_ms) = self.waited_ms.take() {
+            let waited = std::time::Duration::from_millis(waited_ms);
+            self.ring_of(ring).metrics().wait.observe(waited.as_secs_f64());
+        }
+    }
+
+    /// Counts an HTTP response.
+    pub(super) fn count(&mut self, status: u16) {
+        match self.statuses.iter_mut().find(|(counted, _)| *counted == status) {
+            Some((_, count)) => *count += 1,
+            None => self.statuses.push((status, 1)),
+        }
+    }
+
+    fn append(&mut self, record: Record<'_>) -> Result<u64, Refusal> {
+        let Record { ring, type_tag, payload } = record;
+        if !self.has_ticket(ring) {
+            return self.turn(ring).append(type_tag, payload);
+        }
+        let expired = self.expired;
+        let Some((of, ticket)) = self.ticket.take() else {
+            return self.turn(ring).append(type_tag, payload);
+        };
+        let turn = self.turn(ring);
+        let result = if expired {
+            turn.append_expired(&ticket, type_tag, payload)
+        } else {
+            turn.append_waiting(&ticket, type_tag, payload)
+        };
+        if result == Err(Refusal::Full) {
+            self.ticket = Some((of, ticket));
+        }
+        result
+    }
+}
+
+fn refusal(reason: Reason) -> Refusal {
+    match reason {
+        Reason::Full => Refusal::Full,
+        Reason::TooLarge => Refusal::TooLarge { bytes: 0, limit: 0 },
+        Reason::BadType => Refusal::BadType,
+        Reason::Malformed => Refusal::Malformed,
+        Reason::Timeout => Refusal::Timeout,
+        Reason::Disconnected => Refusal::Disconnected,
+        Reason::Denied => Refusal::Denied,
+        Reason::ShuttingDown => Refusal::ShuttingDown,
+    }
+}
+
+fn reason(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::Full => Reason::Full,
+        Refusal::TooLarge { .. } => Reason::TooLarge,
+        Refusal::BadType => Reason::BadType,
+        Refusal::Malformed => Reason::Malformed,
+        Refusal::Timeout => Reason::Timeout,
+        Refusal::Disconnected => Reason::Disconnected,
+        Refusal::Denied => Reason::Denied,
+        Refusal::ShuttingDown => Reason::ShuttingDown,
+    }
+}
+
+impl Sink for Batch<'_> {
+    fn ring(&self, name: &[u8]) -> Option<RingFacts> {
+        let index = self.shared.rings.iter().position(|ring| ring.name().as_bytes() == name)?;
+        let ring = &self.shared.rings[index];
+        Some(RingFacts {
+            id: RingId(u16::try_from(index).ok()?),
+            epoch: ring.epoch(),
+            max_payload_bytes: ring.max_payload_bytes(),
+            capacity_bytes: ring.capacity_bytes(),
+        })
+    }
+
+    fn name(&self, ring: RingId) -> &str {
+        self.ring_of(ring).name()
+    }
+
+    fn record(&mut self, record: Record<'_>) -> Outcome {
+        if self.granted > 0 {
+            self.granted -= 1;
+            return match self.turn(record.ring).append_granted(record.type_tag, record.payload) {
+                Ok(seq) => Outcome::Accepted(seq),
+                Err(refusal) => Outcome::Refused(reason(refusal)),
+            };
+        }
+        match self.append(record) {
+            Ok(seq) => {
+                self.taken(record.ring);
+                Outcome::Accepted(seq)
+            }
+            Err(Refusal::Full) => {
+                if self.full(record.ring, Need::Record(record.payload.len())) {
+                    Outcome::Refused(Reason::Full)
+                } else {
+                    Outcome::Full
+                }
+            }
+            Err(refusal) => Outcome::Refused(reason(refusal)),
+        }
+    }
+
+    fn room(&mut self, ring: RingId, batch: BatchSize) -> Room {
+        // Where the batch wraps, up to one granule less than a record may be lost to padding.
+        let granules = batch.granules + batch.largest.saturating_sub(1);
+        let ticket = self.ticket.take_if(|(of, _)| *of == ring);
+        let expired = self.expired;
+        let result = self.turn(ring).grant(ticket.as_ref().map(|(_, it)| it), granules, expired);
+        match result {
+            Ok(()) => {
+                self.taken(ring);
+                self.granted = batch.records;
+                Room::Yes
+            }
+            Err(Refusal::Full) => {
+                self.ticket = ticket;
+                if self.full(ring, Need::Batch(granules)) {
+                    Room::Refused(Reason::Full)
+                } else {
+                    Room::Full
+                }
+            }
+            Err(refusal) => Room::Refused(reason(refusal)),
+        }
+    }
+
+    fn next_seq(&self, ring: RingId) -> u64 {
+        let open = self.turns[usize::from(ring.0)].as_ref();
+        self.ring_of(ring).metrics().records.get() + open.map_or(0, Turn::records)
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::HttpStatus(status) => self.count(status),
+            Event::Rejected { ring, reason, records } => {
+                let refusal = refusal(reason);
+                let ring = ring.map(|ring| self.ring_of(ring));
+                if let Some(ring) = ring {
+                    ring.metrics().refused_many(refusal, records);
+                }
+                let ring = ring.map(|ring| ring.name());
+                tracing::debug!(ring, records, reason = refusal.label(), "record refused");
+            }
+            Event::ProtocolError => {
+                tracing::debug!("connection closed: its peer broke the protocol");
+            }
+        }
+    }
+
+    fn authenticate(&mut self, _name: &[u8], _secret: &[u8]) -> Access {
+        Access::Open
+    }
+
+    fn needs_authentication(&self) -> bool {
+        false
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    fn date(&self) -> [u8; 29] {
+        self.clock.date()
+    }
+}

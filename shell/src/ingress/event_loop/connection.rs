@@ -1,0 +1,176 @@
+//! One connection, as its loop knows it. Idle, it holds no buffer.
+
+use std::time::Duration;
+
+use super::clock::NEVER;
+use super::deadlines::Armed;
+use super::driver::Buffers;
+use super::protocol::Speaker;
+use crate::codec::{Page, RingId, Wait};
+use crate::limits::Permit;
+use crate::ring::Ticket;
+
+/// What a connection is doing.
+///
+/// Open to Parked, Flushing or Paging, and back; from each of them to Closing, Lingering and gone,
+/// or to `HandingOver`, Releasing and gone. A failure ends every phase.
+pub(super) enum Phase {
+    /// Bytes are decoded as they come.
+    Open,
+    /// The front of the input waits for space in a ring.
+    Parked(Parked),
+    /// Decoding goes on when everything is sent.
+    Flushing,
+    /// A page is to be made once the turn is published.
+    Paging(Page),
+    /// Sends what is left; then the connection leaves the loop for hyper.
+    HandingOver,
+    /// The driver has been asked to let it go.
+    Releasing,
+    /// The last answer is on its way.
+    Closing,
+    /// Our side is ended; what the peer still sends is thrown away, so that no reset destroys the
+    /// last answer.
+    Lingering(Linger),
+}
+
+/// A place in the queue for space.
+pub(super) struct Parked {
+    pub(super) ring: RingId,
+    pub(super) ticket: Ticket,
+    /// Tells it from later places of the same connection.
+    pub(super) number: u64,
+    pub(super) since_ms: u64,
+}
+
+/// Bounds of a linger.
+#[derive(Clone, Copy)]
+pub(super) struct Linger {
+    /// Its end, whatever comes, ms.
+    pub(super) until_ms: u64,
+    /// Bytes that may still come.
+    pub(super) bytes_left: usize,
+}
+
+/// One connection.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
+pub(super) struct Connection {
+    pub(super) speaker: Speaker,
+    pub(super) phase: Phase,
+    /// Received and not consumed.
+    pub(super) input: Vec<u8>,
+    /// Answers of this turn.
+    pub(super) out: Vec<u8>,
+    /// Bytes of input from which on decoding makes sense again.
+    pub(super) need: usize,
+    /// What it waits for.
+    pub(super) wait: Wait,
+    /// End of that wait, ms.
+    pub(super) deadline_ms: u64,
+    /// When the peer, which does not take its answers, is given up, ms.
+    pub(super) stuck_ms: u64,
+    /// Bytes that the peer had not taken at the last look.
+    pub(super) unsent: usize,
+    pub(super) armed: Armed,
+    /// The peer has ended its side.
+    pub(super) ended: bool,
+    /// The driver does not read it.
+    pub(super) paused: bool,
+    /// In the list of those to be looked at when the turn is published.
+    pub(super) touched: bool,
+    /// In the list of those to be decoded again in the next turn.
+    pub(super) again: bool,
+    /// Its place among the connections; a refused one has a place among the refusals.
+    pub(super) permit: Permit,
+}
+
+impl Connection {
+    pub(super) fn new(speaker: Speaker, permit: Permit) -> Self {
+        Self {
+            speaker,
+            phase: Phase::Open,
+            input: Vec::new(),
+            out: Vec::new(),
+            need: 1,
+            wait: Wait::First,
+            deadline_ms: NEVER,
+            stuck_ms: NEVER,
+            unsent: 0,
+            armed: Armed::NOT,
+            ended: false,
+            paused: false,
+            touched: false,
+            again: false,
+            permit,
+        }
+    }
+
+    /// Keeps bytes that were not consumed.
+    pub(super) fn keep(&mut self, rest: &[u8], buffers: &Buffers) {
+        if rest.is_empty() {
+            return;
+        }
+        if self.input.capacity() == 0 {
+            self.input = buffers.take();
+        }
+        self.input.extend_from_slice(rest);
+    }
+
+    /// Drops `consumed` bytes at the front of the input, and all from `end` on.
+    pub(super) fn consume(&mut self, consumed: usize, end: usize, buffers: &Buffers) {
+        self.input.truncate(end);
+        self.input.drain(..consumed);
+        self.give_back_if_empty(buffers);
+    }
+
+    /// Drops the whole input.
+    pub(super) fn discard(&mut self, buffers: &Buffers) {
+        self.input.clear();
+        self.give_back_if_empty(buffers);
+    }
+
+    fn give_back_if_empty(&mut self, buffers: &Buffers) {
+        if self.input.is_empty() && self.input.capacity() > 0 {
+            buffers.give(std::mem::take(&mut self.input));
+        }
+    }
+
+    /// Returns whether it was one too many.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.speaker, Speaker::Refused)
+    }
+
+    /// Returns whether nothing is begun and nothing is owed.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+            && matches!(self.wait, Wait::First | Wait::Idle | Wait::Peer(_))
+            && self.input.is_empty()
+            && self.unsent == 0
+            && self.out.is_empty()
+    }
+}
+
+/// How long the parts of an exchange may take.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// From the first byte of a head to its last.
+    pub header: Duration,
+    /// For a body; also how long a peer may take no bytes.
+    pub body: Duration,
+    /// Between messages.
+    pub keep_alive: Duration,
+}
+
+impl Timeouts {
+    pub(super) fn of(&self, wait: Wait) -> Duration {
+        match wait {
+            // One that never sends a byte keeps its place no longer than a slow head or an idle
+            // connection.
+            Wait::First => self.header.min(self.keep_alive),
+            Wait::Head => self.header,
+            Wait::Idle => self.keep_alive,
+            Wait::Body => self.body,
+            Wait::Peer(time) => time,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What the loops share: rings, limits, and how a connection comes to another loop or leaves them.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use super::connection::Timeouts;
+use super::driver::Waker;
+use super::protocol::Protocol;
+use crate::codec::Resource;
+use crate::limits::{Limit, Permit};
+use crate::metrics::Metrics;
+use crate::ring::Ring;
+use crate::shutdown::Shutdown;
+use crate::sync::lock;
+
+#[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
+type Flag = std::sync::atomic::AtomicBool;
+
+/// A page for operators: status, media type, further header lines, content.
+pub type PageContent = (u16, &'static str, &'static str, Vec<u8>);
+
+/// What an event loop needs of the process around it.
+pub struct Shared {
+    /// All rings, by the number that codecs know them by.
+    pub rings: Vec<Arc<Ring>>,
+    /// Where things are counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the process is ending.
+    pub shutdown: Arc<Shutdown>,
+    /// Most connections at once.
+    pub connections: Arc<Limit>,
+    /// Connections beyond it that are told so.
+    pub refusals: Arc<Limit>,
+    /// How long the parts of an exchange may take.
+    pub timeouts: Timeouts,
+    /// Makes pages; `None` for one that is not served here.
+    pub page: Box<dyn Fn(Resource) -> Option<PageContent> + Send + Sync>,
+    /// Takes connections that hyper is to serve, with the bytes that were read.
+    pub hand_over: Box<dyn Fn(OwnedFd, Vec<u8>, Permit) + Send + Sync>,
+}
+
+/// A connection on its way to a loop.
+pub(super) struct Arrival {
+    pub(super) socket: OwnedFd,
+    pub(super) protocol: Protocol,
+    pub(super) permit: Permit,
+}
+
+/// How others reach one loop.
+pub(super) struct Mailbox {
+    pub(super) waker: Arc<Waker>,
+    arrivals: Mutex<Vec<Arrival>>,
+    /// There may be space for the first connection that waits for it.
+    space: Flag,
+}
+
+impl Mailbox {
+    pub(super) fn new() -> std::io::Result<Arc<Self>> {
+        let waker = Arc::new(Waker::new()?);
+        Ok(Arc::new(Self { waker, arrivals: Mutex::default(), space: Flag::new(false) }))
+    }
+
+    pub(super) fn send(&self, arrival: Arrival) {
+        lock(&self.arrivals).push(arrival);
+        self.waker.wake();
+    }
+
+    pub(super) fn take_arrivals(&self) -> Vec<Arrival> {
+        std::mem::take(&mut lock(&self.arrivals))
+    }
+
+    /// Whether [`wake`](std::task::Wake::wake) was called since the last time.
+    pub(super) fn take_space(&self) -> bool {
+        // ORDER(mailbox): Acquire. What the reader released before is seen. Pairs with `wake`.
+        self.space.load(Ordering::Relaxed) && self.space.swap(false, Ordering::Acquire)
+    }
+}
+
+/// What a ring calls when the first who waits may try again.
+impl std::task::Wake for Mailbox {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // ORDER(mailbox): Release. Pairs with `take_space`.
+        self.space.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}

@@ -1,0 +1,418 @@
+//! What a loop does with events: decodes, parks, ends. It never calls the driver; what it wants of
+//! it is written on the connections and done by `attend` when the turn is published.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::batch::Batch;
+use super::clock::NEVER;
+use super::connection::{Connection, Linger, Parked, Phase};
+use super::deadlines::{Armed, Deadlines};
+use super::driver::{Buffers, Event, Id, Listener};
+use super::shared::{Mailbox, Shared};
+use crate::codec::{Progress, State};
+
+/// Most bytes that are read and thrown away after the last answer.
+const LINGER_BYTES: usize = 64 << 20;
+/// Longest linger, ms.
+const LINGER_MS: u64 = 30_000;
+/// How long a linger waits for the next bytes, ms.
+pub(super) const LINGER_QUIET_MS: u64 = 1_000;
+/// The same for a connection that never was one, and while the process ends.
+pub(super) const LINGER_SHORT_MS: u64 = 250;
+
+/// A number for a connection.
+pub(super) enum Slot {
+    Free,
+    /// Given up; the driver has not let go of it yet.
+    Leaving,
+    Taken(Box<Connection>),
+}
+
+/// Everything of a loop but its driver.
+pub(super) struct Work<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) buffers: Buffers,
+    pub(super) slots: Vec<Slot>,
+    pub(super) free: Vec<Id>,
+    pub(super) batch: Batch<'a>,
+    pub(super) deadlines: Deadlines,
+    /// Places in the queues for space, by ring, in order: connection and number of its place.
+    parked: Vec<VecDeque<(Id, u64)>>,
+    places: u64,
+    /// To be looked at when the turn is published.
+    pub(super) touched: Vec<Id>,
+    /// To be decoded in the next turn.
+    pub(super) again: Vec<Id>,
+    /// Asked for a page in this turn.
+    pub(super) paging: Vec<Id>,
+    /// Broken or expired; to be closed when the turn is published.
+    pub(super) lost: Vec<Id>,
+    pub(super) accepted: Vec<(Listener, OwnedFd)>,
+    pub(super) not_accepted: Vec<(Listener, Errno)>,
+    pub(super) woken: bool,
+    begun: bool,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        mailbox: Arc<Mailbox>,
+        buffers: Buffers,
+        alone: bool,
+    ) -> Self {
+        Self {
+            shared,
+            mailbox,
+            buffers,
+            slots: Vec::new(),
+            free: Vec::new(),
+            batch: Batch::new(shared, alone),
+            deadlines: Deadlines::default(),
+            parked: shared.rings.iter().map(|_| VecDeque::new()).collect(),
+            places: 0,
+            touched: Vec::new(),
+            again: Vec::new(),
+            paging: Vec::new(),
+            lost: Vec::new(),
+            accepted: Vec::new(),
+            not_accepted: Vec::new(),
+            woken: false,
+            begun: false,
+        }
+    }
+
+    /// Begins a turn, at its first event.
+    pub(super) fn begin(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.batch.begin();
+        }
+    }
+
+    /// Ends a turn.
+    pub(super) fn end(&mut self) {
+        self.begun = false;
+    }
+
+    /// Takes one event.
+    pub(super) fn event(&mut self, event: Event<'_>) {
+        self.begin();
+        match event {
+            Event::Accepted { listener, socket } => self.accepted.push((listener, socket)),
+            Event::AcceptFailed { listener, errno } => self.not_accepted.push((listener, errno)),
+            Event::Received { id, bytes } => self.received(id, bytes),
+            Event::Ended { id } => self.ended(id),
+            Event::Drained { id } => self.touch(id),
+            Event::Failed { id, .. } => self.lose(id),
+            Event::Closed { id } => self.vacate(id),
+            Event::Released { id, socket } => self.released(id, socket),
+            Event::Woken => self.woken = true,
+        }
+    }
+
+    pub(super) fn connection(&mut self, id: Id) -> Option<&mut Connection> {
+        match self.slots.get_mut(id as usize) {
+            Some(Slot::Taken(connection)) => Some(connection),
+            _ => None,
+        }
+    }
+
+    pub(super) fn touch(&mut self, id: Id) {
+        if let Some(Slot::Taken(connection)) = self.slots.get_mut(id as usize)
+            && !std::mem::replace(&mut connection.touched, true)
+        {
+            self.touched.push(id);
+        }
+    }
+
+    /// Has a connection decoded in the next turn.
+    pub(super) fn decode_again(&mut self, id: Id) {
+        if let Some(Slot::Taken(connection)) = self.slots.get_mut(id as usize)
+            && !std::mem::replace(&mut connection.again, true)
+        {
+            self.again.push(id);
+        }
+    }
+
+    fn vacate(&mut self, id: Id) {
+        if let Some(slot) = self.slots.get_mut(id as usize) {
+            debug_assert!(matches!(slot, Slot::Leaving), "connection {id} closed by itself");
+            *slot = Slot::Free;
+            self.free.push(id);
+        }
+    }
+
+    fn released(&mut self, id: Id, socket: OwnedFd) {
+        let Some(slot) = self.slots.get_mut(id as usize) else { return };
+        if let Slot::Taken(mut connection) = std::mem::replace(slot, Slot::Free) {
+            self.deadlines.cancel(id, &mut connection.armed);
+            (self.shared.hand_over)(socket, connection.input, connection.permit);
+        }
+        self.free.push(id);
+    }
+
+    fn received(&mut self, id: Id, bytes: &mut [u8]) {
+        let Self { slots, batch, buffers, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        match &mut connection.phase {
+            Phase::Open if !connection.again => {
+                if connection.input.is_empty() {
+                    if connection.out.capacity() == 0 {
+                        connection.out = buffers.take();
+                    }
+                    let progress = connection.speaker.decode(bytes, batch, &mut connection.out);
+                    connection.keep(&bytes[progress.consumed..progress.end], buffers);
+                    self.decoded(id, progress);
+                    return;
+                }
+                connection.keep(bytes, buffers);
+                if connection.input.len() >= connection.need {
+                    self.decode(id);
+                }
+            }
+            Phase::Open
+            | Phase::Parked(_)
+            | Phase::Flushing
+            | Phase::Paging(_)
+            | Phase::HandingOver
+            | Phase::Releasing => connection.keep(bytes, buffers),
+            Phase::Closing => {}
+            Phase::Lingering(linger) => {
+                linger.bytes_left = linger.bytes_left.saturating_sub(bytes.len());
+                connection.deadline_ms = if linger.bytes_left == 0 {
+                    batch.clock.now()
+                } else {
+                    (batch.clock.now() + LINGER_QUIET_MS).min(linger.until_ms)
+                };
+                self.touch(id);
+            }
+        }
+    }
+
+    /// Decodes what a connection keeps.
+    pub(super) fn decode(&mut self, id: Id) {
+        let Self { slots, batch, buffers, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        if connection.out.capacity() == 0 {
+            connection.out = buffers.take();
+        }
+        let Connection { speaker, input, out, .. } = &mut **connection;
+        let progress = speaker.decode(input, batch, out);
+        connection.consume(progress.consumed, progress.end, buffers);
+        self.decoded(id, progress);
+    }
+
+    /// Does what decoding led to.
+    fn decoded(&mut self, id: Id, progress: Progress) {
+        self.touch(id);
+        let Self { slots, batch, shared, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        match progress.state {
+            State::More { need, wait } => {
+                connection.phase = Phase::Open;
+                connection.need = need;
+                if progress.messages > 0
+                    || wait != connection.wait
+                    || connection.deadline_ms == NEVER
+                {
+                    connection.wait = wait;
+                    connection.deadline_ms = batch.clock.after(shared.timeouts.of(wait));
+                }
+                if connection.ended {
+                    self.finish_input(id);
+                }
+            }
+            State::Parked => self.park(id),
+            State::Flush => connection.phase = Phase::Flushing,
+            State::Page(page) => {
+                connection.phase = Phase::Paging(page);
+                self.paging.push(id);
+            }
+            State::HandOver => connection.phase = Phase::HandingOver,
+            State::Close => self.close_after_answers(id),
+        }
+    }
+
+    /// Sends what is in `out`, then ends the connection.
+    pub(super) fn close_after_answers(&mut self, id: Id) {
+        let Self { slots, buffers, .. } = self;
+        if let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) {
+            connection.phase = Phase::Closing;
+            connection.deadline_ms = NEVER;
+            connection.discard(buffers);
+        }
+        self.touch(id);
+    }
+
+    /// The peer has ended its side: everything complete is answered, then the connection ends.
+    fn ended(&mut self, id: Id) {
+        let Some(connection) = self.connection(id) else { return };
+        connection.ended = true;
+        let decodes = matches!(connection.phase, Phase::Open) && !connection.again;
+        if decodes {
+            self.finish_input(id);
+        }
+        self.touch(id);
+    }
+
+    fn finish_input(&mut self, id: Id) {
+        let Self { slots, batch, .. } = self;
+        if let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) {
+            let Connection { speaker, input, out, .. } = &mut **connection;
+            speaker.end_of_input(input, batch, out);
+        }
+        self.close_after_answers(id);
+    }
+
+    /// The connection is broken.
+    fn lose(&mut self, id: Id) {
+        let Self { slots, batch, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        if !matches!(connection.phase, Phase::Closing | Phase::Lingering(_)) {
+            connection.speaker.broken(&connection.input, batch);
+        }
+        self.lost.push(id);
+    }
+
+    /// Puts a connection into the queue for space.
+    fn park(&mut self, id: Id) {
+        let waker = std::task::Waker::from(Arc::clone(&self.mailbox));
+        let Self { slots, batch, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        let Some((ring, ticket)) = batch.queue(waker) else {
+            // Nowhere to wait: the next look refuses.
+            batch.expired = true;
+            self.decode(id);
+            self.batch.expired = false;
+            return;
+        };
+        self.places += 1;
+        let now = batch.clock.now();
+        connection.deadline_ms = batch.clock.after(batch.ring_of(ring).full_wait());
+        connection.phase =
+            Phase::Parked(Parked { ring, ticket, number: self.places, since_ms: now });
+        self.parked[usize::from(ring.0)].push_back((id, self.places));
+    }
+
+    /// Decodes the front of a queue again; whether it moved.
+    fn unpark(&mut self, id: Id, expired: bool) -> bool {
+        let Some(connection) = self.connection(id) else { return true };
+        let Phase::Parked(parked) = std::mem::replace(&mut connection.phase, Phase::Open) else {
+            return true;
+        };
+        let Parked { ring, ticket, number, since_ms } = parked;
+        self.batch.ticket = Some((ring, ticket));
+        self.batch.expired = expired;
+        // A connection that is still at the front must not queue anew.
+        self.batch.waited_ms = Some(self.batch.clock.now() - since_ms);
+        let moved = self.decode_parked(id, number, since_ms);
+        self.batch.ticket = None;
+        self.batch.expired = false;
+        moved
+    }
+
+    fn decode_parked(&mut self, id: Id, number: u64, since_ms: u64) -> bool {
+        let Self { slots, batch, buffers, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return true };
+        if connection.out.capacity() == 0 {
+            connection.out = buffers.take();
+        }
+        let Connection { speaker, input, out, .. } = &mut **connection;
+        let progress = speaker.decode(input, batch, out);
+        connection.consume(progress.consumed, progress.end, buffers);
+        if progress.state == State::Parked
+            && let Some((ring, ticket)) = batch.ticket.take()
+        {
+            batch.full = None;
+            connection.phase = Phase::Parked(Parked { ring, ticket, number, since_ms });
+            self.touch(id);
+            return false;
+        }
+        drop(batch.ticket.take());
+        self.decoded(id, progress);
+        true
+    }
+
+    /// Lets those who wait for space try, in their order, until one finds none.
+    pub(super) fn retry(&mut self) {
+        for ring in 0..self.parked.len() {
+            while let Some(&(id, number)) = self.parked[ring].front() {
+                if self.is_parked(id, number) && !self.unpark(id, false) {
+                    break;
+                }
+                // It may be in the queue anew, at its end.
+                self.parked[ring].pop_front();
+            }
+        }
+    }
+
+    fn is_parked(&mut self, id: Id, number: u64) -> bool {
+        let phase = self.connection(id).map(|connection| &connection.phase);
+        matches!(phase, Some(Phase::Parked(parked)) if parked.number == number)
+    }
+
+    /// Looks at the connections whose time may be over.
+    pub(super) fn expire(&mut self) {
+        let now = self.batch.clock.now();
+        while let Some(id) = self.deadlines.due(now) {
+            let Some(connection) = self.connection(id) else { continue };
+            connection.armed = Armed::NOT;
+            if connection.deadline_ms <= now {
+                self.expired(id);
+            }
+            // Whether it is stuck, `attend` finds out.
+            self.touch(id);
+        }
+    }
+
+    fn expired(&mut self, id: Id) {
+        let Self { slots, batch, buffers, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        connection.deadline_ms = NEVER;
+        match connection.phase {
+            Phase::Parked(_) => {
+                self.unpark(id, true);
+            }
+            Phase::Open if !connection.again => {
+                if connection.out.capacity() == 0 {
+                    connection.out = buffers.take();
+                }
+                let Connection { speaker, input, out, .. } = &mut **connection;
+                speaker.timed_out(input, batch, out);
+                if out.is_empty() {
+                    self.lost.push(id);
+                } else {
+                    self.close_after_answers(id);
+                }
+            }
+            Phase::Lingering(_) => self.lost.push(id),
+            Phase::Open
+            | Phase::Flushing
+            | Phase::Paging(_)
+            | Phase::HandingOver
+            | Phase::Releasing
+            | Phase::Closing => {}
+        }
+    }
+
+    /// Bounds of the linger of a connection that ends now.
+    pub(super) fn linger(&self) -> Linger {
+        Linger { until_ms: self.batch.clock.now() + LINGER_MS, bytes_left: LINGER_BYTES }
+    }
+
+    /// Ends every connection that has nothing to do.
+    pub(super) fn end_idle(&mut self) {
+        for index in 0..self.slots.len() {
+            if let Slot::Taken(connection) = &self.slots[index]
+                && connection.is_idle()
+                && !connection.again
+            {
+                self.close_after_answers(Id::try_from(index).unwrap_or(Id::MAX));
+            }
+        }
+    }
+}
