@@ -25,7 +25,10 @@ AMALGAMATION = $(BUILD)/amalgamation/aqueduct.h $(BUILD)/amalgamation/aqueduct.c
 PACKAGE_FILES = $(BUILD)/aqueduct.pc $(BUILD)/aqueduct-config.cmake $(BUILD)/aqueduct-config-version.cmake
 PAGES = $(wildcard man/*.[1-8])
 
-.PHONY: shared install uninstall amalgamation check-packaging check-cross lint-man package-files
+# Nothing is left open, but by a sanitizer, whose runtime comes with the program.
+DEFS = $(if $(findstring -fsanitize,$(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS)),,-Wl,-z,defs)
+
+.PHONY: shared install uninstall amalgamation check-packaging check-cross lint-man package-files absolute
 
 shared: $(SHARED)
 
@@ -34,8 +37,8 @@ $(BUILD)/pic/%.o: %.c
 	$(CC) $(CFLAGS_ALL) -fPIC -c -o $@ $<
 
 $(SHARED): $(SHARED_OBJECTS) packaging/libaqueduct.map
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS) -shared -Wl,-soname,libaqueduct.so.$(SOVERSION) -Wl,--version-script=packaging/libaqueduct.map \
-		-Wl,-z,defs -Wl,-z,relro -Wl,-z,now -o $@ $(SHARED_OBJECTS)
+	$(LINK) -shared -Wl,-soname,libaqueduct.so.$(SOVERSION) -Wl,--version-script=packaging/libaqueduct.map \
+		-Wl,-z,relro -Wl,-z,now $(DEFS) -o $@ $(SHARED_OBJECTS) $(LDLIBS)
 	ln -sf $(@F) $(BUILD)/libaqueduct.so.$(SOVERSION)
 	ln -sf libaqueduct.so.$(SOVERSION) $(BUILD)/libaqueduct.so
 
@@ -48,14 +51,20 @@ $(BUILD)/amalgamation/aqueduct.h: tools/amalgamate.sh $(HEADERS) $(LIB_SOURCES) 
 	VERSION=$(VERSION) FREE="$(FREE_SOURCES)" sh tools/amalgamate.sh $(@D) $(LIB_SOURCES)
 
 # Made anew each time: they name the directories, which come from the command line. CMake finds them relative to its own file.
-package-files:
+package-files: absolute
 	@mkdir -p $(BUILD)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@libdir@|$(libdir)|' -e 's|@includedir@|$(includedir)|' -e 's|@VERSION@|$(VERSION)|' \
 		packaging/aqueduct.pc.in >$(BUILD)/aqueduct.pc
-	sed -e "s|@include_from_cmake@|$$(realpath -m -s --relative-to='$(libdir)/cmake/aqueduct' '$(includedir)')|" \
+	sed -e "s|@include_from_cmake@|$$(sh tools/relative.sh '$(libdir)/cmake/aqueduct' '$(includedir)')|" \
 		-e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' packaging/aqueduct-config.cmake.in >$(BUILD)/aqueduct-config.cmake
 	sed -e 's|@VERSION@|$(VERSION)|g' -e "s|@pointer_bytes@|$$(echo __SIZEOF_POINTER__ | $(CC) $(CFLAGS) $(EXTRA_CFLAGS) -E -P -)|" \
 		packaging/aqueduct-config-version.cmake.in >$(BUILD)/aqueduct-config-version.cmake
+
+# pkg-config and CMake files name these directories, and a relative one would mean another place to
+# whoever reads them.
+absolute:
+	@for directory in 'PREFIX=$(PREFIX)' 'bindir=$(bindir)' 'libdir=$(libdir)' 'includedir=$(includedir)' 'mandir=$(mandir)'; do \
+		case $${directory#*=} in /*) ;; *) echo "make install: $$directory is relative; give an absolute path" >&2; exit 2 ;; esac; done
 
 # A page documents every name of its .Nm lines; man finds it under each of them by a link.
 define for_each_page_name
@@ -65,7 +74,7 @@ for page in $(PAGES); do \
 done
 endef
 
-install: $(LIB) $(SHARED) $(BUILD)/tail package-files
+install: absolute $(LIB) $(SHARED) $(BUILD)/tail package-files
 	$(INSTALL) -d '$(DESTDIR)$(bindir)' '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(libdir)/cmake/aqueduct' \
 		'$(DESTDIR)$(includedir)/aqueduct' '$(DESTDIR)$(mandir)/man1' '$(DESTDIR)$(mandir)/man3' '$(DESTDIR)$(mandir)/man7'
 	$(INSTALL) -m 644 $(HEADERS) '$(DESTDIR)$(includedir)/aqueduct'
@@ -78,6 +87,7 @@ install: $(LIB) $(SHARED) $(BUILD)/tail package-files
 	$(INSTALL) -m 755 $(BUILD)/tail '$(DESTDIR)$(bindir)/aqd-tail'
 	@set -e; for page in $(PAGES); do $(INSTALL) -m 644 $$page "$(DESTDIR)$(mandir)/man$${page##*.}"; done
 	@set -e; $(call for_each_page_name,test $$name.$$section = $$file || ln -sf $$file "$(DESTDIR)$(mandir)/man$$section/$$name.$$section")
+	@[ -n '$(DESTDIR)' ] || echo 'Installed. Programs find $(libdir)/libaqueduct.so.$(SOVERSION) after "ldconfig" (as root), or with LD_LIBRARY_PATH or an rpath.'
 
 uninstall:
 	rm -f '$(DESTDIR)$(bindir)/aqd-tail' '$(DESTDIR)$(libdir)/libaqueduct.a' '$(DESTDIR)$(libdir)/libaqueduct.so' \
