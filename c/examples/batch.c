@@ -29,7 +29,7 @@ static uint32_t host32(uint32_t little) { return __builtin_bswap32(little); }
  * sample. */
 static const struct sample *as_sample(const aqd_item *item)
 {
-    return item->record.type == TYPE_SAMPLE && item->record.len == sizeof(struct sample) ? item->payload : NULL;
+    return item->record.type_tag == TYPE_SAMPLE && item->record.len == sizeof(struct sample) ? item->payload : NULL;
 }
 
 static void process(const aqd_item *items, size_t n)
@@ -84,7 +84,7 @@ int main(int argc, char **argv)
         return 1;
     }
     /* At least one record of any size must fit. malloc aligns it well enough. */
-    size_t cap = aqd_info(c)->max_payload > BATCH_BYTES ? aqd_info(c)->max_payload : BATCH_BYTES;
+    size_t cap = aqd_get_info(c)->max_payload > BATCH_BYTES ? aqd_get_info(c)->max_payload : BATCH_BYTES;
     void *buf = malloc(cap);
     if (buf) {
         status = run(c, buf, cap);

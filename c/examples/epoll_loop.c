@@ -2,7 +2,7 @@
  * second, how far behind the loop is. Run: build/epoll_loop /run/aqueduct.sock demo audit Expect: 0
  * 7 15 behind by 0 records, 0 bytes, 0 us Ends with 0 when the listener closes the ring, and with
  * SIGINT or SIGTERM. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@ static aqd_status read_all(void *buf, size_t cap)
     aqd_record rec;
     aqd_status status;
     while ((status = aqd_next(client, buf, cap, &rec)) == AQD_OK) {
-        printf("%" PRIu64 " %u %" PRIu32 "\n", rec.seq, rec.type, rec.len);
+        printf("%" PRIu64 " %u %" PRIu32 "\n", rec.seq, rec.type_tag, rec.len);
     }
     fflush(stdout);
     aqd_release(client);
@@ -38,7 +38,7 @@ static void report(int timer)
 {
     uint64_t ticks;
     aqd_lag lag;
-    if (read(timer, &ticks, sizeof ticks) == sizeof ticks && aqd_get_lag(client, &lag) == AQD_OK) {
+    if (read(timer, &ticks, sizeof ticks) == sizeof ticks && aqd_measure_lag(client, &lag) == AQD_OK) {
         printf("behind by %" PRIu64 " records, %" PRIu64 " bytes, %" PRIu64 " us\n", lag.records, lag.bytes, lag.age_ns / 1000);
         fflush(stdout);
     }
@@ -88,7 +88,7 @@ int main(int argc, char **argv)
     int code = 1, epoll = epoll_create1(EPOLL_CLOEXEC), timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     struct epoll_event ring = {.events = EPOLLIN, .data.fd = aqd_fd(client)}, tick = {.events = EPOLLIN, .data.fd = timer};
     struct itimerspec every = {.it_interval.tv_sec = 1, .it_value.tv_sec = 1};
-    size_t cap = aqd_info(client)->max_payload;
+    size_t cap = aqd_get_info(client)->max_payload;
     void *buf = malloc(cap + 1);
     if (buf && epoll >= 0 && timer >= 0 && timerfd_settime(timer, 0, &every, NULL) == 0
         && epoll_ctl(epoll, EPOLL_CTL_ADD, ring.data.fd, &ring) == 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &tick) == 0) {

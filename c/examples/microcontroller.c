@@ -69,7 +69,7 @@ int main(int argc, char **argv)
     static unsigned char buf[4096];
     if (status == AQD_OK) {
         consume(&reader, buf, sizeof buf);
-        printf("%" PRIu32 " records, %" PRIu32 " damaged, %" PRIu32 " lost\n", seen.records, seen.damaged, aqd_reader_stats(&reader)->lost);
+        printf("%" PRIu32 " records, %" PRIu32 " damaged, %" PRIu32 " lost\n", seen.records, seen.damaged, aqd_reader_get_stats(&reader)->lost);
     } else {
         fprintf(stderr, "not a ring: status %d\n", (int)status);
     }

@@ -3,7 +3,7 @@
  * records before 13     (only if the ring came round before it had read them) It follows the
  * listener through restarts, for a minute each. Ends with 0 when that is over and with SIGINT or
  * SIGTERM. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ static bool tell(aqd_status status, const aqd_record *rec)
 {
     const aqd_evidence *e = aqd_get_evidence(client);
     switch (status) {
-    case AQD_OK: printf("%" PRIu64 " %u %" PRIu32 "\n", rec->seq, rec->type, rec->len); return true;
+    case AQD_OK: printf("%" PRIu64 " %u %" PRIu32 "\n", rec->seq, rec->type_tag, rec->len); return true;
     case AQD_ERR_OVERRUN:
         /* Equal numbers: how many is not known yet; a later call says. */
         if (e->found_seq > e->expected_seq) {
@@ -58,8 +58,8 @@ int main(int argc, char **argv)
     void *buf = NULL;
     aqd_record rec;
     do {
-        if (!buf || aqd_info(client)->max_payload > cap) { /* at first, and when another ring takes larger records */
-            cap = aqd_info(client)->max_payload;
+        if (!buf || aqd_get_info(client)->max_payload > cap) { /* at first, and when another ring takes larger records */
+            cap = aqd_get_info(client)->max_payload;
             free(buf);
             buf = malloc(cap + 1);
             if (!buf) {

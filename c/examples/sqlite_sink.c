@@ -8,7 +8,7 @@
  * commit. A death before the commit leaves neither, and the ring delivers again; a death behind it
  * leaves both, and aqd_seek skips what the ring delivers again. One database is for one
  * subscription. SIGINT and SIGTERM end it. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <inttypes.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -119,7 +119,7 @@ static void store(struct sink *s, const aqd_record *rec, const void *payload)
     }
     sqlite3_bind_text(s->insert, 1, s->epoch, -1, SQLITE_STATIC);
     sqlite3_bind_int64(s->insert, 2, (sqlite3_int64)rec->seq);
-    sqlite3_bind_int(s->insert, 3, rec->type);
+    sqlite3_bind_int(s->insert, 3, rec->type_tag);
     sqlite3_bind_int64(s->insert, 4, (sqlite3_int64)rec->timestamp_ns);
     sqlite3_bind_blob(s->insert, 5, payload, (int)rec->len, SQLITE_STATIC); /* max_payload is at most 2^29 bytes or so; SQLite's limit is 10^9 */
     finish(s, s->insert);
@@ -130,7 +130,7 @@ static void store(struct sink *s, const aqd_record *rec, const void *payload)
  * that it does not know is 0. */
 static void enter_ring(struct sink *s)
 {
-    uint64_t epoch = aqd_info(s->c)->epoch;
+    uint64_t epoch = aqd_get_info(s->c)->epoch;
     snprintf(s->epoch, sizeof s->epoch, "%016" PRIx64, epoch);
     s->next_seq = 0;
     sqlite3_bind_text(s->stored, 1, s->epoch, -1, SQLITE_STATIC);
@@ -153,10 +153,10 @@ static void enter_ring(struct sink *s)
 /* A buffer for every record of the present ring. */
 static void *grow(struct sink *s, void *buf, size_t *cap)
 {
-    if (buf && aqd_info(s->c)->max_payload <= *cap) {
+    if (buf && aqd_get_info(s->c)->max_payload <= *cap) {
         return buf;
     }
-    *cap = aqd_info(s->c)->max_payload;
+    *cap = aqd_get_info(s->c)->max_payload;
     buf = realloc(buf, *cap + 1);
     if (!buf) {
         die("no memory for a payload of %zu bytes", *cap);

@@ -5,7 +5,7 @@
  * rate and percentiles are those of the interval; in the final line those of the whole run. nan: no
  * latency is known, because the records have no timestamp or one of a clock that only the producer
  * can read. Exit: 0 closed, counted or told to stop; 3 lost. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
@@ -100,8 +100,8 @@ struct options {
 static int run(aqd_client *c, const struct options *o, void *buf, size_t cap)
 {
     static struct window interval, total;
-    const clockid_t clock_id = aqd_info(c)->clock_id == AQD_CLOCK_MONOTONIC ? CLOCK_MONOTONIC : CLOCK_REALTIME;
-    const bool readable = aqd_info(c)->clock_id <= AQD_CLOCK_MONOTONIC;
+    const clockid_t clock_id = aqd_get_info(c)->clock_id == AQD_CLOCK_MONOTONIC ? CLOCK_MONOTONIC : CLOCK_REALTIME;
+    const bool readable = aqd_get_info(c)->clock_id <= AQD_CLOCK_MONOTONIC;
     uint64_t damaged = 0;
     aqd_status status = AQD_EMPTY;
     interval.since_ns = total.since_ns = clock_ns(CLOCK_MONOTONIC);
@@ -183,7 +183,7 @@ int main(int argc, char **argv)
         aqd_close(c);
         return 1;
     }
-    size_t cap = aqd_info(c)->max_payload;
+    size_t cap = aqd_get_info(c)->max_payload;
     void *buf = malloc(cap + 1);
     int code = buf ? run(c, &o, buf, cap) : 1;
     if (o.out && fclose(o.out) != 0) {

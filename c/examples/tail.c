@@ -1,7 +1,7 @@
 /* aqd-tail: prints records as they come. Manual page: man/aqd-tail.1.
  * Run: build/tail -r demo -S audit /run/aqueduct.sock
  * Expect: 0 7 15 hello, aqueduct     (number, type, bytes, payload) */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -100,7 +100,7 @@ static void print_record(const char *format, uint64_t epoch, const aqd_record *r
         switch (*at) {
         case 'e': printf("%016" PRIx64, epoch); break;
         case 's': printf("%" PRIu64, rec->seq); break;
-        case 't': escape ? putchar('\t') : printf("%u", rec->type); break;
+        case 't': escape ? putchar('\t') : printf("%u", rec->type_tag); break;
         case 'T': printf("%" PRIu64, rec->timestamp_ns); break;
         case 'l': printf("%" PRIu32, rec->len); break;
         case 'p': print_escaped(payload, rec->len); break;
@@ -146,7 +146,7 @@ static void note(const aqd_client *c, aqd_status status, const aqd_record *rec)
 /* A buffer for every record of the present ring. */
 static bool grow(const aqd_client *c, unsigned char **buf, size_t *cap)
 {
-    size_t wanted = aqd_info(c)->max_payload;
+    size_t wanted = aqd_get_info(c)->max_payload;
     unsigned char *larger = wanted > *cap || !*buf ? realloc(*buf, wanted + 1) : *buf;
     if (!larger) {
         fprintf(stderr, "aqd-tail: no memory for a payload of %zu bytes\n", wanted);
@@ -180,7 +180,7 @@ static int run(aqd_client *c, const struct options *o)
         for (unsigned n = 0; n < BATCH_MAX && status == AQD_OK && (o->count == 0 || printed < o->count); n++) {
             status = aqd_next(c, buf, cap, &rec);
             if (status == AQD_OK) {
-                print_record(o->format, aqd_info(c)->epoch, &rec, buf);
+                print_record(o->format, aqd_get_info(c)->epoch, &rec, buf);
                 printed++;
             }
         }

@@ -1,5 +1,7 @@
 /* Skipping and batches: nothing here touches shared memory. Contracts: aqueduct/reader.h. Next:
  * seek.c. */
+#include "compiler.h"
+
 #include "batch.h"
 #include "contracts.h"
 #include "record.h"

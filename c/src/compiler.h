@@ -1,7 +1,11 @@
-/* What the sources need of a compiler, said here once, and what they ask of it. Included by every
- * other header of this directory. */
+/* What the sources need of a compiler, said here once, and what they ask of it. The first thing
+ * that every source includes, because of _GNU_SOURCE: a unity build has one place for it. */
 #ifndef AQUEDUCT_COMPILER_H
 #define AQUEDUCT_COMPILER_H
+
+#if defined __linux__ && !defined _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
 
 #include <stdint.h>
 
@@ -21,6 +25,11 @@
 #define AQD_INTERNAL
 #elif !defined AQD_INTERNAL
 #define AQD_INTERNAL __attribute__((visibility("hidden")))
+#endif
+
+/* GCC says that ThreadSanitizer does not see fences, which is known. */
+#if defined __SANITIZE_THREAD__ && !defined __clang__
+#pragma GCC diagnostic ignored "-Wtsan"
 #endif
 
 #define AQD_UNLIKELY(condition) __builtin_expect(!!(condition), 0)

@@ -1,5 +1,7 @@
 /* How far behind, for readers and observers: looks, changes nothing. Contracts: reader.h,
  * observer.h. Next: observer.c. */
+#include "compiler.h"
+
 #include "aqueduct/observer.h"
 #include "contracts.h"
 #include "lag.h"
@@ -50,7 +52,7 @@ static void measure_lag(const struct aqd_ring_view *v, uint64_t position, uint64
 
 /*@ requires aqd_sound(r) && \valid(lag) && \separated(r, lag);
     assigns *lag; exits \false; */
-aqd_status aqd_reader_lag(const aqd_reader *r, uint64_t now_ns, aqd_lag *lag)
+aqd_status aqd_reader_measure_lag(const aqd_reader *r, uint64_t now_ns, aqd_lag *lag)
 {
     /* ORDER(publish): Acquire. The headers before this tail are seen. Pairs with the producer's
      * store-release of `tail`. */
@@ -65,7 +67,7 @@ aqd_status aqd_reader_lag(const aqd_reader *r, uint64_t now_ns, aqd_lag *lag)
 
 /*@ requires aqd_watching(o) && \valid(lag) && \separated(o, lag);
     assigns *lag; exits \false; */
-aqd_status aqd_observer_lag(const aqd_observer *o, uint64_t now_ns, aqd_lag *lag)
+aqd_status aqd_observer_measure_lag(const aqd_observer *o, uint64_t now_ns, aqd_lag *lag)
 {
     /* ORDER(oldest): Acquire. The tail loaded next is not before it. Pairs with the producer's
      * store-release of `oldest`. */

@@ -1,4 +1,6 @@
 /* The calls of the observer of ABI 4.3, over memory. Contracts: aqueduct/observer.h. */
+#include "compiler.h"
+
 #include "aqueduct/observer.h"
 #include "contracts.h"
 #include "observer_find.h"
@@ -199,15 +201,15 @@ bool aqd_observer_ready(const aqd_observer *o)
 
 /*@ assigns \result \from o; exits \false;
     ensures \result == &o->stats; */
-const aqd_stats *aqd_observer_stats(const aqd_observer *o) { return &o->stats; }
+const aqd_stats *aqd_observer_get_stats(const aqd_observer *o) { return &o->stats; }
 
 /*@ assigns \result \from o; exits \false;
     ensures \result == &o->evidence; */
-const aqd_evidence *aqd_observer_evidence(const aqd_observer *o) { return &o->evidence; }
+const aqd_evidence *aqd_observer_get_evidence(const aqd_observer *o) { return &o->evidence; }
 
 /*@ assigns \result \from o; exits \false;
     ensures \result == &o->info; */
-const aqd_ring_info *aqd_observer_info(const aqd_observer *o) { return &o->info; }
+const aqd_ring_info *aqd_observer_get_info(const aqd_observer *o) { return &o->info; }
 
 /*@ requires ring == \null || \valid_read((const unsigned char *)ring + (0 .. ring_bytes - 1));
     requires o == \null || \valid(o);

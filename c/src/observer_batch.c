@@ -1,5 +1,7 @@
 /* Batches of an observer, apart from those of a reader, which so link no observer. Contracts:
  * aqueduct/observer.h. Next: client.c, or your own main loop. */
+#include "compiler.h"
+
 #include "aqueduct/observer.h"
 #include "batch.h"
 #include "contracts.h"

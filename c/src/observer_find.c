@@ -4,6 +4,8 @@
  * As reader.c with one rule more: what was copied counts only if `oldest`, loaded after the copy,
  * is not past it. If it is, reading goes on at `oldest`, and the next record's sequence number
  * tells what was missed. */
+#include "compiler.h"
+
 #include "observer_find.h"
 
 AQD_COLD aqd_status aqd_observer_overrun(aqd_observer *o)

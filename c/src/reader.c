@@ -5,6 +5,8 @@
  * payload (`deliver`). A header is loaded once, into `struct aqd_header`, and everything is decided
  * on that copy. What aqd_reader_next mostly finds it takes in one go before (`take_expected`); if
  * it cannot, nothing was decided. Next: client.c, or your own main loop. */
+#include "compiler.h"
+
 #include "aqueduct/reader.h"
 
 #include "contracts.h"

@@ -1,4 +1,6 @@
 /* Making a gating reader of a ring segment and a cursor segment. Contracts: aqueduct/reader.h. */
+#include "compiler.h"
+
 #include "aqueduct/reader.h"
 #include "bytes.h"
 #include "contracts.h"

@@ -1,5 +1,7 @@
 /* What a gating reader says to its producer: the release of what was read, the announcement of a
  * sleep (ABI 4.4, 4.5). Contracts: aqueduct/reader.h. */
+#include "compiler.h"
+
 #include "aqueduct/reader.h"
 #include "contracts.h"
 #include "load.h"
@@ -73,12 +75,12 @@ bool aqd_reader_ready(const aqd_reader *r)
 
 /*@ assigns \result \from r; exits \false;
     ensures \result == &r->stats; */
-const aqd_stats *aqd_reader_stats(const aqd_reader *r) { return &r->stats; }
+const aqd_stats *aqd_reader_get_stats(const aqd_reader *r) { return &r->stats; }
 
 /*@ assigns \result \from r; exits \false;
     ensures \result == &r->evidence; */
-const aqd_evidence *aqd_reader_evidence(const aqd_reader *r) { return &r->evidence; }
+const aqd_evidence *aqd_reader_get_evidence(const aqd_reader *r) { return &r->evidence; }
 
 /*@ assigns \result \from r; exits \false;
     ensures \result == &r->info; */
-const aqd_ring_info *aqd_reader_info(const aqd_reader *r) { return &r->info; }
+const aqd_ring_info *aqd_reader_get_info(const aqd_reader *r) { return &r->info; }

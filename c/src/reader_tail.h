@@ -1,4 +1,5 @@
-/* The reader's one look at the shared tail. Shared by reader.c, reader_init.c and reader_sleep.c. */
+/* The reader's one look at the shared tail. Shared by reader.c, reader_init.c and
+ * reader_sleep.c. */
 #ifndef AQUEDUCT_READER_TAIL_H
 #define AQUEDUCT_READER_TAIL_H
 

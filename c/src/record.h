@@ -70,14 +70,14 @@ static inline bool aqd_load_valid(const struct aqd_ring_view *v, uint64_t positi
 }
 
 /*@ requires \valid(rec) && \valid_read(h) && \separated(rec, h);
-    assigns rec->seq, rec->timestamp_ns, rec->len, rec->type, rec->flags, rec->reserved; exits \false;
+    assigns rec->seq, rec->timestamp_ns, rec->len, rec->type_tag, rec->flags, rec->reserved; exits \false;
     ensures rec->len == h->len; */
 static inline void aqd_describe(aqd_record *rec, const struct aqd_header *h)
 {
     rec->seq = h->seq;
     rec->timestamp_ns = h->timestamp_ns;
     rec->len = h->len;
-    rec->type = h->type;
+    rec->type_tag = h->type_tag;
     rec->flags = h->flags;
     rec->reserved = 0;
 }

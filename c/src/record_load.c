@@ -1,5 +1,7 @@
 /* Loading records: a header with its CRC, a payload with its CRC, and, where the processor can,
  * both in one go. Contracts: record_load.h. */
+#include "compiler.h"
+
 #include "record_load.h"
 
 #include "bytes.h"
@@ -11,14 +13,14 @@
 #include "crc32/copy.h"
 
 /*@ requires \valid(h);
-    assigns h->seq, h->timestamp_ns, h->len, h->kind, h->flags, h->type, h->payload_crc, h->stored_crc; exits \false; */
+    assigns h->seq, h->timestamp_ns, h->len, h->kind, h->flags, h->type_tag, h->payload_crc, h->stored_crc; exits \false; */
 AQD_CLMUL static inline void store_header(struct aqd_header *h, __m128i numbers, __m128i rest);
 
 #ifndef __FRAMAC__
 AQD_CLMUL static inline void store_header(struct aqd_header *h, __m128i numbers, __m128i rest)
 {
     _Static_assert(offsetof(struct aqd_header, timestamp_ns) == 8 && offsetof(struct aqd_header, len) == 16 && offsetof(struct aqd_header, kind) == 20
-                       && offsetof(struct aqd_header, flags) == 21 && offsetof(struct aqd_header, type) == 22
+                       && offsetof(struct aqd_header, flags) == 21 && offsetof(struct aqd_header, type_tag) == 22
                        && offsetof(struct aqd_header, payload_crc) == 24 && offsetof(struct aqd_header, stored_crc) == 28,
                    "two blocks");
     _mm_storeu_si128((__m128i *)(void *)h, numbers);
@@ -38,7 +40,7 @@ AQD_CLMUL static inline __m128i header_first(__m128i low, uint32_t prefix)
 AQD_CLMUL static inline __m128i header_second(__m128i low, __m128i high) { return _mm_alignr_epi8(high, low, 12); }
 
 /*@ requires \valid_read(from + (0 .. 31)) && \valid(h);
-    assigns h->seq, h->timestamp_ns, h->len, h->kind, h->flags, h->type, h->payload_crc, h->stored_crc, h->computed_crc; exits \false; */
+    assigns h->seq, h->timestamp_ns, h->len, h->kind, h->flags, h->type_tag, h->payload_crc, h->stored_crc, h->computed_crc; exits \false; */
 AQD_CLMUL static void header_fast(struct aqd_header *h, const unsigned char *from, uint32_t epoch_crc, uint32_t position)
 {
     __m128i low = aqd_clmul_load_shared(from), high = aqd_clmul_load_shared(from + 16);
@@ -76,7 +78,7 @@ AQD_WIDE static bool load_record_wide(const unsigned char *from, uint32_t prefix
     rec->seq = seq;
     rec->timestamp_ns = (uint64_t)_mm_cvtsi128_si64(high);
     rec->len = (uint32_t)first;
-    rec->type = (uint16_t)(first >> 48);
+    rec->type_tag = (uint16_t)(first >> 48);
     rec->flags = (uint8_t)(first >> 40);
     rec->reserved = 0;
     return true;
@@ -99,7 +101,7 @@ void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32
     h->len = (uint32_t)w[0];
     h->kind = (uint8_t)(w[0] >> 32);
     h->flags = (uint8_t)(w[0] >> 40);
-    h->type = (uint16_t)(w[0] >> 48);
+    h->type_tag = (uint16_t)(w[0] >> 48);
     h->seq = w[1];
     h->timestamp_ns = w[2];
     h->payload_crc = (uint32_t)w[3];

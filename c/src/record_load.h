@@ -19,7 +19,7 @@ struct aqd_header {
     uint32_t len;
     uint8_t kind;
     uint8_t flags;
-    uint16_t type;
+    uint16_t type_tag;
     uint32_t payload_crc;
     uint32_t stored_crc;
     uint32_t computed_crc; /* of epoch, position and the 28 bytes before stored_crc */

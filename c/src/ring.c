@@ -1,4 +1,6 @@
 /* Opening a ring segment. Contract: ring.h. */
+#include "compiler.h"
+
 #include "ring.h"
 
 #include "bytes.h"

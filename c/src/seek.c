@@ -1,5 +1,7 @@
 /* Moving a gating reader forward without reading: to a stored number, to the latest. Contracts:
  * aqueduct/reader.h. Next: lag.c. */
+#include "compiler.h"
+
 #include "aqueduct/reader.h"
 #include "contracts.h"
 #include "load.h"

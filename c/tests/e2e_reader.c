@@ -11,7 +11,7 @@
  * A batch is what is there now, at most N records (64); its lines are flushed before its cursor
  * store, so a record without an R line was certainly not released. Every record takes U
  * microseconds (0). */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +47,7 @@ static int run(aqd_client *c, char *buf, size_t cap, unsigned long release_every
         unsigned long n = 0;
         for (; n < release_every && (status = aqd_next(c, buf, cap, &rec)) != AQD_EMPTY; n++) {
             if (status == AQD_OK) {
-                printf("R %" PRIu64 " %u %" PRIu32 " %" PRIu64 " %.*s\n", rec.seq, rec.type, rec.len, rec.timestamp_ns, (int)rec.len, buf);
+                printf("R %" PRIu64 " %u %" PRIu32 " %" PRIu64 " %.*s\n", rec.seq, rec.type_tag, rec.len, rec.timestamp_ns, (int)rec.len, buf);
             } else if (status == AQD_CLOSED || status == AQD_LOST) {
                 break;
             } else if (status == AQD_EPOCH_CHANGED) {
@@ -112,7 +112,7 @@ int main(int argc, char **argv)
         aqd_close(c);
         return 1;
     }
-    size_t cap = aqd_info(c)->max_payload;
+    size_t cap = aqd_get_info(c)->max_payload;
     char *buf = malloc(cap + 1);
     int code = buf ? run(c, buf, cap, release_every > 0 ? release_every : 1, delay_us) : 1;
     free(buf);

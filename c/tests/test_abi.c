@@ -35,7 +35,7 @@ static void the_example_ring_header_is_accepted_and_read(void)
     CHECK(memcmp(bytes, f.ring, 128) == 0); /* the test writer agrees with the specification */
     memcpy(f.ring, bytes, 128);
     CHECK_EQ(fixture_attach(&f), AQD_OK);
-    const aqd_ring_info *info = aqd_reader_info(&f.r);
+    const aqd_ring_info *info = aqd_reader_get_info(&f.r);
     CHECK_EQ(info->epoch, EPOCH);
     CHECK_EQ(info->created_ns, UINT64_C(1700000000000000000));
     CHECK_EQ(info->capacity, 16);
@@ -70,7 +70,7 @@ static void the_example_data_record_is_read(void)
     aqd_record rec;
     CHECK_EQ(aqd_reader_next(&f.r, buf, sizeof buf, &rec), AQD_OK);
     CHECK_EQ(rec.seq, 41);
-    CHECK_EQ(rec.type, 7);
+    CHECK_EQ(rec.type_tag, 7);
     CHECK_EQ(rec.len, 16);
     CHECK_EQ(rec.timestamp_ns, UINT64_C(1700000000123456789));
     CHECK(memcmp(buf, "hello, aqueduct\n", 16) == 0);

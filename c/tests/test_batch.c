@@ -13,12 +13,12 @@ static void a_peek_describes_and_leaves_the_record(void)
     writer_publish(&f.w);
     for (int i = 0; i < 3; i++) {
         CHECK_EQ(aqd_reader_peek(&f.r, &rec), AQD_OK);
-        CHECK(rec.seq == 0 && rec.len == 5 && rec.type == 7);
+        CHECK(rec.seq == 0 && rec.len == 5 && rec.type_tag == 7);
     }
     expect_record(&f, 0, "hello", 5);
     for (int i = 0; i < 3; i++) {
         CHECK_EQ(aqd_reader_peek(&f.r, &rec), AQD_OK);
-        CHECK(rec.seq == 1 && rec.len == 0 && rec.type == 8);
+        CHECK(rec.seq == 1 && rec.len == 0 && rec.type_tag == 8);
     }
     expect_record(&f, 1, "", 0);
     writer_close(&f.w);
@@ -45,7 +45,7 @@ static void skipped_records_count_as_read_and_their_payload_is_not_looked_at(voi
     }
     expect_record(&f, 4, "last", 4);
     CHECK_EQ(aqd_reader_skip(&f.r, &rec), AQD_EMPTY);
-    CHECK_EQ(aqd_reader_stats(&f.r)->corrupt, 0);
+    CHECK_EQ(aqd_reader_get_stats(&f.r)->corrupt, 0);
     aqd_reader_release(&f.r);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_CURSOR), f.w.tail);
     fixture_free(&f);
@@ -69,10 +69,10 @@ static void an_empty_record_with_a_wrong_crc_is_described_and_skipped_like_other
     CHECK(rec.seq == 1 && rec.len == 0);
     CHECK_EQ(aqd_reader_skip(&f.r, &rec), AQD_OK);
     CHECK_EQ(rec.seq, 1);
-    CHECK_EQ(aqd_reader_stats(&f.r)->corrupt, 0);
+    CHECK_EQ(aqd_reader_get_stats(&f.r)->corrupt, 0);
     expect_status(&f, AQD_ERR_PAYLOAD);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->found_seq, 2);
-    CHECK_EQ(aqd_reader_stats(&f.r)->corrupt, 1);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->found_seq, 2);
+    CHECK_EQ(aqd_reader_get_stats(&f.r)->corrupt, 1);
     fixture_free(&f);
 }
 
@@ -93,7 +93,7 @@ static void a_batch_takes_what_is_there_and_stores_no_cursor(void)
     CHECK_EQ(aqd_reader_next_batch(&f.r, buf, sizeof buf, items, 8, &n), AQD_OK);
     CHECK_EQ(n, 4);
     for (size_t i = 0; i < 4 && n == 4; i++) {
-        CHECK(items[i].record.seq == i && items[i].record.type == i && items[i].record.len == strlen(texts[i]));
+        CHECK(items[i].record.seq == i && items[i].record.type_tag == i && items[i].record.len == strlen(texts[i]));
         CHECK(memcmp(items[i].payload, texts[i], strlen(texts[i])) == 0);
         CHECK_EQ((uintptr_t)items[i].payload % AQD_BATCH_ALIGN_BYTES, 0);
     }
@@ -167,7 +167,7 @@ static void damage_behind_good_records_is_told_with_them(void)
     size_t n;
     CHECK_EQ(aqd_reader_next_batch(&f.r, buf, sizeof buf, items, 8, &n), AQD_ERR_PAYLOAD);
     CHECK_EQ(n, 2);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->found_seq, 2);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->found_seq, 2);
     CHECK_EQ(aqd_reader_next_batch(&f.r, buf, sizeof buf, items, 8, &n), AQD_ERR_GAP);
     CHECK_EQ(n, 1);
     CHECK_EQ(items[0].record.seq, 3);

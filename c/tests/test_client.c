@@ -1,6 +1,6 @@
 /* An attached client: reading, telling of space, waking, and every way in which a listener can
  * end. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <signal.h>
 #include <sys/time.h>
 #include <time.h>
@@ -290,6 +290,31 @@ static void a_signal_ends_a_wait_early(void)
     detach(&f, c);
 }
 
+static void ends_and_damage_are_told_apart(void)
+{
+    for (int i = 0; i < 64; i++) {
+        CHECK_EQ(aqd_is_end((aqd_status)i), i == AQD_CLOSED || i == AQD_LOST || i == AQD_ERR_TAIL || i >= 32);
+        CHECK_EQ(aqd_is_damage((aqd_status)i), (i >= 16 && i <= 18) || i == AQD_ERR_OVERRUN);
+    }
+}
+
+static void plain_accessors_say_what_the_structures_say(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f);
+    CHECK(aqd_epoch(c) == f.epoch && aqd_epoch(c) == aqd_get_info(c)->epoch);
+    CHECK(aqd_max_payload(c) > 0 && aqd_max_payload(c) == aqd_get_info(c)->max_payload);
+    CHECK(aqd_ring_name(c) == aqd_get_info(c)->name);
+    publish(&f, "damaged");
+    f.w.ring[FAKE_OFFSET + 32] ^= 1;
+    char buf[1024];
+    aqd_record rec;
+    CHECK_EQ(aqd_next(c, buf, sizeof buf, &rec), AQD_ERR_PAYLOAD);
+    CHECK(aqd_corrupt(c) == 1 && aqd_lost(c) == 1);
+    CHECK(strcmp(aqd_version(), AQD_VERSION) == 0 && aqd_version_number() == AQD_VERSION_NUMBER);
+    detach(&f, c);
+}
+
 static void every_status_has_words_of_its_own(void)
 {
     for (int i = 0; i < 64; i++) {
@@ -297,7 +322,7 @@ static void every_status_has_words_of_its_own(void)
         bool known = i <= 6 || (i >= 16 && i <= 23) || (i >= 32 && i <= 46);
         CHECK((strcmp(words, "unknown status") != 0) == known);
     }
-    CHECK(strcmp(aqd_message(NULL), "") == 0);
+    CHECK(strcmp(aqd_message(NULL), "there is no client: no memory, or nowhere to put it") == 0);
     CHECK_EQ(aqd_refusal(NULL), 0);
     aqd_close(NULL);
 }
@@ -318,5 +343,7 @@ int main(void)
     RUN(a_closed_ring_is_closed_even_if_the_listener_has_gone);
     RUN(a_signal_ends_a_wait_early);
     RUN(every_status_has_words_of_its_own);
+    RUN(ends_and_damage_are_told_apart);
+    RUN(plain_accessors_say_what_the_structures_say);
     return finish_tests();
 }

@@ -1,7 +1,7 @@
 /* A writer thread that keeps changing what a reader thread is looking at. What the reader hands out
  * is what it checked: the bytes it returns have the CRC of the header that it accepted. Bounded
  * rounds, so that it ends whatever happens; most worth under `make sanitize`. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <pthread.h>
 #include <sched.h>
 

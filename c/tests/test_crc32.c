@@ -177,7 +177,7 @@ static void an_expected_record_is_copied_whole_and_described(void)
             CHECK_EQ(rec.seq, SEQ);
             CHECK_EQ(rec.timestamp_ns, TIMESTAMP);
             CHECK_EQ(rec.len, len);
-            CHECK_EQ(rec.type, 0xBEEF);
+            CHECK_EQ(rec.type_tag, 0xBEEF);
             CHECK_EQ(rec.flags, 0x81);
             CHECK_EQ(rec.reserved, 0);
         }

@@ -22,7 +22,7 @@ static void every_flipped_bit_of_a_header_is_detected_and_survived(void)
         writer_at(&f.w, 3)[bit / 8] ^= (unsigned char)(1 << bit % 8);
         expect_record(&f, 0, payload_a, 40);
         expect_status(&f, AQD_ERR_HEADER);
-        const aqd_evidence *e = aqd_reader_evidence(&f.r);
+        const aqd_evidence *e = aqd_reader_get_evidence(&f.r);
         CHECK_EQ(e->position, 3);
         CHECK_EQ(e->resumed, 6);
         CHECK(e->stored_crc != e->computed_crc);
@@ -47,8 +47,8 @@ static void every_flipped_bit_of_a_payload_is_detected_and_survived(void)
             aqd_record rec = {0};
             CHECK_EQ(in_place ? aqd_reader_view(&f.r, &payload, &rec) : aqd_reader_next(&f.r, buf, 40, &rec), AQD_ERR_PAYLOAD);
             CHECK_EQ(rec.seq, 1);
-            CHECK_EQ(rec.type, 2);
-            const aqd_evidence *e = aqd_reader_evidence(&f.r);
+            CHECK_EQ(rec.type_tag, 2);
+            const aqd_evidence *e = aqd_reader_get_evidence(&f.r);
             CHECK_EQ(e->found_seq, 1);
             CHECK_EQ(e->position, 3);
             CHECK_EQ(e->stored_crc, oracle_crc32(payload_b, 40));
@@ -91,7 +91,7 @@ static void every_flipped_bit_of_a_long_record_is_detected_and_survived(void)
             expect_record(&f, 0, "a", 1);
             aqd_record rec = {0};
             CHECK_EQ(aqd_reader_next(&f.r, buf, sizeof buf, &rec), bit < 256 ? AQD_ERR_HEADER : AQD_ERR_PAYLOAD);
-            const aqd_evidence *e = aqd_reader_evidence(&f.r);
+            const aqd_evidence *e = aqd_reader_get_evidence(&f.r);
             CHECK_EQ(e->position, 2);
             CHECK_EQ(e->resumed, behind);
             CHECK_EQ(e->tail, tail);
@@ -105,7 +105,7 @@ static void every_flipped_bit_of_a_long_record_is_detected_and_survived(void)
                 CHECK_EQ(e->stored_crc, oracle_crc32(long_payload, len));
                 CHECK_EQ(e->computed_crc, oracle_crc32(writer_at(&f.w, 3), len));
                 CHECK_EQ(rec.seq, 1);
-                CHECK_EQ(rec.type, 2);
+                CHECK_EQ(rec.type_tag, 2);
                 CHECK_EQ(rec.len, len);
             }
             expect_record(&f, 2, "c", 1);
@@ -146,7 +146,7 @@ static void after_damage_up_to_the_tail_the_gap_tells_the_loss(void)
     *writer_at(&f.w, 6) ^= 1;
     expect_record(&f, 0, payload_a, 40);
     expect_status(&f, AQD_ERR_HEADER);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->resumed, 9);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->resumed, 9);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_LOST), 0);
     expect_status(&f, AQD_EMPTY);
     writer_data(&f.w, 0, "d", 1);
@@ -171,7 +171,7 @@ static void reading_resumes_at_a_pad_whose_number_tells_the_loss(void)
     writer_publish(&f.w);
     expect_record(&f, 0, payload_a, 40);
     expect_status(&f, AQD_ERR_HEADER);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->resumed, 7);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->resumed, 7);
     writer_data(&f.w, 0, "z", 1);
     writer_publish(&f.w);
     expect_record(&f, 3, "z", 1);
@@ -219,7 +219,7 @@ static aqd_status with_length(uint8_t kind, uint32_t position, uint32_t len, uin
     unsigned char buf[512];
     aqd_record rec;
     aqd_status status = aqd_reader_next(&f.r, buf, sizeof buf, &rec);
-    *evidence = *aqd_reader_evidence(&f.r);
+    *evidence = *aqd_reader_get_evidence(&f.r);
     fixture_free(&f);
     return status;
 }
@@ -260,7 +260,7 @@ static aqd_status second_with_length(uint32_t start, uint32_t len, uint32_t tail
     unsigned char buf[1024];
     aqd_record rec;
     aqd_status status = aqd_reader_next(&f.r, buf, sizeof buf, &rec);
-    *evidence = *aqd_reader_evidence(&f.r);
+    *evidence = *aqd_reader_get_evidence(&f.r);
     CHECK_EQ(f.r.position, status == AQD_OK ? position + 1 + (len + 31) / 32 : tail);
     fixture_free(&f);
     return status;
@@ -292,7 +292,7 @@ static void statistics_go_on_from_the_page_and_wrap(void)
     expect_status(&f, AQD_ERR_PAYLOAD);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_CORRUPT), 0);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_LOST), 11);
-    CHECK_EQ(aqd_reader_stats(&f.r)->lost, 11);
+    CHECK_EQ(aqd_reader_get_stats(&f.r)->lost, 11);
     fixture_free(&f);
 }
 

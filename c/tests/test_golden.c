@@ -37,7 +37,7 @@ static void the_basic_image_reads_as_its_expectation_says(void)
     aqd_record rec;
     aqd_status status = AQD_OK;
     while (got && (size_t)(end - got) <= expected_bytes && (status = aqd_reader_next(&r, buf, sizeof buf, &rec)) == AQD_OK) {
-        end += sprintf(end, "%llu %u %u %llu ", (unsigned long long)rec.seq, rec.type, (unsigned)rec.len, (unsigned long long)rec.timestamp_ns);
+        end += sprintf(end, "%llu %u %u %llu ", (unsigned long long)rec.seq, rec.type_tag, (unsigned)rec.len, (unsigned long long)rec.timestamp_ns);
         for (uint32_t i = 0; i < rec.len; i++) {
             end += sprintf(end, "%02x", buf[i]);
         }
@@ -46,7 +46,7 @@ static void the_basic_image_reads_as_its_expectation_says(void)
     CHECK_EQ(status, AQD_EMPTY);
     CHECK_EQ(end - got, expected_bytes);
     CHECK((size_t)(end - got) == expected_bytes && memcmp(got, expected, expected_bytes) == 0);
-    CHECK_EQ(aqd_reader_stats(&r)->corrupt, 0);
+    CHECK_EQ(aqd_reader_get_stats(&r)->corrupt, 0);
     free(got);
     free(expected);
     free(ring);

@@ -1,7 +1,7 @@
 /* The reader on memory that changes while it is read and may say anything: always inside the
  * segments, always an end. Most worth under `make sanitize`, where a byte outside the ring is
  * fatal. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <pthread.h>
 #include <sched.h>
 

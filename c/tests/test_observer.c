@@ -1,6 +1,6 @@
 /* The observer: what it reads, what it says when it is overrun, and memory that changes under it or
  * says anything. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <pthread.h>
 #include <sched.h>
 
@@ -42,7 +42,7 @@ static void an_observer_reads_the_ring_alone_from_its_oldest_record(void)
     publish(&f, "two");
     aqd_observer o;
     CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
-    CHECK_EQ(aqd_observer_info(&o)->epoch, EPOCH);
+    CHECK_EQ(aqd_observer_get_info(&o)->epoch, EPOCH);
     CHECK(aqd_observer_ready(&o));
     expect(&o, 0, "one");
     aqd_record rec;
@@ -114,15 +114,15 @@ static void an_observer_that_was_overrun_says_how_much_it_missed(void)
     CHECK_EQ(f.w.tail, 22);
     set(&f, AQD_RING_OLDEST, 6);
     aqd_lag lag;
-    CHECK_EQ(aqd_observer_lag(&o, 0, &lag), AQD_OK);
+    CHECK_EQ(aqd_observer_measure_lag(&o, 0, &lag), AQD_OK);
     CHECK(lag.records == 10 && lag.bytes == 16 * 32);
     char buf[64];
     aqd_record rec;
     CHECK_EQ(aqd_observer_next(&o, buf, sizeof buf, &rec), AQD_ERR_OVERRUN);
     CHECK_EQ(rec.seq, 3);
-    CHECK_EQ(aqd_observer_evidence(&o)->expected_seq, 1);
-    CHECK_EQ(aqd_observer_evidence(&o)->found_seq, 3);
-    CHECK_EQ(aqd_observer_stats(&o)->lost, 2);
+    CHECK_EQ(aqd_observer_get_evidence(&o)->expected_seq, 1);
+    CHECK_EQ(aqd_observer_get_evidence(&o)->found_seq, 3);
+    CHECK_EQ(aqd_observer_get_stats(&o)->lost, 2);
     for (uint64_t seq = 3; seq <= 10; seq++) {
         expect(&o, seq, "again");
     }
@@ -147,8 +147,8 @@ static void going_to_the_latest_from_there_leaves_the_loss_to_be_told(void)
     CHECK_EQ(aqd_observer_skip_to_latest(&o), AQD_OK);
     publish(&f, "nine");
     CHECK_EQ(next(&o), AQD_ERR_OVERRUN);
-    CHECK(aqd_observer_evidence(&o)->expected_seq == 1 && aqd_observer_evidence(&o)->found_seq == 9);
-    CHECK_EQ(aqd_observer_stats(&o)->lost, 8);
+    CHECK(aqd_observer_get_evidence(&o)->expected_seq == 1 && aqd_observer_get_evidence(&o)->found_seq == 9);
+    CHECK_EQ(aqd_observer_get_stats(&o)->lost, 8);
     expect(&o, 9, "nine");
     fixture_free(&f);
 }
@@ -168,7 +168,7 @@ static void an_observer_seeks_back_and_forth(void)
     CHECK_EQ(aqd_observer_seek(&o, EPOCH, 6), AQD_OK);
     expect(&o, 6, "x");
     CHECK_EQ(aqd_observer_seek(&o, EPOCH, 2), AQD_ERR_GONE);
-    CHECK_EQ(aqd_observer_evidence(&o)->found_seq, 5);
+    CHECK_EQ(aqd_observer_get_evidence(&o)->found_seq, 5);
     expect(&o, 5, "x");
     CHECK_EQ(aqd_observer_seek(&o, EPOCH, 10), AQD_OK);
     CHECK_EQ(next(&o), AQD_EMPTY);
@@ -199,10 +199,10 @@ static void damage_is_told_and_passed(void)
     CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
     expect(&o, 0, "zero");
     CHECK_EQ(next(&o), AQD_ERR_PAYLOAD);
-    CHECK_EQ(aqd_observer_evidence(&o)->found_seq, 1);
+    CHECK_EQ(aqd_observer_get_evidence(&o)->found_seq, 1);
     CHECK_EQ(next(&o), AQD_ERR_HEADER);
     expect(&o, 3, "three");
-    CHECK(aqd_observer_stats(&o)->lost == 2 && aqd_observer_stats(&o)->corrupt == 2);
+    CHECK(aqd_observer_get_stats(&o)->lost == 2 && aqd_observer_get_stats(&o)->corrupt == 2);
     fixture_free(&f);
 }
 
@@ -282,7 +282,7 @@ static void a_record_of_a_producer_that_overruns_is_whole_or_is_not_delivered(vo
             expected = rec.seq + 1;
             read++;
         } else if (status == AQD_ERR_OVERRUN) {
-            const aqd_evidence *e = aqd_observer_evidence(&o);
+            const aqd_evidence *e = aqd_observer_get_evidence(&o);
             CHECK(e->found_seq >= expected);
             expected = e->found_seq;
             missed++;
@@ -300,7 +300,7 @@ static void a_record_of_a_producer_that_overruns_is_whole_or_is_not_delivered(vo
     printf("# read %llu, overrun %llu times\n", (unsigned long long)read, (unsigned long long)missed);
     CHECK(read >= 5000 && missed >= 50);
     CHECK_EQ(other, 0);
-    CHECK_EQ(aqd_observer_stats(&o)->corrupt, 0);
+    CHECK_EQ(aqd_observer_get_stats(&o)->corrupt, 0);
     fixture_free(&f);
 }
 
@@ -357,7 +357,7 @@ static void whatever_happens_in_the_ring_every_call_ends_inside_it(void)
         case 4: status = aqd_observer_init(&o, f.ring, f.ring_bytes); break;
         case 5: {
             aqd_lag lag;
-            status = aqd_observer_lag(&o, 1, &lag);
+            status = aqd_observer_measure_lag(&o, 1, &lag);
             CHECK(lag.bytes <= 16 * 32);
             break;
         }

@@ -1,6 +1,6 @@
 /* Opening with options or descriptors, observing through the client, running out of descriptors,
  * and closing in a forked child. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -45,13 +45,23 @@ static void every_start_has_its_kind_of_hello(void)
     }
 }
 
-static void options_that_make_no_sense_are_refused(void)
+static void expect_refused(const aqd_options *o, const char *message)
 {
-    aqd_client *c = (aqd_client *)&c;
+    aqd_client *c = NULL;
+    CHECK_EQ(aqd_open_with(o, &c), AQD_ERR_ARGUMENT);
+    if (strcmp(aqd_message(c), message) != 0) {
+        printf("  %s\n", aqd_message(c));
+        CHECK(false);
+    }
+    aqd_close(c);
+}
+
+static void options_that_make_no_sense_are_refused_by_name_and_value(void)
+{
+    aqd_client *c = NULL;
     aqd_options good = {.size = sizeof good, .path = "/tmp/aqueduct-test-nowhere", .timeout_ms = 10};
     CHECK_EQ(aqd_open_with(&good, NULL), AQD_ERR_ARGUMENT);
-    CHECK_EQ(aqd_open_with(NULL, &c), AQD_ERR_ARGUMENT);
-    CHECK(c == NULL);
+    expect_refused(NULL, "options is NULL");
     struct {
         aqd_options o;
         unsigned char more[8];
@@ -60,26 +70,38 @@ static void options_that_make_no_sense_are_refused(void)
     CHECK_EQ(aqd_open_with(&larger.o, &c), AQD_ERR_SYSTEM); /* a newer program that uses nothing new: nobody listens */
     aqd_close(c);
     larger.more[7] = 1;
-    CHECK_EQ(aqd_open_with(&larger.o, &c), AQD_ERR_ARGUMENT);
+    char expected[160];
+    snprintf(expected, sizeof expected, "options.size is %zu and byte %zu is set; libaqueduct " AQD_VERSION " knows %zu bytes", sizeof larger,
+             sizeof good + 7, sizeof good);
+    expect_refused(&larger.o, expected);
     aqd_options bad = good;
-    bad.size = sizeof bad - 1;
-    CHECK_EQ(aqd_open_with(&bad, &c), AQD_ERR_ARGUMENT);
+    bad.size = 0;
+    snprintf(expected, sizeof expected, "options.size is 0; set it to sizeof(aqd_options), %zu here", sizeof good);
+    expect_refused(&bad, expected);
     bad = good;
     bad.start = (aqd_start)3;
-    CHECK_EQ(aqd_open_with(&bad, &c), AQD_ERR_ARGUMENT);
+    expect_refused(&bad, "start is 3; it is one of AQD_START_HERE, _OLDEST and _LATEST");
     bad = good;
     bad.timeout_ms = -2;
-    CHECK_EQ(aqd_open_with(&bad, &c), AQD_ERR_ARGUMENT);
+    expect_refused(&bad, "timeout_ms is -2; the least is -1");
     bad = good;
     bad.reconnect_ms = -2;
-    CHECK_EQ(aqd_open_with(&bad, &c), AQD_ERR_ARGUMENT);
+    expect_refused(&bad, "reconnect_ms is -2; the least is -1");
+    bad = good;
+    bad.backoff_min_ms = -3;
+    expect_refused(&bad, "backoff_min_ms is -3; the least is 0");
     bad = good;
     bad.backoff_max_ms = -1;
-    CHECK_EQ(aqd_open_with(&bad, &c), AQD_ERR_ARGUMENT);
+    expect_refused(&bad, "backoff_max_ms is -1; the least is 0");
+    bad = good;
+    bad.open_retry_ms = -5;
+    expect_refused(&bad, "open_retry_ms is -5; the least is -1");
+    bad = good;
+    bad.stop_fd = -2;
+    expect_refused(&bad, "stop_fd is -2; the least is -1");
     bad = good;
     bad.path = NULL;
-    CHECK_EQ(aqd_open_with(&bad, &c), AQD_ERR_ARGUMENT);
-    CHECK(c == NULL);
+    expect_refused(&bad, "path is NULL");
 }
 
 static void an_observer_reads_without_a_cursor(void)
@@ -111,9 +133,9 @@ static void an_observer_reads_without_a_cursor(void)
     size_t n;
     CHECK_EQ(aqd_next_batch(c, buf, sizeof buf, items, 4, &n), AQD_OK);
     CHECK(n == 1 && items[0].record.seq == 2);
-    CHECK_EQ(aqd_seek(c, aqd_info(c)->epoch, 0), AQD_OK);
+    CHECK_EQ(aqd_seek(c, aqd_get_info(c)->epoch, 0), AQD_OK);
     aqd_lag lag;
-    CHECK_EQ(aqd_get_lag(c, &lag), AQD_OK);
+    CHECK_EQ(aqd_measure_lag(c, &lag), AQD_OK);
     CHECK(lag.records == 3 || lag.records == 0); /* at 0 nothing is read again yet */
     CHECK_EQ(aqd_skip_to_latest(c), AQD_OK);
     CHECK_EQ(aqd_get_totals(c)->records, 2);
@@ -289,7 +311,7 @@ static void a_childs_close_leaves_the_connection_and_the_parents_ends_it(void)
 int main(void)
 {
     RUN(every_start_has_its_kind_of_hello);
-    RUN(options_that_make_no_sense_are_refused);
+    RUN(options_that_make_no_sense_are_refused_by_name_and_value);
     RUN(an_observer_reads_without_a_cursor);
     RUN(an_observer_may_start_at_the_latest_record);
     RUN(an_observer_that_gets_two_descriptors_refuses_them);

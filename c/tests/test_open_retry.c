@@ -1,6 +1,6 @@
 /* Opening before there is a listener: one that comes later, never, refuses, hangs up or is silent
  * first; and ending the wait. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/time.h>

@@ -13,7 +13,7 @@ static void records_come_in_order_with_their_fields(void)
     char buf[8];
     aqd_record rec;
     CHECK_EQ(aqd_reader_next(&f.r, buf, sizeof buf, &rec), AQD_OK);
-    CHECK_EQ(rec.type, 0xBEEF);
+    CHECK_EQ(rec.type_tag, 0xBEEF);
     CHECK_EQ(rec.timestamp_ns, 123456789012345);
     CHECK_EQ(rec.flags, 0);
     CHECK_EQ(rec.len, 3);
@@ -113,7 +113,7 @@ static void a_buffer_one_byte_too_short_for_a_long_record_consumes_nothing(void)
             CHECK_EQ(aqd_reader_next(&f.r, buf, len - 1, &rec), AQD_ERR_SPACE);
             CHECK_EQ(rec.seq, 1);
             CHECK_EQ(rec.len, len);
-            CHECK_EQ(rec.type, 0xBEEF);
+            CHECK_EQ(rec.type_tag, 0xBEEF);
             CHECK_EQ(rec.timestamp_ns, 123456789012345);
             CHECK_EQ(buf[len - 1], 0x55);
             CHECK_EQ(f.r.position, 2);
@@ -141,8 +141,8 @@ static void a_gap_is_reported_once_and_then_the_record_comes(void)
     aqd_record rec;
     CHECK_EQ(aqd_reader_next(&f.r, buf, 1, &rec), AQD_ERR_GAP);
     CHECK_EQ(rec.seq, 5);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->expected_seq, 1);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->found_seq, 5);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->expected_seq, 1);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->found_seq, 5);
     expect_record(&f, 5, "b", 1);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_LOST), 4);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_CORRUPT), 0);
@@ -164,8 +164,8 @@ static void a_gap_before_a_long_record_is_reported_once(void)
     CHECK_EQ(aqd_reader_next(&f.r, buf, sizeof buf, &rec), AQD_ERR_GAP);
     CHECK_EQ(rec.seq, 5);
     CHECK_EQ(rec.len, sizeof payload);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->expected_seq, 1);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->found_seq, 5);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->expected_seq, 1);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->found_seq, 5);
     expect_record(&f, 5, payload, sizeof payload);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_LOST), 4);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_CORRUPT), 0);
@@ -197,7 +197,7 @@ static void a_tail_beyond_the_capacity_is_out_of_range_and_nothing_moves(void)
     expect_status(&f, AQD_ERR_TAIL);
     expect_status(&f, AQD_ERR_TAIL);
     CHECK_EQ(f.r.position, 100);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->tail, 117);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->tail, 117);
     CHECK_EQ(fixture_attach(&f), AQD_ERR_TAIL);
     expect_status(&f, AQD_ERR_TAIL);
     f.w.tail = 99; /* a tail that goes back is as impossible */
@@ -300,7 +300,7 @@ static void a_sleep_names_the_tail_it_sleeps_on_and_ends_with_zero(void)
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_WAITING), AQD_WAITING_FUTEX + 4 * 5);
     CHECK_EQ(fixture_attach(&f), AQD_OK); /* the next reader on this page is awake */
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_WAITING), 0);
-    CHECK_EQ(aqd_reader_stats(&f.r)->missed_wakes, 0);
+    CHECK_EQ(aqd_reader_get_stats(&f.r)->missed_wakes, 0);
     fixture_free(&f);
     fixture_make(&f, 16, 0xfffffffdu); /* of a position, the low 30 bits count */
     CHECK(aqd_reader_prepare_sleep(&f.r, AQD_WAITING_SOCKET, &tail));
@@ -342,7 +342,7 @@ static void a_timeout_with_data_there_is_a_missed_wake(void)
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_MISSED_WAKES), UINT32_MAX);
     aqd_reader_finish_sleep(&f.r, true);
     CHECK_EQ(cursor_word(&f, AQD_CURSOR_MISSED_WAKES), 0); /* wrapped */
-    CHECK_EQ(aqd_reader_stats(&f.r)->missed_wakes, 0);
+    CHECK_EQ(aqd_reader_get_stats(&f.r)->missed_wakes, 0);
     fixture_free(&f);
 }
 
@@ -371,7 +371,7 @@ static void a_view_lends_the_payload_in_place_until_the_release(void)
     const void *first, *second;
     aqd_record rec;
     CHECK_EQ(aqd_reader_view(&f.r, &first, &rec), AQD_OK);
-    CHECK_EQ(rec.type, 3);
+    CHECK_EQ(rec.type_tag, 3);
     CHECK_EQ((uintptr_t)first % 32, 0);
     CHECK_EQ(aqd_reader_view(&f.r, &second, &rec), AQD_OK);
     CHECK(memcmp(first, "first", 5) == 0);

@@ -1,6 +1,6 @@
 /* A client whose listener ends and comes back: another ring, the same ring, nobody, one that
  * refuses. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "fake_listener.h"
 
 static aqd_client *attach(struct fake *f, aqd_options o)
@@ -78,7 +78,7 @@ static void a_restarted_listener_is_found_and_the_change_told_once(void)
         CHECK(change->old_epoch == f.epoch && change->new_epoch == g.epoch && change->old_next_seq == 2);
         CHECK_EQ(change->old_end, AQD_LOST);
         CHECK_EQ(change->missed, 0);
-        CHECK_EQ(aqd_info(c)->epoch, g.epoch);
+        CHECK_EQ(aqd_get_info(c)->epoch, g.epoch);
         CHECK(aqd_is_attached(c));
         CHECK_EQ(aqd_fd(c), fd);
         CHECK(memcmp(g.hello + 16, "demo", 5) == 0 && memcmp(g.hello + 80, observe ? "" : "tail", 5 - 4 * (size_t)observe) == 0);
@@ -312,7 +312,7 @@ static void a_bad_ring_does_not_replace_the_old_one(void)
         aqd_wait(c, 10);
     }
     fake_join(&g);
-    CHECK_EQ(aqd_info(c)->epoch, f.epoch);
+    CHECK_EQ(aqd_get_info(c)->epoch, f.epoch);
     fake_die(&g);
     restart(&h, &f, 0);
     CHECK_EQ(await(c, &rec), AQD_EPOCH_CHANGED);

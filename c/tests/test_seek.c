@@ -25,8 +25,8 @@ static void every_stored_number_is_found_told_gone_or_told_ahead(void)
         aqd_status status = aqd_reader_seek(&f.r, EPOCH, seq);
         CHECK_EQ(status, seq < 5 ? AQD_ERR_GONE : seq <= 10 ? AQD_OK : AQD_AHEAD);
         if (seq < 5) {
-            CHECK_EQ(aqd_reader_evidence(&f.r)->found_seq, 5);
-            CHECK_EQ(aqd_reader_evidence(&f.r)->expected_seq, seq);
+            CHECK_EQ(aqd_reader_get_evidence(&f.r)->found_seq, 5);
+            CHECK_EQ(aqd_reader_get_evidence(&f.r)->expected_seq, seq);
         }
         CHECK_EQ(cursor_word(&f, AQD_CURSOR_CURSOR), UINT32_MAX - 20); /* nothing is released */
         publish(&f, 1);
@@ -52,7 +52,7 @@ static void a_reader_that_has_read_on_does_not_go_back(void)
         expect_record(&f, seq, "x", 1);
     }
     CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 7), AQD_ERR_GONE);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->found_seq, 10);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->found_seq, 10);
     CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 10), AQD_OK);
     CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 11), AQD_AHEAD);
     fixture_free(&f);
@@ -70,7 +70,7 @@ static void at_the_tail_a_wrong_number_shows_as_a_gap_at_the_first_record(void)
         publish(&f, 1);
         if (seq < 9) {
             expect_status(&f, AQD_ERR_GAP);
-            CHECK_EQ(aqd_reader_evidence(&f.r)->expected_seq, seq);
+            CHECK_EQ(aqd_reader_get_evidence(&f.r)->expected_seq, seq);
         }
         expect_record(&f, 9, "x", 1);
         fixture_free(&f);
@@ -83,13 +83,13 @@ static void damage_on_the_way_is_counted_and_passed(void)
     make(&f);
     writer_at(&f.w, UINT32_MAX - 20 + 2)[0] ^= 1; /* the header of record 6 */
     CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 8), AQD_OK);
-    CHECK(aqd_reader_stats(&f.r)->corrupt > 0);
+    CHECK(aqd_reader_get_stats(&f.r)->corrupt > 0);
     expect_record(&f, 8, "x", 1);
     fixture_free(&f);
     make(&f);
     writer_at(&f.w, UINT32_MAX - 20 + 6)[0] ^= 1; /* of the record sought, 8 */
     CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 8), AQD_ERR_GONE);
-    CHECK_EQ(aqd_reader_evidence(&f.r)->found_seq, 9);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->found_seq, 9);
     fixture_free(&f);
 }
 
@@ -106,7 +106,7 @@ static void going_to_the_latest_skips_everything_without_a_gap(void)
     CHECK_EQ(aqd_reader_skip_to_latest(&f.r), AQD_ERR_TAIL);
     CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 5), AQD_ERR_TAIL);
     aqd_lag lag = {.records = 9};
-    CHECK_EQ(aqd_reader_lag(&f.r, 0, &lag), AQD_ERR_TAIL);
+    CHECK_EQ(aqd_reader_measure_lag(&f.r, 0, &lag), AQD_ERR_TAIL);
     CHECK_EQ(lag.records, 0);
     fixture_free(&f);
 }
@@ -116,21 +116,21 @@ static void the_lag_counts_records_bytes_and_age(void)
     struct fixture f;
     fixture_make(&f, 64, 0);
     aqd_lag lag;
-    CHECK_EQ(aqd_reader_lag(&f.r, 1000, &lag), AQD_OK);
+    CHECK_EQ(aqd_reader_measure_lag(&f.r, 1000, &lag), AQD_OK);
     CHECK(lag.records == 0 && lag.bytes == 0 && lag.age_ns == 0);
     writer_discard(&f.w, 32); /* a padding record first: it says nothing of age */
     writer_raw(&f.w, AQD_KIND_DATA, 0, f.w.seq++, 400, "x", 1);
     writer_raw(&f.w, AQD_KIND_DATA, 0, f.w.seq++, 500, "x", 1);
     writer_publish(&f.w);
-    CHECK_EQ(aqd_reader_lag(&f.r, 1000, &lag), AQD_OK);
+    CHECK_EQ(aqd_reader_measure_lag(&f.r, 1000, &lag), AQD_OK);
     CHECK(lag.records == 2 && lag.bytes == 6 * 32 && lag.age_ns == 600);
-    CHECK_EQ(aqd_reader_lag(&f.r, 10, &lag), AQD_OK);
+    CHECK_EQ(aqd_reader_measure_lag(&f.r, 10, &lag), AQD_OK);
     CHECK_EQ(lag.age_ns, 0); /* a clock that is behind */
     expect_record(&f, 0, "x", 1);
-    CHECK_EQ(aqd_reader_lag(&f.r, 1000, &lag), AQD_OK);
+    CHECK_EQ(aqd_reader_measure_lag(&f.r, 1000, &lag), AQD_OK);
     CHECK(lag.records == 1 && lag.bytes == 2 * 32 && lag.age_ns == 500);
     expect_record(&f, 1, "x", 1);
-    CHECK_EQ(aqd_reader_lag(&f.r, 1000, &lag), AQD_OK);
+    CHECK_EQ(aqd_reader_measure_lag(&f.r, 1000, &lag), AQD_OK);
     CHECK(lag.records == 0 && lag.bytes == 0 && lag.age_ns == 0);
     fixture_free(&f);
 }
@@ -153,7 +153,7 @@ static void a_ring_of_lies_does_not_keep_a_seek(void)
         aqd_reader_seek(&f.r, EPOCH, next_random(&random) % 20);
         CHECK(f.r.tail - f.r.position <= capacity);
         aqd_lag lag;
-        aqd_reader_lag(&f.r, 5, &lag);
+        aqd_reader_measure_lag(&f.r, 5, &lag);
         CHECK(lag.bytes <= (uint64_t)capacity * 32);
         fixture_free(&f);
     }

@@ -1,9 +1,8 @@
 /* Interrupts from threads and signal handlers, and the descriptor for event loops, level- and
  * edge-triggered. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "fake_listener.h"
@@ -195,24 +194,92 @@ static void edges_are_enough(void)
     detach(&f, c);
 }
 
-/* poll refuses more descriptors than a process may have, here none; an emulator of system calls may
- * not. */
-static void a_poll_that_fails_is_told_with_its_errno(void)
+static void the_client_keeps_the_time_when_it_is_asked_to(void)
 {
     struct fake f;
     aqd_client *c = attach(&f);
-    struct rlimit before, none;
-    getrlimit(RLIMIT_NOFILE, &before);
-    none = before;
-    none.rlim_cur = 0;
-    setrlimit(RLIMIT_NOFILE, &none);
-    struct pollfd on = {.fd = aqd_fd(c), .events = POLLIN};
-    bool fails = poll(&on, 1, 0) < 0;
-    aqd_status status = aqd_wait(c, 0);
-    setrlimit(RLIMIT_NOFILE, &before);
-    CHECK_EQ(status, fails ? AQD_ERR_SYSTEM : AQD_EMPTY);
-    CHECK_EQ(aqd_errno(c), fails ? EINVAL : 0);
-    CHECK(strcmp(aqd_message(c), fails ? "poll: Invalid argument" : "") == 0);
+    int fd = aqd_fd(c);
+    CHECK_EQ(aqd_arm(c, NULL), AQD_EMPTY);
+    publish(&f, "forgotten"); /* and no wake-up */
+    CHECK(readable(fd, 10000));
+    CHECK_EQ(next(c), AQD_OK);
+    CHECK_EQ(aqd_get_stats(c)->missed_wakes, 1);
+    CHECK_EQ(next(c), AQD_EMPTY);
+    CHECK(!readable(fd, 0)); /* the tick was taken */
+    CHECK_EQ(aqd_arm(c, NULL), AQD_EMPTY);
+    publish(&f, "woken");
+    fake_wake(&f);
+    CHECK(readable(fd, 10000));
+    CHECK_EQ(next(c), AQD_OK);
+    CHECK_EQ(aqd_get_stats(c)->missed_wakes, 1);
+    fake_hang_up(&f);
+    CHECK_EQ(aqd_wait(c, 10000), AQD_OK);
+    CHECK_EQ(next(c), AQD_LOST);
+    detach(&f, c);
+}
+
+static void an_observer_needs_no_other_timer(void)
+{
+    struct fake f;
+    fake_start(&f);
+    f.n_fds = 1;
+    f.welcome.cursor_bytes = 0;
+    fake_answer(&f);
+    aqd_client *c;
+    const aqd_options o = {.size = sizeof o, .path = f.path, .observe = 1};
+    CHECK_EQ(aqd_open_with(&o, &c), AQD_OK);
+    fake_join(&f);
+    for (int i = 0; i < 20; i++) {
+        CHECK_EQ(aqd_arm(c, NULL), AQD_EMPTY);
+        publish(&f, "x");
+        CHECK(readable(aqd_fd(c), 10000));
+        CHECK_EQ(next(c), AQD_OK);
+        CHECK_EQ(next(c), AQD_EMPTY);
+    }
+    detach(&f, c);
+}
+
+static void next_wait_waits_for_a_record_its_time_an_interrupt_or_the_end(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f);
+    char buf[1024];
+    aqd_record rec;
+    CHECK_EQ(aqd_next_wait(c, buf, sizeof buf, &rec, 0), AQD_EMPTY);
+    CHECK_EQ(aqd_next_wait(c, buf, sizeof buf, &rec, 20), AQD_EMPTY);
+    publish(&f, "one");
+    CHECK_EQ(aqd_next_wait(c, buf, sizeof buf, &rec, -1), AQD_OK);
+    CHECK(rec.len == 3 && memcmp(buf, "one", 3) == 0);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        publish(&f, "two");
+        fake_wake(&f);
+        _exit(0);
+    }
+    CHECK_EQ(aqd_next_wait(c, buf, sizeof buf, &rec, 10000), AQD_OK);
+    CHECK(rec.len == 3 && memcmp(buf, "two", 3) == 0);
+    aqd_interrupt(c);
+    CHECK_EQ(aqd_next_wait(c, buf, sizeof buf, &rec, -1), AQD_INTERRUPTED);
+    fake_hang_up(&f);
+    CHECK_EQ(aqd_next_wait(c, buf, sizeof buf, &rec, -1), AQD_LOST);
+    detach(&f, c);
+}
+
+static void a_sleep_that_fails_is_reported_with_its_errno(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f);
+    int other = open("/dev/null", O_RDONLY | O_CLOEXEC), kept = dup(aqd_fd(c));
+    dup2(other, aqd_fd(c)); /* what a program that closes descriptors of others may do to us */
+    CHECK_EQ(aqd_wait(c, 0), AQD_ERR_SYSTEM);
+    CHECK_EQ(aqd_errno(c), EINVAL);
+    CHECK(strcmp(aqd_message(c), "epoll_wait: Invalid argument") == 0);
+    dup2(kept, aqd_fd(c));
+    CHECK_EQ(aqd_wait(c, 0), AQD_EMPTY);
+    close(other);
+    close(kept);
     detach(&f, c);
 }
 
@@ -231,7 +298,7 @@ static void the_totals_add_up(void)
     CHECK(t->records == 2 && t->payload_bytes == 8 && t->sleeps == 1 && t->attachments == 1 && t->attempts == 0);
     aqd_lag lag;
     publish(&f, "four");
-    CHECK_EQ(aqd_get_lag(c, &lag), AQD_OK);
+    CHECK_EQ(aqd_measure_lag(c, &lag), AQD_OK);
     CHECK(lag.records == 1 && lag.bytes == 64 && lag.age_ns > 0);
     detach(&f, c);
 }
@@ -243,7 +310,10 @@ int main(void)
     RUN(a_signal_handler_may_interrupt);
     RUN(an_event_loop_sleeps_on_one_descriptor);
     RUN(edges_are_enough);
-    RUN(a_poll_that_fails_is_told_with_its_errno);
+    RUN(the_client_keeps_the_time_when_it_is_asked_to);
+    RUN(an_observer_needs_no_other_timer);
+    RUN(next_wait_waits_for_a_record_its_time_an_interrupt_or_the_end);
+    RUN(a_sleep_that_fails_is_reported_with_its_errno);
     RUN(the_totals_add_up);
     return finish_tests();
 }

@@ -52,9 +52,6 @@ function expand(file, into,   line, name) {
             sub(/^#include "/, "", name)
             sub(/".*/, "", name)
             expand(path_of(name, file), into)
-        } else if (line ~ /^#ifndef _GNU_SOURCE/) {
-            getline line < file
-            getline line < file
         } else {
             print line > into
         }

@@ -142,16 +142,16 @@ unsafe extern "C" {
     fn aqd_observer_seek(observer: State, epoch: u64, seq: u64) -> i32;
     fn aqd_reader_skip_to_latest(reader: State) -> i32;
     fn aqd_observer_skip_to_latest(observer: State) -> i32;
-    fn aqd_reader_lag(reader: State, now_ns: u64, lag: *mut CLag) -> i32;
-    fn aqd_observer_lag(observer: State, now_ns: u64, lag: *mut CLag) -> i32;
+    fn aqd_reader_measure_lag(reader: State, now_ns: u64, lag: *mut CLag) -> i32;
+    fn aqd_observer_measure_lag(observer: State, now_ns: u64, lag: *mut CLag) -> i32;
     fn aqd_reader_prepare_sleep(reader: State, mode: u32, tail_seen: *mut u32) -> bool;
     fn aqd_reader_finish_sleep(reader: State, timed_out: bool);
     fn aqd_reader_ready(reader: State) -> bool;
     fn aqd_observer_ready(observer: State) -> bool;
-    fn aqd_reader_stats(reader: State) -> *const CStats;
-    fn aqd_observer_stats(observer: State) -> *const CStats;
-    fn aqd_reader_evidence(reader: State) -> *const CEvidence;
-    fn aqd_observer_evidence(observer: State) -> *const CEvidence;
+    fn aqd_reader_get_stats(reader: State) -> *const CStats;
+    fn aqd_observer_get_stats(observer: State) -> *const CStats;
+    fn aqd_reader_get_evidence(reader: State) -> *const CEvidence;
+    fn aqd_observer_get_evidence(observer: State) -> *const CEvidence;
 }
 
 thread_local! {
@@ -309,7 +309,7 @@ impl<'m> CSide<'m> {
     }
 
     pub fn lag(&self, now_ns: u64) -> (i32, CLag) {
-        let lag = if self.observing { aqd_observer_lag } else { aqd_reader_lag };
+        let lag = if self.observing { aqd_observer_measure_lag } else { aqd_reader_measure_lag };
         let mut measured = CLag { records: 7, bytes: 7, age_ns: 7 };
         // SAFETY: initialised (invariant), room for a lag.
         (unsafe { lag(self.raw(), now_ns, &raw mut measured) }, measured)
@@ -381,7 +381,7 @@ impl<'m> CSide<'m> {
 
     #[must_use]
     pub fn stats(&self) -> CStats {
-        let stats = if self.observing { aqd_observer_stats } else { aqd_reader_stats };
+        let stats = if self.observing { aqd_observer_get_stats } else { aqd_reader_get_stats };
         // SAFETY: initialised (invariant).
         let stats = unsafe { stats(self.raw()) };
         // SAFETY: it points to a field of the state.
@@ -390,7 +390,7 @@ impl<'m> CSide<'m> {
 
     #[must_use]
     pub fn evidence(&self) -> CEvidence {
-        let evidence = if self.observing { aqd_observer_evidence } else { aqd_reader_evidence };
+        let evidence = if self.observing { aqd_observer_get_evidence } else { aqd_reader_get_evidence };
         // SAFETY: initialised (invariant).
         let evidence = unsafe { evidence(self.raw()) };
         // SAFETY: it points to a field of the state.

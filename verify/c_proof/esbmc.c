@@ -71,7 +71,7 @@ void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32
     h->len = (uint32_t)w[0];
     h->kind = (uint8_t)(w[0] >> 32);
     h->flags = (uint8_t)(w[0] >> 40);
-    h->type = (uint16_t)(w[0] >> 48);
+    h->type_tag = (uint16_t)(w[0] >> 48);
     h->seq = w[1];
     h->timestamp_ns = w[2];
     h->payload_crc = (uint32_t)w[3];
@@ -97,7 +97,7 @@ bool aqd_load_record_crc(const unsigned char *from, uint32_t prefix, uint64_t se
     if (nondet_u32() & 1) {
         return false;
     }
-    *rec = (aqd_record){.seq = seq, .timestamp_ns = nondet_u64(), .len = len, .type = (uint16_t)nondet_u32(), .flags = (uint8_t)nondet_u32()};
+    *rec = (aqd_record){.seq = seq, .timestamp_ns = nondet_u64(), .len = len, .type_tag = (uint16_t)nondet_u32(), .flags = (uint8_t)nondet_u32()};
     return true;
 }
 

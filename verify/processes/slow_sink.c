@@ -1,7 +1,7 @@
 /* Makes the moments long that a kill must not be able to use: around the sink's commit and its
  * release, which alone take microseconds. Linked with c/examples/sqlite_sink.c by
  * sqlite_kill_loop.sh, with --wrap for both functions. The sink itself is not changed. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <time.h>

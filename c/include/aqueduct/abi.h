@@ -1,19 +1,21 @@
 /* The shared bytes of Aqueduct ABI 1.1: offsets, constants and wire structs, each held to
  * core/ABI.md at compile time.
  *
- * Every integer in these structs is little-endian as it lies in memory. A big-endian host converts;
- * this library does so behind its functions and hands out host values only. Plain data, nothing
- * here touches memory. Next: aqueduct/status.h. */
+ * Every integer in these structs is little-endian in memory. A big-endian host must convert; this
+ * library does so internally and hands out host values only. Plain data: nothing here accesses
+ * memory. */
 #ifndef AQUEDUCT_ABI_H
 #define AQUEDUCT_ABI_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
+#if defined __cplusplus
 #define AQD_ABI_ASSERT(condition) static_assert(condition, #condition)
-#else
+#elif defined __STDC_VERSION__ && __STDC_VERSION__ >= 201112L
 #define AQD_ABI_ASSERT(condition) _Static_assert(condition, #condition)
+#else /* C99 */
+#define AQD_ABI_ASSERT(condition) extern int aqd_abi_assert[(condition) ? 1 : -1]
 #endif
 
 #define AQD_ABI_MAJOR 1
@@ -55,7 +57,7 @@ enum { AQD_STATE_RUNNING = 0, AQD_STATE_CLOSED = 1 };
 
 enum { AQD_KIND_DATA = 1, AQD_KIND_PAD = 2, AQD_KIND_DISCARD = 3 };
 
-/* Low two bits of `waiting`; the other 30 are the low bits of the tail slept on. */
+/* Low two bits of `waiting`; the other 30 are the low bits of the tail the reader sleeps on. */
 enum { AQD_WAITING_FUTEX = 1, AQD_WAITING_SOCKET = 2 };
 
 #define AQD_CLOCK_REALTIME UINT32_C(0)
@@ -68,10 +70,10 @@ enum { AQD_WAITING_FUTEX = 1, AQD_WAITING_SOCKET = 2 };
 
 /* `kind` of a HELLO packet (§6.2). */
 enum {
-    AQD_HELLO_ATTACH = 1,        /* as gating reader, where the subscription stands */
-    AQD_HELLO_OBSERVE = 2,       /* the ring only: no subscription, no cursor segment, holds nobody back */
-    AQD_HELLO_ATTACH_OLDEST = 3, /* as 1, and the subscription goes back to the oldest record that is whole */
-    AQD_HELLO_ATTACH_LATEST = 4  /* as 1, and the subscription goes forward behind the last published record */
+    AQD_HELLO_ATTACH = 1,        /* as gating reader, where the subscription is */
+    AQD_HELLO_OBSERVE = 2,       /* the ring only: no subscription, no cursor segment, gates nothing */
+    AQD_HELLO_ATTACH_OLDEST = 3, /* as 1, and the subscription goes back to the oldest intact record */
+    AQD_HELLO_ATTACH_LATEST = 4  /* as 1, and the subscription moves past the last published record */
 };
 
 /* `status` of a WELCOME packet (§6.2). */
@@ -124,7 +126,7 @@ struct aqd_abi_record_header {
     uint32_t len; /* payload bytes */
     uint8_t kind;
     uint8_t flags;
-    uint16_t type;
+    uint16_t type_tag;
     uint64_t seq;
     uint64_t timestamp_ns;
     uint32_t payload_crc;
@@ -134,7 +136,7 @@ struct aqd_abi_record_header {
 AQD_ABI_ASSERT(offsetof(struct aqd_abi_record_header, len) == 0);
 AQD_ABI_ASSERT(offsetof(struct aqd_abi_record_header, kind) == 4);
 AQD_ABI_ASSERT(offsetof(struct aqd_abi_record_header, flags) == 5);
-AQD_ABI_ASSERT(offsetof(struct aqd_abi_record_header, type) == 6);
+AQD_ABI_ASSERT(offsetof(struct aqd_abi_record_header, type_tag) == 6);
 AQD_ABI_ASSERT(offsetof(struct aqd_abi_record_header, seq) == 8);
 AQD_ABI_ASSERT(offsetof(struct aqd_abi_record_header, timestamp_ns) == 16);
 AQD_ABI_ASSERT(offsetof(struct aqd_abi_record_header, payload_crc) == 24);
@@ -183,8 +185,8 @@ AQD_ABI_ASSERT(offsetof(struct aqd_abi_hello, subscription) == 80);
 AQD_ABI_ASSERT(offsetof(struct aqd_abi_hello, reserved) == 112);
 AQD_ABI_ASSERT(sizeof(struct aqd_abi_hello) == 144);
 
-/* Its answer; with status 0 it carries the descriptor of the ring and, unless an observer asked,
- * that of the cursor segment. */
+/* The answer to a HELLO. With status 0 it carries the descriptor of the ring and, unless an
+ * observer asked, that of the cursor segment. */
 struct aqd_abi_welcome {
     uint8_t magic[8];
     uint16_t abi_major;

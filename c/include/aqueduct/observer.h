@@ -1,12 +1,12 @@
-/* An observer over memory: looks, never holds the producer back, and is told what it missed. No
+/* An observer over memory: it reads, never holds the producer back, and learns what it missed. No
  * system calls, no allocation, no libc.
  *
- * It needs the ring segment and nothing else, and writes nothing. It believes nothing that it
- * reads: whatever the bytes are and however they change meanwhile, no call reads outside the
- * segment or loops for more than 64 times the ring's capacity, and what it hands out was checked
- * after it was copied: that it was still whole, then its CRC. There is no in-place reading: a lent
- * payload could be overwritten at any moment. One aqd_observer belongs to one thread at a time;
- * different ones are independent. */
+ * It needs the ring segment only and writes nothing. It trusts nothing it reads: whatever the bytes
+ * are, and however they change meanwhile, no call reads outside the segment or loops more than 64
+ * times the ring's capacity. Everything it hands out was checked after it was copied: first that it
+ * had not been overwritten, then its CRC. There is no in-place reading, because a lent payload
+ * could be overwritten at any moment. An aqd_observer belongs to one thread at a time; different
+ * ones are independent. */
 #ifndef AQUEDUCT_OBSERVER_H
 #define AQUEDUCT_OBSERVER_H
 
@@ -30,55 +30,60 @@ typedef struct aqd_observer {
     aqd_ring_info info;
 } aqd_observer;
 
-/* Joins a ring segment aligned to 64 bytes, at the oldest record that is whole. The segment stays
- * the caller's and must outlive *o; it may be mapped read-only. AQD_OK; AQD_ERR_ARGUMENT, _MAGIC,
- * _VERSION, _CHECKSUM, _GEOMETRY, _SIZE: *o is not an observer then; AQD_ERR_TAIL: the control
- * words make no sense; *o is an observer, and aqd_observer_next tries again. Never blocks. */
+/* Joins the ring segment at ring, aligned to 64 bytes, at its oldest intact record. The segment
+ * remains the caller's, must outlive *o, and may be mapped read-only.
+ * Returns AQD_OK; AQD_ERR_ARGUMENT, _MAGIC, _VERSION, _CHECKSUM, _GEOMETRY, _SIZE: *o is not an
+ * observer then; AQD_ERR_TAIL: the control words are inconsistent, *o is an observer, and
+ * aqd_observer_next will try again. Never blocks. */
 aqd_status aqd_observer_init(aqd_observer *o, const void *ring, size_t ring_bytes);
 
-/* Copies the oldest unread record's payload into buf (cap bytes, any alignment) and describes it in
- * *rec. AQD_OK; AQD_EMPTY; AQD_CLOSED; AQD_ERR_SPACE: cap < rec->len, nothing consumed (but it may
- * be overwritten before the next call); AQD_ERR_OVERRUN: records were overwritten unread. If
+/* Copies the payload of the oldest unread record into buf (cap bytes, any alignment) and describes
+ * the record in *rec. buf is meaningful only after AQD_OK. Never blocks.
+ * Returns AQD_OK; AQD_EMPTY; AQD_CLOSED; AQD_ERR_SPACE: cap < rec->len, nothing consumed, though it
+ * may be overwritten before the next call; AQD_ERR_OVERRUN: records were overwritten unread. If
  * evidence.found_seq > evidence.expected_seq, the difference was missed, and *rec describes the
- * record that the next call delivers if it is still there; if both are equal, it was overrun again
- * and again within this call, and a later one tells. (Before its first record an observer misses
- * nothing, it starts later.) AQD_ERR_GAP, _PAYLOAD, _HEADER: as aqd_reader_next. AQD_ERR_TAIL: the
- * control words make no sense. buf means nothing unless the answer is AQD_OK. Never blocks. */
+ * record that the next call delivers, if it still exists. If they are equal, the observer was
+ * overrun repeatedly within this call, and a later call reports the number. An observer misses
+ * nothing before its first record: it merely starts later; AQD_ERR_GAP, _PAYLOAD, _HEADER: as
+ * aqd_reader_next; AQD_ERR_TAIL: the control words are inconsistent. */
 aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record *rec);
 
-/* As aqd_reader_next_batch; AQD_ERR_OVERRUN, too, is met behind the *n records. */
+/* Does the same as aqd_reader_next_batch. AQD_ERR_OVERRUN, too, can follow the *n records. */
 aqd_status aqd_observer_next_batch(aqd_observer *o, void *buf, size_t cap, aqd_item *items, size_t max, size_t *n);
 
-/* Describes the oldest unread record and leaves it unread; its header was checked and whole. As
- * aqd_observer_next, never AQD_ERR_SPACE. */
+/* Describes the oldest unread record and leaves it unread. Its header was checked and intact.
+ * Returns what aqd_observer_next returns, except AQD_ERR_SPACE. */
 aqd_status aqd_observer_peek(aqd_observer *o, aqd_record *rec);
 
-/* Consumes the oldest unread record without copying it. As aqd_observer_peek. */
+/* Consumes the oldest unread record without copying it. Otherwise like aqd_observer_peek. */
 aqd_status aqd_observer_skip(aqd_observer *o, aqd_record *rec);
 
-/* Goes back to the oldest record that is whole, then forward to number seq. AQD_OK: the next record
- * read is seq, unless it is overwritten before; AQD_ERR_GONE: a later one, evidence.found_seq;
- * AQD_AHEAD: it stands at the tail; AQD_ERR_EPOCH: nothing moved; AQD_ERR_OVERRUN: overrun again
- * and again, it stands somewhere and a later seek may succeed; AQD_ERR_TAIL. Never blocks. */
+/* Moves to the oldest intact record, then forward to sequence number seq.
+ * Returns AQD_OK: seq is read next, unless it is overwritten first; AQD_ERR_GONE: a later one is,
+ * evidence.found_seq; AQD_AHEAD: the observer is at the tail; AQD_ERR_EPOCH: not this ring's,
+ * nothing moved; AQD_ERR_OVERRUN: overrun repeatedly, a later seek may succeed; AQD_ERR_TAIL. Never
+ * blocks. */
 aqd_status aqd_observer_seek(aqd_observer *o, uint64_t epoch, uint64_t seq);
 
-/* Moves behind everything published so far. AQD_OK. Never blocks. */
+/* Moves past everything published so far. Returns AQD_OK. Never blocks. */
 aqd_status aqd_observer_skip_to_latest(aqd_observer *o);
 
-/* Measures how far this observer is behind at now_ns, a time by the ring's clock_id; what was
- * overwritten unread counts as not read. Changes nothing. AQD_OK. Never blocks. */
-aqd_status aqd_observer_lag(const aqd_observer *o, uint64_t now_ns, aqd_lag *lag);
+/* Measures how far this observer lags at now_ns, a time by the ring's clock_id. Records overwritten
+ * unread count as unread. Changes nothing. Returns AQD_OK. Never blocks. */
+aqd_status aqd_observer_measure_lag(const aqd_observer *o, uint64_t now_ns, aqd_lag *lag);
 
-/* True if aqd_observer_next would answer something other than AQD_EMPTY, or skip padding records.
- * Two loads. To sleep until then, FUTEX_WAIT would do only beside a gating reader that sleeps so:
- * the producer wakes nobody whom it does not know. Look again after some milliseconds. */
+/* Returns true if aqd_observer_next would return something other than AQD_EMPTY, or skip padding.
+ * Costs two loads. Poll it every few milliseconds: FUTEX_WAIT on the tail helps only next to a
+ * gating reader that sleeps that way, because the producer does not know observers and wakes
+ * none. */
 bool aqd_observer_ready(const aqd_observer *o);
 
-/* All three stay valid and constant in place as long as *o does; the first two change with the
- * calls above. The stats count this observer's own losses; missed_wakes is 0. */
-const aqd_stats *aqd_observer_stats(const aqd_observer *o);
-const aqd_evidence *aqd_observer_evidence(const aqd_observer *o);
-const aqd_ring_info *aqd_observer_info(const aqd_observer *o);
+/* Return what the observer knows. Never NULL; valid and fixed in place as long as *o is; stats and
+ * evidence change with the calls above. The stats count this observer's own losses; missed_wakes is
+ * 0. */
+const aqd_stats *aqd_observer_get_stats(const aqd_observer *o);
+const aqd_evidence *aqd_observer_get_evidence(const aqd_observer *o);
+const aqd_ring_info *aqd_observer_get_info(const aqd_observer *o);
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,6 @@
 /* CRC-32/ISO-HDLC by the CRC32 instructions of AArch64. Contract: crc32.h. */
+#include "../compiler.h"
+
 #include "crc32.h"
 
 #if defined AQD_CRC_ARM

@@ -1,4 +1,6 @@
 /* CRC-32/ISO-HDLC by PCLMULQDQ, on x86-64. Contract: crc32.h. */
+#include "../compiler.h"
+
 #include "crc32.h"
 
 #if defined AQD_CRC_CLMUL

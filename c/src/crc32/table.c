@@ -1,4 +1,6 @@
 /* CRC-32/ISO-HDLC by tables, for every machine. Contract: crc32.h. */
+#include "../compiler.h"
+
 #include "../bytes.h"
 #include "crc32.h"
 #include "tables.h"

@@ -3,9 +3,8 @@
  * The segments' descriptors live in this file only, as locals that every path closes; what outlasts
  * it are the socket and the mappings, which aqd_disconnect and aqd_unmap undo in whatever state
  * they find them. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+#include "../compiler.h"
+
 #include "attach.h"
 
 #include <errno.h>
@@ -162,4 +161,14 @@ aqd_status aqd_attach_fds(aqd_client *c, int ring_fd, int cursor_fd)
     }
     granted.cursor_bytes = (uint64_t)about.st_size < UINT32_MAX ? (uint32_t)about.st_size : UINT32_MAX;
     return map_both(c, &granted);
+}
+
+bool aqd_is_curable(const aqd_client *c, aqd_status status)
+{
+    switch (status) {
+    case AQD_ERR_SYSTEM: return c->error_number == ENOENT || c->error_number == ECONNREFUSED;
+    case AQD_ERR_REFUSED: return c->refusal == AQD_WELCOME_SHUTTING_DOWN || (c->standby && c->refusal == AQD_WELCOME_BUSY);
+    case AQD_ERR_TIMEOUT: case AQD_ERR_HANGUP: return true;
+    default: return false;
+    }
 }

@@ -15,6 +15,10 @@ AQD_INTERNAL aqd_status aqd_attach_finish(aqd_client *c, int64_t deadline_ms);
 /* The same from descriptors that came another way and stay the caller's. */
 AQD_INTERNAL aqd_status aqd_attach_fds(aqd_client *c, int ring_fd, int cursor_fd);
 
+/* Whether a listener that comes, or comes again, or the reader that holds the subscription can cure
+ * this failure by itself. */
+AQD_INTERNAL bool aqd_is_curable(const aqd_client *c, aqd_status status);
+
 /* Unmaps what is mapped; again does nothing. */
 AQD_INTERNAL void aqd_unmap(struct aqd_segments *segments);
 

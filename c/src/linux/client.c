@@ -1,13 +1,13 @@
 /* Reading with an attached client, releasing, and what it knows. ABI 6.3. Contracts:
  * aqueduct/client.h.. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+#include "../compiler.h"
+
 #include "client.h"
 
-#include <sys/socket.h>
+#include <limits.h>
 
 #include "attach.h"
+#include "clock.h"
 #include "connection.h"
 #include "reconnect.h"
 #include "wait.h"
@@ -16,10 +16,14 @@
  * a power of two. */
 #define EMPTY_CALLS_PER_LOOK 1024u
 
-/* Before a look at the ring: ends an announced sleep; AQD_EPOCH_CHANGED if that is news. */
+/* Before a look at the ring: ends an announced sleep, goes on opening if there is no ring yet;
+ * AQD_EPOCH_CHANGED if there is another one. */
 AQD_COLD static aqd_status attend(aqd_client *c)
 {
-    aqd_settle(c, false);
+    aqd_settle(c);
+    if (!aqd_was_attached(c) && aqd_reconnect(c, c->end) != AQD_ATTACHED_AGAIN) {
+        return c->phase == AQD_PHASE_OVER ? c->end : AQD_EMPTY;
+    }
     bool changed = c->changed;
     c->changed = false;
     c->attention = false;
@@ -42,7 +46,7 @@ static bool look_again(aqd_client *c, aqd_status *status)
             return c->hung_up;
         }
         if (*status == AQD_ERR_TAIL) {
-            /* Thrown out, or is it the producer that is broken? The connection knows. */
+            /* Evicted, or is it the producer that is broken? The connection knows. */
             aqd_drain(c);
             return c->hung_up;
         }
@@ -83,6 +87,22 @@ aqd_status aqd_next(aqd_client *c, void *buf, size_t cap, aqd_record *rec)
     return status;
 }
 
+aqd_status aqd_next_wait(aqd_client *c, void *buf, size_t cap, aqd_record *rec, int timeout_ms)
+{
+    int64_t deadline_ms = timeout_ms < 0 ? -1 : aqd_now_ms() + timeout_ms;
+    for (;;) {
+        aqd_status status = aqd_next(c, buf, cap, rec);
+        if (status != AQD_EMPTY || timeout_ms == 0) {
+            return status;
+        }
+        timeout_ms = aqd_poll_ms(deadline_ms, INT_MAX);
+        status = aqd_wait(c, deadline_ms < 0 ? -1 : timeout_ms);
+        if (status != AQD_OK) {
+            return status == AQD_EMPTY ? aqd_next(c, buf, cap, rec) : status;
+        }
+    }
+}
+
 aqd_status aqd_next_batch(aqd_client *c, void *buf, size_t cap, aqd_item *items, size_t max, size_t *n)
 {
     aqd_status status;
@@ -93,7 +113,7 @@ aqd_status aqd_next_batch(aqd_client *c, void *buf, size_t cap, aqd_item *items,
         }
         status = c->observing ? aqd_observer_next_batch(&c->observer, buf, cap, items, max, n)
                               : aqd_reader_next_batch(&c->reader, buf, cap, items, max, n);
-        /* Behind records, an end is told by the next call. */
+        /* After records, an end is reported by the next call. */
     } while (*n == 0 && AQD_UNLIKELY(status != AQD_OK) && look_again(c, &status));
     for (size_t i = 0; i < *n; i++) {
         delivered(c, 1, items[i].record.len);
@@ -147,21 +167,24 @@ aqd_status aqd_skip(aqd_client *c, aqd_record *rec)
 aqd_status aqd_release(aqd_client *c)
 {
     aqd_unmap(&c->retired);
-    if (!c->observing && aqd_reader_release(&c->reader) && c->fd >= 0 && c->phase == AQD_PHASE_ATTACHED) {
-        /* One that does not fit is as good as sent: the listener has unread ones and will look. One
-         * that meets a closed socket is noticed when the socket is read. */
-        const unsigned char packet = AQD_PACKET_SPACE;
-        (void)!send(c->fd, &packet, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (!c->observing && aqd_was_attached(c) && aqd_reader_release(&c->reader) && c->fd >= 0 && c->phase == AQD_PHASE_ATTACHED) {
+        aqd_tell_space(c);
     }
     return AQD_OK;
 }
 
 aqd_status aqd_seek(aqd_client *c, uint64_t epoch, uint64_t seq)
 {
+    if (!aqd_was_attached(c)) {
+        return AQD_EMPTY;
+    }
     return c->observing ? aqd_observer_seek(&c->observer, epoch, seq) : aqd_reader_seek(&c->reader, epoch, seq);
 }
 
 aqd_status aqd_skip_to_latest(aqd_client *c)
 {
+    if (!aqd_was_attached(c)) {
+        return AQD_EMPTY;
+    }
     return c->observing ? aqd_observer_skip_to_latest(&c->observer) : aqd_reader_skip_to_latest(&c->reader);
 }

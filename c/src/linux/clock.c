@@ -1,7 +1,6 @@
 /* Contracts: clock.h. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+#include "../compiler.h"
+
 #include "clock.h"
 
 #include <time.h>

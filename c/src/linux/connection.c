@@ -1,7 +1,6 @@
 /* Contracts: connection.h. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+#include "../compiler.h"
+
 #include "connection.h"
 
 #include <errno.h>
@@ -18,12 +17,14 @@
 /* Packets taken from the socket at one go: a listener that never stops sending does not keep us
  * here. */
 #define DRAIN_MAX 256
+/* By one system call. */
+#define DRAIN_AT_ONCE 8
 
 aqd_status aqd_fail_timeout(aqd_client *c) { return aqd_fail(c, AQD_ERR_TIMEOUT, "the listener did not answer in time"); }
 
 aqd_status aqd_watch(aqd_client *c, int fd, uint32_t events)
 {
-    struct epoll_event on = {.events = events};
+    struct epoll_event on = {.events = events, .data = {.fd = fd}};
     return epoll_ctl(c->set_fd, EPOLL_CTL_ADD, fd, &on) == 0 ? AQD_OK : aqd_fail_errno(c, "epoll_ctl", errno);
 }
 
@@ -92,10 +93,16 @@ aqd_status aqd_send_packet(aqd_client *c, const void *bytes, size_t len)
     return AQD_OK;
 }
 
+/* musl's macro mixes signed and unsigned. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+static struct cmsghdr *next_control(struct msghdr *message, struct cmsghdr *control) { return CMSG_NXTHDR(message, control); }
+#pragma GCC diagnostic pop
+
 /* Takes whatever descriptors came with a packet. */
 static void take_fds(struct msghdr *message, struct aqd_packet *into)
 {
-    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = next_control(message, control)) {
         if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) {
             continue;
         }
@@ -155,19 +162,62 @@ aqd_status aqd_receive(aqd_client *c, void *bytes, size_t cap, int64_t deadline_
     }
 }
 
-/* Whatever the packets say: a wake-up needs no reading, and later minors may add others. */
-void aqd_drain(aqd_client *c)
+/* Whether the connection has ended. By poll's answer and not by an errno: a signal handler that
+ * does not preserve that could make a lost connection of a socket that is only empty. */
+static bool has_ended(int fd)
 {
-    for (int i = 0; i < DRAIN_MAX && c->fd >= 0; i++) {
-        unsigned char packet[16];
-        ssize_t got = recv(c->fd, packet, sizeof packet, MSG_DONTWAIT);
-        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+    struct pollfd on = {.fd = fd, .events = POLLRDHUP};
+    return poll(&on, 1, 0) == 1;
+}
+
+/* Whatever the packets say: a wake-up needs no reading, and later minors may add others. */
+bool aqd_drain(aqd_client *c)
+{
+    bool any = false;
+    for (int i = 0; i < DRAIN_MAX / DRAIN_AT_ONCE && c->fd >= 0; i++) {
+        unsigned char packets[DRAIN_AT_ONCE][16];
+        struct iovec parts[DRAIN_AT_ONCE];
+        struct mmsghdr messages[DRAIN_AT_ONCE];
+        memset(messages, 0, sizeof messages);
+        for (size_t k = 0; k < DRAIN_AT_ONCE; k++) {
+            parts[k] = (struct iovec){.iov_base = packets[k], .iov_len = sizeof packets[k]};
+            messages[k].msg_hdr.msg_iov = &parts[k];
+            messages[k].msg_hdr.msg_iovlen = 1;
+        }
+        int got = recvmmsg(c->fd, messages, DRAIN_AT_ONCE, MSG_DONTWAIT, NULL);
+        int why = errno;
+        any = any || got > 0;
+        if (got > 0 && messages[got - 1].msg_len > 0) {
+            if (got < DRAIN_AT_ONCE) {
+                return true;
+            }
+            continue;
+        }
+        if (got < 0 && why == EINTR) {
+            continue;
+        }
+        if (got < 0 && why == EAGAIN) {
+            return any;
+        }
+        /* Nothing at all, an empty packet, or an errno that says otherwise. */
+        if (has_ended(c->fd)) {
             c->hung_up = true;
             aqd_disconnect(c); /* out of the set, where it would be readable for ever */
-        } else if (got < 0 && errno == EAGAIN) {
-            return;
+            return true;
+        }
+        if (got < 0) {
+            return any;
         }
     }
+    return any;
+}
+
+void aqd_tell_space(aqd_client *c)
+{
+    /* One that does not fit is as good as sent: the listener has unread ones and will look. One
+     * that meets a closed socket is noticed when the socket is read. */
+    const unsigned char packet = AQD_PACKET_SPACE;
+    (void)!send(c->fd, &packet, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void aqd_disconnect(aqd_client *c)

@@ -36,8 +36,12 @@ AQD_INTERNAL aqd_status aqd_receive(aqd_client *c, void *bytes, size_t cap, int6
 /* AQD_ERR_TIMEOUT with its message. */
 AQD_INTERNAL aqd_status aqd_fail_timeout(aqd_client *c);
 
-/* Takes the wake-ups that lie in the socket; sets hung_up if it has ended. */
-AQD_INTERNAL void aqd_drain(aqd_client *c);
+/* Takes the wake-ups that lie in the socket; sets hung_up if the connection has ended. True if
+ * there was either. */
+AQD_INTERNAL bool aqd_drain(aqd_client *c);
+
+/* Tells the producer that there is space again. */
+AQD_INTERNAL void aqd_tell_space(aqd_client *c);
 
 /* Ends the connection, if there is one. */
 AQD_INTERNAL void aqd_disconnect(aqd_client *c);

@@ -1,7 +1,6 @@
 /* Contracts: failure.h. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+#include "../compiler.h"
+
 #include "failure.h"
 
 #include <stdarg.h>

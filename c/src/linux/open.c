@@ -1,14 +1,11 @@
 /* Making a client from options or descriptors, and giving it back from any state. Contracts:
  * aqueduct/client.h.. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+#include "../compiler.h"
+
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "attach.h"
@@ -16,10 +13,11 @@
 #include "clock.h"
 #include "connection.h"
 #include "failure.h"
+#include "options.h"
+#include "reconnect.h"
 
-#define TIMEOUT_MS 5000
-#define BACKOFF_MIN_MS 20
-#define BACKOFF_MAX_MS 2000
+/* In place of a timeout: the one of the options. */
+#define USE_OPTION (-2)
 
 /* Gives everything back but the memory of *c; again does nothing. */
 static void detach(aqd_client *c)
@@ -27,13 +25,12 @@ static void detach(aqd_client *c)
     aqd_disconnect(c);
     aqd_unmap(&c->segments);
     aqd_unmap(&c->retired);
-    if (c->wake_fd >= 0) {
-        close(c->wake_fd);
-        c->wake_fd = -1;
-    }
-    if (c->set_fd >= 0) {
-        close(c->set_fd);
-        c->set_fd = -1;
+    int *const fds[] = {&c->timer_fd, &c->wake_fd, &c->set_fd};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (*fds[i] >= 0) {
+            close(*fds[i]);
+            *fds[i] = -1;
+        }
     }
 }
 
@@ -53,6 +50,7 @@ static aqd_client *new_client(void)
         c->wake_fd = -1;
         c->set_fd = -1;
         c->stop_fd = -1;
+        c->timer_fd = -1;
         c->owner = getpid();
         c->look_ms = 1;
         c->kind = AQD_HELLO_ATTACH;
@@ -74,68 +72,6 @@ static aqd_status make_set(aqd_client *c)
     return aqd_watch(c, c->wake_fd, EPOLLIN);
 }
 
-/* No version ends in padding: a field in its place would find what happened to be there. */
-_Static_assert(offsetof(aqd_options, stop_fd) + sizeof(int32_t) == sizeof(aqd_options), "aqd_options has no padding at its end");
-#define OPTIONS_BYTES_1 offsetof(aqd_options, open_retry_ms)
-
-/* The options as this library knows them; false if the program knows more and uses it. */
-static bool read_options(aqd_options *into, const aqd_options *from)
-{
-    const unsigned char *bytes = (const unsigned char *)from;
-    if (!from || (from->size < sizeof *into && from->size != OPTIONS_BYTES_1)) {
-        return false;
-    }
-    for (size_t i = sizeof *into; i < from->size; i++) {
-        if (bytes[i] != 0) {
-            return false;
-        }
-    }
-    *into = (aqd_options){0};
-    memcpy(into, from, from->size < sizeof *into ? from->size : sizeof *into);
-    return true;
-}
-
-static aqd_status set_options(aqd_client *c, const aqd_options *o)
-{
-    size_t path_len = o->path ? strlen(o->path) : 0;
-    size_t ring_len = o->ring ? strlen(o->ring) : 0, subscription_len = o->subscription ? strlen(o->subscription) : 0;
-    if (path_len == 0 || path_len >= sizeof c->address.sun_path || ring_len > AQD_RING_NAME_BYTES
-        || (!o->observe && subscription_len > AQD_SUBSCRIPTION_NAME_BYTES)) {
-        return AQD_ERR_ARGUMENT;
-    }
-    bool known_start = o->start == AQD_START_HERE || o->start == AQD_START_OLDEST || o->start == AQD_START_LATEST;
-    if (!known_start || o->timeout_ms < -1 || o->reconnect_ms < -1 || o->backoff_min_ms < 0 || o->backoff_max_ms < 0
-        || o->open_retry_ms < -1 || o->stop_fd < -1) {
-        return AQD_ERR_ARGUMENT;
-    }
-    c->address.sun_family = AF_UNIX;
-    memcpy(c->address.sun_path, o->path, path_len);
-    memcpy(c->ring_name, ring_len ? o->ring : "", ring_len);
-    if (!o->observe) {
-        memcpy(c->subscription, subscription_len ? o->subscription : "", subscription_len);
-    }
-    c->controlled = true;
-    c->observing = o->observe != 0;
-    c->timeout_ms = o->timeout_ms > 0 ? o->timeout_ms : TIMEOUT_MS;
-    c->reconnect_ms = o->reconnect_ms;
-    c->backoff_min_ms = o->backoff_min_ms ? o->backoff_min_ms : BACKOFF_MIN_MS;
-    c->backoff_max_ms = o->backoff_max_ms ? o->backoff_max_ms : BACKOFF_MAX_MS;
-    c->backoff_max_ms = c->backoff_max_ms < c->backoff_min_ms ? c->backoff_min_ms : c->backoff_max_ms;
-    c->backoff_ms = c->backoff_min_ms;
-    return AQD_OK;
-}
-
-/* Whether a listener that comes, or comes again, can cure it. */
-static bool is_curable(const aqd_client *c, aqd_status status)
-{
-    switch (status) {
-    case AQD_ERR_SYSTEM: return c->error_number == ENOENT || c->error_number == ECONNREFUSED;
-    case AQD_ERR_REFUSED: return c->refusal == AQD_WELCOME_SHUTTING_DOWN;
-    case AQD_ERR_TIMEOUT: case AQD_ERR_HANGUP: return true;
-    default: return false;
-    }
-}
-
 /* One attempt, and as many more as there is time for. Negative times: for ever. */
 static aqd_status attach(aqd_client *c, int timeout_ms, int retry_ms)
 {
@@ -147,7 +83,7 @@ static aqd_status attach(aqd_client *c, int timeout_ms, int retry_ms)
             status = aqd_attach_finish(c, deadline_ms);
         }
         int64_t now_ms = aqd_now_ms();
-        if (status == AQD_OK || !is_curable(c, status) || (end_ms >= 0 && now_ms >= end_ms)) {
+        if (status == AQD_OK || !aqd_is_curable(c, status) || (end_ms >= 0 && now_ms >= end_ms)) {
             return status;
         }
         int64_t until_ms = end_ms >= 0 && end_ms < now_ms + pause_ms ? end_ms : now_ms + pause_ms;
@@ -162,63 +98,55 @@ static aqd_status attach(aqd_client *c, int timeout_ms, int retry_ms)
     }
 }
 
-static aqd_status open_client(const aqd_options *o, int timeout_ms, aqd_client **out)
+/* Opening without blocking: the first step now, the others in aqd_wait, aqd_arm and the reading
+ * calls. */
+static aqd_status begin(aqd_client *c)
 {
+    c->phase = AQD_PHASE_DOWN;
+    c->ended_ms = aqd_now_ms();
+    c->next_dial_ms = c->ended_ms;
+    c->attention = true;
+    return aqd_reconnect(c, AQD_EMPTY) == AQD_GIVEN_UP ? c->end : AQD_OK;
+}
+
+static aqd_status open_client(const aqd_options *options, int timeout_ms, aqd_client **out)
+{
+    if (!out) {
+        return AQD_ERR_ARGUMENT;
+    }
     aqd_client *c = new_client();
+    *out = c;
     if (!c) {
         return AQD_ERR_MEMORY;
     }
-    aqd_status status = set_options(c, o);
-    if (status != AQD_OK) {
-        free(c);
-        return status;
-    }
-    *out = c;
-    c->kind = c->observing                     ? AQD_HELLO_OBSERVE
-              : o->start == AQD_START_OLDEST   ? AQD_HELLO_ATTACH_OLDEST
-              : o->start == AQD_START_LATEST   ? AQD_HELLO_ATTACH_LATEST
-                                               : AQD_HELLO_ATTACH;
-    status = make_set(c);
-    c->stop_fd = o->stop_fd > 0 ? o->stop_fd : -1;
+    aqd_options o;
+    aqd_status status = aqd_take_options(c, options, &o);
     if (status == AQD_OK) {
-        status = attach(c, timeout_ms, o->open_retry_ms);
+        status = make_set(c);
     }
-    c->stop_fd = -1;
+    if (status == AQD_OK && o.nonblocking) {
+        status = begin(c);
+    } else if (status == AQD_OK) {
+        c->stop_fd = o.stop_fd > 0 ? o.stop_fd : -1;
+        status = attach(c, timeout_ms == USE_OPTION ? (o.timeout_ms < 0 ? -1 : c->timeout_ms) : timeout_ms, o.open_retry_ms);
+        c->stop_fd = -1;
+        if (status == AQD_OK) {
+            aqd_clear_failure(c); /* of attempts before */
+            aqd_count_attachment(c);
+        }
+    }
     if (status != AQD_OK) {
         detach(c); /* now, not when the caller closes: the subscription is free for another reader */
-        return status;
     }
-    if (c->observing && o->start == AQD_START_LATEST) {
-        aqd_observer_skip_to_latest(&c->observer);
-    }
-    aqd_clear_failure(c); /* of attempts before */
-    /* The next attachment goes on where this one was. */
-    c->kind = c->observing ? AQD_HELLO_OBSERVE : AQD_HELLO_ATTACH;
-    c->totals.attachments = 1;
-    return AQD_OK;
+    return status;
 }
 
-aqd_status aqd_open_with(const aqd_options *options, aqd_client **out)
-{
-    aqd_options o;
-    if (!out) {
-        return AQD_ERR_ARGUMENT;
-    }
-    *out = NULL;
-    if (!read_options(&o, options)) {
-        return AQD_ERR_ARGUMENT;
-    }
-    return open_client(&o, o.timeout_ms == 0 ? TIMEOUT_MS : o.timeout_ms, out);
-}
+aqd_status aqd_open_with(const aqd_options *options, aqd_client **out) { return open_client(options, USE_OPTION, out); }
 
 aqd_status aqd_open(const char *path, const char *ring, const char *subscription, int timeout_ms, aqd_client **out)
 {
-    if (!out) {
-        return AQD_ERR_ARGUMENT;
-    }
-    *out = NULL;
-    aqd_options o = {.size = sizeof o, .path = path, .ring = ring, .subscription = subscription};
-    return open_client(&o, timeout_ms, out);
+    const aqd_options o = {.size = sizeof o, .path = path, .ring = ring, .subscription = subscription};
+    return open_client(&o, timeout_ms < 0 ? -1 : timeout_ms, out);
 }
 
 aqd_status aqd_open_fds(int control_fd, int ring_fd, int cursor_fd, aqd_client **out)
@@ -226,15 +154,15 @@ aqd_status aqd_open_fds(int control_fd, int ring_fd, int cursor_fd, aqd_client *
     if (!out) {
         return AQD_ERR_ARGUMENT;
     }
-    *out = NULL;
-    if (ring_fd < 0 || control_fd < -1 || cursor_fd < -1) {
-        return AQD_ERR_ARGUMENT;
-    }
     aqd_client *c = new_client();
+    *out = c;
     if (!c) {
         return AQD_ERR_MEMORY;
     }
-    *out = c;
+    if (ring_fd < 0 || control_fd < -1 || cursor_fd < -1) {
+        return aqd_fail(c, AQD_ERR_ARGUMENT, "control_fd is %d, ring_fd %d, cursor_fd %d; only the first and the last may be -1", control_fd, ring_fd,
+                        cursor_fd);
+    }
     c->observing = cursor_fd == -1;
     c->controlled = control_fd >= 0;
     aqd_status status = make_set(c);
@@ -249,6 +177,6 @@ aqd_status aqd_open_fds(int control_fd, int ring_fd, int cursor_fd, aqd_client *
         detach(c);
         return status;
     }
-    c->totals.attachments = 1;
+    aqd_count_attachment(c);
     return AQD_OK;
 }

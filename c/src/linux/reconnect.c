@@ -4,6 +4,8 @@
  * The old ring stays mapped while nobody listens: it is drained, so its reader finds nothing more.
  * Only a successful attachment replaces it, and even then its bytes stay until the program has
  * released its views. */
+#include "../compiler.h"
+
 #include "reconnect.h"
 
 #include <string.h>
@@ -18,6 +20,13 @@ static void pause_before_next(aqd_client *c, int64_t now_ms)
 {
     c->next_dial_ms = now_ms + c->backoff_ms;
     c->backoff_ms = c->backoff_ms < c->backoff_max_ms / 2 ? 2 * c->backoff_ms : c->backoff_max_ms;
+}
+
+/* Whether the time for attempts has passed. */
+static bool is_over(const aqd_client *c, int64_t now_ms)
+{
+    int allowed_ms = aqd_was_attached(c) ? c->reconnect_ms : c->open_retry_ms;
+    return allowed_ms >= 0 && now_ms - c->ended_ms >= allowed_ms;
 }
 
 static void start_outage(aqd_client *c, aqd_status end)
@@ -39,11 +48,17 @@ static void start_outage(aqd_client *c, aqd_status end)
     }
 }
 
+/* An attempt to reconnect is followed by another one whatever the listener said; one to open only
+ * if what failed may be cured, and there is time. */
 static void attempt_failed(aqd_client *c, aqd_status why, int64_t now_ms)
 {
     c->refusal = why == AQD_ERR_REFUSED ? c->refusal : 0;
+    /* A full backlog is waited for as long as an answer. */
+    bool queueing = why == AQD_ERR_TIMEOUT && c->phase == AQD_PHASE_DOWN && now_ms - c->ended_ms < c->timeout_ms;
+    bool final = !aqd_was_attached(c) && !queueing && (!aqd_is_curable(c, why) || is_over(c, now_ms));
     aqd_disconnect(c);
-    c->phase = AQD_PHASE_DOWN;
+    c->phase = final ? AQD_PHASE_OVER : AQD_PHASE_DOWN;
+    c->end = aqd_was_attached(c) ? c->end : why;
     pause_before_next(c, now_ms);
 }
 
@@ -92,6 +107,24 @@ static void tell_change(aqd_client *c, uint64_t old_epoch, uint64_t old_next_seq
     c->attention = true;
 }
 
+/* The client was opened without blocking, and now it is attached. */
+static void tell_first(aqd_client *c)
+{
+    c->change = (aqd_change){.new_epoch = aqd_ring_of(c)->epoch, .down_ms = (uint64_t)(aqd_now_ms() - c->ended_ms)};
+    c->changed = true;
+    c->attention = true;
+}
+
+void aqd_count_attachment(aqd_client *c)
+{
+    c->totals.attachments++;
+    if (c->totals.attachments == 1 && c->observing && c->start == AQD_START_LATEST) {
+        aqd_observer_skip_to_latest(&c->observer);
+    }
+    /* The next attachment goes on where this one was. */
+    c->kind = c->observing ? AQD_HELLO_OBSERVE : AQD_HELLO_ATTACH;
+}
+
 /* Hears the answer, if it is there; the old ring is put back if it is not a good one. late: the
  * time for it is over. */
 static aqd_status finish(aqd_client *c, bool late)
@@ -125,9 +158,11 @@ static aqd_status finish(aqd_client *c, bool late)
     c->hung_up = false;
     c->look_ms = 1;
     c->records_before = c->totals.records + c->totals.skipped;
-    c->totals.attachments++;
+    aqd_count_attachment(c);
     c->resumed = aqd_ring_of(c)->epoch == old_epoch;
-    if (c->resumed) {
+    if (c->totals.attachments == 1) {
+        tell_first(c);
+    } else if (c->resumed) {
         go_on(c, &reader, &observer);
     } else {
         bool known = c->observing ? observer.seq_known : reader.seq_known;
@@ -147,7 +182,7 @@ aqd_outcome aqd_reconnect(aqd_client *c, aqd_status end)
     int64_t now_ms = aqd_now_ms();
     /* Not while there may be views of the ring before this one. */
     if (c->phase == AQD_PHASE_DOWN && now_ms >= c->next_dial_ms && !c->retired.ring) {
-        c->totals.attempts++;
+        c->totals.attempts += aqd_was_attached(c);
         aqd_status status = aqd_attach_begin(c, 0);
         if (status == AQD_OK) {
             c->phase = AQD_PHASE_GREETED;
@@ -166,18 +201,18 @@ aqd_outcome aqd_reconnect(aqd_client *c, aqd_status end)
             attempt_failed(c, status, now_ms);
         }
     }
-    if (c->reconnect_ms > 0 && c->phase == AQD_PHASE_DOWN && now_ms - c->ended_ms >= c->reconnect_ms) {
+    if (c->phase == AQD_PHASE_DOWN && aqd_was_attached(c) && is_over(c, now_ms)) {
         c->phase = AQD_PHASE_OVER;
-        return AQD_GIVEN_UP;
     }
-    return AQD_STILL_DOWN;
+    return c->phase == AQD_PHASE_OVER ? AQD_GIVEN_UP : AQD_STILL_DOWN;
 }
 
 int aqd_reconnect_ms(const aqd_client *c)
 {
     int64_t until_ms = c->phase == AQD_PHASE_GREETED ? c->greeted_until_ms : c->next_dial_ms;
-    if (c->phase == AQD_PHASE_DOWN && c->reconnect_ms > 0 && c->ended_ms + c->reconnect_ms < until_ms) {
-        until_ms = c->ended_ms + c->reconnect_ms;
+    int allowed_ms = aqd_was_attached(c) ? c->reconnect_ms : c->open_retry_ms;
+    if (c->phase == AQD_PHASE_DOWN && allowed_ms > 0 && c->ended_ms + allowed_ms < until_ms) {
+        until_ms = c->ended_ms + allowed_ms; /* the last attempt comes when the time is over */
     }
     if (c->retired.ring) {
         until_ms = -1;

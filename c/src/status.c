@@ -1,5 +1,7 @@
-/* Words for every status. Contracts: aqueduct/client.h. */
-#include "aqueduct/client.h"
+/* What the answers mean. Contracts: aqueduct/status.h. */
+#include "compiler.h"
+
+#include "aqueduct/status.h"
 
 const char *aqd_strerror(aqd_status status)
 {
@@ -10,16 +12,16 @@ const char *aqd_strerror(aqd_status status)
     case AQD_LOST: return "the listener died without closing the ring";
     case AQD_INTERRUPTED: return "interrupted";
     case AQD_EPOCH_CHANGED: return "reconnected to another ring";
-    case AQD_AHEAD: return "the number sought is not published yet";
+    case AQD_AHEAD: return "the sequence number sought is not published yet";
     case AQD_ERR_HEADER: return "a damaged stretch was skipped";
     case AQD_ERR_PAYLOAD: return "a record with a damaged payload was skipped";
     case AQD_ERR_GAP: return "records are missing: the sequence numbers jump";
     case AQD_ERR_SPACE: return "the record is larger than the buffer";
     case AQD_ERR_TAIL: return "the ring has moved on beyond this reader";
     case AQD_ERR_OVERRUN: return "records were overwritten before they were read";
-    case AQD_ERR_GONE: return "the number sought is no longer there";
-    case AQD_ERR_EPOCH: return "the number sought belongs to another ring";
-    case AQD_ERR_ARGUMENT: return "a null or misaligned pointer, or a name or path that is too long";
+    case AQD_ERR_GONE: return "the sequence number sought is no longer there";
+    case AQD_ERR_EPOCH: return "the sequence number sought belongs to another ring";
+    case AQD_ERR_ARGUMENT: return "an argument is out of range";
     case AQD_ERR_MAGIC: return "not a ring";
     case AQD_ERR_VERSION: return "another major version of the ABI";
     case AQD_ERR_CHECKSUM: return "the ring header is damaged";
@@ -38,4 +40,18 @@ const char *aqd_strerror(aqd_status status)
     return "unknown status";
 }
 
+/*@ assigns \nothing; exits \false; */
+int aqd_is_end(aqd_status status)
+{
+    return status == AQD_CLOSED || status == AQD_LOST || status == AQD_ERR_TAIL || status >= AQD_ERR_ARGUMENT;
+}
+
+/*@ assigns \nothing; exits \false; */
+int aqd_is_damage(aqd_status status)
+{
+    return status == AQD_ERR_HEADER || status == AQD_ERR_PAYLOAD || status == AQD_ERR_GAP || status == AQD_ERR_OVERRUN;
+}
+
 const char *aqd_version(void) { return AQD_VERSION; }
+
+uint32_t aqd_version_number(void) { return AQD_VERSION_NUMBER; }
