@@ -21,7 +21,7 @@ static void print_open(const aqd_client *c, aqd_status status)
 {
     switch (status) {
     case AQD_OK: {
-        const aqd_ring_info *i = aqd_info(c);
+        const aqd_ring_info *i = aqd_get_info(c);
         printf("open epoch=%" PRIu64 " created=%" PRIu64 " capacity=%" PRIu32 " max=%" PRIu32 " clock=%" PRIu32 " minor=%u name=%s\n",
                i->epoch, i->created_ns, i->capacity, i->max_payload, i->clock_id, i->abi_minor, i->name);
         break;
@@ -59,7 +59,7 @@ static void print_event(const aqd_client *c, aqd_status status, const aqd_record
     const aqd_change *change = aqd_get_change(c);
     switch (status) {
     case AQD_OK:
-        printf("record %" PRIu64 " type=%u len=%" PRIu32 " time=%" PRIu64 " %.*s\n", rec->seq, rec->type, rec->len, rec->timestamp_ns,
+        printf("record %" PRIu64 " type=%u len=%" PRIu32 " time=%" PRIu64 " %.*s\n", rec->seq, rec->type_tag, rec->len, rec->timestamp_ns,
                (int)rec->len, payload);
         break;
     case AQD_ERR_PAYLOAD:
