@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use aqueduct_client::Event;
 use common::reader::Attached;
 use common::{PATIENCE, Response, Server, assert_closed, record};
 
@@ -78,9 +79,7 @@ fn timestamps_come_from_the_clock_of_the_ring() {
         assert_eq!(server.post(ring, b"x").status, 202);
         let after = now(clock);
         let mut reader = Attached::attach(&server.socket, ring, "default");
-        let Ok(aqueduct_core::Next::Record(record)) = reader.reader.next(&mut [0; 8]) else {
-            panic!("a record")
-        };
+        let Ok(Event::Record((record, _))) = reader.client.next() else { panic!("a record") };
         assert!(
             (before..=after).contains(&record.timestamp_ns),
             "{before} <= {} <= {after}",

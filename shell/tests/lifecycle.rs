@@ -6,7 +6,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use common::reader::{Attached, Control, hello};
+use common::control::{Control, hello};
+use common::reader::Attached;
 use common::{Response, Scratch, Server, command};
 use rustix::process::Signal;
 
@@ -31,7 +32,7 @@ fn sigterm_lets_readers_finish_closes_the_ring_and_exits_0() {
     reader.release();
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
     assert!(reader.is_closed());
-    reader.control.assert_ended();
+    reader.assert_ended();
     assert!(!server.socket.exists());
 }
 
@@ -120,7 +121,7 @@ fn a_killed_server_leaves_a_socket_file_that_the_next_one_replaces() {
     first.signal(Signal::KILL);
     first.wait();
     assert!(!reader.is_closed(), "lost, not closed");
-    reader.control.assert_ended();
+    reader.assert_ended();
     assert!(first.socket.exists());
     let scratch = std::mem::replace(&mut first.scratch, Scratch::new());
     let second = Server::start_in(scratch, &[]);

@@ -11,7 +11,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::reader::{Attached, Control};
+use common::control::{Control, Raw};
+use common::reader::Attached;
 use common::{PATIENCE, Scratch, Server, command, get, record};
 use rustix::process::{Resource, Rlimit, Signal};
 
@@ -67,7 +68,7 @@ impl Bare {
     /// HELLO that is none.
     fn provoke_lines(&self) {
         let socket = self.scratch.path("aqd.sock");
-        let reader = Attached::attach(&socket, "", "");
+        let reader = Raw::attach(&socket, "", "");
         reader.control.send(b"junk");
         reader.control.assert_ended();
         Control::refused(&socket, b"no hello");

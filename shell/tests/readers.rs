@@ -5,9 +5,11 @@ mod common;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aqueduct_core::layout::{cursor_word, ring_word};
-use aqueduct_core::{Memory, MemoryMut, Next, Observer, ReadRegion, Sleep, WaitMode};
-use common::reader::{Attached, Control, hello, hello_of_kind, map};
+use aqueduct_client::{Armed, Event, Options, Start};
+use aqueduct_core::layout::{WAITING_FUTEX, cursor_word, ring_word};
+use aqueduct_core::{Memory, MemoryMut};
+use common::control::{Control, Raw, hello, hello_of_kind, map};
+use common::reader::Attached;
 use common::{PATIENCE, Server};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -24,12 +26,12 @@ fn fill_some(server: &Server, records: u8) {
 fn the_next_reader_of_a_name_goes_on_where_the_last_one_released() {
     let server = Server::start(&[]);
     fill_some(&server, 5);
-    let mut first = Attached::attach(&server.socket, "default", "default");
+    let mut first = Raw::attach(&server.socket, "default", "default");
     for seq in 0..3 {
-        assert_eq!(first.next().map(|record| record.0), Some(seq));
+        assert_eq!(first.reader.next().map(|record| record.0), Some(seq));
     }
-    first.release();
-    assert_eq!(first.next().map(|record| record.0), Some(3), "read and not released");
+    first.reader.release();
+    assert_eq!(first.reader.next().map(|record| record.0), Some(3), "read and not released");
     drop(first.control);
     server.eventually("the first is detached", || server.log().contains("reader detached"));
     let mut second = Attached::attach(&server.socket, "default", "default");
@@ -50,7 +52,7 @@ fn a_second_reader_of_a_subscription_is_told_busy() {
     let first = Attached::attach(&server.socket, "default", "default");
     let (status, message) = Control::refused(&server.socket, &hello("default", "default"));
     assert_eq!((status, message.as_str()), (5, "the subscription has a reader already"));
-    drop(first.control);
+    drop(first);
     server.eventually("the place is free again", || {
         let control = Control::connect(&server.socket);
         control.send(&hello("", ""));
@@ -153,7 +155,7 @@ fn junk_packets_evict_and_the_subscription_stays() {
     let server = Server::start(&[]);
     fill_some(&server, 2);
     for (number, junk) in [b"X".as_slice(), b"SS", b"", &[0; 4000]].into_iter().enumerate() {
-        let reader = Attached::attach(&server.socket, "", "");
+        let reader = Raw::attach(&server.socket, "", "");
         reader.control.send(junk);
         reader.control.assert_ended();
         let series = "aqueduct_evictions_total{reason=\"packet\",ring=\"default\"}";
@@ -171,7 +173,7 @@ fn junk_packets_evict_and_the_subscription_stays() {
 #[test]
 fn a_flood_of_space_packets_does_not_stop_the_server() {
     let server = Server::start(&[]);
-    let reader = Attached::attach(&server.socket, "", "");
+    let reader = Raw::attach(&server.socket, "", "");
     for _ in 0..20_000 {
         reader.control.send(b"S");
     }
@@ -182,9 +184,9 @@ fn a_flood_of_space_packets_does_not_stop_the_server() {
 fn a_garbage_cursor_evicts_and_the_subscription_gates_where_it_was() {
     let server = Server::start(&["--capacity-bytes", "1024", "--full-wait-ms", "0"]);
     fill_some(&server, 3);
-    let mut liar = Attached::attach(&server.socket, "", "");
-    assert_eq!(liar.next().map(|record| record.0), Some(0));
-    liar.release();
+    let mut liar = Raw::attach(&server.socket, "", "");
+    assert_eq!(liar.reader.next().map(|record| record.0), Some(0));
+    liar.reader.release();
     // Beyond the tail.
     liar.page.store(cursor_word::CURSOR, 1000, Ordering::SeqCst);
     let series = "aqueduct_evictions_total{reason=\"cursor\",ring=\"default\"}";
@@ -194,12 +196,12 @@ fn a_garbage_cursor_evicts_and_the_subscription_gates_where_it_was() {
 
     // The lie is found before what the release said is, so the second reader starts where the first
     // was last believed.
-    let mut next = Attached::attach(&server.socket, "", "");
-    let first = next.next().expect("a record").0;
+    let mut next = Raw::attach(&server.socket, "", "");
+    let first = next.reader.next().expect("a record").0;
     assert!(first <= 1, "{first}");
     // Backwards, with a full ring: found by the record that needs the space.
-    while next.next().is_some() {}
-    next.release();
+    while next.reader.next().is_some() {}
+    next.reader.release();
     server.eventually("the release is seen", || {
         server.metric("aqueduct_subscription_lag_bytes{ring=\"default\",subscription=\"default\"}")
             < 0.5
@@ -216,14 +218,13 @@ fn a_garbage_cursor_evicts_and_the_subscription_gates_where_it_was() {
 #[test]
 fn a_reader_asleep_on_its_socket_is_woken_once() {
     let server = Server::start(&[]);
-    let mut reader = Attached::attach(&server.socket, "", "");
-    assert!(matches!(reader.reader.prepare_sleep(WaitMode::Socket), Ok(Sleep::Wait { .. })));
+    let mut reader = Raw::attach(&server.socket, "", "");
+    assert!(matches!(reader.reader.client.arm(), Armed::Sleep(_)));
     fill_some(&server, 3);
     assert_eq!(reader.control.receive().expect("received"), b"W");
-    reader.reader.finish_sleep(false).expect("undamaged");
     assert!(!reader.control.ready(Duration::from_millis(50)), "one packet per sleep");
     for seq in 0..3 {
-        assert_eq!(reader.next().map(|record| record.0), Some(seq));
+        assert_eq!(reader.reader.next().map(|record| record.0), Some(seq));
     }
     assert!(
         (server.metric("aqueduct_wakes_total{ring=\"default\",way=\"socket\"}") - 1.0).abs() < 0.5
@@ -234,10 +235,9 @@ fn a_reader_asleep_on_its_socket_is_woken_once() {
 #[allow(clippy::disallowed_types, reason = "the futex call takes it")]
 fn a_reader_asleep_on_the_futex_is_woken() {
     let server = Server::start(&[]);
-    let mut reader = Attached::attach(&server.socket, "", "");
-    let Ok(Sleep::Wait { tail }) = reader.reader.prepare_sleep(WaitMode::Futex) else {
-        panic!("nothing to read yet")
-    };
+    let mut reader = Raw::attach(&server.socket, "", "");
+    // At the tail 0, by hand: the client sleeps on its socket.
+    reader.page.store(cursor_word::WAITING, WAITING_FUTEX, Ordering::SeqCst);
     let base = map(&reader.ring, reader.ring_bytes, ProtFlags::READ).expect("mapped");
     // SAFETY: a control word inside the mapping.
     let word = unsafe { base.add(ring_word::TAIL) }.cast::<std::sync::atomic::AtomicU32>();
@@ -251,14 +251,13 @@ fn a_reader_asleep_on_the_futex_is_woken() {
             };
             let flags = rustix::thread::futex::Flags::empty();
             // Woken, or too late to fall asleep; a timeout is the failure.
-            rustix::thread::futex::wait(word, flags, tail, Some(&timeout))
+            rustix::thread::futex::wait(word, flags, 0, Some(&timeout))
         });
         fill_some(&server, 1);
         let slept = sleeper.join().expect("no panic");
         assert!(matches!(slept, Ok(()) | Err(Errno::AGAIN)), "{slept:?}");
     });
-    reader.reader.finish_sleep(false).expect("undamaged");
-    assert_eq!(reader.next().map(|record| record.0), Some(0));
+    assert_eq!(reader.reader.next().map(|record| record.0), Some(0));
     assert!(
         (server.metric("aqueduct_wakes_total{ring=\"default\",way=\"futex\"}") - 1.0).abs() < 0.5
     );
@@ -267,7 +266,7 @@ fn a_reader_asleep_on_the_futex_is_woken() {
 #[test]
 fn the_ring_cannot_be_changed_through_what_readers_get() {
     let server = Server::start(&[]);
-    let reader = Attached::attach(&server.socket, "", "");
+    let reader = Raw::attach(&server.socket, "", "");
     let bytes = reader.ring_bytes;
     let writable = ProtFlags::READ | ProtFlags::WRITE;
     let reopened = rustix::fs::open(
@@ -316,7 +315,7 @@ fn the_ring_cannot_be_changed_through_what_readers_get() {
 #[test]
 fn the_cursor_segment_cannot_be_resized() {
     let server = Server::start(&[]);
-    let reader = Attached::attach(&server.socket, "", "");
+    let reader = Raw::attach(&server.socket, "", "");
     let reopened = rustix::fs::open(
         format!("/proc/self/fd/{}", reader.cursor.as_raw_fd()),
         OFlags::RDWR,
@@ -338,26 +337,20 @@ fn the_cursor_segment_cannot_be_resized() {
 }
 
 const OBSERVE: u8 = 2;
-const OLDEST: u8 = 3;
-const LATEST: u8 = 4;
 
 #[test]
 fn an_observer_gets_the_ring_alone_and_holds_nobody_back() {
     let server = Server::start(&["--capacity-bytes", "4096", "--full-wait-ms", "0"]);
     let control = Control::connect(&server.socket);
     control.send(&hello_of_kind(OBSERVE, "", "nobody subscribed to this"));
-    let mut welcome = control.welcome();
+    let welcome = control.welcome();
     assert_eq!(
         (welcome.status, welcome.cursor_bytes, welcome.descriptors.len()),
         (0, 0, 1),
         "{welcome:?}"
     );
-    let ring = welcome.descriptors.pop().expect("one");
-    let base = map(&ring, welcome.ring_bytes, ProtFlags::READ).expect("mapped");
-    // SAFETY: (1) mapped readable for that many bytes, sealed against shrinking, never unmapped;
-    // (2) page-aligned; (3) only used here.
-    let region = unsafe { ReadRegion::from_raw(base, welcome.ring_bytes) };
-    let mut observer = Observer::oldest(region).expect("a ring");
+    drop((welcome, control));
+    let mut observer = Options::new(&server.socket).observe().expect("an honest server");
     let mut reader = Attached::attach(&server.socket, "", "");
     // More than the ring holds; only the reader has to be quick.
     for n in 0..200_u8 {
@@ -365,23 +358,22 @@ fn an_observer_gets_the_ring_alone_and_holds_nobody_back() {
         assert_eq!(reader.next().map(|record| record.0), Some(n.into()));
         reader.release();
     }
-    let mut buffer = [0; 480];
     let mut last = None;
     for _ in 0..300 {
-        if let Ok(Next::Record(record)) = observer.next(&mut buffer) {
-            assert_eq!(u64::from(buffer[0]), record.seq);
+        if let Ok(Event::Record((record, payload))) = observer.next() {
+            assert_eq!(u64::from(payload[0]), record.seq);
             last = Some(record.seq);
         }
     }
     assert_eq!(last, Some(199));
     assert!(server.log().contains("observer attached"));
     // A second one, and the end of the first.
-    let second = Control::connect(&server.socket);
-    second.send(&hello_of_kind(OBSERVE, "", ""));
-    assert_eq!(second.welcome().status, 0);
-    drop(control);
-    server
-        .eventually("the observer's end is noticed", || server.log().contains("observer detached"));
+    let second = Options::new(&server.socket).observe().expect("an honest server");
+    drop(observer);
+    assert!(second.is_attached());
+    server.eventually("the ends of two of three are noticed", || {
+        server.log().matches("observer detached").count() == 2
+    });
 }
 
 #[test]
@@ -415,7 +407,7 @@ fn a_subscription_goes_back_to_the_oldest_record_if_its_reader_asks() {
     while reader.next().is_some() {}
     reader.release();
     drop(reader);
-    let mut reader = Attached::attach_by(&server.socket, &hello_of_kind(OLDEST, "", ""));
+    let mut reader = Attached::attach_at(&server.socket, "", "", Start::Oldest);
     for seq in 0..5 {
         assert_eq!(reader.next().map(|record| record.0), Some(seq));
     }
@@ -431,7 +423,7 @@ fn a_subscription_goes_back_to_the_oldest_record_if_its_reader_asks() {
     assert_eq!(next.next().map(|record| record.0), Some(0), "the place was kept");
     drop(next);
     // Further back than the oldest it cannot be sent, and forward it must not be.
-    let mut next = Attached::attach_by(&server.socket, &hello_of_kind(OLDEST, "", ""));
+    let mut next = Attached::attach_at(&server.socket, "", "", Start::Oldest);
     assert_eq!(next.next().map(|record| record.0), Some(0));
 }
 
@@ -439,7 +431,7 @@ fn a_subscription_goes_back_to_the_oldest_record_if_its_reader_asks() {
 fn a_subscription_goes_to_the_latest_record_if_its_reader_asks() {
     let server = Server::start(&["--capacity-bytes", "4096", "--full-wait-ms", "0"]);
     while server.post("default", &[9; 40]).status == 202 {}
-    let mut reader = Attached::attach_by(&server.socket, &hello_of_kind(LATEST, "", ""));
+    let mut reader = Attached::attach_at(&server.socket, "", "", Start::Latest);
     assert_eq!(reader.next(), None);
     fill_some(&server, 1);
     assert!(reader.next().expect("there is room again").0 > 10);

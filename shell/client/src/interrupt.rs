@@ -13,9 +13,9 @@ use crate::error::OpenError;
 
 /// Ends waits of one client: the present one, or else the next.
 ///
-/// Cheap to clone. Each client has one of its own ([`Client::interrupter`]); one that is made before
-/// the client and given to [`Options::interrupter`] also ends the wait for a listener. Use it with
-/// one client at a time: with several, any of them takes the interrupt.
+/// Cheap to clone. Each client has one of its own ([`Client::interrupter`]); one that is made
+/// before the client and given to [`Options::interrupter`] also ends the wait for a listener. Use
+/// it with one client at a time: with several, any of them takes the interrupt.
 ///
 /// [`Client::interrupter`]: crate::Client::interrupter
 /// [`Options::interrupter`]: crate::Options::interrupter

@@ -5,6 +5,7 @@
     reason = "no test file uses all of it, and each is a crate of its own"
 )]
 
+pub mod control;
 pub mod reader;
 
 use std::io::{BufRead, BufReader, Read, Write};
