@@ -1,4 +1,5 @@
-//! A real data set, over HTTP, through shared memory, into a C program, in one command:
+//! A real data set, over HTTP, through shared memory, into a C program and a Rust reader, in one
+//! command:
 //!
 //! `cargo demo` shows it and stays up until Ctrl-C; `cargo demo -- --once` exits with 0 only if
 //! every record arrived, byte for byte and in order.
@@ -6,11 +7,12 @@
 //! Needs `make` and a C compiler. Builds the C reader `c/examples/stats.c` and the listener, starts
 //! both, and posts the 8,759 hourly temperatures of `shell/examples/data/seattle-temps.csv`, each
 //! line one record: first over one connection, which fixes their order, then again over many at
-//! once. Expect, among other lines:
+//! once. A Rust reader in this process, with a subscription of its own, must get the same. Expect,
+//! among other lines:
 //!
 //! ```text
 //! C received     8,118 records    22,127 records/s   latency p50   18.4 us, p99   245.2 us   CRC failures 0   lost 0
-//! verified   the C program received 8,759 records, byte for byte and in order
+//! verified   the C program and the Rust reader received 8,759 records, byte for byte and in order
 //! ```
 
 #[path = "../tests/e2e/http.rs"]
@@ -21,6 +23,8 @@ mod listener;
 mod posting;
 #[path = "../tests/e2e/process.rs"]
 mod process;
+#[path = "demo/rust_reader.rs"]
+mod rust_reader;
 #[path = "demo/stats.rs"]
 mod stats;
 #[path = "demo/tools.rs"]
@@ -39,10 +43,12 @@ use smol::stream::StreamExt;
 use listener::{Listener, Options};
 use posting::{Accepted, Posted};
 use process::{Scratch, TIMEOUT};
+use rust_reader::RustReader;
 use stats::{Line, Stats, grouped};
 
 const RING: &str = "temperatures";
 const SUBSCRIPTION: &str = "demo";
+const RUST_SUBSCRIPTION: &str = "rust";
 const DATA: &str = include_str!("data/seattle-temps.csv");
 /// How many clients post at once in the second act.
 const CROWD: usize = 32;
@@ -90,7 +96,7 @@ fn run(once: bool) -> io::Result<()> {
         ring: RING,
         capacity_bytes: 1 << 20,
         max_payload_bytes: 64 * 1024,
-        subscriptions: &[SUBSCRIPTION],
+        subscriptions: &[SUBSCRIPTION, RUST_SUBSCRIPTION],
         full_wait_ms: 1000,
         drain_timeout_ms: 5000,
     };
@@ -113,7 +119,11 @@ fn run(once: bool) -> io::Result<()> {
         stats.process.pid()
     );
 
-    let mut stage = Stage { http: listener.http, events, sender, stats, accepted: Vec::new() };
+    let rust = RustReader::start(&listener.socket, [RING, RUST_SUBSCRIPTION])?;
+    println!("Rust       in this process, attached as \"{RUST_SUBSCRIPTION}\" by aqueduct-client");
+
+    let mut stage =
+        Stage { http: listener.http, events, sender, stats, rust, accepted: Vec::new() };
     let played = stage.play(once);
     let listener_end = listener.stop(TIMEOUT);
     let reader_end = stage.stats.process.wait(TIMEOUT);
@@ -131,7 +141,9 @@ fn run(once: bool) -> io::Result<()> {
     if once {
         // Again, now that nothing can follow: what was accepted and not a byte more.
         stage.stats.compare(&stage.accepted)?;
+        stage.rust.compare(&stage.accepted, Instant::now())?;
     }
+    stage.rust.finish()?;
     println!("ended      listener and C program are gone, their files removed");
     Ok(())
 }
@@ -142,6 +154,7 @@ struct Stage {
     events: Receiver<Event>,
     sender: Sender<Event>,
     stats: Stats,
+    rust: RustReader,
     /// Every record that was answered with 202, in the order of the sequence numbers that the
     /// answers named.
     accepted: Vec<Accepted>,
@@ -159,7 +172,9 @@ impl Stage {
                 "one client's records were numbered in another order than it posted them",
             ));
         }
-        println!("verified   the C program received {count} records, byte for byte and in order\n");
+        println!(
+            "verified   the C program and the Rust reader received {count} records, byte for byte and in order\n"
+        );
 
         println!("posting    the same over {CROWD} connections at once\n");
         self.post_and_verify(CROWD)?;
@@ -196,7 +211,8 @@ impl Stage {
             "\nposted     in {:.2} s, {per_second} requests/s; each 202 came when its record was in the ring",
             took.as_secs_f64()
         );
-        self.stats.compare(&self.accepted)
+        self.stats.compare(&self.accepted)?;
+        self.rust.compare(&self.accepted, deadline)
     }
 
     /// Stays up, showing what arrives, until Ctrl-C.
