@@ -70,20 +70,26 @@ impl Fake {
 
     /// Listens at this path, with a ring of this epoch whose first record has this position.
     pub fn at(path: &Path, epoch: u64, first_position: u32) -> Self {
-        let ring = Segment::new("ring", RING_BYTES, SEALS);
+        Self::of_granules(path, epoch, first_position, GRANULES)
+    }
+
+    /// The same with a ring of another size.
+    pub fn of_granules(path: &Path, epoch: u64, first_position: u32, granules: usize) -> Self {
+        let ring_bytes = DATA_OFFSET_MAPPED as usize + granules * 32;
+        let ring = Segment::new("ring", ring_bytes, SEALS);
         let config = RingConfig {
             data_offset_bytes: DATA_OFFSET_MAPPED,
             created_ns: 77,
             clock_id: CLOCK_REALTIME,
             first_position,
-            ..RingConfig::new("demo", epoch, GRANULES * 32)
+            ..RingConfig::new("demo", epoch, granules * 32)
         };
         let mut producer = Producer::create(ring.region, &config).expect("a ring");
         let subscription = producer.subscribe(Start::Latest).expect("a subscription");
         let cursor = Segment::new("cursor", CURSOR_BYTES, SEALS);
         producer.attach(subscription, "tail", cursor.region).expect("attached");
         let welcome = Welcome::Attached {
-            ring_bytes: RING_BYTES as u64,
+            ring_bytes: ring_bytes as u64,
             cursor_bytes: u32::try_from(CURSOR_BYTES).expect("small"),
         };
         let listening = rustix::net::socket_with(
