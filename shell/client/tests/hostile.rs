@@ -106,11 +106,11 @@ fn bytes_that_change_while_they_are_read_never_mislead_a_client() {
             let (ring, segment) = (fake.ring.region, fake.cursor.region);
             let producer = &mut fake.producer;
             scope.spawn(move || {
-                let mut rng = Rng(77);
+                let mut dice = Rng(77);
                 while stopped.try_recv() == Err(TryRecvError::Empty) {
                     let _ = producer.push(Meta::default(), &[3; 100]);
-                    let at = DATA_OFFSET_MAPPED as usize + rng.below(GRANULES) * 32;
-                    ring.write(at, &rng.next().to_le_bytes());
+                    let at = DATA_OFFSET_MAPPED as usize + dice.below(GRANULES) * 32;
+                    ring.write(at, &dice.next().to_le_bytes());
                     let words = [
                         ring_word::TAIL,
                         ring_word::OLDEST,
@@ -118,9 +118,9 @@ fn bytes_that_change_while_they_are_read_never_mislead_a_client() {
                         ring_word::NEXT_SEQ,
                         ring_word::SPACE_WANTED,
                     ];
-                    let word = rng.word() >> rng.below(32);
-                    ring.store(words[rng.below(words.len())], word, Ordering::Relaxed);
-                    segment.store(64 + rng.below(40) * 4, rng.word(), Ordering::Relaxed);
+                    let word = dice.word() >> dice.below(32);
+                    ring.store(words[dice.below(words.len())], word, Ordering::Relaxed);
+                    segment.store(64 + dice.below(40) * 4, dice.word(), Ordering::Relaxed);
                 }
             });
             let (mut dice, until) = (Rng(78), Instant::now() + Duration::from_millis(400));
