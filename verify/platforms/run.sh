@@ -112,6 +112,13 @@ miri() {
             report "miri: $test, $seeds schedules" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test"
             MIRIFLAGS="-Zmiri-disable-isolation"
             ;;
+        misuse)
+            # What a debug build refuses by an assertion, a release build must survive.
+            for profile in "" --release; do
+                # shellcheck disable=SC2086
+                report "miri: $test $profile" timeout "$limit" cargo +nightly miri test $profile -p aqueduct-core --test "$test"
+            done
+            ;;
         *) [ -z "${ALL:-}" ] || report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test" ;;
         esac
     done

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use aqueduct_core::layout::CONTROL_BYTES;
 use aqueduct_core::memory::Span;
 use aqueduct_core::{Memory, MemoryMut};
 
@@ -237,7 +238,9 @@ impl MemoryMut for CrashMemory {
 
     fn write(&self, at: usize, bytes: &[u8]) {
         assert!(at.is_multiple_of(8), "data at {at}");
-        let word_bytes = self.fuse.as_ref().map_or(8, |fuse| fuse.word_bytes);
+        // Control bytes are always stored by fours, as in `Region`.
+        let fuse_bytes = self.fuse.as_ref().map_or(8, |fuse| fuse.word_bytes);
+        let word_bytes = if at < CONTROL_BYTES { 4 } else { fuse_bytes };
         // Filled up with zeros, as the trait asks.
         let mut filled = bytes.to_vec();
         filled.resize(bytes.len().next_multiple_of(8), 0);

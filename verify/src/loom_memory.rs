@@ -15,7 +15,9 @@ use aqueduct_core::{Memory, MemoryMut};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 
+/// Bytes of a word of data, and of one of a head, as in `Region`.
 const WORD_BYTES: usize = 8;
+const HEAD_WORD_BYTES: usize = 4;
 /// Bytes in front of the control words of a ring: its header.
 const RING_HEAD: usize = 128;
 /// Bytes in front of the control words of a page: its identity.
@@ -27,7 +29,7 @@ pub enum Bytes {
     /// One loom cell per granule: an access that is not ordered after the last conflicting one
     /// fails the model. For gating readers.
     Cells,
-    /// One relaxed loom atomic per 8 bytes: every stale value is tried. For accesses that are
+    /// One relaxed loom atomic per word: every stale value is tried. For accesses that are
     /// checked afterwards: creation, observers.
     Words,
 }
@@ -41,7 +43,7 @@ unsafe impl Sync for Granule {}
 
 enum Store {
     Cells(Vec<Granule>),
-    Words(Vec<AtomicU64>),
+    Words { head: Vec<AtomicU32>, data: Vec<AtomicU64> },
 }
 
 struct Shared {
@@ -94,9 +96,10 @@ impl LoomMemory {
                     .map(|_| Granule(UnsafeCell::new([0; GRANULE_BYTES])))
                     .collect(),
             ),
-            Bytes::Words => {
-                Store::Words((0..plain / WORD_BYTES).map(|_| AtomicU64::new(0)).collect())
-            }
+            Bytes::Words => Store::Words {
+                head: (0..head / HEAD_WORD_BYTES).map(|_| AtomicU32::new(0)).collect(),
+                data: (0..(size - data) / WORD_BYTES).map(|_| AtomicU64::new(0)).collect(),
+            },
         };
         Self(Arc::new(Shared {
             size,
@@ -159,10 +162,18 @@ impl Memory for LoomMemory {
                     into[range].copy_from_slice(&granule[within..within + len]);
                 }
             }
-            Store::Words(words) => {
-                for (index, within, range) in pieces(at, into.len(), WORD_BYTES) {
+            Store::Words { head, .. } if at < self.0.head => {
+                for (index, within, range) in pieces(at, into.len(), HEAD_WORD_BYTES) {
                     // ORDER(payload): Relaxed, as in `Region::read`.
-                    let word = words[index].load(Ordering::Relaxed).to_le_bytes();
+                    let word = head[index].load(Ordering::Relaxed).to_le_bytes();
+                    let len = range.len();
+                    into[range].copy_from_slice(&word[within..within + len]);
+                }
+            }
+            Store::Words { data, .. } => {
+                for (index, within, range) in pieces(at - self.0.head, into.len(), WORD_BYTES) {
+                    // ORDER(payload): Relaxed, as in `Region::read`.
+                    let word = data[index].load(Ordering::Relaxed).to_le_bytes();
                     let len = range.len();
                     into[range].copy_from_slice(&word[within..within + len]);
                 }
@@ -202,12 +213,20 @@ impl MemoryMut for LoomMemory {
                     });
                 }
             }
-            Store::Words(words) => {
-                for (index, _, range) in pieces(at, filled.len(), WORD_BYTES) {
+            Store::Words { head, .. } if at < self.0.head => {
+                for (index, _, range) in pieces(at, filled.len(), HEAD_WORD_BYTES) {
+                    let mut word = [0; HEAD_WORD_BYTES];
+                    word.copy_from_slice(&filled[range]);
+                    // ORDER(payload): Relaxed, as in `Region::write`.
+                    head[index].store(u32::from_le_bytes(word), Ordering::Relaxed);
+                }
+            }
+            Store::Words { data, .. } => {
+                for (index, _, range) in pieces(at - self.0.head, filled.len(), WORD_BYTES) {
                     let mut word = [0; WORD_BYTES];
                     word.copy_from_slice(&filled[range]);
                     // ORDER(payload): Relaxed, as in `Region::write`.
-                    words[index].store(u64::from_le_bytes(word), Ordering::Relaxed);
+                    data[index].store(u64::from_le_bytes(word), Ordering::Relaxed);
                 }
             }
         }
