@@ -9,8 +9,6 @@ pub mod geometry;
 
 pub mod handshake;
 
-pub mod error;
-
 // The door to shared memory, and the checksums of what comes through it.
 #[allow(unsafe_code, reason = "the one door to shared memory; each block has its proof")]
 pub mod memory;
@@ -40,20 +38,23 @@ pub mod internals {
     pub use crate::crc::{Crc, Path};
     pub use crate::record::{Framing, Header};
     #[cfg(target_has_atomic = "32")]
-    pub mod turns {
-        pub use crate::shared::turns::{Ahead, Claim, Free, Held, POSITION, Turn, Turns};
+    pub mod claims {
+        pub use crate::shared::claims::{Ahead, Claim, Claims, Free, Held, POSITION, Token};
     }
     pub use crate::transfer::{
         read_header, read_record, read_with_crc, write_header, write_record, write_with_crc,
     };
 }
 
-pub use error::{
-    AttachError, ClaimError, CreateError, GrantOverflow, ReadError, SeekError, SubscribeError,
-};
 pub use memory::{Memory, MemoryMut, ReadRegion, Region, Segment, TrustedRegion};
-pub use producer::{Grant, Producer, RingConfig, Start, SubscriptionId, Violation, Wake};
-pub use read::{Lag, Next, Observer, Reader, Seek, Sleep, WaitMode};
+pub use producer::{
+    ClaimError, CreateError, Grant, GrantOverflow, Producer, RingConfig, Start, SubscribeError,
+    SubscriptionId, SubscriptionStatus, Violation, Wake,
+};
+pub use read::{
+    AttachError, JoinError, Lag, Next, Observer, ReadError, Reader, ReaderStats, Seek, SeekError,
+    Sleep, WaitMode,
+};
 pub use record::{HeaderCrc, Meta, Record, payload_crc};
 #[cfg(target_has_atomic = "32")]
 pub use shared::SharedProducer;

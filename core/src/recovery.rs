@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use crate::geometry::{GeometryError, distance, low32};
 use crate::layout::ring_word;
 use crate::memory::Memory;
-use crate::read::walk::{Located, View};
+use crate::read::view::{Located, View};
 use crate::record::HeaderCrc;
 
 /// A record boundary that is known to be good.

@@ -9,8 +9,8 @@ use core::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::error::ClaimError;
 use crate::memory::MemoryMut;
+use crate::producer::ClaimError;
 use crate::producer::Producer;
 use crate::producer::Wake;
 use crate::record::Meta;

@@ -93,8 +93,8 @@ fn changed(change: impl Fn(&mut RingHeader), fix_crc: bool) -> Option<GeometryEr
         _ => None,
     });
     let observer = Observer::oldest(region).err().map(|error| match error {
-        aqueduct_core::read::JoinError::Geometry(error) => error,
-        aqueduct_core::read::JoinError::Read(error) => panic!("{error}"),
+        aqueduct_core::JoinError::Geometry(error) => error,
+        aqueduct_core::JoinError::Read(error) => panic!("{error}"),
     });
     assert_eq!(reader, observer);
     assert_eq!(aqueduct_core::recovery::scan(region).err(), reader);
@@ -170,7 +170,7 @@ fn every_flipped_bit_of_a_page_identity_is_refused_and_so_is_a_foreign_page() {
         assert!(
             matches!(
                 Reader::attach(ring.region(), page.region()).err(),
-                Some(AttachError::PageIdentity)
+                Some(AttachError::CursorSegmentIdentity)
             ),
             "bit {bit}"
         );
@@ -180,7 +180,7 @@ fn every_flipped_bit_of_a_page_identity_is_refused_and_so_is_a_foreign_page() {
     let elsewhere = RingConfig { epoch: 5, ..config(8, 0) };
     drop(Producer::<Region>::create(other.region(), &elsewhere).unwrap());
     let error = Reader::attach(other.region(), page.region()).err();
-    assert_eq!(error, Some(AttachError::Epoch { ring: 5, page: EPOCH }));
+    assert_eq!(error, Some(AttachError::Epoch { ring: 5, cursor_segment: EPOCH }));
 }
 
 #[test]
@@ -189,10 +189,10 @@ fn segments_that_are_too_small_are_refused() {
     let (mut producer, id, _) = pair(&ring, &page, 8, 0);
     assert_eq!(
         producer.attach(id, "", small.region()),
-        Err(SubscribeError::PageTooSmall { bytes: 192 })
+        Err(SubscribeError::CursorSegmentTooSmall { bytes: 192 })
     );
     let error = Reader::attach(ring.region(), small.region()).err();
-    assert_eq!(error, Some(AttachError::PageTooSmall { bytes: 192 }));
+    assert_eq!(error, Some(AttachError::CursorSegmentTooSmall { bytes: 192 }));
     let stub = Segment::<64>::new();
     let error = Reader::attach(stub.region(), page.region()).err();
     assert_eq!(
@@ -262,7 +262,7 @@ fn page_of_another_kind_or_version_is_refused_though_its_checksum_is_right() {
         page.region().write(0, &identity);
         let refused = matches!(
             Reader::attach(ring.region(), page.region()).err(),
-            Some(AttachError::PageIdentity)
+            Some(AttachError::CursorSegmentIdentity)
         );
         assert_eq!(refused, byte.is_some(), "{change}");
     }

@@ -56,7 +56,7 @@ fn everything_pushed_is_read_once_and_in_order_for_every_capacity_and_start() {
             }
             assert_eq!(read, pushed);
             assert!(pushed > 8, "not vacuous");
-            assert_eq!(reader.stats(), aqueduct_core::read::ReaderStats::default());
+            assert_eq!(reader.stats(), aqueduct_core::ReaderStats::default());
         }
     }
 }

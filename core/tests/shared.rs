@@ -341,7 +341,7 @@ fn every_call_that_publishes_what_others_committed_says_whom_to_wake() {
         &|| shared.subscribe(Start::At(1 << 20)).unwrap().wake,
         &|| {
             let outcome = shared.attach(id, "", &mut None).unwrap();
-            assert_eq!(outcome.value, Err(SubscribeError::NoPage));
+            assert_eq!(outcome.value, Err(SubscribeError::NoCursorSegment));
             outcome.wake
         },
         &|| shared.unsubscribe(other).unwrap().wake,

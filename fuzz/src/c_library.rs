@@ -390,7 +390,8 @@ impl<'m> CSide<'m> {
 
     #[must_use]
     pub fn evidence(&self) -> CEvidence {
-        let evidence = if self.observing { aqd_observer_get_evidence } else { aqd_reader_get_evidence };
+        let evidence =
+            if self.observing { aqd_observer_get_evidence } else { aqd_reader_get_evidence };
         // SAFETY: initialised (invariant).
         let evidence = unsafe { evidence(self.raw()) };
         // SAFETY: it points to a field of the state.

@@ -114,7 +114,7 @@ pub enum Refusal {
     Geometry,
     Size,
     PageSize,
-    PageIdentity,
+    CursorSegmentIdentity,
     PageEpoch,
     TailOutOfRange,
 }
@@ -205,7 +205,7 @@ pub fn check_page(page: &[u8], epoch: u64) -> Result<(), Refusal> {
         return Err(Refusal::PageSize);
     }
     if &page[..8] != b"AQDCURSR" || u16_at(page, 8) != 1 || u32_at(page, 60) != crc(&page[..60]) {
-        return Err(Refusal::PageIdentity);
+        return Err(Refusal::CursorSegmentIdentity);
     }
     if u64_at(page, 16) == epoch { Ok(()) } else { Err(Refusal::PageEpoch) }
 }

@@ -14,9 +14,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
 use aqueduct_core::AttachError;
+use aqueduct_core::JoinError;
 use aqueduct_core::geometry::GeometryError;
 use aqueduct_core::layout::{STATE_CLOSED, cursor_word, ring_word};
-use aqueduct_core::read::JoinError;
 use aqueduct_core::recovery::{Bound, Checkpoint, Cut, Recovery, recover};
 use aqueduct_core::{
     ClaimError, MemoryMut, Next, Observer, Producer, ReadError, Reader, RingConfig, Sleep, Start,
@@ -78,7 +78,7 @@ fn autopsy(mut life: Life, kept: bool, deep: bool) {
             }
             Some((Err(error), _)) => {
                 assert!(life.sides[side].reader.is_none(), "{error}");
-                assert_eq!(error, AttachError::PageIdentity);
+                assert_eq!(error, AttachError::CursorSegmentIdentity);
                 SEEN.add("page cut", 1);
             }
             None => {}
@@ -449,9 +449,9 @@ fn a_creation_that_was_cut_is_no_ring() {
                 assert_eq!(
                     attached,
                     Err(if before == 2 {
-                        AttachError::Epoch { ring: EPOCH + 1, page: EPOCH }
+                        AttachError::Epoch { ring: EPOCH + 1, cursor_segment: EPOCH }
                     } else {
-                        AttachError::PageIdentity
+                        AttachError::CursorSegmentIdentity
                     })
                 );
                 break;

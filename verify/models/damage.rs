@@ -8,10 +8,10 @@
 use std::sync::atomic::Ordering;
 
 use aqueduct_core::AttachError;
+use aqueduct_core::ReaderStats;
 use aqueduct_core::geometry::{distance, granules_for};
 use aqueduct_core::internals::{Framing, Header};
 use aqueduct_core::layout::{cursor_word, ring_word};
-use aqueduct_core::read::ReaderStats;
 use aqueduct_core::{MemoryMut, Meta, Next, Producer, ReadError, Reader, RingConfig, Start};
 use aqueduct_verify::heap::Heap;
 use proptest::prelude::*;

@@ -83,7 +83,7 @@ fn attach(setup: Rig, events: &Events) {
             assert_eq!(reader.next(&mut []), Ok(Next::Empty), "half a page");
             attached += 1;
         }
-        Err(AttachError::PageIdentity) => {}
+        Err(AttachError::CursorSegmentIdentity) => {}
         Err(other) => panic!("half a page: {other}"),
     };
     try_it();

@@ -16,12 +16,12 @@ use std::{env, fs, io, thread};
 
 /// The judges: every `loom_*` test of `verify/models`, the quickest first.
 const FIRST: &[&str] =
-    &["loom_turns", "loom_create", "loom_space", "loom_publish", "loom_sleep", "loom_observer"];
+    &["loom_claims", "loom_create", "loom_space", "loom_publish", "loom_sleep", "loom_observer"];
 /// What a model must mention to have a say about mutants of a file. Others are judged by all.
 const CONCERNS: &[(&str, &str)] = &[
     ("core/src/shared/mod.rs", "SharedProducer"),
     ("core/src/shared/grant.rs", "SharedProducer"),
-    ("core/src/shared/turns.rs", "Turns"),
+    ("core/src/shared/claims.rs", "Claims"),
     ("core/src/read/observer.rs", "Observer"),
 ];
 /// Tests that run only if all others of their file passed: they take longest.

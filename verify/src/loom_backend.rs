@@ -1,7 +1,7 @@
 //! Private state under loom: the words and the cell that
 //! [`SharedProducer`](aqueduct_core::shared::SharedProducer) is made of.
 //!
-//! A cell makes loom report two parties that have the turn and that nothing orders. A word knows
+//! A cell makes loom report two parties that have the token and that nothing orders. A word knows
 //! its role, so that a model can spoil the orderings of one role and demand to be refused. Only
 //! meaningful inside a loom model.
 
@@ -42,13 +42,13 @@ pub enum Access {
     Store,
     /// `compare_exchange` that succeeds and was to be an acquire and a release: a slot is taken.
     Take,
-    /// One that was to be an acquire: the turn is picked up.
+    /// One that was to be an acquire: the token is picked up.
     PickUp,
     /// `compare_exchange` that fails.
     Refused,
     /// `fetch_or` that was to be an acquire and a release: a claim is finished.
     Finish,
-    /// Any other: the turn is left.
+    /// Any other: the token is left.
     Leave,
 }
 
@@ -75,11 +75,11 @@ pub fn with_roles<T>(claims: usize, spoilt: &'static [Spoilt], make: impl FnOnce
     with_words(0, FIRST_WORDS + SLOT_WORDS * claims, claims, spoilt, make)
 }
 
-/// As [`with_roles`], for a bare `Turns`.
+/// As [`with_roles`], for a bare `Claims`.
 ///
 /// # Panics
 /// As there.
-pub fn with_roles_of_turns<T>(
+pub fn with_roles_of_claims<T>(
     claims: usize,
     spoilt: &'static [Spoilt],
     make: impl FnOnce() -> T,

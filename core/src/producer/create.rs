@@ -1,5 +1,6 @@
 //! How a ring begins: made new, or resumed after a recovery.
 
+use core::fmt;
 use core::sync::atomic::Ordering;
 
 use zerocopy::IntoBytes;
@@ -8,14 +9,13 @@ use zerocopy::little_endian::{U16, U32, U64};
 use super::Producer;
 use super::boundaries::Boundaries;
 use super::gate::Gate;
-use crate::error::CreateError;
 use crate::geometry::{Geometry, GeometryError, distance, low32, max_payload_for};
 use crate::layout::{
-    ABI_MAJOR, ABI_MINOR, CLOCK_PRIVATE, DATA_OFFSET_MIN, GRANULE_BYTES, RING_MAGIC, RingHeader,
-    STATE_RUNNING, name_field, ring_word,
+    ABI_MAJOR, ABI_MINOR, CLOCK_PRIVATE, DATA_OFFSET_MIN, GRANULE_BYTES, NameError, RING_MAGIC,
+    RingHeader, STATE_RUNNING, name_field, ring_word,
 };
 use crate::memory::MemoryMut;
-use crate::read::walk::View;
+use crate::read::view::View;
 use crate::record::Framing;
 use crate::recovery::{RecoverError, Recovery};
 
@@ -58,6 +58,38 @@ impl<'a> RingConfig<'a> {
         }
     }
 }
+
+/// Why a ring could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateError {
+    /// A value is out of range, or the segment too small.
+    Geometry(GeometryError),
+    /// The name does not fit.
+    Name(NameError),
+}
+
+impl From<GeometryError> for CreateError {
+    fn from(error: GeometryError) -> Self {
+        Self::Geometry(error)
+    }
+}
+
+impl From<NameError> for CreateError {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
+}
+
+impl fmt::Display for CreateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Geometry(error) => error.fmt(f),
+            Self::Name(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for CreateError {}
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// Makes a new, empty ring of the segment, whatever was in it. Its magic is stored last.

@@ -74,8 +74,8 @@ impl core::fmt::Display for Violation {
 
 /// One subscription, attached or not.
 struct Slot<C> {
-    /// The attached reader's page.
-    page: Option<C>,
+    /// The attached reader's segment.
+    segment: Option<C>,
     /// INVARIANT: at most the published tail; never goes back.
     seen: u64,
     /// The value of `waiting` for which the reader was last woken; 0 is never woken for.
@@ -97,7 +97,7 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
 
     /// Adds a subscription that gates from `at` on; `None` if the table is full.
     pub(crate) fn add(&mut self, at: u64) -> Option<SubscriptionId> {
-        let slot = Slot { page: None, seen: at, woken: 0, violation: None };
+        let slot = Slot { segment: None, seen: at, woken: 0, violation: None };
         let free = self.slots.iter().position(Option::is_none);
         let index = if let Some(free) = free {
             self.slots[free] = Some(slot);
@@ -121,26 +121,26 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
     /// Position from which the subscription gates, and whether a reader is attached.
     pub(crate) fn get(&self, id: SubscriptionId) -> Option<(u64, bool)> {
         let slot = self.slots.get(id.index())?.as_ref()?;
-        Some((slot.seen, slot.page.is_some()))
+        Some((slot.seen, slot.segment.is_some()))
     }
 
-    pub(crate) fn page(&self, id: SubscriptionId) -> Option<&C> {
-        self.slots.get(id.index())?.as_ref()?.page.as_ref()
+    pub(crate) fn segment(&self, id: SubscriptionId) -> Option<&C> {
+        self.slots.get(id.index())?.as_ref()?.segment.as_ref()
     }
 
-    /// Hands the slot a page that was initialised with the position [`get`](Self::get) gives.
-    pub(crate) fn attach(&mut self, id: SubscriptionId, page: C) -> bool {
+    /// Hands the slot a segment that was initialised with the position [`get`](Self::get) gives.
+    pub(crate) fn attach(&mut self, id: SubscriptionId, segment: C) -> bool {
         let Some(slot) = self.slot(id) else { return false };
-        slot.page = Some(page);
+        slot.segment = Some(segment);
         slot.woken = 0;
         true
     }
 
-    /// Takes the page back after one last look at the cursor in it.
+    /// Takes the segment back after one last look at the cursor in it.
     pub(crate) fn detach(&mut self, id: SubscriptionId, tail: u64) -> Option<C> {
         let slot = self.slot(id)?;
         refresh_slot(id, slot, tail);
-        slot.page.take()
+        slot.segment.take()
     }
 
     /// The slowest cursor, reloaded; `None` without subscriptions.
@@ -161,7 +161,7 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
 
     /// Whether any reader is attached, so that a publication must look for sleepers.
     pub(crate) fn any_attached(&self) -> bool {
-        self.slots.iter().flatten().any(|slot| slot.page.is_some())
+        self.slots.iter().flatten().any(|slot| slot.segment.is_some())
     }
 
     /// Readers that sleep on another tail than this one and were not woken from that yet. Call
@@ -174,10 +174,10 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
         let mut wake = Wake::NONE;
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let Some(slot) = slot else { continue };
-            let Some(page) = &slot.page else { continue };
+            let Some(segment) = &slot.segment else { continue };
             // ORDER(sleep): Relaxed; the SeqCst fence before this call orders it after the
             // publication.
-            let waiting = page.load(cursor_word::WAITING, Ordering::Relaxed);
+            let waiting = segment.load(cursor_word::WAITING, Ordering::Relaxed);
             if waiting == 0 {
                 slot.woken = 0;
                 continue;
@@ -201,15 +201,15 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
 }
 
 fn refresh_slot<C: Memory>(id: SubscriptionId, slot: &mut Slot<C>, tail: u64) {
-    let Some(page) = &slot.page else { return };
+    let Some(segment) = &slot.segment else { return };
     // ORDER(release): Acquire. What the reader did with the bytes it released comes before we
     // overwrite them. Pairs with `Reader::release`.
-    let stored = page.load(cursor_word::CURSOR, Ordering::Acquire);
+    let stored = segment.load(cursor_word::CURSOR, Ordering::Acquire);
     let step = u64::from(distance(low32(slot.seen), stored));
     if step <= tail - slot.seen {
         slot.seen += step;
     } else {
-        slot.page = None;
+        slot.segment = None;
         slot.violation = Some(Violation {
             subscription: id,
             stored,
@@ -241,7 +241,7 @@ mod tests {
         store(&page, cursor_word::CURSOR, 9);
         assert_eq!(gate.refresh(9), Some(7));
         assert_eq!((gate.get(slow), gate.get(fast)), (Some((9, true)), Some((7, false))));
-        assert!(gate.detach(slow, 9).is_some() && gate.page(slow).is_none());
+        assert!(gate.detach(slow, 9).is_some() && gate.segment(slow).is_none());
         assert!(gate.remove(fast) && !gate.remove(fast) && !gate.remove(SubscriptionId(2)));
         assert_eq!(gate.refresh(9), Some(9));
         assert_eq!(

@@ -1,8 +1,9 @@
 //! Room for one record, filled piece by piece.
 
+use core::fmt;
+
 use super::Producer;
 use crate::crc::Crc;
-use crate::error::GrantOverflow;
 use crate::layout::GRANULE_BYTES;
 use crate::memory::MemoryMut;
 use crate::record::Meta;
@@ -71,6 +72,23 @@ impl Filling {
         (self.written, self.crc.finalize())
     }
 }
+
+/// More was written into a grant than was claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantOverflow {
+    /// Bytes of the refused write.
+    pub bytes: usize,
+    /// Bytes that would have fitted.
+    pub remaining: usize,
+}
+
+impl fmt::Display for GrantOverflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes written into a grant with room for {}", self.bytes, self.remaining)
+    }
+}
+
+impl core::error::Error for GrantOverflow {}
 
 /// Room for one record that is not committed yet. Dropped, it leaves no record.
 pub struct Grant<'p, M, C, const READERS: usize> {

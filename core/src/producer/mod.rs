@@ -10,10 +10,11 @@ mod grant;
 mod space;
 mod subscriptions;
 
-pub use self::create::RingConfig;
+pub use self::create::{CreateError, RingConfig};
 pub use self::gate::{SubscriptionId, Violation, Wake};
-pub use self::grant::Grant;
-pub use self::subscriptions::{Start, SubscriptionStatus};
+pub use self::grant::{Grant, GrantOverflow};
+pub use self::space::ClaimError;
+pub use self::subscriptions::{Start, SubscribeError, SubscriptionStatus};
 
 pub(crate) use self::grant::Filling;
 
@@ -21,7 +22,6 @@ use core::sync::atomic::Ordering;
 
 use self::boundaries::Boundaries;
 use self::gate::Gate;
-use crate::error::ClaimError;
 use crate::geometry::{Geometry, granules_for, low32};
 use crate::layout::{GRANULE_BYTES, KIND_DATA, KIND_DISCARD, STATE_CLOSED, ring_word};
 use crate::memory::MemoryMut;

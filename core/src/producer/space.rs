@@ -1,12 +1,56 @@
 //! Where there is room for a record: behind the head, as far as the readers have released.
 
+use core::fmt;
 use core::sync::atomic::Ordering;
 
 use super::Producer;
-use crate::error::ClaimError;
 use crate::geometry::{granules_for, low32, padding_payload_bytes};
 use crate::layout::{GRANULE_BYTES, KIND_PAD, ring_word};
 use crate::memory::MemoryMut;
+
+/// Why there is no room for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimError {
+    /// No record of this ring may be so large.
+    TooLarge {
+        /// Payload asked for.
+        bytes: usize,
+        /// Largest payload of this ring.
+        limit: u32,
+    },
+    /// Gating readers have not released enough.
+    Full {
+        /// Granules asked for, with a PAD if there must be one.
+        needed: u32,
+        /// Granules free.
+        free: u32,
+    },
+    /// Too many claims of a [`SharedProducer`](crate::shared::SharedProducer) are in flight, or
+    /// another party is just making room. Try again.
+    Busy {
+        /// Claims in flight.
+        in_flight: u32,
+    },
+    /// The ring was closed.
+    Closed,
+}
+
+impl fmt::Display for ClaimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { bytes, limit } => {
+                write!(f, "payload of {bytes} bytes; this ring takes {limit}")
+            }
+            Self::Full { needed, free } => {
+                write!(f, "ring full: {needed} granules needed, {free} free")
+            }
+            Self::Busy { in_flight } => write!(f, "busy: {in_flight} claims in flight"),
+            Self::Closed => write!(f, "the ring is closed"),
+        }
+    }
+}
+
+impl core::error::Error for ClaimError {}
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// Asks the readers to tell when there is space. Publish what is committed first. One party

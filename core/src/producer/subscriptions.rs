@@ -1,6 +1,7 @@
 //! The producer's side of joining and leaving: subscriptions, and the readers attached to them.
 //!
 
+use core::fmt;
 use core::sync::atomic::Ordering;
 
 use zerocopy::IntoBytes;
@@ -8,10 +9,10 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 use super::Producer;
 use super::gate::{SubscriptionId, Violation};
-use crate::error::SubscribeError;
 use crate::geometry::{distance, low32};
 use crate::layout::{
-    ABI_MAJOR, ABI_MINOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, cursor_word, name_field,
+    ABI_MAJOR, ABI_MINOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, NameError, cursor_word,
+    name_field,
 };
 use crate::memory::MemoryMut;
 
@@ -42,6 +43,57 @@ pub struct SubscriptionStatus {
     /// The attached reader's count of sleeps that ended by timeout with data there, wrapping.
     pub missed_wakes: u32,
 }
+
+/// Why a subscription or an attachment was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeError {
+    /// No more subscriptions fit.
+    TableFull {
+        /// Size of the table.
+        limit: usize,
+    },
+    /// No such subscription.
+    Unknown,
+    /// The position asked for is overwritten, or not published.
+    Position {
+        /// What was asked for.
+        position: u32,
+        /// The first position that is not overwritten.
+        oldest: u32,
+        /// The position behind the last published record.
+        tail: u32,
+    },
+    /// The cursor segment is too small.
+    CursorSegmentTooSmall {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The name does not fit.
+    Name(NameError),
+    /// No cursor segment was given.
+    NoCursorSegment,
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TableFull { limit } => {
+                write!(f, "all {limit} subscriptions of this ring are in use")
+            }
+            Self::Unknown => write!(f, "no such subscription"),
+            Self::Position { position, oldest, tail } => {
+                write!(f, "position {position:#x} is not in [{oldest:#x}, {tail:#x}]")
+            }
+            Self::CursorSegmentTooSmall { bytes } => {
+                write!(f, "cursor segment of {bytes} bytes; it needs {CURSOR_BYTES_MIN}")
+            }
+            Self::Name(error) => error.fmt(f),
+            Self::NoCursorSegment => f.write_str("no cursor segment was given"),
+        }
+    }
+}
+
+impl core::error::Error for SubscribeError {}
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// Adds a subscription: from now on, attached or not, it holds the producer back.
@@ -91,22 +143,22 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.gate.remove(id)
     }
 
-    /// Initialises `page` for a reader of this subscription and watches it from now on. A page that
+    /// Initialises `segment` for a reader of this subscription and watches it from now on. A segment that
     /// was attached before is forgotten.
     ///
-    /// Use a page that no earlier reader can still write to.
+    /// Use a segment that no earlier reader can still write to.
     ///
     /// # Errors
-    /// Unknown subscription, a page under 256 bytes, a name over 32 bytes.
+    /// Unknown subscription, a segment under 256 bytes, a name over 32 bytes.
     pub fn attach(
         &mut self,
         id: SubscriptionId,
         name: &str,
-        page: C,
+        segment: C,
     ) -> Result<(), SubscribeError> {
         let (seen, _) = self.gate.get(id).ok_or(SubscribeError::Unknown)?;
-        if page.size() < CURSOR_BYTES_MIN {
-            return Err(SubscribeError::PageTooSmall { bytes: page.size() });
+        if segment.size() < CURSOR_BYTES_MIN {
+            return Err(SubscribeError::CursorSegmentTooSmall { bytes: segment.size() });
         }
         let mut identity = CursorIdentity {
             magic: CURSOR_MAGIC,
@@ -127,18 +179,18 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             (cursor_word::MISSED_WAKES, 0),
         ] {
             // ORDER(create): Relaxed; the fence below orders it before the identity.
-            page.store(word, value, Ordering::Relaxed);
+            segment.store(word, value, Ordering::Relaxed);
         }
         // ORDER(create): Release. Whoever sees the identity sees the words. Pairs with the fence in
         // `Reader::attach`.
-        page.fence(Ordering::Release);
-        page.write(0, identity.as_bytes());
-        self.gate.attach(id, page);
+        segment.fence(Ordering::Release);
+        segment.write(0, identity.as_bytes());
+        self.gate.attach(id, segment);
         Ok(())
     }
 
     /// Lets go of the reader; its subscription gates on at the cursor it stored last. Returns the
-    /// page, for reuse or release.
+    /// segment, for reuse or release.
     pub fn detach(&mut self, id: SubscriptionId) -> Option<C> {
         self.gate.detach(id, self.tail)
     }
@@ -148,7 +200,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.gate.refresh(self.tail);
         let (seen, attached) = self.gate.get(id)?;
         // ORDER(none): statistics; nothing is read because of them.
-        let word = |at| self.gate.page(id).map_or(0, |page| page.load(at, Ordering::Relaxed));
+        let word =
+            |at| self.gate.segment(id).map_or(0, |segment| segment.load(at, Ordering::Relaxed));
         Some(SubscriptionStatus {
             attached,
             lag_granules: u32::try_from(self.tail - seen).unwrap_or(u32::MAX),

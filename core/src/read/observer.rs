@@ -3,12 +3,12 @@
 //! Needs the ring read-only and nothing else. A copy is handed out only if it was still whole after
 //! it was made.
 
-use crate::error::{ReadError, SeekError};
+use super::view::View;
+use super::walk::{Damage, Walk};
+use super::{Lag, Next, ReadError, Seek, SeekError};
 use crate::geometry::{Geometry, GeometryError};
 use crate::layout::ring_word;
 use crate::memory::Memory;
-use crate::read::walk::{Damage, View, Walk};
-use crate::read::walk::{Lag, Next, Seek};
 use core::sync::atomic::Ordering;
 
 /// A reader without a cursor.

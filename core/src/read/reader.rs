@@ -5,40 +5,13 @@
 
 use core::sync::atomic::Ordering;
 
-use zerocopy::{FromZeros, IntoBytes};
-
-use crate::error::{AttachError, ReadError, SeekError};
+use super::view::Located;
+use super::walk::{Damage, Walk};
+use super::{Lag, Next, ReadError, Seek, SeekError};
 use crate::geometry::{Geometry, low32};
-use crate::layout::{
-    ABI_MAJOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, WAITING_FUTEX, WAITING_SOCKET,
-    cursor_word, ring_word,
-};
+use crate::layout::{cursor_word, ring_word};
 use crate::memory::{InPlace, Memory, MemoryMut};
-use crate::read::walk::{Damage, Located, View, Walk};
-use crate::read::walk::{Lag, Next, Seek};
 use crate::record::Record;
-
-/// How a reader will sleep, so that the producer knows how to wake it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitMode {
-    /// `FUTEX_WAIT` (not private) on the `tail` word.
-    Futex,
-    /// `poll` on the control socket.
-    Socket,
-}
-
-/// Whether to sleep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sleep {
-    /// Something was published: do not sleep.
-    Ready,
-    /// Sleep now, with a timeout, as long as the `tail` word holds this value; then call
-    /// [`Reader::finish_sleep`].
-    Wait {
-        /// Expected value for the futex call.
-        tail: u32,
-    },
-}
 
 /// Counts since the page was made, wrapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,57 +26,18 @@ pub struct ReaderStats {
 
 /// A gating reader of ring `R` with cursor segment `C`.
 pub struct Reader<R, C> {
-    walk: Walk<R, true>,
-    page: C,
+    pub(super) walk: Walk<R, true>,
+    pub(super) segment: C,
     /// What the shared cursor holds.
-    released: u64,
+    pub(super) released: u64,
     /// The last request for space that was answered.
-    answered: u32,
-    missed_wakes: u32,
-    /// What the page says of damage.
-    told: Damage,
+    pub(super) answered: u32,
+    pub(super) missed_wakes: u32,
+    /// What the cursor segment says of damage.
+    pub(super) reported: Damage,
 }
 
 impl<R: Memory, C: MemoryMut> Reader<R, C> {
-    /// Reads a ring from where the cursor segment says.
-    ///
-    /// # Errors
-    /// Ring or page are not what ABI §2.1 and §6.1 describe, or belong to different rings.
-    pub fn attach(ring: R, page: C) -> Result<Self, AttachError> {
-        let view = View::open(ring)?;
-        if page.size() < CURSOR_BYTES_MIN {
-            return Err(AttachError::PageTooSmall { bytes: page.size() });
-        }
-        let mut identity = CursorIdentity::new_zeroed();
-        page.read(0, identity.as_mut_bytes());
-        // ORDER(create): Acquire. Pairs with the release fence in `Producer::attach`: seeing the
-        // identity, we see the words.
-        page.fence(Ordering::Acquire);
-        let computed = crc32fast::hash(&identity.as_bytes()[..60]);
-        if identity.magic != CURSOR_MAGIC
-            || identity.abi_major.get() != ABI_MAJOR
-            || identity.identity_crc.get() != computed
-        {
-            return Err(AttachError::PageIdentity);
-        }
-        if identity.epoch.get() != view.geometry.epoch() {
-            return Err(AttachError::Epoch {
-                ring: view.geometry.epoch(),
-                page: identity.epoch.get(),
-            });
-        }
-        // ORDER(none): only this reader and its predecessors write these, and they are gone.
-        let word = |at| page.load(at, Ordering::Relaxed);
-        let damage = Damage { corrupt: word(cursor_word::CORRUPT), lost: word(cursor_word::LOST) };
-        let missed_wakes = word(cursor_word::MISSED_WAKES);
-        let walk = Walk::at(view, word(cursor_word::CURSOR), damage)
-            .map_err(AttachError::TailOutOfRange)?;
-        let reader =
-            Self { released: walk.position, walk, page, answered: 0, missed_wakes, told: damage };
-        reader.awake();
-        Ok(reader)
-    }
-
     /// What is fixed for the life of the ring.
     #[must_use]
     pub const fn geometry(&self) -> &Geometry {
@@ -129,7 +63,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         reason = "a call's result comes by memory, stored by eights and loaded by sixteens: that costs as much as the checksums"
     )]
     pub fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
-        if let Some(next) = self.walk.take_expected(buf) {
+        if let Some(next) = self.walk.next_fast(buf) {
             return Ok(next);
         }
         self.next_by_steps(buf)
@@ -139,7 +73,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     #[cold]
     fn next_by_steps(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
         let next = self.walk.next(buf);
-        self.tell(next)
+        self.report(next)
     }
 
     /// Takes up to `limit` records in turn, as long as there are any, and releases them together:
@@ -174,7 +108,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// As [`next`](Self::next), and never [`ReadError::BufferTooSmall`].
     pub fn peek(&mut self) -> Result<Next, ReadError> {
         let next = self.walk.peek();
-        self.tell(next)
+        self.report(next)
     }
 
     /// Takes the oldest unread record without copying or checking its payload.
@@ -183,7 +117,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// As [`peek`](Self::peek).
     pub fn skip(&mut self) -> Result<Next, ReadError> {
         let next = self.walk.skip();
-        self.tell(next)
+        self.report(next)
     }
 
     /// Tells whether [`next`](Self::next) would give anything but [`Next::Empty`], or skip padding.
@@ -223,7 +157,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
             return Err(SeekError::Epoch { ring: self.geometry().epoch(), stored: epoch });
         }
         let seek = self.walk.seek(seq);
-        self.tell(seek).map_err(SeekError::Read)
+        self.report(seek).map_err(SeekError::Read)
     }
 
     /// Moves behind everything published so far. Nothing is released by it. Where nothing is
@@ -260,10 +194,10 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.released = self.walk.position;
         // ORDER(release): Release. Our reads of the released bytes come before the producer's next
         // writes there. Pairs with `Gate::refresh`.
-        self.page.store(cursor_word::CURSOR, low32(self.released), Ordering::Release);
+        self.segment.store(cursor_word::CURSOR, low32(self.released), Ordering::Release);
         // ORDER(space): SeqCst. Either we see the request below, or the producer sees this cursor.
         // Pairs with the fence in `Producer::want_space`.
-        self.page.fence(Ordering::SeqCst);
+        self.segment.fence(Ordering::SeqCst);
         // ORDER(space): Relaxed; the fence above orders it.
         let request = self.walk.view.ring.load(ring_word::SPACE_WANTED, Ordering::Relaxed);
         let tell = request != 0 && request != self.answered;
@@ -273,66 +207,15 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         tell
     }
 
-    /// Announces that this reader is about to sleep and says whether it may. Release first: a
-    /// producer without space never publishes.
-    ///
-    /// # Errors
-    /// [`ReadError::TailOutOfRange`]; the reader is not announced then.
-    pub fn prepare_sleep(&mut self, mode: WaitMode) -> Result<Sleep, ReadError> {
-        if self.walk.position != self.walk.tail {
-            return Ok(Sleep::Ready);
-        }
-        let mode = match mode {
-            WaitMode::Futex => WAITING_FUTEX,
-            WaitMode::Socket => WAITING_SOCKET,
-        };
-        // ORDER(sleep): Relaxed; the fence orders it before the tail is looked at.
-        self.page.store(
-            cursor_word::WAITING,
-            (low32(self.walk.position) << 2) | mode,
-            Ordering::Relaxed,
-        );
-        // ORDER(sleep): SeqCst. Either the producer sees `waiting`, or we see its tail below. Pairs
-        // with the fence in `Producer::publish`.
-        self.page.fence(Ordering::SeqCst);
-        let refreshed = self.walk.refresh();
-        if refreshed.is_ok() && self.walk.tail == self.walk.position {
-            return Ok(Sleep::Wait { tail: low32(self.walk.tail) });
-        }
-        self.awake();
-        refreshed.map(|()| Sleep::Ready)
-    }
-
-    /// Ends a sleep. `timed_out` says that nobody woke it; if there was something to read all the
-    /// same, that is counted.
-    ///
-    /// # Errors
-    /// [`ReadError::TailOutOfRange`].
-    pub fn finish_sleep(&mut self, timed_out: bool) -> Result<(), ReadError> {
-        self.awake();
-        self.walk.refresh()?;
-        if timed_out && self.walk.tail != self.walk.position {
-            self.missed_wakes = self.missed_wakes.wrapping_add(1);
-            // ORDER(none): a statistic.
-            self.page.store(cursor_word::MISSED_WAKES, self.missed_wakes, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    fn awake(&self) {
-        // ORDER(sleep): Relaxed; seen late it costs a wake-up too many, never one too few.
-        self.page.store(cursor_word::WAITING, 0, Ordering::Relaxed);
-    }
-
     /// Mirrors the counts of damage into the page, where the producer's process can see them.
     #[inline]
-    fn tell<T, E>(&mut self, outcome: Result<T, E>) -> Result<T, E> {
-        if self.told != self.walk.damage {
-            self.told = self.walk.damage;
+    fn report<T, E>(&mut self, outcome: Result<T, E>) -> Result<T, E> {
+        if self.reported != self.walk.damage {
+            self.reported = self.walk.damage;
             // ORDER(none): statistics.
-            self.page.store(cursor_word::CORRUPT, self.told.corrupt, Ordering::Relaxed);
+            self.segment.store(cursor_word::CORRUPT, self.reported.corrupt, Ordering::Relaxed);
             // ORDER(none): statistics.
-            self.page.store(cursor_word::LOST, self.told.lost, Ordering::Relaxed);
+            self.segment.store(cursor_word::LOST, self.reported.lost, Ordering::Relaxed);
         }
         outcome
     }
@@ -350,11 +233,11 @@ impl<R: InPlace, C: MemoryMut> Reader<R, C> {
             Ok(Next::Record(located)) => located,
             Ok(Next::Empty) => return Ok(Next::Empty),
             Ok(Next::Closed) => return Ok(Next::Closed),
-            Err(error) => return self.tell(Err(error)),
+            Err(error) => return self.report(Err(error)),
         };
         let computed = self.walk.view.framing.payload_crc(self.payload_in_place(&located));
         let taken = self.walk.take(&located, computed);
-        let record = self.tell(taken)?;
+        let record = self.report(taken)?;
         Ok(Next::Record((record, self.payload_in_place(&located))))
     }
 

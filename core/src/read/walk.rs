@@ -5,170 +5,22 @@
 
 use core::sync::atomic::Ordering;
 
-use zerocopy::{FromZeros, IntoBytes};
-
-use crate::error::ReadError;
-use crate::geometry::{Geometry, GeometryError, distance, granules_for, low32};
-use crate::layout::{GRANULE_BYTES, RING_MAGIC, RingHeader, STATE_CLOSED, ring_word};
+use super::view::{Located, View};
+use super::{Lag, Next, ReadError, Seek};
+use crate::geometry::{distance, low32};
+use crate::layout::{GRANULE_BYTES, STATE_CLOSED, ring_word};
 use crate::memory::Memory;
-use crate::record::{Framing, Header, HeaderCrc, Record};
-use crate::transfer::{expect_record, read_header, read_record, read_with_crc};
+use crate::record::{Header, HeaderCrc, Record};
+use crate::transfer::{expect_record, read_record};
 
 /// How often one call goes on after being overrun before it says so.
 const OVERRUNS_PER_CALL: u32 = 8;
-
-/// A payload's CRC is computed in pieces of this many bytes.
-const PIECE_BYTES: usize = 256;
-const _: () = assert!(PIECE_BYTES.is_multiple_of(GRANULE_BYTES));
-
-/// One look at the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next<T = Record> {
-    /// The oldest unread record. It counts as read now.
-    Record(T),
-    /// Nothing is published that was not read. Who polls for throughput pauses for some
-    /// microseconds before the next look: each takes the line of the tail away from the producer.
-    Empty,
-    /// Nothing will come any more.
-    Closed,
-}
-
-/// How far a reader is behind the producer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lag {
-    /// DATA records published and not read. May count a batch that is being published.
-    pub records: u64,
-    /// Bytes of the ring that they take, headers and padding records included.
-    pub bytes: u64,
-    /// Age of the oldest of them: the given time minus its timestamp, at least 0; 0 if there is
-    /// none.
-    pub nanoseconds: u64,
-}
-
-/// Where a search for a stored (epoch, seq) ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seek {
-    /// The next record read is the one sought.
-    Found,
-    /// It is no longer there: the next record read is this later one.
-    Gone {
-        /// Number of the oldest record that is left, or of the next one that will be published.
-        oldest: u64,
-    },
-    /// It is not published yet; the reader stands at the tail. Also said of an older one by a
-    /// reader that finds nothing to read and has read nothing before: nothing there tells the
-    /// number that comes next.
-    Ahead,
-}
 
 /// Damage seen so far, wrapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Damage {
     pub(crate) corrupt: u32,
     pub(crate) lost: u32,
-}
-
-/// A valid header and what follows from it.
-#[derive(Clone, Copy)]
-pub(crate) struct Located {
-    pub(crate) header: Header,
-    pub(crate) position: u64,
-    pub(crate) end: u64,
-}
-
-impl Located {
-    /// What a user learns of it.
-    #[inline]
-    pub(crate) const fn record(&self) -> Record {
-        self.header.record_at(low32(self.position))
-    }
-}
-
-/// A ring's segment with what is needed to read a header in it.
-#[derive(Clone)]
-pub(crate) struct View<R> {
-    pub(crate) ring: R,
-    pub(crate) geometry: Geometry,
-    pub(crate) framing: Framing,
-}
-
-impl<R: Memory> View<R> {
-    /// Copies and checks the ring's header.
-    pub(crate) fn open(ring: R) -> Result<Self, GeometryError> {
-        let needed = size_of::<RingHeader>() as u64;
-        if (ring.size() as u64) < needed {
-            return Err(GeometryError::SegmentTooSmall { bytes: ring.size() as u64, needed });
-        }
-        let mut magic = [0; 8];
-        ring.read(0, &mut magic);
-        if magic != RING_MAGIC {
-            return Err(GeometryError::Magic { found: magic });
-        }
-        // ORDER(create): Acquire. Seeing the magic, we see the header. Pairs with the last fence of
-        // `Producer::create`.
-        ring.fence(Ordering::Acquire);
-        let mut header = RingHeader::new_zeroed();
-        ring.read(0, header.as_mut_bytes());
-        let geometry = Geometry::from_header(&header, ring.size())?;
-        Ok(Self { ring, geometry, framing: Framing::new(geometry.epoch()) })
-    }
-
-    /// The header at a position before `tail`, if it is valid there (ABI §3). A header whose CRC is
-    /// right and whose length is not gives the same CRC twice.
-    #[inline]
-    pub(crate) fn header_at(&self, position: u64, tail: u64) -> Result<Located, HeaderCrc> {
-        let (header, stored) = read_header(
-            &self.ring,
-            self.geometry.offset_of(position),
-            &self.framing,
-            low32(position),
-        )?;
-        let granules = u64::from(granules_for(header.len));
-        let fits = granules <= tail - position
-            && granules <= u64::from(self.geometry.room_to_end(position))
-            && (!header.is_data() || header.len <= self.geometry.max_payload());
-        if fits {
-            Ok(Located { header, position, end: position + granules })
-        } else {
-            Err(HeaderCrc { stored, computed: stored })
-        }
-    }
-
-    /// The first valid header behind `position`.
-    pub(crate) fn next_valid(&self, position: u64, tail: u64) -> Option<Located> {
-        (position + 1..tail).find_map(|position| self.header_at(position, tail).ok())
-    }
-
-    /// CRC of a located payload, computed piece by piece without a buffer for the whole.
-    pub(crate) fn crc_of_payload(&self, located: &Located) -> u32 {
-        let mut crc = self.framing.empty_crc();
-        let mut piece = [0; PIECE_BYTES];
-        let (mut at, mut left) = (self.payload_offset(located), located.header.len as usize);
-        while left > 0 {
-            let len = left.min(piece.len());
-            read_with_crc(&self.ring, at, &mut piece[..len], &mut crc);
-            (at, left) = (at + len, left - len);
-        }
-        crc.finalize()
-    }
-
-    /// Byte offset of a located record's payload.
-    #[inline]
-    pub(crate) const fn payload_offset(&self, located: &Located) -> usize {
-        self.geometry.offset_of(located.position) + GRANULE_BYTES
-    }
-
-    /// Copies a located payload into the start of `buf` and gives the CRC of the copy.
-    #[inline]
-    pub(crate) fn copy_payload(&self, located: &Located, buf: &mut [u8]) -> Result<u32, ReadError> {
-        let len = located.header.len as usize;
-        let Some(copy) = buf.get_mut(..len) else {
-            return Err(ReadError::BufferTooSmall { needed: len, given: buf.len() });
-        };
-        let mut crc = self.framing.empty_crc();
-        read_with_crc(&self.ring, self.payload_offset(located), copy, &mut crc);
-        Ok(crc.finalize())
-    }
 }
 
 /// A position that moves through a ring. `GATED`: the producer never overwrites what lies before
@@ -208,7 +60,7 @@ impl<R: Memory> Walk<R, true> {
     /// the tail and that `buf` may hold garbage; ask [`next`](Self::next).
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "see `Reader::next`")]
-    pub(crate) fn take_expected(&mut self, buf: &mut [u8]) -> Option<Next> {
+    pub(crate) fn next_fast(&mut self, buf: &mut [u8]) -> Option<Next> {
         let seq = self.expected?;
         if self.position == self.tail {
             let (_, ahead) = self.look_ahead();

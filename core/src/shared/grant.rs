@@ -1,12 +1,13 @@
 //! Room for one record, claimed among others.
 
-use crate::error::GrantOverflow;
+use super::backend::{Backend, Word};
+use super::publishing::Audience;
+use super::{Commit, GIVEN_UP, Open, SharedProducer};
 use crate::memory::MemoryMut;
 use crate::producer::Filling;
+use crate::producer::GrantOverflow;
 use crate::producer::Wake;
 use crate::record::Meta;
-use crate::shared::turns::{Backend, Word};
-use crate::shared::{Commit, GIVEN_UP, Open, SharedProducer, Telling};
 use core::sync::atomic::Ordering;
 
 /// Room for one record, claimed among others. Dropped, it becomes a DISCARD record, and nobody is
@@ -65,20 +66,20 @@ where
             // ORDER(commit): Relaxed; the Release of the slot orders it.
             word.store(value, Ordering::Relaxed);
         }
-        self.shared.finish(claim, Telling::Claimant(ticket))
+        self.shared.finish(claim, Audience::Claimant(ticket))
     }
 
     /// Gives the room up: a DISCARD record takes it, which readers skip. What was claimed and
     /// committed after it may be published by that; says whom to wake.
     pub fn abandon(mut self) -> Wake {
-        self.give_up(Telling::Caller).wake
+        self.give_up(Audience::Caller).wake
     }
 
-    fn give_up(&mut self, telling: Telling) -> Commit {
+    fn give_up(&mut self, audience: Audience) -> Commit {
         let Some((claim, _)) = self.state.take() else { return Commit::NOTHING };
         // ORDER(commit): Relaxed; the Release of the slot orders it.
         self.shared.note(claim.ticket()).len.store(GIVEN_UP, Ordering::Relaxed);
-        self.shared.finish(claim, telling)
+        self.shared.finish(claim, audience)
     }
 }
 
@@ -91,6 +92,6 @@ where
 {
     fn drop(&mut self) {
         // Whom to wake is told to the next one who can do it.
-        let _kept = self.give_up(Telling::Nobody);
+        let _kept = self.give_up(Audience::Nobody);
     }
 }

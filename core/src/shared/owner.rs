@@ -3,13 +3,14 @@
 
 use core::fmt;
 
-use crate::error::{ClaimError, SubscribeError};
+use super::SharedProducer;
+use super::backend::Backend;
+use super::publishing::Audience;
 use crate::memory::MemoryMut;
 use crate::producer::Producer;
+use crate::producer::{ClaimError, SubscribeError};
 use crate::producer::{Start, SubscriptionStatus};
 use crate::producer::{SubscriptionId, Violation, Wake};
-use crate::shared::turns::Backend;
-use crate::shared::{SharedProducer, Telling};
 
 /// What such a call gave. It has published what others committed, so it may have somebody to wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,17 +60,19 @@ where
         self.owner(|producer| producer.unsubscribe(id))
     }
 
-    /// As [`Producer::attach`]; takes the page out of `page` if this was the moment.
+    /// As [`Producer::attach`]; takes the segment out of `segment` if this was the moment.
     ///
     /// # Errors
-    /// [`Contended`]; inside, as there, and [`SubscribeError::NoPage`] if `page` is empty.
+    /// [`Contended`]; inside, as there, and [`SubscribeError::NoCursorSegment`] if `segment` is empty.
     pub fn attach(
         &self,
         id: SubscriptionId,
         name: &str,
-        page: &mut Option<C>,
+        segment: &mut Option<C>,
     ) -> Result<Outcome<Result<(), SubscribeError>>, Contended> {
-        self.owner(|producer| producer.attach(id, name, page.take().ok_or(SubscribeError::NoPage)?))
+        self.owner(|producer| {
+            producer.attach(id, name, segment.take().ok_or(SubscribeError::NoCursorSegment)?)
+        })
     }
 
     /// As [`Producer::detach`].
@@ -117,8 +120,9 @@ where
         &self,
         work: impl FnOnce(&mut Producer<M, C, READERS>) -> T,
     ) -> Result<Outcome<T>, Contended> {
-        let mut turn = self.turns.pick_up().ok_or(Contended)?;
-        let (value, wake) = turn.with(|inner| (work(&mut inner.producer), self.told(inner)));
-        Ok(Outcome { value, wake: wake.and(self.leave(turn, Telling::Caller).wake) })
+        let mut token = self.claims.pick_up().ok_or(Contended)?;
+        let (value, wake) =
+            token.with(|inner| (work(&mut inner.producer), self.take_pending_wake(inner)));
+        Ok(Outcome { value, wake: wake.and(self.leave(token, Audience::Caller).wake) })
     }
 }

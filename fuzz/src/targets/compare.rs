@@ -27,8 +27,8 @@ pub fn refusal_of_ring(error: GeometryError, status: i32) {
 pub fn refusal(error: AttachError, status: i32) {
     match error {
         AttachError::Geometry(error) => refusal_of_ring(error, status),
-        AttachError::PageTooSmall { .. } => assert_eq!(status, c_library::SIZE, "{error}"),
-        AttachError::PageIdentity => {
+        AttachError::CursorSegmentTooSmall { .. } => assert_eq!(status, c_library::SIZE, "{error}"),
+        AttachError::CursorSegmentIdentity => {
             assert!(
                 [c_library::CURSOR, c_library::VERSION].contains(&status),
                 "{error}: C says {status}"

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use aqueduct_core::JoinError;
 use aqueduct_core::Observer;
 use aqueduct_core::memory::{Memory, ReadRegion, Span};
-use aqueduct_core::read::JoinError;
 
 use super::reader::{buffer_size, some_seq};
 use super::{compare, outcome};

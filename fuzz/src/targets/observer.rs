@@ -1,9 +1,9 @@
 //! `observer`: an observer against the oracle, call by call, on any ring that changes between
 //! calls, and as in [`torn`] during them.
 
+use aqueduct_core::JoinError;
 use aqueduct_core::Observer;
 use aqueduct_core::SeekError;
-use aqueduct_core::read::JoinError;
 
 use super::outcome;
 use super::reader::{buffer_size, refusal_of_ring, some_seq};

@@ -34,8 +34,8 @@ pub fn refusal_of_ring(error: GeometryError) -> Refusal {
 pub fn refusal(error: AttachError) -> Refusal {
     match error {
         AttachError::Geometry(error) => refusal_of_ring(error),
-        AttachError::PageTooSmall { .. } => Refusal::PageSize,
-        AttachError::PageIdentity => Refusal::PageIdentity,
+        AttachError::CursorSegmentTooSmall { .. } => Refusal::PageSize,
+        AttachError::CursorSegmentIdentity => Refusal::CursorSegmentIdentity,
         AttachError::Epoch { .. } => Refusal::PageEpoch,
         AttachError::TailOutOfRange(_) => Refusal::TailOutOfRange,
     }

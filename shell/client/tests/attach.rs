@@ -196,7 +196,7 @@ fn descriptors_in_the_wrong_order_are_no_ring() {
     ));
     let mut fake = Fake::new();
     fake.descriptors = vec![true, true];
-    assert_eq!(failure(&mut fake), OpenError::Attach(AttachError::PageIdentity));
+    assert_eq!(failure(&mut fake), OpenError::Attach(AttachError::CursorSegmentIdentity));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn sizes_that_the_segments_do_not_have_are_refused() {
     }
     let mut fake = Fake::new();
     fake.packet[24..28].copy_from_slice(&255_u32.to_le_bytes());
-    let expected = OpenError::Attach(AttachError::PageTooSmall { bytes: 255 });
+    let expected = OpenError::Attach(AttachError::CursorSegmentTooSmall { bytes: 255 });
     assert_eq!(failure(&mut fake), expected);
 }
 

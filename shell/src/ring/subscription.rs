@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use aqueduct_core::SubscriptionId;
-use aqueduct_core::producer::SubscriptionStatus;
+use aqueduct_core::SubscriptionStatus;
 
 use super::{Doorbell, Inner, bytes};
 use crate::metrics::SubscriptionMetrics;

@@ -120,7 +120,7 @@ fn open_error(error: &OpenError) -> String {
         OpenError::NotSealed { .. } => "not sealed",
         OpenError::Size { .. }
         | OpenError::Attach(
-            AttachError::PageTooSmall { .. }
+            AttachError::CursorSegmentTooSmall { .. }
             | AttachError::Geometry(GeometryError::SegmentTooSmall { .. }),
         ) => "size",
         OpenError::Welcome(WelcomeError::Version { .. })
@@ -128,7 +128,9 @@ fn open_error(error: &OpenError) -> String {
         OpenError::Attach(AttachError::Geometry(GeometryError::Magic { .. })) => "magic",
         OpenError::Attach(AttachError::Geometry(GeometryError::Crc { .. })) => "checksum",
         OpenError::Attach(AttachError::Geometry(_)) => "geometry",
-        OpenError::Attach(AttachError::PageIdentity | AttachError::Epoch { .. }) => "cursor",
+        OpenError::Attach(AttachError::CursorSegmentIdentity | AttachError::Epoch { .. }) => {
+            "cursor"
+        }
         OpenError::Attach(AttachError::TailOutOfRange(_)) => "tail",
         other => panic!("{other:?} is no error of these scripts"),
     };

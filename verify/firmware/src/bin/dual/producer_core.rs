@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-use aqueduct_core::producer::SubscriptionStatus;
+use aqueduct_core::SubscriptionStatus;
 use aqueduct_core::{ClaimError, Producer, Region, RingConfig, Start, SubscriptionId, Wake};
 use aqueduct_firmware::Random;
 use aqueduct_firmware::content::{self, MAX_BYTES};

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 
 use aqueduct_core::geometry::GeometryError;
 use aqueduct_core::layout::{DATA_OFFSET_MIN, GRANULE_BYTES};
-use aqueduct_core::read::ReaderStats;
+use aqueduct_core::ReaderStats;
 use aqueduct_core::payload_crc;
 use aqueduct_core::{
     AttachError, Memory, MemoryMut, Next, Observer, ReadError, ReadRegion, Reader, Record, Region,
@@ -80,7 +80,7 @@ fn attach(ring: Place, page: Place) -> RawReader {
                 return reader;
             }
             Err(AttachError::Geometry(GeometryError::Magic { .. })) => without_ring += 1,
-            Err(AttachError::PageIdentity) => without_page += 1,
+            Err(AttachError::CursorSegmentIdentity) => without_page += 1,
             Err(other) => panic!("{other}"),
         }
     }
@@ -318,7 +318,7 @@ fn identities_are_checked(ring: Place, page: Place) {
     }
     for at in [0, 20, 63] {
         flip(writable(page), at);
-        assert_eq!(attach(), Err(AttachError::PageIdentity));
+        assert_eq!(attach(), Err(AttachError::CursorSegmentIdentity));
         flip(writable(page), at);
     }
     assert_eq!(attach(), Ok(()));

@@ -137,7 +137,7 @@ pub(crate) fn run() {
         }
     }
     assert_eq!(number, RECORDS);
-    assert_eq!(reader.stats(), aqueduct_core::read::ReaderStats::default());
+    assert_eq!(reader.stats(), aqueduct_core::ReaderStats::default());
     let full = full();
     assert!(
         full >= RECORDS / 500 - 1 && empty > 0,

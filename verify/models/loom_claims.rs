@@ -1,18 +1,18 @@
-//! The table of claims and its turn by itself: claims follow one another without a gap, each is
-//! passed once, and one party at a time has the turn.
+//! The table of claims and its token by itself: claims follow one another without a gap, each is
+//! passed once, and one party at a time has the token.
 //!
 //! Bounds: 2 parties with 1 or 2 claims each, or 3 with 1; a table of 2 or 4 slots; 1 to 3
 //! pre-emptions as said. A claim's note is a plain cell, written by its claimant and read by
-//! whoever passes it, and so is the value: loom reports every access that no ordering of [`Turns`]
+//! whoever passes it, and so is the value: loom reports every access that no ordering of [`Claims`]
 //! covers. Not vacuous: each test asserts that what it is about was seen, and each spoilt ordering
 //! is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use aqueduct_core::internals::turns::{self, Held, POSITION, Turn, Turns};
+use aqueduct_core::internals::claims::{self, Claims, Held, POSITION, Token};
 use aqueduct_verify::explore::{Bound, Events, UNORDERED, explore, refuse, refuse_for_any};
-use aqueduct_verify::loom_backend::{Access, Loom, Role, Spoilt, with_roles_of_turns};
+use aqueduct_verify::loom_backend::{Access, Loom, Role, Spoilt, with_roles_of_claims};
 use loom::cell::UnsafeCell;
 use loom::thread;
 
@@ -29,7 +29,7 @@ const FROM: u32 = POSITION - 2;
 type Log = Vec<(u32, u32)>;
 
 struct Table<const CLAIMS: usize> {
-    turns: Turns<Loom, Log, CLAIMS>,
+    claims: Claims<Loom, Log, CLAIMS>,
     /// Who claimed the slot.
     notes: [UnsafeCell<u32>; CLAIMS],
 }
@@ -41,8 +41,8 @@ unsafe impl<const CLAIMS: usize> Sync for Table<CLAIMS> {}
 impl<const CLAIMS: usize> Table<CLAIMS> {
     fn new(spoilt: &'static [Spoilt]) -> Arc<Self> {
         let notes = std::array::from_fn(|_| UnsafeCell::new(0));
-        Arc::new(with_roles_of_turns(CLAIMS, spoilt, || Self {
-            turns: Turns::new(Log::new(), FROM),
+        Arc::new(with_roles_of_claims(CLAIMS, spoilt, || Self {
+            claims: Claims::new(Log::new(), FROM),
             notes,
         }))
     }
@@ -55,13 +55,13 @@ impl<const CLAIMS: usize> Table<CLAIMS> {
     /// behind its finish, or left to another.
     fn claim(&self, who: u32, granules: u32, with_turn: bool) -> Way {
         loop {
-            let Ok(free) = self.turns.find() else { return Way::Refused };
+            let Ok(free) = self.claims.find() else { return Way::Refused };
             let end = free.head() + granules;
             match free.take(end, with_turn) {
                 None => {}
                 Some(Held::Ahead(ahead)) => {
-                    let ((), turn) = ahead.pass(|log| log.push((who, end & POSITION)));
-                    self.leave(turn);
+                    let ((), token) = ahead.pass(|log| log.push((who, end & POSITION)));
+                    self.leave(token);
                     return Way::Direct;
                 }
                 Some(Held::Claim(claim)) => {
@@ -70,18 +70,18 @@ impl<const CLAIMS: usize> Table<CLAIMS> {
                         // unordered with this one.
                         unsafe { *note = who }
                     });
-                    let Some(mut turn) = claim.finish() else { return Way::Left };
-                    // A turn is ordered by itself, whatever is looked at next.
-                    turn.with(|log| assert!(log.len() < 100));
-                    self.go_on(turn);
+                    let Some(mut token) = claim.finish() else { return Way::Left };
+                    // A token is ordered by itself, whatever is looked at next.
+                    token.with(|log| assert!(log.len() < 100));
+                    self.go_on(token);
                     return Way::Finished;
                 }
             }
         }
     }
 
-    /// Passes what is finished, and leaves the turn.
-    fn go_on(&self, mut turn: Turn<'_, Loom, Log, CLAIMS>) {
+    /// Passes what is finished, and leaves the token.
+    fn go_on(&self, mut token: Token<'_, Loom, Log, CLAIMS>) {
         let pass = |log: &mut Log, ticket, end| {
             let who = self.note(ticket).with(|note| {
                 // SAFETY: as above.
@@ -89,21 +89,21 @@ impl<const CLAIMS: usize> Table<CLAIMS> {
             });
             log.push((who, end));
         };
-        while turn.pass_finished(pass).is_some() {}
-        self.leave(turn);
+        while token.pass_finished(pass).is_some() {}
+        self.leave(token);
     }
 
-    fn leave(&self, turn: Turn<'_, Loom, Log, CLAIMS>) {
-        if let Some(again) = turn.leave() {
+    fn leave(&self, token: Token<'_, Loom, Log, CLAIMS>) {
+        if let Some(again) = token.leave() {
             self.go_on(again);
         }
     }
 
     /// Looks at the value; whether it could.
     fn look(&self) -> bool {
-        let Some(mut turn) = self.turns.pick_up() else { return false };
-        turn.with(|log| assert!(log.len() < 100));
-        self.leave(turn);
+        let Some(mut token) = self.claims.pick_up() else { return false };
+        token.with(|log| assert!(log.len() < 100));
+        self.leave(token);
         true
     }
 }
@@ -119,11 +119,11 @@ enum Way {
 /// What each party does.
 #[derive(Clone, Copy)]
 enum Step {
-    /// Claims so many granules, and wants the turn.
+    /// Claims so many granules, and wants the token.
     Push(u32),
     /// Claims so many, and does not.
     Claim(u32),
-    /// Picks the turn up.
+    /// Picks the token up.
     Look,
 }
 
@@ -160,9 +160,9 @@ fn all<const CLAIMS: usize>(
         (1..).zip(others).map(|(who, steps)| thread::spawn(work(who, steps))).collect();
     let mut ways = vec![work(0, last)()];
     ways.extend(threads.into_iter().map(|thread| thread.join().expect("a party")));
-    assert_eq!(table.turns.unfinished(), None, "{NOT_PASSED}");
+    assert_eq!(table.claims.unfinished(), None, "{NOT_PASSED}");
     let table = Arc::into_inner(table).expect("all are joined");
-    let log = table.turns.into_inner();
+    let log = table.claims.into_inner();
     let mut head = FROM;
     let mut passed = vec![Vec::new(); parties.len()];
     for (who, end) in log {
@@ -178,7 +178,7 @@ fn all<const CLAIMS: usize>(
                 (0, Way::Refused) => events.add("contended", 1),
                 (0, _) => events.add("looked", 1),
                 (_, Way::Refused) => events.add("no slot", 1),
-                (_, Way::Direct) => events.add("with the turn", 1),
+                (_, Way::Direct) => events.add("with the token", 1),
                 (_, Way::Finished) => events.add("passed by its claimant", 1),
                 (_, Way::Left) => events.add("passed by another", 1),
             }
@@ -201,19 +201,19 @@ fn assert_seen(events: &Events, names: &[&str]) {
 
 #[test]
 fn claims_are_passed_once_and_in_order() {
-    let events = explore("turns, mixed", USUAL, |events| all::<4>(&[], MIXED, events));
-    assert_seen(&events, &["with the turn", "passed by its claimant", "passed by another"]);
+    let events = explore("claims, mixed", USUAL, |events| all::<4>(&[], MIXED, events));
+    assert_seen(&events, &["with the token", "passed by its claimant", "passed by another"]);
 }
 
 #[test]
 fn a_slot_is_used_again_only_when_it_is_passed() {
-    let events = explore("turns, laps", ONE, |events| all::<2>(&[], LAPS, events));
-    assert_seen(&events, &["with the turn", "passed by its claimant", "passed by another"]);
+    let events = explore("claims, laps", ONE, |events| all::<2>(&[], LAPS, events));
+    assert_seen(&events, &["with the token", "passed by its claimant", "passed by another"]);
 }
 
 /// Takes the next slot of a table in which nothing is wanted but that.
-fn claim_next(table: &Table<2>) -> Option<turns::Claim<'_, Loom, Log, 2>> {
-    let free = table.turns.find().ok()?;
+fn claim_next(table: &Table<2>) -> Option<claims::Claim<'_, Loom, Log, 2>> {
+    let free = table.claims.find().ok()?;
     let end = free.head() + 1;
     match free.take(end, false)? {
         Held::Claim(claim) => Some(claim),
@@ -231,7 +231,7 @@ fn lapped(spoilt: &'static [Spoilt], events: &Events) {
         // Never finished, and so never passed.
         thread::spawn(move || claim_next(&table).is_some())
     });
-    table.go_on(first.finish().expect("the turn waited for it"));
+    table.go_on(first.finish().expect("the token waited for it"));
     let taken = others
         .map(|other| other.join().expect("a party"))
         .into_iter()
@@ -244,27 +244,27 @@ fn lapped(spoilt: &'static [Spoilt], events: &Events) {
 
 #[test]
 fn a_slot_of_the_next_lap_is_not_free_for_a_party_of_this_one() {
-    let events = explore("turns, lapped", USUAL, |events| lapped(&[], events));
+    let events = explore("claims, lapped", USUAL, |events| lapped(&[], events));
     assert_seen(&events, &["taken", "no slot"]);
 }
 
 #[test]
 fn taking_a_slot_without_release_is_refused() {
     const SPOILT: &[Spoilt] = &[(Role::Slot, Access::Take, Acquire)];
-    refuse("turns, lapped, spoilt", "one slot for two", TWO, |events| lapped(SPOILT, events));
+    refuse("claims, lapped, spoilt", "one slot for two", TWO, |events| lapped(SPOILT, events));
 }
 
 #[test]
 fn the_turn_is_picked_up_by_one_party_at_a_time() {
-    let events = explore("turns, looking", THREE, |events| all::<2>(&[], LOOKING, events));
-    assert_seen(&events, &["with the turn", "looked", "contended", "passed by another"]);
+    let events = explore("claims, looking", THREE, |events| all::<2>(&[], LOOKING, events));
+    assert_seen(&events, &["with the token", "looked", "contended", "passed by another"]);
 }
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "takes minutes without optimisation")]
 fn three_parties_pass_each_other_on() {
-    let events = explore("turns, three", ONE, |events| all::<4>(&[], THREE_PARTIES, events));
-    assert_seen(&events, &["with the turn", "passed by its claimant", "passed by another"]);
+    let events = explore("claims, three", ONE, |events| all::<4>(&[], THREE_PARTIES, events));
+    assert_seen(&events, &["with the token", "passed by its claimant", "passed by another"]);
 }
 
 const NOT_PASSED: &str = "not passed once and in order";
@@ -274,7 +274,7 @@ macro_rules! refused {
         #[test]
         fn $name() {
             const SPOILT: &[Spoilt] = &[(Role::$role, Access::$access, $order)];
-            refuse_for_any("turns, spoilt", &[UNORDERED, NOT_PASSED], $bound, |events| all::<$claims>(SPOILT, $parties, events));
+            refuse_for_any("claims, spoilt", &[UNORDERED, NOT_PASSED], $bound, |events| all::<$claims>(SPOILT, $parties, events));
         }
     )*};
 }

@@ -1,185 +1,57 @@
-//! Private state that several producers of one process share: atomic words, and a value that one
-//! party at a time may enter.
+//! The table of claims: who may write where, and who publishes.
 //!
-//! Nothing here is in shared memory. The traits are what lets a model checker put its own atomics
-//! and cells underneath.
+//! Nothing here is in shared memory.
 
-#![allow(
-    clippy::disallowed_types,
-    reason = "private words, which a model checker replaces by its own"
-)]
+use core::sync::atomic::Ordering;
 
-use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, Ordering};
-
-/// One private atomic word.
-///
-/// # Safety
-/// An implementation behaves as one atomic `u32` that is changed only through these methods.
-pub unsafe trait Word {
-    /// A word with this value.
-    fn new(value: u32) -> Self;
-    /// An atomic load.
-    fn load(&self, order: Ordering) -> u32;
-    /// An atomic store.
-    fn store(&self, value: u32, order: Ordering);
-    /// Strong compare-and-exchange; the value found.
-    #[allow(clippy::missing_errors_doc, reason = "as in core")]
-    fn compare_exchange(
-        &self,
-        current: u32,
-        new: u32,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u32, u32>;
-    /// Sets bits; the value before.
-    fn fetch_or(&self, bits: u32, order: Ordering) -> u32;
-}
-
-/// A value that is entered under somebody else's mutual exclusion.
-///
-/// # Safety
-/// [`with`](Cell::with) lends the value given to [`new`](Cell::new) and nothing else touches it.
-pub unsafe trait Cell<T> {
-    /// A cell around `value`.
-    fn new(value: T) -> Self;
-    /// Lends the value.
-    ///
-    /// # Safety
-    /// 1. No other call is under way, and an earlier one happens before this one.
-    unsafe fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R;
-    /// The value.
-    fn into_inner(self) -> T;
-}
-
-/// What private state is made of.
-pub trait Backend {
-    /// The most spin hints that a `push` waits after it left its record to a party that is
-    /// publishing, below 2^16, so that threads which produce at the same time go on for some
-    /// thousand records each instead of taking the ring's cache lines from each other for every
-    /// one. Threads that meet now and then wait for a few. 0, for none, where that party may be one
-    /// that was interrupted.
-    const PAUSES: u32 = 0;
-    /// Its atomic words.
-    type Word: Word;
-    /// Its cells.
-    type Cell<T>: Cell<T>;
-}
-
-/// The processor's own atomics. Needs compare-and-swap. It pauses only where there is an operating
-/// system.
-#[derive(Clone, Copy, Debug)]
-pub struct Native;
-
-impl Backend for Native {
-    const PAUSES: u32 = if cfg!(target_os = "none") { 0 } else { 2048 };
-    type Word = AtomicU32;
-    type Cell<T> = NativeCell<T>;
-}
-
-// SAFETY: it is an atomic `u32`.
-unsafe impl Word for AtomicU32 {
-    fn new(value: u32) -> Self {
-        Self::new(value)
-    }
-
-    #[inline]
-    fn load(&self, order: Ordering) -> u32 {
-        self.load(order)
-    }
-
-    #[inline]
-    fn store(&self, value: u32, order: Ordering) {
-        self.store(value, order);
-    }
-
-    #[inline]
-    fn compare_exchange(
-        &self,
-        current: u32,
-        new: u32,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u32, u32> {
-        self.compare_exchange(current, new, success, failure)
-    }
-
-    #[inline]
-    fn fetch_or(&self, bits: u32, order: Ordering) -> u32 {
-        self.fetch_or(bits, order)
-    }
-}
-
-/// A cell without checks of its own.
-pub struct NativeCell<T>(UnsafeCell<T>);
-
-// SAFETY: the value is only lent, to one party at a time (the duty of `with`), so sharing the cell
-// moves the value between threads.
-unsafe impl<T: Send> Sync for NativeCell<T> {}
-
-// SAFETY: the field is private; `with` and `into_inner` are the only ways to the value.
-unsafe impl<T> Cell<T> for NativeCell<T> {
-    fn new(value: T) -> Self {
-        Self(UnsafeCell::new(value))
-    }
-
-    #[inline]
-    unsafe fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: duty 1: no other reference to the value is alive.
-        work(unsafe { &mut *self.0.get() })
-    }
-
-    fn into_inner(self) -> T {
-        self.0.into_inner()
-    }
-}
+use super::backend::{Backend, Cell, Word};
 
 /// Set in a claim of an even lap through the table, clear in one of an odd lap: so a slot says for
 /// which lap it is taken.
 const LAP: u32 = 1 << 31;
-/// The turn rests here. On one slot at most, that of the oldest unpublished claim; on none while a
+/// The token rests here. On one slot at most, that of the oldest unpublished claim; on none while a
 /// party has it.
-const TURN: u32 = 1 << 30;
+const TOKEN: u32 = 1 << 30;
 /// The claimant is done with it.
 const FINISHED: u32 = 1 << 29;
 /// Where the claim ends: the low bits of a position.
 pub const POSITION: u32 = FINISHED - 1;
 
-/// Whether the turn rests on a slot. Behind a finished claim it is had by whoever passes that.
+/// Whether the token rests on a slot. Behind a finished claim it is had by whoever passes that.
 const fn rests(word: u32) -> bool {
-    word & (TURN | FINISHED) == TURN
+    word & (TOKEN | FINISHED) == TOKEN
 }
 
-/// A table of claims, and a value that one party at a time may enter: whoever has the turn. Nobody
+/// A table of claims, and a value that one party at a time may enter: whoever has the token. Nobody
 /// waits for it.
 ///
 /// Slot `t % CLAIMS` is free for ticket `t` once `t - CLAIMS` is published, and taken by one
-/// exchange, which names the end of the claim. The turn goes along the table: it rests on the
+/// exchange, which names the end of the claim. The token goes along the table: it rests on the
 /// oldest claim that is not published, or on the free slot where the next one will be. It is had by
 ///
 /// 1. whoever takes that free slot, by the same exchange, if they want it;
-/// 2. the claimant of that slot when it finishes: by setting one bit it sees whether the turn was
+/// 2. the claimant of that slot when it finishes: by setting one bit it sees whether the token was
 ///    there;
 /// 3. whoever picks it up.
 ///
 /// Who has it passes the finished claims and leaves it on the first that is not, again by setting
-/// one bit of that slot: either the claim finds the turn when it finishes, or the turn finds it
+/// one bit of that slot: either the claim finds the token when it finishes, or the token finds it
 /// finished and stays.
-pub struct Turns<B: Backend, T, const CLAIMS: usize> {
-    /// Ticket of the oldest claim that is not published. INVARIANT: only who has the turn changes
+pub struct Claims<B: Backend, T, const CLAIMS: usize> {
+    /// Ticket of the oldest claim that is not published. INVARIANT: only who has the token changes
     /// it.
     published: B::Word,
-    /// [`LAP`] | [`TURN`] | [`FINISHED`] | [`POSITION`].
+    /// [`LAP`] | [`TOKEN`] | [`FINISHED`] | [`POSITION`].
     slots: [B::Word; CLAIMS],
-    /// INVARIANT: entered only through a [`Turn`]. There is one, or one slot where it rests:
-    /// [`TURN`] without [`FINISHED`]. Each way to make one clears the first or sets the second, and
+    /// INVARIANT: entered only through a [`Token`]. There is one, or one slot where it rests:
+    /// [`TOKEN`] without [`FINISHED`]. Each way to make one clears the first or sets the second, and
     /// only `leave`, which consumes it, undoes that. This needs nothing of tickets and ends.
     value: B::Cell<T>,
 }
 
 /// A slot that was free when somebody looked.
 pub struct Free<'t, B: Backend, T, const CLAIMS: usize> {
-    turns: &'t Turns<B, T, CLAIMS>,
+    claims: &'t Claims<B, T, CLAIMS>,
     ticket: u32,
     word: u32,
     head: u32,
@@ -188,41 +60,41 @@ pub struct Free<'t, B: Backend, T, const CLAIMS: usize> {
 
 /// A slot that was taken.
 pub enum Held<'t, B: Backend, T, const CLAIMS: usize> {
-    /// Without the turn.
+    /// Without the token.
     Claim(Claim<'t, B, T, CLAIMS>),
-    /// With the turn: nothing before it is unpublished.
+    /// With the token: nothing before it is unpublished.
     Ahead(Ahead<'t, B, T, CLAIMS>),
 }
 
 /// A claim that its claimant has not finished.
 pub struct Claim<'t, B: Backend, T, const CLAIMS: usize> {
-    turns: &'t Turns<B, T, CLAIMS>,
+    claims: &'t Claims<B, T, CLAIMS>,
     ticket: u32,
 }
 
-/// A claim that was taken with the turn.
+/// A claim that was taken with the token.
 #[must_use = "nothing is published any more if it is lost"]
-pub struct Ahead<'t, B: Backend, T, const CLAIMS: usize>(Turn<'t, B, T, CLAIMS>);
+pub struct Ahead<'t, B: Backend, T, const CLAIMS: usize>(Token<'t, B, T, CLAIMS>);
 
-/// The turn: the one party that publishes, and whose the value is. To be left; dropped, it is gone
+/// The token: the one party that publishes, and whose the value is. To be left; dropped, it is gone
 /// for good.
 #[must_use = "nothing is published any more if it is lost"]
-pub struct Turn<'t, B: Backend, T, const CLAIMS: usize> {
-    turns: &'t Turns<B, T, CLAIMS>,
+pub struct Token<'t, B: Backend, T, const CLAIMS: usize> {
+    claims: &'t Claims<B, T, CLAIMS>,
     /// The oldest claim that is not published.
     ticket: u32,
 }
 
-impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
+impl<B: Backend, T, const CLAIMS: usize> Claims<B, T, CLAIMS> {
     #[allow(clippy::cast_possible_truncation, reason = "at most 256")]
     const CLAIMS: u32 = CLAIMS as u32;
 
-    /// Nobody has the turn; claims begin at `head`.
+    /// Nobody has the token; claims begin at `head`.
     pub fn new(value: T, head: u32) -> Self {
         const { assert!(CLAIMS.is_power_of_two() && CLAIMS >= 2 && CLAIMS <= 256) };
         // Free for lap 0. All end where claims begin: so none of them looks as if a claim of the
         // next lap were there. The last one stands for the claim before the first.
-        let slot = |index| B::Word::new(head & POSITION | if index == 0 { TURN } else { 0 });
+        let slot = |index| B::Word::new(head & POSITION | if index == 0 { TOKEN } else { 0 });
         Self {
             published: B::Word::new(0),
             slots: core::array::from_fn(slot),
@@ -278,7 +150,7 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
                 // it. It belongs to ticket - 1 as long as this slot is free, which the exchange
                 // confirms.
                 let head = self.slot(ticket.wrapping_sub(1)).load(Ordering::Relaxed) & POSITION;
-                return Ok(Free { turns: self, ticket, word, head, in_flight });
+                return Ok(Free { claims: self, ticket, word, head, in_flight });
             }
             // ORDER(slot): Relaxed: it says only whether to look again.
             if in_flight == Self::CLAIMS && self.published.load(Ordering::Relaxed) == first {
@@ -287,16 +159,16 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
         }
     }
 
-    /// The turn, unless somebody has it.
-    pub fn pick_up(&self) -> Option<Turn<'_, B, T, CLAIMS>> {
-        // ORDER(turn): Relaxed, here and below: a look at where the turn may be, which the exchange
+    /// The token, unless somebody has it.
+    pub fn pick_up(&self) -> Option<Token<'_, B, T, CLAIMS>> {
+        // ORDER(token): Relaxed, here and below: a look at where the token may be, which the exchange
         // confirms.
         let mut ticket = self.published.load(Ordering::Relaxed);
         loop {
-            // ORDER(turn): Relaxed, as above.
+            // ORDER(token): Relaxed, as above.
             let word = self.slot(ticket).load(Ordering::Relaxed);
             if !rests(word) {
-                // ORDER(turn): Relaxed, as above.
+                // ORDER(token): Relaxed, as above.
                 let now = self.published.load(Ordering::Relaxed);
                 if now == ticket {
                     return None;
@@ -304,20 +176,23 @@ impl<B: Backend, T, const CLAIMS: usize> Turns<B, T, CLAIMS> {
                 ticket = now;
                 continue;
             }
-            // ORDER(turn): Acquire: what was done in earlier turns. Pairs with `leave`.
+            // ORDER(token): Acquire: what was done in earlier claims. Pairs with `leave`.
             if self
                 .slot(ticket)
-                .compare_exchange(word, word & !TURN, Ordering::Acquire, Ordering::Relaxed)
+                .compare_exchange(word, word & !TOKEN, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
             {
-                // ORDER(none): only who has the turn changes it.
-                return Some(Turn { turns: self, ticket: self.published.load(Ordering::Relaxed) });
+                // ORDER(none): only who has the token changes it.
+                return Some(Token {
+                    claims: self,
+                    ticket: self.published.load(Ordering::Relaxed),
+                });
             }
         }
     }
 
-    /// Whether somebody has the turn, as it looks from outside.
-    pub fn is_had(&self) -> bool {
+    /// Whether somebody has the token, as it looks from outside.
+    pub fn is_token_held(&self) -> bool {
         // ORDER(none): old as soon as it is taken.
         let ticket = self.published.load(Ordering::Relaxed);
         // ORDER(none): as above.
@@ -355,28 +230,28 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
         self.in_flight
     }
 
-    /// Takes it, up to position `end`; with the turn, if that rests there and is wanted. `None`:
-    /// somebody else was faster. The ends of 2 · `CLAIMS` claims stay within one turn of the
+    /// Takes it, up to position `end`; with the token, if that rests there and is wanted. `None`:
+    /// somebody else was faster. The ends of 2 · `CLAIMS` claims stay within one token of the
     /// positions: a slot that is free again two laps later is taken for the one that was seen if it
     /// has the same word.
     #[inline]
     #[must_use = "what is taken holds up all others"]
-    pub fn take(self, end: u32, with_turn: bool) -> Option<Held<'t, B, T, CLAIMS>> {
-        let Self { turns, ticket, word, .. } = self;
+    pub fn take(self, end: u32, with_token: bool) -> Option<Held<'t, B, T, CLAIMS>> {
+        let Self { claims, ticket, word, .. } = self;
         let rests = rests(word);
-        let left = if rests && !with_turn { TURN } else { 0 };
-        let taken = Turns::<B, T, CLAIMS>::lap(ticket) | left | end & POSITION;
+        let left = if rests && !with_token { TOKEN } else { 0 };
+        let taken = Claims::<B, T, CLAIMS>::lap(ticket) | left | end & POSITION;
         // ORDER(slot): Release. Whoever finds the slot taken sees a `published` that let us take
-        // it. Pairs with `find`. ORDER(turn): Acquire: what was done in earlier turns. Pairs with
+        // it. Pairs with `find`. ORDER(token): Acquire: what was done in earlier claims. Pairs with
         // `leave`.
-        turns
+        claims
             .slot(ticket)
             .compare_exchange(word, taken, Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
-        Some(if rests && with_turn {
-            Held::Ahead(Ahead(Turn { turns, ticket }))
+        Some(if rests && with_token {
+            Held::Ahead(Ahead(Token { claims, ticket }))
         } else {
-            Held::Claim(Claim { turns, ticket })
+            Held::Claim(Claim { claims, ticket })
         })
     }
 }
@@ -388,36 +263,36 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Claim<'t, B, T, CLAIMS> {
         self.ticket
     }
 
-    /// The claimant's last word on it. Gives the turn if that was waiting for this.
+    /// The claimant's last word on it. Gives the token if that was waiting for this.
     #[inline]
-    #[must_use = "nothing is published any more if the turn is lost"]
-    pub fn finish(self) -> Option<Turn<'t, B, T, CLAIMS>> {
-        let Self { turns, ticket } = self;
+    #[must_use = "nothing is published any more if the token is lost"]
+    pub fn finish(self) -> Option<Token<'t, B, T, CLAIMS>> {
+        let Self { claims, ticket } = self;
         // ORDER(commit): Release. Whoever sees it finished sees payload and note. Pairs with
-        // `pass_finished`. ORDER(turn): Acquire: what was done in earlier turns. Pairs with
+        // `pass_finished`. ORDER(token): Acquire: what was done in earlier claims. Pairs with
         // `leave`.
-        let before = turns.slot(ticket).fetch_or(FINISHED, Ordering::AcqRel);
-        rests(before).then_some(Turn { turns, ticket })
+        let before = claims.slot(ticket).fetch_or(FINISHED, Ordering::AcqRel);
+        rests(before).then_some(Token { claims, ticket })
     }
 }
 
 impl<'t, B: Backend, T, const CLAIMS: usize> Ahead<'t, B, T, CLAIMS> {
     /// Does what the claim was for, and passes it.
     #[inline]
-    pub fn pass<R>(mut self, work: impl FnOnce(&mut T) -> R) -> (R, Turn<'t, B, T, CLAIMS>) {
+    pub fn pass<R>(mut self, work: impl FnOnce(&mut T) -> R) -> (R, Token<'t, B, T, CLAIMS>) {
         let done = self.0.with(work);
         self.0.pass();
         (done, self.0)
     }
 }
 
-impl<B: Backend, T, const CLAIMS: usize> Turn<'_, B, T, CLAIMS> {
+impl<B: Backend, T, const CLAIMS: usize> Token<'_, B, T, CLAIMS> {
     /// Enters the value.
     #[inline]
     pub fn with<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: (1) there is one `Turn`, and it is borrowed until this call ends; the turn came
+        // SAFETY: (1) there is one `Token`, and it is borrowed until this call ends; the token came
         // to it by an Acquire, from the Release with which it was left.
-        unsafe { self.turns.value.with(work) }
+        unsafe { self.claims.value.with(work) }
     }
 
     /// If the oldest claim that is not published is finished: does what is to be done with it,
@@ -427,8 +302,8 @@ impl<B: Backend, T, const CLAIMS: usize> Turn<'_, B, T, CLAIMS> {
         let ticket = self.ticket;
         // ORDER(commit): Acquire. Seeing it finished, we see the payload and the note. Pairs with
         // `finish`.
-        let word = self.turns.slot(ticket).load(Ordering::Acquire);
-        if !Turns::<B, T, CLAIMS>::is_finished(word, ticket) {
+        let word = self.claims.slot(ticket).load(Ordering::Acquire);
+        if !Claims::<B, T, CLAIMS>::is_finished(word, ticket) {
             return None;
         }
         let outcome = self.with(|value| done(value, ticket, word & POSITION));
@@ -439,7 +314,7 @@ impl<B: Backend, T, const CLAIMS: usize> Turn<'_, B, T, CLAIMS> {
     /// The oldest claim is done with: its slot is free for the next lap.
     #[inline]
     fn pass(&mut self) {
-        let slot = self.turns.slot(self.ticket);
+        let slot = self.claims.slot(self.ticket);
         // ORDER(slot): Relaxed: nobody else changes a slot that is taken, and finished or ours.
         let word = slot.load(Ordering::Relaxed) & (LAP | POSITION);
         // ORDER(slot): Release. A party of a lap before, for which this looks free, sees that the
@@ -448,17 +323,17 @@ impl<B: Backend, T, const CLAIMS: usize> Turn<'_, B, T, CLAIMS> {
         self.ticket = self.ticket.wrapping_add(1);
         // ORDER(slot): Release. Whoever finds the slot published finds it emptied, and its note
         // read. Pairs with the load in `find`.
-        self.turns.published.store(self.ticket, Ordering::Release);
+        self.claims.published.store(self.ticket, Ordering::Release);
     }
 
-    /// Leaves the turn where it stands, unless the claim there was finished meanwhile: then it is
+    /// Leaves the token where it stands, unless the claim there was finished meanwhile: then it is
     /// not over.
     #[inline]
-    #[must_use = "nothing is published any more if the turn is lost"]
+    #[must_use = "nothing is published any more if the token is lost"]
     pub fn leave(self) -> Option<Self> {
-        // ORDER(turn): Release: the next one who has the turn sees what we did. Pairs with `take`,
+        // ORDER(token): Release: the next one who has the token sees what we did. Pairs with `take`,
         // `finish` and `pick_up`.
-        let before = self.turns.slot(self.ticket).fetch_or(TURN, Ordering::Release);
-        Turns::<B, T, CLAIMS>::is_finished(before, self.ticket).then_some(self)
+        let before = self.claims.slot(self.ticket).fetch_or(TOKEN, Ordering::Release);
+        Claims::<B, T, CLAIMS>::is_finished(before, self.ticket).then_some(self)
     }
 }

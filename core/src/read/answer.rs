@@ -1,0 +1,168 @@
+//! What a look at the stream gives: a record, a reason for none, a distance.
+
+use core::fmt;
+
+use crate::record::Record;
+
+/// One look at the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next<T = Record> {
+    /// The oldest unread record. It counts as read now.
+    Record(T),
+    /// Nothing is published that was not read. Who polls for throughput pauses for some
+    /// microseconds before the next look: each takes the line of the tail away from the producer.
+    Empty,
+    /// Nothing will come any more.
+    Closed,
+}
+
+/// How far a reader is behind the producer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// DATA records published and not read. May count a batch that is being published.
+    pub records: u64,
+    /// Bytes of the ring that they take, headers and padding records included.
+    pub bytes: u64,
+    /// Age of the oldest of them: the given time minus its timestamp, at least 0; 0 if there is
+    /// none.
+    pub nanoseconds: u64,
+}
+
+/// Where a search for a stored (epoch, seq) ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The next record read is the one sought.
+    Found,
+    /// It is no longer there: the next record read is this later one.
+    Gone {
+        /// Number of the oldest record that is left, or of the next one that will be published.
+        oldest: u64,
+    },
+    /// It is not published yet; the reader stands at the tail. Also said of an older one by a
+    /// reader that finds nothing to read and has read nothing before: nothing there tells the
+    /// number that comes next.
+    Ahead,
+}
+
+/// Why a look at the stream gave no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The payload does not fit. The reader did not move: come back with a larger buffer.
+    BufferTooSmall {
+        /// Payload bytes.
+        needed: usize,
+        /// Size of the buffer.
+        given: usize,
+    },
+    /// A payload is damaged. The reader moved behind it.
+    Payload {
+        /// Number of the lost record.
+        seq: u64,
+        /// Where it stands.
+        position: u32,
+        /// CRC in its header.
+        stored: u32,
+        /// CRC of what was copied.
+        computed: u32,
+    },
+    /// No valid header stands where one must. The reader moved to the next valid one, or to the
+    /// tail.
+    Header {
+        /// Where it should stand.
+        position: u32,
+        /// Where reading goes on.
+        resumed_at: u32,
+        /// CRC that stands there.
+        stored: u32,
+        /// CRC of what stands there; equal to `stored` if the length is what is wrong.
+        computed: u32,
+        /// DATA records lost, if it is known yet; otherwise a later [`Gap`](Self::Gap) tells.
+        lost: Option<u64>,
+    },
+    /// The next record's number does not follow. The reader did not move; the next call gives the
+    /// record.
+    Gap {
+        /// The number that should follow.
+        expected: u64,
+        /// The number found.
+        found: u64,
+    },
+    /// The producer overwrote what an observer had not read. It stands at the oldest whole record
+    /// now.
+    Overrun {
+        /// The number that should follow, if one was read before.
+        expected: Option<u64>,
+        /// The number found; the difference is lost. `None`: overrun again and again in one call, a
+        /// later one tells.
+        found: Option<u64>,
+    },
+    /// The tail is more than the capacity ahead: this reader was evicted, or the producer is
+    /// broken. Final.
+    TailOutOfRange {
+        /// The reader's position.
+        position: u32,
+        /// The shared tail.
+        tail: u32,
+    },
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BufferTooSmall { needed, given } => {
+                write!(f, "payload of {needed} bytes, buffer of {given}")
+            }
+            Self::Payload { seq, position, stored, computed } => {
+                write!(
+                    f,
+                    "record {seq} at {position:#x}: payload damaged, CRC {stored:#010x} stored, {computed:#010x} computed"
+                )
+            }
+            Self::Header { position, resumed_at, stored, computed, lost } => {
+                write!(
+                    f,
+                    "no valid header at {position:#x} (CRC {stored:#010x} stored, {computed:#010x} computed)"
+                )?;
+                write!(f, "; resumed at {resumed_at:#x}")?;
+                lost.map_or(Ok(()), |lost| write!(f, ", {lost} records lost"))
+            }
+            Self::Gap { expected, found } => write!(f, "record {expected} expected, {found} found"),
+            Self::Overrun { expected: Some(expected), found: Some(found) } => {
+                write!(f, "overrun: record {expected} expected, {found} is the oldest left")
+            }
+            Self::Overrun { .. } => write!(f, "overrun: records come faster than they are copied"),
+            Self::TailOutOfRange { position, tail } => {
+                write!(f, "tail out of range: reader at {position:#x}, tail at {tail:#x}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}
+
+/// Why a stored number could not be sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeekError {
+    /// The number was stored for another ring; nothing follows from it for this one.
+    Epoch {
+        /// Epoch of this ring.
+        ring: u64,
+        /// Epoch stored with the number.
+        stored: u64,
+    },
+    /// The ring could not be read.
+    Read(ReadError),
+}
+
+impl fmt::Display for SeekError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Epoch { ring, stored } => {
+                write!(f, "the ring has epoch {ring:#x}, the stored number {stored:#x}")
+            }
+            Self::Read(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SeekError {}
