@@ -4,11 +4,12 @@ mod common;
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use common::control::{Control, hello};
 use common::reader::Attached;
-use common::{Response, Scratch, Server, command};
+use common::{PATIENCE, Response, Scratch, Server, command};
 use rustix::process::Signal;
 
 #[test]
@@ -159,9 +160,91 @@ fn a_live_socket_or_another_file_is_left_alone() {
     assert_eq!(std::fs::read_to_string(&file).expect("still there"), "mine");
     assert_eq!(
         std::fs::read_dir(server.scratch.path(".")).expect("a directory").count(),
-        3,
-        "socket, log, file"
+        4,
+        "socket, its lock, log, file"
     );
+}
+
+#[test]
+fn something_else_in_the_place_of_the_lock_is_left_alone() {
+    let scratch = Scratch::new();
+    let (socket, lock) = (scratch.path("aqd.sock"), scratch.path("aqd.sock.lock"));
+    let refused = || {
+        let out = command()
+            .args(["serve", "--listen", "127.0.0.1:0", "--socket"])
+            .arg(&socket)
+            .output()
+            .expect("it runs");
+        let message = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(1), "{out:?}");
+        assert!(message.contains("aqd.sock.lock") && message.contains("left alone"), "{message}");
+        assert!(!socket.exists());
+    };
+    std::fs::write(&lock, "mine").expect("written");
+    refused();
+    assert_eq!(std::fs::read_to_string(&lock).expect("still there"), "mine");
+    std::fs::remove_file(&lock).expect("removed");
+    let elsewhere = scratch.path("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, &lock).expect("a link");
+    refused();
+    assert!(!elsewhere.exists());
+    std::fs::remove_file(&lock).expect("removed");
+    std::fs::create_dir(&lock).expect("a directory");
+    refused();
+}
+
+#[test]
+fn nothing_is_left_of_a_listener_that_ended_in_order() {
+    let mut server = Server::start(&[]);
+    assert!(server.scratch.path("aqd.sock.lock").exists());
+    server.terminate();
+    server.wait();
+    let left = std::fs::read_dir(server.scratch.path(".")).expect("a directory").count();
+    assert_eq!(left, 1, "the log");
+}
+
+#[test]
+fn the_socket_is_bound_under_its_own_name() {
+    let server = Server::start(&[]);
+    let sockets = std::fs::read_to_string("/proc/net/unix").expect("Linux");
+    let path = server.socket.to_str().expect("ASCII");
+    assert!(sockets.lines().any(|line| line.ends_with(&format!(" {path}"))), "{sockets}");
+}
+
+#[test]
+fn of_many_starts_at_once_over_a_stale_socket_one_succeeds() {
+    for round in 0..10 {
+        let mut first = Server::start(&[]);
+        first.signal(Signal::KILL);
+        first.wait();
+        let start = || {
+            command()
+                .args(["serve", "--listen", "127.0.0.1:0", "--capacity-bytes", "4096", "--socket"])
+                .arg(&first.socket)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("it starts")
+        };
+        let mut starts: Vec<_> = (0..6).map(|_| start()).collect();
+        // The losers end by themselves.
+        let deadline = Instant::now() + PATIENCE;
+        let mut lost = 0;
+        while lost < 5 {
+            assert!(Instant::now() < deadline, "round {round}: {lost} of 5 gave up");
+            std::thread::sleep(Duration::from_millis(5));
+            let ended = |child: &mut Child| child.try_wait().expect("our child");
+            let codes: Vec<_> = starts.iter_mut().filter_map(ended).collect();
+            assert!(codes.iter().all(|status| status.code() == Some(1)), "{codes:?}");
+            lost = codes.len();
+        }
+        // The winner is the one that readers reach.
+        drop(Attached::attach(&first.socket, "", ""));
+        for child in &mut starts {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 #[test]

@@ -103,6 +103,34 @@ fn a_peer_that_is_not_on_the_list_is_refused() {
 }
 
 #[test]
+fn groups_come_on_top_of_root_and_the_own_user_and_supplementary_ones_count() {
+    let group = 54_321;
+    let server = Server::with_file(&format!("control.allow_gids = [{group}]\n"), &[]);
+    drop(Attached::attach(&server.socket, "", ""));
+    let other = rustix::process::geteuid().as_raw() + 1;
+    let file = format!("[control]\nallow_uids = [{other}]\nallow_gids = [{group}]\n");
+    let server = Server::with_file(&file, &[]);
+    assert_eq!(Control::refused(&server.socket, &hello("", "")).0, 6);
+    assert!(server.log().contains("the user of this process is not in allow_uids"));
+    // Groups are the thread's own.
+    let member = std::thread::scope(|scope| {
+        let connect = || {
+            let groups = [1, group].map(rustix::process::Gid::from_raw);
+            rustix::thread::set_thread_groups(&groups).map(|()| {
+                let control = Control::connect(&server.socket);
+                control.send(&hello("", ""));
+                control.welcome().status
+            })
+        };
+        scope.spawn(connect).join().expect("no panic")
+    });
+    match member {
+        Err(errno) => eprintln!("skipped: only root chooses its groups: {errno}"),
+        Ok(status) => assert_eq!(status, 0),
+    }
+}
+
+#[test]
 fn silence_after_connecting_is_ended_and_takes_no_place() {
     let server = Server::with_file("[control]\nhandshake_timeout_ms = 100\nmax_readers = 2\n", &[]);
     let silent: Vec<_> = (0..2).map(|_| Control::connect(&server.socket)).collect();

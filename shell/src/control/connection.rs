@@ -63,17 +63,26 @@ pub enum Packet {
 pub struct ControlConnection {
     socket: Async<OwnedFd>,
     peer: Peer,
+    /// The peer's effective and supplementary groups.
+    groups: Vec<u32>,
 }
 
 impl ControlConnection {
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         let peer = peer_of(&socket)?;
-        Ok(Self { socket: Async::new(socket)?, peer })
+        let mut groups = supplementary_groups_of(&socket)?;
+        groups.push(peer.gid);
+        Ok(Self { socket: Async::new(socket)?, peer, groups })
     }
 
     /// Returns who is on the other end.
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Returns the peer's effective and supplementary groups.
+    pub fn groups(&self) -> &[u32] {
+        &self.groups
     }
 
     /// Receives the HELLO, if it comes in time.
@@ -200,6 +209,37 @@ fn peer_of(socket: &OwnedFd) -> io::Result<Peer> {
         Ok(Peer { pid: found.pid, uid: found.uid, gid: found.gid })
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Asks for `SO_PEERGROUPS`, the supplementary groups of the peer when it connected. None where the
+/// kernel does not know it (before 4.13).
+fn supplementary_groups_of(socket: &OwnedFd) -> io::Result<Vec<u32>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut bytes = libc::socklen_t::try_from(size_of_val(&groups[..])).unwrap_or(0);
+        // SAFETY: `groups` is writable for the `bytes` bytes told, which any bit pattern may fill;
+        // the descriptor is open.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut bytes,
+            )
+        };
+        let found = bytes as usize / size_of::<libc::gid_t>();
+        match (result, io::Error::last_os_error().raw_os_error()) {
+            (0, _) => {
+                groups.truncate(found);
+                return Ok(groups);
+            }
+            // The kernel says how many there are.
+            (_, Some(libc::ERANGE)) if found > groups.len() => groups.resize(found, 0),
+            (_, Some(libc::ENOPROTOOPT)) => return Ok(Vec::new()),
+            (_, error) => return Err(io::Error::from_raw_os_error(error.unwrap_or(libc::EIO))),
+        }
     }
 }
 

@@ -6,16 +6,19 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, RenameFlags};
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use smol::Async;
 
 use super::ControlConnection;
+use super::lock::SocketLock;
 use crate::accept::Accept;
 
 /// Connections that the kernel holds until they are accepted.
-const BACKLOG: i32 = 64;
+const BACKLOG: i32 = 128;
+/// What is taken from the mode of the socket file, which then is 0660.
+const UMASK: u32 = 0o117;
 
 /// Listens for readers; removes its socket file when it is dropped.
 pub struct ControlListener {
@@ -23,48 +26,43 @@ pub struct ControlListener {
     path: PathBuf,
     /// Device and inode of the socket file, so that only this one is removed.
     identity: (u64, u64),
+    /// Held as long as the socket file is ours. Dropped after it is removed.
+    _lock: SocketLock,
 }
 
 impl ControlListener {
-    /// Listens at `path`, mode 0660.
+    /// Listens at `path`, mode 0660. The socket is bound under this very name, which is what `ss`
+    /// and `lsof` show. Of several processes that try at once one succeeds.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
         let failed =
             |step| move |errno: Errno| BindError::System { path: path.to_owned(), step, errno };
+        let address = SocketAddrUnix::new(path).map_err(failed("address"))?;
+        let lock = SocketLock::take(path)?;
+        // Under the lock, no other listener comes between these steps.
+        if remove_dead(path)? {
+            tracing::info!(path = %path.display(), "replacing the socket file of a process that is gone");
+        }
         let socket = seqpacket().map_err(failed("socket"))?;
-        // Under a name of its own first: whoever finds the final name finds a listening socket with
-        // its final mode.
-        let mut fresh = path.as_os_str().to_owned();
-        fresh.push(format!(".{}", std::process::id()));
-        let fresh = PathBuf::from(fresh);
-        let _ = rustix::fs::unlink(&fresh);
-        let address = SocketAddrUnix::new(&fresh).map_err(failed("address"))?;
-        rustix::net::bind(&socket, &address).map_err(failed("bind"))?;
-        let placed = Self::place(&socket, &fresh, path);
-        if placed.is_err() {
-            let _ = rustix::fs::unlink(&fresh);
+        // The file must not be there with a wider mode, not even for a moment. The mask is the
+        // process's, but no other file is made at the start.
+        let before = rustix::process::umask(Mode::from_raw_mode(UMASK));
+        let bound = rustix::net::bind(&socket, &address);
+        rustix::process::umask(before);
+        match bound {
+            Err(Errno::ADDRINUSE) => return Err(BindError::Live { path: path.to_owned() }),
+            other => other.map_err(failed("bind"))?,
         }
-        let identity = placed?;
-        let socket = Async::new(socket)
-            .map_err(|error| failed("poll")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-        Ok(Self { socket, path: path.to_owned(), identity })
-    }
-
-    fn place(socket: &OwnedFd, fresh: &Path, path: &Path) -> Result<(u64, u64), BindError> {
-        let failed =
-            |step| move |errno: Errno| BindError::System { path: path.to_owned(), step, errno };
-        rustix::fs::chmod(fresh, Mode::from_raw_mode(0o660)).map_err(failed("chmod"))?;
-        rustix::net::listen(socket, BACKLOG).map_err(failed("listen"))?;
-        let identity = inode(fresh).map_err(failed("stat"))?;
-        match rustix::fs::renameat_with(CWD, fresh, CWD, path, RenameFlags::NOREPLACE) {
-            Ok(()) => Ok(identity),
-            Err(Errno::EXIST) => {
-                check_dead(path)?;
-                rustix::fs::rename(fresh, path).map_err(failed("rename"))?;
-                tracing::info!(path = %path.display(), "replaced the socket file of a process that is gone");
-                Ok(identity)
-            }
-            Err(errno) => Err(failed("rename")(errno)),
+        let identity = inode(path).map_err(failed("stat"))?;
+        let listener =
+            rustix::net::listen(&socket, BACKLOG).map_err(failed("listen")).and_then(|()| {
+                Async::new(socket).map_err(|error| {
+                    failed("poll")(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+                })
+            });
+        if listener.is_err() {
+            let _ = rustix::fs::unlink(path);
         }
+        Ok(Self { socket: listener?, path: path.to_owned(), identity, _lock: lock })
     }
 
     /// Returns where it listens.
@@ -112,12 +110,12 @@ fn inode(path: &Path) -> Result<(u64, u64), Errno> {
     Ok((stat.st_dev as u64, stat.st_ino as u64))
 }
 
-/// Checks that nobody listens behind a socket file.
-fn check_dead(path: &Path) -> Result<(), BindError> {
+/// Removes a socket file that nobody listens on. Returns whether there was one.
+fn remove_dead(path: &Path) -> Result<bool, BindError> {
     let failed =
         |step| move |errno: Errno| BindError::System { path: path.to_owned(), step, errno };
     let stat = match rustix::fs::lstat(path) {
-        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOENT) => return Ok(false),
         other => other.map_err(failed("stat"))?,
     };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
@@ -126,7 +124,12 @@ fn check_dead(path: &Path) -> Result<(), BindError> {
     let probe = seqpacket().map_err(failed("socket"))?;
     let address = SocketAddrUnix::new(path).map_err(failed("address"))?;
     match rustix::net::connect(&probe, &address) {
-        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
+        Err(Errno::NOENT) => Ok(false),
+        Err(Errno::CONNREFUSED) => match rustix::fs::unlink(path) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(failed("unlink")(errno)),
+        },
         // Connected, its backlog is full, or it is of another type: alive in any case.
         Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS | Errno::PROTOTYPE) => {
             Err(BindError::Live { path: path.to_owned() })
@@ -135,7 +138,7 @@ fn check_dead(path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// Why the control socket could not be made.
+/// The reason why the control socket could not be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BindError {
     /// Somebody listens there.
@@ -145,6 +148,11 @@ pub enum BindError {
     },
     /// Something else than a socket has that name.
     NotASocket {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something else than a lock file has the name of the lock file.
+    NotALock {
         /// Where.
         path: PathBuf,
     },
@@ -170,6 +178,9 @@ impl fmt::Display for BindError {
                 "socket {}: a file of another kind is there; it is left alone",
                 path.display()
             ),
+            Self::NotALock { path } => {
+                write!(f, "lock file {}: something else is there; it is left alone", path.display())
+            }
             Self::System { path, step, errno } => {
                 write!(f, "socket {}: {step}: {errno}", path.display())
             }

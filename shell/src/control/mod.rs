@@ -2,6 +2,7 @@
 
 mod connection;
 mod listener;
+mod lock;
 mod session;
 mod settings;
 

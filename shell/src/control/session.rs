@@ -47,6 +47,13 @@ impl Control {
         settings: &ControlSettings,
         connections: Arc<Limit>,
     ) -> Self {
+        let own = rustix::process::geteuid().as_raw();
+        if !settings.allowed.permits(own, &[rustix::process::getegid().as_raw()]) {
+            tracing::warn!(
+                uid = own,
+                "the user of this process is not in allow_uids and may not attach"
+            );
+        }
         for status in Status::ALL {
             metrics.control_handshakes.with_label_values(&[status.label()]);
         }
@@ -73,7 +80,7 @@ impl Control {
     fn connected(self: &Arc<Self>, connection: ControlConnection, executor: &Executor<'static>) {
         let peer = connection.peer();
         // Strangers take no place from those who may attach.
-        let permitted = self.allowed.permits(peer.uid, peer.gid);
+        let permitted = self.allowed.permits(peer.uid, connection.groups());
         if permitted && let Some(permit) = self.connections.acquire() {
             executor.spawn(Arc::clone(self).serve(Arc::new(connection), permit)).detach();
             return;

@@ -7,9 +7,8 @@ use serde::Deserialize;
 
 use crate::config::{ConfigError, Given, Millis, Origin, number, time};
 
-/// Longest socket path, bytes: what `sockaddr_un` holds, less room for the temporary name it is
-/// first bound to.
-const SOCKET_PATH_BYTES_MAX: usize = 90;
+/// Longest socket path, bytes: what `sockaddr_un` holds with its zero byte.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// `[control]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -45,14 +44,14 @@ pub struct ControlSettings {
 pub struct Allowed {
     /// Effective user ids.
     pub uids: Vec<u32>,
-    /// Effective group ids.
+    /// Group ids, effective or supplementary.
     pub gids: Vec<u32>,
 }
 
 impl Allowed {
-    /// Returns whether a peer with these ids may attach.
-    pub fn permits(&self, uid: u32, gid: u32) -> bool {
-        self.uids.contains(&uid) || self.gids.contains(&gid)
+    /// Returns whether a peer with this user id and these group ids may attach.
+    pub fn permits(&self, uid: u32, gids: &[u32]) -> bool {
+        self.uids.contains(&uid) || gids.iter().any(|gid| self.gids.contains(gid))
     }
 }
 
@@ -88,14 +87,11 @@ fn socket(table: &ControlTable) -> Result<PathBuf, ConfigError> {
     Err(ConfigError::value(origin, "control.socket", path.display(), allowed))
 }
 
+/// Groups come on top of the users; only `allow_uids` itself takes root and the own user out.
 fn allowed(table: &ControlTable) -> Allowed {
-    if table.allow_uids.is_none() && table.allow_gids.is_none() {
-        return Allowed { uids: vec![rustix::process::geteuid().as_raw(), 0], gids: Vec::new() };
-    }
-    Allowed {
-        uids: table.allow_uids.clone().unwrap_or_default(),
-        gids: table.allow_gids.clone().unwrap_or_default(),
-    }
+    let own = rustix::process::geteuid().as_raw();
+    let uids = table.allow_uids.clone().unwrap_or_else(|| vec![own, 0]);
+    Allowed { uids, gids: table.allow_gids.clone().unwrap_or_default() }
 }
 
 /// Finds `$XDG_RUNTIME_DIR/aqueduct.sock`, or `/run/aqueduct.sock` without one.
