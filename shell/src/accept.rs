@@ -9,8 +9,10 @@ use smol::{Timer, future};
 
 use crate::shutdown::Shutdown;
 
-/// Pause after a failed accept, which is mostly a lack of descriptors.
+/// Pause after a failed accept, which is mostly a lack of descriptors; doubled as long as it fails.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A listening socket.
 pub trait Accept: Send + Sync {
@@ -33,23 +35,35 @@ impl Accept for TcpListener {
     }
 }
 
-/// Accepts connections and hands them on, until the process begins to end.
-pub async fn until_shutdown<L: Accept>(
+/// Accepts connections and hands them on, one after the other, until the process begins to end.
+pub async fn until_shutdown<L, F>(
     listener: &L,
     shutdown: &Shutdown,
-    connected: impl FnMut(L::Connection) + Send,
-) {
+    connected: impl FnMut(L::Connection) -> F + Send,
+) where
+    L: Accept,
+    F: Future<Output = ()> + Send,
+{
     future::or(forever(listener, connected), shutdown.wait()).await;
 }
 
-/// Accepts connections and hands them on.
-pub async fn forever<L: Accept>(listener: &L, mut connected: impl FnMut(L::Connection) + Send) {
+/// Accepts connections and hands them on, one after the other.
+pub async fn forever<L, F>(listener: &L, mut connected: impl FnMut(L::Connection) -> F + Send)
+where
+    L: Accept,
+    F: Future<Output = ()> + Send,
+{
+    let mut pause = PAUSE;
     loop {
         match listener.accept().await {
-            Ok(connection) => connected(connection),
+            Ok(connection) => {
+                pause = PAUSE;
+                connected(connection).await;
+            }
             Err(error) => {
                 tracing::warn!(kind = L::KIND, %error, "connection not accepted");
-                Timer::after(PAUSE).await;
+                Timer::after(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
             }
         }
     }

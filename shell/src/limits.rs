@@ -1,8 +1,11 @@
-//! Connection limits: a bounded number of permits, and waiting until all are given back.
+//! Connection limits: a bounded number of permits, waiting until all are given back, and places for
+//! those who have not said yet what they want.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use event_listener::Event;
+use smol::channel::{Receiver, Sender};
 
 use crate::sync::lock;
 
@@ -68,8 +71,92 @@ impl Drop for Permit {
     }
 }
 
+/// Bounded places for peers that have not shown yet what they want. A new one always gets a place;
+/// if none is free, the oldest has to go. So silent peers keep nobody out.
+pub struct Rotation {
+    most: usize,
+    places: Mutex<Places>,
+    freed: Event,
+}
+
+#[derive(Default)]
+struct Places {
+    next: u64,
+    /// Places that exist, with those that are lost and not given back yet. INVARIANT: at most
+    /// `most`.
+    used: usize,
+    /// Those that are kept, in order of arrival.
+    kept: VecDeque<(u64, Sender<()>)>,
+}
+
+/// A place in a [`Rotation`]; dropping it gives it back.
+pub struct Place {
+    rotation: Arc<Rotation>,
+    number: u64,
+    /// Ends when the place is lost.
+    kept: Receiver<()>,
+}
+
+impl Rotation {
+    /// Makes `most` free places; at least one.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most: most.max(1), places: Mutex::default(), freed: Event::new() })
+    }
+
+    /// Takes a place. If there is none, the oldest is lost, and this waits until it is given back:
+    /// whatever its owner holds is then free again.
+    pub async fn enter(self: &Arc<Self>) -> Place {
+        loop {
+            let freed = self.freed.listen();
+            match self.try_enter() {
+                Ok(place) => return place,
+                // Closes its channel, which is what the owner waits for.
+                Err(oldest) => drop(oldest),
+            }
+            freed.await;
+        }
+    }
+
+    /// Takes a place, or the oldest one out of those that are kept.
+    fn try_enter(self: &Arc<Self>) -> Result<Place, Option<(u64, Sender<()>)>> {
+        let mut places = lock(&self.places);
+        if places.used == self.most {
+            return Err(places.kept.pop_front());
+        }
+        let (sender, kept) = smol::channel::bounded(1);
+        let number = places.next;
+        places.next += 1;
+        places.used += 1;
+        places.kept.push_back((number, sender));
+        Ok(Place { rotation: Arc::clone(self), number, kept })
+    }
+}
+
+impl Place {
+    /// Waits until a newer peer needs this place.
+    pub async fn lost(&self) {
+        // Nothing is ever sent.
+        let _ = self.kept.recv().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        {
+            let mut places = lock(&self.rotation.places);
+            places.used -= 1;
+            if let Ok(at) = places.kept.binary_search_by_key(&self.number, |&(number, _)| number) {
+                places.kept.remove(at);
+            }
+        }
+        self.rotation.freed.notify(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use smol::future::poll_once;
+
     use super::*;
 
     #[test]
@@ -83,5 +170,25 @@ mod tests {
         assert!(limit.acquire().is_some());
         drop(second);
         smol::block_on(limit.all_returned());
+    }
+
+    #[test]
+    fn the_oldest_place_is_lost_to_the_newest_which_waits_until_it_is_given_back() {
+        smol::block_on(async {
+            let rotation = Rotation::new(2);
+            let (first, second) = (rotation.enter().await, rotation.enter().await);
+            assert!(poll_once(first.lost()).await.is_none());
+            let mut third = std::pin::pin!(rotation.enter());
+            assert!(poll_once(third.as_mut()).await.is_none(), "the first is still there");
+            first.lost().await;
+            assert!(poll_once(second.lost()).await.is_none());
+            drop(first);
+            let third = third.await;
+            assert!(poll_once(second.lost()).await.is_none());
+            drop(second);
+            let fourth = rotation.enter().await;
+            assert!(poll_once(third.lost()).await.is_none(), "a place was given back");
+            drop(fourth);
+        });
     }
 }

@@ -28,6 +28,8 @@ pub enum Refusal {
     Disconnected,
     /// The client may not write to this ring.
     Denied,
+    /// There is no memory to receive it. The same record may be accepted later.
+    NoMemory,
     /// The process is ending, or the ring is closed. The same record may be accepted by the next
     /// process.
     ShuttingDown,
@@ -35,7 +37,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Labels of all reasons, in the order of [`index`](Self::index).
-    pub const LABELS: [&'static str; 8] = [
+    pub const LABELS: [&'static str; 9] = [
         "full",
         "too_large",
         "bad_type",
@@ -43,6 +45,7 @@ impl Refusal {
         "timeout",
         "disconnected",
         "denied",
+        "no_memory",
         "shutting_down",
     ];
 
@@ -56,7 +59,8 @@ impl Refusal {
             Self::Timeout => 4,
             Self::Disconnected => 5,
             Self::Denied => 6,
-            Self::ShuttingDown => 7,
+            Self::NoMemory => 7,
+            Self::ShuttingDown => 8,
         }
     }
 
@@ -68,7 +72,11 @@ impl Refusal {
     /// Returns whether sending the same record again later can succeed.
     pub const fn may_retry(self) -> bool {
         match self {
-            Self::Full | Self::Timeout | Self::Disconnected | Self::ShuttingDown => true,
+            Self::Full
+            | Self::Timeout
+            | Self::Disconnected
+            | Self::NoMemory
+            | Self::ShuttingDown => true,
             Self::TooLarge { .. } | Self::BadType | Self::Malformed | Self::Denied => false,
         }
     }
@@ -86,6 +94,7 @@ impl fmt::Display for Refusal {
             Self::Denied => write!(f, "the client may not write to this ring"),
             Self::Timeout => write!(f, "the record did not arrive in time"),
             Self::Disconnected => write!(f, "the record broke off"),
+            Self::NoMemory => write!(f, "there is no memory to receive the record"),
             Self::ShuttingDown => write!(f, "shutting down"),
         }
     }
@@ -107,6 +116,7 @@ mod tests {
             Refusal::Timeout,
             Refusal::Disconnected,
             Refusal::Denied,
+            Refusal::NoMemory,
             Refusal::ShuttingDown,
         ];
         for (index, reason) in all.into_iter().enumerate() {

@@ -208,12 +208,23 @@ fn a_head_that_trickles_in_is_answered_408_all_the_same() {
 #[test]
 fn an_idle_connection_is_closed_without_an_answer() {
     let server = Server::with_file("http.keep_alive_timeout_ms = 100\n", &[]);
-    let mut silent = server.connect();
-    assert_closed(&mut silent);
     let mut stream = server.connect();
     stream.write_all(&record("default", "", b"x")).expect("sent");
     assert_eq!(Response::read(&mut stream).status, 202);
     assert_closed(&mut stream);
+}
+
+#[test]
+fn a_connection_that_never_sent_a_byte_has_the_time_of_a_head() {
+    let file = "[http]\nkeep_alive_timeout_ms = '1h'\nheader_timeout_ms = 100\n";
+    let server = Server::with_file(file, &[]);
+    let mut silent = server.connect();
+    assert_closed(&mut silent);
+    let server = Server::with_file("http.keep_alive_timeout_ms = 1\n", &[]);
+    let mut slow = server.connect();
+    std::thread::sleep(Duration::from_millis(100));
+    slow.write_all(&record("default", "", b"x")).expect("still open");
+    assert_eq!(Response::read(&mut slow).status, 202);
 }
 
 #[test]

@@ -111,7 +111,9 @@ fn groups_come_on_top_of_root_and_the_own_user_and_supplementary_ones_count() {
     let file = format!("[control]\nallow_uids = [{other}]\nallow_gids = [{group}]\n");
     let server = Server::with_file(&file, &[]);
     assert_eq!(Control::refused(&server.socket, &hello("", "")).0, 6);
-    assert!(server.log().contains("the user of this process is not in allow_uids"));
+    server.eventually("it is logged", || {
+        server.log().contains("the user of this process is not in allow_uids")
+    });
     // Groups are the thread's own.
     let member = std::thread::scope(|scope| {
         let connect = || {
@@ -132,7 +134,8 @@ fn groups_come_on_top_of_root_and_the_own_user_and_supplementary_ones_count() {
 
 #[test]
 fn silence_after_connecting_is_ended_and_takes_no_place() {
-    let server = Server::with_file("[control]\nhandshake_timeout_ms = 100\nmax_readers = 2\n", &[]);
+    let server =
+        Server::with_file("[control]\nhandshake_timeout_ms = 100\nmax_handshakes = 2\n", &[]);
     let silent: Vec<_> = (0..2).map(|_| Control::connect(&server.socket)).collect();
     for control in &silent {
         let answer = control.welcome();
@@ -147,10 +150,34 @@ fn silence_after_connecting_is_ended_and_takes_no_place() {
 }
 
 #[test]
-fn control_connections_are_bounded() {
-    let server = Server::with_file("control.max_readers = 1\n", &[]);
-    let _held = Attached::attach(&server.socket, "", "");
-    assert_eq!(Control::refused(&server.socket, &hello("", "")).0, 8);
+fn observers_are_bounded_and_keep_no_gating_reader_out() {
+    let server = Server::with_file("control.max_observers = 2\n", &["--subscription", "a"]);
+    let observe = || {
+        let control = Control::connect(&server.socket);
+        control.send(&hello_of_kind(OBSERVE, "", ""));
+        control
+    };
+    let held = [observe(), observe()];
+    assert!(held.iter().all(|control| control.welcome().status == 0));
+    let (status, message) = Control::refused(&server.socket, &hello_of_kind(OBSERVE, "", ""));
+    assert_eq!((status, message.as_str()), (8, "too many observers"));
+    drop(Attached::attach(&server.socket, "", "a"));
+    drop(held);
+    server.eventually("a place is free again", || observe().welcome().status == 0);
+}
+
+#[test]
+fn sockets_that_say_nothing_keep_no_reader_out() {
+    let file = "[control]\nhandshake_timeout_ms = '1m'\nmax_handshakes = 4\n";
+    let server = Server::with_file(file, &[]);
+    let silent: Vec<_> = (0..50).map(|_| Control::connect(&server.socket)).collect();
+    let mut reader = Attached::attach(&server.socket, "", "");
+    fill_some(&server, 1);
+    assert_eq!(reader.next().map(|record| record.0), Some(0));
+    // The oldest had to go, the newest may still speak.
+    silent[0].assert_ended();
+    silent[49].send(&hello_of_kind(OBSERVE, "", ""));
+    assert_eq!(silent[49].welcome().status, 0);
 }
 
 #[test]
@@ -193,7 +220,9 @@ fn junk_packets_evict_and_the_subscription_stays() {
         let attached = "aqueduct_subscription_attached{ring=\"default\",subscription=\"default\"}";
         server.eventually("the place is free", || server.metric(attached) < 0.5);
     }
-    assert!(server.log().contains("reader evicted: not a packet that readers send"));
+    server.eventually("it is logged", || {
+        server.log().contains("reader evicted: not a packet that readers send")
+    });
     let mut honest = Attached::attach(&server.socket, "", "");
     assert_eq!(honest.next().map(|record| record.0), Some(0));
 }
@@ -220,7 +249,7 @@ fn a_garbage_cursor_evicts_and_the_subscription_gates_where_it_was() {
     let series = "aqueduct_evictions_total{reason=\"cursor\",ring=\"default\"}";
     server.eventually("found by a look at the metrics", || server.metric(series) > 0.5);
     liar.control.assert_ended();
-    assert!(server.log().contains("reader evicted"));
+    server.eventually("it is logged", || server.log().contains("reader evicted"));
 
     // The lie is found before what the release said is, so the second reader starts where the first
     // was last believed.
@@ -394,7 +423,7 @@ fn an_observer_gets_the_ring_alone_and_holds_nobody_back() {
         }
     }
     assert_eq!(last, Some(199));
-    assert!(server.log().contains("observer attached"));
+    server.eventually("it is logged", || server.log().contains("observer attached"));
     // A second one, and the end of the first.
     let second = Options::new(&server.socket).observe().expect("an honest server");
     drop(observer);

@@ -35,12 +35,17 @@ fn serve(args: &ServeArgs) -> ExitCode {
         }
     };
     log::start(config.log);
-    match server::run(&config) {
-        Ok(()) => {
+    // The runtime panics where the system refuses it a thread or a descriptor; that is logged.
+    match std::panic::catch_unwind(|| server::run(&config)) {
+        Ok(Ok(())) => {
             log::flush();
             ExitCode::SUCCESS
         }
-        Err(error) => {
+        Err(_) => {
+            log::flush();
+            ExitCode::FAILURE
+        }
+        Ok(Err(error)) => {
             log::last_words(&format!("aqueduct: {error}"));
             ExitCode::FAILURE
         }

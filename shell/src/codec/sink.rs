@@ -70,6 +70,8 @@ pub enum Reason {
     Disconnected,
     /// The peer may not write here.
     Denied,
+    /// There is no memory to receive it.
+    NoMemory,
     /// The ring is closed or about to be.
     ShuttingDown,
 }

@@ -12,19 +12,19 @@ use smol::{Executor, future};
 
 use super::{Allowed, ControlConnection, ControlListener, ControlSettings, HelloError, Packet};
 use crate::accept;
-use crate::limits::{Limit, Permit};
+use crate::limits::{Limit, Permit, Place, Rotation};
 use crate::metrics::Metrics;
 use crate::ring::{AttachError, Attachment, Doorbell, Ring};
 use crate::segment::CURSOR_BYTES;
 use crate::shutdown::Shutdown;
 
-/// Connections that are only told why they are refused.
-const REJECTIONS: usize = 16;
+/// Connections of peers that may not attach, which are only told so.
+pub(super) const REJECTIONS: usize = 16;
 
 /// Who was let in.
 enum Admitted {
     Reader(Attachment),
-    Observer(Arc<Ring>),
+    Observer(Arc<Ring>, Permit),
 }
 
 /// What the tasks of all control connections share.
@@ -35,11 +35,13 @@ pub struct Control {
     allowed: Allowed,
     handshake_timeout: Duration,
     connections: Arc<Limit>,
+    observers: Arc<Limit>,
+    handshakes: Arc<Rotation>,
     rejections: Arc<Limit>,
 }
 
 impl Control {
-    /// Prepares to serve readers of these rings. `connections` bounds how many there are at once.
+    /// Prepares to serve readers of these rings. `connections` counts them.
     pub fn new(
         rings: Vec<Arc<Ring>>,
         metrics: Arc<Metrics>,
@@ -64,6 +66,8 @@ impl Control {
             allowed: settings.allowed.clone(),
             handshake_timeout: settings.handshake_timeout,
             connections,
+            observers: Limit::new(settings.max_observers),
+            handshakes: Rotation::new(settings.max_handshakes),
             rejections: Limit::new(REJECTIONS),
         }
     }
@@ -74,26 +78,33 @@ impl Control {
         listener: Arc<ControlListener>,
         executor: Arc<Executor<'static>>,
     ) {
-        accept::forever(&*listener, |connection| self.connected(connection, &executor)).await;
+        let connected = |connection| {
+            let (control, executor) = (Arc::clone(&self), Arc::clone(&executor));
+            async move { control.connected(connection, &executor).await }
+        };
+        accept::forever(&*listener, connected).await;
     }
 
-    fn connected(self: &Arc<Self>, connection: ControlConnection, executor: &Executor<'static>) {
+    async fn connected(
+        self: &Arc<Self>,
+        connection: ControlConnection,
+        executor: &Executor<'static>,
+    ) {
         let peer = connection.peer();
-        // Strangers take no place from those who may attach.
-        let permitted = self.allowed.permits(peer.uid, connection.groups());
-        if permitted && let Some(permit) = self.connections.acquire() {
-            executor.spawn(Arc::clone(self).serve(Arc::new(connection), permit)).detach();
+        if self.allowed.permits(peer.uid, connection.groups())
+            && let Some(permit) = self.connections.acquire()
+        {
+            let place = self.handshakes.enter().await;
+            let serve = Arc::clone(self).serve(Arc::new(connection), place, permit);
+            executor.spawn(serve).detach();
             return;
         }
-        let (status, message) = if permitted {
-            (Status::Resource, "too many control connections")
-        } else {
-            (Status::NotPermitted, "this user and group may not attach")
-        };
+        // Strangers take no place from those who may attach.
+        let message = "this user and group may not attach";
         tracing::warn!(%peer, reason = message, "reader refused");
-        self.count(status);
+        self.count(Status::NotPermitted);
         if let Some(permit) = self.rejections.acquire() {
-            executor.spawn(Arc::clone(self).reject(connection, permit, status, message)).detach();
+            executor.spawn(Arc::clone(self).reject(connection, permit, message)).detach();
         }
     }
 
@@ -103,22 +114,38 @@ impl Control {
         self: Arc<Self>,
         connection: ControlConnection,
         _permit: Permit,
-        status: Status,
         message: &'static str,
     ) {
         if let Ok(_) | Err(HelloError::Packet(_)) = connection.hello(self.handshake_timeout).await {
-            connection.refuse(status, message);
+            connection.refuse(Status::NotPermitted, message);
         }
     }
 
-    async fn serve(self: Arc<Self>, connection: Arc<ControlConnection>, _permit: Permit) {
+    async fn serve(
+        self: Arc<Self>,
+        connection: Arc<ControlConnection>,
+        place: Place,
+        _permit: Permit,
+    ) {
         let peer = connection.peer();
-        let attachment = match self.handshake(&connection).await {
-            Some(Admitted::Reader(attachment)) => attachment,
-            Some(Admitted::Observer(ring)) => {
+        let lost = async {
+            place.lost().await;
+            tracing::debug!(%peer, "control connection gave way to a newer one");
+            None
+        };
+        let admitted = future::or(self.handshake(&connection), lost).await;
+        let Some(admitted) = admitted else {
+            // The descriptor first, then the right to have one.
+            drop(connection);
+            drop(place);
+            return;
+        };
+        drop(place);
+        let attachment = match admitted {
+            Admitted::Reader(attachment) => attachment,
+            Admitted::Observer(ring, _permit) => {
                 return Self::serve_observer(&connection, &ring).await;
             }
-            None => return,
         };
         let (ring, subscription) =
             (attachment.ring().name().to_owned(), attachment.subscription().to_owned());
@@ -188,8 +215,11 @@ impl Control {
         };
         let start = match hello.kind {
             Kind::Observe => {
+                let Some(permit) = self.observers.acquire() else {
+                    return refuse(Status::Resource, "too many observers");
+                };
                 let sent = self.welcome(connection, ring, None);
-                return sent.then(|| Admitted::Observer(Arc::clone(ring)));
+                return sent.then(|| Admitted::Observer(Arc::clone(ring), permit));
             }
             Kind::Attach => None,
             Kind::AttachOldest => Some(Start::Oldest),

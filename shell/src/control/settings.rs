@@ -18,8 +18,10 @@ pub struct ControlTable {
     pub socket: Option<Given<PathBuf>>,
     /// How long a reader may take to send its HELLO.
     pub handshake_timeout_ms: Option<Given<Millis>>,
-    /// Most connections at once.
-    pub max_readers: Option<Given<u64>>,
+    /// Most observers at once.
+    pub max_observers: Option<Given<u64>>,
+    /// Most connections at once that have not said yet what they want.
+    pub max_handshakes: Option<Given<u64>>,
     /// Users that may attach.
     pub allow_uids: Option<Vec<u32>>,
     /// Groups that may attach.
@@ -33,8 +35,11 @@ pub struct ControlSettings {
     pub socket: PathBuf,
     /// How long a reader may take to send its HELLO.
     pub handshake_timeout: Duration,
-    /// Most connections at once.
-    pub max_readers: usize,
+    /// Most observers at once. Gating readers need no bound: each subscription has one place.
+    pub max_observers: usize,
+    /// Most connections at once that have not said yet what they want; beyond it, the oldest has to
+    /// go.
+    pub max_handshakes: usize,
     /// Who may attach.
     pub allowed: Allowed,
 }
@@ -58,8 +63,10 @@ impl Allowed {
 impl ControlSettings {
     /// Checks the table.
     pub fn check(table: &ControlTable) -> Result<Self, ConfigError> {
-        let max_readers =
-            number("control.max_readers", table.max_readers.as_ref(), 64, 1..=10_000)?;
+        let count = |key, given: Option<&Given<u64>>, default, least| {
+            let most = number(key, given, default, least..=10_000)?;
+            Ok(usize::try_from(most).unwrap_or(usize::MAX))
+        };
         Ok(Self {
             socket: socket(table)?,
             handshake_timeout: time(
@@ -68,7 +75,8 @@ impl ControlSettings {
                 2000,
                 1,
             )?,
-            max_readers: usize::try_from(max_readers).unwrap_or(usize::MAX),
+            max_observers: count("control.max_observers", table.max_observers.as_ref(), 32, 0)?,
+            max_handshakes: count("control.max_handshakes", table.max_handshakes.as_ref(), 64, 1)?,
             allowed: allowed(table),
         })
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use aqueduct_core::geometry::max_payload_for;
 use aqueduct_core::layout::{
-    GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY, RING_NAME_BYTES, SUBSCRIPTION_NAME_BYTES,
+    DATA_OFFSET_MAPPED, GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY, RING_NAME_BYTES,
+    SUBSCRIPTION_NAME_BYTES,
 };
 use serde::Deserialize;
 
@@ -99,6 +100,11 @@ impl RingSettings {
             rings.push(Self::check_one(table, flags)?);
         }
         Ok(rings)
+    }
+
+    /// Returns how much memory the ring takes, bytes.
+    pub fn segment_bytes(&self) -> u64 {
+        self.capacity_bytes + u64::from(DATA_OFFSET_MAPPED)
     }
 
     fn check_one(table: RingTable, flags: &RingFlags) -> Result<Self, ConfigError> {

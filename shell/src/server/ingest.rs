@@ -54,6 +54,10 @@ pub(super) fn start(config: &Config, parts: Parts, socket: OwnedFd) -> io::Resul
         metrics,
         shutdown,
         connections,
+        overflow: {
+            let hyper = Arc::clone(&hyper);
+            Box::new(move |socket| hyper.turn_over(socket))
+        },
         refusals: Limit::new(REFUSALS),
         timeouts: Timeouts {
             header: limits.header_timeout,

@@ -2,46 +2,51 @@
 //! that loses nothing. The only place that knows all parts.
 
 mod config;
+mod descriptors;
 mod ingest;
+mod memory;
 mod signals;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_signal::Signal;
-use rustix::process::{Resource, Rlimit};
-use smol::net::TcpListener;
 use smol::stream::StreamExt;
-use smol::{Executor, Task, Timer, future};
+use smol::{Async, Executor, Task, Timer, future};
 
 use crate::admin::Admin;
-use crate::control::{BindError, Control, ControlListener};
-use crate::ingress::Submit;
+use crate::control::{BindError, Control, ControlListener, ControlSettings};
 use crate::ingress::event_loop::Loops;
 use crate::ingress::http::Http;
+use crate::ingress::{self, Submit};
 use crate::limits::Limit;
 use crate::log;
 use crate::metrics::Metrics;
-use crate::ring::{Ring, RingError};
+use crate::ring::{Ring, RingError, RingSettings};
 use crate::shutdown::Shutdown;
 
+use descriptors::Shares;
+use memory::Available;
+
 pub use config::{Config, ServerTable, Tables};
+pub use descriptors::TooFewDescriptors;
+pub use memory::NotEnoughMemory;
 pub use signals::ignore_file_size_signal;
 
 /// How often a shutdown looks whether the readers are through.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// For the answers to requests that waited until the rings were closed.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-/// Descriptors beside connections.
-const DESCRIPTORS_SPARE: u64 = 128;
 
 /// Runs until a signal ends it. The second signal ends the process at once.
 pub fn run(config: &Config) -> Result<(), ServeError> {
-    raise_descriptor_limit(config);
+    let shares = descriptors::share_out(config).map_err(ServeError::Descriptors)?;
+    check_memory(config)?;
     // Before anything is visible, so that a signal finds its handler.
     let mut endings = signals::endings().map_err(ServeError::Signals)?;
     let executor = Arc::new(Executor::new());
@@ -49,7 +54,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
         start_thread(number, &executor).map_err(ServeError::Thread)?;
     }
     smol::block_on(async {
-        let server = Server::bind(config, executor).await?;
+        let server = Server::bind(config, shares, &executor)?;
         server.announce();
         let signal = endings.next().await;
         tracing::info!(?signal, "shutting down");
@@ -69,6 +74,9 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     })
 }
 
+/// Shortest backlog of a listening address: those beyond a small limit are to be told so quickly.
+const BACKLOG_MIN: usize = 128;
+
 /// Everything that is bound and running.
 struct Server {
     rings: Vec<Arc<Ring>>,
@@ -83,7 +91,11 @@ struct Server {
 }
 
 impl Server {
-    async fn bind(config: &Config, executor: Arc<Executor<'static>>) -> Result<Self, ServeError> {
+    fn bind(
+        config: &Config,
+        shares: Shares,
+        executor: &Arc<Executor<'static>>,
+    ) -> Result<Self, ServeError> {
         let metrics = Arc::new(Metrics::new().map_err(ServeError::Metrics)?);
         let shutdown = Arc::new(Shutdown::default());
         let mut rings = Vec::with_capacity(config.rings.len());
@@ -92,19 +104,22 @@ impl Server {
                 .map_err(|error| ServeError::Ring { name: settings.name.clone(), error })?;
             rings.push(Arc::new(ring));
         }
-        let (http_socket, http_address) =
-            crate::ingress::listen::tcp(config.http.listen, config.http.max_connections)
-                .map_err(|error| ServeError::Listen { address: config.http.listen, error })?;
+        let (http_socket, http_address) = listen(config.http.listen, shares.connections)?;
         let admin_listener = match config.admin.listen {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => {
+                let (socket, bound) = listen(address, shares.admin)?;
+                let listener = Async::new(std::net::TcpListener::from(socket));
+                let failed = |error| ServeError::Listen { address, error };
+                Some((listener.map_err(failed)?, bound))
+            }
             None => None,
         };
         let control_listener =
             ControlListener::bind(&config.control.socket).map_err(ServeError::Socket)?;
         let control_listener = Arc::new(control_listener);
 
-        let connections = Limit::new(config.http.max_connections);
-        let control_connections = Limit::new(config.control.max_readers);
+        let connections = Limit::new(shares.connections);
+        let control_connections = Limit::new(usize::MAX);
         let admin = Arc::new(Admin {
             rings: rings.clone(),
             metrics: Arc::clone(&metrics),
@@ -116,13 +131,18 @@ impl Server {
             rings.clone(),
             Arc::clone(&metrics),
             Arc::clone(&shutdown),
-            &config.control,
+            &ControlSettings {
+                max_observers: shares.observers,
+                max_handshakes: shares.handshakes,
+                ..config.control.clone()
+            },
             control_connections,
         ));
         let http = |records, admin, connections| {
             let (metrics, shutdown) = (Arc::clone(&metrics), Arc::clone(&shutdown));
             let limits = config.http.limits.clone();
-            Arc::new(Http::new(records, admin, metrics, shutdown, limits, connections))
+            let places = shares.reserved;
+            Arc::new(Http::new(records, admin, metrics, shutdown, limits, connections, places))
         };
 
         let submit = Submit::new(rings.clone(), Arc::clone(&shutdown));
@@ -134,17 +154,17 @@ impl Server {
             shutdown: Arc::clone(&shutdown),
             connections: Arc::clone(&connections),
             admin: admin_listener.is_none().then(|| Arc::clone(&admin)),
-            hyper: records,
-            executor: Arc::clone(&executor),
+            hyper: Arc::clone(&records),
+            executor: Arc::clone(executor),
         };
         let loops = ingest::start(config, parts, http_socket).map_err(ServeError::Loops)?;
-        let mut accepting = Vec::new();
+        let mut accepting = vec![executor.spawn(records.serve_overflow(Arc::clone(executor)))];
         let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = admin_listener {
-            let pages = http(None, Some(admin), Limit::new(config.admin.max_connections));
-            accepting.push(executor.spawn(pages.run(listener, Arc::clone(&executor))));
+            let pages = http(None, Some(admin), Limit::new(shares.admin));
+            accepting.push(executor.spawn(pages.run(listener.into(), Arc::clone(executor))));
         }
-        let readers = control.run(Arc::clone(&control_listener), Arc::clone(&executor));
+        let readers = control.run(Arc::clone(&control_listener), Arc::clone(executor));
         let accepting_readers = executor.spawn(readers);
         Ok(Self {
             rings,
@@ -169,7 +189,8 @@ impl Server {
         if let Err(error) = log::tell_stdout(line, untold) {
             untold(error);
         }
-        tracing::info!(%http, %socket, rings = self.rings.len(), "ready");
+        let (rings, max_connections) = (self.rings.len(), self.connections.most());
+        tracing::info!(%http, %socket, rings, max_connections, "ready");
     }
 
     /// Finishes: requests in flight, then readers, both within `timeout`; then the end of every
@@ -232,11 +253,15 @@ async fn within<T>(work: impl Future<Output = T>, deadline: Instant) -> Option<T
 }
 
 /// Binds an address and finds out which one it is, if any port would do.
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let failed = |error| ServeError::Listen { address, error };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
+fn listen(address: SocketAddr, connections: usize) -> Result<(OwnedFd, SocketAddr), ServeError> {
+    ingress::listen::tcp(address, connections.max(BACKLOG_MIN))
+        .map_err(|error| ServeError::Listen { address, error })
+}
+
+/// Checks that the machine has the memory of all rings together.
+fn check_memory(config: &Config) -> Result<(), ServeError> {
+    let asked = config.rings.iter().map(RingSettings::segment_bytes).fold(0, u64::saturating_add);
+    Available::now().check(asked).map_err(ServeError::Memory)
 }
 
 fn start_thread(number: usize, executor: &Arc<Executor<'static>>) -> io::Result<()> {
@@ -253,32 +278,13 @@ fn start_thread(number: usize, executor: &Arc<Executor<'static>>) -> io::Result<
     Ok(())
 }
 
-/// Each connection takes a descriptor; the usual soft limit is below the usual number of
-/// connections.
-fn raise_descriptor_limit(config: &Config) {
-    let needed =
-        (config.http.max_connections + config.control.max_readers) as u64 + DESCRIPTORS_SPARE;
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
-        return;
-    }
-    let granted = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
-    let raised = rustix::process::setrlimit(
-        Resource::Nofile,
-        Rlimit { current: Some(granted), maximum: limit.maximum },
-    );
-    if raised.is_err() || granted < needed {
-        tracing::warn!(
-            needed,
-            granted,
-            "the limit of open files is below max_connections + max_readers"
-        );
-    }
-}
-
 /// The reason why the process could not serve.
 #[derive(Debug)]
 pub enum ServeError {
+    /// The limit of open files.
+    Descriptors(TooFewDescriptors),
+    /// The memory of the machine or of the control group.
+    Memory(NotEnoughMemory),
     /// Signal handlers.
     Signals(io::Error),
     /// A thread.
@@ -308,6 +314,8 @@ pub enum ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Descriptors(error) => error.fmt(f),
+            Self::Memory(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "signal handlers: {error}"),
             Self::Thread(error) => write!(f, "starting a thread: {error}"),
             Self::Metrics(error) => write!(f, "metrics: {error}"),

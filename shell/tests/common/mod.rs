@@ -78,8 +78,21 @@ impl Server {
     }
 
     pub fn start_in(scratch: Scratch, flags: &[&str]) -> Self {
+        Self::start_prepared(scratch, flags, |_| ())
+    }
+
+    /// With a command that is changed before it runs.
+    pub fn start_under(flags: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        Self::start_prepared(Scratch::new(), flags, prepare)
+    }
+
+    fn start_prepared(
+        scratch: Scratch,
+        flags: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let socket = scratch.path("aqd.sock");
-        let child = Self::spawn(&scratch, &socket, flags);
+        let child = Self::spawn(&scratch, &socket, flags, prepare);
         let http = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self { child, http, admin: None, socket, scratch };
         server.await_ready();
@@ -88,21 +101,27 @@ impl Server {
 
     /// After the end of the process: another one in its place.
     pub fn start_again(&mut self, flags: &[&str]) {
-        self.child = Self::spawn(&self.scratch, &self.socket, flags);
+        self.child = Self::spawn(&self.scratch, &self.socket, flags, |_| ());
         self.await_ready();
     }
 
-    fn spawn(scratch: &Scratch, socket: &Path, flags: &[&str]) -> Child {
-        command()
+    fn spawn(
+        scratch: &Scratch,
+        socket: &Path,
+        flags: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Child {
+        let mut server = command();
+        server
             .args(["serve", "--log-level", "debug", "--socket"])
             .arg(socket)
             .args(if listens(flags) { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(flags)
             .args(driver().iter().flat_map(|driver| ["--driver", driver]))
             .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(scratch.path("log")).expect("a log file"))
-            .spawn()
-            .expect("the binary starts")
+            .stderr(std::fs::File::create(scratch.path("log")).expect("a log file"));
+        prepare(&mut server);
+        server.spawn().expect("the binary starts")
     }
 
     fn await_ready(&mut self) {

@@ -228,6 +228,17 @@ impl Http1 {
     }
 
     /// Answers a request whose body never came to its end.
+    /// Answers 503 because there is no memory for what comes. Afterwards the loop sends `out` and
+    /// closes with a linger.
+    pub fn out_of_memory<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
+        let detail = "there is no memory to receive the record";
+        if let Some(body) = self.body.take() {
+            self.give_up(&body, Reason::NoMemory, 503, detail, sink, out);
+        } else if is_part_of_a_head(rest) {
+            Answer::new(sink, out, "", Persistence::Close).problem(503, "", detail);
+        }
+    }
+
     fn give_up<S: Sink>(
         &self,
         body: &Body,

@@ -84,9 +84,11 @@ fn refuse<S: Sink>(
         }
         Reason::TooLarge => (413, "", record_limit(body, sink), Persistence::Close),
         Reason::Denied => (403, "", "not allowed to write to this ring".to_owned(), then),
-        Reason::BadType | Reason::Malformed | Reason::Timeout | Reason::Disconnected => {
-            (400, "", "the ring does not take this record".to_owned(), then)
-        }
+        Reason::BadType
+        | Reason::Malformed
+        | Reason::Timeout
+        | Reason::Disconnected
+        | Reason::NoMemory => (400, "", "the ring does not take this record".to_owned(), then),
     };
     Answer::new(sink, out, cors, then).problem(status, lines, &detail);
     Published::Answered(then)

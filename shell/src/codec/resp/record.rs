@@ -249,7 +249,11 @@ fn refuse<S: Sink>(
         }
         Reason::ShuttingDown => reply::error(out, &["ERR shutting down"]),
         Reason::Denied => reply::error(out, &["NOPERM not allowed to write to ring '", name, "'"]),
-        Reason::BadType | Reason::Malformed | Reason::Timeout | Reason::Disconnected => {
+        Reason::BadType
+        | Reason::Malformed
+        | Reason::Timeout
+        | Reason::Disconnected
+        | Reason::NoMemory => {
             reply::error(out, &["ERR ring '", name, "' does not take this record"]);
         }
     }

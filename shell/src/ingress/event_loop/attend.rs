@@ -52,8 +52,9 @@ impl Work<'_> {
         if !matches!(slot, Slot::Taken(_)) {
             return;
         }
-        if let Slot::Taken(mut connection) = std::mem::replace(slot, Slot::Leaving) {
+        if let Slot::Taken(mut connection) = std::mem::replace(slot, Slot::Free) {
             self.deadlines.cancel(id, &mut connection.armed);
+            self.slots[id as usize] = Slot::Leaving { _permit: connection.permit };
             self.buffers.give(connection.input);
             self.buffers.give(connection.out);
             driver.close(id);

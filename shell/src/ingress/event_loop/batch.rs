@@ -156,6 +156,7 @@ fn refusal(reason: Reason) -> Refusal {
         Reason::Timeout => Refusal::Timeout,
         Reason::Disconnected => Refusal::Disconnected,
         Reason::Denied => Refusal::Denied,
+        Reason::NoMemory => Refusal::NoMemory,
         Reason::ShuttingDown => Refusal::ShuttingDown,
     }
 }
@@ -169,6 +170,7 @@ fn reason(refusal: Refusal) -> Reason {
         Refusal::Timeout => Reason::Timeout,
         Refusal::Disconnected => Reason::Disconnected,
         Refusal::Denied => Reason::Denied,
+        Refusal::NoMemory => Reason::NoMemory,
         Refusal::ShuttingDown => Reason::ShuttingDown,
     }
 }

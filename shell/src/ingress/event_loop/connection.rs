@@ -1,5 +1,6 @@
 //! One connection, as its loop knows it. Idle, it holds no buffer.
 
+use std::collections::TryReserveError;
 use std::time::Duration;
 
 use super::clock::NEVER;
@@ -105,15 +106,17 @@ impl Connection {
         }
     }
 
-    /// Keeps bytes that were not consumed.
-    pub(super) fn keep(&mut self, rest: &[u8], buffers: &Buffers) {
+    /// Keeps bytes that were not consumed. An error if there is no memory for them.
+    pub(super) fn keep(&mut self, rest: &[u8], buffers: &Buffers) -> Result<(), TryReserveError> {
         if rest.is_empty() {
-            return;
+            return Ok(());
         }
         if self.input.capacity() == 0 {
             self.input = buffers.take();
         }
+        self.input.try_reserve(rest.len())?;
         self.input.extend_from_slice(rest);
+        Ok(())
     }
 
     /// Drops `consumed` bytes at the front of the input, and all from `end` on.
@@ -164,10 +167,8 @@ pub struct Timeouts {
 impl Timeouts {
     pub(super) fn of(&self, wait: Wait) -> Duration {
         match wait {
-            // One that never sends a byte keeps its place no longer than a slow head or an idle
-            // connection.
-            Wait::First => self.header.min(self.keep_alive),
-            Wait::Head => self.header,
+            // One that never sends a byte keeps its place no longer than a slow head.
+            Wait::First | Wait::Head => self.header,
             Wait::Idle => self.keep_alive,
             Wait::Body => self.body,
             Wait::Peer(time) => time,

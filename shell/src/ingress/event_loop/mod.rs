@@ -230,6 +230,10 @@ impl Turn<'_> {
             }
             shared.metrics.http_connections_refused.inc();
             tracing::debug!(limit = shared.connections.most(), "connection refused: too many");
+            if matches!(protocol, Protocol::Http(_)) {
+                (shared.overflow)(socket);
+                continue;
+            }
             if let Some(permit) = shared.refusals.acquire() {
                 let id = add(work, driver, Arrival { socket, protocol, permit });
                 refuse(work, id);

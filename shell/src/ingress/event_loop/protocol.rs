@@ -73,6 +73,13 @@ impl Speaker {
         }
     }
 
+    pub(super) fn out_of_memory<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
+        match self {
+            Self::Refused => {}
+            Self::Http(codec) => codec.out_of_memory(rest, sink, out),
+        }
+    }
+
     pub(super) fn broken<S: Sink>(&mut self, rest: &[u8], sink: &mut S) {
         match self {
             Self::Refused => {}

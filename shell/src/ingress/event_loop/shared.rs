@@ -30,7 +30,9 @@ pub struct Shared {
     pub shutdown: Arc<Shutdown>,
     /// Most connections at once.
     pub connections: Arc<Limit>,
-    /// Connections beyond it that are told so.
+    /// Takes HTTP connections beyond it, which are told so.
+    pub overflow: Box<dyn Fn(OwnedFd) + Send + Sync>,
+    /// Connections beyond it of other protocols that are told so.
     pub refusals: Arc<Limit>,
     /// How long the parts of an exchange may take.
     pub timeouts: Timeouts,

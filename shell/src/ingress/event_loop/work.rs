@@ -14,6 +14,7 @@ use super::deadlines::{Armed, Deadlines};
 use super::driver::{Buffers, Event, Id, Listener};
 use super::shared::{Mailbox, Shared};
 use crate::codec::{Progress, State};
+use crate::limits::Permit;
 
 /// Most bytes that are read and thrown away after the last answer.
 const LINGER_BYTES: usize = 64 << 20;
@@ -27,8 +28,10 @@ pub(super) const LINGER_SHORT_MS: u64 = 250;
 /// A number for a connection.
 pub(super) enum Slot {
     Free,
-    /// Given up; the driver has not let go of it yet.
-    Leaving,
+    /// Given up; the driver has not let go of it yet, so its descriptor still counts.
+    Leaving {
+        _permit: Permit,
+    },
     Taken(Box<Connection>),
 }
 
@@ -140,7 +143,7 @@ impl<'a> Work<'a> {
 
     fn vacate(&mut self, id: Id) {
         if let Some(slot) = self.slots.get_mut(id as usize) {
-            debug_assert!(matches!(slot, Slot::Leaving), "connection {id} closed by itself");
+            debug_assert!(matches!(slot, Slot::Leaving { .. }), "connection {id} closed by itself");
             *slot = Slot::Free;
             self.free.push(id);
         }
@@ -165,12 +168,16 @@ impl<'a> Work<'a> {
                         connection.out = buffers.take();
                     }
                     let progress = connection.speaker.decode(bytes, batch, &mut connection.out);
-                    connection.keep(&bytes[progress.consumed..progress.end], buffers);
+                    let kept = connection.keep(&bytes[progress.consumed..progress.end], buffers);
                     self.decoded(id, progress);
+                    if kept.is_err() {
+                        self.out_of_memory(id);
+                    }
                     return;
                 }
-                connection.keep(bytes, buffers);
-                if connection.input.len() >= connection.need {
+                if connection.keep(bytes, buffers).is_err() {
+                    self.out_of_memory(id);
+                } else if connection.input.len() >= connection.need {
                     self.decode(id);
                 }
             }
@@ -179,7 +186,11 @@ impl<'a> Work<'a> {
             | Phase::Flushing
             | Phase::Paging(_)
             | Phase::HandingOver
-            | Phase::Releasing => connection.keep(bytes, buffers),
+            | Phase::Releasing => {
+                if connection.keep(bytes, buffers).is_err() {
+                    self.out_of_memory(id);
+                }
+            }
             Phase::Closing => {}
             Phase::Lingering(linger) => {
                 linger.bytes_left = linger.bytes_left.saturating_sub(bytes.len());
@@ -191,6 +202,18 @@ impl<'a> Work<'a> {
                 self.touch(id);
             }
         }
+    }
+
+    /// There is no memory for what a connection sent: it is told so, and ends.
+    fn out_of_memory(&mut self, id: Id) {
+        let Self { slots, batch, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        if matches!(connection.phase, Phase::HandingOver | Phase::Releasing) {
+            self.lost.push(id);
+            return;
+        }
+        connection.speaker.out_of_memory(&connection.input, batch, &mut connection.out);
+        self.close_after_answers(id);
     }
 
     /// Decodes what a connection keeps.

@@ -16,10 +16,12 @@ use smol::net::TcpStream;
 use super::HttpLimits;
 use crate::sync::lock;
 
-/// Where a connection is. Idle → Head (first bytes) → Busy (head complete) → Idle (response handed
-/// over).
+/// Where a connection is. Silent → Head (first bytes) → Busy (head complete) → Idle (response handed
+/// over) → Head …
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// It never sent a byte: what it has is the time for a head, not that between requests.
+    Silent,
     Idle,
     Head,
     Busy,
@@ -38,7 +40,7 @@ pub(super) struct Activity(Mutex<State>);
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
-            phase: Phase::Idle,
+            phase: Phase::Silent,
             since: Instant::now(),
             stuck_since: None,
         })))
@@ -57,7 +59,7 @@ impl Activity {
 
     fn received(&self) {
         let mut state = lock(&self.0);
-        if state.phase == Phase::Idle {
+        if matches!(state.phase, Phase::Silent | Phase::Idle) {
             state.phase = Phase::Head;
             state.since = Instant::now();
         }
@@ -80,7 +82,7 @@ impl Activity {
         let stuck = state.stuck_since.map(|since| since + limits.body_timeout);
         let phase = match state.phase {
             Phase::Idle => Some(state.since + limits.keep_alive_timeout),
-            Phase::Head => Some(state.since + limits.header_timeout),
+            Phase::Silent | Phase::Head => Some(state.since + limits.header_timeout),
             Phase::Busy => None,
         };
         stuck.into_iter().chain(phase).min()

@@ -5,6 +5,7 @@
 mod activity;
 mod connection;
 mod reply;
+mod reserved;
 mod routes;
 mod settings;
 
@@ -17,18 +18,17 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream};
 use smol::{Async, Executor, Timer, future};
 
+use self::reserved::Overflow;
 use super::Submit;
 use crate::accept;
 use crate::admin::Admin;
-use crate::limits::{Limit, Permit};
+use crate::limits::{Limit, Permit, Rotation};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
 pub use reply::problem_json;
 pub use settings::{HttpLimits, HttpSettings, HttpTable};
 
-/// Connections beyond the limit that are told so at once.
-const REJECTIONS: usize = 64;
 /// How long an answer that ends a connection is protected from the reset that unread input would
 /// cause.
 const LINGER: Duration = Duration::from_secs(1);
@@ -45,12 +45,15 @@ pub struct Http {
     shutdown: Arc<Shutdown>,
     limits: HttpLimits,
     connections: Arc<Limit>,
-    rejections: Arc<Limit>,
+    /// For connections beyond the limit, which are told so.
+    reserved: Arc<Rotation>,
+    overflow: Overflow,
 }
 
 impl Http {
     /// Prepares to serve records, pages for operators, or both. `connections` bounds how many
-    /// connections there are at once.
+    /// connections there are at once; those beyond get one of some reserved `places`, where they are
+    /// told so, and where pages for operators are answered all the same.
     pub fn new(
         records: Option<Submit>,
         admin: Option<Arc<Admin>>,
@@ -58,27 +61,53 @@ impl Http {
         shutdown: Arc<Shutdown>,
         limits: HttpLimits,
         connections: Arc<Limit>,
+        places: usize,
     ) -> Self {
-        let rejections = Limit::new(REJECTIONS);
-        Self { records, admin, metrics, shutdown, limits, connections, rejections }
+        let (reserved, overflow) = (Rotation::new(places), Overflow::new(places));
+        Self { records, admin, metrics, shutdown, limits, connections, reserved, overflow }
     }
 
     /// Accepts until the process begins to end.
     pub async fn run(self: Arc<Self>, listener: TcpListener, executor: Arc<Executor<'static>>) {
-        let connected = |stream| self.connected(stream, &executor);
+        let connected = |stream| {
+            let (http, executor) = (Arc::clone(&self), Arc::clone(&executor));
+            async move { http.connected(stream, &executor).await }
+        };
         accept::until_shutdown(&listener, &self.shutdown, connected).await;
     }
 
-    fn connected(self: &Arc<Self>, stream: TcpStream, executor: &Executor<'static>) {
+    async fn connected(self: &Arc<Self>, stream: TcpStream, executor: &Executor<'static>) {
         if let Some(permit) = self.connections.acquire() {
             executor.spawn(Arc::clone(self).serve(stream, Vec::new(), permit)).detach();
             return;
         }
         self.metrics.http_connections_refused.inc();
         tracing::debug!(limit = self.connections.most(), "HTTP connection refused: too many");
-        if let Some(permit) = self.rejections.acquire() {
-            executor.spawn(reject(stream, permit)).detach();
-        }
+        self.serve_reserved(stream, executor).await;
+    }
+
+    async fn serve_reserved(self: &Arc<Self>, stream: TcpStream, executor: &Executor<'static>) {
+        let (http, place) = (Arc::clone(self), self.reserved.enter().await);
+        executor.spawn(async move { reserved::serve(&http, stream, place).await }).detach();
+    }
+
+    /// Takes a connection beyond the limit from an event loop. Never blocks; if more come than can
+    /// be told, the oldest of them is closed without a word.
+    pub fn turn_over(&self, socket: OwnedFd) {
+        self.overflow.push(socket);
+    }
+
+    /// Serves the connections of [`turn_over`](Self::turn_over) until the process begins to end.
+    pub async fn serve_overflow(self: Arc<Self>, executor: Arc<Executor<'static>>) {
+        let serve = async {
+            loop {
+                match Async::new(std::net::TcpStream::from(self.overflow.next().await)) {
+                    Ok(stream) => self.serve_reserved(stream.into(), &executor).await,
+                    Err(error) => tracing::warn!(%error, "connection not served"),
+                }
+            }
+        };
+        future::or(serve, self.shutdown.wait()).await;
     }
 
     /// Serves a connection that an event loop has begun to read.
@@ -108,14 +137,6 @@ impl Http {
 
     fn count_response(&self, status: u16) {
         self.metrics.http_requests.with_label_values(&[status.to_string()]).inc();
-    }
-}
-
-async fn reject(mut stream: TcpStream, _permit: Permit) {
-    let answer =
-        reply::raw(503, "Service Unavailable", "too many connections", "retry-after: 1\r\n");
-    if finish(&mut stream, answer.as_bytes()).await.is_ok() {
-        linger(stream, LINGER_REJECTED).await;
     }
 }
 

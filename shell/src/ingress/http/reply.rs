@@ -83,6 +83,10 @@ pub(super) fn refused(refusal: Refusal, ring: &str) -> Reply {
         Refusal::Disconnected => {
             closing(problem(StatusCode::BAD_REQUEST, "the request body broke off"))
         }
+        Refusal::NoMemory => closing(retry_later(problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "there is no memory to receive the record",
+        ))),
         Refusal::ShuttingDown => {
             closing(retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, "shutting down")))
         }

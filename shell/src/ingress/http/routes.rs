@@ -147,14 +147,17 @@ async fn body(ring: &Ring, mut body: Incoming) -> Result<Bytes, Refusal> {
             first = data;
             continue;
         }
+        let more = if joined.is_empty() {
+            // Not everything that was announced: it may never come.
+            let arrived = first.len() + data.len();
+            announced.clamp(arrived, BODY_AHEAD_BYTES.max(arrived))
+        } else {
+            data.len()
+        };
+        joined.try_reserve(more).map_err(|_| Refusal::NoMemory)?;
         if joined.is_empty() {
-            joined.reserve(
-                announced.clamp(
-                    first.len() + data.len(),
-                    BODY_AHEAD_BYTES.max(first.len() + data.len()),
-                ),
-            );
             joined.extend_from_slice(&first);
+            first = Bytes::new();
         }
         joined.extend_from_slice(&data);
     }

@@ -22,8 +22,9 @@ use super::{Buffers, Driver, Event, Id, Listener, Waker};
 const EVENTS: usize = 512;
 /// Read from one connection in one turn, bytes.
 const READ_BYTES: usize = 64 << 10;
-/// Accepted from one listening socket in one turn.
-const ACCEPTS: usize = 64;
+/// Accepted from one listening socket in one turn. Few: a descriptor each, before the loop can
+/// refuse one.
+const ACCEPTS: usize = 8;
 
 /// Marks the number of a listening socket.
 const LISTENER: u64 = 1 << 32;

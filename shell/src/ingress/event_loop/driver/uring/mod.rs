@@ -1,4 +1,4 @@
-//! `io_uring`: multishot accept and receive into provided buffers, and one system call per turn that
+//! `io_uring`: multishot receive into provided buffers, and one system call per turn that
 //! hands over all sends and brings all results.
 //!
 //! What each socket has under way is counted here; what the kernel may touch is `queue`'s.

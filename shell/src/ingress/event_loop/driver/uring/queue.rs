@@ -168,10 +168,12 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Accepts from a listening socket until cancelled.
+    /// Accepts one connection from a listening socket. Not until cancelled: that would take every
+    /// descriptor that is left before the loop can refuse one.
     pub(super) fn accept(&mut self, listener: BorrowedFd<'_>, number: u32) -> io::Result<()> {
+        let (fd, nowhere) = (Fd(listener.as_raw_fd()), std::ptr::null_mut());
         let accept =
-            opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
+            opcode::Accept::new(fd, nowhere, nowhere.cast()).flags(libc::SOCK_CLOEXEC).build();
         self.push(accept, Token { operation: Operation::Accept, number })
     }
 

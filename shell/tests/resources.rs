@@ -1,0 +1,173 @@
+//! Limits of the machine, and peers that use up what others need.
+
+mod common;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::control::Control;
+use common::reader::Attached;
+use common::{PATIENCE, Response, Scratch, Server, command, get, record};
+use rustix::process::{Resource, Rlimit, Signal};
+
+fn limit(command: &mut Command, resource: Resource, most: u64) {
+    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    // SAFETY: between fork and exec the closure makes one system call.
+    unsafe { command.pre_exec(move || Ok(rustix::process::setrlimit(resource, limit)?)) };
+}
+
+/// Runs `serve` under a limit, which must be refused at the start; what it said.
+#[track_caller]
+fn refused_under(resource: Resource, most: u64, flags: &[&str]) -> String {
+    let scratch = Scratch::new();
+    let mut server = command();
+    server.args(["serve", "--listen", "127.0.0.1:0", "--socket"]).arg(scratch.path("aqd.sock"));
+    limit(server.args(flags), resource, most);
+    let out = server.output().expect("it runs");
+    let message = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+    assert!(out.stdout.is_empty(), "{out:?}");
+    message
+}
+
+/// Connections that say nothing.
+fn silent(server: &Server, count: usize) -> Vec<TcpStream> {
+    (0..count).map(|_| server.connect()).collect()
+}
+
+#[test]
+fn rings_beyond_the_memory_of_the_machine_are_refused_before_anything_is_allocated() {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").expect("Linux");
+    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).expect("a total");
+    let total: u64 = kib.trim().trim_end_matches("kB").trim().parse().expect("a number");
+    let rings = total * 1024 / (32 << 30) + 1;
+    let names: Vec<_> = (0..rings).map(|n| format!("r{n}")).collect();
+    let mut flags = vec!["--capacity-bytes", "32GiB"];
+    flags.extend(names.iter().flat_map(|name| ["--ring", name]));
+    // Were it not refused, this limit would end it before memory is taken.
+    let message = refused_under(Resource::Fsize, 1 << 20, &flags);
+    let asked = format!("the rings need {} bytes of memory", rings * ((32 << 30) + 4096));
+    assert!(message.contains(&asked) && message.contains("the machine has"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn too_few_descriptors_are_one_line_and_no_panic() {
+    for most in [6, 16, 40] {
+        let message = refused_under(Resource::Nofile, most, &[]);
+        let expected = format!("the limit of open files (RLIMIT_NOFILE) is {most}; at least ");
+        assert!(message.contains(&expected), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn too_little_address_space_is_one_line_and_no_panic() {
+    let message = refused_under(Resource::As, 100 << 20, &["--capacity-bytes", "128MiB"]);
+    assert!(message.contains("mapping 134221824 bytes of shared memory"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn a_body_for_which_there_is_no_memory_is_answered_503() {
+    let flags = ["--capacity-bytes", "64MiB", "--max-payload-bytes", "16MiB"];
+    // The ring and the stacks of the threads fit, and one or two bodies.
+    let server = Server::start_under(&flags, |command| {
+        // Otherwise each thread reserves 64 MiB of address space for what it allocates.
+        limit(command.env("MALLOC_ARENA_MAX", "1"), Resource::As, 130 << 20);
+    });
+    let bodies: Vec<_> = std::thread::scope(|scope| {
+        let post = || server.post("default", &vec![1; 15 << 20]).status;
+        let posts: Vec<_> = (0..8).map(|_| scope.spawn(post)).collect();
+        posts.into_iter().map(|post| post.join().expect("an answer")).collect()
+    });
+    assert!(bodies.iter().all(|status| [202, 503].contains(status)), "{bodies:?}");
+    let series = "aqueduct_records_rejected_total{reason=\"no_memory\",ring=\"default\"}";
+    assert!(server.metric(series) > 0.5, "not vacuous: {bodies:?}");
+    assert_eq!(server.post("default", b"small").status, 202);
+}
+
+#[test]
+fn connections_get_the_descriptors_that_readers_and_operators_leave() {
+    let server = Server::start_under(&[], |command| limit(command, Resource::Nofile, 128));
+    let said = "(RLIMIT_NOFILE) leaves less than is configured limit=128";
+    server.eventually("it says so", || server.log().contains(said));
+    let held = silent(&server, 300);
+    for _ in 0..5 {
+        drop(Attached::attach(&server.socket, "", ""));
+        assert_eq!(server.get("/healthz").status, 200);
+    }
+    assert!(!server.log().contains("connection not accepted"), "{}", server.log());
+    drop(held);
+    server.eventually("records are taken again", || server.post("default", b"x").status == 202);
+}
+
+#[test]
+fn health_is_answered_however_many_connections_there_are() {
+    let server = Server::start(&["--max-connections", "2"]);
+    let held = silent(&server, 500);
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        let response = server.get(path);
+        assert_eq!(response.status, 200, "{response:?}");
+        assert_eq!(response.header("connection"), Some("close"));
+    }
+    // Anything else is told that there are too many, and nothing is published.
+    server.post("default", b"x").assert_problem(503);
+    server.get("/nothing").assert_problem(503);
+    server
+        .exchange("POST /healthz HTTP/1.1\r\nhost: t\r\ncontent-length: 0\r\n\r\n")
+        .assert_problem(503);
+    let mut slow = server.connect();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nhost:").expect("sent");
+    Response::read(&mut slow).assert_problem(503);
+    assert!(server.metric("aqueduct_http_connections_refused_total") > 500.0);
+    assert!(server.metric("aqueduct_records_total{ring=\"default\"}").abs() < 0.5);
+    drop(held);
+    server.eventually("records are taken again", || server.post("default", b"x").status == 202);
+}
+
+#[test]
+fn an_address_of_its_own_answers_however_many_connections_it_has() {
+    let server = Server::start(&["--admin-listen", "127.0.0.1:0", "--max-connections", "1"]);
+    let admin = server.admin.expect("it says so when it is ready");
+    let _held = silent(&server, 100);
+    let _held_there: Vec<_> =
+        (0..200).map(|_| TcpStream::connect(admin).expect("it accepts")).collect();
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(Server::exchange_at(admin, get(path)).status, 200);
+    }
+}
+
+#[test]
+fn the_backlog_is_as_long_as_the_limit_of_connections() {
+    let server = Server::start(&["--max-connections", "600"]);
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux");
+    let most: usize = somaxconn.trim().parse().expect("a number");
+    server.signal(Signal::STOP);
+    let begun = Instant::now();
+    // Nobody accepts; the kernel completes them up to the backlog, and lets others wait for seconds.
+    let held: Vec<_> = (0..most.min(500))
+        .map(|_| TcpStream::connect_timeout(&server.http, PATIENCE).expect("it is completed"))
+        .collect();
+    let took = begun.elapsed();
+    server.signal(Signal::CONT);
+    assert!(took < Duration::from_millis(900), "{} took {took:?}", held.len());
+}
+
+#[test]
+fn a_flood_of_readers_leaves_records_alone() {
+    let server = Server::start(&[]);
+    let mut held = Vec::new();
+    for _ in 0..400 {
+        held.push(Control::connect(&server.socket));
+    }
+    let mut stream = server.connect();
+    for _ in 0..20 {
+        stream.write_all(&record("default", "", b"x")).expect("sent");
+        assert_eq!(Response::read(&mut stream).status, 202);
+    }
+    drop(Attached::attach(&server.socket, "", ""));
+}
