@@ -8,16 +8,16 @@
 #include "crc32/crc32.h"
 #include "load.h"
 
-#if defined AQD_CRC_CLMUL && !defined AQD_CRC_WORDS
+#if defined AQD_CRC_COPIES
 
-#include "crc32/copy.h"
+#include "crc32/wide.h"
 
 /*@ requires \valid(h);
     assigns h->seq, h->timestamp_ns, h->len, h->kind, h->flags, h->type_tag, h->payload_crc, h->stored_crc; exits \false; */
-AQD_CLMUL static inline void store_header(struct aqd_header *h, __m128i numbers, __m128i rest);
+AQD_BY_16 static inline void store_header(struct aqd_header *h, __m128i numbers, __m128i rest);
 
 #ifndef __FRAMAC__
-AQD_CLMUL static inline void store_header(struct aqd_header *h, __m128i numbers, __m128i rest)
+AQD_BY_16 static inline void store_header(struct aqd_header *h, __m128i numbers, __m128i rest)
 {
     _Static_assert(offsetof(struct aqd_header, timestamp_ns) == 8 && offsetof(struct aqd_header, len) == 16 && offsetof(struct aqd_header, kind) == 20
                        && offsetof(struct aqd_header, flags) == 21 && offsetof(struct aqd_header, type_tag) == 22
@@ -28,69 +28,158 @@ AQD_CLMUL static inline void store_header(struct aqd_header *h, __m128i numbers,
 }
 #endif
 
-/* What a header's CRC covers: the position, which is added to the state behind the epoch, and 28
- * bytes, each moved on by four. Two blocks, the first of them to be folded by 16 bytes. */
-/*@ assigns \nothing; exits \false; */
-AQD_CLMUL static inline __m128i header_first(__m128i low, uint32_t prefix)
-{
-    return _mm_alignr_epi8(low, _mm_slli_si128(_mm_cvtsi32_si128((int)prefix), 12), 12);
-}
+/* The two blocks of a header, each byte loaded once. */
+struct header_blocks {
+    __m128i low, high;
+};
 
+/* ORDER(payload): as aqd_load_word. */
+/*@ requires \valid_read(from + (0 .. 31));
+    assigns \nothing; exits \false; */
+AQD_BY_16 static inline struct header_blocks load_header(const unsigned char *from);
+
+#ifndef __FRAMAC__
+AQD_BY_16 static inline struct header_blocks load_header(const unsigned char *from)
+{
+    struct header_blocks header;
+    header.low = *(const volatile __m128i *)(const volatile void *)from;
+    header.high = *(const volatile __m128i *)(const volatile void *)(from + 16);
+    return header;
+}
+#endif
+
+/* The sum of what a header's CRC covers: the position, which is added to the state after the epoch,
+ * and 28 bytes, each moved on by four. */
 /*@ assigns \nothing; exits \false; */
-AQD_CLMUL static inline __m128i header_second(__m128i low, __m128i high) { return _mm_alignr_epi8(high, low, 12); }
+AQD_BY_16 static inline __m128i header_sum(struct header_blocks header, uint32_t prefix)
+{
+    __m128i first = _mm_alignr_epi8(header.low, _mm_slli_si128(_mm_cvtsi32_si128((int)prefix), 12), 12);
+    __m128i second = _mm_alignr_epi8(header.high, header.low, 12);
+    return aqd_add(aqd_fold(first, aqd_pair(AQD_CRC32_OVER_24)), aqd_fold(second, aqd_pair(AQD_CRC32_OVER_8)));
+}
 
 /*@ requires \valid_read(from + (0 .. 31)) && \valid(h);
     assigns h->seq, h->timestamp_ns, h->len, h->kind, h->flags, h->type_tag, h->payload_crc, h->stored_crc, h->computed_crc; exits \false; */
-AQD_CLMUL static void header_fast(struct aqd_header *h, const unsigned char *from, uint32_t epoch_crc, uint32_t position)
+AQD_BY_16 static void header_fast(struct aqd_header *h, const unsigned char *from, uint32_t epoch_crc, uint32_t position)
 {
-    __m128i low = aqd_clmul_load_shared(from), high = aqd_clmul_load_shared(from + 16);
-    store_header(h, _mm_alignr_epi8(high, low, 8), _mm_blend_epi16(low, high, 0xF0));
-    __m128i first = aqd_clmul_fold(header_first(low, position ^ epoch_crc), aqd_clmul_pair(AQD_CRC32_FOLD_16));
-    h->computed_crc = ~aqd_clmul_reduce(_mm_xor_si128(first, header_second(low, high)));
+    struct header_blocks header = load_header(from);
+    store_header(h, _mm_alignr_epi8(header.high, header.low, 8), _mm_blend_epi16(header.low, header.high, 0xF0));
+    h->computed_crc = ~aqd_divide(header_sum(header, position ^ epoch_crc));
 }
 
-#if defined AQD_CRC_WIDE
-
-/* aqd_load_record_crc on a processor that has the instructions. */
-/*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
-    requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
-    requires \separated(rec, into + (0 .. most - 1));
-    assigns into[0 .. most - 1], *rec; exits \false;
-    ensures \result ==> rec->len <= most && rec->seq == seq;
-    ensures !\result ==> *rec == \old(*rec); */
-AQD_WIDE static bool load_record_wide(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
+/* The bytes that a header says follow it, if it is of DATA with this number; otherwise more than
+ * there can be. */
+/*@ assigns \nothing; exits \false; */
+AQD_BY_16 static inline size_t expected_len(struct header_blocks header, uint64_t seq)
 {
-    __m128i low = aqd_clmul_load_shared(from), high = aqd_clmul_load_shared(from + 16);
-    uint64_t first = (uint64_t)_mm_cvtsi128_si64(low);
-    size_t len = (uint32_t)first, whole = len - len % AQD_WIDE_BYTES;
-    if (len < AQD_WIDE_BYTES || len > most || (uint8_t)(first >> 32) != AQD_KIND_DATA || (uint64_t)_mm_extract_epi64(low, 1) != seq) {
+    uint64_t first = (uint64_t)_mm_cvtsi128_si64(header.low);
+    bool expected = (uint8_t)(first >> 32) == AQD_KIND_DATA && (uint64_t)_mm_extract_epi64(header.low, 1) == seq;
+    return expected ? (uint32_t)first : SIZE_MAX;
+}
+
+/* Describes a record of len bytes if these states, of its payload and above it of its header, are
+ * those whose CRCs the header has. */
+/*@ requires \valid(rec);
+    assigns *rec; exits \false;
+    ensures \result ==> rec->len == len && rec->seq == seq;
+    ensures !\result ==> *rec == \old(*rec); */
+AQD_BY_16 static inline bool describe(aqd_record *rec, struct header_blocks header, uint64_t states, uint64_t seq, uint32_t len)
+{
+    if (AQD_UNLIKELY(~states != (uint64_t)_mm_extract_epi64(header.high, 1))) {
         return false;
     }
-    const unsigned char *payload = from + AQD_GRANULE_BYTES;
-    __m256i both = aqd_wide_to_one(aqd_wide_copy(into, payload, whole), header_first(low, prefix));
-    if (whole < len) {
-        both = _mm256_inserti128_si256(both, aqd_clmul_copy_tail(_mm256_castsi256_si128(both), into + whole, payload + whole, len - whole), 0);
-    }
-    both = _mm256_xor_si256(both, _mm256_inserti128_si256(_mm256_setzero_si256(), header_second(low, high), 1));
-    if (~aqd_wide_reduce_both(both) != (uint64_t)_mm_extract_epi64(high, 1)) { /* the payload's CRC, and above it the header's */
-        return false;
-    }
+    uint64_t first = (uint64_t)_mm_cvtsi128_si64(header.low);
     rec->seq = seq;
-    rec->timestamp_ns = (uint64_t)_mm_cvtsi128_si64(high);
-    rec->len = (uint32_t)first;
+    rec->timestamp_ns = (uint64_t)_mm_cvtsi128_si64(header.high);
+    rec->len = len;
     rec->type_tag = (uint16_t)(first >> 48);
     rec->flags = (uint8_t)(first >> 40);
     rec->reserved = 0;
     return true;
 }
 
+/* aqd_load_record_crc and aqd_load_bytes_crc, for one width of registers each. */
+/*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
+    requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
+    requires \separated(rec, into + (0 .. most - 1));
+    assigns into[0 .. most - 1], *rec; exits \false;
+    ensures \result ==> rec->len <= most && rec->seq == seq;
+    ensures !\result ==> *rec == \old(*rec); */
+AQD_BY_16 static bool load_record_by_16(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
+{
+    struct header_blocks header = load_header(from);
+    size_t len = expected_len(header, seq);
+    if (len > most) {
+        return false;
+    }
+    __m128i payload = aqd_sum_by_16(AQD_CRC32_START, into, from + AQD_GRANULE_BYTES, len, true);
+    return describe(rec, header, aqd_divide_both_by_16(payload, header_sum(header, prefix)), seq, (uint32_t)len);
+}
+
+/*@ requires \valid(into + (0 .. len - 1)) && \valid_read(from + (0 .. aqd_loaded(len, 1) - 1));
+    assigns into[0 .. len - 1]; exits \false; */
+AQD_BY_16 static uint32_t load_bytes_by_16(unsigned char *into, const unsigned char *from, size_t len)
+{
+    return ~aqd_divide(aqd_sum_by_16(AQD_CRC32_START, into, from, len, true));
+}
+
+#if defined AQD_CRC_PAIRS
+/*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
+    requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
+    requires \separated(rec, into + (0 .. most - 1));
+    assigns into[0 .. most - 1], *rec; exits \false;
+    ensures \result ==> rec->len <= most && rec->seq == seq;
+    ensures !\result ==> *rec == \old(*rec); */
+AQD_BY_32 static bool load_record_by_32(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
+{
+    struct header_blocks header = load_header(from);
+    size_t len = expected_len(header, seq);
+    if (len > most) {
+        return false;
+    }
+    __m128i payload = aqd_sum_by_32(AQD_CRC32_START, into, from + AQD_GRANULE_BYTES, len, true);
+    return describe(rec, header, aqd_divide_both_by_32(payload, header_sum(header, prefix)), seq, (uint32_t)len);
+}
+
+/*@ requires \valid(into + (0 .. len - 1)) && \valid_read(from + (0 .. aqd_loaded(len, 1) - 1));
+    assigns into[0 .. len - 1]; exits \false; */
+AQD_BY_32 static uint32_t load_bytes_by_32(unsigned char *into, const unsigned char *from, size_t len)
+{
+    return ~aqd_divide(aqd_sum_by_32(AQD_CRC32_START, into, from, len, true));
+}
+#endif
+
+#if defined AQD_CRC_WIDE
+/*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
+    requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
+    requires \separated(rec, into + (0 .. most - 1));
+    assigns into[0 .. most - 1], *rec; exits \false;
+    ensures \result ==> rec->len <= most && rec->seq == seq;
+    ensures !\result ==> *rec == \old(*rec); */
+AQD_BY_64 static bool load_record_by_64(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
+{
+    struct header_blocks header = load_header(from);
+    size_t len = expected_len(header, seq);
+    if (len > most) {
+        return false;
+    }
+    __m128i payload = aqd_sum_by_64(AQD_CRC32_START, into, from + AQD_GRANULE_BYTES, len, true);
+    return describe(rec, header, aqd_divide_both_by_32(payload, header_sum(header, prefix)), seq, (uint32_t)len);
+}
+
+/*@ requires \valid(into + (0 .. len - 1)) && \valid_read(from + (0 .. aqd_loaded(len, 1) - 1));
+    assigns into[0 .. len - 1]; exits \false; */
+AQD_BY_64 static uint32_t load_bytes_by_64(unsigned char *into, const unsigned char *from, size_t len)
+{
+    return ~aqd_divide(aqd_sum_by_64(AQD_CRC32_START, into, from, len, true));
+}
 #endif
 
 #endif
 
 void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32_t epoch_crc, uint32_t position)
 {
-#if defined AQD_CRC_CLMUL && !defined AQD_CRC_WORDS
+#if defined AQD_CRC_COPIES
     if (aqd_crc32_has_fast()) {
         header_fast(h, from, epoch_crc, position);
         return;
@@ -111,26 +200,59 @@ void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32
                                               w[2] >> 32 | w[3] << 32);
 }
 
-uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len)
+/*@ requires \valid(into + (0 .. len - 1));
+    requires \valid_read(from + (0 .. (len + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word) - 1));
+    assigns into[0 .. len - 1]; exits \false; */
+static uint32_t load_bytes_by_words(unsigned char *into, const unsigned char *from, size_t len)
 {
-    uint32_t state = AQD_CRC32_START;
-    size_t whole = 0;
-#if defined AQD_CRC_WIDE
-    if (len >= AQD_WIDE_BYTES && aqd_crc32_has_wide()) {
-        whole = len - len % AQD_WIDE_BYTES;
-        state = aqd_wide_copy_crc(into, from, whole);
-    }
-#endif
-    if (whole < len) {
-        aqd_load_bytes(into + whole, from + whole, len - whole);
-        state = aqd_crc32_update(state, into + whole, len - whole);
-    }
-    return ~state;
+    aqd_load_bytes(into, from, len);
+    return aqd_crc32(into, len);
 }
 
+#if defined AQD_CRC_COPIES
+
+uint32_t aqd_load_bytes_crc_by(unsigned width, unsigned char *into, const unsigned char *from, size_t len)
+{
 #if defined AQD_CRC_WIDE
+    if (width == 64) {
+        return load_bytes_by_64(into, from, len);
+    }
+#endif
+#if defined AQD_CRC_PAIRS
+    if (width == 32) {
+        return load_bytes_by_32(into, from, len);
+    }
+#endif
+    return width == 16 ? load_bytes_by_16(into, from, len) : load_bytes_by_words(into, from, len);
+}
+
+bool aqd_load_record_crc_by(unsigned width, const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
+{
+#if defined AQD_CRC_WIDE
+    if (width == 64) {
+        return load_record_by_64(from, prefix, seq, most, into, rec);
+    }
+#endif
+#if defined AQD_CRC_PAIRS
+    if (width == 32) {
+        return load_record_by_32(from, prefix, seq, most, into, rec);
+    }
+#endif
+    return width == 16 && load_record_by_16(from, prefix, seq, most, into, rec);
+}
+
+uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len)
+{
+    return aqd_load_bytes_crc_by(aqd_crc32_width(), into, from, len);
+}
+
 bool aqd_load_record_crc(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
 {
-    return aqd_crc32_has_wide() && load_record_wide(from, prefix, seq, most, into, rec);
+    return aqd_load_record_crc_by(aqd_crc32_width(), from, prefix, seq, most, into, rec);
 }
+
+#else
+
+uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len) { return load_bytes_by_words(into, from, len); }
+
 #endif

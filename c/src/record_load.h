@@ -52,7 +52,7 @@ AQD_INTERNAL uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned cha
     assigns into[0 .. most - 1], *rec; exits \false;
     ensures \result ==> rec->len <= most && rec->seq == seq;
     ensures !\result ==> *rec == \old(*rec); */
-#if defined AQD_CRC_WIDE
+#if defined AQD_CRC_COPIES
 AQD_INTERNAL bool aqd_load_record_crc(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec);
 #else
 static inline bool aqd_load_record_crc(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
@@ -60,6 +60,22 @@ static inline bool aqd_load_record_crc(const unsigned char *from, uint32_t prefi
     (void)from, (void)prefix, (void)seq, (void)most, (void)into, (void)rec;
     return false;
 }
+#endif
+
+#if defined AQD_CRC_COPIES
+/* Both by registers of width bytes, at most aqd_crc32_width(): 0, 16, 32 or 64. */
+/*@ requires \valid(into + (0 .. len - 1));
+    requires \valid_read(from + (0 .. (len + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word) - 1));
+    assigns into[0 .. len - 1]; exits \false; */
+AQD_INTERNAL uint32_t aqd_load_bytes_crc_by(unsigned width, unsigned char *into, const unsigned char *from, size_t len);
+/*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
+    requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
+    requires \separated(rec, into + (0 .. most - 1));
+    assigns into[0 .. most - 1], *rec; exits \false;
+    ensures \result ==> rec->len <= most && rec->seq == seq;
+    ensures !\result ==> *rec == \old(*rec); */
+AQD_INTERNAL bool aqd_load_record_crc_by(unsigned width, const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into,
+                                         aqd_record *rec);
 #endif
 
 #endif

@@ -17,6 +17,52 @@ static void the_nine_digits_give_the_catalogue_value(void)
     CHECK_EQ(aqd_crc32("", 0), 0);
 }
 
+/* The paths of this build and this processor, by the width of their registers in bytes; 0: none. */
+static const unsigned widths[] = {0, 16, 32, 64};
+
+static bool is_there(unsigned width) { return width <= aqd_crc32_width(); }
+
+static uint32_t update_by(unsigned width, uint32_t state, const void *data, size_t len)
+{
+    switch (width) {
+#if defined AQD_CRC_WIDE
+    case 64:
+        return aqd_crc32_update_by_64(state, data, len);
+#endif
+#if defined AQD_CRC_PAIRS
+    case 32:
+        return aqd_crc32_update_by_32(state, data, len);
+#endif
+#if defined AQD_CRC_CLMUL
+    case 16:
+        return aqd_crc32_update_by_16(state, data, len);
+#endif
+    default:
+        return aqd_crc32_update_table(state, data, len);
+    }
+}
+
+static uint32_t load_bytes_by(unsigned width, unsigned char *into, const unsigned char *from, size_t len)
+{
+#if defined AQD_CRC_COPIES
+    return aqd_load_bytes_crc_by(width, into, from, len);
+#else
+    (void)width;
+    return aqd_load_bytes_crc(into, from, len);
+#endif
+}
+
+/* Whether whole records are loaded in one go by this path. */
+static bool takes_records(unsigned width)
+{
+#if defined AQD_CRC_COPIES
+    return width != 0;
+#else
+    (void)width;
+    return false;
+#endif
+}
+
 static void compare(size_t from, size_t len, uint32_t state)
 {
     uint32_t expected = oracle_crc32_update(state, bytes + from, len);
@@ -25,12 +71,15 @@ static void compare(size_t from, size_t len, uint32_t state)
     if (aqd_crc32_has_fast()) {
         CHECK_EQ(aqd_crc32_update_fast(state, bytes + from, len), expected);
     }
+    for (size_t i = 0; i < sizeof widths / sizeof *widths && is_there(widths[i]); i++) {
+        CHECK_EQ(update_by(widths[i], state, bytes + from, len), expected);
+    }
 }
 
-static void every_length_to_300_at_every_alignment_equals_the_definition(void)
+static void every_length_to_600_at_every_alignment_equals_the_definition(void)
 {
     for (size_t from = 0; from < 16; from++) {
-        for (size_t len = 0; len <= 300; len++) {
+        for (size_t len = 0; len <= 600; len++) {
             compare(from, len, AQD_CRC32_START);
             compare(from, len, (uint32_t)(len * UINT32_C(0x9E3779B9)));
         }
@@ -50,13 +99,16 @@ static void big_inputs_at_every_alignment_equal_the_definition(void)
 /* An exact allocation, so that a sanitizer sees a vector load that goes beyond either end. */
 static void no_length_is_read_beyond_its_ends(void)
 {
-    for (size_t len = 1; len <= 300; len++) {
+    for (size_t len = 1; len <= 600; len++) {
         unsigned char *exact = malloc(len);
         if (!exact) {
             abort();
         }
         memcpy(exact, bytes, len);
         CHECK_EQ(aqd_crc32(exact, len), oracle_crc32(bytes, len));
+        for (size_t i = 0; i < sizeof widths / sizeof *widths && is_there(widths[i]); i++) {
+            CHECK_EQ(~update_by(widths[i], AQD_CRC32_START, exact, len), oracle_crc32(bytes, len));
+        }
         free(exact);
     }
 }
@@ -90,25 +142,33 @@ static void a_split_input_gives_the_same_state(void)
 }
 
 /* From an exact allocation of whole words, at the alignment of a payload, into one with a margin on
- * both sides. */
-static void a_copy_is_whole_touches_nothing_else_and_has_its_crc(void)
+ * both sides, aligned like anything; those of malloc are to 16. */
+static void a_copy_by_any_path_is_whole_touches_nothing_else_and_has_its_crc(void)
 {
-    for (size_t len = 0; len <= 1100; len += len < 300 ? 1 : 37) {
-        size_t words = (len + 7) / 8 * 8, room = (words + 63) / 64 * 64 + 64;
-        unsigned char *allocated = aligned_alloc(64, room), *into = malloc(len + 32);
-        if (!allocated || !into) {
+    static _Alignas(64) unsigned char room[1100 + 64 + 64 + 32];
+    for (size_t len = 0; len <= 1100; len++) {
+        size_t words = (len + 7) / 8 * 8, whole = (words + 63) / 64 * 64 + 64;
+        unsigned char *allocated = aligned_alloc(64, whole);
+        if (!allocated) {
             abort();
         }
-        unsigned char *from = allocated + room - words - (room - words) % 32; /* 32-byte aligned, as near to the end as that allows */
+        unsigned char *from = allocated + whole - words - (whole - words) % 32; /* 32-byte aligned, as near to the end as that allows */
         memcpy(from, bytes, len);
-        memset(into, 0x55, len + 32);
-        CHECK_EQ(aqd_load_bytes_crc(into + 16, from, len), oracle_crc32(bytes, len));
-        CHECK(memcmp(into + 16, bytes, len) == 0);
-        for (size_t i = 0; i < 16; i++) {
-            CHECK(into[i] == 0x55 && into[16 + len + i] == 0x55);
+        uint32_t expected = oracle_crc32(bytes, len);
+        const size_t skews[] = {0, 16, 32, 48, len % 63 + 1};
+        for (size_t k = 0; k < sizeof skews / sizeof *skews; k++) {
+            unsigned char *into = room + 64 + skews[k];
+            for (size_t i = 0; i < sizeof widths / sizeof *widths && is_there(widths[i]); i++) {
+                memset(room, 0x55, sizeof room);
+                CHECK_EQ(load_bytes_by(widths[i], into, from, len), expected);
+                CHECK(memcmp(into, bytes, len) == 0);
+                for (const unsigned char *at = room; at < room + sizeof room; at++) {
+                    CHECK((at >= into && at < into + len) || *at == 0x55);
+                }
+            }
         }
+        CHECK_EQ(aqd_load_bytes_crc(room, from, len), expected);
         free(allocated);
-        free(into);
     }
 }
 
@@ -147,6 +207,18 @@ static unsigned char *make_record(uint32_t len, uint8_t kind)
     return at;
 }
 
+/* The path under test. */
+static unsigned path;
+
+static bool load_record_by_path(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
+{
+#if defined AQD_CRC_COPIES
+    return aqd_load_record_crc_by(path, from, prefix, seq, most, into, rec);
+#else
+    return aqd_load_record_crc(from, prefix, seq, most, into, rec);
+#endif
+}
+
 /* Loads into a buffer of most bytes with a margin on both sides, which must stay. What was not
  * taken must leave the description alone. */
 static bool load_record(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
@@ -155,7 +227,7 @@ static bool load_record(const unsigned char *from, uint32_t prefix, uint64_t seq
     memset(&before, 0x77, sizeof before);
     *rec = before;
     memset(into, 0x55, most + 32);
-    bool taken = aqd_load_record_crc(from, prefix, seq, most, into + 16, rec);
+    bool taken = load_record_by_path(from, prefix, seq, most, into + 16, rec);
     for (size_t i = 0; i < 16; i++) {
         CHECK(into[i] == 0x55 && into[16 + most + i] == 0x55);
     }
@@ -171,7 +243,7 @@ static void an_expected_record_is_copied_whole_and_described(void)
         unsigned char *from = make_record(len, AQD_KIND_DATA);
         aqd_record rec;
         bool taken = load_record(from, prefix, SEQ, len, into, &rec);
-        CHECK_EQ(taken, aqd_crc32_has_wide() && len >= 64);
+        CHECK_EQ(taken, takes_records(path));
         if (taken) {
             CHECK(memcmp(into + 16, bytes, len) == 0);
             CHECK_EQ(rec.seq, SEQ);
@@ -187,7 +259,7 @@ static void an_expected_record_is_copied_whole_and_described(void)
 
 static void a_record_in_which_anything_is_otherwise_is_not_taken(void)
 {
-    static const uint32_t lens[] = {64, 65, 79, 80, 100, 127, 128, 191, 256, 300, 700};
+    static const uint32_t lens[] = {1, 8, 15, 16, 31, 33, 64, 65, 79, 80, 100, 127, 128, 191, 256, 300, 700};
     static unsigned char into[700 + 32];
     const uint32_t prefix = epoch_state() ^ POSITION;
     aqd_record rec;
@@ -206,11 +278,11 @@ static void a_record_in_which_anything_is_otherwise_is_not_taken(void)
         for (unsigned bit = 0; bit < 64; bit++) {
             CHECK(!load_record(from, prefix, SEQ ^ UINT64_C(1) << bit, len, into, &rec));
         }
-        CHECK_EQ(load_record(from, prefix, SEQ, len, into, &rec), aqd_crc32_has_wide());
+        CHECK_EQ(load_record(from, prefix, SEQ, len, into, &rec), takes_records(path));
         free(from);
         for (unsigned kind = 0; kind < 256; kind++) {
             from = make_record(len, (uint8_t)kind);
-            CHECK_EQ(load_record(from, prefix, SEQ, len, into, &rec), kind == AQD_KIND_DATA && aqd_crc32_has_wide());
+            CHECK_EQ(load_record(from, prefix, SEQ, len, into, &rec), kind == AQD_KIND_DATA && takes_records(path));
             free(from);
         }
     }
@@ -222,15 +294,19 @@ int main(void)
     for (size_t i = 0; i < sizeof bytes; i++) {
         bytes[i] = (unsigned char)(next_random(&random) >> 56);
     }
-    printf("# special instructions: %s\n", aqd_crc32_has_wide() ? "wide" : aqd_crc32_has_fast() ? "yes" : "no");
+    printf("# registers of %u bytes at most; special instructions: %s\n", aqd_crc32_width(), aqd_crc32_has_fast() ? "yes" : "no");
     RUN(the_nine_digits_give_the_catalogue_value);
-    RUN(every_length_to_300_at_every_alignment_equals_the_definition);
+    RUN(every_length_to_600_at_every_alignment_equals_the_definition);
     RUN(big_inputs_at_every_alignment_equal_the_definition);
     RUN(no_length_is_read_beyond_its_ends);
     RUN(four_words_equal_their_32_bytes);
     RUN(a_split_input_gives_the_same_state);
-    RUN(a_copy_is_whole_touches_nothing_else_and_has_its_crc);
-    RUN(an_expected_record_is_copied_whole_and_described);
-    RUN(a_record_in_which_anything_is_otherwise_is_not_taken);
+    RUN(a_copy_by_any_path_is_whole_touches_nothing_else_and_has_its_crc);
+    for (size_t i = 0; i < sizeof widths / sizeof *widths && is_there(widths[i]); i++) {
+        path = widths[i];
+        printf("# records by registers of %u bytes\n", path);
+        RUN(an_expected_record_is_copied_whole_and_described);
+        RUN(a_record_in_which_anything_is_otherwise_is_not_taken);
+    }
     return finish_tests();
 }

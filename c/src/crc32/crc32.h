@@ -2,8 +2,8 @@
  *
  * A state is what the CRC register holds between bytes: AQD_CRC32_START before the first, and the
  * CRC is the state's complement. So the state after a constant prefix is computed once. Pure; no
- * initialisation. Files: select.h chooses; table.c everywhere; clmul.c on x86-64; arm.c on AArch64;
- * copy.h computes the CRC of shared bytes while it copies them, for record_load.c. */
+ * initialisation. Files: select.h chooses; table.c everywhere; clmul.c on x86-64, by the kernels of
+ * blocks.h, pairs.h and wide.h, which also copy shared bytes, for record_load.c; arm.c on AArch64. */
 #ifndef AQUEDUCT_CRC32_H
 #define AQUEDUCT_CRC32_H
 
@@ -29,6 +29,22 @@ AQD_INTERNAL uint32_t aqd_crc32_update_words_table(uint32_t state, uint64_t a, u
 AQD_INTERNAL uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len);
 /*@ assigns \nothing; exits \false; */
 AQD_INTERNAL uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+#if defined AQD_CRC_CLMUL
+/* By registers of so many bytes, each only where aqd_crc32_width() is at least that. */
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+AQD_INTERNAL uint32_t aqd_crc32_update_by_16(uint32_t state, const void *bytes, size_t len);
+#if defined AQD_CRC_PAIRS
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+AQD_INTERNAL uint32_t aqd_crc32_update_by_32(uint32_t state, const void *bytes, size_t len);
+#endif
+#if defined AQD_CRC_WIDE
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+AQD_INTERNAL uint32_t aqd_crc32_update_by_64(uint32_t state, const void *bytes, size_t len);
+#endif
+#endif
 #else
 #define aqd_crc32_update_fast aqd_crc32_update_table
 #define aqd_crc32_update_words_fast aqd_crc32_update_words_table
@@ -50,15 +66,34 @@ static inline bool aqd_crc32_has_fast(void)
 }
 #endif
 
-/*@ assigns \nothing; exits \false; */
-static inline bool aqd_crc32_has_wide(void)
+/* Bytes of the widest registers that this build and this processor have kernels for: 16, 32, 64; 0
+ * without any. */
+/*@ assigns \nothing; exits \false;
+    ensures \result == 0 || \result == 16 || \result == 32 || \result == 64; */
+static inline unsigned aqd_crc32_width(void)
 {
-#if !defined AQD_CRC_WIDE
-    return false;
-#elif defined __VPCLMULQDQ__ && defined __AVX512VL__
-    return true;
+#if defined AQD_CRC_WIDE
+#if defined __VPCLMULQDQ__ && defined __AVX512VL__
+    return 64;
 #else
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("vpclmulqdq");
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("vpclmulqdq")) {
+        return 64;
+    }
+#endif
+#endif
+#if defined AQD_CRC_PAIRS
+#if defined __VPCLMULQDQ__ && defined __AVX2__
+    return 32;
+#else
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("vpclmulqdq")) {
+        return 32;
+    }
+#endif
+#endif
+#if defined AQD_CRC_CLMUL
+    return aqd_crc32_has_fast() ? 16 : 0;
+#else
+    return 0;
 #endif
 }
 

@@ -1,2 +1,2 @@
-# record_load.c load_record_wide: the length is not held against what may be copied
-s/ || len > most || / || /
+# record_load.c load_record_by_16: the length is not held against what may be copied
+s/if (len > most) {/if (len == SIZE_MAX) {/

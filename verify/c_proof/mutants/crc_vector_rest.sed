@@ -1,2 +1,2 @@
-# crc32/clmul.c aqd_crc32_update_fast: blocks of 16 where 8 are left
-s/for (; len >= 16; at += 16, len -= 16)/for (; len >= 8; at += 16, len -= 16)/
+# crc32/blocks.h aqd_sum_blocks: a block of 16 where fewer bytes are left
+s/for (; at < whole; at += 16)/for (; at < len; at += 16)/

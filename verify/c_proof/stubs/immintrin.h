@@ -22,13 +22,7 @@ __m128i _mm_cvtsi32_si128(int a);
 /*@ assigns \nothing; exits \false; */
 __m128i _mm_xor_si128(__m128i a, __m128i b);
 /*@ assigns \nothing; exits \false; */
-__m128i _mm_srli_si128(__m128i a, int bytes);
-/*@ assigns \nothing; exits \false; */
 __m128i _mm_clmulepi64_si128(__m128i a, __m128i b, int halves);
-/*@ assigns \nothing; exits \false; */
-__m128i _mm_shuffle_epi8(__m128i a, __m128i by);
-/*@ assigns \nothing; exits \false; */
-__m128i _mm_blendv_epi8(__m128i a, __m128i b, __m128i mask);
 /*@ assigns \nothing; exits \false; */
 int _mm_extract_epi32(__m128i a, int index);
 /*@ assigns \nothing; exits \false; */
@@ -38,31 +32,19 @@ __m128i _mm_alignr_epi8(__m128i high, __m128i low, int bytes);
 /*@ assigns \nothing; exits \false; */
 __m128i _mm_blend_epi16(__m128i a, __m128i b, int words);
 /*@ assigns \nothing; exits \false; */
-__m512i _mm512_set_epi64(long long h, long long g, long long f, long long e, long long d, long long c, long long b, long long a);
-/*@ assigns \nothing; exits \false; */
 __m512i _mm512_zextsi128_si512(__m128i a);
-/*@ assigns \nothing; exits \false; */
-__m512i _mm512_inserti32x4(__m512i a, __m128i b, int index);
 /*@ assigns \nothing; exits \false; */
 __m512i _mm512_xor_si512(__m512i a, __m512i b);
 /*@ assigns \nothing; exits \false; */
 __m512i _mm512_clmulepi64_epi128(__m512i a, __m512i b, int halves);
 /*@ assigns \nothing; exits \false; */
-__m128i _mm512_extracti32x4_epi32(__m512i a, int index);
-/*@ assigns \nothing; exits \false; */
 long long _mm_cvtsi128_si64(__m128i a);
 /*@ assigns \nothing; exits \false; */
 long long _mm_extract_epi64(__m128i a, int index);
 /*@ assigns \nothing; exits \false; */
-__m128i _mm_setzero_si128(void);
-/*@ assigns \nothing; exits \false; */
 __m128i _mm_unpackhi_epi32(__m128i a, __m128i b);
 /*@ assigns \nothing; exits \false; */
-__m256i _mm256_setzero_si256(void);
-/*@ assigns \nothing; exits \false; */
 __m256i _mm256_xor_si256(__m256i a, __m256i b);
-/*@ assigns \nothing; exits \false; */
-__m256i _mm256_bsrli_epi128(__m256i a, int bytes);
 /*@ assigns \nothing; exits \false; */
 __m256i _mm256_clmulepi64_epi128(__m256i a, __m256i b, int halves);
 /*@ assigns \nothing; exits \false; */
@@ -79,5 +61,13 @@ __m256i _mm256_inserti128_si256(__m256i a, __m128i b, int index);
 __m256i _mm512_castsi512_si256(__m512i a);
 /*@ assigns \nothing; exits \false; */
 __m256i _mm512_extracti64x4_epi64(__m512i a, int index);
+/*@ assigns \nothing; exits \false; */
+__m256i _mm256_castsi128_si256(__m128i a);
+/*@ assigns \nothing; exits \false; */
+__m512i _mm512_setzero_si512(void);
+/*@ assigns \nothing; exits \false; */
+__m512i _mm512_ternarylogic_epi64(__m512i a, __m512i b, __m512i c, int table);
+/*@ assigns \nothing; exits \false; */
+__m512i _mm512_broadcast_i32x4(__m128i a);
 
 #endif
