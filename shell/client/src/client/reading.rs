@@ -57,7 +57,11 @@ impl Client {
     #[inline]
     #[allow(clippy::should_implement_trait, reason = "it lends, which no iterator can")]
     pub fn next(&mut self) -> Result<Event<(Record, &[u8])>, ReadError> {
-        let event = self.take()?;
+        let looked = match self.take_now() {
+            Ok(record) => return Ok(Event::Record((record, &self.buffer[..record.len]))),
+            Err(looked) => looked,
+        };
+        let event = self.take_after(looked)?;
         Ok(self.lend(event))
     }
 
@@ -69,7 +73,7 @@ impl Client {
     /// As [`next`](Self::next). [`ReadError::BufferTooSmall`]: nothing was taken.
     #[inline]
     pub fn next_into(&mut self, buf: &mut [u8]) -> Result<Event, ReadError> {
-        let event = self.look(|source, _| source.next(buf))?;
+        let event = self.look(None, &mut |source, _| source.next(buf))?;
         if let Event::Record(record) = event {
             self.count(record);
         }
@@ -82,7 +86,7 @@ impl Client {
     /// # Errors
     /// As [`next`](Self::next).
     pub fn peek(&mut self) -> Result<Event, ReadError> {
-        self.look(|source, _| source.peek())
+        self.look(None, &mut |source, _| source.peek())
     }
 
     /// Takes the oldest unread record without copying or checking its payload. Never blocks.
@@ -90,7 +94,7 @@ impl Client {
     /// # Errors
     /// As [`next`](Self::next).
     pub fn skip(&mut self) -> Result<Event, ReadError> {
-        let event = self.look(|source, _| source.skip())?;
+        let event = self.look(None, &mut |source, _| source.skip())?;
         self.totals.skipped += u64::from(matches!(event, Event::Record(_)));
         Ok(event)
     }
@@ -127,9 +131,36 @@ impl Client {
     }
 
     /// Takes the oldest unread record; its payload is in the buffer.
-    #[inline]
     pub(super) fn take(&mut self) -> Result<Event, ReadError> {
-        let event = self.look(|source, buffer| match source.next(buffer) {
+        match self.take_now() {
+            Ok(record) => Ok(Event::Record(record)),
+            Err(looked) => self.take_after(looked),
+        }
+    }
+
+    /// What most calls find: the record, if it is there and nothing else is to be done or told.
+    /// Otherwise what was found, if it was looked.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see `aqueduct_core::Reader::next`")]
+    fn take_now(&mut self) -> Result<Record, Option<Looked>> {
+        if self.armed || self.untold.is_some() {
+            return Err(None);
+        }
+        match self.source.next(&mut self.buffer) {
+            Ok(Next::Record(record)) => {
+                self.count(record);
+                Ok(record)
+            }
+            looked => Err(Some(looked)),
+        }
+    }
+
+    /// Takes the oldest unread record, after a look that found this.
+    #[cold]
+    fn take_after(&mut self, looked: Option<Looked>) -> Result<Event, ReadError> {
+        // A look that found the buffer too small did not move: look again, and let it grow.
+        let looked = looked.filter(|it| !matches!(it, Err(ReadError::BufferTooSmall { .. })));
+        let event = self.look(looked, &mut |source, buffer| match source.next(buffer) {
             Err(ReadError::BufferTooSmall { needed, .. }) => {
                 grow(buffer, needed);
                 source.next(buffer)
@@ -148,25 +179,24 @@ impl Client {
         event.map(|record| (record, &self.buffer[..record.len]))
     }
 
-    /// Looks at the stream until there is something to say.
-    #[inline]
+    /// Looks at the stream until there is something to say; the first look may have been taken.
     fn look(
         &mut self,
-        mut by: impl FnMut(&mut Source, &mut Vec<u8>) -> Looked,
+        mut looked: Option<Looked>,
+        by: &mut dyn FnMut(&mut Source, &mut Vec<u8>) -> Looked,
     ) -> Result<Event, ReadError> {
         loop {
+            if let Some(looked) = looked
+                && let Some(event) = self.judge(looked)
+            {
+                return event;
+            }
             if (self.armed || self.untold.is_some())
                 && let Some(change) = self.attend()
             {
                 return Ok(Event::EpochChanged(change));
             }
-            let looked = by(&mut self.source, &mut self.buffer);
-            if let Ok(Next::Record(record)) = looked {
-                return Ok(Event::Record(record));
-            }
-            if let Some(event) = self.judge(looked) {
-                return event;
-            }
+            looked = Some(by(&mut self.source, &mut self.buffer));
         }
     }
 
