@@ -71,12 +71,69 @@ pub const PLOTS: [Plot; 5] = [
     },
 ];
 
+/// A picture of bars, one for each subject.
+pub struct Bars {
+    /// Without `.svg`.
+    pub file: &'static str,
+    /// Above the picture.
+    pub title: &'static str,
+    /// Of the measures.
+    group: &'static str,
+    with: &'static [(&'static str, u64)],
+    quantity: &'static str,
+}
+
+/// The picture of the front page.
+pub const BARS: Bars = Bars {
+    file: "peers",
+    title: "A record of 64 bytes from one process to another, ns (logarithmic)",
+    group: "processes",
+    with: &[("bytes", 64), ("batch", 1)],
+    quantity: "ns per record",
+};
+
 /// Draws all of them into a directory; none for a group without measures.
 pub fn draw_all(run: &Run, directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(directory)?;
+    draw_bars(run, &BARS, &directory.join(BARS.file).with_extension("svg"))?;
     for plot in &PLOTS {
         draw(run, plot, &directory.join(plot.file).with_extension("svg"))?;
     }
+    Ok(())
+}
+
+/// The shortest bar on top; each from 1 on a logarithmic axis.
+#[allow(clippy::cast_possible_truncation, reason = "pixels")]
+fn draw_bars(run: &Run, bars: &Bars, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    const LEFT: i32 = 210;
+    const TOP: i32 = 40;
+    const WIDTH: i32 = 460;
+    const HEIGHT: i32 = 24;
+    let mut costs: Vec<(&str, f64)> = run
+        .subjects(bars.group)
+        .into_iter()
+        .filter_map(|subject| {
+            Some((subject, run.find(bars.group, subject, bars.with, bars.quantity)?.shown().0))
+        })
+        .collect();
+    costs.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    let Some(&(_, most)) = costs.last() else { return Ok(()) };
+    let rows = i32::try_from(costs.len())?;
+    let area =
+        SVGBackend::new(path, (760, u32::try_from(TOP + rows * HEIGHT + 12)?)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let text = |size: i32| ("sans-serif", size).into_font().color(&BLACK);
+    area.draw(&Text::new(bars.title, (12, 10), text(20)))?;
+    for ((subject, cost), row) in costs.iter().zip(0..) {
+        let y = TOP + row * HEIGHT;
+        let right = LEFT + (f64::from(WIDTH) * cost.max(1.0).ln() / most.ln()) as i32;
+        let colour = if subject.starts_with("ring") { BLUE.mix(0.6) } else { BLACK.mix(0.3) };
+        area.draw(&Rectangle::new([(LEFT, y), (right, y + HEIGHT - 6)], colour.filled()))?;
+        area.draw(&Text::new(*subject, (12, y + 2), text(16)))?;
+        let cost = if *cost < 99.95 { format!("{cost:.1}") } else { format!("{cost:.0}") };
+        area.draw(&Text::new(cost, (right + 6, y + 2), text(16)))?;
+    }
+    area.present()?;
     Ok(())
 }
 

@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use crate::plots::PLOTS;
+use crate::plots::{BARS, PLOTS};
 use crate::results::{Measure, Run};
 use crate::targets::targets;
 
 const RECORD: &str = "ns per record";
+/// As `benches/run` calls it.
+const CRC_INSTRUCTIONS: &str = "CRC instructions";
 
 /// Everything between the markers of the page.
 pub fn page(run: &Run) -> String {
@@ -20,6 +22,36 @@ pub fn page(run: &Run) -> String {
     mapping_table(run, &mut page);
     growth_section(run, &mut page);
     wrapped(&page)
+}
+
+/// The numbers of the front page, in a sentence, and the picture of one of them.
+pub fn front(run: &Run) -> String {
+    let cost = |subject, bytes| {
+        let with = [("bytes", bytes), ("batch", 1)];
+        brief(run.find("processes", subject, &with, RECORD))
+    };
+    let trip = |way: &str| brief(run.find(&format!("trips, {way}"), "ring", &[], "p50 ns"));
+    let of = |name: &str| run.machine.get(name).map_or("", String::as_str);
+    let (cores, model) = of("cores").split_once(" of ").unwrap_or(("?", "unknown processor"));
+    let path = match of(CRC_INSTRUCTIONS) {
+        "" => String::new(),
+        path => format!(", with {path}"),
+    };
+    let text = format!(
+        "**It costs** {} ns to carry a record of 64 bytes from one process to another, {} ns for 1 KiB, both \
+         checksums made and checked; a pipe costs {} ns and {} ns. A round trip takes {} ns while both sides \
+         look, {} us when both sleep. Undisturbed rounds on {cores} cores of an {model}{path}, {}; \
+         [all of them, and the misses](benches/README.md).",
+        cost("ring, C reader", 64),
+        cost("ring, C reader", 1024),
+        cost("pipe", 64),
+        cost("pipe", 1024),
+        trip("busy"),
+        run.find("trips, sleep", "ring", &[], "p50 ns")
+            .map_or_else(|| "–".into(), |sleep| digits(sleep.shown().0 / 1000.0)),
+        run.date,
+    );
+    wrapped(&format!("{text}\n\n![{}](benches/results/{}.svg)\n", BARS.title, BARS.file))
 }
 
 /// Prose in lines of at most 100 columns; tables and pictures as they are.

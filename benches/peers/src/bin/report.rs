@@ -1,5 +1,5 @@
 //! Puts the parts of a run together: the file of the results, the plots, and the tables between the
-//! markers of the page.
+//! markers of `benches/README.md`; a sentence between those of the front page.
 //!
 //! Run by `benches/run`: `report PARTS_DIRECTORY BENCHES_DIRECTORY NAME=VALUE …`; `date`,
 //! `command`, and `peer …` for versions are taken out, the rest describes the machine.
@@ -9,10 +9,7 @@ use std::path::Path;
 
 use aqueduct_peers::plots::draw_all;
 use aqueduct_peers::results::{Run, load_parts};
-use aqueduct_peers::tables::page;
-
-const BEGIN: &str = "<!-- results:benches -->";
-const END: &str = "<!-- /results:benches -->";
+use aqueduct_peers::tables::{front, page};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -38,11 +35,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     draw_all(&run, &benches.join("results"))?;
-    let readme = benches.join("README.md");
-    let text = std::fs::read_to_string(&readme)?;
-    let (before, rest) = text.split_once(BEGIN).ok_or("no marker in the page")?;
-    let (_, after) = rest.split_once(END).ok_or("no end marker in the page")?;
-    std::fs::write(readme, format!("{before}{BEGIN}\n\n{}{END}{after}", page(&run)))?;
+    write(&benches.join("README.md"), "benches", &page(&run))?;
+    write(&benches.join("../README.md"), "front", &front(&run))
+}
+
+/// Replaces what is between the markers of this name.
+fn write(page: &Path, name: &str, results: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let (begin, end) = (format!("<!-- results:{name} -->"), format!("<!-- /results:{name} -->"));
+    let text = std::fs::read_to_string(page)?;
+    let (before, rest) = text.split_once(&begin).ok_or("no marker in the page")?;
+    let (_, after) = rest.split_once(&end).ok_or("no end marker in the page")?;
+    std::fs::write(page, format!("{before}{begin}\n\n{results}{end}{after}"))?;
     Ok(())
 }
 
