@@ -1,6 +1,6 @@
 /* What a reader and an observer must be, and the contracts of the functions that one file here
  * calls in another: for the proof alone (verify/c_proof), a compiler sees no declaration in this
- * file. Next: reader.c. */
+ * file. */
 #ifndef AQUEDUCT_CONTRACTS_H
 #define AQUEDUCT_CONTRACTS_H
 

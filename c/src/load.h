@@ -3,7 +3,7 @@
  *
  * They are the seam at which the reader is proved: put contracts in their place ("any value may
  * come back") and what is left is sequential C. Values are host integers. Orderings are named with
- * their pairs where the functions are called. Next: reader.c. */
+ * their pairs where the functions are called. */
 #ifndef AQUEDUCT_LOAD_H
 #define AQUEDUCT_LOAD_H
 

@@ -123,7 +123,8 @@ static aqd_status observer_gone(aqd_observer *o, uint64_t seq, uint64_t found)
 static aqd_status observer_judge_at_tail(aqd_observer *o, uint64_t seq)
 {
     if (!o->seq_known) {
-        /* ORDER(none): the Acquire of the tail makes it at least that tail's number; as in seek.c. */
+        /* ORDER(none): the Acquire of the tail makes it at least that tail's number; as in
+         * seek.c. */
         uint32_t ahead = (uint32_t)seq - aqd_load_relaxed(o->view.ring + AQD_RING_NEXT_SEQ);
         if (ahead != 0 && ahead <= UINT32_MAX / 2) {
             return AQD_AHEAD;

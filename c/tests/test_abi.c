@@ -1,4 +1,5 @@
-/* The worked examples of ABI 5 and 6, byte by byte, and what a ring or cursor header must not be. */
+/* The worked examples of ABI 5 and 6, byte by byte, and what a ring or cursor header must not
+ * be. */
 #include "fixture.h"
 
 static void unhex(unsigned char *into, const char *hex)

@@ -40,7 +40,8 @@ static inline void writer_seal_header(unsigned char *ring) { aqd_put32(ring + 12
 
 static inline void writer_seal_identity(unsigned char *cursor) { aqd_put32(cursor + 60, oracle_crc32(cursor, 60)); }
 
-/* Formats both segments: a ring called "demo" and a cursor called "tail", both at position start. */
+/* Formats both segments: a ring called "demo" and a cursor called "tail", both at position
+ * start. */
 static inline void writer_format(struct writer *w, unsigned char *ring, unsigned char *cursor, uint32_t capacity, uint32_t data_offset,
                                  uint64_t epoch, uint32_t start)
 {

@@ -3,10 +3,10 @@
 # headers in one, the sources in the other. Run: VERSION=0.1.0 FREE="src/crc32.c ..." amalgamate.sh
 # DIRECTORY SOURCE...     (make amalgamation)
 #
-# Every #include "..." is replaced by the file where it comes first and dropped later. No two sources
-# share a static name, so that they can stand in one file; macros end with their file. The functions
-# that are internal to the library become static. What is not in FREE needs Linux and is left out
-# elsewhere.
+# Every #include "..." is replaced by the file where it comes first and dropped later. No two
+# sources share a static name, so that they can stand in one file; macros end with their file. The
+# functions that are internal to the library become static. What is not in FREE needs Linux and is
+# left out elsewhere.
 set -eu
 out=$1
 shift

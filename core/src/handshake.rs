@@ -1,4 +1,5 @@
-//! HELLO and WELCOME, the packets by which a reader attaches over a control socket (ABI §6.2, §6.3).
+//! HELLO and WELCOME, the packets by which a reader attaches over a control socket (ABI §6.2,
+//! §6.3).
 //!
 //! Pure over bytes, both directions; sockets and descriptors are the caller's.
 

@@ -13,7 +13,8 @@ use prometheus::{
 use crate::refusal::Refusal;
 use crate::sync::lock;
 
-/// Buckets of the publish wait, seconds: from a reader that is quick to one that is slow for people.
+/// Buckets of the publish wait, seconds: from a reader that is quick to one that is slow for
+/// people.
 const WAIT_BUCKETS_SECONDS: [f64; 12] =
     [1e-6, 5e-6, 2.5e-5, 1e-4, 5e-4, 2.5e-3, 1e-2, 5e-2, 0.25, 1.0, 5.0, 25.0];
 

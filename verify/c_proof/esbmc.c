@@ -1,7 +1,8 @@
-/* ESBMC's view of the reader: c/src/reader.c, reader_sleep.c and ring.c themselves, on a ring of CAPACITY granules whose every
- * load gives any value, from any state that the invariants allow. CALL: 0 aqd_reader_next, 1
- * aqd_reader_view, 2 reader_resync, 3 check_ring, 4 release and sleep. Where the proof has contracts
- * (load.h, record_load.h, crc32.h) stand bodies here that touch the same bytes. */
+/* ESBMC's view of the reader: c/src/reader.c, reader_sleep.c and ring.c themselves, on a ring of
+ * CAPACITY granules whose every load gives any value, from any state that the invariants allow.
+ * CALL: 0 aqd_reader_next, 1 aqd_reader_view, 2 reader_resync, 3 check_ring, 4 release and sleep.
+ * Where the proof has contracts (load.h, record_load.h, crc32.h) stand bodies here that touch the
+ * same bytes. */
 #define __FRAMAC__ /* leaves the bodies of load.h's shared accesses to this file */
 #define __builtin_cpu_supports(name) 1
 #include "../../c/src/reader.c"

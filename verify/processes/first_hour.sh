@@ -5,7 +5,7 @@
 #   verify/processes/first_hour.sh    prints "ok - " lines; ends with 1 at the first that is not
 #
 # The clone is that of the last commit, with what is not committed yet copied over it. It is built
-# below target/documents, where a second run finds what does not depend on it. Only loopback; stops
+# in target/documents, where a second run finds what does not depend on it. Only loopback; stops
 # only what it started. Needs cargo, gcc, make, pkg-config, curl and git.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -18,7 +18,7 @@ work=$(mktemp -d)
 pids=()
 finish() {
     for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-    rm -rf "$work"
+    rm -rf "$work" "$hour"
 }
 trap finish EXIT
 trap 'exit 2' INT TERM
@@ -27,7 +27,8 @@ export CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.
 export HOME=$work/home CARGO_INSTALL_ROOT=$work/home/.cargo CARGO_TARGET_DIR=$root/target/documents/first-hour
 export PATH=$CARGO_INSTALL_ROOT/bin:$PATH
 unset MAKEFLAGS MAKELEVEL
-hour=$root/target/documents/hour
+# Always the same place, and none inside of another workspace.
+hour=${TMPDIR:-/tmp}/aqueduct-first-hour-$(id -u)-$(cksum <<<"$root" | cut -d ' ' -f 1)
 rm -rf "$hour"
 mkdir -p "$HOME" "$hour/reader-c"
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')

@@ -1,5 +1,6 @@
 //! Measures and runs: a measure is one quantity of one subject. While a run is measured it holds a
-//! sample of each round; what is kept of it are the median, the spread and the ratios of the rounds.
+//! sample of each round; what is kept of it are the median, the spread and the ratios of the
+//! rounds.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -115,7 +115,8 @@ static uint32_t cursor_word(uint32_t at) { return __atomic_load_n((uint32_t *)(v
 
 static uint32_t free_granules(void) { return CAPACITY - (core.w.tail - cursor_word(AQD_CURSOR_CURSOR)); }
 
-/* ABI 4.6. After a wish for space the cursor is not looked at again before the doorbell has rung. */
+/* ABI 4.6. After a wish for space the cursor is not looked at again before the doorbell has
+ * rung. */
 static bool has_room(uint32_t granules)
 {
     if (core.waiting && core.doorbells == core.doorbells_before) {

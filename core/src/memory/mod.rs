@@ -36,8 +36,8 @@ pub trait Memory {
     /// loads.
     fn read(&self, at: usize, into: &mut [u8]);
 
-    /// Gives the `len` data bytes at byte offset `at`, a multiple of 8, as they lie, for copies that
-    /// are faster than [`read`](Memory::read) and [`MemoryMut::write`].
+    /// Gives the `len` data bytes at byte offset `at`, a multiple of 8, as they lie, for copies
+    /// that are faster than [`read`](Memory::read) and [`MemoryMut::write`].
     ///
     /// `None` if they cannot be had, and then everything goes by words. A wrapper around another
     /// backend forwards this call, unless it must see every access.

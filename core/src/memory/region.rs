@@ -29,9 +29,9 @@ const _: () = assert!(FILLED_BYTES.is_multiple_of(WORD_BYTES));
 
 /// Shared bytes that this process reads and writes: a producer's ring, a reader's cursor segment.
 ///
-/// INVARIANT: `base` points to `size` bytes that live for `'a`, aligned to 64. Every access to them,
-/// by anyone in this process, is atomic: of 4 bytes before `CONTROL_BYTES`, of `WORD_BYTES` from
-/// there on.
+/// INVARIANT: `base` points to `size` bytes that live for `'a`, aligned to 64. Every access to
+/// them, by anyone in this process, is atomic: of 4 bytes before `CONTROL_BYTES`, of `WORD_BYTES`
+/// from there on.
 #[derive(Clone, Copy, Debug)]
 pub struct Region<'a> {
     base: NonNull<u8>,

@@ -113,9 +113,9 @@ impl<R: Memory> Observer<R> {
         self.walk.is_ready()
     }
 
-    /// Tells whether nothing that the ring ever held comes before this observer: the next record has
-    /// sequence number 0, or nothing was published yet. Damage at this place counts as the first
-    /// record.
+    /// Tells whether nothing that the ring ever held comes before this observer: the next record
+    /// has sequence number 0, or nothing was published yet. Damage at this place counts as the
+    /// first record.
     #[must_use]
     pub fn is_at_first(&self) -> bool {
         self.walk.is_at_first()

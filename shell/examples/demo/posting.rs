@@ -1,5 +1,5 @@
 //! Posts the data set over HTTP, by one client or by many at once, and remembers what each answer
-//! said. Next: `stats`.
+//! said.
 
 use std::io;
 use std::net::SocketAddr;

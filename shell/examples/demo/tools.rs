@@ -1,5 +1,4 @@
 //! Builds the two programs that the demo starts: the C reader with `make`, the listener with cargo.
-//! Next: `stats`.
 
 use std::env;
 use std::io;

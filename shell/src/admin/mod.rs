@@ -1,7 +1,7 @@
 //! What an operator and an orchestrator ask: health, readiness, metrics.
 //!
-//! Answers are pages without a protocol; an ingress that speaks HTTP serves them, on its own address
-//! or beside the records.
+//! Answers are pages without a protocol; an ingress that speaks HTTP serves them, on its own
+//! address or beside the records.
 
 mod health;
 mod metrics_page;

@@ -54,8 +54,8 @@ pub trait Codec {
     /// a linger; with nothing in `out` it just closes.
     fn timed_out<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>);
 
-    /// Whether a [`State::Parked`] connection is answered at its deadline. Where the protocol has no
-    /// answers, not reading is the only one: the connection waits until there is room.
+    /// Whether a [`State::Parked`] connection is answered at its deadline. Where the protocol has
+    /// no answers, not reading is the only one: the connection waits until there is room.
     fn gives_up_when_full(&self) -> bool {
         true
     }

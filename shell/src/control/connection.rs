@@ -189,8 +189,8 @@ impl Doorbell for ControlConnection {
     }
 }
 
-/// Asks for `SO_PEERCRED`. Not by rustix, whose `UCred` cannot hold the process id 0 of a peer in another
-/// PID namespace.
+/// Asks for `SO_PEERCRED`. Not by rustix, whose `UCred` cannot hold the process id 0 of a peer in
+/// another PID namespace.
 fn peer_of(socket: &OwnedFd) -> io::Result<Peer> {
     let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut bytes = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);

@@ -1,6 +1,5 @@
 //! A blocking HTTP/1.1 client for one thing: posting records over a connection that is kept alive.
-//! It believes only what an answer says, and refuses answers that it does not understand. Next:
-//! `load`, or the demo's `posting`.
+//! It believes only what an answer says, and refuses answers that it does not understand.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,5 @@
 //! The listener as a process: started, waited for until it is ready, ended by signal.
-//! Shared by the end-to-end tests and the demo. Next: `http`.
+//! Shared by the end-to-end tests and the demo.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;

@@ -1,6 +1,5 @@
 //! Many HTTP clients at once, each on its own connection, and what each of them was told. A refused
-//! record is posted again until it is taken or the load ends; an error ends its client. Next:
-//! `verdict` compares with what arrived.
+//! record is posted again until it is taken or the load ends; an error ends its client.
 
 use std::collections::HashSet;
 use std::io;

@@ -1,6 +1,5 @@
 //! Child processes that never outlive their owner, waits that always end, directories that are
-//! removed. Shared by the end-to-end tests and the demo; knows nothing of Aqueduct. Next:
-//! `listener`.
+//! removed. Shared by the end-to-end tests and the demo; knows nothing of Aqueduct.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;

@@ -2,7 +2,7 @@
 //!
 //! The program flushes its output before it releases what it printed, and prints `C <seq>` after
 //! each release. So what is lost from its output when it is killed was not released, and it is
-//! redelivered from the last `C` at the earliest. Next: `verdict`.
+//! redelivered from the last `C` at the earliest.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! The records of the tests: each one unique, printable, and known completely from its identity, so
-//! that whoever receives it can check every byte without having seen it posted. Next: `load` posts
-//! them, `reader` recognises them.
+//! that whoever receives it can check every byte without having seen it posted.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,5 @@
-/* The vector instructions of crc32/ and record_load.c for the proof: values that mean nothing, and no access to
- * memory, which only the functions named load and store make. */
+/* The vector instructions of crc32/ and record_load.c for the proof: values that mean nothing, and
+ * no access to memory, which only the functions named load and store make. */
 #ifndef AQUEDUCT_PROOF_IMMINTRIN_H
 #define AQUEDUCT_PROOF_IMMINTRIN_H
 

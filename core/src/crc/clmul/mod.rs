@@ -126,9 +126,9 @@ impl Clmul {
         true
     }
 
-    /// Stores a whole record at `position` to the start of `into`: payload, and before it the header
-    /// of its first three numbers and both CRCs, from the `state` after the epoch. False if it
-    /// cannot be written there, or if the lower half of the first number is not the payload's
+    /// Stores a whole record at `position` to the start of `into`: payload, and before it the
+    /// header of its first three numbers and both CRCs, from the `state` after the epoch. False if
+    /// it cannot be written there, or if the lower half of the first number is not the payload's
     /// length.
     #[inline]
     #[must_use]

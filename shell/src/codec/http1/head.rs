@@ -1,7 +1,7 @@
 //! Request heads: what is common is understood, what is ambiguous is refused.
 //!
-//! `httparse` splits the lines. Everything that two parsers could read differently (RFC 9112 §11) is
-//! an error here: bare line feeds, two lengths, a length beside a transfer coding.
+//! `httparse` splits the lines. Everything that two parsers could read differently (RFC 9112 §11)
+//! is an error here: bare line feeds, two lengths, a length beside a transfer coding.
 
 use std::mem::MaybeUninit;
 

@@ -1,7 +1,7 @@
 //! HTTP/1.1 and 1.0 requests that carry records (RFC 9110, RFC 9112).
 //!
-//! A strict server: what two parsers could read differently is refused. HTTP/2 is left to hyper, and
-//! pages to the process; everything else is answered here.
+//! A strict server: what two parsers could read differently is refused. HTTP/2 is left to hyper,
+//! and pages to the process; everything else is answered here.
 
 pub mod answer;
 mod batch;

@@ -16,8 +16,8 @@ pub(super) enum Form {
     One,
     /// `application/x-ndjson`: each line is a record, without its line end; empty lines are none.
     Lines,
-    /// `application/vnd.aqueduct.records`: each record is its length (u32), its type tag (u16), both
-    /// little-endian, and its payload.
+    /// `application/vnd.aqueduct.records`: each record is its length (u32), its type tag (u16),
+    /// both little-endian, and its payload.
     Counted,
     /// `application/vnd.aqueduct.records+json`: each element of one array is a record, as it is
     /// written there.

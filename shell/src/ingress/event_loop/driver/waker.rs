@@ -27,8 +27,8 @@ impl Waker {
     /// Ends the wait of the driver, or its next one. What was stored before is seen after
     /// [`Self::taken`].
     pub fn wake(&self) {
-        // ORDER(wake): AcqRel. The loop clears the flag and then looks at its mailbox; whoever finds
-        // the flag set knows that it has yet to look. Pairs with `taken`.
+        // ORDER(wake): AcqRel. The loop clears the flag and then looks at its mailbox; whoever
+        // finds the flag set knows that it has yet to look. Pairs with `taken`.
         if !self.pending.swap(true, Ordering::AcqRel) {
             // Fails only if the counter is full, and then the driver is awake.
             let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());

@@ -1,8 +1,8 @@
 //! The only `unsafe` of the event loops: an `io_uring` and its provided buffers as safe calls.
 //!
 //! Owns everything the kernel may touch while an operation is under way: the receive buffers, which
-//! the kernel chooses from, and each buffer that is being sent. What is on its way when the queue is
-//! dropped is cancelled and waited for; if even that fails, its memory is never freed.
+//! the kernel chooses from, and each buffer that is being sent. What is on its way when the queue
+//! is dropped is cancelled and waited for; if even that fails, its memory is never freed.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -127,8 +127,8 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: `new` mapped exactly this, and nothing borrows from it any more: `Queue` hands out
-        // only borrows of itself, and drops this after the kernel is done with it.
+        // SAFETY: `new` mapped exactly this, and nothing borrows from it any more: `Queue` hands
+        // out only borrows of itself, and drops this after the kernel is done with it.
         let unmapped = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.bytes) };
         debug_assert!(unmapped.is_ok(), "{unmapped:?}");
     }
@@ -326,8 +326,8 @@ impl Queue {
         // only, read by the kernel; every access here is atomic.
         #[allow(clippy::disallowed_types, reason = "shared with the kernel, not with a reader")]
         let tail = unsafe { std::sync::atomic::AtomicU16::from_ptr(tail.cast_mut()) };
-        // ORDER(provided buffers): Release. The kernel loads the tail with acquire and then sees the
-        // entry.
+        // ORDER(provided buffers): Release. The kernel loads the tail with acquire and then sees
+        // the entry.
         tail.store(self.tail, Ordering::Release);
     }
 }
