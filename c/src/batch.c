@@ -1,5 +1,4 @@
-/* Skipping and batches: nothing here touches shared memory. Contracts: aqueduct/reader.h. Next:
- * seek.c. */
+/* Skipping and batches: nothing here touches shared memory. Contracts: aqueduct/reader.h. */
 #include "compiler.h"
 
 #include "batch.h"

@@ -1,5 +1,5 @@
 /* How far behind, for readers and observers: looks, changes nothing. Contracts: reader.h,
- * observer.h. Next: observer.c. */
+ * observer.h. */
 #include "compiler.h"
 
 #include "aqueduct/observer.h"

@@ -1,5 +1,5 @@
 /* Batches of an observer, apart from those of a reader, which so link no observer. Contracts:
- * aqueduct/observer.h. Next: client.c, or your own main loop. */
+ * aqueduct/observer.h. */
 #include "compiler.h"
 
 #include "aqueduct/observer.h"

@@ -4,7 +4,7 @@
  * A call first brings the oldest unread DATA record to the front (`find`), then copies or lends its
  * payload (`deliver`). A header is loaded once, into `struct aqd_header`, and everything is decided
  * on that copy. What aqd_reader_next mostly finds it takes in one go before (`take_expected`); if
- * it cannot, nothing was decided. Next: client.c, or your own main loop. */
+ * it cannot, nothing was decided. */
 #include "compiler.h"
 
 #include "aqueduct/reader.h"

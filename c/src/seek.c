@@ -1,5 +1,5 @@
 /* Moving a gating reader forward without reading: to a stored number, to the latest. Contracts:
- * aqueduct/reader.h. Next: lag.c. */
+ * aqueduct/reader.h. */
 #include "compiler.h"
 
 #include "aqueduct/reader.h"

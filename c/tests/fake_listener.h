@@ -139,7 +139,8 @@ static inline void *fake_serve(void *argument)
     return NULL;
 }
 
-/* Makes the segments and runs serve in a thread; the client's aqd_open comes next, then fake_join. */
+/* Makes the segments and runs serve in a thread; the client's aqd_open comes next, then
+ * fake_join. */
 static inline void fake_answer_by(struct fake *f, void *(*serve)(void *))
 {
     unsigned char *ring, *cursor;

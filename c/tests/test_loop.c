@@ -1,5 +1,5 @@
-/* The reading loop that the documents show (examples/reader.c), run against a listener that goes on,
- * fills its ring, damages records, evicts and ends. */
+/* The reading loop that the documents show (examples/reader.c), run against a listener that goes
+ * on, fills its ring, damages records, evicts and ends. */
 #define _GNU_SOURCE 1
 #include <time.h>
 

@@ -148,7 +148,8 @@ fn the_backlog_is_as_long_as_the_limit_of_connections() {
     let most: usize = somaxconn.trim().parse().expect("a number");
     server.signal(Signal::STOP);
     let begun = Instant::now();
-    // Nobody accepts; the kernel completes them up to the backlog, and lets others wait for seconds.
+    // Nobody accepts; the kernel completes them up to the backlog, and lets others wait for
+    // seconds.
     let held: Vec<_> = (0..most.min(500))
         .map(|_| TcpStream::connect_timeout(&server.http, PATIENCE).expect("it is completed"))
         .collect();

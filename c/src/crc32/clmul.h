@@ -1,5 +1,5 @@
-/* Carry-less multiplication: the steps of which the CRC of blocks of 16 bytes is made. Only included
- * where select.h defines AQD_CRC_CLMUL. */
+/* Carry-less multiplication: the steps of which the CRC of blocks of 16 bytes is made. Only
+ * included where select.h defines AQD_CRC_CLMUL. */
 #ifndef AQUEDUCT_CRC32_CLMUL_H
 #define AQUEDUCT_CRC32_CLMUL_H
 
@@ -50,14 +50,14 @@ AQD_BY_16 static inline uint64_t aqd_divide_both_by_16(__m128i first, __m128i se
     return aqd_divide(first) | (uint64_t)aqd_divide(second) << 32;
 }
 
-/* The factor of the block with which the last `left` whole blocks of a message begin. ends: no bytes
- * come after these blocks. */
+/* The factor of the block with which the last `left` whole blocks of a message begin. ends: no
+ * bytes come after these blocks. */
 /*@ requires 1 <= left <= AQD_CRC32_LAST;
     assigns \nothing; exits \false; */
 AQD_BY_16 static inline __m128i aqd_factor_16(bool ends, size_t left);
 
-/* The factors of the last block of a message, of n bytes filled up with zeros, and of what is folded
- * to the block before it. */
+/* The factors of the last block of a message, of n bytes filled up with zeros, and of what is
+ * folded to the block before it. */
 /*@ requires n < 16;
     assigns \nothing; exits \false; */
 AQD_BY_16 static inline __m128i aqd_tail_factor(size_t n);

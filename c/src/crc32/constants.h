@@ -19,7 +19,8 @@
  * registers of four, and three blocks. */
 #define AQD_CRC32_LAST 31
 
-/* Their factors, the last block's at the end: [0] to a block in the last one's place, [1] to a sum. */
+/* Their factors, the last block's at the end: [0] to a block in the last one's place, [1] to a
+ * sum. */
 static const uint64_t aqd_crc32_factors[2][AQD_CRC32_LAST][2] = {
     {
         {0x119ADC226, 0x145972F08}, {0x144C76D92, 0x1B631F204}, {0x0AD0D2BB2, 0x0CD669A40},

@@ -1,6 +1,6 @@
-/* Bytes of a message on their way: private ones, which are only loaded, or shared ones, each of which
- * is loaded once and stored before it is checked. The only accesses to memory of the kernels: the
- * proof sees their contracts. */
+/* Bytes of a message on their way: private ones, which are only loaded, or shared ones, each of
+ * which is loaded once and stored before it is checked. The only accesses to memory of the kernels:
+ * the proof sees their contracts. */
 #ifndef AQUEDUCT_CRC32_COPY_H
 #define AQUEDUCT_CRC32_COPY_H
 

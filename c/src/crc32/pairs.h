@@ -1,5 +1,5 @@
-/* The sum of a message by registers of two blocks: AVX2 and VPCLMULQDQ. Only included where select.h
- * defines AQD_CRC_PAIRS. */
+/* The sum of a message by registers of two blocks: AVX2 and VPCLMULQDQ. Only included where
+ * select.h defines AQD_CRC_PAIRS. */
 #ifndef AQUEDUCT_CRC32_PAIRS_H
 #define AQUEDUCT_CRC32_PAIRS_H
 

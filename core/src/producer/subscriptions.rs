@@ -143,8 +143,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.gate.remove(id)
     }
 
-    /// Initialises `segment` for a reader of this subscription and watches it from now on. A segment that
-    /// was attached before is forgotten.
+    /// Initialises `segment` for a reader of this subscription and watches it from now on. A
+    /// segment that was attached before is forgotten.
     ///
     /// Use a segment that no earlier reader can still write to.
     ///

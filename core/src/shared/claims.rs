@@ -44,8 +44,8 @@ pub struct Claims<B: Backend, T, const CLAIMS: usize> {
     /// [`LAP`] | [`TOKEN`] | [`FINISHED`] | [`POSITION`].
     slots: [B::Word; CLAIMS],
     /// INVARIANT: entered only through a [`Token`]. There is one, or one slot where it rests:
-    /// [`TOKEN`] without [`FINISHED`]. Each way to make one clears the first or sets the second, and
-    /// only `leave`, which consumes it, undoes that. This needs nothing of tickets and ends.
+    /// [`TOKEN`] without [`FINISHED`]. Each way to make one clears the first or sets the second,
+    /// and only `leave`, which consumes it, undoes that. This needs nothing of tickets and ends.
     value: B::Cell<T>,
 }
 
@@ -161,8 +161,8 @@ impl<B: Backend, T, const CLAIMS: usize> Claims<B, T, CLAIMS> {
 
     /// The token, unless somebody has it.
     pub fn pick_up(&self) -> Option<Token<'_, B, T, CLAIMS>> {
-        // ORDER(token): Relaxed, here and below: a look at where the token may be, which the exchange
-        // confirms.
+        // ORDER(token): Relaxed, here and below: a look at where the token may be, which the
+        // exchange confirms.
         let mut ticket = self.published.load(Ordering::Relaxed);
         loop {
             // ORDER(token): Relaxed, as above.
@@ -331,8 +331,8 @@ impl<B: Backend, T, const CLAIMS: usize> Token<'_, B, T, CLAIMS> {
     #[inline]
     #[must_use = "nothing is published any more if the token is lost"]
     pub fn leave(self) -> Option<Self> {
-        // ORDER(token): Release: the next one who has the token sees what we did. Pairs with `take`,
-        // `finish` and `pick_up`.
+        // ORDER(token): Release: the next one who has the token sees what we did. Pairs with
+        // `take`, `finish` and `pick_up`.
         let before = self.claims.slot(self.ticket).fetch_or(TOKEN, Ordering::Release);
         Claims::<B, T, CLAIMS>::is_finished(before, self.ticket).then_some(self)
     }

@@ -13,11 +13,11 @@
 //!    not finished; there the token rests again. If it does not rest there, somebody has it who is
 //!    on the way to this slot, or it waits on an earlier one.
 //!
-//! [`push`](SharedProducer::push) does both at once if nothing is in flight: it takes slot and token
-//! by one exchange, writes what the single producer would write, and leaves the token by another.
-//! Threads that push at the same time would take these words and the producer's state from each
-//! other for every record; so a push that leaves its record to a party that is publishing pauses
-//! behind that ([`Backend::PAUSES`], none on bare metal), and the other goes on alone.
+//! [`push`](SharedProducer::push) does both at once if nothing is in flight: it takes slot and
+//! token by one exchange, writes what the single producer would write, and leaves the token by
+//! another. Threads that push at the same time would take these words and the producer's state from
+//! each other for every record; so a push that leaves its record to a party that is publishing
+//! pauses behind that ([`Backend::PAUSES`], none on bare metal), and the other goes on alone.
 //!
 //! **A producer that stops** between claim and commit delays the publication of everything claimed
 //! after it, for as long as it stops; one that is dropped, also by a panic, leaves a DISCARD record

@@ -63,7 +63,8 @@ where
     /// As [`Producer::attach`]; takes the segment out of `segment` if this was the moment.
     ///
     /// # Errors
-    /// [`Contended`]; inside, as there, and [`SubscribeError::NoCursorSegment`] if `segment` is empty.
+    /// [`Contended`]; inside, as there, and [`SubscribeError::NoCursorSegment`] if `segment` is
+    /// empty.
     pub fn attach(
         &self,
         id: SubscriptionId,

@@ -244,8 +244,8 @@ pub fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
 }
 
-/// Breaks a connection, as the death of a client's machine or a close with unread bytes does. A mere
-/// end of the client's side is no sign that nobody waits for the answer.
+/// Breaks a connection, as the death of a client's machine or a close with unread bytes does. A
+/// mere end of the client's side is no sign that nobody waits for the answer.
 pub fn reset(stream: TcpStream) {
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("set");
     drop(stream);

@@ -1,8 +1,8 @@
 //! MQTT 3.1.1 and 5 for publishers: each message whose topic is meant by a rule is a record.
 //!
-//! Qualities of service 0 and 1; PUBACK is sent when the record is published. Nothing is kept of a client after its
-//! connection, and subscriptions are refused. `README.md` beside this file says, statement by
-//! statement, what is kept of the standard.
+//! Qualities of service 0 and 1; PUBACK is sent when the record is published. Nothing is kept of a
+//! client after its connection, and subscriptions are refused. `README.md` beside this file says,
+//! statement by statement, what is kept of the standard.
 
 mod connect;
 mod property;

@@ -5,8 +5,8 @@
 //! themselves; a single record is as fast as without.
 //!
 //! Reading order: `driver` (sockets), `clock` and `deadlines`, `protocol` (codecs), `connection`,
-//! `shared`, `batch` (the rings during a turn), `work` (events), `attend` (after the turn), and here
-//! the turn itself.
+//! `shared`, `batch` (the rings during a turn), `work` (events), `attend` (after the turn), and
+//! here the turn itself.
 
 mod attend;
 mod batch;

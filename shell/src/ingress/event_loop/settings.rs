@@ -35,8 +35,8 @@ impl IngestSettings {
     }
 }
 
-/// One loop for every four processors: a loop is rarely what limits, and the clients' kernel work and
-/// the readers want processors too.
+/// One loop for every four processors: a loop is rarely what limits, and the clients' kernel work
+/// and the readers want processors too.
 fn default_loops() -> u64 {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     processors.div_ceil(4).min(256)

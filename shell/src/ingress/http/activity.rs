@@ -16,8 +16,8 @@ use smol::net::TcpStream;
 use super::HttpLimits;
 use crate::sync::lock;
 
-/// Where a connection is. Silent → Head (first bytes) → Busy (head complete) → Idle (response handed
-/// over) → Head …
+/// Where a connection is. Silent → Head (first bytes) → Busy (head complete) → Idle (response
+/// handed over) → Head …
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// It never sent a byte: what it has is the time for a head, not that between requests.

@@ -52,8 +52,8 @@ pub struct Http {
 
 impl Http {
     /// Prepares to serve records, pages for operators, or both. `connections` bounds how many
-    /// connections there are at once; those beyond get one of some reserved `places`, where they are
-    /// told so, and where pages for operators are answered all the same.
+    /// connections there are at once; those beyond get one of some reserved `places`, where they
+    /// are told so, and where pages for operators are answered all the same.
     pub fn new(
         records: Option<Submit>,
         admin: Option<Arc<Admin>>,

@@ -1,5 +1,5 @@
-//! Normative statements of MQTT 3.1.1, by their names. In all of them the connection is just closed:
-//! the version has no way to say why.
+//! Normative statements of MQTT 3.1.1, by their names. In all of them the connection is just
+//! closed: the version has no way to say why.
 
 use super::{CONNACK_3, CONNECT_3, packet, say};
 use crate::codec::trial::End;
