@@ -1,4 +1,4 @@
-//! Gives the linker the memory map of the board that stands for the target.
+//! Gives the linker the memory map of the board that represents the target.
 
 use std::path::PathBuf;
 use std::{env, fs};

@@ -59,7 +59,7 @@ fn autopsy(mut life: Life, kept: bool, deep: bool) {
     SEEN.note("closed", closed);
 
     observers(&mut life, &found, published, closed);
-    // Who was reading goes on, one as if the other were not there; so does whoever begins at a
+    // Who was reading goes on, one as if the other were not there; so does a party that begins at a
     // stored cursor.
     for side in 0..SIDES {
         let newcomer = life.sides[side].page.as_ref().map(|page| {
@@ -141,12 +141,12 @@ fn recoveries(life: &Life, published: u64, deep: bool) {
                 break;
             }
             SEEN.add("recovery cut", 1);
-            // Cut: what was published is still there, and whoever recovers again finds at least
+            // Cut: what was published is still there, and another recovery finds at least
             // that and never garbage.
             let again =
                 recover(&ring.immortal(), Checkpoint::oldest(&ring.immortal()), Bound::Tail)
                     .unwrap();
-            // From its store of `tail` on, what the cut recovery had decided stands; before, what
+            // From its store of `tail` on, what the cut recovery had decided holds; before, what
             // was published.
             assert!(
                 again.cut == Cut::None
@@ -163,7 +163,7 @@ fn recoveries(life: &Life, published: u64, deep: bool) {
     }
 }
 
-/// What was cut does not come back behind a new record that takes the place of the first one cut.
+/// What was cut does not come back after a new record that takes the place of the first one cut.
 fn no_ghosts(life: &Life, recovery: &Recovery, end: u64) {
     let Some(len) = life.len(end) else { return };
     let ring = life.ring.duplicate();
@@ -561,7 +561,7 @@ fn a_reader_killed_after_any_store_stops_nobody_and_the_next_of_its_name_loses_n
                     }
                 }
                 if round == 0 {
-                    // The payload of record 2: behind granules of 2 and 4, and its header.
+                    // The payload of record 2: after granules of 2 and 4, and its header.
                     let at = (u64::from(first) + 6) % 16 * 32 + 32;
                     ring.flip(256 + usize::try_from(at).unwrap() + 3, 1);
                 }

@@ -1,4 +1,4 @@
-//! Damage: every flipped bit is found, and the reader goes on behind it with an exact account of
+//! Damage: every flipped bit is found, and the reader goes on after it with an exact account of
 //! what is lost.
 //!
 //! One thread, production memory. Every bit of every byte of a record, for payloads of 0, 1, 31,
@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-/// Flips each bit of a record between two others: header, payload, and the padding behind the
+/// Flips each bit of a record between two others: header, payload, and the padding after the
 /// payload.
 fn flip_every_bit(len: usize) {
     let granules = granules_for(u32::try_from(len).unwrap());
@@ -175,7 +175,7 @@ fn a_damaged_pad_loses_no_record() {
 fn a_damaged_stretch_is_one_report_and_counts_every_record_in_it() {
     let mut world = world();
     world.push([3, 33, 64, 1, 9]);
-    // Records 1 to 3 stand in granules 2 to 9.
+    // Records 1 to 3 are in granules 2 to 9.
     world.ring.fill_at(DATA + 64, &[0x5A; 8 * 32]);
     world.assert_reads(0, 3);
     let Err(ReadError::Header { position, resumed_at, lost, .. }) = world.next() else {
@@ -194,7 +194,7 @@ fn stale_records_of_the_last_lap_are_never_delivered() {
         world.assert_reads(seq, 9);
         assert!(!world.reader.release());
     }
-    // A tail that runs ahead of the bytes, as after a wild store: what stands there is whole, but
+    // A tail that runs ahead of the bytes, as after a wild store: what is there is whole, but
     // of the last lap.
     world.ring.store(ring_word::TAIL, 32 + 20, Ordering::Release);
     let Err(ReadError::Header { position, resumed_at, .. }) = world.next() else {

@@ -35,7 +35,7 @@ fn meta(seq: u64) -> Meta {
 }
 
 /// Two records that were read and released, then six that were not; the largest one does not fit
-/// before the end, so a PAD stands there.
+/// before the end, so a PAD is there.
 fn generate() -> (Ring, Page) {
     let (ring, page) = (Ring::new(), Page::new());
     let mut config = RingConfig::new("golden", EPOCH, CAPACITY * 32);

@@ -60,11 +60,11 @@ impl Budget {
     }
 }
 
-/// A header is 4 words and the look at `oldest` behind it one.
+/// A header is 4 words and the look at `oldest` after it one.
 const HEADER: usize = 5;
 /// Words of the largest payload, per granule of capacity.
 const PAYLOAD: usize = 2;
-/// `next` of a gating reader: the tail it knew, the tail it finds, the tail behind `closed`; then
+/// `next` of a gating reader: the tail it knew, the tail it finds, the tail after `closed`; then
 /// one search or one payload.
 const NEXT: usize = 3 * HEADER + HEADER + PAYLOAD;
 /// `next` of an observer: it may be overrun 8 times while it looks for a record and 8 times while

@@ -3,9 +3,9 @@
 //!
 //! Bounds: 2 parties with 1 or 2 claims each, or 3 with 1; a table of 2 or 4 slots; 1 to 3
 //! pre-emptions as said. A claim's note is a plain cell, written by its claimant and read by
-//! whoever passes it, and so is the value: loom reports every access that no ordering of [`Claims`]
-//! covers. Not vacuous: each test asserts that what it is about was seen, and each spoilt ordering
-//! is refused.
+//! the party that passes it, and so is the value: loom reports every access that no ordering of
+//! [`Claims`] covers. Not vacuous: each test asserts that what it is about was seen, and each
+//! spoilt ordering is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -52,7 +52,7 @@ impl<const CLAIMS: usize> Table<CLAIMS> {
     }
 
     /// One claim of `granules`. How it went: refused, passed by itself with the slot's exchange or
-    /// behind its finish, or left to another.
+    /// after its finish, or left to another.
     fn claim(&self, who: u32, granules: u32, with_turn: bool) -> Way {
         loop {
             let Ok(free) = self.claims.find() else { return Way::Refused };

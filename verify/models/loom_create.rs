@@ -1,4 +1,4 @@
-//! Creation: a reader that finds the magic finds the whole header behind it, and one that finds a
+//! Creation: a reader that finds the magic finds the whole header after it, and one that finds a
 //! page's identity finds its words.
 //!
 //! Bounds: 1 creator of a ring or of a page, 1 reader that tries to attach twice, or once with 2

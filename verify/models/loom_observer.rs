@@ -1,5 +1,5 @@
-//! Observers: what is handed out was never torn, and what was missed is counted by `seq`, whoever
-//! overwrites.
+//! Observers: what is handed out was never torn, and what was missed is counted by `seq`, whichever
+//! party overwrites.
 //!
 //! Bounds: 1 producer without readers, 1 observer; capacity 4 granules; 2 records of 0 or 8 bytes
 //! overwrite older ones while the observer looks once or twice; positions from 0 and across 2^32; 2
@@ -288,8 +288,8 @@ fn room_that_another_party_made_is_used_without_tearing_what_an_observer_copies(
     }
 }
 
-/// One record and the end, with no reader attached: no fence of a publication stands in for the
-/// ordering of `state`.
+/// One record and the end, with no reader attached: no fence of a publication takes the place of
+/// the ordering of `state`.
 fn close(setup: Rig, events: &Events) {
     let ring = LoomMemory::ring(setup.capacity as usize, Bytes::Words);
     let mut producer: Producer<Weak, Weak, 1> =
@@ -327,7 +327,7 @@ const NO_ACQUIRE: &[Weakness] = &[Weakness::Fence(Acquire, Relaxed)];
 
 #[test]
 fn retiring_without_the_release_fence_is_refused() {
-    refuse("no fence behind oldest", "nothing is damaged", USUAL, |events| {
+    refuse("no fence after oldest", "nothing is damaged", USUAL, |events| {
         race(spoil(FILLED, NO_RELEASE, &[]), 0, events);
     });
 }
@@ -342,7 +342,7 @@ fn a_relaxed_store_of_state_is_refused_by_observers() {
 
 #[test]
 fn copying_without_the_acquire_fence_is_refused() {
-    refuse("no fence behind the copy", "nothing is damaged", USUAL, |events| {
+    refuse("no fence after the copy", "nothing is damaged", USUAL, |events| {
         race(spoil(FILLED, &[], NO_ACQUIRE), 0, events);
     });
 }

@@ -143,7 +143,7 @@ fn assert_reused(events: &Events) {
     assert!(events.count("full") > 0 && events.count("all pushed in flight") > 0, "{events}");
 }
 
-/// The second record of 2 granules does not fit behind the first: a PAD at position 3, and the
+/// The second record of 2 granules does not fit after the first: a PAD at position 3, and the
 /// bytes of the first lap are used again.
 const PAD_ON_THE_WAY: Rig = Rig::new(4).from(1);
 
@@ -185,7 +185,7 @@ fn a_relaxed_load_of_cursor_is_refused() {
     });
 }
 
-/// The end of the stream is reported only behind the last record.
+/// The end of the stream is reported only after the last record.
 fn close(rig: Rig, looks: usize, events: &Events) {
     let (mut producer, [mut reader], _) = rig.build();
     let writer = thread::spawn(move || {
@@ -216,7 +216,7 @@ fn a_stream_ends_behind_its_last_record() {
 
 const NO_FENCE: Weakness = Weakness::Fence(Ordering::SeqCst, Ordering::Relaxed);
 
-/// While a reader is attached the fence of every publication stands before the store of `state` and
+/// While a reader is attached the fence of every publication comes before the store of `state` and
 /// covers it; without any, only the store's own ordering is left.
 #[test]
 fn a_relaxed_store_of_state_is_refused_where_no_fence_covers_it() {

@@ -310,7 +310,7 @@ fn room(spoilt: &'static [Spoilt], events: &Events) {
 }
 
 /// As `room`, where `oldest` has run ahead of the reader by whole sectors of 4 granules and does
-/// not move, so that no fence stands in for the ordering of the limit.
+/// not move, so that no fence takes the place of the ordering of the limit.
 fn room_within_a_sector(spoilt: &'static [Spoilt], events: &Events) {
     let (shared, mut reader, _) = build::<2>(Rig::new(64), spoilt);
     let (mut seen, first) = (Vec::new(), (0, 1));
@@ -358,8 +358,8 @@ fn room_that_another_party_made_is_used_after_the_reader_left_it() {
     }
 }
 
-/// What was claimed first appears first, whoever commits first. `keep`: it is committed; else
-/// dropped, and skipped.
+/// What was claimed first appears first, whichever is committed first. `keep`: it is committed;
+/// else dropped, and skipped.
 fn held(keep: bool, events: &Events) {
     let (shared, mut reader, _) = build::<2>(ROOMY, &[]);
     let mut grant = shared.claim(8).expect("there is room");
@@ -442,13 +442,13 @@ fn passing(passer: Passer, heeds: bool, events: &Events) {
     let rig = if matches!(passer, Passer::Claim) { TIGHT } else { ROOMY };
     let (shared, mut reader, memory) = build::<2>(rig, &[]);
     let futex = Arc::new(Futex::new());
-    // A party that finishes a claim publishes only what was claimed behind it.
-    let behind = matches!(passer, Passer::Drop | Passer::Abandon);
-    if behind {
+    // A party that finishes a claim publishes only what was claimed after it.
+    let after = matches!(passer, Passer::Drop | Passer::Abandon);
+    if after {
         drop(shared.claim(64).expect("there is room"));
     }
     let claim = || shared.claim(8).expect("there is room");
-    let grant = (!behind).then(claim);
+    let grant = (!after).then(claim);
     let sleeper = futex.clone();
     let reading = thread::spawn(move || {
         let (mut seen, mut slept) = (Vec::new(), false);

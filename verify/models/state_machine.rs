@@ -239,7 +239,7 @@ fn a_ring_behaves_like_a_list() {
     let enough = ProptestConfig::default().cases >= 64;
     for name in [
         "read",
-        "read behind a lap",
+        "read after a lap",
         "full",
         "closed",
         "short buffer",

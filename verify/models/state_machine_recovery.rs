@@ -216,7 +216,7 @@ fn observers_crashes_and_many_producers_agree_with_a_queue() {
         "observer found",
         "evicted",
         "shared",
-        "committed behind another",
+        "committed after another",
         "given up",
         "killed with claims in flight",
         "crash",

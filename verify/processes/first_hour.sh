@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
 commands=$root/verify/documents/commands
-for tool in gcc make pkg-config curl git stdbuf; do
+for tool in gcc make pkg-config curl git; do
     command -v $tool >/dev/null || { echo "first_hour: $tool is missing"; exit 2; }
 done
 work=$(mktemp -d)
@@ -104,8 +104,8 @@ step "a record is posted before there is a reader" post 0
 
 cd "$hour/reader-c"
 step "a reader in C compiles" compile
-# A terminal shows each line at once; so does this.
-stdbuf -oL ./reader >"$work/c.out" 2>"$work/c.err" &
+
+./reader >"$work/c.out" 2>"$work/c.err" &
 reader=$!
 pids+=("$reader")
 step "it prints what was posted before" prints "0 21.5" "$work/c.out"

@@ -81,7 +81,7 @@ impl Hostile {
         self.0.habit.set(habit);
     }
 
-    /// Stale loads return what stands there now.
+    /// Stale loads return what is there now.
     pub fn remember(&self) {
         self.0.stale.borrow_mut().clone_from(&self.0.bytes.borrow());
     }
@@ -157,7 +157,7 @@ impl Hostile {
         let ring = self.0.geometry?;
         let capacity = ring.capacity();
         let index = u32::try_from(at.checked_sub(ring.offset_of(0))? / 32).ok()?;
-        // The last position before the tail, or the first behind `oldest`, that stands in this
+        // The last position before the tail, or the first after `oldest`, that is in this
         // granule.
         let (tail, oldest) = (self.0.tail.get(), self.0.oldest.get());
         let position = if self.0.habit.get() != Habit::Runaway && self.roll(4) > 0 {

@@ -23,7 +23,7 @@ const RING_HEAD: usize = 128;
 /// Bytes in front of the control words of a page: its identity.
 const PAGE_HEAD: usize = 64;
 
-/// What stands for the bytes that are not control words.
+/// What takes the place of the bytes that are not control words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bytes {
     /// One loom cell per granule: an access that is not ordered after the last conflicting one
@@ -50,7 +50,7 @@ struct Shared {
     size: usize,
     /// Length of the bytes before the control words.
     head: usize,
-    /// Offset of the bytes behind them; `size` if there are none.
+    /// Offset of the bytes after them; `size` if there are none.
     data: usize,
     control: Vec<(usize, AtomicU32)>,
     store: Store,
@@ -61,7 +61,7 @@ struct Shared {
 pub struct LoomMemory(Arc<Shared>);
 
 impl LoomMemory {
-    /// A zeroed ring segment with the data area behind the smallest header.
+    /// A zeroed ring segment with the data area after the smallest header.
     #[must_use]
     pub fn ring(capacity_granules: usize, bytes: Bytes) -> Self {
         let data = DATA_OFFSET_MIN as usize;

@@ -124,7 +124,7 @@ impl Oracle {
         }
     }
 
-    /// A record of this payload, behind its PAD.
+    /// A record of this payload, after its PAD.
     pub(crate) fn committed(&mut self, type_tag: u16, timestamp_ns: u64, payload: Vec<u8>) -> u64 {
         let seq = self.data.len() as u64;
         let start = self.head;
@@ -153,7 +153,7 @@ impl Oracle {
         at == self.tail || self.items.iter().any(|item| item.start == at)
     }
 
-    /// The first published DATA record at or behind a position.
+    /// The first published DATA record at or after a position.
     pub(crate) fn next_data(&self, position: u64) -> Option<(u64, &Data)> {
         let seq = self.data[..self.published].partition_point(|data| data.start < position);
         self.data[..self.published].get(seq).map(|data| (seq as u64, data))

@@ -38,7 +38,7 @@ pub(crate) struct World {
     readers: [Option<Attached>; SUBSCRIPTIONS],
     oracle: Oracle,
     oldest: u32,
-    /// Number behind the last one that a subscription was given.
+    /// Number after the last one that a subscription was given.
     delivered: [u64; SUBSCRIPTIONS],
 }
 
@@ -162,7 +162,7 @@ impl World {
         }
     }
 
-    /// The oracle publishes too; whoever sleeps must be named at the first publication, nobody else
+    /// The oracle publishes too; every sleeper must be named at the first publication, nobody else
     /// ever, and nobody for ever.
     pub(crate) fn published(&mut self, wake: Wake) {
         let moved = self.oracle.publish();
@@ -234,14 +234,14 @@ impl World {
                 assert_eq!(buf[..len], data.payload);
                 SEEN.add("read", 1);
                 SEEN.note(
-                    "read behind a lap",
+                    "read after a lap",
                     data.start >= self.oracle.data[0].start + self.oracle.capacity,
                 );
                 SEEN.note("read again", self.delivered[index] > seq);
                 self.delivered[index] = seq + 1;
                 assert!(
                     buf[len..].iter().all(|&byte| byte == 0xAA),
-                    "bytes behind the payload were touched"
+                    "bytes after the payload were touched"
                 );
                 data.end
             }

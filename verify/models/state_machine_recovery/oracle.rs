@@ -1,4 +1,4 @@
-//! The naive ring: what was committed, in a queue, and where it stands. It knows ABI §1, §3 and
+//! The naive ring: what was committed, in a queue, and where it is. It knows ABI §1, §3 and
 //! §4.1 and nothing of shared bytes.
 
 use std::collections::VecDeque;
@@ -94,20 +94,20 @@ impl Oracle {
         starts.chain([self.tail]).collect()
     }
 
-    /// Number of the DATA record that stands at or behind a boundary up to `end`.
+    /// Number of the DATA record that is at or after a boundary up to `end`.
     pub(crate) fn seq_at(&self, position: u64, end: u64) -> u64 {
-        let mut behind = self.items.iter().filter(|item| item.start >= position && item.end <= end);
-        let first = behind.find_map(|item| item.data);
+        let mut after = self.items.iter().filter(|item| item.start >= position && item.end <= end);
+        let first = after.find_map(|item| item.data);
         first.map_or_else(|| self.seq_before(end), |data| data.seq)
     }
 
     /// Number that follows everything before `end`.
     pub(crate) fn seq_before(&self, end: u64) -> u64 {
-        let behind = self.items.iter().find(|item| item.start >= end && item.data.is_some());
-        behind.and_then(|item| item.data).map_or(self.next_seq, |data| data.seq)
+        let after = self.items.iter().find(|item| item.start >= end && item.data.is_some());
+        after.and_then(|item| item.data).map_or(self.next_seq, |data| data.seq)
     }
 
-    /// A new producer begins at `end`; nothing behind it was ever there.
+    /// A new producer begins at `end`; nothing after it was ever there.
     pub(crate) fn resume(&mut self, end: u64) {
         self.next_seq = self.seq_before(end);
         self.items.retain(|item| item.end <= end);

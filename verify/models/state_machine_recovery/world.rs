@@ -518,7 +518,7 @@ impl World {
                     let commit = grant.commit(meta(nonce));
                     let seqs = self.collect(&mut flight, &mut published);
                     assert_eq!(commit.seq, (at == 0).then(|| seqs[0]).flatten());
-                    SEEN.note("committed behind another", at > 0);
+                    SEEN.note("committed after another", at > 0);
                 }
                 Turn::Drop { which } if !grants.is_empty() => {
                     let (ticket, grant) = grants.swap_remove(which % grants.len());

@@ -3,7 +3,7 @@
 //! A timer hits a given gap between two accesses once in many minutes; this hits each of them many
 //! times in a second. Only with the feature `interrupt-accesses`.
 
-#![allow(clippy::disallowed_types, reason = "it stands in for the core's own backend")]
+#![allow(clippy::disallowed_types, reason = "it takes the place of the core's own backend")]
 
 use core::cell;
 use core::sync::atomic::{AtomicU32, Ordering};
