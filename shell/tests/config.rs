@@ -148,6 +148,23 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
+fn cargo_run_chooses_the_command_among_the_binaries_of_the_workspace() {
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let metadata = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(&workspace)
+        .output()
+        .expect("cargo runs");
+    let metadata = String::from_utf8(metadata.stdout).expect("JSON");
+    let defaults: Vec<_> = metadata
+        .split("\"default_run\":")
+        .skip(1)
+        .filter_map(|rest| rest.strip_prefix('"')?.split('"').next())
+        .collect();
+    assert_eq!(defaults, ["aqueduct"], "or `cargo run -- serve` cannot choose");
+}
+
+#[test]
 fn the_command_alone_prints_its_help() {
     let out = command().output().expect("it runs");
     assert!(

@@ -434,7 +434,7 @@ fn an_observer_gets_the_ring_alone_and_holds_nobody_back() {
 }
 
 #[test]
-fn an_observer_that_says_anything_is_thrown_out() {
+fn an_observer_that_says_anything_is_evicted() {
     let server = Server::start(&[]);
     for packet in [b"S".as_slice(), b"X", b""] {
         let control = Control::connect(&server.socket);

@@ -1,5 +1,5 @@
-//! The lock beside the socket file: whoever holds it may replace and remove the socket file. The
-//! kernel drops it with the process.
+//! The lock beside the socket file: its holder may replace and remove the socket file. The kernel
+//! drops it with the process.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -232,6 +232,7 @@ impl Control {
                 let status = match error {
                     AttachError::NoSubscription => Status::NoSubscription,
                     AttachError::Busy => Status::Busy,
+                    AttachError::Start => Status::Malformed,
                     AttachError::Resource(_) => Status::Resource,
                 };
                 return refuse(status, &error.to_string());

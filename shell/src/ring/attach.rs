@@ -36,7 +36,12 @@ impl Inner {
         start: Option<Start>,
         oldest_lag: u32,
     ) -> Result<(), AttachError> {
-        let Some(start) = start else { return Ok(()) };
+        let start = match start {
+            None => return Ok(()),
+            // It could be refused only after the subscription has lost its place.
+            Some(Start::At(_)) => return Err(AttachError::Start),
+            Some(start) => start,
+        };
         let id = self.subscriptions[index].id;
         let lag = self.producer.subscription(id).map_or(0, |status| status.lag_granules);
         // `oldest` is rounded up to a sector boundary for observers, so what the subscription holds
@@ -69,7 +74,7 @@ pub struct Attachment {
 }
 
 impl Ring {
-    /// Gives a subscription to the reader behind this doorbell, with a cursor segment that no
+    /// Gives a subscription to the reader that this doorbell reaches, with a cursor segment that no
     /// earlier reader can write to. The subscription stays where it is, unless `start` moves it:
     /// back to the oldest intact record, and never forward, or past the last one, which gives up
     /// what it held.
@@ -143,8 +148,7 @@ impl Attachment {
         &self.subscription
     }
 
-    /// Counts a reader that is thrown out for what it sent. Dropping the attachment then detaches
-    /// it.
+    /// Counts a reader that is evicted for what it sent. Dropping the attachment then detaches it.
     pub fn evict(&self) {
         self.ring.metrics.evicted(Eviction::Packet);
     }
@@ -182,6 +186,8 @@ pub enum AttachError {
     NoSubscription,
     /// It has a reader.
     Busy,
+    /// Only the oldest and the latest record can be asked for.
+    Start,
     /// No memory or descriptors for its page.
     Resource(SegmentError),
 }
@@ -190,6 +196,7 @@ impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSubscription => write!(f, "the ring has no such subscription"),
+            Self::Start => write!(f, "a subscription moves to the oldest or latest record only"),
             Self::Busy => write!(f, "the subscription has a reader already"),
             Self::Resource(error) => error.fmt(f),
         }

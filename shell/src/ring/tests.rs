@@ -134,7 +134,7 @@ fn the_end_of_an_evicted_reader_does_not_detach_the_next_one() {
     let evicted = ring.attach("default", None, first).expect("free");
     store_cursor(&evicted.cursor, 7);
     ring.refresh();
-    let next = ring.attach("default", None, second).expect("the first was thrown out");
+    let next = ring.attach("default", None, second).expect("the first was evicted");
     drop(evicted);
     let third = bell();
     assert_eq!(ring.attach("default", None, third.clone()).err(), Some(AttachError::Busy));
@@ -155,8 +155,8 @@ fn going_back_to_the_oldest_never_goes_forward() {
         );
         let start = u32::from_le_bytes(word);
         // Everything from the cursor on is unread; the `oldest` of a full ring is the start of a
-        // sector, and may lie behind it.
-        assert!(cursor.wrapping_sub(start) < 32, "round {round}: {start} is behind {cursor}");
+        // sector, and may lie after it.
+        assert!(cursor.wrapping_sub(start) < 32, "round {round}: {start} is past {cursor}");
         while poll(pin!(ring.publish(0, b"", LONG))).is_ready() {}
         // Goes on, then stays for a full ring, then goes back.
         cursor = if round % 3 == 0 { start + 5 } else { start };
@@ -164,6 +164,19 @@ fn going_back_to_the_oldest_never_goes_forward() {
         place = if round % 3 == 1 { Some(Start::Oldest) } else { None };
     }
     assert!(cursor > 64, "not vacuous: {cursor}");
+}
+
+#[test]
+fn a_subscription_is_not_moved_to_a_position_of_its_readers_choice() {
+    let ring = ring();
+    fill(&ring);
+    let refused = ring.attach("default", Some(Start::At(3)), bell()).err();
+    assert_eq!(refused, Some(AttachError::Start));
+    let attached = ring.attach("default", None, bell()).expect("it kept its place");
+    let mut word = [0; 4];
+    let at = cursor_word::CURSOR as u64;
+    assert_eq!(rustix::io::pread(&attached.cursor, &mut word[..], at), Ok(4));
+    assert_eq!(u32::from_le_bytes(word), 0);
 }
 
 #[test]
