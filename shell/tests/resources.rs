@@ -55,6 +55,22 @@ fn rings_beyond_the_memory_of_the_machine_are_refused_before_anything_is_allocat
 }
 
 #[test]
+fn bodies_that_may_need_more_memory_than_there_is_are_told_at_the_start() {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").expect("Linux");
+    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).expect("a total");
+    let total: u64 = kib.trim().trim_end_matches("kB").trim().parse().expect("a number");
+    let many = (total * 1024 / (16 << 20) + 1).to_string();
+    let sizes = ["--capacity-bytes", "64MiB", "--max-payload-bytes", "16MiB"];
+    let said = "need more memory than there is";
+    let server = Server::start(&[&sizes[..], &["--max-connections", &many]].concat());
+    server.eventually("it says so", || server.log().contains(said));
+    assert_eq!(server.post("default", b"x").status, 202);
+    let server = Server::start(&[&sizes[..], &["--max-connections", "2"]].concat());
+    server.eventually("it is ready", || server.log().contains("ready http="));
+    assert!(!server.log().contains(said), "{}", server.log());
+}
+
+#[test]
 fn too_few_descriptors_are_one_line_and_no_panic() {
     for most in [6, 16, 40] {
         let message = refused_under(Resource::Nofile, most, &[]);

@@ -33,10 +33,14 @@ impl Available {
         Self { machine: machine(root), control_group: control_groups(root).into_iter().min() }
     }
 
+    /// Returns what is left where it is tightest.
+    pub fn least(self) -> Option<u64> {
+        self.machine.into_iter().chain(self.control_group).min()
+    }
+
     /// Checks that all rings together fit.
     pub fn check(self, asked: u64) -> Result<(), NotEnoughMemory> {
-        let least = self.machine.into_iter().chain(self.control_group).min();
-        if least.is_none_or(|available| asked <= available) {
+        if self.least().is_none_or(|available| asked <= available) {
             return Ok(());
         }
         Err(NotEnoughMemory { asked, available: self })

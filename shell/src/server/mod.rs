@@ -46,7 +46,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Runs until a signal ends it. The second signal ends the process at once.
 pub fn run(config: &Config) -> Result<(), ServeError> {
     let shares = descriptors::share_out(config).map_err(ServeError::Descriptors)?;
-    check_memory(config)?;
+    check_memory(config, &shares)?;
     // Before anything is visible, so that a signal finds its handler.
     let mut endings = signals::endings().map_err(ServeError::Signals)?;
     let executor = Arc::new(Executor::new());
@@ -258,10 +258,23 @@ fn listen(address: SocketAddr, connections: usize) -> Result<(OwnedFd, SocketAdd
         .map_err(|error| ServeError::Listen { address, error })
 }
 
-/// Checks that the machine has the memory of all rings together.
-fn check_memory(config: &Config) -> Result<(), ServeError> {
-    let asked = config.rings.iter().map(RingSettings::segment_bytes).fold(0, u64::saturating_add);
-    Available::now().check(asked).map_err(ServeError::Memory)
+/// Checks that the machine has the memory of all rings together, and says if bodies may need more
+/// than what is left. Bodies are rarely that large all at once, so this is no error.
+fn check_memory(config: &Config, shares: &Shares) -> Result<(), ServeError> {
+    let available = Available::now();
+    let rings = config.rings.iter().map(RingSettings::segment_bytes).fold(0, u64::saturating_add);
+    available.check(rings).map_err(ServeError::Memory)?;
+    let largest = config.rings.iter().map(|ring| ring.max_payload_bytes).max().unwrap_or(0);
+    let bodies = u64::from(largest).saturating_mul(shares.connections as u64);
+    if available.check(rings.saturating_add(bodies)).is_err() {
+        tracing::warn!(
+            bodies_bytes = bodies,
+            rings_bytes = rings,
+            available_bytes = available.least(),
+            "request bodies of max_payload_bytes on max_connections need more memory than there is"
+        );
+    }
+    Ok(())
 }
 
 fn start_thread(number: usize, executor: &Arc<Executor<'static>>) -> io::Result<()> {
