@@ -54,6 +54,11 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// What a browser sends.
+    pub fn value(&self) -> &[u8] {
+        self.value.as_bytes()
+    }
+
     /// Accepts an origin as browsers send it: `https://example.com`.
     pub fn new(value: &str) -> Option<Self> {
         let is_plain = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());

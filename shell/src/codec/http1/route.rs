@@ -53,12 +53,9 @@ pub(super) fn route<S: Sink>(
     let unread = if head.framing == head::Framing::Length(0) { then } else { Persistence::Close };
     let origin = match head.origin {
         None => Ok(None),
-        Some(value) => config
-            .origins
-            .iter()
-            .position(|origin| origin.value.as_bytes() == value)
-            .map(Some)
-            .ok_or(()),
+        Some(value) => {
+            config.origins.iter().position(|origin| origin.value() == value).map(Some).ok_or(())
+        }
     };
     let cors = origin.ok().flatten().map_or("", |index| &*config.origins[index].lines);
     let refused = |refusal: Refusal, sink: &mut S, out: &mut Vec<u8>, then| {

@@ -27,7 +27,9 @@ pub(super) fn parse(target: &[u8]) -> Result<Target<'_>, BadTarget> {
         Some(b'/') => target,
         _ => match after_authority(target) {
             Some(path) => path?,
-            None => return Ok(Target::Unknown),
+            // Asterisk-form and authority-form.
+            None if target == b"*" || is_host(target) => return Ok(Target::Unknown),
+            None => return Err(BadTarget),
         },
     };
     let path = path.split(|byte| *byte == b'?').next().unwrap_or(path);
@@ -129,6 +131,9 @@ mod tests {
             "/\u{7f}",
             "http:///healthz",
             "http://u@h/healthz",
+            "https://h/healthz",
+            "!/healthz",
+            "*/",
             "http://a b/",
         ] {
             assert_eq!(parse(target.as_bytes()), Err(BadTarget), "{target}");

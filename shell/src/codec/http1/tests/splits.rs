@@ -1,4 +1,5 @@
-//! The same bytes, however they are cut, give the same records and the same answers.
+//! The same bytes, however they are cut, give the same records and the same answers; and hyper finds
+//! the same records in them.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -6,7 +7,7 @@ use proptest::sample::{Index, select};
 
 use super::config;
 use crate::codec::http1::Http1;
-use crate::codec::trial::{Trial, converse};
+use crate::codec::trial::{End, Trial, converse, http, hyper};
 
 const LINES: &[&str] = &[
     "host: t\r\n",
@@ -87,5 +88,28 @@ proptest! {
         let whole = play(&[], 0);
         prop_assert_eq!(&play(&cuts, fulls), &whole);
         prop_assert_eq!(&play(&vec![1; bytes.len()], 0), &whole);
+    }
+
+    /// What is taken is what hyper would have taken, in the same order, up to where we refuse; and
+    /// if nothing was refused, it is everything.
+    #[test]
+    fn hyper_finds_the_same_records(
+        requests in vec(request(), 1..6),
+        damage in vec((any::<Index>(), any::<u8>()), 0..3),
+    ) {
+        let mut bytes = requests.concat().into_bytes();
+        for (index, byte) in damage {
+            let at = index.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let mut sink = Trial::new();
+        let (answers, end) = converse(&mut Http1::new(config()), &mut sink, &bytes, &[]);
+        let theirs = http::records(&hyper::requests(&bytes), &config());
+        let ours = sink.records;
+        prop_assert!(theirs.starts_with(&ours), "ours {ours:?}, hyper's {theirs:?}");
+        let answers = String::from_utf8_lossy(&answers);
+        if end == End::Input && !answers.contains("HTTP/1.1 4") {
+            prop_assert_eq!(ours, theirs);
+        }
     }
 }

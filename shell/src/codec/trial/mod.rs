@@ -1,7 +1,12 @@
-//! A sink that keeps what it is given, for tests and fuzzing of codecs.
+//! A sink that keeps what it is given, and second opinions, for tests and fuzzing of codecs.
 
-use super::sink::{Access, BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink};
-use super::{Codec, Progress, State};
+pub mod http;
+pub mod hyper;
+
+use crate::codec::sink::{
+    Access, BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink,
+};
+use crate::codec::{Codec, OUTPUT_BYTES_MAX, Persistence, Progress, State};
 
 /// What a record was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,7 +183,7 @@ pub fn converse<C: Codec>(
             buffer.truncate(end);
             buffer.drain(..consumed);
             before += consumed;
-            assert!(out.len() < super::OUTPUT_BYTES_MAX + (16 << 10), "{} bytes", out.len());
+            assert!(out.len() < OUTPUT_BYTES_MAX + (16 << 10), "{} bytes", out.len());
             match state {
                 State::More { need, .. } => {
                     assert!(need > buffer.len(), "{need} bytes are there");
@@ -189,7 +194,7 @@ pub fn converse<C: Codec>(
                 State::Page(page) => {
                     sent.append(&mut out);
                     sent.extend_from_slice(format!("{page:?}\n").as_bytes());
-                    if page.then == super::Persistence::Close {
+                    if page.then == Persistence::Close {
                         return (sent, End::Closed);
                     }
                 }
