@@ -16,6 +16,9 @@ pub mod image;
 pub mod c_library;
 pub mod oracle;
 
+// A protocol's bytes, however they are cut.
+pub mod conversation;
+
 // A ring that changes between any two loads, and the targets themselves.
 pub mod torn;
 

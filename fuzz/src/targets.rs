@@ -4,10 +4,14 @@
 pub mod compare;
 pub mod differential;
 pub mod differential_observer;
+pub mod http1;
+pub mod lines;
+pub mod mqtt;
 pub mod observer;
 pub mod reader;
 pub mod record;
 pub mod recovery;
+pub mod resp;
 pub mod shared;
 
 use aqueduct_core::Next;
@@ -30,7 +34,7 @@ pub fn outcome(result: Result<Next, ReadError>, buffer: &[u8]) -> Outcome {
 pub type Target = fn(&[u8]);
 
 /// All of them.
-pub const ALL: [(&str, Target); 7] = [
+pub const ALL: [(&str, Target); 11] = [
     ("reader", reader::run),
     ("observer", observer::run),
     ("recovery", recovery::run),
@@ -38,4 +42,8 @@ pub const ALL: [(&str, Target); 7] = [
     ("differential", differential::run),
     ("differential_observer", differential_observer::run),
     ("shared", shared::run),
+    ("http1", http1::run),
+    ("resp", resp::run),
+    ("mqtt", mqtt::run),
+    ("lines", lines::run),
 ];

@@ -172,5 +172,90 @@ fn main() -> io::Result<()> {
     for seed in 0..4 {
         write("shared", &format!("noise_{seed}"), join(&[&shape, &noise(seed + 40, 300)]))?;
     }
+    protocols(&write)
+}
+
+/// Writes one seed of a target under a name.
+type Write<'a> = &'a dyn Fn(&str, &str, Vec<u8>) -> io::Result<()>;
+
+/// Streams for the codecs, after their choices: how often the ring is full, how many cuts, and the
+/// cuts.
+fn protocols(write: Write<'_>) -> io::Result<()> {
+    let way: &[u8] = &[1, 6, 3, 40, 0, 17, 60, 2];
+    let post = "POST /v1/rings/a/records HTTP/1.1\r\nhost: t\r\n";
+    let chunks = "5;x=y\r\nhello\r\n7\r\n, world\r\n0\r\nt: x\r\n\r\n";
+    for (name, stream) in [
+        ("pipelined", format!("{post}content-length: 2\r\n\r\nhi").repeat(3)),
+        ("chunked", format!("{post}transfer-encoding: chunked\r\n\r\n{chunks}").repeat(2)),
+        ("http10", post.replace("1.1", "1.0") + "connection: keep-alive\r\n\r\n"),
+        ("expects", format!("{post}expect: 100-continue\r\ncontent-length: 1\r\n\r\nx")),
+        (
+            "lines",
+            format!(
+                "{post}content-type: application/x-ndjson\r\ncontent-length: 7\r\n\r\n1\n2\r\n\n3"
+            ),
+        ),
+        (
+            "array",
+            format!(
+                "{post}content-type: application/vnd.aqueduct.records+json\r\naqueduct-type: 7\r\n\
+                 content-length: 24\r\n\r\n[{{\"a\":[1,\"\\n\"]}}, null, -1e3]"
+            ),
+        ),
+        (
+            "counted",
+            format!(
+                "{post}content-type: application/vnd.aqueduct.records\r\ncontent-length: 8\r\n\r\n\
+                 \x02\0\0\0\x07\0hi"
+            ),
+        ),
+        ("pages", "GET /healthz HTTP/1.1\r\nhost: t\r\n\r\nHEAD / HTTP/1.1\r\n\r\n".to_owned()),
+        ("two_lengths", format!("{post}content-length: 1\r\ncontent-length: 2\r\n\r\nxy")),
+        ("both", format!("{post}content-length: 9\r\ntransfer-encoding: chunked\r\n\r\n{chunks}")),
+        ("preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
+        ("origin", format!("OPTIONS {}origin: https://good.example\r\n\r\n", &post[5..])),
+    ] {
+        write("http1", name, join(&[&[200, 1], way, stream.as_bytes()]))?;
+    }
+    for (name, stream) in [
+        ("xadd", &b"*5\r\n$4\r\nXADD\r\n$1\r\na\r\n$1\r\n*\r\n$4\r\ndata\r\n$2\r\nhi\r\n"[..]),
+        (
+            "fields",
+            b"*9\r\n$4\r\nxadd\r\n$1\r\nb\r\n$1\r\n*\r\n$4\r\ntype\r\n$1\r\n7\r\n$5\r\ncrc32\r\n$10\r\n\
+              0xcbf43926\r\n$7\r\npayload\r\n$9\r\n123456789\r\n",
+        ),
+        ("push", b"*4\r\n$5\r\nRPUSH\r\n$1\r\na\r\n$1\r\n1\r\n$0\r\n\r\n*1\r\n$4\r\nPING\r\n"),
+        ("publish", b"*0\r\n*3\r\n$7\r\nPUBLISH\r\n$1\r\nb\r\n$1\r\nx\r\n"),
+        ("typed", b"PING\r\nECHO \"a\\x41\" 'b'\r\nXADD a * data hi\n"),
+        ("hello", b"*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\nINFO\r\nCOMMAND DOCS\r\nQUIT\r\n"),
+        ("unknown", b"*2\r\n$3\r\nGET\r\n$1\r\na\r\nCLIENT ID\r\nXLEN a\r\n"),
+        ("broken", b"*1\r\n$4\r\nPINGxx"),
+        ("request", b"POST / HTTP/1.1\r\nhost: x\r\n\r\nXADD a * data hi\r\n"),
+    ] {
+        write("resp", name, join(&[way, stream]))?;
+    }
+    let three: &[u8] =
+        b"\x30\x06\0\x03a/xm\x32\x08\0\x03b/y\0\x01m\xc0\0\x82\x06\0\x01\0\x01a\x01\xe0\0";
+    let five: &[u8] = b"\x32\x12\0\x03a/x\0\x01\x09\x01\x01\x26\0\x01k\0\x01vm\xa2\x06\0\x02\0\0\x01a\xe0\x01\x04";
+    let will = b"\x10\x19\0\x04MQTT\x05\x06\0\x0a\0\0\x01c\0\0\x03a/w\0\x03wil\xc0\0";
+    for (name, head, stream) in [
+        ("three", [1, 1], three),
+        ("five", [0, 3], five),
+        ("will", [1, 0], will),
+        ("release", [1, 3], b"\x62\x02\0\x09\x34\x07\0\x01a\0\x01\0x"),
+        ("older", [0, 0], b"\x10\x0f\0\x06MQIsdp\x03\x02\0\x0a\0\x01c"),
+        ("long", [1, 1], b"\x30\x83\x00\0\x01ax"),
+    ] {
+        write("mqtt", name, join(&[&head, way, stream]))?;
+    }
+    for (name, head, stream) in [
+        ("lines", [0, 1], &b"one\ntwo\r\n\n\r\na line that is too long\nrest"[..]),
+        ("nul", [1, 1], b"one\0\0t\nwo\0a frame that is too long\0x\0"),
+        ("octets", [2, 1], b"3 one5 t\nwo\x0020 01234567890123456789"),
+        ("closes", [0, 0], b"one\na line that is too long\ntwo\n"),
+        ("no_count", [2, 0], b"3 one<34>1 host\n"),
+    ] {
+        write("lines", name, join(&[&head, way, stream]))?;
+    }
     Ok(())
 }

@@ -388,7 +388,8 @@ impl Session {
     /// Says why the connection ends, to a client that can be told.
     pub(super) fn disconnected(&self, code: Code, out: &mut Vec<u8>) {
         if self.version == Version::Five {
-            self.push(out, 0xe0, &[code as u8]);
+            // The length of no properties could be left out, but not every client knows that.
+            self.push(out, 0xe0, &[code as u8, 0]);
         }
     }
 

@@ -1,5 +1,5 @@
-//! The same bytes, however they are cut, give the same records and the same answers; and hyper finds
-//! the same records in them.
+//! The same bytes, however they are cut, give the same records and the same answers; and hyper
+//! finds the same records in them.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

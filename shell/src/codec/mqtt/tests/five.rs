@@ -47,7 +47,7 @@ const BROKEN: &[(&str, u8, &[u8])] = &[
 fn what_breaks_the_standard_is_answered_with_its_reason() {
     for (statement, code, bytes) in BROKEN {
         let heard = say(&[CONNECT_5, bytes, b"\xc0\0"]);
-        let expected = [CONNACK_5, &[0xe0, 1, *code]].concat();
+        let expected = [CONNACK_5, &[0xe0, 2, *code, 0]].concat();
         assert_eq!((heard.answers, heard.end), (expected, End::Closed), "{statement}");
         assert!(heard.sink.records.is_empty(), "{statement}");
     }

@@ -104,7 +104,7 @@ fn a_process_that_ends_says_so_after_what_it_has_acknowledged() {
     assert_eq!(connected.consumed, CONNECT_5.len());
     (sink.is_ending, out) = (true, Vec::new());
     let progress = session.decode(&mut message(true), &mut sink, &mut out);
-    assert_eq!((progress.state, &*out), (State::Close, &[0x40, 2, 0, 1, 0xe0, 1, 0x8b][..]));
+    assert_eq!((progress.state, &*out), (State::Close, &[0x40, 2, 0, 1, 0xe0, 2, 0x8b, 0][..]));
     let sink = Trial { refusal: Some(Reason::ShuttingDown), ..Trial::new() };
     let heard = say_to(sink, &[CONNECT_3, &message(false)]);
     assert_eq!((heard.answers, heard.end), (CONNACK_3.to_vec(), End::Closed));
@@ -162,7 +162,7 @@ fn the_clock_is_one_and_a_half_times_what_the_client_asked_for() {
     assert_eq!(waits(&mut session, b"\x30", &mut sink, &mut out), wait, "half a packet is none");
     out.clear();
     session.timed_out(b"\x30", &mut sink, &mut out);
-    assert_eq!(out, [0xe0, 1, 0x8d]);
+    assert_eq!(out, [0xe0, 2, 0x8d, 0]);
     assert_eq!(sink.events, [rejected(None, Reason::Timeout)]);
     let endless = [&CONNECT_3[..10], &[0, 0], &CONNECT_3[12..]].concat();
     let mut session = codec();
