@@ -2,7 +2,10 @@
 # make install       headers, both libraries, pkg-config and CMake files, aqd-tail, manual pages. PREFIX, DESTDIR; libdir and the rest one by one
 # make uninstall     removes what the same command with install wrote
 # make amalgamation  aqueduct.h and aqueduct.c in $(BUILD)/amalgamation, to copy into another tree
+# make dist          $(BUILD)/aqueduct-c-VERSION.tar.gz, for FetchContent, and a wrap for Meson
 # make check-packaging  all of these tried out: tests/packaging.sh; make check-cross: other processors: tests/cross.sh
+# make check-builds  compilers, standards, flags, unity builds, FetchContent, Meson: tests/builds.sh
+# make check-bindings  the examples in other languages: tests/bindings.sh
 # make lint-man      the manual pages, also against the headers: tests/man.sh
 # Included by Makefile, whose variables it uses.
 
@@ -28,7 +31,7 @@ PAGES = $(wildcard man/*.[1-8])
 # Nothing is left open, but by a sanitizer, whose runtime comes with the program.
 DEFS = $(if $(findstring -fsanitize,$(CFLAGS) $(EXTRA_CFLAGS) $(LDFLAGS)),,-Wl,-z,defs)
 
-.PHONY: shared install uninstall amalgamation check-packaging check-cross lint-man package-files absolute
+.PHONY: shared install uninstall amalgamation dist check-packaging check-builds check-bindings check-cross lint-man package-files absolute
 
 shared: $(SHARED)
 
@@ -49,6 +52,15 @@ $(BUILD)/amalgamation/aqueduct.c: $(BUILD)/amalgamation/aqueduct.h
 $(BUILD)/amalgamation/aqueduct.h: tools/amalgamate.sh $(HEADERS) $(LIB_SOURCES) $(wildcard src/*.h src/*/*.h)
 	@mkdir -p $(@D)
 	VERSION=$(VERSION) FREE="$(FREE_SOURCES)" sh tools/amalgamate.sh $(@D) $(LIB_SOURCES)
+
+DIST = aqueduct-c-$(VERSION)
+dist:
+	@rm -rf $(BUILD)/$(DIST) && mkdir -p $(BUILD)/$(DIST)
+	cp -R CMakeLists.txt Makefile README.md meson.build package.mk examples include man packaging src tests tools $(wildcard LICENSE ../LICENSE) $(BUILD)/$(DIST)
+	tar -C $(BUILD) --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - $(DIST) | gzip -n >$(BUILD)/$(DIST).tar.gz
+	@rm -rf $(BUILD)/$(DIST)
+	sed -e 's|@VERSION@|$(VERSION)|g' -e "s|@HASH@|$$(sha256sum <$(BUILD)/$(DIST).tar.gz | cut -d' ' -f1)|" \
+		packaging/aqueduct.wrap.in >$(BUILD)/aqueduct.wrap
 
 # Made anew each time: they name the directories, which come from the command line. CMake finds them relative to its own file.
 package-files: absolute
@@ -99,6 +111,12 @@ uninstall:
 
 check-packaging:
 	sh tests/packaging.sh
+
+check-builds:
+	sh tests/builds.sh
+
+check-bindings:
+	sh tests/bindings.sh
 
 check-cross:
 	sh tests/cross.sh

@@ -29,7 +29,7 @@ static bool test_ok;
         }                                                                                                                                  \
     } while (0)
 
-static void run_test(void (*test)(void), const char *name)
+static inline void run_test(void (*test)(void), const char *name)
 {
     test_ok = true;
     test();
@@ -45,7 +45,7 @@ static void run_test(void (*test)(void), const char *name)
 
 #define RUN(test) run_test(test, #test)
 
-static int finish_tests(void)
+static inline int finish_tests(void)
 {
     printf("%d passed, %d failed\n", tests_passed, tests_failed);
     return tests_failed != 0;

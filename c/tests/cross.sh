@@ -1,14 +1,16 @@
 #!/bin/sh
-# Other processors: the unit tests as 32-bit x86 and, under qemu-user, as AArch64; the freestanding
-# half and the amalgamation for Cortex-M, and there the microcontroller example, run on two emulated
-# boards against a producer that interrupts it: firmware/board.c. Run: make check-cross
-# Expect: PASS lines and nothing else Needs apt: gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386,
-# gcc-aarch64-linux-gnu qemu-user, gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm, clang;
-# .ci/setup installs them. Writes to a temporary directory only. The rest of the project on these
-# machines: verify/platforms/run.sh.
+# Other processors: the unit tests as 32-bit x86 and, under qemu-user, as AArch64, 32-bit ARM,
+# RISC-V, s390x and MIPS, the last two big-endian; the freestanding half and the amalgamation for
+# Cortex-M, and there the microcontroller example, run on two emulated boards against a producer that
+# interrupts it: firmware/board.c. Run: make check-cross     Expect: PASS lines and nothing else
+# Needs apt: gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386, qemu-user,
+# gcc-{aarch64,riscv64,s390x,mips}-linux-gnu gcc-arm-linux-gnueabihf with libc6-dev-*-cross,
+# gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm, clang; .ci/setup installs them. Writes
+# to a temporary directory only. The rest of the project on these machines: verify/platforms/run.sh.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-for tool in i686-linux-gnu-gcc aarch64-linux-gnu-gcc qemu-aarch64 arm-none-eabi-gcc qemu-system-arm clang; do
+for tool in i686-linux-gnu-gcc aarch64-linux-gnu-gcc qemu-aarch64 arm-linux-gnueabihf-gcc riscv64-linux-gnu-gcc s390x-linux-gnu-gcc mips-linux-gnu-gcc \
+    arm-none-eabi-gcc qemu-system-arm clang; do
     command -v $tool >/dev/null || { echo "$tool is missing"; exit 2; }
 done
 work=$(mktemp -d)
@@ -64,12 +66,20 @@ fails() {
 strict="-std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror"
 
 i686=i686-linux-gnu-gcc
-report "i686: unit tests" make check CC=$i686 BUILD="$work/i686"
+report "i686: unit tests" make -j2 check CC=$i686 BUILD="$work/i686"
 report "i686: shared library" make shared CC=$i686 BUILD="$work/i686"
 report "i686: it is 32-bit" class "$work/i686/libaqueduct.so" 01
 aarch64=aarch64-linux-gnu-gcc
-report "aarch64: unit tests under qemu" make check CC=$aarch64 RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu" BUILD="$work/aarch64"
+report "aarch64: unit tests under qemu" make -j2 check CC=$aarch64 RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu" BUILD="$work/aarch64"
 report "aarch64: shared library" make shared CC=$aarch64 BUILD="$work/aarch64"
+
+# What a user of the library runs, and the tests that have no clock in them; all of them on AArch64
+# and i686 only, because an emulator is slow.
+some="test_crc32 test_abi test_golden test_reader test_damage test_hostile test_batch test_seek test_observer test_attach test_open test_client test_loop"
+for target in arm-linux-gnueabihf:arm riscv64-linux-gnu:riscv64 s390x-linux-gnu:s390x mips-linux-gnu:mips; do
+    triple=${target%:*} emulator=qemu-${target#*:}
+    report "${target#*:}: unit tests under qemu" make -j2 check CC="$triple-gcc" RUN="$emulator -L /usr/$triple" BUILD="$work/$triple" TESTS="$some"
+done
 
 report "the amalgamation is made" make amalgamation BUILD="$work"
 for compiler in "arm-none-eabi-gcc -mcpu=cortex-m0 -mthumb" "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb" \

@@ -1,47 +1,17 @@
 #!/bin/sh
 # Installs into a directory of its own, uses what is there in every way that a package offers, and
 # uninstalls. Run: make check-packaging       Expect: lines that begin with "ok - ", the last: 0
-# failed Needs gcc, g++, clang, cmake, pkg-config, nm and objdump (apt: g++ clang cmake pkg-config
+# failed Needs gcc, g++, clang, cmake, pkg-config, nm, objdump and readelf (apt: g++ clang cmake pkg-config
 # binutils). Writes to a temporary directory only.
-set -u
 cd "$(dirname "$0")/.." || exit 2
-for tool in gcc g++ clang clang++ cmake pkg-config nm objdump; do
-    command -v $tool >/dev/null || { echo "$tool is missing"; exit 2; }
-done
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 2' INT TERM
-unset MAKEFLAGS MFLAGS MAKELEVEL DESTDIR PREFIX CFLAGS LDFLAGS
-strict="-Wall -Wextra -Wpedantic -Wconversion -Werror"
-passed=0
-failed=0
-
-# test_that SENTENCE COMMAND...: the output of what fails is shown.
-test_that() {
-    sentence=$1
-    shift
-    if "$@" >"$work/out" 2>&1; then
-        echo "ok - $sentence"
-        passed=$((passed + 1))
-    else
-        echo "not ok - $sentence"
-        sed 's/^/    /' "$work/out"
-        failed=$((failed + 1))
-    fi
-}
-
-says_installed() { [ "$("$@")" = installed ]; }
-same() { diff -u "$1" "$2"; }
-
-# The functions that the headers declare, one a line.
-for header in include/aqueduct/*.h; do
-    gcc -fpreprocessed -dD -E -P "$header"
-done 2>/dev/null | grep -oE '\baqd_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u >"$work/declared"
+. tests/ok.sh
+need gcc g++ clang clang++ cmake pkg-config nm objdump readelf
+declared >"$work/declared"
 
 stage=$work/stage
 prefix=/opt/aqueduct
 root=$stage$prefix
-package="make --no-print-directory BUILD=$work/build DESTDIR=$stage PREFIX=$prefix"
+package="$make BUILD=$work/build DESTDIR=$stage PREFIX=$prefix"
 version=$(sed -n 's/^#define AQD_VERSION "\(.*\)"/\1/p' include/aqueduct/status.h)
 so=libaqueduct.so.$(sed -n 's/^SOVERSION = //p' package.mk)
 test_that "install succeeds" $package install
@@ -70,8 +40,13 @@ exported() {
 test_that "it exports the $(wc -l <"$work/declared") functions of the headers and nothing else" exported
 needed() { [ "$(objdump -p "$root/lib/libaqueduct.so" | awk '$1 == "NEEDED" {print $2}')" = libc.so.6 ]; }
 test_that "it needs libc and nothing else" needed
+archived() {
+    readelf -sW "$root/lib/libaqueduct.a" | awk '$5 == "GLOBAL" && $7 != "UND" && $6 == "DEFAULT" {print $8}' | sort >"$work/archived"
+    same "$work/declared" "$work/archived"
+}
+test_that "of the static library nothing else leaves a program that is a shared library itself" archived
 prefixed() { nm -g --defined-only "$root/lib/libaqueduct.a" | awk 'NF == 3 && $3 !~ /^aqd_/ {print; bad = 1} END {exit bad}'; }
-test_that "the static library's global symbols begin with aqd_" prefixed
+test_that "and what it has inside begins with aqd_" prefixed
 
 export PKG_CONFIG_LIBDIR="$root/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$stage"
 with_pkg_config() {
@@ -120,21 +95,44 @@ test_that "CMake: shared, static and C++17 by find_package" uses_cmake "$root"
 cp -R "$root" "$work/moved"
 test_that "CMake: the same where the installation was moved to" uses_cmake "$work/moved"
 test_that "CMake: a later major version is refused" other_version 99
+rm "$work/moved/lib/libaqueduct.a"
+uses_shared() {
+    with_cmake "$1" "$version" && cmake --build "$work/cmake" --target use_shared && says_installed "$work/cmake/use_shared"
+}
+test_that "CMake: the shared library where the distribution drops the static one" uses_shared "$work/moved"
+cp "$root/lib/libaqueduct.a" "$work/moved/lib" && rm "$work/moved/lib"/libaqueduct.so*
+test_that "CMake: the static library where there is no shared one" uses_shared "$work/moved"
+rm "$work/moved/lib/libaqueduct.a"
+says_missing() { ! with_cmake "$1" "$version" >"$work/missing" 2>&1 && tr '\n' ' ' <"$work/missing" | tr -s ' ' | grep -q 'neither .* nor .* is there'; }
+test_that "CMake: without either it says so" says_missing "$work/moved"
 
 tail_names_socket() { "$root/bin/aqd-tail" /nonexistent/socket 2>&1 | grep -q /nonexistent/socket; }
 test_that "the installed aqd-tail runs" tail_names_socket
 
-odd="make --no-print-directory BUILD=$work/build DESTDIR=$work/odd PREFIX=/usr libdir=/usr/lib/x86_64-linux-gnu includedir=/usr/include/extra"
+odd="$make BUILD=$work/build DESTDIR=$work/odd PREFIX=/usr libdir=/usr/lib/x86_64-linux-gnu includedir=/usr/include/extra"
 other_directories() {
     $odd install && [ -f "$work/odd/usr/lib/x86_64-linux-gnu/$so" ] || return 1
     uses_cmake "$work/odd/usr" && $odd uninstall && [ -z "$(find "$work/odd" ! -type d)" ]
 }
 test_that "libdir and includedir may be given, and CMake finds them" other_directories
 
+# Where realpath is BusyBox's, and fails.
+mkdir "$work/bin"
+printf '#!/bin/sh\necho "realpath: unrecognized option" >&2\nexit 1\n' >"$work/bin/realpath"
+chmod +x "$work/bin/realpath"
+no_realpath() { PATH="$work/bin:$PATH" $odd install && uses_cmake "$work/odd/usr" && $odd uninstall; }
+test_that "realpath is not needed" no_realpath
+refuses_relative() { ! $make BUILD="$work/build" DESTDIR="$work/relative" "$1" install >"$work/refused" 2>&1 && grep -q "$1 is relative" "$work/refused" && [ ! -e "$work/relative" ]; }
+for directory in PREFIX=usr libdir=lib includedir=./include bindir=bin mandir=man; do
+    test_that "$directory is refused" refuses_relative $directory
+done
+says_ldconfig() { $make BUILD="$work/build" PREFIX="$work/default" install | grep -q ldconfig && ! $package install | grep -q ldconfig; }
+test_that "an installation that a program would not find yet says what is missing" says_ldconfig
+
 all_gone() { $package uninstall && find "$stage" ! -type d | tee "$work/left" && [ ! -s "$work/left" ]; }
 test_that "uninstall leaves no file" all_gone
 
-test_that "the amalgamation is made" make --no-print-directory BUILD="$work/build" amalgamation
+test_that "the amalgamation is made" $make BUILD="$work/build" amalgamation
 two=$work/two
 mkdir "$two"
 cp "$work/build/amalgamation/aqueduct.h" "$work/build/amalgamation/aqueduct.c" tests/package/use.c "$two"
@@ -162,7 +160,6 @@ done
 # The library's own tests, with one object in place of all.
 gcc -std=c11 -O2 -DAQD_INTERNAL= -c -o "$two/whole.o" "$two/aqueduct.c"
 mkdir "$work/whole"
-test_that "the unit tests pass on the amalgamation" make --no-print-directory BUILD="$work/whole" LIB_OBJECTS="$two/whole.o" check
+test_that "the unit tests pass on the amalgamation" $make BUILD="$work/whole" LIB_OBJECTS="$two/whole.o" check
 
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+finish

@@ -31,7 +31,7 @@ static void *read_on(void *argument)
     return NULL;
 }
 
-static uint32_t word(const unsigned char *at) { return __atomic_load_n((const uint32_t *)(const void *)at, __ATOMIC_ACQUIRE); }
+static uint32_t word(const unsigned char *at) { return aqd_le32(__atomic_load_n((const uint32_t *)(const void *)at, __ATOMIC_ACQUIRE)); }
 
 static bool within_a_while(const unsigned char *at, uint32_t least)
 {
