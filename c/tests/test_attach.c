@@ -272,6 +272,50 @@ static void sizes_that_the_segments_do_not_have_are_refused(void)
     }
 }
 
+/* Opens a ring in whose header a word was changed, sealed again by its checksum or not. */
+static void expect_explained(size_t at, uint32_t word, bool seal, aqd_status expected, const char *message)
+{
+    struct fake f = {.epoch = 7};
+    unsigned char *ring, *cursor;
+    f.ring_fd = fake_segment(&f, "ring", FAKE_RING_BYTES, &ring);
+    f.cursor_fd = fake_segment(&f, "cursor", FAKE_CURSOR_BYTES, &cursor);
+    writer_format(&f.w, ring, cursor, FAKE_CAPACITY, FAKE_OFFSET, f.epoch, 0);
+    aqd_put32(ring + at, word);
+    if (seal) {
+        writer_seal_header(ring);
+    }
+    CHECK(fcntl(f.ring_fd, F_ADD_SEALS, FAKE_SEALS) == 0 && fcntl(f.cursor_fd, F_ADD_SEALS, FAKE_SEALS) == 0);
+    aqd_client *c;
+    CHECK_EQ(aqd_open_fds(-1, f.ring_fd, f.cursor_fd, &c), expected);
+    if (strcmp(aqd_message(c), message) != 0) {
+        printf("  %s\n", aqd_message(c));
+        CHECK(false);
+    }
+    aqd_close(c);
+    f.connection = f.listening = -1;
+    fake_free(&f);
+}
+
+static void a_ring_that_cannot_be_read_is_explained_by_field_and_value(void)
+{
+    expect_explained(8, 2, true, AQD_ERR_VERSION, "the ring segment is of ABI 2; this library reads ABI 1");
+    expect_explained(32, 65, true, AQD_ERR_GEOMETRY,
+                     "ABI 2.1 rules out this ring header: epoch 7, capacity 65 granules, max_payload 992, data_offset 4096 bytes");
+    expect_explained(32, 128, true, AQD_ERR_SIZE, "the ring segment has 6144 bytes; its header claims 8192");
+    expect_explained(AQD_RING_TAIL, 65, true, AQD_ERR_TAIL, "position 0 and tail 65 are not within 64 granules");
+    expect_explained(0, 0, true, AQD_ERR_MAGIC, "not a ring");
+    unsigned char h[128];
+    struct writer w;
+    static unsigned char ring[FAKE_RING_BYTES], cursor[FAKE_CURSOR_BYTES];
+    writer_format(&w, ring, cursor, FAKE_CAPACITY, FAKE_OFFSET, 7, 0);
+    memcpy(h, ring, sizeof h);
+    uint32_t stored = aqd_get32(h + 124);
+    aqd_put32(h + 48, 0x21);
+    char expected[160];
+    snprintf(expected, sizeof expected, "the ring header says checksum %08x; its bytes have %08x", (unsigned)stored, (unsigned)oracle_crc32(h, 124));
+    expect_explained(48, 0x21, false, AQD_ERR_CHECKSUM, expected);
+}
+
 static void a_hang_up_in_the_handshake_is_told(void)
 {
     struct fake f;
@@ -332,6 +376,7 @@ int main(void)
     RUN(any_number_of_descriptors_but_two_is_refused_and_closed);
     RUN(a_segment_that_could_shrink_is_refused);
     RUN(sizes_that_the_segments_do_not_have_are_refused);
+    RUN(a_ring_that_cannot_be_read_is_explained_by_field_and_value);
     RUN(a_hang_up_in_the_handshake_is_told);
     RUN(a_silent_listener_is_given_up_in_time);
     RUN(a_full_backlog_is_given_up_in_time);

@@ -190,7 +190,7 @@ static aqd_status open_while_busy(aqd_options o, aqd_client **c)
     }
     if (status == AQD_ERR_REFUSED) {
         CHECK_EQ(aqd_refusal(*c), AQD_WELCOME_BUSY);
-        pthread_cancel(f.thread);
+        shutdown(f.listening, SHUT_RDWR); /* ends the accept of the others */
     }
     fake_join(&f);
     fake_free(&f);

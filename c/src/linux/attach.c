@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "../bytes.h"
+#include "../crc32/crc32.h"
+#include "../load.h"
 #include "connection.h"
 #include "failure.h"
 
@@ -112,6 +114,43 @@ static aqd_status map_segment(aqd_client *c, const char *name, int fd, uint64_t 
     return AQD_OK;
 }
 
+/* Says what is wrong with the segments: the fields that the status is about, and their values. */
+static aqd_status explain(aqd_client *c, aqd_status status)
+{
+    const struct aqd_segments *s = &c->segments;
+    unsigned char h[sizeof(struct aqd_abi_ring_header)] = {0};
+    if (s->ring_bytes >= sizeof h) {
+        aqd_load_bytes(h, (const unsigned char *)s->ring, sizeof h);
+    }
+    unsigned major = aqd_get16(h + offsetof(struct aqd_abi_ring_header, abi_major));
+    unsigned offset = aqd_get32(h + offsetof(struct aqd_abi_ring_header, data_offset));
+    unsigned capacity = aqd_get32(h + offsetof(struct aqd_abi_ring_header, capacity));
+    unsigned max_payload = aqd_get32(h + offsetof(struct aqd_abi_ring_header, max_payload));
+    unsigned long long epoch = aqd_get64(h + offsetof(struct aqd_abi_ring_header, epoch));
+    unsigned long long claimed = offset + (unsigned long long)capacity * AQD_GRANULE_BYTES;
+    switch (status) {
+    case AQD_ERR_VERSION:
+        return aqd_fail(c, status, "the %s segment is of ABI %u; this library reads ABI %d", major != AQD_ABI_MAJOR ? "ring" : "cursor",
+                        major != AQD_ABI_MAJOR ? major : aqd_get16((const unsigned char *)s->cursor + 8), AQD_ABI_MAJOR);
+    case AQD_ERR_CHECKSUM:
+        return aqd_fail(c, status, "the ring header says checksum %08x; its bytes have %08x",
+                        (unsigned)aqd_get32(h + offsetof(struct aqd_abi_ring_header, header_crc)),
+                        (unsigned)aqd_crc32(h, offsetof(struct aqd_abi_ring_header, header_crc)));
+    case AQD_ERR_GEOMETRY:
+        return aqd_fail(c, status, "ABI 2.1 rules out this ring header: epoch %llx, capacity %u granules, max_payload %u, data_offset %u bytes",
+                        epoch, capacity, max_payload, offset);
+    case AQD_ERR_SIZE:
+        return s->ring_bytes < sizeof h || s->ring_bytes < claimed
+                   ? aqd_fail(c, status, "the ring segment has %zu bytes; its header claims %llu", s->ring_bytes, claimed)
+                   : aqd_fail(c, status, "the cursor segment has %zu bytes; the least is %d", s->cursor_bytes, AQD_CURSOR_BYTES_MIN);
+    case AQD_ERR_TAIL: {
+        const aqd_evidence *e = c->observing ? &c->observer.evidence : &c->reader.evidence;
+        return aqd_fail(c, status, "position %u and tail %u are not within %u granules", (unsigned)e->position, (unsigned)e->tail, capacity);
+    }
+    default: return aqd_fail(c, status, "%s", aqd_strerror(status));
+    }
+}
+
 static aqd_status map_both(aqd_client *c, const struct granted *granted)
 {
     struct aqd_segments *to = &c->segments;
@@ -124,7 +163,7 @@ static aqd_status map_both(aqd_client *c, const struct granted *granted)
     }
     status = c->observing ? aqd_observer_init(&c->observer, to->ring, to->ring_bytes)
                           : aqd_reader_init(&c->reader, to->ring, to->ring_bytes, to->cursor, to->cursor_bytes);
-    return status == AQD_OK ? AQD_OK : aqd_fail(c, status, "%s", aqd_strerror(status));
+    return status == AQD_OK ? AQD_OK : explain(c, status);
 }
 
 aqd_status aqd_attach_begin(aqd_client *c, int64_t deadline_ms)
