@@ -22,8 +22,8 @@ static void stop(int signal)
     aqd_interrupt(client);
 }
 
-/* Step 1 of aqd_fd's contract: everything that is there. It is released on the way, too: a full ring
- * does not wait until this loop has caught up. */
+/* Step 1 of aqd_fd's contract: everything that is there. It is released on the way, too: a full
+ * ring does not wait until this loop has caught up. */
 static aqd_status read_all(void *buf, size_t cap)
 {
     aqd_record rec;

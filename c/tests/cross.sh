@@ -1,8 +1,11 @@
 #!/bin/sh
 # Other processors: the unit tests as 32-bit x86 and, under qemu-user, as AArch64, 32-bit ARM,
 # RISC-V, s390x and MIPS, the last two big-endian; the freestanding half and the amalgamation for
-# Cortex-M, and there the microcontroller example, run on two emulated boards against a producer that
-# interrupts it: firmware/board.c. Run: make check-cross     Expect: PASS lines and nothing else
+# Cortex-M, and there the microcontroller example, run on two emulated boards against a producer
+# that interrupts it: firmware/board.c.
+#
+#   make check-cross     prints PASS lines and nothing else
+#
 # Needs apt: gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386, qemu-user,
 # gcc-{aarch64,riscv64,s390x,mips}-linux-gnu gcc-arm-linux-gnueabihf with libc6-dev-*-cross,
 # gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm, clang; .ci/setup installs them. Writes

@@ -1,5 +1,6 @@
-/* A listener for programs in other languages: accepts one reader, publishes three records, the second
- * of them damaged, and closes the ring. Run: one_listener     Expect: the path of its socket */
+/* A listener for programs in other languages: accepts one reader, publishes three records, the
+ * second of them damaged, and closes the ring. Run: one_listener     Expect: the path of its
+ * socket */
 #define _GNU_SOURCE 1
 #include "fake_listener.h"
 

@@ -1,8 +1,11 @@
 #!/bin/sh
 # Installs into a directory of its own, uses what is there in every way that a package offers, and
-# uninstalls. Run: make check-packaging       Expect: lines that begin with "ok - ", the last: 0
-# failed Needs gcc, g++, clang, cmake, pkg-config, nm, objdump and readelf (apt: g++ clang cmake pkg-config
-# binutils). Writes to a temporary directory only.
+# uninstalls.
+#
+#   make check-packaging     prints lines that begin with "ok - ", the last: 0 failed
+#
+# Needs gcc, g++, clang, cmake, pkg-config, nm, objdump and readelf (apt: g++ clang cmake
+# pkg-config binutils). Writes to a temporary directory only.
 cd "$(dirname "$0")/.." || exit 2
 . tests/ok.sh
 need gcc g++ clang clang++ cmake pkg-config nm objdump readelf

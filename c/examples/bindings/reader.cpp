@@ -1,4 +1,4 @@
-// C++, the client owned by a unique_ptr. Build: c++ -I../../include reader.cpp -L../../build -laqueduct
+// C++, the client owned by a unique_ptr. Build: c++ reader.cpp -laqueduct
 // Run: ./a.out SOCKET RING SUBSCRIPTION
 // Expect: a line per record (sequence number, type, payload), then: the ring was closed
 #include <aqueduct/client.h>
