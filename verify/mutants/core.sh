@@ -5,7 +5,7 @@
 #                                       about 40 minutes on two cores
 #
 # Ends with 1 if the tests miss one that is not explained in verify/mutants/core.txt. A mutant that
-# hangs counts as caught, so on a machine so loaded that the tests need SECONDS_EACH (60) too few
+# hangs counts as caught, so on a machine so loaded that the tests need SECONDS_EACH (120) too few
 # are seen. JOBS: all processors. Installs cargo-mutants if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -39,7 +39,7 @@ for file in "$@"; do
     files+=(--file "core/src/$file")
 done
 status=0
-cargo mutants --no-times --jobs "${JOBS:-$(nproc)}" --timeout "${SECONDS_EACH:-60}" --output "$copy" "${files[@]}" -- --lib --tests || status=$?
+cargo mutants --no-times --jobs "${JOBS:-$(nproc)}" --timeout "${SECONDS_EACH:-120}" --output "$copy" "${files[@]}" -- --lib --tests || status=$?
 # 2: some were missed; 3: some hang. Anything else, such as tests that fail without a mutant, is no
 # answer.
 case $status in 0 | 2 | 3) ;; *) exit "$status" ;; esac
