@@ -16,7 +16,7 @@ use crate::layout::{
 /// The same for arithmetic on lengths, which are `u32`.
 const GRANULE: u32 = 32;
 const _: () = assert!(GRANULE as usize == GRANULE_BYTES);
-/// Granules that a record with this payload takes, header included.
+/// Returns the granules that a record with this payload takes, header included.
 ///
 /// `granules_for(0) == 1`, `granules_for(32) == 2`, `granules_for(33) == 3`. Infallible for every
 /// `u32`.
@@ -25,33 +25,33 @@ pub const fn granules_for(payload_bytes: u32) -> u32 {
     1 + payload_bytes.div_ceil(GRANULE)
 }
 
-/// Payload bytes of a padding record that takes this many granules, at least 1.
+/// Returns the payload bytes of a padding record that takes this many granules, at least 1.
 #[must_use]
 pub const fn padding_payload_bytes(granules: u32) -> u32 {
     (granules - 1) * GRANULE
 }
 
-/// The shared form of a private 64-bit position: its low 32 bits.
+/// Returns the low 32 bits of a private 64-bit position: its form in shared memory.
 #[must_use]
 #[allow(clippy::cast_possible_truncation, reason = "that is the point")]
 pub const fn low32(position: u64) -> u32 {
     position as u32
 }
 
-/// Largest payload, bytes, that a ring of this many granules can be set to accept: a record takes
-/// at most half of it, and a length is a `u32`.
+/// Returns the largest payload, in bytes, that a ring of this many granules can be set to accept: a
+/// record takes at most half of the ring, and a length is a `u32`.
 #[must_use]
 pub const fn max_payload_for(capacity: u32) -> u32 {
     (capacity / 2).saturating_sub(1).saturating_mul(GRANULE)
 }
 
-/// Forward distance from `from` to `to`, granules, on the wrapping 32-bit circle.
+/// Returns the forward distance from `from` to `to`, in granules, on the wrapping 32-bit circle.
 #[must_use]
 pub const fn distance(from: u32, to: u32) -> u32 {
     to.wrapping_sub(from)
 }
 
-/// What is fixed for the life of a ring, after it was checked.
+/// The properties of a ring that never change, already checked.
 ///
 /// INVARIANT: the values satisfy [`Geometry::new`]; every offset it gives for a record inside the
 /// ring lies inside the segment.
@@ -124,44 +124,44 @@ impl Geometry {
         )
     }
 
-    /// Identity of the ring.
+    /// Returns the identity of the ring.
     #[must_use]
     pub const fn epoch(&self) -> u64 {
         self.epoch.get()
     }
 
-    /// Size of the data area, granules.
+    /// Returns the size of the data area, in granules.
     #[must_use]
     pub const fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// Largest payload, bytes.
+    /// Returns the largest payload that the ring accepts, in bytes.
     #[must_use]
     pub const fn max_payload(&self) -> u32 {
         self.max_payload
     }
 
-    /// Clock of the timestamps.
+    /// Returns the clock of the timestamps.
     #[must_use]
     pub const fn clock_id(&self) -> u32 {
         self.clock_id
     }
 
-    /// Bytes that the whole ring segment takes.
+    /// Returns the bytes that the whole ring segment takes.
     #[must_use]
     pub const fn segment_bytes(&self) -> usize {
         self.data_offset as usize + self.capacity as usize * GRANULE_BYTES
     }
 
-    /// Byte offset of a position in the segment. The low bits decide, so the private 64-bit and the
-    /// shared 32-bit position give the same.
+    /// Returns the byte offset of a position in the segment. Only the low bits matter, so the
+    /// private 64-bit and the shared 32-bit position give the same offset.
     #[must_use]
     pub const fn offset_of(&self, position: u64) -> usize {
         self.data_offset as usize + self.index_of(position) as usize * GRANULE_BYTES
     }
 
-    /// Granules from this position to the end of the data area: 1 to capacity.
+    /// Returns the granules from this position to the end of the data area: 1 to the capacity.
     #[must_use]
     pub const fn room_to_end(&self, position: u64) -> u32 {
         self.capacity - self.index_of(position)
@@ -178,12 +178,12 @@ impl Geometry {
 pub enum GeometryError {
     /// The first bytes are not [`RING_MAGIC`].
     Magic {
-        /// What stands there.
+        /// The bytes found.
         found: [u8; 8],
     },
     /// Another major version of the ABI.
     Version {
-        /// What stands there.
+        /// The version found.
         found: u16,
     },
     /// The header is damaged.

@@ -40,16 +40,16 @@ pub const SUBSCRIPTION_NAME_BYTES: usize = 32;
 
 /// Byte offsets of the control words in the ring segment.
 pub mod ring_word {
-    /// Position behind the last published record. Written by the producer.
+    /// Position just past the last published record. Written by the producer.
     pub const TAIL: usize = 128;
-    /// Low 32 bits of the number that the record at `tail` will have. Written by the producer, just
-    /// before `tail`.
+    /// Low 32 bits of the sequence number that the record at `tail` will have. Written by the
+    /// producer, just before `tail`.
     pub const NEXT_SEQ: usize = 132;
     /// A record boundary; nothing before it may be read by observers. Written by the producer.
     pub const OLDEST: usize = 192;
     /// [`super::STATE_RUNNING`] or [`super::STATE_CLOSED`]. Written by the producer.
     pub const STATE: usize = 196;
-    /// 0, or the number of the producer's latest request for space.
+    /// 0, or the counter of the producer's latest request for space.
     pub const SPACE_WANTED: usize = 200;
 
     const _: () = assert!(SPACE_WANTED + 4 <= super::CONTROL_BYTES);
@@ -169,7 +169,7 @@ const _: () = assert!(offset_of!(CursorIdentity, name) == 24);
 const _: () = assert!(offset_of!(CursorIdentity, identity_crc) == 60);
 const _: () = assert!(size_of::<CursorIdentity>() == 64);
 
-/// The 32 bytes in front of every payload.
+/// The 32 bytes before every payload.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct RecordHeader {
@@ -181,7 +181,7 @@ pub struct RecordHeader {
     pub flags: u8,
     /// The user's tag.
     pub type_tag: U16,
-    /// Number of this DATA record, or of the next one.
+    /// Sequence number of this DATA record, or of the next one.
     pub seq: U64,
     /// Nanoseconds by the ring's clock.
     pub timestamp_ns: U64,

@@ -1,7 +1,6 @@
 //! Frames one record: header, sequence number, checksums.
 //!
-//! Pure over private bytes; where they come from and when they are published is the business of
-//! others.
+//! Pure over private bytes: where they come from and when they are published is decided elsewhere.
 
 use crate::crc::Crc;
 use crate::crc::clmul::Clmul;
@@ -12,14 +11,15 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 const CRC_AT: usize = offset_of!(RecordHeader, header_crc);
 
-/// CRC-32/ISO-HDLC of bytes; `b"123456789"` gives `0xCBF4_3926`. Infallible. Source: CRC catalogue.
+/// Computes the CRC-32/ISO-HDLC of bytes; `b"123456789"` gives `0xCBF4_3926`. Infallible. Source:
+/// CRC catalogue.
 #[must_use]
 #[inline]
 pub fn payload_crc(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
 }
 
-/// The user's part of a record's header.
+/// The part of a record's header that the user chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// The user's tag.
@@ -28,10 +28,10 @@ pub struct Meta {
     pub timestamp_ns: u64,
 }
 
-/// What a reader learns about a record beside its payload.
+/// What a reader learns about a record besides its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Number among the DATA records of the ring's epoch, from 0.
+    /// Sequence number among the DATA records of the ring's epoch, from 0.
     pub seq: u64,
     /// Nanoseconds by the ring's clock; 0 if unknown.
     pub timestamp_ns: u64,
@@ -41,7 +41,7 @@ pub struct Record {
     pub type_tag: u16,
     /// Zero in ABI 1.0.
     pub flags: u8,
-    /// Where it stands.
+    /// Its position in the ring.
     pub position: u32,
 }
 
@@ -56,7 +56,7 @@ pub struct Header {
     pub flags: u8,
     /// The user's tag.
     pub type_tag: u16,
-    /// Number of this DATA record, or of the next one.
+    /// Sequence number of this DATA record, or of the next one.
     pub seq: u64,
     /// Nanoseconds by the ring's clock.
     pub timestamp_ns: u64,
@@ -65,7 +65,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// A record that readers skip.
+    /// Describes a record that readers skip.
     #[must_use]
     pub const fn padding(kind: u8, payload_bytes: u32, next_seq: u64) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Header {
         }
     }
 
-    /// The first 24 bytes as little-endian numbers.
+    /// Returns the first 24 bytes as little-endian numbers.
     #[inline]
     pub(crate) const fn first_numbers(&self) -> [u64; 3] {
         let a = self.len as u64
@@ -89,7 +89,7 @@ impl Header {
         [a, self.seq, self.timestamp_ns]
     }
 
-    /// Of 32 bytes given as little-endian numbers, without the CRC.
+    /// Takes apart 32 bytes given as little-endian numbers, without the header's CRC.
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "takes the fields apart")]
     pub(crate) const fn of_numbers([a, seq, timestamp_ns, crcs]: [u64; 4]) -> Self {
@@ -97,21 +97,21 @@ impl Header {
         Self { len: a as u32, kind, flags, type_tag, seq, timestamp_ns, payload_crc: crcs as u32 }
     }
 
-    /// What a user learns of it, standing at `position`.
+    /// Returns what a user learns of the record at `position`.
     #[inline]
     pub(crate) const fn record_at(&self, position: u32) -> Record {
         let &Self { seq, timestamp_ns, len, type_tag, flags, .. } = self;
         Record { seq, timestamp_ns, len: len as usize, type_tag, flags, position }
     }
 
-    /// Whether this is a user's record.
+    /// Returns whether this is a user's record.
     #[must_use]
     pub const fn is_data(&self) -> bool {
         self.kind == KIND_DATA
     }
 }
 
-/// The stored and the computed CRC of a header that does not check.
+/// The stored and the computed CRC of a header that fails its check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderCrc {
     /// In the header.
@@ -122,17 +122,17 @@ pub struct HeaderCrc {
 
 /// Encodes and checks the headers of one ring.
 ///
-/// Keeps CRC states to begin with, because making one asks what the processor can do, which for a
-/// small record costs as much as its checksum.
+/// Caches the initial CRC states: creating one runs CPU feature detection, which costs as much as
+/// checksumming a small record.
 #[derive(Clone, Debug)]
 pub struct Framing {
-    /// Behind the eight bytes of the epoch: the prefix is the same for every record.
+    /// The state after the eight bytes of the epoch, with which every record begins.
     epoch: Crc,
     empty: Crc,
 }
 
 impl Framing {
-    /// For the ring with this epoch.
+    /// Prepares for the ring with this epoch.
     #[must_use]
     pub fn new(epoch: u64) -> Self {
         Self::by(Crc::new(), epoch)
@@ -144,7 +144,7 @@ impl Framing {
         Self { epoch: behind, empty }
     }
 
-    /// As [`payload_crc`], without asking the processor again.
+    /// Computes [`payload_crc`] without asking the processor again.
     #[must_use]
     #[inline]
     pub fn payload_crc(&self, bytes: &[u8]) -> u32 {
@@ -153,19 +153,19 @@ impl Framing {
         crc.finalize()
     }
 
-    /// The state before the first byte of a payload.
+    /// Returns the state before the first byte of a payload.
     #[inline]
     pub(crate) fn empty_crc(&self) -> Crc {
         self.empty.clone()
     }
 
-    /// The state behind the epoch, if this processor folds.
+    /// Returns the state after the epoch, if this processor multiplies without carries.
     #[inline]
     pub(crate) const fn clmul(&self) -> Option<(Clmul, u32)> {
         self.epoch.clmul()
     }
 
-    /// The 32 bytes that stand at `position`.
+    /// Encodes the 32 bytes of a header at `position`.
     #[must_use]
     #[inline]
     pub fn encode(&self, position: u32, header: &Header) -> [u8; GRANULE_BYTES] {
@@ -192,7 +192,7 @@ impl Framing {
         self.decode_with_crc(position, bytes).map(|(header, _)| header)
     }
 
-    /// The same, and the CRC that is stored.
+    /// Does the same as [`decode`](Self::decode), and returns the stored CRC too.
     #[inline]
     pub(crate) fn decode_with_crc(
         &self,
@@ -216,7 +216,7 @@ impl Framing {
         Ok((header, stored))
     }
 
-    /// CRC of epoch ‖ position ‖ the first 28 of `header`.
+    /// Computes the CRC of epoch ‖ position ‖ the first 28 bytes of `header`.
     #[inline]
     fn crc(&self, position: u32, header: &[u8]) -> u32 {
         let mut input = [0; 4 + CRC_AT];

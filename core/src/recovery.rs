@@ -1,8 +1,8 @@
 //! Bytes of unknown state: a file after power loss, a core dump, a ring whose producer was killed.
 //!
-//! [`recover`] finds the longest prefix of whole records and says what was cut and why, [`scan`]
-//! lists everything for a person; both only read. [`Producer::resume`](crate::Producer::resume)
-//! goes on in the same epoch, and is the only one that writes.
+//! [`recover`] finds the longest prefix of intact records and says what was cut and why; [`scan`]
+//! lists everything for a person. Both only read. [`Producer::resume`](crate::Producer::resume)
+//! continues in the same epoch, and is the only one that writes.
 
 use core::sync::atomic::Ordering;
 
@@ -15,19 +15,20 @@ use crate::record::HeaderCrc;
 /// A record boundary that is known to be good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Where a record begins: a stored cursor, or the ring's own `oldest`. Not more than a lap
-    /// before the producer's last position: records of an earlier lap that lie untouched inside a
-    /// later padding record or payload are whole, and an older checkpoint finds them again.
+    /// A position where a record begins: a saved cursor, or the ring's own `oldest`. Not more than
+    /// a lap before the producer's last position: records of an earlier lap that lie untouched
+    /// inside a later padding record or payload are intact, and an older checkpoint finds them
+    /// again.
     pub position: u32,
-    /// Number of the first DATA record from there on, if it is known; a prefix that begins with
-    /// another one is not accepted.
+    /// Sequence number of the first DATA record from there on, if it is known; a prefix that begins
+    /// with another one is not accepted.
     pub seq: Option<u64>,
 }
 
 impl Checkpoint {
-    /// The ring's own `oldest`, for want of a better one. It speaks of whole sectors, for
-    /// observers: what a gating reader has not released may begin before it, so where cursors were
-    /// kept, the one farthest back is the better checkpoint.
+    /// Returns the ring's own `oldest`, for want of a better one. It is rounded up to a sector
+    /// boundary for observers: what a gating reader has not released may begin before it, so where
+    /// cursors were saved, the one farthest back is the better checkpoint.
     pub fn oldest<R: Memory>(ring: &R) -> Self {
         // ORDER(none): nobody else uses these bytes any more, or `recover` sees by their CRCs that
         // somebody does.
@@ -41,54 +42,55 @@ pub enum Bound {
     /// To the `tail` word: what was published and no more. Right after a killed process, whose
     /// memory is as it left it.
     Tail,
-    /// As far as records are whole, at most one lap. Right after power loss, when the page of
-    /// `tail` may be older than the data.
+    /// As far as records are intact, at most one lap. Right after power loss, when the memory page
+    /// of `tail` may be older than the data.
     Longest,
 }
 
 /// Why a prefix ends where it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// At the bound, with everything before it whole.
+    /// At the bound, with everything before it intact.
     None,
-    /// No valid header stands there.
+    /// There is no valid header.
     Header(HeaderCrc),
     /// The payload of this record is damaged.
     Payload {
-        /// Its number.
+        /// Its sequence number.
         seq: u64,
         /// CRC in its header.
         stored: u32,
         /// CRC of its payload.
         computed: u32,
     },
-    /// The next record's number does not follow.
+    /// The next record's sequence number does not follow.
     Sequence {
-        /// The number that should follow.
+        /// The sequence number that should follow.
         expected: u64,
-        /// The number found.
+        /// The sequence number found.
         found: u64,
     },
 }
 
-/// A prefix of whole records.
+/// A prefix of intact records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovery {
     /// The checkpoint's position, where the prefix begins.
     pub start: u32,
-    /// Behind its last record.
+    /// Just past its last record.
     pub end: u32,
     /// DATA records in it.
     pub records: u64,
-    /// Number of the next DATA record; `None` if neither a record nor the checkpoint told.
+    /// Sequence number of the next DATA record; `None` if neither a record nor the checkpoint says
+    /// it.
     pub next_seq: Option<u64>,
     /// Why it ends there.
     pub cut: Cut,
     /// Granules from the end to the `tail` word: published and cut off. 0 if the prefix reaches it
     /// or passes it.
     pub cut_granules: u32,
-    /// Position and number of the next valid record behind the cut, if there is one within the lap:
-    /// what is lost lies between.
+    /// Position and sequence number of the next valid record past the cut, if there is one within
+    /// the lap: what is lost lies between.
     pub survivor: Option<(u32, u64)>,
 }
 
@@ -104,7 +106,7 @@ pub enum RecoverError {
         /// The word.
         tail: u32,
     },
-    /// The number of the next record is not known; set [`Recovery::next_seq`].
+    /// The sequence number of the next record is not known; set [`Recovery::next_seq`].
     UnknownSeq,
 }
 
@@ -115,7 +117,7 @@ impl core::fmt::Display for RecoverError {
             Self::Tail { checkpoint, tail } => {
                 write!(f, "tail {tail:#x} is not within a lap of the checkpoint {checkpoint:#x}")
             }
-            Self::UnknownSeq => write!(f, "the number of the next record is not known"),
+            Self::UnknownSeq => write!(f, "the sequence number of the next record is not known"),
         }
     }
 }
@@ -128,12 +130,12 @@ impl From<GeometryError> for RecoverError {
     }
 }
 
-/// Finds the longest prefix of whole records from a checkpoint. Reads only; looks at each granule
-/// once or twice.
+/// Finds the longest prefix of intact records from a checkpoint. Reads only, each granule once or
+/// twice.
 ///
 /// # Errors
 /// The segment is not a ring, or its `tail` word does not fit the checkpoint. Damage is not an
-/// error, it is the answer.
+/// error; it is part of the answer.
 pub fn recover<R: Memory>(
     ring: &R,
     checkpoint: Checkpoint,
@@ -143,8 +145,8 @@ pub fn recover<R: Memory>(
     Ok(prefix(&view, checkpoint, bound, |_| {})?.0)
 }
 
-/// As [`recover`], calling `each` for every record of the prefix, and giving the private position
-/// of its end.
+/// Does what [`recover`] does, calls `each` for every record of the prefix, and returns the private
+/// position of its end.
 pub(crate) fn prefix<R: Memory>(
     view: &View<R>,
     checkpoint: Checkpoint,
@@ -189,7 +191,7 @@ pub(crate) fn prefix<R: Memory>(
         each(&located);
         end = located.end;
     }
-    // With nothing cut, the end is the limit and nothing stands behind it.
+    // With nothing cut, the end is the limit and nothing comes after it.
     let survivor =
         view.next_valid(end, limit).map(|located| (low32(located.position), located.header.seq));
     let cut_granules =
@@ -206,14 +208,14 @@ pub(crate) fn prefix<R: Memory>(
     Ok((recovery, end))
 }
 
-/// One thing that stands in a ring.
+/// One thing found in a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// A whole user's record.
+    /// An intact user's record.
     Record(crate::record::Record),
     /// A PAD, a DISCARD or a record of unknown kind.
     Padding {
-        /// Where it stands.
+        /// Its position.
         position: u32,
         /// What it is.
         kind: u8,
@@ -238,8 +240,8 @@ pub enum Item {
     },
 }
 
-/// Lists what stands between the `oldest` and the `tail` word, or from `oldest` for one lap if
-/// these make no sense. Reads only.
+/// Lists what is between the `oldest` and the `tail` word, or from `oldest` on for one lap if these
+/// make no sense. Reads only.
 ///
 /// # Errors
 /// The segment is not a ring.

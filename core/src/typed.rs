@@ -118,7 +118,7 @@ fn view_error<T>(error: bytemuck::PodCastError, found: usize) -> ViewError {
     }
 }
 
-/// The payload as one `bytemuck` value, where it lies.
+/// Views the payload as one `bytemuck` value, where it lies.
 ///
 /// # Errors
 /// [`ViewError`]: another tag, size or alignment.
@@ -130,7 +130,8 @@ pub fn view<'b, T: Tagged + bytemuck::AnyBitPattern>(
     bytemuck::try_from_bytes(payload).map_err(|error| view_error::<T>(error, payload.len()))
 }
 
-/// The payload as an array of `bytemuck` values, where it lies; it must be a whole number of them.
+/// Views the payload as an array of `bytemuck` values, where it lies; it must be a whole number of
+/// them.
 ///
 /// # Errors
 /// [`ViewError`]: another tag, size or alignment.
@@ -142,7 +143,7 @@ pub fn view_slice<'b, T: Tagged + bytemuck::AnyBitPattern>(
     bytemuck::try_cast_slice(payload).map_err(|error| view_error::<T>(error, payload.len()))
 }
 
-/// A copy of the payload as one `bytemuck` value, whatever its alignment.
+/// Copies the payload into one `bytemuck` value, whatever its alignment.
 ///
 /// # Errors
 /// [`ViewError`]: another tag or size.
@@ -154,7 +155,7 @@ pub fn value<T: Tagged + bytemuck::AnyBitPattern>(
     bytemuck::try_pod_read_unaligned(payload).map_err(|error| view_error::<T>(error, payload.len()))
 }
 
-/// The payload as one `zerocopy` value, sized or not, where it lies.
+/// Views the payload as one `zerocopy` value, sized or not, where it lies.
 ///
 /// # Errors
 /// [`ViewError`]: another tag, size or alignment.

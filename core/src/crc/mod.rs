@@ -30,7 +30,7 @@ enum Way {
 
 impl Crc {
     /// Of no bytes yet, by the best path that the processor has; or, with the feature `std`, by
-    /// the one that was [forced](Path::forced).
+    /// the one that was forced (`Path::forced`).
     ///
     /// # Panics
     /// A path is forced that the processor does not have.

@@ -25,7 +25,7 @@ use core::sync::atomic::Ordering;
 /// offset comes from a checked [`Geometry`](crate::geometry::Geometry). A backend asserts it in
 /// debug builds and must stay in bounds in release builds.
 pub trait Memory {
-    /// Gives the bytes in the segment.
+    /// Returns the size of the segment, in bytes.
     fn size(&self) -> usize;
 
     /// Loads the little-endian control word at byte offset `at`, a multiple of 4 below 256, by one
@@ -36,10 +36,10 @@ pub trait Memory {
     /// loads.
     fn read(&self, at: usize, into: &mut [u8]);
 
-    /// Gives the `len` data bytes at byte offset `at`, a multiple of 8, as they lie, for copies
+    /// Lends the `len` data bytes at byte offset `at`, a multiple of 8, as they lie, for copies
     /// that are faster than [`read`](Memory::read) and [`MemoryMut::write`].
     ///
-    /// `None` if they cannot be had, and then everything goes by words. A wrapper around another
+    /// `None` if they cannot be lent; everything then goes word by word. A wrapper around another
     /// backend forwards this call, unless it must see every access.
     fn span(&self, at: usize, len: usize) -> Option<Span<'_>>;
 

@@ -1,7 +1,7 @@
 //! The production backends: bytes that somebody mapped, loaded and stored by words.
 //!
-//! Control bytes are reached as `u32` only and data bytes as `usize` only, whatever is asked for
-//! and whoever asks. Accesses of different sizes that overlap would be a data race even though each
+//! Control bytes are reached as `u32` only and data bytes as `usize` only, whatever is asked for,
+//! by any caller. Accesses of different sizes that overlap would be a data race even though each
 //! is atomic; so where a word begins and ends must not depend on the caller.
 
 #![allow(
@@ -61,19 +61,19 @@ impl<'a> Region<'a> {
         Self { base, size, lifetime: PhantomData }
     }
 
-    /// Gives the same bytes without the right to store.
+    /// Returns the same bytes without the right to store.
     #[must_use]
     pub const fn read_only(self) -> ReadRegion<'a> {
         ReadRegion { region: self }
     }
 
-    /// Gives the address of the segment, for a futex call on one of its words.
+    /// Returns the address of the segment, for a futex call on one of its words.
     #[must_use]
     pub const fn base(&self) -> NonNull<u8> {
         self.base
     }
 
-    /// Gives data bytes as they lie; see [`Memory::span`]. This one lives as long as the bytes.
+    /// Lends data bytes as they lie; see [`Memory::span`]. This one lives as long as the bytes.
     #[inline]
     #[must_use]
     pub const fn span(self, at: usize, len: usize) -> Option<Span<'a>> {
@@ -267,13 +267,13 @@ impl<'a> ReadRegion<'a> {
         Self { region: unsafe { Region::from_raw(base, size) } }
     }
 
-    /// Gives the address of the segment, for a futex call on one of its words.
+    /// Returns the address of the segment, for a futex call on one of its words.
     #[must_use]
     pub const fn base(&self) -> NonNull<u8> {
         self.region.base
     }
 
-    /// Gives data bytes as they lie; see [`Memory::span`]. This one lives as long as the bytes.
+    /// Lends data bytes as they lie; see [`Memory::span`]. This one lives as long as the bytes.
     #[inline]
     #[must_use]
     pub const fn span(self, at: usize, len: usize) -> Option<Span<'a>> {

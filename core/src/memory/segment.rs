@@ -1,4 +1,4 @@
-//! A segment inside one program.
+//! A segment inside one program: for threads, or for an interrupt handler and the main loop.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -6,9 +6,10 @@ use core::ptr::NonNull;
 use super::Region;
 
 /// Zeroed memory for a segment inside one program: between threads, or between an interrupt handler
-/// and the main loop. Fit for a `static`.
+/// and the main loop. Suitable for a `static`.
 ///
-/// `BYTES` is the size of the segment, bytes, a multiple of 64.
+/// `BYTES` is the size of the segment, a multiple of 64. A large one belongs in a `static`:
+/// `Box::new(Segment::new())` builds it on the stack first in a debug build.
 #[repr(C, align(64))]
 pub struct Segment<const BYTES: usize> {
     /// INVARIANT: only ever accessed through a [`Region`], so atomically.
@@ -19,14 +20,14 @@ pub struct Segment<const BYTES: usize> {
 unsafe impl<const BYTES: usize> Sync for Segment<BYTES> {}
 
 impl<const BYTES: usize> Segment<BYTES> {
-    /// All zero. A size that is not a multiple of 64 does not compile.
+    /// Creates a segment of zeros. A size that is not a multiple of 64 does not compile.
     #[must_use]
     pub const fn new() -> Self {
         const { assert!(BYTES.is_multiple_of(64)) };
         Self { bytes: UnsafeCell::new([0; BYTES]) }
     }
 
-    /// The whole segment. May be called any number of times.
+    /// Returns the whole segment. May be called any number of times.
     #[must_use]
     pub const fn region(&self) -> Region<'_> {
         // SAFETY: never null; `UnsafeCell::get` points to the field.

@@ -32,7 +32,7 @@ impl Span<'_> {
         Self { base, len, writable, lifetime: PhantomData }
     }
 
-    /// The same bytes without the right to store.
+    /// Returns the same bytes without the right to store.
     #[inline]
     pub(super) const fn read_only(self) -> Self {
         Self { writable: false, ..self }

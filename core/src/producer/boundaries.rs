@@ -1,5 +1,5 @@
 //! Remembers one record boundary per sixteenth of the ring, so that `oldest` can be moved without
-//! looking at a record.
+//! reading a record.
 
 use crate::geometry::Geometry;
 
@@ -23,7 +23,7 @@ impl Boundaries {
         Self { table: [u64::MAX; SECTORS], next_sector: start, shift }
     }
 
-    /// A record begins at `position`; positions come in rising order.
+    /// Notes that a record begins at `position`; positions come in rising order.
     #[inline]
     pub(crate) fn note(&mut self, position: u64) {
         if position >= self.next_sector {
@@ -33,7 +33,7 @@ impl Boundaries {
         }
     }
 
-    /// The first remembered boundary at or behind `needed`, which lies in the last lap.
+    /// Returns the first remembered boundary at or past `needed`, which lies in the last lap.
     pub(crate) fn first_from(&self, needed: u64) -> Option<u64> {
         let first = needed >> self.shift;
         (first..=first + SECTORS as u64)
@@ -43,7 +43,7 @@ impl Boundaries {
     }
 }
 
-/// Index of a sector in the table.
+/// Returns the index of a sector in the table.
 #[allow(clippy::cast_possible_truncation, reason = "below 16")]
 const fn index(sector: u64) -> usize {
     (sector % SECTORS as u64) as usize

@@ -1,4 +1,4 @@
-//! How a ring begins: made new, or resumed after a recovery.
+//! How a ring begins: created, or resumed after a recovery.
 
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -19,13 +19,13 @@ use crate::read::view::View;
 use crate::record::Framing;
 use crate::recovery::{RecoverError, Recovery};
 
-/// What a new ring shall be.
+/// The properties of a new ring.
 #[derive(Clone, Copy, Debug)]
 pub struct RingConfig<'a> {
     /// Name, at most 64 bytes.
     pub name: &'a str,
-    /// Identity: random and not 0. Never reuse one: it is what makes foreign and stale bytes fail
-    /// their checks.
+    /// Identity: random and not 0. Never reuse one: foreign and stale bytes fail their checks
+    /// because the epoch differs.
     pub epoch: u64,
     /// Data area, bytes: 32 × a power of two, at least 128.
     pub capacity_bytes: usize,
@@ -43,7 +43,7 @@ pub struct RingConfig<'a> {
 }
 
 impl<'a> RingConfig<'a> {
-    /// A ring of the given data size behind the smallest possible header, without clock.
+    /// Describes a ring with this data size, the smallest header and no clock.
     #[must_use]
     pub const fn new(name: &'a str, epoch: u64, capacity_bytes: usize) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl<'a> RingConfig<'a> {
     }
 }
 
-/// Why a ring could not be made.
+/// Why a ring could not be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateError {
     /// A value is out of range, or the segment too small.
@@ -92,7 +92,7 @@ impl fmt::Display for CreateError {
 impl core::error::Error for CreateError {}
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
-    /// Makes a new, empty ring of the segment, whatever was in it. Its magic is stored last.
+    /// Formats the segment as an empty ring, discarding its contents. The magic is written last.
     ///
     /// # Errors
     /// A value of the configuration breaks ABI §2.1, or the segment is too small.
@@ -143,19 +143,19 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             // ORDER(create): Relaxed; the fence below orders it before the magic.
             ring.store(word, value, Ordering::Relaxed);
         }
-        // ORDER(create): Release. Whoever sees the magic sees the whole header. Pairs with the
+        // ORDER(create): Release. A reader that sees the magic sees the whole header. Pairs with the
         // fence in `Reader::attach`.
         ring.fence(Ordering::Release);
         ring.write(0, &RING_MAGIC);
         Ok(Self::at(ring, geometry, u64::from(config.first_position), 0))
     }
 
-    /// Goes on with a recovered ring in the same epoch. This is where recovery writes: everything
-    /// behind the prefix is erased, so that nothing that was cut can come back later, and the
-    /// control words are set to the prefix.
+    /// Continues a recovered ring in the same epoch. This is the step of a recovery that writes: it
+    /// erases everything past the prefix, so that nothing that was cut can reappear later, and sets
+    /// the control words to the prefix.
     ///
-    /// No other process may use the ring. Subscriptions are gone; make them anew, with
-    /// [`Start::At`](super::Start::At) for cursors that were kept.
+    /// No other process may use the ring. Its subscriptions are gone; add them again, with
+    /// [`Start::At`](super::Start::At) for cursors that were saved.
     ///
     /// # Errors
     /// As [`recover`](crate::recovery::recover), and [`RecoverError::UnknownSeq`].
@@ -190,7 +190,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         // Only now, so that a process killed here leaves whole records between `oldest` and `tail`.
         // ORDER(oldest): Release, as in `retire`.
         ring.fence(Ordering::Release);
-        // Every granule, whether a header of this lap stands there or not: one of a later lap, left
+        // Every granule, whether it holds a header of this lap or not: one of a later lap, left
         // there by a tail that was lost, would be valid again when this life's tail comes there.
         for position in end..start + capacity {
             ring.write(geometry.offset_of(position), &[0; GRANULE_BYTES]);

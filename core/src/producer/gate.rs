@@ -1,7 +1,7 @@
-//! The producer's view of its gating readers: how far each has released, and which of them sleeps.
+//! The producer's view of its gating readers: how far each has released, and which of them sleep.
 //!
-//! Believes nothing a reader wrote: a cursor is clamped to what is possible, a wake-up is given
-//! once per sleep. It never waits and makes no system call.
+//! Believes nothing a reader wrote: a cursor is clamped to what is possible, and a reader is woken
+//! once per sleep. Never waits and makes no system call.
 
 use core::sync::atomic::Ordering;
 
@@ -9,20 +9,21 @@ use crate::geometry::{distance, low32};
 use crate::layout::{WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_word};
 use crate::memory::Memory;
 
-/// Names one subscription of a producer, as long as it is not removed.
+/// Names one subscription of a producer until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(pub(crate) u8);
 
 impl SubscriptionId {
-    /// Its index, below the producer's limit and below 64; the bit it has in [`Wake::sockets`].
+    /// Returns its index, below the producer's limit and below 64: the bit it has in
+    /// [`Wake::sockets`].
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// Whom the caller must wake, by whatever its platform offers. The core never makes a system call
-/// itself.
+/// The readers that the caller must wake, by whatever its platform offers. The core never makes a
+/// system call itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "sleeping readers are woken only by the caller"]
 pub struct Wake {
@@ -36,13 +37,13 @@ impl Wake {
     /// Nobody sleeps.
     pub const NONE: Self = Self { futex: false, sockets: 0 };
 
-    /// Whether nobody must be woken.
+    /// Returns whether nobody must be woken.
     #[must_use]
     pub const fn is_none(self) -> bool {
         !self.futex && self.sockets == 0
     }
 
-    /// Both together.
+    /// Combines two.
     pub const fn and(self, other: Self) -> Self {
         Self { futex: self.futex || other.futex, sockets: self.sockets | other.sockets }
     }
@@ -58,7 +59,7 @@ pub struct Violation {
     pub stored: u32,
     /// The last acceptable cursor, a position.
     pub last_seen: u32,
-    /// The position behind the last published record: the most it could have stored.
+    /// Just past the last published record: the most it could have stored.
     pub tail: u32,
 }
 
@@ -74,7 +75,7 @@ impl core::fmt::Display for Violation {
 
 /// One subscription, attached or not.
 struct Slot<C> {
-    /// The attached reader's segment.
+    /// The attached reader's cursor segment.
     segment: Option<C>,
     /// INVARIANT: at most the published tail; never goes back.
     seen: u64,
@@ -109,7 +110,7 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
         u8::try_from(index).ok().map(SubscriptionId)
     }
 
-    /// Removes a subscription; it gates no more.
+    /// Removes a subscription, which gates no more. Returns whether there was one.
     pub(crate) fn remove(&mut self, id: SubscriptionId) -> bool {
         self.slots.get_mut(id.index()).and_then(Option::take).is_some()
     }
@@ -118,7 +119,7 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
         self.slots.get_mut(id.index())?.as_mut()
     }
 
-    /// Position from which the subscription gates, and whether a reader is attached.
+    /// Returns the position from which the subscription gates, and whether a reader is attached.
     pub(crate) fn get(&self, id: SubscriptionId) -> Option<(u64, bool)> {
         let slot = self.slots.get(id.index())?.as_ref()?;
         Some((slot.seen, slot.segment.is_some()))
@@ -128,7 +129,8 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
         self.slots.get(id.index())?.as_ref()?.segment.as_ref()
     }
 
-    /// Hands the slot a segment that was initialised with the position [`get`](Self::get) gives.
+    /// Hands the slot a cursor segment that was formatted with the position that [`get`](Self::get)
+    /// returns.
     pub(crate) fn attach(&mut self, id: SubscriptionId, segment: C) -> bool {
         let Some(slot) = self.slot(id) else { return false };
         slot.segment = Some(segment);
@@ -143,7 +145,7 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
         slot.segment.take()
     }
 
-    /// The slowest cursor, reloaded; `None` without subscriptions.
+    /// Reloads the cursors and returns the slowest; `None` without subscriptions.
     pub(crate) fn refresh(&mut self, tail: u64) -> Option<u64> {
         let mut slowest = None;
         for (id, slot) in (0u8..).map(SubscriptionId).zip(&mut self.slots) {
@@ -154,22 +156,22 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
         slowest
     }
 
-    /// The next reader that lied, once.
+    /// Returns the next reader that lied, once.
     pub(crate) fn take_violation(&mut self) -> Option<Violation> {
         self.slots.iter_mut().flatten().find_map(|slot| slot.violation.take())
     }
 
-    /// Whether any reader is attached, so that a publication must look for sleepers.
+    /// Returns whether any reader is attached, so that a publication must look for sleepers.
     pub(crate) fn any_attached(&self) -> bool {
         self.slots.iter().flatten().any(|slot| slot.segment.is_some())
     }
 
-    /// Readers that sleep on another tail than this one and were not woken from that yet. Call
-    /// behind a publication and its `fence(SeqCst)`.
+    /// Returns the readers that sleep on another tail than this one and were not woken from that
+    /// yet. Call it after a publication and its `fence(SeqCst)`.
     ///
-    /// A reader that names this very tail went to sleep after the publication. It has seen it;
-    /// waking it now could come before its system call and would be lost, and the next publication
-    /// must not take it for woken.
+    /// A reader that names this very tail went to sleep after the publication and has seen it.
+    /// Waking it now could come before its system call and be lost, and the next publication must
+    /// not take it for woken.
     pub(crate) fn sleepers(&mut self, tail: u32) -> Wake {
         let mut wake = Wake::NONE;
         for (index, slot) in self.slots.iter_mut().enumerate() {

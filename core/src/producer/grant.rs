@@ -1,4 +1,4 @@
-//! Room for one record, filled piece by piece.
+//! Space for one record, filled piece by piece.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use crate::memory::MemoryMut;
 use crate::record::Meta;
 use crate::transfer::write_with_crc;
 
-/// A payload that is being written into the ring behind the published tail.
+/// A payload that is being written into the ring past the published tail.
 pub(crate) struct Filling {
     /// Byte offset of the payload, a multiple of 32.
     at: usize,
@@ -24,8 +24,8 @@ pub(crate) struct Filling {
 }
 
 impl Filling {
-    /// An empty payload of up to `limit` bytes behind the record header at byte offset `record`;
-    /// `crc` is a fresh state.
+    /// Begins an empty payload of up to `limit` bytes after the record header at byte offset
+    /// `record`; `crc` is a fresh state.
     pub(crate) fn new(record: usize, limit: usize, crc: Crc) -> Self {
         Self { at: record + GRANULE_BYTES, limit, written: 0, crc, carry: [0; 8] }
     }
@@ -34,7 +34,7 @@ impl Filling {
         self.limit - self.written
     }
 
-    /// Appends; takes all or nothing.
+    /// Appends all of the bytes or nothing.
     pub(crate) fn write<M: MemoryMut>(
         &mut self,
         ring: &M,
@@ -63,7 +63,7 @@ impl Filling {
         Ok(())
     }
 
-    /// Writes what is left over; gives payload bytes and their CRC.
+    /// Writes what is left over. Returns the payload bytes and their CRC.
     pub(crate) fn finish<M: MemoryMut>(self, ring: &M) -> (usize, u32) {
         let filled = self.written % 8;
         if filled > 0 {
@@ -90,7 +90,7 @@ impl fmt::Display for GrantOverflow {
 
 impl core::error::Error for GrantOverflow {}
 
-/// Room for one record that is not committed yet. Dropped, it leaves no record.
+/// Space for one record that is not committed yet. Dropping it leaves no record.
 pub struct Grant<'p, M, C, const READERS: usize> {
     pub(crate) producer: &'p mut Producer<M, C, READERS>,
     pub(crate) start: u64,
@@ -98,7 +98,7 @@ pub struct Grant<'p, M, C, const READERS: usize> {
 }
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> {
-    /// Payload bytes that may still be written.
+    /// Returns the payload bytes that may still be written.
     #[must_use]
     pub const fn remaining(&self) -> usize {
         self.filling.remaining()
@@ -107,13 +107,13 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> 
     /// Appends to the payload.
     ///
     /// # Errors
-    /// More bytes than were claimed; nothing of them was taken.
+    /// More bytes than are left of the claim; none of them was taken.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), GrantOverflow> {
         self.filling.write(self.producer.ring(), bytes)
     }
 
     /// Commits what was written, which may be less than was claimed. Returns the sequence number.
-    /// Visible with the next [`publish`](Producer::publish).
+    /// The record is visible after the next [`publish`](Producer::publish).
     pub fn commit(self, meta: Meta) -> u64 {
         let (len, crc) = self.filling.finish(self.producer.ring());
         self.producer.commit(self.start, meta, crc, len)

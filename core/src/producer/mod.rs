@@ -28,24 +28,25 @@ use crate::memory::MemoryMut;
 use crate::record::{Framing, Header, Meta};
 use crate::transfer::{write_header, write_record};
 
-/// The producer's half of a ring over segment `M`, with up to `READERS` subscriptions on pages `C`.
+/// The producer's half of a ring over segment `M`, with up to `READERS` subscriptions, whose cursor
+/// segments are of type `C`.
 pub struct Producer<M, C = M, const READERS: usize = 16> {
     pub(crate) ring: M,
     pub(crate) geometry: Geometry,
     pub(crate) framing: Framing,
     pub(crate) gate: Gate<C, READERS>,
-    /// Behind the last committed record. INVARIANT: at least `tail`; less than a capacity ahead of
+    /// Just past the last committed record. INVARIANT: at least `tail`; less than a capacity ahead of
     /// the slowest cursor, and of `oldest` at most one.
     pub(crate) head: u64,
-    /// Behind the last published record; what the shared `tail` holds.
+    /// Just past the last published record; what the shared `tail` holds.
     pub(crate) tail: u64,
-    /// Number of the next DATA record.
+    /// Sequence number of the next DATA record.
     pub(crate) seq: u64,
     /// The head may come this far before the cursors must be looked at again.
     pub(crate) limit: u64,
     /// A record that ends up to here needs nothing but its bytes. INVARIANT: 0 once closed;
-    /// otherwise at most `limit`, the end of the head's lap (or the head), and a capacity less the
-    /// granule for `close` behind `oldest`.
+    /// otherwise at most `limit`, the end of the head's lap (or the head), and a capacity past
+    /// `oldest`, less the granule for `close`.
     pub(crate) clear: u64,
     /// Where the ring began: nothing before it was ever written.
     pub(crate) first: u64,
@@ -55,40 +56,40 @@ pub struct Producer<M, C = M, const READERS: usize = 16> {
     /// `oldest..tail` are whole records.
     pub(crate) oldest: u64,
     boundaries: Boundaries,
-    /// Number of the latest request for space.
+    /// Counter of the latest request for space.
     request: u32,
     pub(crate) closed: bool,
 }
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
-    /// What is fixed for the life of the ring.
+    /// Returns what never changes in the life of the ring.
     #[must_use]
     pub const fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// The segment.
+    /// Returns the segment.
     #[must_use]
     pub const fn ring(&self) -> &M {
         &self.ring
     }
 
-    /// Number that the next record will get.
+    /// Returns the sequence number of the next record.
     #[must_use]
     pub const fn next_seq(&self) -> u64 {
         self.seq
     }
 
-    /// Granules between the slowest subscription and the published tail, by the cursors as they
-    /// stand now; 0 without subscriptions.
+    /// Returns the granules between the slowest subscription and the published tail, by the cursors
+    /// of this moment; 0 without subscriptions.
     #[must_use]
     pub fn backlog(&mut self) -> u32 {
         let slowest = self.gate.refresh(self.tail).unwrap_or(self.tail);
         u32::try_from(self.tail - slowest).unwrap_or(u32::MAX)
     }
 
-    /// Room for one record of up to `payload_bytes`, to be filled and committed. If the grant is
-    /// dropped, no record appears.
+    /// Reserves space for one record of up to `payload_bytes`, to be filled and committed. If the
+    /// grant is dropped, no record appears.
     ///
     /// # Errors
     /// [`ClaimError::Full`] if gating readers still hold the space; see
@@ -115,7 +116,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     }
 
     /// Commits one record and publishes it with everything committed before. Returns its sequence
-    /// number and whom to wake.
+    /// number and the readers to wake.
     ///
     /// # Errors
     /// As [`claim`](Self::claim); what was committed before stays committed and unpublished then.
@@ -125,7 +126,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         Ok((seq, self.publish()))
     }
 
-    /// Makes everything committed visible, at the cost of one store and one look at the readers.
+    /// Publishes everything committed, at the cost of one store and one look at the readers.
     #[inline]
     pub fn publish(&mut self) -> Wake {
         if self.head == self.tail {
@@ -134,7 +135,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.tail = self.head;
         // ORDER(publish): Relaxed; the next store orders it.
         self.ring.store(ring_word::NEXT_SEQ, low32(self.seq), Ordering::Relaxed);
-        // ORDER(publish): Release. Whoever loads this tail sees the records before it. Pairs with
+        // ORDER(publish): Release. A reader that loads this tail sees the records before it. Pairs with
         // `Reader::refresh`.
         self.ring.store(ring_word::TAIL, low32(self.tail), Ordering::Release);
         if !self.gate.any_attached() {
@@ -146,8 +147,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.gate.sleepers(low32(self.tail))
     }
 
-    /// Ends the stream: publishes what is committed and marks the ring closed. Sleepers are woken
-    /// like after any publication.
+    /// Ends the stream: publishes what is committed and marks the ring closed. Returns the readers
+    /// to wake, as after any publication.
     pub fn close(&mut self) -> Wake {
         if self.closed {
             return Wake::NONE;
@@ -155,7 +156,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.closed = true;
         self.clear = 0;
         let wake = self.publish();
-        // ORDER(close): Release. Whoever sees CLOSED sees every tail before it. Pairs with
+        // ORDER(close): Release. A reader that sees CLOSED sees every tail before it. Pairs with
         // `Reader::next`.
         self.ring.store(ring_word::STATE, STATE_CLOSED, Ordering::Release);
         let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
@@ -230,7 +231,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         }
     }
 
-    /// The record of `len` bytes at `start` is complete. Returns its number.
+    /// Completes the record of `len` bytes at `start`. Returns its sequence number.
     #[inline]
     fn count(&mut self, start: u64, len: u32) -> u64 {
         let seq = self.seq;
@@ -240,7 +241,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         seq
     }
 
-    /// Moves the head behind a committed record.
+    /// Moves the head past a committed record.
     #[inline]
     fn advance(&mut self, end: u64) {
         self.boundaries.note(self.head);

@@ -1,4 +1,4 @@
-//! Where there is room for a record: behind the head, as far as the readers have released.
+//! Where there is room for a record: past the head, as far as the readers have released.
 
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -53,12 +53,13 @@ impl fmt::Display for ClaimError {
 impl core::error::Error for ClaimError {}
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
-    /// Asks the readers to tell when there is space. Publish what is committed first. One party
-    /// asks at a time: a success forgets the request.
+    /// Asks the readers to report when they release space. Publish what is committed first. One
+    /// party asks at a time: a success withdraws the request.
     ///
-    /// True: there is room for a record of `payload_bytes` now, claim it. False: every reader that
-    /// releases something from now on learns that it must tell (see `Reader::release`); wait for
-    /// that, then claim again, and ask again if it is still full.
+    /// True: there is room for a record of `payload_bytes` now; claim it. False: every reader that
+    /// releases something from now on learns that it must notify the producer (see
+    /// [`Reader::release`](crate::Reader::release)); wait for that, then claim again, and ask again
+    /// if the ring is still full.
     ///
     /// # Errors
     /// As [`claim`](Self::claim), but never [`ClaimError::Full`].
@@ -87,8 +88,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         !self.closed && self.head.saturating_add(granules) <= self.limit
     }
 
-    /// Asks the readers to tell when so many granules are free: [`want_space`](Self::want_space)
-    /// for a batch, counted as [`has_room`](Self::has_room) counts.
+    /// Asks the readers to report when this many granules are free:
+    /// [`want_space`](Self::want_space) for a batch, counted as by [`has_room`](Self::has_room).
     pub fn want_room(&mut self, granules: u64) -> bool {
         self.ask();
         let has_room = self.has_room(granules);
@@ -99,7 +100,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         has_room
     }
 
-    /// Asks the readers to tell when they release something.
+    /// Asks the readers to report when they release something.
     fn ask(&mut self) {
         self.request = self.request.wrapping_add(1).max(1);
         // ORDER(space): Relaxed; the fence orders it before the cursors are loaded.
@@ -109,7 +110,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.ring.fence(Ordering::SeqCst);
     }
 
-    /// Finds room behind the head: (granules of PAD before it, end of the record).
+    /// Finds room past the head: the granules of PAD before the record, and its end.
     fn room_for(&mut self, payload_bytes: usize) -> Result<(u32, u64), ClaimError> {
         let limit = self.geometry.max_payload();
         let len = u32::try_from(payload_bytes).ok().filter(|&len| len <= limit);
@@ -136,7 +137,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         Ok((pad, end))
     }
 
-    /// Makes room behind the head and returns where the record goes.
+    /// Makes room past the head and returns the position of the record.
     #[inline]
     pub(super) fn reserve(&mut self, payload_bytes: usize) -> Result<u64, ClaimError> {
         let granules = 1 + payload_bytes.div_ceil(GRANULE_BYTES) as u64;
@@ -145,12 +146,12 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         {
             return Ok(self.head);
         }
-        self.make_way(payload_bytes)
+        self.reserve_slow(payload_bytes)
     }
 
-    /// [`reserve`](Self::reserve), looking at everything.
+    /// Does what [`reserve`](Self::reserve) does, looking at everything.
     #[cold]
-    fn make_way(&mut self, payload_bytes: usize) -> Result<u64, ClaimError> {
+    fn reserve_slow(&mut self, payload_bytes: usize) -> Result<u64, ClaimError> {
         let (pad, end) = self.room_for(payload_bytes)?;
         // One granule more than needed, for `close`.
         if end >= self.oldest + u64::from(self.geometry.capacity()) {
@@ -171,7 +172,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     pub(crate) fn extend(&mut self, ahead: u64) -> u64 {
         let capacity = u64::from(self.geometry.capacity());
         // A whole lap can never be had: no more than the sector is overwritten for it, nor for an
-        // end that is behind the head by now.
+        // end that the head has passed by now.
         let ahead = if ahead < capacity { ahead } else { 0 };
         let floor = self.gate.refresh(self.tail).unwrap_or(self.tail);
         let end = (self.head + ahead + capacity / 16).min(floor + capacity - 1);
@@ -180,7 +181,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.limit
     }
 
-    /// Moves `oldest` behind everything that a record ending at `end` overwrites, to the first
+    /// Moves `oldest` past everything that a record ending at `end` overwrites, to the first
     /// boundary of a sector.
     #[cold]
     pub(crate) fn retire(&mut self, end: u64) {
@@ -191,11 +192,11 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         let boundary = self.boundaries.first_from(needed).map_or(self.tail, |at| at.min(self.tail));
         debug_assert!(boundary >= needed, "the published tail is never overwritten");
         self.oldest = boundary;
-        // ORDER(oldest): Release. Whoever loads it sees a tail that is not before it. Pairs with
+        // ORDER(oldest): Release. A reader that loads it sees a tail that is not before it. Pairs with
         // `Walk::skip_to_oldest`. The fence orders it before the bytes that come next.
         self.ring.store(ring_word::OLDEST, low32(boundary), Ordering::Release);
         // ORDER(oldest): Release. An observer that copied a byte written after this sees the new
-        // `oldest` when it looks again. Pairs with the acquire fence behind an observer's copy (ABI
+        // `oldest` when it looks again. Pairs with the acquire fence after an observer's copy (ABI
         // §4.3).
         self.ring.fence(Ordering::Release);
     }

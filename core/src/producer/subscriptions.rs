@@ -1,5 +1,4 @@
 //! The producer's side of joining and leaving: subscriptions, and the readers attached to them.
-//!
 
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -19,16 +18,16 @@ use crate::memory::MemoryMut;
 /// Where a new subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// At the oldest record that is still whole.
+    /// At the oldest record that is intact.
     Oldest,
-    /// Behind the last published record.
+    /// Just past the last published record.
     Latest,
-    /// At this record boundary, in the last lap and not overwritten: a cursor that was kept while
-    /// the producer or the reader was away.
+    /// At this record boundary, which must be within the last lap and not overwritten: a cursor
+    /// saved while the producer or the reader was away.
     At(u32),
 }
 
-/// A subscription as the producer sees it.
+/// The state of a subscription, as the producer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriptionStatus {
     /// Whether a reader is attached.
@@ -60,7 +59,7 @@ pub enum SubscribeError {
         position: u32,
         /// The first position that is not overwritten.
         oldest: u32,
-        /// The position behind the last published record.
+        /// Just past the last published record.
         tail: u32,
     },
     /// The cursor segment is too small.
@@ -96,13 +95,13 @@ impl fmt::Display for SubscribeError {
 impl core::error::Error for SubscribeError {}
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
-    /// Adds a subscription: from now on, attached or not, it holds the producer back.
+    /// Adds a subscription. From now on, attached or not, it holds the producer back.
     ///
     /// # Errors
     /// The table of `READERS` is full.
     pub fn subscribe(&mut self, start: Start) -> Result<SubscriptionId, SubscribeError> {
-        // `oldest` speaks of whole sectors, for observers; a kept cursor may lie before it and be
-        // whole. One granule stays free for `close`.
+        // `oldest` is rounded up to a sector boundary for observers, so a saved cursor before it may
+        // still be intact. One granule stays free for `close`.
         let behind = self.head.max(self.granted) + 1;
         let whole = behind
             .saturating_sub(u64::from(self.geometry.capacity()))
@@ -111,7 +110,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.subscribe_within(start, whole)
     }
 
-    /// As [`subscribe`](Self::subscribe), with nothing before `whole` to be had.
+    /// Adds a subscription that begins at `whole` at the earliest.
     pub(crate) fn subscribe_within(
         &mut self,
         start: Start,
@@ -138,18 +137,18 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         Ok(id)
     }
 
-    /// Ends a subscription: it holds nobody back any more. Whether there was one.
+    /// Ends a subscription, which no longer holds the producer back. Returns whether there was one.
     pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
         self.gate.remove(id)
     }
 
-    /// Initialises `segment` for a reader of this subscription and watches it from now on. A
-    /// segment that was attached before is forgotten.
+    /// Formats a cursor segment for a reader of this subscription and watches it from now on. A
+    /// segment attached before is forgotten.
     ///
     /// Use a segment that no earlier reader can still write to.
     ///
     /// # Errors
-    /// Unknown subscription, a segment under 256 bytes, a name over 32 bytes.
+    /// Unknown subscription, a segment of less than 256 bytes, a name of more than 32 bytes.
     pub fn attach(
         &mut self,
         id: SubscriptionId,
@@ -181,7 +180,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             // ORDER(create): Relaxed; the fence below orders it before the identity.
             segment.store(word, value, Ordering::Relaxed);
         }
-        // ORDER(create): Release. Whoever sees the identity sees the words. Pairs with the fence in
+        // ORDER(create): Release. A reader that sees the identity sees the words. Pairs with the fence in
         // `Reader::attach`.
         segment.fence(Ordering::Release);
         segment.write(0, identity.as_bytes());
@@ -189,13 +188,13 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         Ok(())
     }
 
-    /// Lets go of the reader; its subscription gates on at the cursor it stored last. Returns the
-    /// segment, for reuse or release.
+    /// Detaches the reader; its subscription keeps gating at the cursor stored last. Returns the
+    /// segment, to be reused or released.
     pub fn detach(&mut self, id: SubscriptionId) -> Option<C> {
         self.gate.detach(id, self.tail)
     }
 
-    /// How a subscription stands, by its cursor as it is now.
+    /// Returns the state of a subscription, by its cursor of this moment.
     pub fn subscription(&mut self, id: SubscriptionId) -> Option<SubscriptionStatus> {
         self.gate.refresh(self.tail);
         let (seen, attached) = self.gate.get(id)?;
@@ -211,7 +210,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         })
     }
 
-    /// The next reader that stored an impossible cursor since the last call. It is detached
+    /// Returns the next reader that stored an impossible cursor since the last call. It is detached
     /// already.
     pub fn take_violation(&mut self) -> Option<Violation> {
         self.gate.take_violation()

@@ -4,15 +4,15 @@ use core::fmt;
 
 use crate::record::Record;
 
-/// One look at the stream.
+/// The result of one look at the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next<T = Record> {
-    /// The oldest unread record. It counts as read now.
+    /// The oldest unread record, which counts as read now.
     Record(T),
-    /// Nothing is published that was not read. Who polls for throughput pauses for some
-    /// microseconds before the next look: each takes the line of the tail away from the producer.
+    /// Every published record has been read. When polling for throughput, back off for a few
+    /// microseconds: each poll steals `tail`'s cache line from the producer.
     Empty,
-    /// Nothing will come any more.
+    /// Every record has been read, and the producer has closed the ring.
     Closed,
 }
 
@@ -21,7 +21,7 @@ pub enum Next<T = Record> {
 pub struct Lag {
     /// DATA records published and not read. May count a batch that is being published.
     pub records: u64,
-    /// Bytes of the ring that they take, headers and padding records included.
+    /// Bytes that they take in the ring, headers and padding included.
     pub bytes: u64,
     /// Age of the oldest of them: the given time minus its timestamp, at least 0; 0 if there is
     /// none.
@@ -31,69 +31,69 @@ pub struct Lag {
 /// Where a search for a stored (epoch, seq) ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seek {
-    /// The next record read is the one sought.
+    /// The next record is the one sought.
     Found,
-    /// It is no longer there: the next record read is this later one.
+    /// It is no longer in the ring; the next record is this later one.
     Gone {
-        /// Number of the oldest record that is left, or of the next one that will be published.
+        /// Sequence number of the oldest record left, or of the next one that will be published.
         oldest: u64,
     },
-    /// It is not published yet; the reader stands at the tail. Also said of an older one by a
-    /// reader that finds nothing to read and has read nothing before: nothing there tells the
-    /// number that comes next.
+    /// It is not published yet; the reader is at the tail. Also the answer for an older one to a
+    /// reader that finds nothing to read and has read nothing before, because nothing in the ring
+    /// says which sequence number comes next.
     Ahead,
 }
 
 /// Why a look at the stream gave no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// The payload does not fit. The reader did not move: come back with a larger buffer.
+    /// The payload does not fit. The reader did not move: call again with a larger buffer.
     BufferTooSmall {
         /// Payload bytes.
         needed: usize,
         /// Size of the buffer.
         given: usize,
     },
-    /// A payload is damaged. The reader moved behind it.
+    /// A payload is damaged. The reader moved past it.
     Payload {
-        /// Number of the lost record.
+        /// Sequence number of the lost record.
         seq: u64,
-        /// Where it stands.
+        /// Its position.
         position: u32,
         /// CRC in its header.
         stored: u32,
         /// CRC of what was copied.
         computed: u32,
     },
-    /// No valid header stands where one must. The reader moved to the next valid one, or to the
-    /// tail.
+    /// There is no valid header where one must be. The reader moved to the next valid one, or to
+    /// the tail.
     Header {
-        /// Where it should stand.
+        /// Where it should be.
         position: u32,
         /// Where reading goes on.
         resumed_at: u32,
-        /// CRC that stands there.
+        /// The CRC found there.
         stored: u32,
-        /// CRC of what stands there; equal to `stored` if the length is what is wrong.
+        /// The CRC of what was found there; equal to `stored` if the length is what is wrong.
         computed: u32,
-        /// DATA records lost, if it is known yet; otherwise a later [`Gap`](Self::Gap) tells.
+        /// DATA records lost, if that is known yet; otherwise a later [`Gap`](Self::Gap) says it.
         lost: Option<u64>,
     },
-    /// The next record's number does not follow. The reader did not move; the next call gives the
-    /// record.
+    /// The next record's sequence number does not follow. The reader did not move; the next call
+    /// returns the record.
     Gap {
-        /// The number that should follow.
+        /// The sequence number that should follow.
         expected: u64,
-        /// The number found.
+        /// The sequence number found.
         found: u64,
     },
-    /// The producer overwrote what an observer had not read. It stands at the oldest whole record
-    /// now.
+    /// The producer overwrote what an observer had not read. The observer is at the oldest intact
+    /// record now.
     Overrun {
-        /// The number that should follow, if one was read before.
+        /// The sequence number that should follow, if a record was read before.
         expected: Option<u64>,
-        /// The number found; the difference is lost. `None`: overrun again and again in one call, a
-        /// later one tells.
+        /// The sequence number found; the difference is lost. `None`: overrun again and again in
+        /// one call, and a later one says it.
         found: Option<u64>,
     },
     /// The tail is more than the capacity ahead: this reader was evicted, or the producer is
@@ -140,14 +140,14 @@ impl fmt::Display for ReadError {
 
 impl core::error::Error for ReadError {}
 
-/// Why a stored number could not be sought.
+/// Why a stored sequence number could not be sought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeekError {
-    /// The number was stored for another ring; nothing follows from it for this one.
+    /// It was stored for another ring and means nothing for this one.
     Epoch {
         /// Epoch of this ring.
         ring: u64,
-        /// Epoch stored with the number.
+        /// Epoch stored with the sequence number.
         stored: u64,
     },
     /// The ring could not be read.
@@ -158,7 +158,7 @@ impl fmt::Display for SeekError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Epoch { ring, stored } => {
-                write!(f, "the ring has epoch {ring:#x}, the stored number {stored:#x}")
+                write!(f, "the ring has epoch {ring:#x}, the stored sequence number {stored:#x}")
             }
             Self::Read(error) => error.fmt(f),
         }

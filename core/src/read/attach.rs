@@ -1,4 +1,4 @@
-//! How a gating reader begins: the cursor segment checked against its ring.
+//! How a gating reader begins: its cursor segment is checked against the ring.
 
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -62,10 +62,11 @@ impl fmt::Display for AttachError {
 impl core::error::Error for AttachError {}
 
 impl<R: Memory, C: MemoryMut> Reader<R, C> {
-    /// Reads a ring from where the cursor segment says.
+    /// Attaches to a ring and continues where the cursor segment says.
     ///
     /// # Errors
-    /// Ring or page are not what ABI §2.1 and §6.1 describe, or belong to different rings.
+    /// Ring or cursor segment are not what ABI §2.1 and §6.1 describe, or belong to different
+    /// rings.
     pub fn attach(ring: R, segment: C) -> Result<Self, AttachError> {
         let view = View::open(ring)?;
         if segment.size() < CURSOR_BYTES_MIN {

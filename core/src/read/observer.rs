@@ -1,7 +1,7 @@
 //! An observer: looks, never holds anybody back, and knows exactly what it missed.
 //!
-//! Needs the ring read-only and nothing else. A copy is handed out only if it was still whole after
-//! it was made.
+//! Needs the ring read-only and nothing else. A copy is handed out only if it was still intact
+//! after it was made.
 
 use super::view::View;
 use super::walk::{Damage, Walk};
@@ -37,7 +37,7 @@ impl core::fmt::Display for JoinError {
 impl core::error::Error for JoinError {}
 
 impl<R: Memory> Observer<R> {
-    /// Joins at the oldest record that is whole.
+    /// Joins at the oldest record that is intact.
     ///
     /// # Errors
     /// The segment is not a ring.
@@ -47,32 +47,32 @@ impl<R: Memory> Observer<R> {
         Ok(observer)
     }
 
-    /// Joins behind the last published record. What is missed before the first look is not counted:
-    /// only a record tells its number.
+    /// Joins just past the last published record. What is missed before the first look is not
+    /// counted: only a record carries a sequence number.
     ///
     /// # Errors
     /// The segment is not a ring.
     pub fn latest(ring: R) -> Result<Self, JoinError> {
         let view = View::open(ring).map_err(JoinError::Geometry)?;
-        // ORDER(none): where to stand; nothing before it is read. `Walk::at` loads the tail up to
+        // ORDER(none): where to begin; nothing before it is read. `Walk::at` loads the tail up to
         // which is read, and finds none that is older.
         let tail = view.ring.load(ring_word::TAIL, Ordering::Relaxed);
         Ok(Self { walk: Walk::at(view, tail, Damage::default()).map_err(JoinError::Read)? })
     }
 
-    /// What is fixed for the life of the ring.
+    /// Returns what never changes in the life of the ring.
     #[must_use]
     pub const fn geometry(&self) -> &Geometry {
         &self.walk.view.geometry
     }
 
-    /// DATA records missed, by damage or because the producer was faster, wrapping.
+    /// Returns the DATA records missed, by damage or because the producer was faster, wrapping.
     #[must_use]
     pub const fn lost(&self) -> u32 {
         self.walk.damage.lost
     }
 
-    /// Damaged records and stretches seen, wrapping.
+    /// Returns the damaged records and stretches seen, wrapping.
     #[must_use]
     pub const fn corrupt(&self) -> u32 {
         self.walk.damage.corrupt
@@ -82,18 +82,18 @@ impl<R: Memory> Observer<R> {
     /// means nothing unless a record is returned.
     ///
     /// # Errors
-    /// See [`ReadError`]. [`ReadError::Overrun`] says how many were missed; the next call gives the
-    /// record it names.
+    /// See [`ReadError`]. [`ReadError::Overrun`] says how many were missed; the next call returns
+    /// the record it names.
     #[inline]
     pub fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
         self.walk.next(buf)
     }
 
-    /// Describes the oldest unread record and leaves it unread. Its header was checked, its payload
+    /// Describes the oldest unread record and leaves it unread. Its header was checked; its payload
     /// was not looked at.
     ///
     /// # Errors
-    /// As [`next`](Self::next), and never [`ReadError::BufferTooSmall`].
+    /// As [`next`](Self::next), but never [`ReadError::BufferTooSmall`].
     pub fn peek(&mut self) -> Result<Next, ReadError> {
         self.walk.peek()
     }
@@ -106,14 +106,14 @@ impl<R: Memory> Observer<R> {
         self.walk.skip()
     }
 
-    /// Tells whether [`next`](Self::next) would give anything but [`Next::Empty`], or skip padding.
-    /// Costs two loads; a hint that may be outdated at once.
+    /// Returns whether [`next`](Self::next) would return anything but [`Next::Empty`], or skip
+    /// padding. Costs two loads; a hint that may be outdated at once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.walk.is_ready()
     }
 
-    /// Tells whether nothing that the ring ever held comes before this observer: the next record
+    /// Returns whether nothing that the ring ever held comes before this observer: the next record
     /// has sequence number 0, or nothing was published yet. Damage at this place counts as the
     /// first record.
     #[must_use]
@@ -121,20 +121,21 @@ impl<R: Memory> Observer<R> {
         self.walk.is_at_first()
     }
 
-    /// Gives the sequence number that the next record should have; `None` before the first record.
+    /// Returns the sequence number that the next record should have; `None` before the first
+    /// record.
     #[must_use]
     pub const fn next_seq(&self) -> Option<u64> {
         self.walk.expected
     }
 
-    /// Goes on after the last record that `before` read, with its counts: for an observer that
+    /// Continues after the last record that `before` read, with its counts: for an observer that
     /// attaches to the same ring again. Does nothing if it is another ring.
     pub fn resume<S>(&mut self, before: &Observer<S>) {
         self.walk.resume(&before.walk);
     }
 
-    /// Moves to the oldest record that is intact. What is read for the second time then has the
-    /// sequence number that it had: told as a [`ReadError::Gap`] once.
+    /// Moves to the oldest record that is intact. A record read for the second time has the
+    /// sequence number that it had, which is reported once as a [`ReadError::Gap`].
     ///
     /// # Errors
     /// [`ReadError::TailOutOfRange`] if the control words make no sense, [`ReadError::Overrun`] if
@@ -151,7 +152,7 @@ impl<R: Memory> Observer<R> {
     /// Moves to a stored record: first back to the oldest, then forward.
     ///
     /// # Errors
-    /// [`SeekError::Epoch`] if the number belongs to another ring.
+    /// [`SeekError::Epoch`] if the sequence number belongs to another ring.
     pub fn seek(&mut self, epoch: u64, seq: u64) -> Result<Seek, SeekError> {
         if epoch != self.geometry().epoch() {
             return Err(SeekError::Epoch { ring: self.geometry().epoch(), stored: epoch });
@@ -162,8 +163,8 @@ impl<R: Memory> Observer<R> {
         self.walk.seek(seq).map_err(SeekError::Read)
     }
 
-    /// How far this observer is behind, of what it can still read; `now_ns` is a time by the ring's
-    /// clock. Changes nothing.
+    /// Measures how far this observer is behind, of what it can still read; `now_ns` is a time by
+    /// the ring's clock. Changes nothing.
     ///
     /// # Errors
     /// [`ReadError::TailOutOfRange`] if the control words make no sense, [`ReadError::Overrun`] if

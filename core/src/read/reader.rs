@@ -1,7 +1,7 @@
 //! A gating reader: next, release, sleep.
 //!
-//! What it has not released stays as it is. It makes no system call: `release` says when the
-//! producer must be told, `prepare_sleep` when sleeping is safe.
+//! What it has not released stays intact. It makes no system call: `release` says when the producer
+//! must be notified, `prepare_sleep` when sleeping is safe.
 
 use core::sync::atomic::Ordering;
 
@@ -13,14 +13,14 @@ use crate::layout::{cursor_word, ring_word};
 use crate::memory::{InPlace, Memory, MemoryMut};
 use crate::record::Record;
 
-/// Counts since the page was made, wrapping.
+/// Counts since the cursor segment was formatted, wrapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReaderStats {
     /// Damaged records and damaged stretches.
     pub corrupt: u32,
-    /// DATA records lost to damage, by sequence number.
+    /// DATA records lost to damage, by their sequence numbers.
     pub lost: u32,
-    /// Sleeps that ended by timeout with data there.
+    /// Sleeps that ended by their timeout although there was data.
     pub missed_wakes: u32,
 }
 
@@ -38,13 +38,13 @@ pub struct Reader<R, C> {
 }
 
 impl<R: Memory, C: MemoryMut> Reader<R, C> {
-    /// What is fixed for the life of the ring.
+    /// Returns what never changes in the life of the ring.
     #[must_use]
     pub const fn geometry(&self) -> &Geometry {
         &self.walk.view.geometry
     }
 
-    /// Counts since the page was made.
+    /// Returns the counts since the cursor segment was formatted.
     #[must_use]
     pub const fn stats(&self) -> ReaderStats {
         let Damage { corrupt, lost } = self.walk.damage;
@@ -55,7 +55,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// means nothing unless a record is returned.
     ///
     /// # Errors
-    /// See [`ReadError`]; each says whether the reader moved on. Reading may go on after every
+    /// See [`ReadError`]; each says whether the reader moved on. Reading may continue after every
     /// error but [`ReadError::TailOutOfRange`].
     #[inline(always)]
     #[allow(
@@ -69,19 +69,19 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.next_by_steps(buf)
     }
 
-    /// Whatever is next, also what is to be told.
+    /// Returns whatever is next, reports included.
     #[cold]
     fn next_by_steps(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
         let next = self.walk.next(buf);
         self.report(next)
     }
 
-    /// Takes up to `limit` records in turn, as long as there are any, and releases them together:
-    /// one store of the cursor for the batch. Gives the number taken, and whether the producer must
-    /// be told as by [`release`](Self::release).
+    /// Takes up to `limit` records one after the other, as long as there are any, and releases them
+    /// together: one store of the cursor for the batch. Returns the number taken, and whether the
+    /// producer must be notified as by [`release`](Self::release).
     ///
     /// # Errors
-    /// As [`next`](Self::next). What was taken before is released; the error is met again only if
+    /// As [`next`](Self::next). What was taken before is released; the error occurs again only if
     /// the reader did not move.
     pub fn batch(
         &mut self,
@@ -101,11 +101,11 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         Ok((taken, self.release()))
     }
 
-    /// Describes the oldest unread record and leaves it unread. Its header was checked, its payload
+    /// Describes the oldest unread record and leaves it unread. Its header was checked; its payload
     /// was not looked at.
     ///
     /// # Errors
-    /// As [`next`](Self::next), and never [`ReadError::BufferTooSmall`].
+    /// As [`next`](Self::next), but never [`ReadError::BufferTooSmall`].
     pub fn peek(&mut self) -> Result<Next, ReadError> {
         let next = self.walk.peek();
         self.report(next)
@@ -120,38 +120,39 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.report(next)
     }
 
-    /// Tells whether [`next`](Self::next) would give anything but [`Next::Empty`], or skip padding.
-    /// Costs two loads; a hint that may be outdated at once.
+    /// Returns whether [`next`](Self::next) would return anything but [`Next::Empty`], or skip
+    /// padding. Costs two loads; a hint that may be outdated at once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.walk.is_ready()
     }
 
-    /// Tells whether nothing that the ring ever held comes before this reader: the next record has
-    /// sequence number 0, or nothing was published yet. Damage at this place counts as the first
-    /// record.
+    /// Returns whether nothing that the ring ever held comes before this reader: the next record
+    /// has sequence number 0, or nothing was published yet. Damage at this place counts as the
+    /// first record.
     #[must_use]
     pub fn is_at_first(&self) -> bool {
         self.walk.is_at_first()
     }
 
-    /// Gives the sequence number that the next record should have; `None` before the first record.
+    /// Returns the sequence number that the next record should have; `None` before the first
+    /// record.
     #[must_use]
     pub const fn next_seq(&self) -> Option<u64> {
         self.walk.expected
     }
 
-    /// Goes on after the last record that `before` read, which may lie past what it released: for
+    /// Continues after the last record that `before` read, which may lie past what it released: for
     /// a reader that attaches to the same ring again. Does nothing if it is another ring.
     pub fn resume<S, D>(&mut self, before: &Reader<S, D>) {
         self.walk.resume(&before.walk);
     }
 
-    /// Moves forward to a stored record, for a reader that keeps (epoch, seq) with what it has
-    /// processed. Nothing is released by it.
+    /// Moves forward to a stored record, for a reader that stores (epoch, seq) with what it has
+    /// processed. Releases nothing.
     ///
     /// # Errors
-    /// [`SeekError::Epoch`] if the number belongs to another ring.
+    /// [`SeekError::Epoch`] if the sequence number belongs to another ring.
     pub fn seek(&mut self, epoch: u64, seq: u64) -> Result<Seek, SeekError> {
         if epoch != self.geometry().epoch() {
             return Err(SeekError::Epoch { ring: self.geometry().epoch(), stored: epoch });
@@ -160,8 +161,8 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.report(seek).map_err(SeekError::Read)
     }
 
-    /// Moves behind everything published so far. Nothing is released by it. Where nothing is
-    /// skipped, the next record's number is still expected to follow.
+    /// Moves past everything published so far. Releases nothing. Where nothing is skipped, the
+    /// sequence number of the next record is still expected to follow.
     ///
     /// # Errors
     /// [`ReadError::TailOutOfRange`].
@@ -174,7 +175,8 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         Ok(())
     }
 
-    /// How far this reader is behind; `now_ns` is a time by the ring's clock. Changes nothing.
+    /// Measures how far this reader is behind; `now_ns` is a time by the ring's clock. Changes
+    /// nothing.
     ///
     /// # Errors
     /// [`ReadError::TailOutOfRange`].
@@ -185,10 +187,10 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// Releases everything read so far: the producer may overwrite it. Call it after processing, as
     /// often or as rarely as you like.
     ///
-    /// True: the producer waits for space and must be told, once, by whatever the platform offers.
-    /// Asked even if nothing new was read, for a reader that died before it told the producer
-    /// leaves that to the next one.
-    #[must_use = "a producer that waits for space is told only by the caller"]
+    /// True: the producer waits for space and must be notified, once, by whatever the platform
+    /// offers. The answer may be true although nothing new was read, because a reader that died
+    /// before it notified the producer leaves that to its successor.
+    #[must_use = "a producer that waits for space is notified only by the caller"]
     #[inline]
     pub fn release(&mut self) -> bool {
         self.released = self.walk.position;
@@ -207,7 +209,8 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         tell
     }
 
-    /// Mirrors the counts of damage into the page, where the producer's process can see them.
+    /// Copies the counts of damage to the cursor segment, where the producer's process can see
+    /// them.
     #[inline]
     fn report<T, E>(&mut self, outcome: Result<T, E>) -> Result<T, E> {
         if self.reported != self.walk.damage {
@@ -222,9 +225,9 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
 }
 
 impl<R: InPlace, C: MemoryMut> Reader<R, C> {
-    /// The oldest unread record with its payload where it lies; valid until the reader is used
-    /// again. Its CRC is checked in place, which means something only as far as the promise made
-    /// for the region holds.
+    /// Returns the oldest unread record with its payload where it lies, valid until the reader is
+    /// used again. Its CRC is checked in place, which means only as much as the promise made for
+    /// the region.
     ///
     /// # Errors
     /// As [`next`](Self::next).

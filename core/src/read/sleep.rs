@@ -30,7 +30,7 @@ pub enum Sleep {
 }
 
 impl<R: Memory, C: MemoryMut> Reader<R, C> {
-    /// Announces that this reader is about to sleep and says whether it may. Release first: a
+    /// Announces that this reader is about to sleep, and returns whether it may. Release first: a
     /// producer without space never publishes.
     ///
     /// # Errors
@@ -60,8 +60,8 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         refreshed.map(|()| Sleep::Ready)
     }
 
-    /// Ends a sleep. `timed_out` says that nobody woke it; if there was something to read all the
-    /// same, that is counted.
+    /// Ends a sleep. `timed_out` says that nobody woke the reader; if there is something to read
+    /// all the same, that is counted.
     ///
     /// # Errors
     /// [`ReadError::TailOutOfRange`].

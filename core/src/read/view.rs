@@ -26,7 +26,7 @@ pub(crate) struct Located {
 }
 
 impl Located {
-    /// What a user learns of it.
+    /// Returns what a user learns of it.
     #[inline]
     pub(crate) const fn record(&self) -> Record {
         self.header.record_at(low32(self.position))
@@ -62,8 +62,8 @@ impl<R: Memory> View<R> {
         Ok(Self { ring, geometry, framing: Framing::new(geometry.epoch()) })
     }
 
-    /// The header at a position before `tail`, if it is valid there (ABI §3). A header whose CRC is
-    /// right and whose length is not gives the same CRC twice.
+    /// Returns the header at a position before `tail`, if it is valid there (ABI §3). For a header
+    /// whose CRC is right and whose length is not, both CRCs of the error are the same.
     #[inline]
     pub(crate) fn header_at(&self, position: u64, tail: u64) -> Result<Located, HeaderCrc> {
         let (header, stored) = read_header(
@@ -83,12 +83,12 @@ impl<R: Memory> View<R> {
         }
     }
 
-    /// The first valid header behind `position`.
+    /// Returns the first valid header past `position`.
     pub(crate) fn next_valid(&self, position: u64, tail: u64) -> Option<Located> {
         (position + 1..tail).find_map(|position| self.header_at(position, tail).ok())
     }
 
-    /// CRC of a located payload, computed piece by piece without a buffer for the whole.
+    /// Computes the CRC of a located payload piece by piece, without a buffer for the whole.
     pub(crate) fn crc_of_payload(&self, located: &Located) -> u32 {
         let mut crc = self.framing.empty_crc();
         let mut piece = [0; PIECE_BYTES];
@@ -101,13 +101,13 @@ impl<R: Memory> View<R> {
         crc.finalize()
     }
 
-    /// Byte offset of a located record's payload.
+    /// Returns the byte offset of a located record's payload.
     #[inline]
     pub(crate) const fn payload_offset(&self, located: &Located) -> usize {
         self.geometry.offset_of(located.position) + GRANULE_BYTES
     }
 
-    /// Copies a located payload into the start of `buf` and gives the CRC of the copy.
+    /// Copies a located payload into the start of `buf` and returns the CRC of the copy.
     #[inline]
     pub(crate) fn copy_payload(&self, located: &Located, buf: &mut [u8]) -> Result<u32, ReadError> {
         let len = located.header.len as usize;

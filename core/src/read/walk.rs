@@ -32,9 +32,9 @@ pub(crate) struct Walk<R, const GATED: bool> {
     /// The last tail loaded. INVARIANT: `position <= tail <= position + capacity`, checked where it
     /// is loaded.
     pub(crate) tail: u64,
-    /// Number of the next DATA record, once it is known.
+    /// Sequence number of the next DATA record, once it is known.
     pub(crate) expected: Option<u64>,
-    /// Set when the producer overtook this walk, until the loss was told.
+    /// Set when the producer overtook this walk, until the loss is reported.
     pub(crate) overrun: bool,
     /// How often the producer overtook this walk, wrapping.
     falls: u32,
@@ -48,16 +48,16 @@ impl<R: Memory> Walk<R, true> {
             return;
         }
         let read = u64::from(distance(low32(self.position), low32(before.position)));
-        // If it is further than the tail, somebody else read on since; the sequence number tells.
+        // If it is further than the tail, somebody else read on since; the sequence number shows it.
         if read <= self.tail - self.position {
             self.position += read;
         }
         self.expected = before.expected;
     }
 
-    /// What most calls find: takes the expected record in one go, if it is there and undamaged, or
-    /// says that there is none yet. `None`: anything else, and nothing has happened but a look at
-    /// the tail and that `buf` may hold garbage; ask [`next`](Self::next).
+    /// Does what most calls need: takes the expected record in one go, if it is there and
+    /// undamaged, or says that there is none yet. `None`: anything else, and nothing has happened
+    /// except a look at the tail, and `buf` may hold garbage; call [`next`](Self::next).
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "see `Reader::next`")]
     pub(crate) fn next_fast(&mut self, buf: &mut [u8]) -> Option<Next> {
@@ -65,7 +65,7 @@ impl<R: Memory> Walk<R, true> {
         if self.position == self.tail {
             let (_, ahead) = self.look_ahead();
             if ahead == 0 {
-                return self.none_yet().then_some(Next::Empty);
+                return self.may_follow().then_some(Next::Empty);
             }
             if ahead > self.view.geometry.capacity() {
                 return None;
@@ -119,7 +119,7 @@ impl<R: Memory> Walk<R, false> {
 }
 
 impl<R: Memory, const GATED: bool> Walk<R, GATED> {
-    /// Stands at a position that must lie within the last lap.
+    /// Starts at a position that must lie within the last lap.
     pub(crate) fn at(view: View<R>, position: u32, damage: Damage) -> Result<Self, ReadError> {
         let position = u64::from(position);
         let mut walk = Self {
@@ -135,7 +135,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         Ok(walk)
     }
 
-    /// The tail, and how far ahead it is.
+    /// Loads the tail, and returns it with its distance.
     #[inline]
     fn look_ahead(&self) -> (u32, u32) {
         // ORDER(publish): Acquire. Records before this tail are written. Pairs with
@@ -158,8 +158,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.fall()
     }
 
-    /// Where the oldest whole record stands, and the granules from there to a tail that was current
-    /// then.
+    /// Returns the position of the oldest intact record, and the granules from there to a tail that
+    /// was current then.
     fn whole(&self) -> Result<(u32, u32), ReadError> {
         let (mut evidence, mut moved) = ((0, 0), false);
         // The producer moves both words while we load them; a pair that fits comes soon, or the
@@ -183,7 +183,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         Err(ReadError::TailOutOfRange { position: evidence.0, tail: evidence.1 })
     }
 
-    /// Stands at the oldest record that is whole, with a tail that was current then.
+    /// Moves to the oldest record that is intact, with a tail that was current then.
     pub(crate) fn skip_to_oldest(&mut self) -> Result<(), ReadError> {
         let whole = self.whole();
         self.overrun |= matches!(whole, Err(ReadError::Overrun { .. }));
@@ -194,7 +194,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         Ok(())
     }
 
-    /// Whether what was copied from `position` on was still whole after the copy.
+    /// Returns whether what was copied from `position` on was still intact after the copy.
     #[inline]
     fn copy_was_live(&self, position: u64) -> bool {
         if GATED {
@@ -220,7 +220,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
                 self.refresh()?;
             }
             if self.position == self.tail && !closed {
-                if self.none_yet() {
+                if self.may_follow() {
                     return Ok(Next::Empty);
                 }
                 closed = true;
@@ -266,20 +266,20 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.take(located, computed).map(Some)
     }
 
-    /// With nothing before the tail: whether something may still come.
+    /// With nothing before the tail: returns whether something may still come.
     #[inline]
-    fn none_yet(&self) -> bool {
-        // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is behind the last user's
+    fn may_follow(&self) -> bool {
+        // ORDER(close): Acquire. Seeing CLOSED, the tail loaded next is past the last user's
         // record. Pairs with `Producer::close`.
         if self.view.ring.load(ring_word::STATE, Ordering::Acquire) == STATE_CLOSED {
             return false;
         }
-        // Who asks again soon gets the record on the way of its tail.
+        // A reader that asks again soon then finds the record already on its way.
         expect_record(&self.view.ring, self.view.geometry.offset_of(self.position));
         true
     }
 
-    /// The oldest unread record, copied.
+    /// Copies the oldest unread record.
     #[inline]
     pub(crate) fn next(&mut self, buf: &mut [u8]) -> Result<Next, ReadError> {
         let mut overruns = 0;
@@ -318,7 +318,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         })
     }
 
-    /// Whether a look would find more than nothing, padding records included.
+    /// Returns whether a look would find more than nothing, padding records included.
     pub(crate) fn is_ready(&self) -> bool {
         // ORDER(none): only a hint; reading loads both again, with Acquire.
         let load = |at| self.view.ring.load(at, Ordering::Relaxed);
@@ -327,14 +327,16 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             || load(ring_word::STATE) == STATE_CLOSED
     }
 
-    /// Whether nothing that the ring ever held comes before this walk, as far as can be told.
+    /// Returns whether nothing that the ring ever held comes before this walk, as far as can be
+    /// known.
     pub(crate) fn is_at_first(&self) -> bool {
         // Positions count from the ring's creation.
         let first = self.first_data(self.position, self.tail);
         low32(self.position) == 0 && first.is_none_or(|header| header.seq == 0)
     }
 
-    /// The header of the first DATA record from `position` on, unless damage comes before it.
+    /// Returns the header of the first DATA record from `position` on, unless damage comes before
+    /// it.
     fn first_data(&self, position: u64, tail: u64) -> Option<Header> {
         let mut at = position;
         // Each step goes a granule further at least.
@@ -348,7 +350,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         None
     }
 
-    /// Goes on at the oldest whole record after being overrun, a bounded number of times.
+    /// Continues at the oldest intact record after being overrun, a bounded number of times.
     #[cold]
     fn fall_back(&mut self, overruns: &mut u32) -> Result<(), ReadError> {
         self.fall()?;
@@ -365,8 +367,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.skip_to_oldest()
     }
 
-    /// The numbers do not follow: by damage that was reported before, or because the producer
-    /// overtook us.
+    /// Reports that the sequence numbers do not follow: because of damage that was reported before,
+    /// or because the producer overtook this walk.
     #[cold]
     fn gap(&mut self, expected: u64, found: u64) -> ReadError {
         self.count(0, found.saturating_sub(expected));
@@ -378,7 +380,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         }
     }
 
-    /// Goes on at the next valid header, or at the tail.
+    /// Continues at the next valid header, or at the tail.
     #[cold]
     fn resync(&mut self, crc: HeaderCrc) -> ReadError {
         let damaged = self.position;
@@ -424,10 +426,10 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         self.damage.lost = self.damage.lost.wrapping_add(lost as u32);
     }
 
-    /// Moves forward to the record with this number. Damaged stretches on the way are skipped and
-    /// counted.
+    /// Moves forward to the record with this sequence number. Damaged stretches on the way are
+    /// skipped and counted.
     pub(crate) fn seek(&mut self, seq: u64) -> Result<Seek, ReadError> {
-        // A round moves on by what it skips, or tells of a gap and gives the record next time. In
+        // A round moves on by what it skips, or reports a gap and gives the record next time. In
         // an honest ring a lap is the most there is to skip; the bound is on all granules skipped,
         // because a dishonest one could make every round skip a lap. One that overruns us may make
         // us go over a lap again, even where the round ends as far as it began.
@@ -463,7 +465,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         Err(ReadError::Overrun { expected: Some(seq), found: None })
     }
 
-    /// The first position that can still be read, and the tail of now; neither is adopted.
+    /// Returns the first position that can still be read, and the tail of now; adopts neither.
     fn unread(&self) -> Result<(u64, u64), ReadError> {
         if GATED {
             let (tail, ahead) = self.look_ahead();
@@ -479,7 +481,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         Ok((u64::from(oldest) + u64::from(read), u64::from(oldest) + u64::from(live)))
     }
 
-    /// How far this walk is behind, at a time by the ring's clock. Looks, and changes nothing.
+    /// Measures how far this walk is behind, at a time by the ring's clock. Changes nothing.
     pub(crate) fn lag(&self, now_ns: u64) -> Result<Lag, ReadError> {
         let (position, tail) = self.unread()?;
         // ORDER(none): a measure. The Acquire of the tail makes it at least that tail's number.

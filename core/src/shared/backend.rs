@@ -16,13 +16,13 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// # Safety
 /// An implementation behaves as one atomic `u32` that is changed only through these methods.
 pub unsafe trait Word {
-    /// A word with this value.
+    /// Makes a word with this value.
     fn new(value: u32) -> Self;
-    /// An atomic load.
+    /// Loads it.
     fn load(&self, order: Ordering) -> u32;
-    /// An atomic store.
+    /// Stores a value.
     fn store(&self, value: u32, order: Ordering);
-    /// Strong compare-and-exchange; the value found.
+    /// Compares and exchanges, strongly. Returns the value found.
     #[allow(clippy::missing_errors_doc, reason = "as in core")]
     fn compare_exchange(
         &self,
@@ -31,33 +31,33 @@ pub unsafe trait Word {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u32, u32>;
-    /// Sets bits; the value before.
+    /// Sets bits. Returns the value before.
     fn fetch_or(&self, bits: u32, order: Ordering) -> u32;
 }
 
-/// A value that is entered under somebody else's mutual exclusion.
+/// A value that is entered under mutual exclusion that somebody else provides.
 ///
 /// # Safety
-/// [`with`](Cell::with) lends the value given to [`new`](Cell::new) and nothing else touches it.
+/// [`with`](Cell::with) lends the value given to [`new`](Cell::new), and nothing else touches it.
 pub unsafe trait Cell<T> {
-    /// A cell around `value`.
+    /// Makes a cell around `value`.
     fn new(value: T) -> Self;
     /// Lends the value.
     ///
     /// # Safety
     /// 1. No other call is under way, and an earlier one happens before this one.
     unsafe fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R;
-    /// The value.
+    /// Returns the value.
     fn into_inner(self) -> T;
 }
 
 /// What private state is made of.
 pub trait Backend {
     /// The most spin hints that a `push` waits after it left its record to a party that is
-    /// publishing, below 2^16, so that threads which produce at the same time go on for some
-    /// thousand records each instead of taking the ring's cache lines from each other for every
-    /// one. Threads that meet now and then wait for a few. 0, for none, where that party may be one
-    /// that was interrupted.
+    /// publishing, below 2^16. Threads that produce at the same time then continue for some
+    /// thousand records each, instead of taking the ring's cache lines from each other for every
+    /// record; threads that meet now and then wait for a few. 0, for none, where that party may
+    /// have been interrupted by this one.
     const PAUSES: u32 = 0;
     /// Its atomic words.
     type Word: Word;

@@ -6,40 +6,41 @@ use core::sync::atomic::Ordering;
 
 use super::backend::{Backend, Cell, Word};
 
-/// Set in a claim of an even lap through the table, clear in one of an odd lap: so a slot says for
-/// which lap it is taken.
+/// Set in a claim of an even lap through the table, clear in one of an odd lap, so that a slot says
+/// for which lap it is taken.
 const LAP: u32 = 1 << 31;
-/// The token rests here. On one slot at most, that of the oldest unpublished claim; on none while a
-/// party has it.
+/// The publisher's token rests here. On one slot at most, that of the oldest unpublished claim; on
+/// none while a party holds it.
 const TOKEN: u32 = 1 << 30;
 /// The claimant is done with it.
 const FINISHED: u32 = 1 << 29;
 /// Where the claim ends: the low bits of a position.
 pub const POSITION: u32 = FINISHED - 1;
 
-/// Whether the token rests on a slot. Behind a finished claim it is had by whoever passes that.
+/// Returns whether the token rests on a slot. Past a finished claim, the party that passes the
+/// claim holds it.
 const fn rests(word: u32) -> bool {
     word & (TOKEN | FINISHED) == TOKEN
 }
 
-/// A table of claims, and a value that one party at a time may enter: whoever has the token. Nobody
-/// waits for it.
+/// A table of claims, and a value that one party at a time may enter: the holder of the publisher's
+/// token. Nobody waits for the token.
 ///
-/// Slot `t % CLAIMS` is free for ticket `t` once `t - CLAIMS` is published, and taken by one
-/// exchange, which names the end of the claim. The token goes along the table: it rests on the
-/// oldest claim that is not published, or on the free slot where the next one will be. It is had by
+/// Slot `t % CLAIMS` is free for ticket `t` once `t - CLAIMS` is published, and is taken by one
+/// exchange, which names the end of the claim. The token moves along the table: it rests on the
+/// oldest claim that is not published, or on the free slot where the next one will be. It goes to
 ///
-/// 1. whoever takes that free slot, by the same exchange, if they want it;
-/// 2. the claimant of that slot when it finishes: by setting one bit it sees whether the token was
+/// 1. the party that takes that free slot, by the same exchange, if it wants it;
+/// 2. the claimant of that slot when it finishes: it sets one bit, and sees whether the token was
 ///    there;
-/// 3. whoever picks it up.
+/// 3. a party that picks it up.
 ///
-/// Who has it passes the finished claims and leaves it on the first that is not, again by setting
-/// one bit of that slot: either the claim finds the token when it finishes, or the token finds it
-/// finished and stays.
+/// The holder passes the finished claims and leaves the token on the first that is not, again by
+/// setting one bit of that slot: either the claimant finds the token when it finishes, or the
+/// holder finds the claim finished and continues.
 pub struct Claims<B: Backend, T, const CLAIMS: usize> {
-    /// Ticket of the oldest claim that is not published. INVARIANT: only who has the token changes
-    /// it.
+    /// Ticket of the oldest claim that is not published. INVARIANT: only the holder of the token
+    /// changes it.
     published: B::Word,
     /// [`LAP`] | [`TOKEN`] | [`FINISHED`] | [`POSITION`].
     slots: [B::Word; CLAIMS],
@@ -49,7 +50,7 @@ pub struct Claims<B: Backend, T, const CLAIMS: usize> {
     value: B::Cell<T>,
 }
 
-/// A slot that was free when somebody looked.
+/// A slot that was free when a party looked.
 pub struct Free<'t, B: Backend, T, const CLAIMS: usize> {
     claims: &'t Claims<B, T, CLAIMS>,
     ticket: u32,
@@ -76,8 +77,8 @@ pub struct Claim<'t, B: Backend, T, const CLAIMS: usize> {
 #[must_use = "nothing is published any more if it is lost"]
 pub struct Ahead<'t, B: Backend, T, const CLAIMS: usize>(Token<'t, B, T, CLAIMS>);
 
-/// The token: the one party that publishes, and whose the value is. To be left; dropped, it is gone
-/// for good.
+/// The publisher's token: its holder publishes, and owns the value meanwhile. It must be left; if
+/// it is dropped, it is gone for good.
 #[must_use = "nothing is published any more if it is lost"]
 pub struct Token<'t, B: Backend, T, const CLAIMS: usize> {
     claims: &'t Claims<B, T, CLAIMS>,
@@ -89,11 +90,11 @@ impl<B: Backend, T, const CLAIMS: usize> Claims<B, T, CLAIMS> {
     #[allow(clippy::cast_possible_truncation, reason = "at most 256")]
     const CLAIMS: u32 = CLAIMS as u32;
 
-    /// Nobody has the token; claims begin at `head`.
+    /// Creates a table whose claims begin at `head`, with the token at rest.
     pub fn new(value: T, head: u32) -> Self {
         const { assert!(CLAIMS.is_power_of_two() && CLAIMS >= 2 && CLAIMS <= 256) };
         // Free for lap 0. All end where claims begin: so none of them looks as if a claim of the
-        // next lap were there. The last one stands for the claim before the first.
+        // next lap were there. The last one is in place of the claim before the first.
         let slot = |index| B::Word::new(head & POSITION | if index == 0 { TOKEN } else { 0 });
         Self {
             published: B::Word::new(0),
@@ -106,7 +107,7 @@ impl<B: Backend, T, const CLAIMS: usize> Claims<B, T, CLAIMS> {
         &self.slots[ticket as usize % CLAIMS]
     }
 
-    /// What [`LAP`] is in a claim of this ticket.
+    /// Returns what [`LAP`] is in a claim of this ticket.
     const fn lap(ticket: u32) -> u32 {
         if (ticket / Self::CLAIMS).is_multiple_of(2) { LAP } else { 0 }
     }
@@ -119,10 +120,10 @@ impl<B: Backend, T, const CLAIMS: usize> Claims<B, T, CLAIMS> {
         Self::is_taken(word, ticket) && word & FINISHED != 0
     }
 
-    /// The slot of the next claim.
+    /// Finds the slot of the next claim.
     ///
     /// # Errors
-    /// All of them are taken, as far as this party has heard; how many that is.
+    /// All slots are taken, as far as this party has heard; how many claims that is.
     #[inline]
     pub fn find(&self) -> Result<Free<'_, B, T, CLAIMS>, u32> {
         loop {
@@ -139,9 +140,9 @@ impl<B: Backend, T, const CLAIMS: usize> Claims<B, T, CLAIMS> {
                     in_flight += 1;
                     continue;
                 }
-                // ORDER(slot): Relaxed, behind the Acquire of `word`: only while the ticket is not
+                // ORDER(slot): Relaxed, after the Acquire of `word`: only while the ticket is not
                 // published is `word` of its lap. Others may have gone more than a lap on since,
-                // and one of theirs looks free for us; whoever took it had seen the ticket
+                // and one of theirs looks free for us; the party that took it had seen the ticket
                 // published.
                 if self.published.load(Ordering::Relaxed).wrapping_sub(first) > in_flight {
                     break;
@@ -159,7 +160,7 @@ impl<B: Backend, T, const CLAIMS: usize> Claims<B, T, CLAIMS> {
         }
     }
 
-    /// The token, unless somebody has it.
+    /// Takes the token, unless another party holds it.
     pub fn pick_up(&self) -> Option<Token<'_, B, T, CLAIMS>> {
         // ORDER(token): Relaxed, here and below: a look at where the token may be, which the
         // exchange confirms.
@@ -191,7 +192,7 @@ impl<B: Backend, T, const CLAIMS: usize> Claims<B, T, CLAIMS> {
         }
     }
 
-    /// Whether somebody has the token, as it looks from outside.
+    /// Returns whether a party holds the token, as it looks from outside.
     pub fn is_token_held(&self) -> bool {
         // ORDER(none): old as soon as it is taken.
         let ticket = self.published.load(Ordering::Relaxed);
@@ -199,7 +200,8 @@ impl<B: Backend, T, const CLAIMS: usize> Claims<B, T, CLAIMS> {
         !rests(self.slot(ticket).load(Ordering::Relaxed))
     }
 
-    /// The ticket of the oldest claim, and how many there are, if it holds the others back.
+    /// Returns the ticket of the oldest claim, and the number of claims, if it holds the others
+    /// back.
     pub fn unfinished(&self) -> Option<(u32, u32)> {
         // ORDER(none): a look from outside, old as soon as it is taken.
         let first = self.published.load(Ordering::Relaxed);
@@ -211,29 +213,29 @@ impl<B: Backend, T, const CLAIMS: usize> Claims<B, T, CLAIMS> {
         (in_flight > 0 && word(0) & FINISHED == 0).then_some((first, in_flight))
     }
 
-    /// The value, when nobody shares it any more.
+    /// Returns the value, which nobody shares any more.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
 }
 
 impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
-    /// Where the claim before it ends.
+    /// Returns where the claim before it ends.
     #[must_use]
     pub const fn head(&self) -> u32 {
         self.head
     }
 
-    /// Claims before it that are not published.
+    /// Returns the number of claims before it that are not published.
     #[must_use]
     pub const fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    /// Takes it, up to position `end`; with the token, if that rests there and is wanted. `None`:
-    /// somebody else was faster. The ends of 2 · `CLAIMS` claims stay within one token of the
-    /// positions: a slot that is free again two laps later is taken for the one that was seen if it
-    /// has the same word.
+    /// Takes the slot, up to position `end`; with the token, if that rests there and is wanted.
+    /// `None`: another party was faster. The ends of 2 · `CLAIMS` claims must stay within one round
+    /// of the 29-bit positions: a slot that is free again two laps later is taken for the one that
+    /// was seen if it holds the same word.
     #[inline]
     #[must_use = "what is taken holds up all others"]
     pub fn take(self, end: u32, with_token: bool) -> Option<Held<'t, B, T, CLAIMS>> {
@@ -241,7 +243,7 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
         let rests = rests(word);
         let left = if rests && !with_token { TOKEN } else { 0 };
         let taken = Claims::<B, T, CLAIMS>::lap(ticket) | left | end & POSITION;
-        // ORDER(slot): Release. Whoever finds the slot taken sees a `published` that let us take
+        // ORDER(slot): Release. A party that finds the slot taken sees a `published` that let us take
         // it. Pairs with `find`. ORDER(token): Acquire: what was done in earlier claims. Pairs with
         // `leave`.
         claims
@@ -257,18 +259,18 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
 }
 
 impl<'t, B: Backend, T, const CLAIMS: usize> Claim<'t, B, T, CLAIMS> {
-    /// Its ticket.
+    /// Returns its ticket.
     #[must_use]
     pub const fn ticket(&self) -> u32 {
         self.ticket
     }
 
-    /// The claimant's last word on it. Gives the token if that was waiting for this.
+    /// Finishes the claim. Returns the token if that was waiting for it.
     #[inline]
     #[must_use = "nothing is published any more if the token is lost"]
     pub fn finish(self) -> Option<Token<'t, B, T, CLAIMS>> {
         let Self { claims, ticket } = self;
-        // ORDER(commit): Release. Whoever sees it finished sees payload and note. Pairs with
+        // ORDER(commit): Release. A party that sees it finished sees payload and note. Pairs with
         // `pass_finished`. ORDER(token): Acquire: what was done in earlier claims. Pairs with
         // `leave`.
         let before = claims.slot(ticket).fetch_or(FINISHED, Ordering::AcqRel);
@@ -295,8 +297,8 @@ impl<B: Backend, T, const CLAIMS: usize> Token<'_, B, T, CLAIMS> {
         unsafe { self.claims.value.with(work) }
     }
 
-    /// If the oldest claim that is not published is finished: does what is to be done with it,
-    /// given its ticket and where it ends, and passes it.
+    /// If the oldest unpublished claim is finished: does what is to be done with it, given its
+    /// ticket and its end, and passes it.
     #[inline]
     pub fn pass_finished<R>(&mut self, done: impl FnOnce(&mut T, u32, u32) -> R) -> Option<R> {
         let ticket = self.ticket;
@@ -311,7 +313,7 @@ impl<B: Backend, T, const CLAIMS: usize> Token<'_, B, T, CLAIMS> {
         Some(outcome)
     }
 
-    /// The oldest claim is done with: its slot is free for the next lap.
+    /// Passes the oldest claim: its slot is free for the next lap.
     #[inline]
     fn pass(&mut self) {
         let slot = self.claims.slot(self.ticket);
@@ -321,13 +323,13 @@ impl<B: Backend, T, const CLAIMS: usize> Token<'_, B, T, CLAIMS> {
         // ticket it wants is published. Pairs with the load in `find`.
         slot.store(word, Ordering::Release);
         self.ticket = self.ticket.wrapping_add(1);
-        // ORDER(slot): Release. Whoever finds the slot published finds it emptied, and its note
+        // ORDER(slot): Release. A party that finds the slot published finds it emptied, and its note
         // read. Pairs with the load in `find`.
         self.claims.published.store(self.ticket, Ordering::Release);
     }
 
-    /// Leaves the token where it stands, unless the claim there was finished meanwhile: then it is
-    /// not over.
+    /// Leaves the token on the slot of this ticket. Returns it again if the claim there was
+    /// finished meanwhile.
     #[inline]
     #[must_use = "nothing is published any more if the token is lost"]
     pub fn leave(self) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! Room for one record, claimed among others.
+//! Space for one record, claimed among others.
 
 use super::backend::{Backend, Word};
 use super::publishing::Audience;
@@ -10,8 +10,8 @@ use crate::producer::Wake;
 use crate::record::Meta;
 use core::sync::atomic::Ordering;
 
-/// Room for one record, claimed among others. Dropped, it becomes a DISCARD record, and nobody is
-/// told whom to wake: see [`abandon`](Self::abandon).
+/// Space for one record, claimed among others. Dropping it leaves a DISCARD record and returns no
+/// readers to wake: see [`abandon`](Self::abandon).
 pub struct SharedGrant<'p, M, C, B, const CLAIMS: usize, const READERS: usize>
 where
     M: MemoryMut + Clone,
@@ -29,7 +29,7 @@ where
     C: MemoryMut,
     B: Backend,
 {
-    /// Payload bytes that may still be written.
+    /// Returns the payload bytes that may still be written.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.state.as_ref().map_or(0, |(_, filling)| filling.remaining())
@@ -38,7 +38,7 @@ where
     /// Appends to the payload.
     ///
     /// # Errors
-    /// More bytes than were claimed; nothing of them was taken.
+    /// More bytes than are left of the claim; none of them was taken.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), GrantOverflow> {
         match &mut self.state {
             Some((_, filling)) => filling.write(&self.shared.ring, bytes),
@@ -69,8 +69,8 @@ where
         self.shared.finish(claim, Audience::Claimant(ticket))
     }
 
-    /// Gives the room up: a DISCARD record takes it, which readers skip. What was claimed and
-    /// committed after it may be published by that; says whom to wake.
+    /// Gives the space up to a DISCARD record, which readers skip. What was claimed and committed
+    /// after it may be published by this call, which returns the readers to wake.
     pub fn abandon(mut self) -> Wake {
         self.give_up(Audience::Caller).wake
     }
@@ -91,7 +91,7 @@ where
     B: Backend,
 {
     fn drop(&mut self) {
-        // Whom to wake is told to the next one who can do it.
+        // The readers to wake are kept for the next call that can return them.
         let _kept = self.give_up(Audience::Nobody);
     }
 }

@@ -2,35 +2,36 @@
 //!
 //! A claim is one compare-and-swap; payloads are filled in parallel; records appear in the order of
 //! their claims. The state is private to the process: the shared bytes are those of a single
-//! [`Producer`], which one party at a time drives: the one that has the token. Nobody ever has to
-//! wait for anybody:
+//! [`Producer`], which one party at a time drives: the holder of the publisher's token. Nobody ever
+//! has to wait for anybody:
 //!
 //! 1. **claim**: ticket `t` is taken by setting slot `t % CLAIMS` from "free for `t`" to "taken,
 //!    ends at e". The tickets that are taken follow one another, so the next one is found from the
-//!    oldest unpublished on.
-//! 2. **commit**: the slot says that it is finished. If the token rests there, whoever finishes has
-//!    it now, and publishes every finished slot in the order of tickets, up to the first that is
-//!    not finished; there the token rests again. If it does not rest there, somebody has it who is
-//!    on the way to this slot, or it waits on an earlier one.
+//!    oldest unpublished one on.
+//! 2. **commit**: the slot says that it is finished. If the token rests there, the party that
+//!    finishes takes it and publishes every finished slot in the order of tickets, up to the first
+//!    that is not finished; there the token rests again. If it does not rest there, either another
+//!    party holds it and is on the way to this slot, or it waits on an earlier one.
 //!
 //! [`push`](SharedProducer::push) does both at once if nothing is in flight: it takes slot and
 //! token by one exchange, writes what the single producer would write, and leaves the token by
 //! another. Threads that push at the same time would take these words and the producer's state from
 //! each other for every record; so a push that leaves its record to a party that is publishing
-//! pauses behind that ([`Backend::PAUSES`], none on bare metal), and the other goes on alone.
+//! pauses afterwards ([`Backend::PAUSES`], none on bare metal), and the other continues alone.
 //!
 //! **A producer that stops** between claim and commit delays the publication of everything claimed
-//! after it, for as long as it stops; one that is dropped, also by a panic, leaves a DISCARD record
+//! after it, for as long as it stops. One that is dropped, also by a panic, leaves a DISCARD record
 //! and delays nobody. Records claimed before it are published as usual. When `CLAIMS` claims wait
-//! behind it, or the ring is full, further claims fail with [`ClaimError::Busy`] or
+//! after it, or the ring is full, further claims fail with [`ClaimError::Busy`] or
 //! [`ClaimError::Full`]. The owner sees it with [`SharedProducer::unfinished`]. A party that stops
-//! while it publishes (it was preempted; a push copies its payload then) delays publication until
-//! it goes on; what others commit meanwhile is published by it.
+//! while it publishes (it was preempted; a push copies its payload at that time) delays publication
+//! until it continues, and then publishes what others have committed meanwhile.
 //!
-//! **Wake-ups**: whoever is inside publishes what others committed, so nearly every call says whom
-//! to wake: [`Commit`], [`Outcome`] and the [`Wake`] of [`abandon`](SharedGrant::abandon) and
-//! [`publish`](SharedProducer::publish). Two cannot: a grant that is dropped, and a claim that
-//! fails. What they publish is kept for the next call that can; after them call `publish`, unless
+//! **Wake-ups**: the holder of the token publishes what others committed, so nearly every call
+//! returns the readers to wake: [`Commit`], [`Outcome`] and the [`Wake`] of
+//! [`abandon`](SharedGrant::abandon) and [`publish`](SharedProducer::publish). Two cannot: a grant
+//! that is dropped, and a claim that fails. The wake-ups of what they publish are kept for the next
+//! call that can return them. After such a call, call `publish`, unless
 //! [`want_space`](SharedProducer::want_space) or another claim comes next.
 
 #[allow(unsafe_code, reason = "cells that others guard; each block has its proof")]
@@ -65,7 +66,7 @@ const WANTED: u32 = 1 << 31;
 const GIVEN_UP: u32 = u32::MAX;
 
 /// What the header of a claim's record will say. Written by the claimant before it finishes, read
-/// by who has the token.
+/// by the holder of the token.
 struct Note<W> {
     /// Or [`GIVEN_UP`].
     len: W,
@@ -78,7 +79,7 @@ struct Note<W> {
 /// What one party at a time drives.
 struct Inner<M, C, const READERS: usize> {
     producer: Producer<M, C, READERS>,
-    /// Readers to wake that nobody was told of yet.
+    /// Readers to wake that no call has returned yet.
     pending_wake: Wake,
 }
 
@@ -99,35 +100,34 @@ pub struct SharedProducer<
     crc: Crc,
     /// It was closed before it was shared: there will be no claim.
     closed: bool,
-    /// Claims may end here, low bits. Moved by who has the token.
+    /// Claims may end here, low bits. Moved by the holder of the token.
     limit: B::Word,
-    /// 0, or [`WANTED`] | where a claim wanted to end that found no room while another party had
-    /// the token.
+    /// 0, or [`WANTED`] | the end of a claim that found no room while another party held the token.
     wanted: B::Word,
-    /// 1 if there are readers to wake that nobody was told of. Stored by who has the token.
+    /// 1 if there are readers to wake that no call has returned. Stored by the holder of the token.
     pending: B::Word,
-    /// Where pushes last met: the low bits of the ticket, and in [`STEP_BITS`] how long they stood
-    /// back.
+    /// Where pushes last met: the low bits of the ticket, and in the low four bits how long they
+    /// paused.
     met: B::Word,
     claims: Claims<B, Inner<M, C, READERS>, CLAIMS>,
     notes: [Note<B::Word>; CLAIMS],
 }
 
-/// What became of a committed record.
+/// The fate of a committed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "sleeping readers are woken only by the caller"]
 pub struct Commit {
-    /// Its number, if this call published it. `None`: another party publishes it, or it waits for a
-    /// record claimed before it.
+    /// Its sequence number, if this call published it. `None`: another party publishes it, or it
+    /// waits for a record claimed before it.
     pub seq: Option<u64>,
-    /// Whom to wake.
+    /// The readers to wake.
     pub wake: Wake,
 }
 
 impl Commit {
     const NOTHING: Self = Self { seq: None, wake: Wake::NONE };
 
-    /// Both together; of the number, whichever knows it.
+    /// Combines two; of the sequence number, the one that is known.
     const fn and(self, other: Self) -> Self {
         Self {
             seq: if self.seq.is_some() { self.seq } else { other.seq },
@@ -166,7 +166,7 @@ impl fmt::Display for ShareError {
 
 impl core::error::Error for ShareError {}
 
-/// Low bits of a private position.
+/// Returns the low bits of a private position.
 const fn low(position: u64) -> u32 {
     low32(position) & POSITION
 }
@@ -185,7 +185,7 @@ where
     C: MemoryMut,
     B: Backend,
 {
-    /// Shares a producer. What it has committed is published.
+    /// Shares a producer, and publishes what it has committed.
     ///
     /// # Errors
     /// The ring is too large for the 29-bit positions of the claim table.
@@ -223,19 +223,19 @@ where
         })
     }
 
-    /// What is fixed for the life of the ring.
+    /// Returns what never changes in the life of the ring.
     #[must_use]
     pub const fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// Room for one record of up to `payload_bytes`. It must be committed or dropped soon: later
-    /// claims are published behind it.
+    /// Reserves space for one record of up to `payload_bytes`. The grant must be committed or
+    /// dropped soon, because later claims are published after it.
     ///
     /// # Errors
     /// [`ClaimError::Full`]: readers hold the space. [`ClaimError::Busy`]: too many claims in
     /// flight, or another party is just making room; try again. Making room may have published what
-    /// others committed: the next call that says whom to wake says it.
+    /// others committed: the next call that returns readers to wake returns these too.
     pub fn claim(
         &self,
         payload_bytes: usize,
@@ -247,8 +247,8 @@ where
         }
     }
 
-    /// Claims, fills and commits one record. If another party is just publishing, that one
-    /// publishes it, and this call pauses behind that: for up to some fifty microseconds if it
+    /// Claims, fills and commits one record. If another party is just publishing, that party
+    /// publishes it, and this call pauses afterwards: for up to some fifty microseconds if that
     /// happens again and again, see [`Backend::PAUSES`].
     ///
     /// # Errors
@@ -270,22 +270,22 @@ where
         Ok(commit)
     }
 
-    /// Publishes what is finished and not yet published, and tells whom to wake of earlier
-    /// publications that nobody was told of.
+    /// Publishes what is finished and not yet published. Returns the readers to wake, also those of
+    /// earlier publications that no call has returned.
     pub fn publish(&self) -> Wake {
         self.claims.pick_up().map_or(Wake::NONE, |token| self.run(token, Audience::Caller).wake)
     }
 
-    /// The claim that holds back all later ones, if there is one. Only a claim that is still the
-    /// same after a while is a worry.
+    /// Returns the claim that holds back all later ones, if there is one. Only a claim that is
+    /// still the same after a while is a concern.
     #[must_use]
     pub fn unfinished(&self) -> Option<Unfinished> {
         self.claims.unfinished().map(|(ticket, in_flight)| Unfinished { ticket, in_flight })
     }
 
-    /// The single producer again, for [`Producer::close`] or a change of hands. No grant is alive,
-    /// because it would borrow `self`; one that was forgotten takes what was committed behind it
-    /// along.
+    /// Returns the single producer again, for [`Producer::close`] or a change of hands. No grant is
+    /// alive, because it would borrow `self`; one that was forgotten takes what was committed after
+    /// it along.
     pub fn into_producer(self) -> (Producer<M, C, READERS>, Wake) {
         let wake = self.publish();
         let forgotten = self.claims.unfinished().is_some();

@@ -1,4 +1,4 @@
-//! What only one party at a time can do with a shared producer: subscriptions, readers, the wish
+//! What only one party at a time can do with a shared producer: subscriptions, readers, requests
 //! for space.
 
 use core::fmt;
@@ -12,17 +12,18 @@ use crate::producer::{ClaimError, SubscribeError};
 use crate::producer::{Start, SubscriptionStatus};
 use crate::producer::{SubscriptionId, Violation, Wake};
 
-/// What such a call gave. It has published what others committed, so it may have somebody to wake.
+/// The result of such a call. It has published what others committed, so there may be readers to
+/// wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "sleeping readers are woken only by the caller"]
 pub struct Outcome<T> {
-    /// What the single producer's call of the same name gives.
+    /// What the single producer's call of the same name returns.
     pub value: T,
-    /// Whom to wake.
+    /// The readers to wake.
     pub wake: Wake,
 }
 
-/// Another party is publishing just now. Ask again; in an interrupt handler, next time.
+/// Another party is publishing just now. Try again; in an interrupt handler, next time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contended;
 
@@ -40,7 +41,7 @@ where
     C: MemoryMut,
     B: Backend,
 {
-    /// As [`Producer::subscribe`].
+    /// Does what [`Producer::subscribe`] does.
     ///
     /// # Errors
     /// [`Contended`]; inside, as there.
@@ -52,7 +53,7 @@ where
         self.owner(|producer| producer.subscribe_within(start, producer.oldest))
     }
 
-    /// As [`Producer::unsubscribe`].
+    /// Does what [`Producer::unsubscribe`] does.
     ///
     /// # Errors
     /// [`Contended`].
@@ -60,7 +61,8 @@ where
         self.owner(|producer| producer.unsubscribe(id))
     }
 
-    /// As [`Producer::attach`]; takes the segment out of `segment` if this was the moment.
+    /// Does what [`Producer::attach`] does; takes the cursor segment out of `segment` if the token
+    /// was free.
     ///
     /// # Errors
     /// [`Contended`]; inside, as there, and [`SubscribeError::NoCursorSegment`] if `segment` is
@@ -76,7 +78,7 @@ where
         })
     }
 
-    /// As [`Producer::detach`].
+    /// Does what [`Producer::detach`] does.
     ///
     /// # Errors
     /// [`Contended`].
@@ -84,7 +86,7 @@ where
         self.owner(|producer| producer.detach(id))
     }
 
-    /// As [`Producer::subscription`].
+    /// Does what [`Producer::subscription`] does.
     ///
     /// # Errors
     /// [`Contended`].
@@ -95,7 +97,7 @@ where
         self.owner(|producer| producer.subscription(id))
     }
 
-    /// As [`Producer::take_violation`].
+    /// Does what [`Producer::take_violation`] does.
     ///
     /// # Errors
     /// [`Contended`].
@@ -103,9 +105,9 @@ where
         self.owner(Producer::take_violation)
     }
 
-    /// As [`Producer::want_space`]. Claims in flight are not counted, because what they hold is not
-    /// freed by a reader, and only readers tell: a claim may fail although this said that there is
-    /// room; ask again when they are committed.
+    /// Does what [`Producer::want_space`] does. Claims in flight are not counted, because no reader
+    /// frees what they hold, and only readers notify: a claim may fail although this call said that
+    /// there is room. Ask again when they are committed.
     ///
     /// # Errors
     /// [`Contended`]; inside, as there.
@@ -116,7 +118,7 @@ where
         self.owner(|producer| producer.want_space(payload_bytes))
     }
 
-    /// Does something to the producer that is not publishing.
+    /// Does something with the producer other than publishing.
     fn owner<T>(
         &self,
         work: impl FnOnce(&mut Producer<M, C, READERS>) -> T,

@@ -12,8 +12,8 @@ use crate::memory::MemoryMut;
 use crate::producer::{ClaimError, Filling};
 use crate::record::Meta;
 
-/// How often a claim that finds no room, and another party publishing, asks again before it gives
-/// up.
+/// How often a claim that finds no room, while another party is publishing, asks again before it
+/// gives up.
 const ATTEMPTS: u32 = 1;
 
 /// Low bits of `met`: the logarithm of how many spin hints the last pause had.
@@ -29,8 +29,9 @@ pub(super) struct Placed<H> {
     pub(super) pad: u32,
 }
 
-/// The word `met` after pushes met at this ticket: a step longer if few records came since the last
-/// time, else a step shorter. A pause of 2^n hints is about as long as 2^n records take.
+/// Returns the word `met` after pushes met at this ticket: a step longer if few records came since
+/// the last time, otherwise a step shorter. A pause of 2^n hints is about as long as 2^n records
+/// take.
 const fn meet(met: u32, ticket: u32, longest: u32) -> u32 {
     let (step, ticket) = (met & STEP_MASK, ticket << STEP_BITS);
     let records = ticket.wrapping_sub(met & !STEP_MASK) >> STEP_BITS;
@@ -117,7 +118,7 @@ where
         SharedGrant { shared: self, state: Some((claim, filling)) }
     }
 
-    /// A whole record, by the party that has the token, behind everything else that was claimed.
+    /// Writes a whole record as the holder of the token, after everything else that was claimed.
     #[inline]
     pub(super) fn append<'s>(
         &'s self,
@@ -137,8 +138,8 @@ where
         commit.and(self.leave(token, Audience::Caller))
     }
 
-    /// A claimant is done: it publishes its claim and what is finished behind it, or leaves that to
-    /// another party.
+    /// Finishes a claim: publishes it and what is finished after it, or leaves that to another
+    /// party.
     pub(super) fn finish<'s>(
         &'s self,
         claim: Open<'s, M, C, B, CLAIMS, READERS>,
@@ -146,8 +147,8 @@ where
     ) -> Commit {
         match (claim.finish(), audience) {
             (Some(token), _) => self.run(token, audience),
-            // What others kept must be told even if the claim before this one is never finished.
-            // ORDER(none): whoever comes after the call that kept it sees it.
+            // What others kept must be returned even if the claim before this one is never finished.
+            // ORDER(none): a call that comes after the one that kept it sees it.
             (None, Audience::Caller | Audience::Claimant(_))
                 if self.pending.load(Ordering::Relaxed) != 0 =>
             {
@@ -158,8 +159,8 @@ where
     }
 
     /// Pauses, because another party has the lines of the ring in its cache: taking them away for
-    /// the next record at once costs both more than it gains. The longer, the fewer records came
-    /// between two such meetings: threads that only meet now and then do not lose time by it.
+    /// the next record at once costs both more than it gains. The fewer records came between two
+    /// such meetings, the longer: threads that only meet now and then lose no time.
     #[cold]
     pub(super) fn backoff(&self, ticket: u32) {
         // ORDER(none): a guess.
@@ -169,12 +170,12 @@ where
         (0..1 << (met & STEP_MASK)).for_each(|_| core::hint::spin_loop());
     }
 
-    /// Makes room for a claim that wanted to end there. The limit, if this party could.
+    /// Makes room for a claim that wants to end there. Returns the limit, if this party could.
     #[cold]
     fn request_room(&self, end: u32) -> Option<u32> {
         let Some(mut token) = self.claims.pick_up() else {
             // ORDER(none): who has the token looks for it when that is left. It may look too early;
-            // the claim is told to try again.
+            // the claim fails with `Busy` and is tried again.
             self.wanted.store(WANTED | end, Ordering::Relaxed);
             return None;
         };

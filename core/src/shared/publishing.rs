@@ -12,14 +12,14 @@ use crate::memory::MemoryMut;
 use crate::producer::{Producer, Wake};
 use crate::record::Meta;
 
-/// Whom a party that has the token tells what came of it.
+/// To whom the holder of the token can report the outcome.
 #[derive(Clone, Copy)]
 pub(super) enum Audience {
-    /// Nobody; whom to wake is kept for the next one that can tell.
+    /// Nobody; the readers to wake are kept for the next call that can return them.
     Nobody,
-    /// Its caller, whom to wake.
+    /// Its caller, which gets the readers to wake.
     Caller,
-    /// And the number of the record of this ticket.
+    /// Its caller, which also gets the sequence number of the record of this ticket.
     Claimant(u32),
 }
 
@@ -39,7 +39,7 @@ where
         commit.and(self.leave(token, audience))
     }
 
-    /// Leaves the token, and what is to be done before it can be.
+    /// Leaves the token, after doing what must be done before it can be left.
     #[inline]
     pub(super) fn leave<'s>(
         &'s self,
@@ -54,7 +54,7 @@ where
         }
     }
 
-    /// The token again, if somebody wanted room while another party had it; the room is made.
+    /// Takes the token again, if a party wanted room while another held it, and makes the room.
     #[inline]
     fn take_request(&self) -> Option<Token<'_, B, Inner<M, C, READERS>, CLAIMS>> {
         // ORDER(none): a request that is seen too late, or overwritten, is made again.
@@ -77,7 +77,7 @@ where
     ) -> Commit {
         let mut commit = Commit::NOTHING;
         // ORDER(oldest): Release. An observer that copies a header written here sees every `oldest`
-        // stored before. We may use room that another party made, whose own fence stands behind its
+        // stored before. We may use room that another party made, whose own fence comes after its
         // `oldest` and not before our bytes. Pairs with the fence in `Walk::copy_was_live`.
         self.ring.fence(Ordering::Release);
         let mut collect = |inner: &mut Inner<M, C, READERS>, ticket, end| {
@@ -100,7 +100,7 @@ where
         commit
     }
 
-    /// Whom to wake of what nobody was told, for a call that tells it.
+    /// Returns the readers to wake that no call has returned, for one that will.
     #[inline]
     pub(super) fn take_pending_wake(&self, inner: &mut Inner<M, C, READERS>) -> Wake {
         let wake = core::mem::take(&mut inner.pending_wake);
@@ -111,7 +111,8 @@ where
         wake
     }
 
-    /// Claims one finished claim into records; its number, if it is not a padding record.
+    /// Makes records of one finished claim. Returns its sequence number, unless it is a padding
+    /// record.
     fn collect(
         &self,
         producer: &mut Producer<M, C, READERS>,
@@ -142,7 +143,7 @@ where
         number
     }
 
-    /// Moves the limit of claims to `end` or further, if readers allow it. Where it is then.
+    /// Moves the limit of claims to `end` or further, if readers allow it, and returns it.
     pub(super) fn extend(&self, producer: &mut Producer<M, C, READERS>, end: u32) -> u32 {
         let limit = low(producer.extend(u64::from(distance_low(low(producer.head), end))));
         // ORDER(limit): Release. Claims up to there come after what readers did with those bytes,
