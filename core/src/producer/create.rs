@@ -143,8 +143,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             // ORDER(create): Relaxed; the fence below orders it before the magic.
             ring.store(word, value, Ordering::Relaxed);
         }
-        // ORDER(create): Release. A reader that sees the magic sees the whole header. Pairs with the
-        // fence in `Reader::attach`.
+        // ORDER(create): Release. A reader that sees the magic sees the whole header. Pairs with
+        // the fence in `Reader::attach`.
         ring.fence(Ordering::Release);
         ring.write(0, &RING_MAGIC);
         Ok(Self::at(ring, geometry, u64::from(config.first_position), 0))

@@ -35,8 +35,8 @@ pub struct Producer<M, C = M, const READERS: usize = 16> {
     pub(crate) geometry: Geometry,
     pub(crate) framing: Framing,
     pub(crate) gate: Gate<C, READERS>,
-    /// Just past the last committed record. INVARIANT: at least `tail`; less than a capacity ahead of
-    /// the slowest cursor, and of `oldest` at most one.
+    /// Just past the last committed record. INVARIANT: at least `tail`; less than a capacity ahead
+    /// of the slowest cursor, and of `oldest` at most one.
     pub(crate) head: u64,
     /// Just past the last published record; what the shared `tail` holds.
     pub(crate) tail: u64,
@@ -135,8 +135,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.tail = self.head;
         // ORDER(publish): Relaxed; the next store orders it.
         self.ring.store(ring_word::NEXT_SEQ, low32(self.seq), Ordering::Relaxed);
-        // ORDER(publish): Release. A reader that loads this tail sees the records before it. Pairs with
-        // `Reader::refresh`.
+        // ORDER(publish): Release. A reader that loads this tail sees the records before it. Pairs
+        // with `Reader::refresh`.
         self.ring.store(ring_word::TAIL, low32(self.tail), Ordering::Release);
         if !self.gate.any_attached() {
             return Wake::NONE;

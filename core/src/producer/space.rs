@@ -192,8 +192,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         let boundary = self.boundaries.first_from(needed).map_or(self.tail, |at| at.min(self.tail));
         debug_assert!(boundary >= needed, "the published tail is never overwritten");
         self.oldest = boundary;
-        // ORDER(oldest): Release. A reader that loads it sees a tail that is not before it. Pairs with
-        // `Walk::skip_to_oldest`. The fence orders it before the bytes that come next.
+        // ORDER(oldest): Release. A reader that loads it sees a tail that is not before it. Pairs
+        // with `Walk::skip_to_oldest`. The fence orders it before the bytes that come next.
         self.ring.store(ring_word::OLDEST, low32(boundary), Ordering::Release);
         // ORDER(oldest): Release. An observer that copied a byte written after this sees the new
         // `oldest` when it looks again. Pairs with the acquire fence after an observer's copy (ABI

@@ -100,8 +100,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// # Errors
     /// The table of `READERS` is full.
     pub fn subscribe(&mut self, start: Start) -> Result<SubscriptionId, SubscribeError> {
-        // `oldest` is rounded up to a sector boundary for observers, so a saved cursor before it may
-        // still be intact. One granule stays free for `close`.
+        // `oldest` is rounded up to a sector boundary for observers, so a saved cursor before it
+        // may still be intact. One granule stays free for `close`.
         let behind = self.head.max(self.granted) + 1;
         let whole = behind
             .saturating_sub(u64::from(self.geometry.capacity()))
@@ -180,8 +180,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             // ORDER(create): Relaxed; the fence below orders it before the identity.
             segment.store(word, value, Ordering::Relaxed);
         }
-        // ORDER(create): Release. A reader that sees the identity sees the words. Pairs with the fence in
-        // `Reader::attach`.
+        // ORDER(create): Release. A reader that sees the identity sees the words. Pairs with the
+        // fence in `Reader::attach`.
         segment.fence(Ordering::Release);
         segment.write(0, identity.as_bytes());
         self.gate.attach(id, segment);

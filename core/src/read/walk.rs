@@ -48,7 +48,8 @@ impl<R: Memory> Walk<R, true> {
             return;
         }
         let read = u64::from(distance(low32(self.position), low32(before.position)));
-        // If it is further than the tail, somebody else read on since; the sequence number shows it.
+        // If it is further than the tail, somebody else read on since; the sequence number shows
+        // it.
         if read <= self.tail - self.position {
             self.position += read;
         }

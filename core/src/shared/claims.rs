@@ -243,9 +243,9 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
         let rests = rests(word);
         let left = if rests && !with_token { TOKEN } else { 0 };
         let taken = Claims::<B, T, CLAIMS>::lap(ticket) | left | end & POSITION;
-        // ORDER(slot): Release. A party that finds the slot taken sees a `published` that let us take
-        // it. Pairs with `find`. ORDER(token): Acquire: what was done in earlier claims. Pairs with
-        // `leave`.
+        // ORDER(slot): Release. A party that finds the slot taken sees a `published` that let us
+        // take it. Pairs with `find`. ORDER(token): Acquire: what was done in earlier claims. Pairs
+        // with `leave`.
         claims
             .slot(ticket)
             .compare_exchange(word, taken, Ordering::AcqRel, Ordering::Relaxed)
@@ -323,8 +323,8 @@ impl<B: Backend, T, const CLAIMS: usize> Token<'_, B, T, CLAIMS> {
         // ticket it wants is published. Pairs with the load in `find`.
         slot.store(word, Ordering::Release);
         self.ticket = self.ticket.wrapping_add(1);
-        // ORDER(slot): Release. A party that finds the slot published finds it emptied, and its note
-        // read. Pairs with the load in `find`.
+        // ORDER(slot): Release. A party that finds the slot published finds it emptied, and its
+        // note read. Pairs with the load in `find`.
         self.claims.published.store(self.ticket, Ordering::Release);
     }
 

@@ -147,7 +147,8 @@ where
     ) -> Commit {
         match (claim.finish(), audience) {
             (Some(token), _) => self.run(token, audience),
-            // What others kept must be returned even if the claim before this one is never finished.
+            // What others kept must be returned even if the claim before this one is never
+            // finished.
             // ORDER(none): a call that comes after the one that kept it sees it.
             (None, Audience::Caller | Audience::Claimant(_))
                 if self.pending.load(Ordering::Relaxed) != 0 =>
