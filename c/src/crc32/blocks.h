@@ -5,69 +5,68 @@
 
 #include "copy.h"
 
-/* The sum of a message of which whole blocks were folded to x, by aqd_factor_16 and the like; its
- * last n bytes are at `at`. */
-/*@ requires n < 16;
-    requires \valid_read(from + (at .. at + aqd_loaded(n, copies) - 1));
-    requires copies ==> \valid(into + (at .. at + n - 1));
-    assigns into[at .. (copies ? at + n - 1 : at - 1)]; exits \false; */
-AQD_BY_16 AQD_KERNEL __m128i aqd_finish(__m128i x, unsigned char *into, const unsigned char *from, size_t at, size_t n, bool copies)
+/* The sum of a message whose bytes before `at` were folded to x, by aqd_factor_16 and the like;
+ * fewer than 64 are left. */
+/*@ requires at <= len && len - at < 64;
+    requires \valid_read(from + (at .. at + aqd_loaded(len - at, copies) - 1));
+    requires copies ==> \valid(into + (at .. len - 1));
+    assigns into[at .. (copies ? len - 1 : at - 1)]; exits \false; */
+AQD_BY_16 AQD_KERNEL __m128i aqd_finish(__m128i x, unsigned char *into, const unsigned char *from, size_t at, size_t len, bool copies)
 {
-    if (n == 0) {
-        return x;
-    }
-    __m128i tail = aqd_pass_tail(into, from, at, n, copies);
-    return aqd_add(aqd_fold(x, aqd_before_tail_factor(n)), aqd_fold(tail, aqd_tail_factor(n)));
-}
-
-/* The sum of a message of at least a block, from a state; what passes is copied to into if it
- * copies. */
-/*@ requires len >= 16;
-    requires \valid_read(from + (0 .. aqd_loaded(len, copies) - 1)) && (copies ==> \valid(into + (0 .. len - 1)));
-    assigns into[0 .. (copies ? len - 1 : -1)]; exits \false; */
-AQD_BY_16 AQD_KERNEL __m128i aqd_sum_blocks(uint32_t state, unsigned char *into, const unsigned char *from, size_t len, bool copies)
-{
-    const size_t tail = len % 16, whole = len - tail;
-    const bool ends = tail == 0;
-    __m128i x = aqd_add(aqd_pass_16(into, from, 0, copies), _mm_cvtsi32_si128((int)state));
-    size_t at = 16;
-    if (whole >= 64) {
-        __m128i x1 = aqd_pass_16(into, from, 16, copies), x2 = aqd_pass_16(into, from, 32, copies), x3 = aqd_pass_16(into, from, 48, copies);
-        /*@ loop invariant 64 <= at <= whole && at % 16 == 0;
-            loop assigns at, x, x1, x2, x3, into[0 .. (copies ? len - 1 : -1)];
-            loop variant whole - at; */
-        for (at = 64; whole - at >= 64; at += 64) {
-            const __m128i by = aqd_pair(AQD_CRC32_OVER_64);
-            x = aqd_add(aqd_fold(x, by), aqd_pass_16(into, from, at, copies));
-            x1 = aqd_add(aqd_fold(x1, by), aqd_pass_16(into, from, at + 16, copies));
-            x2 = aqd_add(aqd_fold(x2, by), aqd_pass_16(into, from, at + 32, copies));
-            x3 = aqd_add(aqd_fold(x3, by), aqd_pass_16(into, from, at + 48, copies));
-        }
-        const size_t left = 4 + (whole - at) / 16;
-        x = aqd_add(aqd_fold(x, aqd_factor_16(ends, left)), aqd_fold(x1, aqd_factor_16(ends, left - 1)));
-        x2 = aqd_add(aqd_fold(x2, aqd_factor_16(ends, left - 2)), aqd_fold(x3, aqd_factor_16(ends, left - 3)));
-        x = aqd_add(x, x2);
-    } else {
-        x = aqd_fold(x, aqd_factor_16(ends, whole / 16));
-    }
-    /*@ loop invariant 16 <= at <= whole && at % 16 == 0 && whole - at < 64;
-        loop assigns at, x, into[0 .. (copies ? len - 1 : -1)];
+    const size_t tail = (len - at) % 16, whole = len - tail;
+    /*@ loop invariant \at(at, Pre) <= at <= whole && (whole - at) % 16 == 0;
+        loop assigns at, x, into[\at(at, Pre) .. (copies ? len - 1 : \at(at, Pre) - 1)];
         loop variant whole - at; */
     for (; at < whole; at += 16) {
-        x = aqd_add(x, aqd_fold(aqd_pass_16(into, from, at, copies), aqd_factor_16(ends, (whole - at) / 16)));
+        x = aqd_add(x, aqd_fold(aqd_pass_16(into, from, at, copies), aqd_factor_16(tail == 0, (whole - at) / 16)));
     }
-    return aqd_finish(x, into, from, whole, tail, copies);
+    if (tail == 0) {
+        return x;
+    }
+    __m128i last = aqd_pass_tail(into, from, whole, tail, copies);
+    return aqd_add(aqd_fold(x, aqd_before_tail_factor(tail)), aqd_fold(last, aqd_tail_factor(tail)));
 }
 
-/* The same of any message. */
+/* Folds bytes, a multiple of 64 and not none, by four independent registers, which x begins. left:
+ * whole blocks from the last four on. */
+/*@ requires 64 <= bytes && bytes % 64 == 0 && 4 <= left <= AQD_CRC32_LAST;
+    requires \valid_read(from + (0 .. bytes - 1)) && (copies ==> \valid(into + (0 .. bytes - 1)));
+    assigns into[0 .. (copies ? bytes - 1 : -1)]; exits \false; */
+AQD_BY_16 AQD_KERNEL __m128i aqd_bulk_16(__m128i x, unsigned char *into, const unsigned char *from, size_t bytes, bool ends, size_t left, bool copies)
+{
+    const __m128i by = aqd_pair(AQD_CRC32_OVER_64);
+    __m128i x1 = aqd_pass_16(into, from, 16, copies), x2 = aqd_pass_16(into, from, 32, copies), x3 = aqd_pass_16(into, from, 48, copies);
+    x = aqd_add(x, aqd_pass_16(into, from, 0, copies));
+    /*@ loop invariant 64 <= at <= bytes && at % 64 == 0;
+        loop assigns at, x, x1, x2, x3, into[0 .. (copies ? bytes - 1 : -1)];
+        loop variant bytes - at; */
+    for (size_t at = 64; at < bytes; at += 64) {
+        x = aqd_add(aqd_fold(x, by), aqd_pass_16(into, from, at, copies));
+        x1 = aqd_add(aqd_fold(x1, by), aqd_pass_16(into, from, at + 16, copies));
+        x2 = aqd_add(aqd_fold(x2, by), aqd_pass_16(into, from, at + 32, copies));
+        x3 = aqd_add(aqd_fold(x3, by), aqd_pass_16(into, from, at + 48, copies));
+    }
+    x = aqd_add(aqd_fold(x, aqd_factor_16(ends, left)), aqd_fold(x1, aqd_factor_16(ends, left - 1)));
+    x2 = aqd_add(aqd_fold(x2, aqd_factor_16(ends, left - 2)), aqd_fold(x3, aqd_factor_16(ends, left - 3)));
+    return aqd_add(x, x2);
+}
+
+/* The sum of a message from a state; what passes is copied to into if it copies. */
 /*@ requires \valid_read(from + (0 .. aqd_loaded(len, copies) - 1)) && (copies ==> \valid(into + (0 .. len - 1)));
     assigns into[0 .. (copies ? len - 1 : -1)]; exits \false; */
 AQD_BY_16 AQD_KERNEL __m128i aqd_sum_by_16(uint32_t state, unsigned char *into, const unsigned char *from, size_t len, bool copies)
 {
-    if (len >= 16) {
-        return aqd_sum_blocks(state, into, from, len, copies);
-    }
+    const bool ends = len % 16 == 0;
+    const size_t bulk = len - len % 64;
     __m128i x = _mm_cvtsi32_si128((int)state);
+    if (bulk > 0) {
+        x = aqd_bulk_16(x, into, from, bulk, ends, 4 + len % 64 / 16, copies);
+        return aqd_finish(x, into, from, bulk, len, copies);
+    }
+    if (len >= 16) {
+        x = aqd_fold(aqd_add(x, aqd_pass_16(into, from, 0, copies)), aqd_factor_16(ends, len / 16));
+        return aqd_finish(x, into, from, 16, len, copies);
+    }
     if (len > 0) {
         x = aqd_add(x, aqd_pass_tail(into, from, 0, len, copies));
     }

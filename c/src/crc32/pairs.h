@@ -59,46 +59,44 @@ AQD_BY_32 static inline uint64_t aqd_divide_both_by_32(__m128i first, __m128i se
     return (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
 }
 
-/* As aqd_sum_blocks, of at least 32 bytes. */
-/*@ requires len >= 32;
-    requires \valid_read(from + (0 .. aqd_loaded(len, copies) - 1)) && (copies ==> \valid(into + (0 .. len - 1)));
-    assigns into[0 .. (copies ? len - 1 : -1)]; exits \false; */
-AQD_BY_32 AQD_KERNEL __m128i aqd_sum_pairs(uint32_t state, unsigned char *into, const unsigned char *from, size_t len, bool copies)
+/* As aqd_bulk_16, of a multiple of 128 bytes. */
+/*@ requires 128 <= bytes && bytes % 128 == 0 && 8 <= left <= AQD_CRC32_LAST;
+    requires \valid_read(from + (0 .. bytes - 1)) && (copies ==> \valid(into + (0 .. bytes - 1)));
+    assigns into[0 .. (copies ? bytes - 1 : -1)]; exits \false; */
+AQD_BY_32 AQD_KERNEL __m256i aqd_bulk_32(__m256i y, unsigned char *into, const unsigned char *from, size_t bytes, bool ends, size_t left, bool copies)
 {
-    const size_t tail = len % 16, whole = len - tail;
-    const bool ends = tail == 0;
-    __m256i y = aqd_add_32(aqd_pass_32(into, from, 0, copies), _mm256_zextsi128_si256(_mm_cvtsi32_si128((int)state)));
-    size_t at = 32;
-    if (whole >= 128) {
-        const __m256i by = _mm256_broadcastsi128_si256(aqd_pair(AQD_CRC32_OVER_128));
-        __m256i y1 = aqd_pass_32(into, from, 32, copies), y2 = aqd_pass_32(into, from, 64, copies), y3 = aqd_pass_32(into, from, 96, copies);
-        /*@ loop invariant 128 <= at <= whole && at % 16 == 0;
-            loop assigns at, y, y1, y2, y3, into[0 .. (copies ? len - 1 : -1)];
-            loop variant whole - at; */
-        for (at = 128; whole - at >= 128; at += 128) {
-            y = aqd_add_32(aqd_fold_32(y, by), aqd_pass_32(into, from, at, copies));
-            y1 = aqd_add_32(aqd_fold_32(y1, by), aqd_pass_32(into, from, at + 32, copies));
-            y2 = aqd_add_32(aqd_fold_32(y2, by), aqd_pass_32(into, from, at + 64, copies));
-            y3 = aqd_add_32(aqd_fold_32(y3, by), aqd_pass_32(into, from, at + 96, copies));
-        }
-        const size_t left = 8 + (whole - at) / 16;
-        y = aqd_add_32(aqd_fold_32(y, aqd_factor_32(ends, left)), aqd_fold_32(y1, aqd_factor_32(ends, left - 2)));
-        y2 = aqd_add_32(aqd_fold_32(y2, aqd_factor_32(ends, left - 4)), aqd_fold_32(y3, aqd_factor_32(ends, left - 6)));
-        y = aqd_add_32(y, y2);
-    } else {
-        y = aqd_fold_32(y, aqd_factor_32(ends, whole / 16));
+    const __m256i by = _mm256_broadcastsi128_si256(aqd_pair(AQD_CRC32_OVER_128));
+    __m256i y1 = aqd_pass_32(into, from, 32, copies), y2 = aqd_pass_32(into, from, 64, copies), y3 = aqd_pass_32(into, from, 96, copies);
+    y = aqd_add_32(y, aqd_pass_32(into, from, 0, copies));
+    /*@ loop invariant 128 <= at <= bytes && at % 128 == 0;
+        loop assigns at, y, y1, y2, y3, into[0 .. (copies ? bytes - 1 : -1)];
+        loop variant bytes - at; */
+    for (size_t at = 128; at < bytes; at += 128) {
+        y = aqd_add_32(aqd_fold_32(y, by), aqd_pass_32(into, from, at, copies));
+        y1 = aqd_add_32(aqd_fold_32(y1, by), aqd_pass_32(into, from, at + 32, copies));
+        y2 = aqd_add_32(aqd_fold_32(y2, by), aqd_pass_32(into, from, at + 64, copies));
+        y3 = aqd_add_32(aqd_fold_32(y3, by), aqd_pass_32(into, from, at + 96, copies));
     }
-    /*@ loop invariant 32 <= at <= whole && at % 16 == 0 && whole - at < 128;
-        loop assigns at, y, into[0 .. (copies ? len - 1 : -1)];
-        loop variant whole - at; */
-    for (; whole - at >= 32; at += 32) {
-        y = aqd_add_32(y, aqd_fold_32(aqd_pass_32(into, from, at, copies), aqd_factor_32(ends, (whole - at) / 16)));
+    y = aqd_add_32(aqd_fold_32(y, aqd_factor_32(ends, left)), aqd_fold_32(y1, aqd_factor_32(ends, left - 2)));
+    y2 = aqd_add_32(aqd_fold_32(y2, aqd_factor_32(ends, left - 4)), aqd_fold_32(y3, aqd_factor_32(ends, left - 6)));
+    return aqd_add_32(y, y2);
+}
+
+/* As aqd_finish, of fewer than 128 bytes. */
+/*@ requires at <= len && len - at < 128;
+    requires \valid_read(from + (at .. at + aqd_loaded(len - at, copies) - 1));
+    requires copies ==> \valid(into + (at .. len - 1));
+    assigns into[at .. (copies ? len - 1 : at - 1)]; exits \false; */
+AQD_BY_32 AQD_KERNEL __m128i aqd_finish_32(__m256i y, unsigned char *into, const unsigned char *from, size_t at, size_t len, bool copies)
+{
+    const bool ends = (len - at) % 16 == 0;
+    /*@ loop invariant \at(at, Pre) <= at <= len;
+        loop assigns at, y, into[\at(at, Pre) .. (copies ? len - 1 : \at(at, Pre) - 1)];
+        loop variant len - at; */
+    for (; len - at >= 32; at += 32) {
+        y = aqd_add_32(y, aqd_fold_32(aqd_pass_32(into, from, at, copies), aqd_factor_32(ends, (len - at) / 16)));
     }
-    __m128i x = aqd_add_halves(y);
-    if (at < whole) {
-        x = aqd_add(x, aqd_fold(aqd_pass_16(into, from, at, copies), aqd_factor_16(ends, 1)));
-    }
-    return aqd_finish(x, into, from, whole, tail, copies);
+    return aqd_finish(aqd_add_halves(y), into, from, at, len, copies);
 }
 
 /* As aqd_sum_by_16. */
@@ -106,7 +104,18 @@ AQD_BY_32 AQD_KERNEL __m128i aqd_sum_pairs(uint32_t state, unsigned char *into, 
     assigns into[0 .. (copies ? len - 1 : -1)]; exits \false; */
 AQD_BY_32 AQD_KERNEL __m128i aqd_sum_by_32(uint32_t state, unsigned char *into, const unsigned char *from, size_t len, bool copies)
 {
-    return len >= 32 ? aqd_sum_pairs(state, into, from, len, copies) : aqd_sum_by_16(state, into, from, len, copies);
+    if (len < 32) {
+        return aqd_sum_by_16(state, into, from, len, copies);
+    }
+    const bool ends = len % 16 == 0;
+    const size_t bulk = len - len % 128;
+    __m256i y = _mm256_zextsi128_si256(_mm_cvtsi32_si128((int)state));
+    if (bulk > 0) {
+        y = aqd_bulk_32(y, into, from, bulk, ends, 8 + len % 128 / 16, copies);
+        return aqd_finish_32(y, into, from, bulk, len, copies);
+    }
+    y = aqd_fold_32(aqd_add_32(y, aqd_pass_32(into, from, 0, copies)), aqd_factor_32(ends, len / 16));
+    return aqd_finish_32(y, into, from, 32, len, copies);
 }
 
 #endif

@@ -50,56 +50,64 @@ AQD_BY_64 static inline __m512i aqd_fold_64(__m512i blocks, __m512i by, __m512i 
     return _mm512_ternarylogic_epi64(_mm512_clmulepi64_epi128(blocks, by, 0x00), _mm512_clmulepi64_epi128(blocks, by, 0x11), onto, 0x96);
 }
 
-/* As aqd_sum_blocks, of at least 64 bytes. */
+/* As aqd_bulk_16, of a multiple of 256 bytes. */
+/*@ requires 256 <= bytes && bytes % 256 == 0 && 16 <= left <= AQD_CRC32_LAST;
+    requires \valid_read(from + (0 .. bytes - 1)) && (copies ==> \valid(into + (0 .. bytes - 1)));
+    assigns into[0 .. (copies ? bytes - 1 : -1)]; exits \false; */
+AQD_BY_64 AQD_KERNEL __m512i aqd_bulk_64(__m512i z, unsigned char *into, const unsigned char *from, size_t bytes, bool ends, size_t left, bool copies)
+{
+    const __m512i by = _mm512_broadcast_i32x4(aqd_pair(AQD_CRC32_OVER_256));
+    __m512i z1 = aqd_pass_64(into, from, 64, copies), z2 = aqd_pass_64(into, from, 128, copies), z3 = aqd_pass_64(into, from, 192, copies);
+    z = _mm512_xor_si512(z, aqd_pass_64(into, from, 0, copies));
+    /*@ loop invariant 256 <= at <= bytes && at % 256 == 0;
+        loop assigns at, z, z1, z2, z3, into[0 .. (copies ? bytes - 1 : -1)];
+        loop variant bytes - at; */
+    for (size_t at = 256; at < bytes; at += 256) {
+        z = aqd_fold_64(z, by, aqd_pass_64(into, from, at, copies));
+        z1 = aqd_fold_64(z1, by, aqd_pass_64(into, from, at + 64, copies));
+        z2 = aqd_fold_64(z2, by, aqd_pass_64(into, from, at + 128, copies));
+        z3 = aqd_fold_64(z3, by, aqd_pass_64(into, from, at + 192, copies));
+    }
+    z = aqd_fold_64(z, aqd_factor_64(ends, left), _mm512_setzero_si512());
+    z = aqd_fold_64(z1, aqd_factor_64(ends, left - 4), z);
+    z = aqd_fold_64(z2, aqd_factor_64(ends, left - 8), z);
+    return aqd_fold_64(z3, aqd_factor_64(ends, left - 12), z);
+}
+
+/* As aqd_finish, of fewer than 256 bytes. */
+/*@ requires at <= len && len - at < 256;
+    requires \valid_read(from + (at .. at + aqd_loaded(len - at, copies) - 1));
+    requires copies ==> \valid(into + (at .. len - 1));
+    assigns into[at .. (copies ? len - 1 : at - 1)]; exits \false; */
+AQD_BY_64 AQD_KERNEL __m128i aqd_finish_64(__m512i z, unsigned char *into, const unsigned char *from, size_t at, size_t len, bool copies)
+{
+    const bool ends = (len - at) % 16 == 0;
+    /*@ loop invariant \at(at, Pre) <= at <= len;
+        loop assigns at, z, into[\at(at, Pre) .. (copies ? len - 1 : \at(at, Pre) - 1)];
+        loop variant len - at; */
+    for (; len - at >= 64; at += 64) {
+        z = aqd_fold_64(aqd_pass_64(into, from, at, copies), aqd_factor_64(ends, (len - at) / 16), z);
+    }
+    __m128i x = aqd_add_halves(aqd_add_32(_mm512_castsi512_si256(z), _mm512_extracti64x4_epi64(z, 1)));
+    return aqd_finish(x, into, from, at, len, copies);
+}
+
+/* aqd_sum_by_64 of 64 bytes and more, of which those before x were folded to it. */
 /*@ requires len >= 64;
     requires \valid_read(from + (0 .. aqd_loaded(len, copies) - 1)) && (copies ==> \valid(into + (0 .. len - 1)));
     assigns into[0 .. (copies ? len - 1 : -1)]; exits \false; */
-AQD_BY_64 AQD_KERNEL __m128i aqd_sum_wide(uint32_t state, unsigned char *into, const unsigned char *from, size_t len, bool copies)
+AQD_BY_64 AQD_KERNEL __m128i aqd_sum_wide(__m128i x, unsigned char *into, const unsigned char *from, size_t len, bool copies)
 {
-    const size_t tail = len % 16, whole = len - tail;
-    const bool ends = tail == 0;
-    __m128i x = _mm_cvtsi32_si128((int)state);
-    size_t at = 0;
-    if (whole >= 512 && copies && aqd_begins_with_a_block(into)) {
-        x = aqd_fold(aqd_add(x, aqd_pass_16(into, from, 0, copies)), aqd_pair(AQD_CRC32_OVER_16));
-        at = 16;
+    const bool ends = len % 16 == 0;
+    const size_t bulk = len - len % 256;
+    __m512i z = _mm512_zextsi128_si512(x);
+    if (bulk > 0) {
+        z = aqd_bulk_64(z, into, from, bulk, ends, 16 + len % 256 / 16, copies);
+        return aqd_finish_64(z, into, from, bulk, len, copies);
     }
-    __m512i z = _mm512_xor_si512(aqd_pass_64(into, from, at, copies), _mm512_zextsi128_si512(x));
-    at += 64;
-    if (whole - at >= 192) {
-        const __m512i by = _mm512_broadcast_i32x4(aqd_pair(AQD_CRC32_OVER_256));
-        __m512i z1 = aqd_pass_64(into, from, at, copies), z2 = aqd_pass_64(into, from, at + 64, copies), z3 = aqd_pass_64(into, from, at + 128, copies);
-        /*@ loop invariant 256 <= at <= whole && at % 16 == 0;
-            loop assigns at, z, z1, z2, z3, into[0 .. (copies ? len - 1 : -1)];
-            loop variant whole - at; */
-        for (at += 192; whole - at >= 256; at += 256) {
-            z = aqd_fold_64(z, by, aqd_pass_64(into, from, at, copies));
-            z1 = aqd_fold_64(z1, by, aqd_pass_64(into, from, at + 64, copies));
-            z2 = aqd_fold_64(z2, by, aqd_pass_64(into, from, at + 128, copies));
-            z3 = aqd_fold_64(z3, by, aqd_pass_64(into, from, at + 192, copies));
-        }
-        const size_t left = 16 + (whole - at) / 16;
-        z = aqd_fold_64(z, aqd_factor_64(ends, left), _mm512_setzero_si512());
-        z = aqd_fold_64(z1, aqd_factor_64(ends, left - 4), z);
-        z = aqd_fold_64(z2, aqd_factor_64(ends, left - 8), z);
-        z = aqd_fold_64(z3, aqd_factor_64(ends, left - 12), z);
-    } else {
-        z = aqd_fold_64(z, aqd_factor_64(ends, 4 + (whole - at) / 16), _mm512_setzero_si512());
-    }
-    /*@ loop invariant 64 <= at <= whole && at % 16 == 0 && whole - at < 256;
-        loop assigns at, z, into[0 .. (copies ? len - 1 : -1)];
-        loop variant whole - at; */
-    for (; whole - at >= 64; at += 64) {
-        z = aqd_fold_64(aqd_pass_64(into, from, at, copies), aqd_factor_64(ends, (whole - at) / 16), z);
-    }
-    x = aqd_add_halves(aqd_add_32(_mm512_castsi512_si256(z), _mm512_extracti64x4_epi64(z, 1)));
-    /*@ loop invariant 64 <= at <= whole && at % 16 == 0 && whole - at < 64;
-        loop assigns at, x, into[0 .. (copies ? len - 1 : -1)];
-        loop variant whole - at; */
-    for (; at < whole; at += 16) {
-        x = aqd_add(x, aqd_fold(aqd_pass_16(into, from, at, copies), aqd_factor_16(ends, (whole - at) / 16)));
-    }
-    return aqd_finish(x, into, from, whole, tail, copies);
+    z = _mm512_xor_si512(z, aqd_pass_64(into, from, 0, copies));
+    z = aqd_fold_64(z, aqd_factor_64(ends, len / 16), _mm512_setzero_si512());
+    return aqd_finish_64(z, into, from, 64, len, copies);
 }
 
 /* As aqd_sum_by_16. */
@@ -107,7 +115,15 @@ AQD_BY_64 AQD_KERNEL __m128i aqd_sum_wide(uint32_t state, unsigned char *into, c
     assigns into[0 .. (copies ? len - 1 : -1)]; exits \false; */
 AQD_BY_64 AQD_KERNEL __m128i aqd_sum_by_64(uint32_t state, unsigned char *into, const unsigned char *from, size_t len, bool copies)
 {
-    return len >= 64 ? aqd_sum_wide(state, into, from, len, copies) : aqd_sum_by_32(state, into, from, len, copies);
+    if (len < 64) {
+        return aqd_sum_by_32(state, into, from, len, copies);
+    }
+    __m128i x = _mm_cvtsi32_si128((int)state);
+    if (copies && len >= 512 && aqd_begins_with_a_block(into)) {
+        x = aqd_fold(aqd_add(x, aqd_pass_16(into, from, 0, copies)), aqd_pair(AQD_CRC32_OVER_16));
+        return aqd_sum_wide(x, into + 16, from + 16, len - 16, copies);
+    }
+    return aqd_sum_wide(x, into, from, len, copies);
 }
 
 #endif
