@@ -1,5 +1,5 @@
 //! Does one thing so many times, on one thread, always by the same instructions; `instructions.sh`
-//! counts them.
+//! counts them. With `AQUEDUCT_COUNT_STOPS` it stops itself before and after them.
 //!
 //! Run: `count publish|publish16|read|verify RECORDS [GATING_READERS]`
 
@@ -46,6 +46,7 @@ fn through_ring(records: u64, batch: u64, read: bool, readers: usize) {
     let mut readers: Vec<_> = pages.iter().map(|page| attach(&segment, page)).collect();
     let payload = Payload::new(BYTES).numbered(1).to_vec();
     let mut buf = [0; BYTES];
+    stop();
     for stretch in 0..records.div_ceil(STRETCH) {
         let end = STRETCH.min(records - stretch * STRETCH);
         for at in 1..=end {
@@ -70,6 +71,16 @@ fn through_ring(records: u64, batch: u64, read: bool, readers: usize) {
             assert!(!reader.release());
         }
     }
+    stop();
+}
+
+/// Stops this process, for who counts its instructions.
+fn stop() {
+    if std::env::var_os("AQUEDUCT_COUNT_STOPS").is_some() {
+        // SAFETY: a signal to the own process; who asked for it lets it go on.
+        let outcome = unsafe { libc::raise(libc::SIGSTOP) };
+        assert_eq!(outcome, 0);
+    }
 }
 
 /// The checks alone: header and payload CRC of private bytes.
@@ -87,8 +98,10 @@ fn verify(records: u64) {
         payload_crc: crc,
     };
     let bytes = framing.encode(3, &header);
+    stop();
     for _ in 0..records {
         let header = framing.decode(3, std::hint::black_box(&bytes)).expect("a header");
-        assert_eq!(header.payload_crc, payload_crc(std::hint::black_box(&payload)));
+        assert_eq!(header.payload_crc, framing.payload_crc(std::hint::black_box(&payload)));
     }
+    stop();
 }
