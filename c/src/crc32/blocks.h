@@ -7,14 +7,14 @@
 
 /* The sum of a message whose bytes before `at` were folded to x, by aqd_factor_16 and the like;
  * fewer than 64 are left. */
-/*@ requires at <= len && len - at < 64;
-    requires \valid_read(from + (at .. at + aqd_loaded(len - at, copies) - 1));
+/*@ requires at <= len && len - at < 64 && at % 16 == 0;
+    requires \valid_read(from + (at .. aqd_loaded(len, copies) - 1));
     requires copies ==> \valid(into + (at .. len - 1));
     assigns into[at .. (copies ? len - 1 : at - 1)]; exits \false; */
 AQD_BY_16 AQD_KERNEL __m128i aqd_finish(__m128i x, unsigned char *into, const unsigned char *from, size_t at, size_t len, bool copies)
 {
-    const size_t tail = (len - at) % 16, whole = len - tail;
-    /*@ loop invariant \at(at, Pre) <= at <= whole && (whole - at) % 16 == 0;
+    const size_t tail = len % 16, whole = len - tail;
+    /*@ loop invariant \at(at, Pre) <= at <= whole && at % 16 == 0;
         loop assigns at, x, into[\at(at, Pre) .. (copies ? len - 1 : \at(at, Pre) - 1)];
         loop variant whole - at; */
     for (; at < whole; at += 16) {

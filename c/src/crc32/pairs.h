@@ -83,14 +83,14 @@ AQD_BY_32 AQD_KERNEL __m256i aqd_bulk_32(__m256i y, unsigned char *into, const u
 }
 
 /* As aqd_finish, of fewer than 128 bytes. */
-/*@ requires at <= len && len - at < 128;
-    requires \valid_read(from + (at .. at + aqd_loaded(len - at, copies) - 1));
+/*@ requires at <= len && len - at < 128 && at % 16 == 0;
+    requires \valid_read(from + (at .. aqd_loaded(len, copies) - 1));
     requires copies ==> \valid(into + (at .. len - 1));
     assigns into[at .. (copies ? len - 1 : at - 1)]; exits \false; */
 AQD_BY_32 AQD_KERNEL __m128i aqd_finish_32(__m256i y, unsigned char *into, const unsigned char *from, size_t at, size_t len, bool copies)
 {
-    const bool ends = (len - at) % 16 == 0;
-    /*@ loop invariant \at(at, Pre) <= at <= len;
+    const bool ends = len % 16 == 0;
+    /*@ loop invariant \at(at, Pre) <= at <= len && at % 16 == 0;
         loop assigns at, y, into[\at(at, Pre) .. (copies ? len - 1 : \at(at, Pre) - 1)];
         loop variant len - at; */
     for (; len - at >= 32; at += 32) {

@@ -75,14 +75,14 @@ AQD_BY_64 AQD_KERNEL __m512i aqd_bulk_64(__m512i z, unsigned char *into, const u
 }
 
 /* As aqd_finish, of fewer than 256 bytes. */
-/*@ requires at <= len && len - at < 256;
-    requires \valid_read(from + (at .. at + aqd_loaded(len - at, copies) - 1));
+/*@ requires at <= len && len - at < 256 && at % 16 == 0;
+    requires \valid_read(from + (at .. aqd_loaded(len, copies) - 1));
     requires copies ==> \valid(into + (at .. len - 1));
     assigns into[at .. (copies ? len - 1 : at - 1)]; exits \false; */
 AQD_BY_64 AQD_KERNEL __m128i aqd_finish_64(__m512i z, unsigned char *into, const unsigned char *from, size_t at, size_t len, bool copies)
 {
-    const bool ends = (len - at) % 16 == 0;
-    /*@ loop invariant \at(at, Pre) <= at <= len;
+    const bool ends = len % 16 == 0;
+    /*@ loop invariant \at(at, Pre) <= at <= len && at % 16 == 0;
         loop assigns at, z, into[\at(at, Pre) .. (copies ? len - 1 : \at(at, Pre) - 1)];
         loop variant len - at; */
     for (; len - at >= 64; at += 64) {

@@ -1,2 +1,2 @@
-# crc32/pairs.h aqd_sum_pairs: 32 bytes where 16 are left
-s/for (; whole - at >= 32; at += 32)/for (; at < whole; at += 32)/
+# crc32/pairs.h aqd_finish_32: 32 bytes where fewer are left
+s/for (; len - at >= 32; at += 32)/for (; len - at >= 16; at += 32)/

@@ -1,2 +1,2 @@
-# crc32/wide.h aqd_sum_wide: 64 bytes where fewer are left
-s/for (; whole - at >= 64; at += 64)/for (; at < whole; at += 64)/
+# crc32/wide.h aqd_finish_64: 64 bytes where fewer are left
+s/for (; len - at >= 64; at += 64)/for (; len - at >= 32; at += 64)/
