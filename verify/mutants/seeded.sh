@@ -1,77 +1,69 @@
 #!/usr/bin/env bash
-# Seeded faults of the copies that ship: verify/mutants/seeded.sh breaks the fast path of
-# read_record and of write_record (core/src/transfer.rs and the kernels under it), one fault at a
-# time, in a copy, and expects the tests named beside each to fail. So the random cases of the state
-# machines and the damage do go through what ships. Without a fault they must pass.
+# Faults in what ships, each of which the tests named with it must catch: that the models and
+# property tests run the shipped copies, and not some other way to the same bytes.
 #
-# Needs an x86-64 processor with PCLMULQDQ; elsewhere there is no fast path, and it says so. Ends
-# with 1 if a test misses its fault. About five minutes on two cores, most of it building.
+#   verify/mutants/seeded.sh [NAME...]    default: all of verify/mutants/seeded
+#
+# Each fault is a sed script whose first line says "# FILE: TEST TEST...: what is wrong". It must
+# change the file; without it the tests pass; with it each of them must fail by itself, not by a
+# program that does not compile or does not end. Works on a copy of core and verify, and keeps what
+# was built in target/seeded. Ends with 1 if a fault is not caught.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/seeded
-copy=$(mktemp -d)
-trap 'rm -rf "$copy"' EXIT
+seeds=$PWD/verify/mutants/seeded
+target=${CARGO_TARGET_DIR:-$PWD/target}
+case $target in /*) ;; *) target=$PWD/$target ;; esac
+export CARGO_TARGET_DIR=$target/seeded PROPTEST_CASES=${PROPTEST_CASES:-256}
+# What a failed case was is of no interest, and must not be kept for the next run.
+export PROPTEST_DISABLE_FAILURE_PERSISTENCE=1
+work=$target/seeded/tree
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 
-if ! grep -qw pclmulqdq /proc/cpuinfo; then
-    echo "SKIP: this processor has no PCLMULQDQ"
-    exit 0
-fi
-cp -r core verify Cargo.toml Cargo.lock "$copy"
-cd "$copy"
-sed -i -e 's/^members = .*/members = ["core", "verify"]/' -e '/^exclude = /d' Cargo.toml
+rm -rf "$work"
+mkdir -p "$work"
+cp -r core verify Cargo.toml Cargo.lock "$work"
+cp -r c "$work/c"
+sed -i -e 's/^members = .*/members = ["core", "verify"]/' -e '/^exclude = /d' "$work/Cargo.toml"
 
-# passes TEST: whether it passes; its output goes to $copy/log.
-passes() {
-    CARGO_TARGET_DIR=$target timeout 600 cargo test --release --quiet -p aqueduct-verify --test "$1" >"$copy/log" 2>&1
+tests() { sed -n '1s/^# [^:]*: \([^:]*\): .*/\1/p' "$1"; }
+
+# verdict TEST: passes, fails, or neither
+verdict() {
+    (cd "$work" && timeout 600 cargo test --quiet --package aqueduct-verify --test "$1") >"$log" 2>&1 && echo passes && return
+    if grep -q '^test result: FAILED' "$log"; then echo fails; else echo "does neither"; fi
 }
 
+names=("$@")
+[ $# -gt 0 ] || mapfile -t names < <(basename -s .sed -a "$seeds"/*.sed)
 failed=0
-for test in state_machine damage; do
-    CARGO_TARGET_DIR=$target cargo test --release --quiet -p aqueduct-verify --test "$test" --no-run
-    if passes "$test"; then
-        echo "PASS without a fault: $test"
-    else
-        tail -n 30 "$copy/log"
-        echo "FAIL without a fault: $test"
+for test in $(for name in "${names[@]}"; do tests "$seeds/$name.sed"; done | tr ' ' '\n' | sort -u); do
+    if [ "$(verdict "$test")" != passes ]; then
+        tail -n 40 "$log"
+        echo "FAIL $test does not pass without a fault"
         exit 1
     fi
 done
-
-# seeded NAME FILE FROM TO TEST...: replaces the text FROM, which must be there once.
-seeded() {
-    name=$1 file=$2 from=$3 to=$4
-    shift 4
-    cp "$file" "$copy/original"
-    FROM=$from TO=$to python3 - "$file" <<'PYTHON'
-import os, sys
-path, old = sys.argv[1], os.environ["FROM"]
-text = open(path).read()
-if text.count(old) != 1:
-    sys.exit(f"{path}: {text.count(old)} times {old!r}")
-open(path, "w").write(text.replace(old, os.environ["TO"]))
-PYTHON
-    CARGO_TARGET_DIR=$target cargo build --release --quiet -p aqueduct-core --features std
-    for test; do
-        if passes "$test"; then
-            echo "FAIL $name: $test did not notice"
-            failed=1
+for name in "${names[@]}"; do
+    seed=$seeds/$name.sed
+    file=$(sed -n '1s/^# \([^:]*\): .*/\1/p' "$seed")
+    what=$(sed -n '1s/^# [^:]*: [^:]*: //p' "$seed")
+    sed -i -f "$seed" "$work/$file"
+    if cmp -s "$file" "$work/$file"; then
+        echo "FAIL $name changes nothing in $file"
+        failed=1
+        continue
+    fi
+    for test in $(tests "$seed"); do
+        found=$(verdict "$test")
+        if [ "$found" = fails ]; then
+            echo "caught by $test: $name: $what"
         else
-            echo "PASS $name: noticed by $test"
+            echo "FAIL $test $found: $name: $what"
+            tail -n 20 "$log"
+            failed=1
         fi
     done
-    cp "$copy/original" "$file"
-}
-
-seeded "read_record gives a wrong byte" core/src/transfer.rs \
-    'return Some(Header::of_numbers([first.get(), seq, timestamp_ns, 0]).record_at(position));' \
-    'if let Some(byte) = into.first_mut() { *byte ^= 1; }
-        return Some(Header::of_numbers([first.get(), seq, timestamp_ns, 0]).record_at(position));' \
-    state_machine damage
-seeded "read_record believes every checksum" core/src/crc/clmul/header.rs \
-    'if !states != ' 'if false && !states != ' damage
-seeded "write_record signs another position" core/src/transfer.rs \
-    'clmul.write_record(state, position, ' 'clmul.write_record(state, position ^ 1, ' \
-    state_machine damage
-seeded "write_record loses the end of a payload" core/src/crc/clmul/access.rs \
-    'asm!("movq [{into}], {block}"' 'asm!("/* {into} {block} */"' state_machine
+    cp "$file" "$work/$file"
+done
 exit $failed
