@@ -1,7 +1,7 @@
-//! The client: one reader or observer, from one listener to the next.
+//! The client: one reader or observer that outlives the listeners it attaches to.
 //!
-//! Here is what it is and what it knows. `reading` reads, `waiting` sleeps, `reconnecting` goes on
-//! after a listener's end; each uses those after it in that list.
+//! This file has its state and its accessors. `reading` reads, `waiting` sleeps, `reconnecting`
+//! carries on after a listener's end.
 
 mod reading;
 mod reconnecting;
@@ -25,40 +25,39 @@ pub use reading::Event;
 pub(crate) use reconnecting::Reconnecting;
 pub use waiting::{Armed, Waited};
 
-/// Reads a ring of a listener as a gating reader or as an observer.
+/// Reads a ring of a listener, as a gating reader or as an observer.
 ///
-/// Opened by [`Options`](crate::Options). One thread at a time uses it, by `&mut`; it may move
-/// between threads. An [`Interrupter`] ends its waits from elsewhere. Dropping it ends the
-/// connection and unmaps the segments: what was not released is delivered again to the next reader
-/// of the subscription.
+/// [`Options`](crate::Options) opens it. It may move between threads; an [`Interrupter`] ends its
+/// waits from another one. Dropping it ends the connection and unmaps the segments: what was not
+/// released is delivered again to the next reader of the subscription.
 ///
-/// **Nothing is trusted.** Whatever the listener sends or writes, no call reads outside of its
-/// memory, loops for ever, leaks or faults. Segments that could be shortened are refused.
+/// **Nothing is trusted.** Whatever the listener sends or writes, no call reads outside the mapped
+/// segments, loops forever, leaks or faults. Segments that could be shortened are refused.
 ///
-/// **Reading never blocks** and delivers everything that was published before it tells of an end;
-/// [`wait`](Self::wait) blocks. While the client reconnects, reading gives [`Event::Empty`].
+/// **Reading never blocks**, and delivers everything that was published before it reports an end;
+/// [`wait`](Self::wait) blocks. While the client reconnects, reading returns [`Event::Empty`].
 ///
-/// **After a fork** without `exec`, a child may drop its copy, which leaves the parent's connection
-/// alone, and must not use it otherwise.
+/// **After a fork** without `exec`, the child may drop its copy, which leaves the parent's
+/// connection open, and must not use it in any other way.
 pub struct Client {
     source: Source,
     info: RingInfo,
     link: Link,
-    /// `None`: came by descriptors, so there is nobody to connect to again.
+    /// `None`: opened from descriptors, so there is no address to connect to again.
     reconnecting: Option<Reconnecting>,
-    /// Whether a listener is, or was, on a control socket.
+    /// Whether there is, or was, a control socket.
     controlled: bool,
     phase: Phase,
     /// The connection has ended.
     hung_up: bool,
     armed: bool,
-    /// The change of epoch that is to be told.
+    /// The change of epoch that is not reported yet.
     untold: Option<Change>,
     change: Option<Change>,
     outage: Outage,
-    /// How long the next sleep of one whom nobody wakes lasts.
+    /// The next sleep, where the producer does not wake this client.
     look_again_after: Duration,
-    /// For a look at the socket now and then.
+    /// Counts calls that found nothing, to look at the socket now and then.
     empty_calls: u32,
     /// Grows to the largest payload seen.
     buffer: Vec<u8>,
@@ -83,16 +82,16 @@ enum Phase {
     Over,
 }
 
-/// What is known of the present outage, or of the last one.
+/// The present outage, or the last one.
 struct Outage {
-    /// How the ring ended that was attached before it.
+    /// How the ring before it ended.
     end: End,
     began: Instant,
     /// The pause after the next attempt that fails.
     backoff: Duration,
-    /// Whether the last attachment was to the ring before.
+    /// Whether the last attachment was to the same ring as the one before.
     resumed: bool,
-    /// Records read and skipped up to the last attachment, which tell whether it was of any use.
+    /// Records read and skipped before the last attachment: more since then means it was of use.
     records_before: u64,
 }
 
@@ -130,14 +129,14 @@ impl Client {
         }
     }
 
-    /// Attaches to segments that came by another way: to the ring, with a cursor segment as a
-    /// gating reader, without one as an observer. They are as large as their files; their seals are
-    /// checked; their descriptors may be closed at once.
+    /// Attaches to segments that were received in some other way: as a gating reader if there is a
+    /// cursor segment, otherwise as an observer. Their sizes are those of the files, their seals
+    /// are checked, and the descriptors may be closed afterwards.
     ///
-    /// `control` is a connected control socket after its handshake. Without one, nothing tells the
-    /// end of the producer's process ([`Event::Lost`] never comes), nobody wakes this client, which
-    /// then looks at the ring while it waits as an observer does, and nobody tells a producer that
-    /// waits for space.
+    /// `control` is a connected control socket, past its handshake. Without one, the end of the
+    /// producer's process goes unnoticed ([`Event::Lost`] is never returned), the producer cannot
+    /// wake this client, which polls the ring while it waits as an observer does, and a producer
+    /// that waits for space is not notified.
     ///
     /// # Errors
     /// [`OpenError::Size`], [`OpenError::NotSealed`], [`OpenError::Attach`],
@@ -155,38 +154,40 @@ impl Client {
         Ok(Self::new(source, info, link, None))
     }
 
-    /// Gives everything that was read back to the producer, and tells it if it waits for space.
+    /// Releases everything read so far, so that the producer may overwrite it, and notifies a
+    /// producer that waits for space.
     ///
-    /// Call it after the records are processed, before sleeping and at least every some hundred
-    /// records: a full ring waits for it. What is not released is delivered again to the next
-    /// reader of the subscription. For an observer it does nothing. Never blocks.
+    /// Call it when the records are processed: before sleeping, and at least every few hundred
+    /// records, because a full ring waits for it. What is not released is delivered again to the
+    /// next reader of the subscription. Does nothing for an observer. Never blocks.
     pub fn release(&mut self) {
         if self.source.release() && self.phase == Phase::Attached {
             self.link.send_space();
         }
     }
 
-    /// Moves to record number `seq` of the ring with this epoch: the first one wanted, so the last
-    /// one processed + 1.
+    /// Moves to the record with sequence number `seq` in the ring with this epoch: the next record
+    /// wanted, so the last one processed + 1.
     ///
     /// For effects that happen exactly once, store the epoch and `seq + 1` in the transaction that
-    /// stores what came of the records, and [`release`](Self::release) after the commit. After a
-    /// restart, open and seek: records that were committed and not released are skipped. With
-    /// [`Start::Oldest`](crate::Start::Oldest), older numbers are found too, as far back as the
-    /// ring reaches; release after seeking then, for until then the ring is full.
+    /// stores the result, and [`release`](Self::release) after the commit. After a restart, open
+    /// and seek: records that were committed but not released are skipped. With
+    /// [`Start::Oldest`](crate::Start::Oldest), released records are found too, as far back as the
+    /// ring reaches; release after seeking in that case, because until then the ring is full.
     ///
-    /// [`Seek::Gone`] is told if the record was overwritten or released. A gating reader never goes
-    /// back. Damage on the way is skipped and counted. Never blocks.
+    /// Returns [`Seek::Gone`] if the record was overwritten, or lies before a gating reader's
+    /// position: a gating reader never moves back. Damage on the way is skipped and counted. Never
+    /// blocks.
     ///
     /// # Errors
-    /// [`SeekError::Epoch`]: the number was stored for another ring, all of whose records are new;
-    /// nothing moved. [`SeekError::Read`]: the ring cannot be read; an observer that is overrun
-    /// again and again may try again.
+    /// [`SeekError::Epoch`]: the number belongs to another ring, so every record of this one is
+    /// new; nothing moved. [`SeekError::Read`]: the ring cannot be read; an observer that was
+    /// overrun repeatedly may try again.
     pub fn seek(&mut self, epoch: u64, seq: u64) -> Result<Seek, SeekError> {
         self.source.seek(epoch, seq)
     }
 
-    /// Moves past everything published so far; the next [`release`](Self::release) gives it up.
+    /// Moves past everything published so far; the next [`release`](Self::release) releases it.
     /// Never blocks.
     ///
     /// # Errors
@@ -195,8 +196,8 @@ impl Client {
         self.source.skip_to_latest()
     }
 
-    /// Gives the sequence number that the next record should have; `None` before the first record.
-    /// With [`RingInfo::epoch`], it is what to store for [`seek`](Self::seek).
+    /// Returns the sequence number that the next record should have; `None` before the first
+    /// record. Store it with [`RingInfo::epoch`] for [`seek`](Self::seek).
     pub const fn next_seq(&self) -> Option<u64> {
         self.source.next_seq()
     }
@@ -206,12 +207,12 @@ impl Client {
         &self.info
     }
 
-    /// Counts damage and losses of this attachment.
+    /// Returns the counts of damage and losses in this attachment.
     pub fn stats(&self) -> Stats {
         self.source.stats()
     }
 
-    /// Counts what happened since the client was opened.
+    /// Returns the counts since the client was opened.
     pub const fn totals(&self) -> Totals {
         self.totals
     }
@@ -220,41 +221,41 @@ impl Client {
     /// if that clock is private to the producer.
     ///
     /// # Errors
-    /// [`ReadError::TailOutOfRange`]; for an observer also [`ReadError::Overrun`], if records come
-    /// faster than they are looked at.
+    /// [`ReadError::TailOutOfRange`]; for an observer also [`ReadError::Overrun`], if the control
+    /// words change faster than they are read.
     pub fn lag(&self) -> Result<Lag, ReadError> {
         self.source.lag()
     }
 
-    /// Describes the latest change of epoch; `None` before the first.
+    /// Returns the latest change of epoch; `None` before the first.
     pub const fn change(&self) -> Option<&Change> {
         self.change.as_ref()
     }
 
-    /// Tells why the latest attempt to reconnect failed; `None` if it did not.
+    /// Returns why the latest attempt to reconnect failed; `None` if it did not.
     pub const fn last_failure(&self) -> Option<&OpenError> {
         self.failure.as_ref()
     }
 
-    /// Tells whether a listener is attached as far as is known: not while reconnecting, and not
-    /// after [`Event::Lost`]. Always without a control socket.
+    /// Returns whether a listener is attached, as far as is known: false while reconnecting and
+    /// after [`Event::Lost`]. Always true without a control socket.
     pub fn is_attached(&self) -> bool {
         self.phase == Phase::Attached && !self.hung_up
     }
 
-    /// Tells whether this is a gating reader, not an observer.
+    /// Returns whether this is a gating reader, not an observer.
     pub const fn is_gating(&self) -> bool {
         self.source.is_gating()
     }
 
-    /// Gives a handle by which other threads end this client's waits.
+    /// Returns a handle by which other threads end this client's waits.
     pub fn interrupter(&self) -> Interrupter {
         self.link.interrupter().clone()
     }
 }
 
-/// The descriptor for an event loop, the same through all reconnections: see [`Client::arm`]. Ask
-/// it for reading only; never read, write or close it.
+/// The descriptor for an event loop, the same one through all reconnections: see [`Client::arm`].
+/// Poll it for readability only; never read, write or close it.
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.link.as_fd()

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The path is no path of a socket: empty, too long, or with a zero byte in it.
+    /// The path cannot be a socket's: it is empty, too long, or contains a zero byte.
     Path {
         /// Its length, bytes.
         bytes: usize,
@@ -21,8 +21,8 @@ pub enum OpenError {
     },
     /// The name of the ring or of the subscription is too long.
     Name(NameError),
-    /// A system call failed. From `connect`, `ENOENT` means that there is no socket at the path
-    /// and `ECONNREFUSED` that nobody listens there.
+    /// A system call failed. From `connect`, `ENOENT` means that there is no socket at the path and
+    /// `ECONNREFUSED` that no process listens there.
     System {
         /// The call.
         call: &'static str,
@@ -33,25 +33,25 @@ pub enum OpenError {
     Timeout,
     /// The listener hung up during the handshake.
     HangUp,
-    /// The [`Interrupter`](crate::Interrupter) ended the wait for the listener.
+    /// An [`Interrupter`](crate::Interrupter) ended the wait for the listener.
     Interrupted,
     /// The listener's answer is not a WELCOME of this ABI.
     Welcome(WelcomeError),
-    /// The WELCOME carries another number of descriptors than belong to it.
+    /// The WELCOME carries the wrong number of descriptors.
     Descriptors {
-        /// How many came.
+        /// How many it carries.
         found: usize,
-        /// How many belong to it: 2 for a gating reader, 1 for an observer.
+        /// How many it should carry: 2 for a gating reader, 1 for an observer.
         expected: usize,
     },
     /// The listener refused.
     Refused {
-        /// The number it answered with; see [`refusal`](OpenError::refusal).
+        /// The status it answered with; see [`refusal`](OpenError::refusal).
         status: u32,
-        /// The reason in its words, with control characters replaced.
+        /// The reason in the listener's words, with control characters replaced.
         message: String,
     },
-    /// A segment is shorter than the listener says, or has no bytes at all.
+    /// A segment is shorter than announced, or was announced as empty.
     Size {
         /// Which.
         segment: SegmentKind,
@@ -65,7 +65,7 @@ pub enum OpenError {
         /// Which.
         segment: SegmentKind,
     },
-    /// The segments are not a ring, and a cursor for it, that can be read.
+    /// The segments are not a readable ring, or not a cursor segment of that ring.
     Attach(AttachError),
 }
 
@@ -79,8 +79,8 @@ pub enum SegmentKind {
 }
 
 impl OpenError {
-    /// Gives the reason of a refusal; `None` if the listener did not refuse, or refused by a number
-    /// that this version does not know.
+    /// Returns the reason for a refusal; `None` if the listener did not refuse, or if this version
+    /// does not know the status.
     #[must_use]
     pub fn refusal(&self) -> Option<Status> {
         match self {
@@ -89,8 +89,8 @@ impl OpenError {
         }
     }
 
-    /// Tells whether a listener that starts, or starts again, can cure this: nobody listens, the
-    /// listener is silent, has hung up, or is shutting down.
+    /// Returns whether the start of a listener, or its restart, can cure this: no process listens,
+    /// or the listener is silent, hung up or is shutting down.
     #[must_use]
     pub fn is_curable(&self) -> bool {
         match self {
@@ -154,12 +154,12 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// Why [`Client::next_wait`](crate::Client::next_wait) gave nothing.
+/// Why [`Client::next_wait`](crate::Client::next_wait) failed.
 #[derive(Debug)]
 pub enum WaitError {
     /// The stream is damaged, or records are missing; see [`ReadError`].
     Read(ReadError),
-    /// The system cannot poll, for lack of memory.
+    /// `poll` failed, for lack of memory.
     System(io::Error),
 }
 

@@ -1,4 +1,4 @@
-//! What a client knows: about its ring, about what it did, about the ring before.
+//! What a client knows about its ring, about what it did, and about the previous ring.
 
 use std::mem::offset_of;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use aqueduct_core::layout::RingHeader;
 /// What is fixed for the life of a ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingInfo {
-    /// Identifies the ring: another one after a restart of the listener has another epoch.
+    /// Identifies the ring: after a restart of the listener there is another ring, with another
+    /// epoch.
     pub epoch: u64,
     /// Time of its creation, nanoseconds since the Unix epoch; 0 if unknown.
     pub created_ns: u64,
@@ -18,11 +19,12 @@ pub struct RingInfo {
     pub capacity_granules: u32,
     /// Size of the largest payload, bytes.
     pub max_payload_bytes: u32,
-    /// The clock of the records' timestamps: a `CLOCK_...` of [`aqueduct_core::layout`].
+    /// The clock of the records' timestamps: one of the `CLOCK_` constants of
+    /// [`aqueduct_core::layout`].
     pub clock_id: u32,
     /// Minor version of the ring's ABI.
     pub abi_minor: u16,
-    /// Its name, for people; what is not UTF-8 is replaced.
+    /// Its name; bytes that are not UTF-8 are replaced.
     pub name: String,
 }
 
@@ -67,14 +69,14 @@ impl RawHeader {
     }
 }
 
-/// Counts of this attachment, wrapping.
+/// Counts in this attachment, wrapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Damaged records and damaged stretches seen.
     pub corrupt: u32,
     /// Records that were never delivered, by sequence number.
     pub lost: u32,
-    /// Sleeps that ended by timeout although there was data; always 0 for an observer.
+    /// Sleeps that ended by timeout although there was data; 0 for an observer.
     pub missed_wakes: u32,
 }
 
@@ -101,9 +103,9 @@ pub struct Totals {
 pub enum End {
     /// The producer closed the ring, and everything in it was delivered.
     Closed,
-    /// The listener ended without closing the ring; everything that was published was delivered.
+    /// The listener ended without closing the ring; everything published was delivered.
     Lost,
-    /// The tail was out of range: this reader was evicted, and the last records were not delivered.
+    /// The tail was out of range: the reader was evicted, and the last records were not delivered.
     TailOutOfRange {
         /// The reader's position.
         position: u32,
@@ -112,26 +114,26 @@ pub enum End {
     },
 }
 
-/// What [`Event::EpochChanged`](crate::Event::EpochChanged) is about.
+/// The details of [`Event::EpochChanged`](crate::Event::EpochChanged).
 ///
-/// If nothing is missed, everything that both rings published was or will be delivered. That says
-/// nothing of a third listener that came and went while this client was not attached, for it leaves
-/// no trace: to rule that out, number the records at their source.
+/// If nothing was missed, everything that both rings published was or will be delivered. This does
+/// not cover a third listener that came and went while the client was not attached, which leaves no
+/// trace: to rule that out, number the records at their source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Epoch of the ring before.
+    /// Epoch of the previous ring.
     pub old_epoch: u64,
-    /// Epoch of the ring that is read from now on.
+    /// Epoch of the new ring.
     pub new_epoch: u64,
-    /// The last sequence number read from the ring before + 1; `None` if none was read.
+    /// The last sequence number read from the previous ring + 1; `None` if none was read.
     pub old_next_seq: Option<u64>,
-    /// How the ring before ended.
+    /// How the previous ring ended.
     pub old_end: End,
-    /// Whether the last records of the ring before were missed: this reader had been evicted.
+    /// Whether the last records of the previous ring were missed: the reader had been evicted.
     pub missed_old: bool,
-    /// Whether the first records of the new ring are missed: another reader released them, or they
+    /// Whether the first records of the new ring were missed: another reader released them, or they
     /// were overwritten.
     pub missed_new: bool,
-    /// From noticing the end of the listener before to this attachment.
+    /// Time from noticing the end of the previous listener to this attachment.
     pub down: Duration,
 }

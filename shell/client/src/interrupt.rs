@@ -1,7 +1,7 @@
 //! Ending a wait from another thread.
 //!
-//! An eventfd whose count is the interrupt that was not taken yet, so that one which comes just
-//! before a sleep ends that sleep.
+//! An eventfd whose count is the interrupt not consumed yet, so that one which comes just before a
+//! sleep ends that sleep.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,11 +11,11 @@ use rustix::event::EventfdFlags;
 
 use crate::error::OpenError;
 
-/// Ends waits of one client: the present one, or else the next.
+/// Interrupts the waits of a client: the present one, or else the next.
 ///
-/// Cheap to clone. Each client has one of its own ([`Client::interrupter`]); one that is made
-/// before the client and given to [`Options::interrupter`] also ends the wait for a listener. Use
-/// it with one client at a time: with several, any of them takes the interrupt.
+/// Cheap to clone. Each client has its own ([`Client::interrupter`]); one that is made first and
+/// passed to [`Options::interrupter`] can also end the wait for a listener. Use it with one client
+/// at a time: with several, any one of them consumes the interrupt.
 ///
 /// [`Client::interrupter`]: crate::Client::interrupter
 /// [`Options::interrupter`]: crate::Options::interrupter
@@ -25,7 +25,7 @@ pub struct Interrupter {
 }
 
 impl Interrupter {
-    /// Makes one.
+    /// Creates an interrupter for [`Options::interrupter`](crate::Options::interrupter).
     ///
     /// # Errors
     /// [`OpenError::System`]: no descriptor is left.
@@ -35,15 +35,15 @@ impl Interrupter {
         Ok(Self { event: Arc::new(event) })
     }
 
-    /// Makes the present or else the next wait of the client answer that it was interrupted. None
-    /// is lost; several before a wait are one. May be called from any thread and, since it is one
-    /// system call, from a signal handler. Never blocks.
+    /// Makes the client's present wait, or else its next one, return that it was interrupted. No
+    /// interrupt is lost; several before one wait count as one. May be called from any thread and,
+    /// being a single system call, from a signal handler. Never blocks.
     pub fn interrupt(&self) {
         // Fails only if the count is full, and then it is readable.
         let _ = rustix::io::write(&*self.event, &1_u64.to_ne_bytes());
     }
 
-    /// Uses the interrupt up, if there is one.
+    /// Consumes the interrupt, if there is one.
     pub(crate) fn take(&self) -> bool {
         rustix::io::read(&*self.event, &mut [0; 8]) == Ok(8)
     }

@@ -1,4 +1,4 @@
-//! How to open a client, and opening it.
+//! Options for opening a client, and opening it.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -23,17 +23,18 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Where reading starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// Where the subscription's last reader released; for an observer as [`Oldest`](Start::Oldest).
+    /// Where the subscription's last reader released; for an observer the same as
+    /// [`Oldest`](Start::Oldest).
     #[default]
     Here,
-    /// At the oldest record that is intact. A subscription goes back to it, so records that it
-    /// released come again.
+    /// At the oldest intact record. A subscription moves back to it, so records that it released
+    /// are delivered again.
     Oldest,
-    /// After the last published record. What the subscription still held is given up.
+    /// After the last published record. What the subscription still held is released.
     Latest,
 }
 
-/// How to open a [`Client`].
+/// Opens a [`Client`].
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -63,7 +64,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Starts with the path of the listener's control socket, and defaults for all else.
+    /// Takes the path of the listener's control socket; everything else has a default.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -78,21 +79,20 @@ impl Options {
         }
     }
 
-    /// Names the ring, in at most 64 bytes. Default: the only one of the listener.
+    /// Names the ring, in at most 64 bytes. Default: the listener's only ring.
     pub fn ring(mut self, name: impl Into<String>) -> Self {
         self.ring = name.into();
         self
     }
 
-    /// Names the subscription, in at most 32 bytes. Default: `default`. Means nothing to an
-    /// observer.
+    /// Names the subscription, in at most 32 bytes. Default: `default`. Ignored for an observer.
     pub fn subscription(mut self, name: impl Into<String>) -> Self {
         self.subscription = name.into();
         self
     }
 
-    /// Says where reading starts. Default: [`Start::Here`]. Only of the first attachment; every
-    /// later one goes on where the reader or its subscription is.
+    /// Sets where reading starts. Default: [`Start::Here`]. Applies to the first attachment; later
+    /// ones continue where the reader or its subscription is.
     ///
     /// To start at a stored (epoch, seq), call [`Client::seek`] after opening.
     pub fn start(mut self, start: Start) -> Self {
@@ -100,48 +100,48 @@ impl Options {
         self
     }
 
-    /// Bounds each handshake. Default: 5 s. `Duration::ZERO` does only what needs no waiting;
-    /// `Duration::MAX` waits for ever when opening, and 5 s when reconnecting.
+    /// Limits the time for each handshake. Default: 5 s. `Duration::ZERO` does only what needs no
+    /// waiting; `Duration::MAX` waits without limit when opening, and 5 s when reconnecting.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Says how long the client tries to attach again after the listener's end. Default:
-    /// `Duration::ZERO`, not at all. `Duration::MAX`: for ever.
+    /// Sets how long the client tries to attach again after the listener's end. Default:
+    /// `Duration::ZERO`, not at all; `Duration::MAX` is without limit.
     pub fn reconnect_for(mut self, time: Duration) -> Self {
         self.reconnect_for = time;
         self
     }
 
-    /// Says how long opening tries again while there is no listener, so that a program may be
-    /// started before it. Default: `Duration::ZERO`, not at all. `Duration::MAX`: for ever.
+    /// Sets how long opening retries while there is no listener, so that a program may be started
+    /// before it. Default: `Duration::ZERO`, not at all; `Duration::MAX` is without limit.
     ///
-    /// Tried again is what a listener that starts can cure, see [`OpenError::is_curable`]; every
-    /// other error is final, a busy subscription and an unknown ring among them, for there the
-    /// listener is. The last attempt is made when the time is over, and each may take
+    /// Opening retries after an error that the start of a listener can cure, see
+    /// [`OpenError::is_curable`]. Every other error is final, a busy subscription and an unknown
+    /// ring among them. The last attempt is made when the time is over, and each attempt may take
     /// [`timeout`](Self::timeout).
     pub fn retry_open_for(mut self, time: Duration) -> Self {
         self.retry_open_for = time;
         self
     }
 
-    /// Sets the pauses between attempts: `min` after the first that failed, then doubled up to
-    /// `max`. Default: 20 ms and 2 s. A `max` below `min` counts as `min`.
+    /// Sets the pauses between attempts: `min` after the first failure, then doubled up to `max`.
+    /// Default: 20 ms and 2 s. A `max` below `min` counts as `min`.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.backoff = (min, max.max(min));
         self
     }
 
-    /// Uses an interrupter that was made before, which also ends the wait for a listener while the
-    /// client is opened: the answer is [`OpenError::Interrupted`] then. While a listener's backlog
-    /// is full, that takes up to 500 ms.
+    /// Uses an existing interrupter, which can then also end the wait for a listener while the
+    /// client is being opened: opening fails with [`OpenError::Interrupted`]. That takes up to
+    /// 500 ms while a listener's backlog is full.
     pub fn interrupter(mut self, interrupter: &Interrupter) -> Self {
         self.interrupter = Some(interrupter.clone());
         self
     }
 
-    /// Attaches as a gating reader: the producer waits for what it has not released.
+    /// Attaches as a gating reader: the producer does not overwrite what it has not released.
     ///
     /// # Errors
     /// Any [`OpenError`].
@@ -155,9 +155,9 @@ impl Options {
         self.open([kind, Kind::Attach])
     }
 
-    /// Attaches as an observer, which holds nobody back, takes no subscription, may be overrun and
-    /// then learns how many records it missed. Nobody wakes an observer: while it waits, it looks
-    /// at the ring every 1 to 32 ms.
+    /// Attaches as an observer, which takes no subscription and never holds the producer back. It
+    /// may be overrun, and is then told how many records it missed. The producer does not wake
+    /// observers: while it waits, an observer polls the ring every 1 to 32 ms.
     ///
     /// # Errors
     /// Any [`OpenError`].
@@ -170,7 +170,7 @@ impl Options {
         Ok(client)
     }
 
-    /// Opens by one kind of HELLO, and has another ready for reconnections.
+    /// Opens with one kind of HELLO, and keeps another one for reconnections.
     fn open(&self, [first, later]: [Kind; 2]) -> Result<Client, OpenError> {
         let (first, later) = (self.request(first)?, self.request(later)?);
         let interrupter = match &self.interrupter {

@@ -1,4 +1,4 @@
-//! Reading, and what the end of a ring means.
+//! Reading, and what the end of a ring leads to.
 
 use aqueduct_core::{Next, ReadError, Record};
 
@@ -6,31 +6,33 @@ use super::{Client, Phase};
 use crate::info::{Change, End};
 use crate::source::{Looked, Source};
 
-/// A reader that polls without waiting looks at the socket once in so many calls that find nothing.
+/// A reader that polls without waiting looks at the socket once per so many calls that find
+/// nothing.
 const EMPTY_CALLS_PER_LOOK: u32 = 1024;
 /// Room for payloads before the first one that needs more.
 const BUFFER_BYTES_MIN: usize = 4096;
 
-/// What one look at the stream gave.
+/// What one look at the stream found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<T = Record> {
     /// The oldest unread record.
     Record(T),
-    /// Nothing is there now; more may come. Also while the client reconnects.
+    /// There is nothing now; more may come. Also returned while the client reconnects.
     Empty,
     /// The producer closed the ring, and everything was delivered. With
-    /// [`Options::reconnect_for`](crate::Options::reconnect_for), told only when that time is over.
+    /// [`Options::reconnect_for`](crate::Options::reconnect_for), returned only when that time is
+    /// over.
     Closed,
-    /// The listener ended without closing the ring; everything that was published was delivered.
-    /// Noticed by waiting, or within 1024 calls that find nothing. With
-    /// [`Options::reconnect_for`](crate::Options::reconnect_for), told only when that time is over.
+    /// The listener ended without closing the ring; everything published was delivered. Noticed
+    /// while waiting, or within 1024 calls that find nothing. With
+    /// [`Options::reconnect_for`](crate::Options::reconnect_for), returned only when that time is
+    /// over.
     Lost,
-    /// The client is attached again, and it is another ring: told once, before its first record.
+    /// The client is attached again, to another ring. Returned once, before its first record.
     ///
-    /// Records that were read before and not released were delivered and will not come again:
-    /// finish with them, commit, and [`release`](Client::release) before going on. After a
-    /// reconnection to the same ring nothing is told: reading goes on after the last record read,
-    /// none lost, none twice.
+    /// Records read before but not released were delivered and will not come again: process and
+    /// commit them, and [`release`](Client::release), before reading on. A reconnection to the same
+    /// ring is not reported: reading continues after the last record read, none lost, none twice.
     EpochChanged(Change),
 }
 
@@ -47,13 +49,13 @@ impl<T> Event<T> {
 }
 
 impl Client {
-    /// Takes the oldest unread record and lends it with a copy of its payload; what was checked is
-    /// the copy. Never blocks.
+    /// Takes the oldest unread record and lends it with a checked copy of its payload. Never
+    /// blocks.
     ///
     /// # Errors
     /// A [`ReadError`] says what is damaged or missing, with the evidence, and whether the reader
-    /// moved on. Reading may go on after every error. [`ReadError::TailOutOfRange`] is final for a
-    /// ring; [`ReadError::BufferTooSmall`] means that there was no memory for the payload.
+    /// moved past it. Reading may go on after every error. [`ReadError::TailOutOfRange`] is final
+    /// for a ring; [`ReadError::BufferTooSmall`] means that no memory was left for the payload.
     #[inline]
     #[allow(clippy::should_implement_trait, reason = "it lends, which no iterator can")]
     pub fn next(&mut self) -> Result<Event<(Record, &[u8])>, ReadError> {
@@ -67,7 +69,7 @@ impl Client {
 
     /// Takes the oldest unread record and copies its payload into the start of `buf`; a buffer of
     /// [`RingInfo::max_payload_bytes`](crate::RingInfo::max_payload_bytes) holds every record. The
-    /// content of `buf` means nothing unless a record is given. Never blocks.
+    /// content of `buf` is unspecified unless a record is returned. Never blocks.
     ///
     /// # Errors
     /// As [`next`](Self::next). [`ReadError::BufferTooSmall`]: nothing was taken.
@@ -80,8 +82,8 @@ impl Client {
         Ok(event)
     }
 
-    /// Describes the oldest unread record and leaves it unread. Its payload was not looked at.
-    /// Never blocks.
+    /// Describes the oldest unread record and leaves it unread. Its payload is not checked. Never
+    /// blocks.
     ///
     /// # Errors
     /// As [`next`](Self::next).
@@ -99,9 +101,9 @@ impl Client {
         Ok(event)
     }
 
-    /// Takes up to `limit` records in turn, as long as there are any, lends each to `process`, and
-    /// releases them together: one store of the cursor for all of them. Gives their count, and the
-    /// event that ended it unless that is `limit`: never [`Event::Record`].
+    /// Takes up to `limit` records, passes each to `process`, and releases them together with one
+    /// store of the cursor. Returns their count, and the event that ended the batch before `limit`,
+    /// which is never [`Event::Record`].
     ///
     /// # Errors
     /// As [`next`](Self::next). The records before the error were processed and are released.
@@ -138,8 +140,8 @@ impl Client {
         }
     }
 
-    /// What most calls find: the record, if it is there and nothing else is to be done or told.
-    /// Otherwise what was found, if it was looked.
+    /// Takes the record, if there is one and nothing else is to be done or reported, which is what
+    /// most calls find. Otherwise returns what the look found, if there was one.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "see `aqueduct_core::Reader::next`")]
     fn take_now(&mut self) -> Result<Record, Option<Looked>> {
@@ -179,7 +181,7 @@ impl Client {
         event.map(|record| (record, &self.buffer[..record.len]))
     }
 
-    /// Looks at the stream until there is something to say; the first look may have been taken.
+    /// Looks at the stream until there is something to return; `looked` is a look already taken.
     fn look(
         &mut self,
         mut looked: Option<Looked>,
@@ -200,7 +202,8 @@ impl Client {
         }
     }
 
-    /// Ends an announced sleep before a look at the ring; a change of epoch if that is news.
+    /// Ends an announced sleep before a look at the ring; returns a change of epoch not reported
+    /// yet.
     #[cold]
     fn attend(&mut self) -> Option<Change> {
         self.settle(false);
@@ -250,7 +253,7 @@ impl Client {
     }
 }
 
-/// How the end of a ring is told.
+/// How the end of a ring is returned.
 pub(super) fn told(end: End) -> Result<Event, ReadError> {
     match end {
         End::Closed => Ok(Event::Closed),

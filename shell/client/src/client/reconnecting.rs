@@ -1,8 +1,8 @@
-//! Going on after the listener's end: an attempt now and then, without ever waiting, until there is
-//! a listener again.
+//! Reconnecting after the listener's end: an attempt now and then, none of which waits, until there
+//! is a listener again.
 //!
-//! The old ring stays mapped while nobody listens; it is drained, so its reader finds nothing more.
-//! Only a successful attachment replaces it.
+//! Meanwhile the old ring stays mapped; it is drained, so its reader finds nothing more. Only a
+//! successful attachment replaces it.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ enum Step {
 }
 
 impl Client {
-    /// What is to be told after the end of the ring; `None`: the next look is at a new attachment.
+    /// What to return after the end of the ring; `None`: look again, at a new attachment.
     pub(super) fn go_on_after(&mut self, end: End) -> Option<Result<Event, ReadError>> {
         match self.step(end) {
             None => Some(told(end)),
@@ -65,8 +65,8 @@ impl Client {
         left.clamp(Duration::from_millis(1), SLEEP_SLICE)
     }
 
-    /// One step, without waiting; `None` if reconnecting is not wanted. `end`: how the ring ended
-    /// that was attached.
+    /// Makes one step, without waiting; `None` if reconnecting is not wanted. `end` is how the
+    /// attached ring ended.
     fn step(&mut self, end: End) -> Option<Step> {
         let how = self.reconnecting.as_ref().filter(|how| !how.limit.is_zero())?;
         let (timeout, limit) = (how.timeout, how.limit);

@@ -10,43 +10,42 @@ use super::{Client, Event, Phase};
 use crate::error::WaitError;
 use crate::link::{Deadline, SLEEP_SLICE};
 
-/// The first sleep of those whom nobody wakes.
+/// The first sleep of a client that the producer does not wake.
 pub(super) const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
-/// Their longest.
+/// Its longest.
 const LOOK_AGAIN_MAX: Duration = Duration::from_millis(32);
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited {
-    /// There is something to read, or was: a reading call may still give [`Event::Empty`] if only
-    /// padding records came.
+    /// There is something to read. A reading call may still return [`Event::Empty`] if only padding
+    /// records arrived.
     Ready,
-    /// The time is over, or a signal handler ran.
+    /// The timeout elapsed, or a signal handler ran.
     Elapsed,
-    /// An [`Interrupter`](crate::Interrupter) was used, before or meanwhile; this answer uses it
-    /// up.
+    /// An [`Interrupter`](crate::Interrupter) interrupted this wait, or did before it began.
     Interrupted,
 }
 
 /// Whether an event loop may sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Armed {
-    /// It may not: read.
+    /// It must not: there is something to read.
     Ready,
-    /// It may, until the descriptor is readable, but no longer than this: at most 500 ms, so that
-    /// no lost wake-up can cost more.
+    /// It may, until the descriptor is readable but no longer than this. At most 500 ms, so that a
+    /// lost wake-up costs no more.
     Sleep(Duration),
-    /// An [`Interrupter`](crate::Interrupter) was used; this answer uses it up, and nothing is
-    /// announced.
+    /// An [`Interrupter`](crate::Interrupter) was used; no sleep is announced.
     Interrupted,
 }
 
 impl Client {
-    /// Blocks until a reading call has something to say, at most for `timeout` (`None`: for ever).
-    /// Reconnects meanwhile. [`release`](Self::release) first: a full ring waits for it.
+    /// Blocks until a reading call has something to return, at most for `timeout` (`None`: without
+    /// limit). Reconnects meanwhile. Call [`release`](Self::release) first: a full ring waits for
+    /// it.
     ///
     /// # Errors
-    /// The system cannot poll, for lack of memory.
+    /// `poll` failed, for lack of memory.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Waited> {
         self.wait_until(timeout.map_or(Deadline::never(), Deadline::after))
     }
@@ -73,10 +72,10 @@ impl Client {
         }
     }
 
-    /// Takes the oldest unread record as [`next`](Self::next) does, and waits for it for `timeout`
-    /// (`None`: for ever). [`Event::Empty`]: the wait ended without one, by time, by an interrupt,
-    /// or because a signal handler ran. Releases nothing: do that before, or a full ring waits for
-    /// it and this call for the ring.
+    /// Takes the oldest unread record as [`next`](Self::next) does, and waits for it at most for
+    /// `timeout` (`None`: without limit). Returns [`Event::Empty`] if the wait ended without one:
+    /// by the timeout, an interrupt or a signal handler. Releases nothing: call
+    /// [`release`](Self::release) first, or a full ring and this call wait for each other.
     ///
     /// # Errors
     /// [`WaitError::Read`] as [`next`](Self::next), [`WaitError::System`] as [`wait`](Self::wait).
@@ -96,14 +95,15 @@ impl Client {
     /// Never blocks.
     ///
     /// 1. Read until [`Event::Empty`], [`release`](Self::release), then arm.
-    /// 2. [`Armed::Ready`]: back to 1 without sleeping. [`Armed::Sleep`]: sleep until the client's
-    ///    descriptor ([`AsFd`](std::os::fd::AsFd)) is readable or that time is over.
-    /// 3. Back to 1, whatever ended the sleep. Readable does not promise a record.
+    /// 2. On [`Armed::Ready`], go back to 1 without sleeping. On [`Armed::Sleep`], sleep until the
+    ///    client's descriptor ([`AsFd`](std::os::fd::AsFd)) is readable or that time has passed.
+    /// 3. Go back to 1, whatever ended the sleep. Readable does not promise a record.
     ///
-    /// Level-triggered, the descriptor is readable while a wake-up, the listener's end or an
-    /// interrupt has not been taken; arming and reading take them. Edge-triggered works too:
-    /// [`Armed::Sleep`] is given only after everything was taken that would be no new edge. The
-    /// producer wakes once for each time armed, so a sleep without it is a sleep until the timeout.
+    /// The descriptor stays readable (level-triggered) while a wake-up, the listener's end or an
+    /// interrupt has not been consumed; arming and reading consume them. Edge-triggered polling
+    /// works too: [`Armed::Sleep`] is returned only after everything was consumed that would cause
+    /// no new edge. The producer wakes a reader once each time it is armed, so a sleep without
+    /// arming lasts until its timeout.
     pub fn arm(&mut self) -> Armed {
         self.settle(false);
         if self.link.interrupter().take() {
@@ -151,7 +151,7 @@ impl Client {
         }
     }
 
-    /// Whether a reading call would say something else than nothing, as far as can be told without
+    /// Whether a reading call would return something other than nothing, as far as is known without
     /// making a step.
     fn has_news(&self) -> bool {
         match self.phase {
