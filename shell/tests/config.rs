@@ -53,7 +53,7 @@ fn values_out_of_range_name_the_flag_and_what_is_allowed() {
             "--full-wait-ms: `86400001` is not allowed; allowed: 0 to 86400000",
         ),
         (["--listen", "localhost"], "HOST:PORT"),
-        (["--listen", "unix:/run/http"], "HOST:PORT"),
+        (["--admin-listen", "unix:/run/http"], "HOST:PORT"),
         (["--log-level", "loud"], "[possible values: error, warn, info, debug, trace]"),
         (["--socket", ""], "--socket"),
         (["--config", "/does/not/exist.toml"], "/does/not/exist.toml: No such file"),
@@ -78,7 +78,7 @@ fn errors_in_the_file_name_the_file_the_key_and_what_is_allowed() {
         &[": server.drain_timeout_ms: `86400001` is not allowed; allowed: 0 to 86400000"],
     );
     refused_file("[http]\nlisten = 'here'\n", &["listen = 'here'", "`here`", "HOST:PORT"]);
-    refused_file("[http]\nlisten = 'unix:/run/http'\n", &["`unix:/run/http`", "HOST:PORT"]);
+    refused_file("[http]\nlisten = 'unix:'\n", &["`unix:`", "a path of 1 to 107 bytes"]);
     refused_file("[[ring]]\ncapacity_bytes = 128\n", &["missing field `name`"]);
     refused_file("[[ring]]\nname = 'a'\nsize = 1\n", &["size", "capacity_bytes"]);
     refused_file("[[ring]]\nname = 'a'\ncapacity_bytes = '16M'\n", &["\"16M\"", "KiB, MiB"]);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -238,7 +238,13 @@ fn of_many_starts_at_once_over_a_stale_socket_one_succeeds() {
             assert!(codes.iter().all(|status| status.code() == Some(1)), "{codes:?}");
             lost = codes.len();
         }
-        // The winner is the one that readers reach.
+        // The winner is the one that readers reach, once it says that it is ready.
+        let lives = |child: &mut Child| child.try_wait().expect("our child").is_none();
+        let winner = starts.iter_mut().position(lives).expect("one lives");
+        let stdout = starts[winner].stdout.take().expect("piped");
+        let mut ready = String::new();
+        BufReader::new(stdout).read_line(&mut ready).expect("a line");
+        assert!(ready.starts_with("aqueduct ready "), "{ready}");
         drop(Attached::attach(&first.socket, "", ""));
         for child in &mut starts {
             let _ = child.kill();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Address, ConfigError, Given, Millis, Size};
+use crate::config::{Address, ConfigError, Endpoint, Given, Millis, Size};
 use crate::ingress::event_loop::driver::Choice;
 use crate::log::{LogFormat, LogLevel};
 use crate::ring::RingFlags;
@@ -33,9 +33,10 @@ pub struct ServeArgs {
     /// TOML file with the rings and all other settings
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where HTTP is served; port 0 takes a free one [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub listen: Option<Address>,
+    /// Where HTTP is served, HOST:PORT or unix:PATH; port 0 takes a free one [default:
+    /// 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<Endpoint>,
     /// Control socket that readers attach through [default: $XDG_RUNTIME_DIR/aqueduct.sock, else
     /// /run/aqueduct.sock]
     #[arg(long, value_name = "PATH")]

@@ -1,7 +1,8 @@
-//! Listening addresses as they are written: `HOST:PORT`.
+//! Listening addresses as they are written: `HOST:PORT`, `unix:PATH`.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
@@ -65,6 +66,60 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
+/// Where connections come in: a TCP address, or the path of a UNIX socket after `unix:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// TCP.
+    Tcp(Address),
+    /// A UNIX socket, by its path.
+    Unix(PathBuf),
+}
+
+/// Longest path of a UNIX socket, bytes: what `sockaddr_un` holds with its zero at the end.
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
+impl Endpoint {
+    /// Returns the address, if it is one of TCP.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.socket_addr()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            None => text.parse().map(Self::Tcp),
+            Some(path) if (1..=UNIX_PATH_BYTES_MAX).contains(&path.len()) => {
+                Ok(Self::Unix(PathBuf::from(path)))
+            }
+            Some(_) => {
+                Err(format!("expected unix: and a path of 1 to {UNIX_PATH_BYTES_MAX} bytes"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +143,20 @@ mod tests {
         for text in ["", "localhost", ":80", "::1:80", "unix:/run/x", "1.2.3.4:99999", "[::1:80"] {
             let error = text.parse::<Address>().expect_err(text);
             assert!(error.contains("HOST:PORT"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address_or_a_path() {
+        let path: Endpoint = "unix:/run/a.sock".parse().expect("a path");
+        assert_eq!(path, Endpoint::Unix(PathBuf::from("/run/a.sock")));
+        assert_eq!(path.to_string(), "unix:/run/a.sock");
+        let tcp: Endpoint = "127.0.0.1:1".parse().expect("an address");
+        assert_eq!(tcp.to_string(), "127.0.0.1:1");
+        let long = format!("unix:/{}", "x".repeat(UNIX_PATH_BYTES_MAX));
+        for text in ["unix:", long.as_str()] {
+            let error = text.parse::<Endpoint>().expect_err(text);
+            assert!(error.contains("a path of 1 to 107 bytes"), "{text}: {error}");
         }
     }
 }

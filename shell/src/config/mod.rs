@@ -12,7 +12,7 @@ mod units;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use address::Address;
+pub use address::{Address, Endpoint};
 pub use given::{Given, Origin, number, time};
 pub use units::{Millis, Size};
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::admin::{AdminSettings, AdminTable};
 use crate::config::{ConfigError, Given, Millis, number, time};
 use crate::control::{ControlSettings, ControlTable};
-use crate::ingress::event_loop::{IngestSettings, IngestTable};
+use crate::ingress::event_loop::{IngestSettings, IngestTable, ListenSettings, ListenTable};
 use crate::ingress::http::{HttpSettings, HttpTable};
 use crate::log::{LogSettings, LogTable};
 use crate::ring::{RingFlags, RingSettings, RingTable};
@@ -21,6 +21,8 @@ pub struct Tables {
     pub server: ServerTable,
     /// How connections are served.
     pub ingest: IngestTable,
+    /// Further addresses.
+    pub listen: Vec<ListenTable>,
     /// HTTP.
     pub http: HttpTable,
     /// The control socket.
@@ -52,6 +54,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How connections are served.
     pub ingest: IngestSettings,
+    /// Addresses beside the one of HTTP.
+    pub listen: Vec<ListenSettings>,
     /// HTTP.
     pub http: HttpSettings,
     /// The control socket.
@@ -83,15 +87,19 @@ impl Config {
         let threads =
             number("server.threads", tables.server.threads.as_ref(), cores.min(1024), 1..=1024)?;
         let drain = tables.server.drain_timeout_ms.as_ref();
+        let rings = RingSettings::check(&tables.ring, ring_flags)?;
+        let http = HttpSettings::check(&tables.http)?;
+        let keep_alive = http.limits.keep_alive_timeout;
         Ok(Self {
             threads: usize::try_from(threads).unwrap_or(usize::MAX),
             drain_timeout: time("server.drain_timeout_ms", drain, 5000, 0)?,
             ingest: IngestSettings::check(&tables.ingest)?,
-            http: HttpSettings::check(&tables.http)?,
+            listen: ListenSettings::check(&tables.listen, &rings, keep_alive)?,
+            http,
             control: ControlSettings::check(&tables.control)?,
             admin: AdminSettings::check(&tables.admin)?,
             log: LogSettings::check(&tables.log),
-            rings: RingSettings::check(&tables.ring, ring_flags)?,
+            rings,
         })
     }
 }

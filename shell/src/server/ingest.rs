@@ -1,18 +1,21 @@
 //! The event loops of the process: what they listen to, and what they ask of the other parts.
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smol::Executor;
 
-use super::Config;
+use super::{Config, ServeError};
 use crate::admin::{Admin, Page};
-use crate::codec::Resource;
-use crate::codec::http1;
+use crate::codec::{Resource, http1, lines, mqtt, resp};
+use crate::config::Endpoint;
 use crate::ingress::event_loop::driver::select;
-use crate::ingress::event_loop::{Listening, Loops, PageContent, Protocol, Shared, Timeouts};
-use crate::ingress::http::{Http, problem_json};
+use crate::ingress::event_loop::{
+    ListenSettings, Listening, Loops, PageContent, Protocol, ProtocolName, ProtocolSettings,
+    Shared, Target, Timeouts, ring_facts,
+};
+use crate::ingress::http::{Http, HttpLimits, problem_json};
+use crate::ingress::listen::{Bound, SocketFile};
 use crate::limits::Limit;
 use crate::metrics::Metrics;
 use crate::ring::Ring;
@@ -37,18 +40,66 @@ pub(super) struct Parts {
     pub(super) executor: Arc<Executor<'static>>,
 }
 
-/// Starts the loops on this socket.
-pub(super) fn start(config: &Config, parts: Parts, socket: OwnedFd) -> io::Result<Loops> {
+/// Everything that connections come in by.
+pub(super) struct Bindings {
+    /// Where HTTP is served.
+    pub(super) http: Bound,
+    /// Further addresses, in the order of the configuration.
+    pub(super) others: Vec<Bound>,
+}
+
+/// Where connections come in, as the ready line says it.
+pub(super) struct Addresses {
+    pub(super) http: String,
+    /// ` PROTOCOL=ADDRESS` for each further one.
+    pub(super) others: String,
+}
+
+impl Bindings {
+    /// Binds all addresses.
+    pub(super) fn bind(config: &Config, backlog: usize) -> Result<Self, ServeError> {
+        let bind = |endpoint: &Endpoint| {
+            Bound::new(endpoint, backlog)
+                .map_err(|error| ServeError::Listen { address: endpoint.to_string(), error })
+        };
+        let http = bind(&config.http.listen)?;
+        let others = config.listen.iter().map(|listen| bind(&listen.endpoint));
+        Ok(Self { http, others: others.collect::<Result<_, _>>()? })
+    }
+
+    /// Says where everything is.
+    pub(super) fn addresses(&self, config: &Config) -> Addresses {
+        let others = config.listen.iter().zip(&self.others);
+        let others = others.map(|(listen, bound)| {
+            let (protocol, at) = (listen.name.as_str(), &bound.endpoint);
+            format!(" {protocol}={at}")
+        });
+        Addresses { http: self.http.endpoint.to_string(), others: others.collect() }
+    }
+}
+
+/// Starts the loops. Returns them and the socket files, which are to be removed in the end.
+pub(super) fn start(
+    config: &Config,
+    parts: Parts,
+    bindings: Bindings,
+) -> Result<(Loops, Vec<SocketFile>), ServeError> {
     let Parts { rings, metrics, shutdown, connections, admin, hyper, executor } = parts;
+    let mut files = Vec::new();
+    let mut listening = Vec::with_capacity(1 + bindings.others.len());
+    let mut listen = |bound: Bound, protocol, timeouts| {
+        files.extend(bound.file);
+        let timeouts = Arc::new(timeouts);
+        listening.push(Listening { socket: bound.socket, protocol, timeouts });
+    };
     let limits = &config.http.limits;
-    let largest_ring = config.rings.iter().map(|ring| ring.capacity_bytes).max().unwrap_or(0);
-    let protocol = Protocol::Http(Arc::new(http1::Config {
-        max_header_bytes: limits.max_header_bytes,
-        max_headers: limits.max_headers,
-        max_batch_bytes: usize::try_from(largest_ring).unwrap_or(usize::MAX),
-        origins: Vec::new(),
-        http2: false,
-    }));
+    listen(bindings.http, http(config), timeouts(limits, Some(limits.keep_alive_timeout), true));
+    for (settings, bound) in config.listen.iter().zip(bindings.others) {
+        // Clients of Redis and of syslog connect long before they have something to say.
+        let speaks_first = matches!(settings.name, ProtocolName::Http | ProtocolName::Mqtt);
+        let timeouts = timeouts(limits, settings.idle_timeout, speaks_first);
+        listen(bound, protocol(config, settings, &rings)?, timeouts);
+    }
     let shared = Arc::new(Shared {
         rings,
         metrics,
@@ -59,21 +110,68 @@ pub(super) fn start(config: &Config, parts: Parts, socket: OwnedFd) -> io::Resul
             Box::new(move |socket| hyper.turn_over(socket))
         },
         refusals: Limit::new(REFUSALS),
-        timeouts: Timeouts {
-            header: limits.header_timeout,
-            body: limits.body_timeout,
-            keep_alive: limits.keep_alive_timeout,
-        },
         page: Box::new(move |resource| admin.as_ref().and_then(|admin| page(admin, resource))),
         hand_over: Box::new(move |socket, read, permit| {
             hyper.adopt(socket, read, permit, &executor);
         }),
     });
-    let kind = select(config.ingest.driver)?;
+    let kind = select(config.ingest.driver).map_err(ServeError::Loops)?;
     let loops =
-        Loops::start(kind, config.ingest.loops, &shared, vec![Listening { socket, protocol }])?;
+        Loops::start(kind, config.ingest.loops, &shared, listening).map_err(ServeError::Loops)?;
     tracing::info!(driver = %kind, loops = config.ingest.loops, "event loops started");
-    Ok(loops)
+    Ok((loops, files))
+}
+
+fn timeouts(limits: &HttpLimits, idle: Option<Duration>, speaks_first: bool) -> Timeouts {
+    let head = limits.header_timeout;
+    // One that never sends a byte keeps its place no longer than a slow head.
+    let first = if speaks_first { Some(head) } else { idle };
+    Timeouts { first, head, body: limits.body_timeout, idle }
+}
+
+fn http(config: &Config) -> Protocol {
+    let largest_ring = config.rings.iter().map(|ring| ring.capacity_bytes).max().unwrap_or(0);
+    Protocol::Http(Arc::new(http1::Config {
+        max_header_bytes: config.http.limits.max_header_bytes,
+        max_headers: config.http.limits.max_headers,
+        max_batch_bytes: usize::try_from(largest_ring).unwrap_or(usize::MAX),
+        origins: Vec::new(),
+        http2: false,
+    }))
+}
+
+fn protocol(
+    config: &Config,
+    settings: &ListenSettings,
+    rings: &[Arc<Ring>],
+) -> Result<Protocol, ServeError> {
+    let facts = |target: &Target| ring_facts(rings, target.ring).ok_or(ServeError::TooManyRings);
+    Ok(match &settings.protocol {
+        ProtocolSettings::Http => http(config),
+        ProtocolSettings::Resp => {
+            Protocol::Resp(Arc::new(resp::Config { max_command_bytes: settings.max_message_bytes }))
+        }
+        ProtocolSettings::Mqtt(topics) => {
+            let rules = topics.iter().map(|(filter, target)| {
+                let route = mqtt::Route { ring: facts(target)?, type_tag: target.type_tag };
+                Ok(mqtt::Rule { filter: filter.clone(), route })
+            });
+            Protocol::Mqtt(Arc::new(mqtt::Config {
+                rules: rules.collect::<Result<_, _>>()?,
+                max_packet_bytes: settings.max_message_bytes,
+                max_keep_alive: 0,
+            }))
+        }
+        ProtocolSettings::Frames(target, framing, oversize) => {
+            Protocol::Lines(Arc::new(lines::Config {
+                ring: facts(target)?,
+                type_tag: target.type_tag,
+                framing: *framing,
+                max_frame_bytes: settings.max_message_bytes,
+                oversize: *oversize,
+            }))
+        }
+    })
 }
 
 fn page(admin: &Admin, resource: Resource) -> Option<PageContent> {

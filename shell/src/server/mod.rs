@@ -20,10 +20,12 @@ use smol::stream::StreamExt;
 use smol::{Async, Executor, Task, Timer, future};
 
 use crate::admin::Admin;
+use crate::config::Endpoint;
 use crate::control::{BindError, Control, ControlListener, ControlSettings};
+use crate::ingress::Submit;
 use crate::ingress::event_loop::Loops;
 use crate::ingress::http::Http;
-use crate::ingress::{self, Submit};
+use crate::ingress::listen::{Bound, SocketFile};
 use crate::limits::Limit;
 use crate::log;
 use crate::metrics::Metrics;
@@ -32,6 +34,8 @@ use crate::shutdown::Shutdown;
 
 use descriptors::Shares;
 use memory::Available;
+
+use self::ingest::{Addresses, Bindings};
 
 pub use config::{Config, ServerTable, Tables};
 pub use descriptors::TooFewDescriptors;
@@ -83,7 +87,8 @@ struct Server {
     shutdown: Arc<Shutdown>,
     connections: Arc<Limit>,
     loops: Loops,
-    http_address: SocketAddr,
+    addresses: Addresses,
+    socket_files: Vec<SocketFile>,
     admin_address: Option<SocketAddr>,
     control_listener: Arc<ControlListener>,
     accepting: Vec<Task<()>>,
@@ -104,12 +109,11 @@ impl Server {
                 .map_err(|error| ServeError::Ring { name: settings.name.clone(), error })?;
             rings.push(Arc::new(ring));
         }
-        let (http_socket, http_address) = listen(config.http.listen, shares.connections)?;
         let admin_listener = match config.admin.listen {
             Some(address) => {
                 let (socket, bound) = listen(address, shares.admin)?;
                 let listener = Async::new(std::net::TcpListener::from(socket));
-                let failed = |error| ServeError::Listen { address, error };
+                let failed = |error| ServeError::Listen { address: address.to_string(), error };
                 Some((listener.map_err(failed)?, bound))
             }
             None => None,
@@ -117,6 +121,9 @@ impl Server {
         let control_listener =
             ControlListener::bind(&config.control.socket).map_err(ServeError::Socket)?;
         let control_listener = Arc::new(control_listener);
+        // Last, so that whoever finds an address open finds the readers' socket, too.
+        let bindings = Bindings::bind(config, shares.connections.max(BACKLOG_MIN))?;
+        let addresses = bindings.addresses(config);
 
         let connections = Limit::new(shares.connections);
         let control_connections = Limit::new(usize::MAX);
@@ -157,7 +164,7 @@ impl Server {
             hyper: Arc::clone(&records),
             executor: Arc::clone(executor),
         };
-        let loops = ingest::start(config, parts, http_socket).map_err(ServeError::Loops)?;
+        let (loops, socket_files) = ingest::start(config, parts, bindings)?;
         let mut accepting = vec![executor.spawn(records.serve_overflow(Arc::clone(executor)))];
         let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = admin_listener {
@@ -171,7 +178,8 @@ impl Server {
             shutdown,
             connections,
             loops,
-            http_address,
+            addresses,
+            socket_files,
             admin_address,
             control_listener,
             accepting,
@@ -181,9 +189,10 @@ impl Server {
 
     /// Writes the one line on stdout.
     fn announce(&self) {
-        let (http, socket) = (self.http_address, self.control_listener.path().display());
+        let Addresses { http, others } = &self.addresses;
+        let socket = self.control_listener.path().display();
         let admin = self.admin_address.map_or(String::new(), |address| format!(" admin={address}"));
-        let line = format!("aqueduct ready http={http}{admin} socket={socket}\n");
+        let line = format!("aqueduct ready http={http}{admin}{others} socket={socket}\n");
         // By a thread of its own: a pipe that nobody empties must not hold the signals up.
         let untold = |error| tracing::warn!(%error, "nobody takes the ready line");
         if let Err(error) = log::tell_stdout(line, untold) {
@@ -237,6 +246,7 @@ impl Server {
         // Requests that still wait for space learn now that there will be none.
         let _ = within(self.connections.all_returned(), Instant::now() + LAST_WORDS).await;
         self.accepting_readers.cancel().await;
+        drop(self.socket_files);
         // The last reference: this removes the socket file.
         drop(self.control_listener);
         tracing::info!("stopped");
@@ -254,8 +264,11 @@ async fn within<T>(work: impl Future<Output = T>, deadline: Instant) -> Option<T
 
 /// Binds an address and finds out which one it is, if any port would do.
 fn listen(address: SocketAddr, connections: usize) -> Result<(OwnedFd, SocketAddr), ServeError> {
-    ingress::listen::tcp(address, connections.max(BACKLOG_MIN))
-        .map_err(|error| ServeError::Listen { address, error })
+    let failed = |error| ServeError::Listen { address: address.to_string(), error };
+    let bound = Bound::new(&Endpoint::Tcp(address.into()), connections.max(BACKLOG_MIN));
+    let bound = bound.map_err(failed)?;
+    let address = bound.endpoint.socket_addr().unwrap_or(address);
+    Ok((bound.socket, address))
 }
 
 /// Checks that the machine has the memory of all rings together, and says if bodies may need more
@@ -314,12 +327,14 @@ pub enum ServeError {
     /// An address.
     Listen {
         /// Which.
-        address: SocketAddr,
+        address: String,
         /// Why.
         error: io::Error,
     },
     /// The event loops.
     Loops(io::Error),
+    /// More rings than codecs can number.
+    TooManyRings,
     /// The control socket.
     Socket(BindError),
 }
@@ -334,6 +349,7 @@ impl fmt::Display for ServeError {
             Self::Metrics(error) => write!(f, "metrics: {error}"),
             Self::Ring { name, error } => write!(f, "ring {name}: {error}"),
             Self::Listen { address, error } => write!(f, "listening on {address}: {error}"),
+            Self::TooManyRings => write!(f, "there are more than 65535 rings"),
             Self::Loops(error) => write!(f, "event loops: {error}"),
             Self::Socket(error) => error.fmt(f),
         }

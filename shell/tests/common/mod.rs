@@ -50,6 +50,8 @@ pub struct Server {
     child: Child,
     pub http: SocketAddr,
     pub admin: Option<SocketAddr>,
+    /// What the ready line says.
+    addresses: Vec<(String, String)>,
     pub socket: PathBuf,
     pub scratch: Scratch,
 }
@@ -94,7 +96,7 @@ impl Server {
         let socket = scratch.path("aqd.sock");
         let child = Self::spawn(&scratch, &socket, flags, prepare);
         let http = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { child, http, admin: None, socket, scratch };
+        let mut server = Self { child, http, admin: None, addresses: Vec::new(), socket, scratch };
         server.await_ready();
         server
     }
@@ -129,20 +131,37 @@ impl Server {
         BufReader::new(self.child.stdout.take().expect("piped"))
             .read_line(&mut line)
             .expect("a line");
-        let Some((http, path)) = line
-            .trim_end()
-            .strip_prefix("aqueduct ready http=")
-            .and_then(|rest| rest.split_once(" socket="))
-        else {
+        let Some(parts) = line.trim_end().strip_prefix("aqueduct ready ") else {
             panic!("ready line {line:?}; log:\n{}", self.log());
         };
-        assert_eq!(Path::new(path), self.socket);
-        let (http, admin) = match http.split_once(" admin=") {
-            Some((http, admin)) => (http, Some(admin.parse().expect("an address"))),
-            None => (http, None),
-        };
-        self.admin = admin;
-        self.http = http.parse().expect("an address");
+        let part =
+            |part: &str| part.split_once('=').map(|(key, at)| (key.to_owned(), at.to_owned()));
+        self.addresses = parts.split(' ').map(|text| part(text).expect("key=value")).collect();
+        assert_eq!(Path::new(self.at("socket")), self.socket);
+        let has_admin = self.addresses.iter().any(|(key, _)| key == "admin");
+        self.admin = has_admin.then(|| self.at("admin").parse().expect("an address"));
+        if !self.at("http").starts_with("unix:") {
+            self.http = self.at("http").parse().expect("an address");
+        }
+    }
+
+    /// Where a protocol is spoken, by the ready line.
+    #[track_caller]
+    pub fn at(&self, protocol: &str) -> &str {
+        let found = self.addresses.iter().find(|(key, _)| key == protocol);
+        &found.unwrap_or_else(|| panic!("{protocol} not in {:?}", self.addresses)).1
+    }
+
+    /// Connects to where a protocol is spoken over TCP.
+    #[track_caller]
+    pub fn speak(&self, protocol: &str) -> TcpStream {
+        Self::connect_to(self.at(protocol).parse().expect("an address"))
+    }
+
+    /// Connects to the last address where a protocol is spoken over TCP.
+    pub fn speak_at_last(&self, protocol: &str) -> TcpStream {
+        let last = self.addresses.iter().rfind(|(key, at)| key == protocol && !at.contains('/'));
+        Self::connect_to(last.expect("an address").1.parse().expect("an address"))
     }
 
     pub fn log(&self) -> String {
@@ -235,7 +254,7 @@ fn listens(flags: &[&str]) -> bool {
     let file = flags.iter().position(|flag| *flag == "--config").map(|at| flags[at + 1]);
     flags.contains(&"--listen")
         || file.is_some_and(|file| {
-            std::fs::read_to_string(file).is_ok_and(|text| text.contains("listen"))
+            std::fs::read_to_string(file).is_ok_and(|text| text.contains("[http]\nlisten"))
         })
 }
 

@@ -65,7 +65,6 @@ impl Work<'_> {
     fn settle(&mut self, id: Id, driver: &mut impl Driver) {
         let (now, ending) = (self.batch.clock.now(), self.batch.is_ending());
         let linger = self.linger();
-        let stuck_after = self.batch.clock.after(self.shared.timeouts.body);
         let Self { slots, batch, buffers, deadlines, .. } = self;
         let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
         connection.touched = false;
@@ -82,7 +81,7 @@ impl Work<'_> {
             self.close(id, driver);
             return;
         }
-        connection.note_unsent(unsent, stuck_after);
+        connection.note_unsent(unsent, batch.clock.after(connection.timeouts.body));
         let mut paused = unsent > UNSENT_BYTES;
         let (mut again, mut close) = (false, false);
         match &mut connection.phase {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::clock::Clock;
-use super::shared::Shared;
+use super::shared::{Shared, ring_facts};
 use crate::codec::{
     Access, BatchSize, Event, Outcome, Reason, Record, Ring as RingFacts, RingId, Room, Sink,
 };
@@ -70,6 +70,11 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Whether the ring of the last [`Outcome::Full`] keeps nobody waiting.
+    pub(super) fn refuses_at_once(&self) -> bool {
+        self.full.is_some_and(|(ring, _)| self.ring_of(ring).full_wait().is_zero())
+    }
+
     /// Queues for the space that the last [`Outcome::Full`] missed. `None` if the queue is full or
     /// the ring closed: then decoding again is answered.
     pub(super) fn queue(&mut self, waker: std::task::Waker) -> Option<(RingId, Ticket)> {
@@ -100,7 +105,7 @@ impl<'a> Batch<'a> {
     }
 
     fn full(&mut self, ring: RingId, need: Need) -> bool {
-        if std::mem::take(&mut self.expired) || self.ring_of(ring).full_wait().is_zero() {
+        if std::mem::take(&mut self.expired) {
             self.ticket = None;
             return true;
         }
@@ -178,13 +183,7 @@ fn reason(refusal: Refusal) -> Reason {
 impl Sink for Batch<'_> {
     fn ring(&self, name: &[u8]) -> Option<RingFacts> {
         let index = self.shared.rings.iter().position(|ring| ring.name().as_bytes() == name)?;
-        let ring = &self.shared.rings[index];
-        Some(RingFacts {
-            id: RingId(u16::try_from(index).ok()?),
-            epoch: ring.epoch(),
-            max_payload_bytes: ring.max_payload_bytes(),
-            capacity_bytes: ring.capacity_bytes(),
-        })
+        ring_facts(&self.shared.rings, index)
     }
 
     fn name(&self, ring: RingId) -> &str {

@@ -39,8 +39,9 @@ impl Clock {
         self.now_ms
     }
 
-    /// Returns the time after a while, ms.
-    pub(super) fn after(&self, wait: Duration) -> u64 {
+    /// Returns the time after a while, ms; never, after no while.
+    pub(super) fn after(&self, wait: impl Into<Option<Duration>>) -> u64 {
+        let Some(wait) = wait.into() else { return NEVER };
         let wait = u64::try_from(wait.as_millis()).unwrap_or(NEVER);
         self.now_ms.saturating_add(wait.max(1)).min(NEVER - 1)
     }

@@ -1,6 +1,7 @@
 //! One connection, as its loop knows it. Idle, it holds no buffer.
 
 use std::collections::TryReserveError;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::NEVER;
@@ -57,6 +58,7 @@ pub(super) struct Linger {
 #[allow(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
 pub(super) struct Connection {
     pub(super) speaker: Speaker,
+    pub(super) timeouts: Arc<Timeouts>,
     pub(super) phase: Phase,
     /// Received and not consumed.
     pub(super) input: Vec<u8>,
@@ -86,9 +88,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(speaker: Speaker, permit: Permit) -> Self {
+    pub(super) fn new(speaker: Speaker, timeouts: Arc<Timeouts>, permit: Permit) -> Self {
         Self {
             speaker,
+            timeouts,
             phase: Phase::Open,
             input: Vec::new(),
             out: Vec::new(),
@@ -153,25 +156,27 @@ impl Connection {
     }
 }
 
-/// How long the parts of an exchange may take.
+/// How long the parts of an exchange may take at one address.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
+    /// Until the first byte of a connection; `None` is for ever.
+    pub first: Option<Duration>,
     /// From the first byte of a head to its last.
-    pub header: Duration,
+    pub head: Duration,
     /// For a body; also how long a peer may take no bytes.
     pub body: Duration,
-    /// Between messages.
-    pub keep_alive: Duration,
+    /// Between messages; `None` is for ever.
+    pub idle: Option<Duration>,
 }
 
 impl Timeouts {
-    pub(super) fn of(&self, wait: Wait) -> Duration {
+    pub(super) fn of(&self, wait: Wait) -> Option<Duration> {
         match wait {
-            // One that never sends a byte keeps its place no longer than a slow head.
-            Wait::First | Wait::Head => self.header,
-            Wait::Idle => self.keep_alive,
-            Wait::Body => self.body,
-            Wait::Peer(time) => time,
+            Wait::First => self.first,
+            Wait::Head => Some(self.head),
+            Wait::Idle => self.idle,
+            Wait::Body => Some(self.body),
+            Wait::Peer(time) => Some(time),
         }
     }
 }

@@ -19,6 +19,7 @@ mod settings;
 mod shared;
 mod work;
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,9 +32,12 @@ use self::connection::{Connection, Phase};
 use self::driver::{Buffers, Driver, Epoll, Id, Kind, Listener, Uring};
 pub use self::protocol::Protocol;
 use self::protocol::Speaker;
-pub use self::settings::{IngestSettings, IngestTable};
+pub use self::settings::{
+    IngestSettings, IngestTable, ListenSettings, ListenTable, ProtocolName, ProtocolSettings,
+    Target,
+};
 use self::shared::{Arrival, Mailbox};
-pub use self::shared::{PageContent, Shared};
+pub use self::shared::{PageContent, Shared, ring_facts};
 use self::work::{Slot, Work};
 use crate::codec::{Sink, Wait};
 
@@ -48,6 +52,8 @@ pub struct Listening {
     pub socket: OwnedFd,
     /// Its protocol.
     pub protocol: Protocol,
+    /// How long the parts of an exchange may take.
+    pub timeouts: Arc<Timeouts>,
 }
 
 /// Running loops.
@@ -72,7 +78,7 @@ impl Loops {
                 index,
                 shared: Arc::clone(shared),
                 mailboxes: mailboxes.clone(),
-                listening: listening.take().unwrap_or_default(),
+                listening: RefCell::new(listening.take().unwrap_or_default()),
             };
             let ready = ready.clone();
             std::thread::Builder::new()
@@ -98,7 +104,8 @@ struct Seat {
     index: usize,
     shared: Arc<Shared>,
     mailboxes: Vec<Arc<Mailbox>>,
-    listening: Vec<Listening>,
+    /// Of the loop that accepts; empty once the process is ending.
+    listening: RefCell<Vec<Listening>>,
 }
 
 impl Seat {
@@ -139,13 +146,13 @@ impl Seat {
         buffers: Buffers,
         ready: &Sender<io::Result<()>>,
     ) -> io::Result<std::convert::Infallible> {
-        for listening in &self.listening {
+        for listening in &*self.listening.borrow() {
             driver.listen(listening.socket.try_clone()?)?;
         }
         let alone = self.mailboxes.len() == 1;
         let mailbox = &self.mailboxes[self.index];
         let mut work = Work::new(&self.shared, Arc::clone(mailbox), buffers, alone);
-        let mut turn = Turn { seat: self, next: 0, accept_again: Vec::new(), ending: false };
+        let mut turn = Turn::new(self);
         let _ = ready.send(Ok(()));
         loop {
             let wait = turn.wait(&work);
@@ -164,10 +171,16 @@ struct Turn<'a> {
     next: usize,
     /// Listening sockets that rest after a failure, and until when, ms.
     accept_again: Vec<(u64, Listener)>,
+    /// Connections so far.
+    connections: u64,
     ending: bool,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    fn new(seat: &'a Seat) -> Self {
+        Self { seat, next: 0, accept_again: Vec::new(), connections: 0, ending: false }
+    }
+
     /// Returns how long nothing has to be done unless something happens.
     fn wait(&self, work: &Work<'_>) -> Option<Duration> {
         if !work.again.is_empty() {
@@ -202,6 +215,8 @@ impl Turn<'_> {
         self.accept(work, driver);
         if work.batch.is_ending() && !std::mem::replace(&mut self.ending, true) {
             driver.stop_listening();
+            // Closed for good: who connects now is told so by the kernel.
+            self.seat.listening.borrow_mut().clear();
             work.end_idle();
         }
         work.batch.publish();
@@ -223,19 +238,23 @@ impl Turn<'_> {
         }
         let shared = &self.seat.shared;
         for (listener, socket) in std::mem::take(&mut work.accepted) {
-            let protocol = self.seat.listening[listener as usize].protocol.clone();
+            self.connections += 1;
+            let (speaker, timeouts) = match self.seat.listening.borrow().get(listener as usize) {
+                Some(at) => (at.protocol.speaker(self.connections), Arc::clone(&at.timeouts)),
+                None => continue,
+            };
             if let Some(permit) = shared.connections.acquire() {
-                self.deal(work, driver, Arrival { socket, protocol, permit });
+                self.deal(work, driver, Arrival { socket, speaker, timeouts, permit });
                 continue;
             }
             shared.metrics.http_connections_refused.inc();
             tracing::debug!(limit = shared.connections.most(), "connection refused: too many");
-            if matches!(protocol, Protocol::Http(_)) {
+            if matches!(speaker, Speaker::Http(_)) {
                 (shared.overflow)(socket);
                 continue;
             }
             if let Some(permit) = shared.refusals.acquire() {
-                let id = add(work, driver, Arrival { socket, protocol, permit });
+                let id = add(work, driver, Arrival { socket, speaker, timeouts, permit });
                 refuse(work, id);
             }
         }
@@ -255,7 +274,7 @@ impl Turn<'_> {
 
 /// Takes a connection into this loop.
 fn add(work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) -> Option<Id> {
-    let Arrival { socket, protocol, permit } = arrival;
+    let Arrival { socket, speaker, timeouts, permit } = arrival;
     let id = work.free.pop().unwrap_or_else(|| {
         work.slots.push(Slot::Free);
         Id::try_from(work.slots.len() - 1).unwrap_or(Id::MAX)
@@ -265,8 +284,9 @@ fn add(work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) -> Optio
         work.free.push(id);
         return None;
     }
-    let mut connection = Connection::new(protocol.speaker(), permit);
-    connection.deadline_ms = work.batch.clock.after(work.shared.timeouts.of(Wait::First));
+    let deadline_ms = work.batch.clock.after(timeouts.of(Wait::First));
+    let mut connection = Connection::new(speaker, timeouts, permit);
+    connection.deadline_ms = deadline_ms;
     work.slots[id as usize] = Slot::Taken(Box::new(connection));
     work.touch(id);
     tracing::trace!(id, "connection accepted");
@@ -278,11 +298,10 @@ fn add(work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) -> Optio
 
 /// Tells a connection that it is one too many.
 fn refuse(work: &mut Work<'_>, id: Option<Id>) {
-    let date = work.batch.date();
     if let Some(id) = id
         && let Some(connection) = work.connection(id)
     {
-        connection.speaker.refuse(&date, &mut connection.out);
+        connection.speaker.refuse(&mut connection.out);
         connection.speaker = Speaker::Refused;
         work.close_after_answers(id);
     }

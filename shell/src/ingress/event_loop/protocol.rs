@@ -3,13 +3,22 @@
 use std::sync::Arc;
 
 use crate::codec::http1::{self, Http1};
-use crate::codec::{Codec, Page, Persistence, Progress, Resource, Sink, State};
+use crate::codec::lines::{self, Lines};
+use crate::codec::mqtt::{self, Mqtt};
+use crate::codec::resp::{self, Resp};
+use crate::codec::{Codec, Event, Progress, Reason, Sink, State};
 
 /// The protocol of a listening address.
 #[derive(Clone, Debug)]
 pub enum Protocol {
-    /// HTTP/1.1; HTTP/2 is handed to hyper.
+    /// HTTP/1.1; what else begins as HTTP is handed to hyper, if that is configured.
     Http(Arc<http1::Config>),
+    /// RESP2.
+    Resp(Arc<resp::Config>),
+    /// MQTT.
+    Mqtt(Arc<mqtt::Config>),
+    /// Lines and frames.
+    Lines(Arc<lines::Config>),
 }
 
 /// The codec of one connection.
@@ -17,29 +26,50 @@ pub(super) enum Speaker {
     /// Over the limit of connections: told so, and no more.
     Refused,
     Http(Http1),
+    Resp(Resp),
+    Mqtt(Mqtt),
+    Lines(Lines),
+}
+
+/// Calls a method of whatever codec it is.
+macro_rules! ask {
+    ($speaker:expr, $codec:ident => $call:expr, refused => $otherwise:expr) => {
+        match $speaker {
+            Speaker::Refused => $otherwise,
+            Speaker::Http($codec) => $call,
+            Speaker::Resp($codec) => $call,
+            Speaker::Mqtt($codec) => $call,
+            Speaker::Lines($codec) => $call,
+        }
+    };
 }
 
 impl Protocol {
-    pub(super) fn speaker(&self) -> Speaker {
+    /// Makes the codec of a new connection, whose number no other connection has or had.
+    pub(super) fn speaker(&self, number: u64) -> Speaker {
         match self {
             Self::Http(config) => Speaker::Http(Http1::new(Arc::clone(config))),
+            Self::Resp(config) => Speaker::Resp(Resp::new(Arc::clone(config), number)),
+            Self::Mqtt(config) => Speaker::Mqtt(Mqtt::new(Arc::clone(config), number)),
+            Self::Lines(config) => Speaker::Lines(Lines::new(Arc::clone(config))),
         }
     }
 }
 
 impl Speaker {
-    /// Says that there are too many connections, in its language if that has words for it.
-    pub(super) fn refuse(&self, date: &[u8; 29], out: &mut Vec<u8>) {
+    /// Says that there are too many connections, in a language that has words for it. HTTP's are
+    /// told by another.
+    pub(super) fn refuse(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Refused => {}
-            Self::Http(_) => {
-                let page =
-                    Page { resource: Resource::Health, head_only: false, then: Persistence::Close };
-                let body = br#"{"title":"Service Unavailable","status":503,"detail":"too many connections"}"#;
-                let (problem, retry) = ("application/problem+json", "retry-after: 1\r\n");
-                http1::page(out, date, &page, 503, problem, retry, body);
-            }
+            Self::Resp(_) => out.extend_from_slice(b"-ERR max number of clients reached\r\n"),
+            Self::Refused | Self::Http(_) | Self::Mqtt(_) | Self::Lines(_) => {}
         }
+    }
+
+    /// Whether a message that finds no space is refused in the end. Otherwise it waits for ever, and
+    /// the socket is not read meanwhile.
+    pub(super) fn gives_up_when_full(&self) -> bool {
+        ask!(self, codec => codec.gives_up_when_full(), refused => true)
     }
 
     pub(super) fn decode<S: Sink>(
@@ -48,42 +78,38 @@ impl Speaker {
         sink: &mut S,
         out: &mut Vec<u8>,
     ) -> Progress {
-        match self {
-            Self::Refused => Progress {
-                consumed: input.len(),
-                end: input.len(),
-                messages: 0,
-                state: State::Close,
-            },
-            Self::Http(codec) => codec.decode(input, sink, out),
-        }
+        let end = input.len();
+        ask!(self, codec => codec.decode(input, sink, out), refused => Progress {
+            consumed: end,
+            end,
+            messages: 0,
+            state: State::Close,
+        })
     }
 
     pub(super) fn end_of_input<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
-        match self {
-            Self::Refused => {}
-            Self::Http(codec) => codec.end_of_input(rest, sink, out),
-        }
+        ask!(self, codec => codec.end_of_input(rest, sink, out), refused => {});
     }
 
     pub(super) fn timed_out<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
-        match self {
-            Self::Refused => {}
-            Self::Http(codec) => codec.timed_out(rest, sink, out),
-        }
+        ask!(self, codec => codec.timed_out(rest, sink, out), refused => {});
     }
 
+    /// Answers that there is no memory for a message; then the connection ends.
     pub(super) fn out_of_memory<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
         match self {
             Self::Refused => {}
             Self::Http(codec) => codec.out_of_memory(rest, sink, out),
+            Self::Resp(_) | Self::Mqtt(_) | Self::Lines(_) => {
+                sink.note(Event::Rejected { ring: None, reason: Reason::NoMemory, records: 1 });
+                if matches!(self, Self::Resp(_)) {
+                    out.extend_from_slice(b"-ERR out of memory\r\n");
+                }
+            }
         }
     }
 
     pub(super) fn broken<S: Sink>(&mut self, rest: &[u8], sink: &mut S) {
-        match self {
-            Self::Refused => {}
-            Self::Http(codec) => codec.broken(rest, sink),
-        }
+        ask!(self, codec => codec.broken(rest, sink), refused => {});
     }
 }

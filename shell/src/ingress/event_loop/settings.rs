@@ -1,9 +1,18 @@
-//! The `[ingest]` table of the configuration: how connections are served.
+//! The tables `[ingest]` and `[[listen]]` of the configuration: how connections are served, and what
+//! is spoken where.
+
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::driver::Choice;
-use crate::config::{ConfigError, Given, number};
+use crate::codec::lines::{Framing, Oversize};
+use crate::codec::mqtt::Filter;
+use crate::config::{ConfigError, Endpoint, Given, Millis, Origin, Size, number, time};
+use crate::ring::RingSettings;
+
+/// What a message may have on top of the largest record, bytes: names, fields, a topic.
+const MESSAGE_OVERHEAD_BYTES: u64 = 64 << 10;
 
 /// `[ingest]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,4 +49,229 @@ impl IngestSettings {
 fn default_loops() -> u64 {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     processors.div_ceil(4).min(256)
+}
+
+/// Name of a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProtocolName {
+    /// HTTP/1.1.
+    Http,
+    /// RESP2, what Redis clients speak.
+    Resp,
+    /// MQTT 3.1.1 and 5, publishers.
+    Mqtt,
+    /// Lines.
+    Lines,
+    /// Frames that end with a zero byte.
+    Nul,
+    /// Octet counting (RFC 6587).
+    Octets,
+}
+
+impl ProtocolName {
+    /// Names it as the configuration does.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Resp => "resp",
+            Self::Mqtt => "mqtt",
+            Self::Lines => "lines",
+            Self::Nul => "nul",
+            Self::Octets => "octets",
+        }
+    }
+}
+
+/// What is done about a frame over the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OversizeName {
+    /// The connection ends.
+    Close,
+    /// The frame is skipped and counted.
+    Skip,
+}
+
+/// One entry of `topics`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicTable {
+    /// MQTT topic filter.
+    pub filter: Given<String>,
+    /// Ring of its messages; may be left out if there is only one.
+    pub ring: Option<Given<String>>,
+    /// Their type tag.
+    pub r#type: Option<u16>,
+}
+
+/// One `[[listen]]` as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenTable {
+    /// Where connections come in.
+    pub address: Endpoint,
+    /// What they speak.
+    pub protocol: ProtocolName,
+    /// How long a connection may say nothing; 0 is for ever.
+    pub idle_timeout_ms: Option<Given<Millis>>,
+    /// Largest command, packet or frame.
+    pub max_message_bytes: Option<Given<Size>>,
+    /// `lines`, `nul`, `octets`: ring of the records; may be left out if there is only one.
+    pub ring: Option<Given<String>>,
+    /// `lines`, `nul`, `octets`: type tag of the records.
+    pub r#type: Option<Given<u16>>,
+    /// `lines`, `nul`, `octets`: what is done about a frame over the limit.
+    pub oversize: Option<Given<OversizeName>>,
+    /// `mqtt`: where the messages of some topics go; the first that matches decides.
+    pub topics: Option<Given<Vec<TopicTable>>>,
+}
+
+/// A ring by its place in the configuration, and a type tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which ring.
+    pub ring: usize,
+    /// The tag.
+    pub type_tag: u16,
+}
+
+/// What is spoken at an address, checked.
+#[derive(Clone, Debug)]
+pub enum ProtocolSettings {
+    /// HTTP/1.1, bounded as `[http]` says.
+    Http,
+    /// RESP2.
+    Resp,
+    /// MQTT.
+    Mqtt(Vec<(Filter, Target)>),
+    /// Lines and frames.
+    Frames(Target, Framing, Oversize),
+}
+
+/// One listening address, checked.
+#[derive(Clone, Debug)]
+pub struct ListenSettings {
+    /// Where connections come in.
+    pub endpoint: Endpoint,
+    /// For the line that says that all is ready.
+    pub name: ProtocolName,
+    /// What they speak.
+    pub protocol: ProtocolSettings,
+    /// How long a connection may say nothing; `None` is for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Largest command, packet or frame.
+    pub max_message_bytes: usize,
+}
+
+impl ListenSettings {
+    /// Checks the tables against the rings there are.
+    pub fn check(
+        tables: &[ListenTable],
+        rings: &[RingSettings],
+        keep_alive: Duration,
+    ) -> Result<Vec<Self>, ConfigError> {
+        tables.iter().map(|table| Self::check_one(table, rings, keep_alive)).collect()
+    }
+
+    fn check_one(
+        table: &ListenTable,
+        rings: &[RingSettings],
+        keep_alive: Duration,
+    ) -> Result<Self, ConfigError> {
+        let name = table.protocol;
+        let frames = matches!(name, ProtocolName::Lines | ProtocolName::Nul | ProtocolName::Octets);
+        let foreign = [
+            ("ring", frames, table.ring.is_some()),
+            ("type", frames, table.r#type.is_some()),
+            ("oversize", frames, table.oversize.is_some()),
+            ("topics", name == ProtocolName::Mqtt, table.topics.is_some()),
+        ];
+        if let Some((key, ..)) = foreign.iter().find(|(_, belongs, given)| *given && !belongs) {
+            let allowed = match *key {
+                "topics" => "topics with protocol = \"mqtt\"",
+                _ => "this key with protocol = \"lines\", \"nul\" or \"octets\"",
+            };
+            return Err(refused(&format!("listen.{key}"), name.as_str(), allowed));
+        }
+        let largest = rings.iter().map(|ring| u64::from(ring.max_payload_bytes)).max().unwrap_or(0);
+        let default = if frames { largest } else { largest + MESSAGE_OVERHEAD_BYTES };
+        let given = table.max_message_bytes.as_ref();
+        let max_message = number("listen.max_message_bytes", given, default, 1..=1 << 35)?;
+        let given = table.idle_timeout_ms.as_ref();
+        let default = if name == ProtocolName::Http { keep_alive } else { Duration::ZERO };
+        let default = u64::try_from(default.as_millis()).unwrap_or(0);
+        let idle = time("listen.idle_timeout_ms", given, default, 0)?;
+        let target = || {
+            target("listen.ring", table.ring.as_ref(), rings).map(|ring| Target {
+                ring,
+                type_tag: table.r#type.as_ref().map_or(0, |given| given.value),
+            })
+        };
+        let oversize = match table.oversize.as_ref().map(|given| given.value) {
+            Some(OversizeName::Skip) => Oversize::Skip,
+            Some(OversizeName::Close) | None => Oversize::Close,
+        };
+        let protocol = match name {
+            ProtocolName::Http => ProtocolSettings::Http,
+            ProtocolName::Resp => ProtocolSettings::Resp,
+            ProtocolName::Mqtt => ProtocolSettings::Mqtt(topics(table, rings)?),
+            ProtocolName::Lines => ProtocolSettings::Frames(target()?, Framing::Lines, oversize),
+            ProtocolName::Nul => ProtocolSettings::Frames(target()?, Framing::Nul, oversize),
+            ProtocolName::Octets => ProtocolSettings::Frames(target()?, Framing::Octets, oversize),
+        };
+        Ok(Self {
+            endpoint: table.address.clone(),
+            name,
+            protocol,
+            idle_timeout: (!idle.is_zero()).then_some(idle),
+            max_message_bytes: usize::try_from(max_message).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+fn refused(key: &str, value: &str, allowed: &str) -> ConfigError {
+    ConfigError::value(Origin::File, key, value, allowed)
+}
+
+/// Finds a ring by its name; without one there must be only one ring.
+fn target(
+    key: &str,
+    name: Option<&Given<String>>,
+    rings: &[RingSettings],
+) -> Result<usize, ConfigError> {
+    let names = || rings.iter().map(|ring| ring.name.as_str()).collect::<Vec<_>>().join(", ");
+    match name {
+        None if rings.len() == 1 => Ok(0),
+        None => Err(refused(key, "", &format!("one of the rings {}", names()))),
+        Some(name) => rings
+            .iter()
+            .position(|ring| ring.name == name.value)
+            .ok_or_else(|| refused(key, &name.value, &format!("one of the rings {}", names()))),
+    }
+}
+
+/// The rules of an MQTT address: without any, everything goes to the only ring.
+fn topics(
+    table: &ListenTable,
+    rings: &[RingSettings],
+) -> Result<Vec<(Filter, Target)>, ConfigError> {
+    let filter = |text: &str| {
+        Filter::new(text).ok_or_else(|| {
+            refused("listen.topics.filter", text, "an MQTT topic filter, as sensors/+/state or #")
+        })
+    };
+    let Some(topics) = &table.topics else {
+        let ring = target("listen.topics.ring", None, rings)?;
+        return Ok(vec![(filter("#")?, Target { ring, type_tag: 0 })]);
+    };
+    topics
+        .value
+        .iter()
+        .map(|topic| {
+            let ring = target("listen.topics.ring", topic.ring.as_ref(), rings)?;
+            let target = Target { ring, type_tag: topic.r#type.unwrap_or(0) };
+            Ok((filter(&topic.filter.value)?, target))
+        })
+        .collect()
 }

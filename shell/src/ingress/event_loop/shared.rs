@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use super::connection::Timeouts;
 use super::driver::Waker;
-use super::protocol::Protocol;
-use crate::codec::Resource;
+use super::protocol::Speaker;
+use crate::codec::{Resource, Ring as RingFacts, RingId};
 use crate::limits::{Limit, Permit};
 use crate::metrics::Metrics;
 use crate::ring::Ring;
@@ -34,18 +34,28 @@ pub struct Shared {
     pub overflow: Box<dyn Fn(OwnedFd) + Send + Sync>,
     /// Connections beyond it of other protocols that are told so.
     pub refusals: Arc<Limit>,
-    /// How long the parts of an exchange may take.
-    pub timeouts: Timeouts,
     /// Makes pages; `None` for one that is not served here.
     pub page: Box<dyn Fn(Resource) -> Option<PageContent> + Send + Sync>,
     /// Takes connections that hyper is to serve, with the bytes that were read.
     pub hand_over: Box<dyn Fn(OwnedFd, Vec<u8>, Permit) + Send + Sync>,
 }
 
+/// What codecs have to know about a ring.
+pub fn ring_facts(rings: &[Arc<Ring>], index: usize) -> Option<RingFacts> {
+    let ring = rings.get(index)?;
+    Some(RingFacts {
+        id: RingId(u16::try_from(index).ok()?),
+        epoch: ring.epoch(),
+        max_payload_bytes: ring.max_payload_bytes(),
+        capacity_bytes: ring.capacity_bytes(),
+    })
+}
+
 /// A connection on its way to a loop.
 pub(super) struct Arrival {
     pub(super) socket: OwnedFd,
-    pub(super) protocol: Protocol,
+    pub(super) speaker: Speaker,
+    pub(super) timeouts: Arc<Timeouts>,
     pub(super) permit: Permit,
 }
 

@@ -232,7 +232,7 @@ impl<'a> Work<'a> {
     /// Does what decoding led to.
     fn decoded(&mut self, id: Id, progress: Progress) {
         self.touch(id);
-        let Self { slots, batch, shared, .. } = self;
+        let Self { slots, batch, .. } = self;
         let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
         match progress.state {
             State::More { need, wait } => {
@@ -243,7 +243,7 @@ impl<'a> Work<'a> {
                     || connection.deadline_ms == NEVER
                 {
                     connection.wait = wait;
-                    connection.deadline_ms = batch.clock.after(shared.timeouts.of(wait));
+                    connection.deadline_ms = batch.clock.after(connection.timeouts.of(wait));
                 }
                 if connection.ended {
                     self.finish_input(id);
@@ -306,16 +306,25 @@ impl<'a> Work<'a> {
         let waker = std::task::Waker::from(Arc::clone(&self.mailbox));
         let Self { slots, batch, .. } = self;
         let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
-        let Some((ring, ticket)) = batch.queue(waker) else {
-            // Nowhere to wait: the next look refuses.
-            batch.expired = true;
-            self.decode(id);
-            self.batch.expired = false;
+        let gives_up = connection.speaker.gives_up_when_full();
+        let at_once = gives_up && batch.refuses_at_once();
+        let place = if at_once { None } else { batch.queue(waker) };
+        let Some((ring, ticket)) = place else {
+            if gives_up {
+                // Nowhere to wait: the next look refuses.
+                batch.expired = true;
+                self.decode(id);
+                self.batch.expired = false;
+            } else {
+                connection.phase = Phase::Open;
+                self.decode_again(id);
+            }
             return;
         };
         self.places += 1;
         let now = batch.clock.now();
-        connection.deadline_ms = batch.clock.after(batch.ring_of(ring).full_wait());
+        connection.deadline_ms =
+            if gives_up { batch.clock.after(batch.ring_of(ring).full_wait()) } else { NEVER };
         connection.phase =
             Phase::Parked(Parked { ring, ticket, number: self.places, since_ms: now });
         self.parked[usize::from(ring.0)].push_back((id, self.places));

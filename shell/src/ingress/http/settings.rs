@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::{Address, ConfigError, Given, Millis, Size, number, time};
+use crate::config::{ConfigError, Endpoint, Given, Millis, Size, number, time};
 
 /// `[http]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpTable {
     /// Where HTTP is served.
-    pub listen: Option<Given<Address>>,
+    pub listen: Option<Given<Endpoint>>,
     /// From the first byte of a head to its last.
     pub header_timeout_ms: Option<Given<Millis>>,
     /// From the head to the last byte of the body.
@@ -31,7 +31,7 @@ pub struct HttpTable {
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
     /// Where HTTP is served.
-    pub listen: SocketAddr,
+    pub listen: Endpoint,
     /// What bounds a connection.
     pub limits: HttpLimits,
     /// Most connections at once.
@@ -61,10 +61,8 @@ impl HttpSettings {
             time(&format!("http.{key}"), given.as_ref(), default, 1)
         };
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let listen = table
-            .listen
-            .as_ref()
-            .map_or(SocketAddr::from(([127, 0, 0, 1], 8080)), |given| given.value.socket_addr());
+        let default = || Endpoint::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)).into());
+        let listen = table.listen.as_ref().map_or_else(default, |given| given.value.clone());
         Ok(Self {
             listen,
             limits: HttpLimits {

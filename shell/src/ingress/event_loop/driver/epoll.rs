@@ -270,7 +270,10 @@ impl Driver for Epoll {
     }
 
     fn stop_listening(&mut self) {
-        self.listeners.iter_mut().for_each(|listener| drop(listener.take()));
+        for listener in self.listeners.iter_mut().filter_map(Option::take) {
+            // Others may hold the same socket open.
+            let _ = epoll::delete(&self.descriptor, &listener);
+        }
         self.more.clear();
     }
 

@@ -1,0 +1,79 @@
+/* Reads every record of a subscription, checks it, and says how many there were.
+ * Run: reader SOCKET RING SUBSCRIPTION
+ * Expect, after SIGTERM: records=5000 bytes=640000 bad=0
+ *
+ * A payload is right if all its bytes are those of the bench's pattern (byte i is 'a' + i % 26); that
+ * is on top of the CRC of header and payload, which the library checks. Exit: 0 all right, 1 not. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aqueduct/client.h"
+
+/* Released together at the latest, so that a busy producer gets its space back in time. */
+#define BATCH_MAX 256
+
+static aqd_client *client;
+static volatile sig_atomic_t stopped;
+
+static void stop(int signal)
+{
+    (void)signal;
+    stopped = 1;
+    aqd_interrupt(client);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4) {
+        fprintf(stderr, "usage: reader SOCKET RING SUBSCRIPTION\n");
+        return 2;
+    }
+    if (aqd_open(argv[1], argv[2], argv[3], 5000, &client) != AQD_OK) {
+        fprintf(stderr, "reader: %s\n", aqd_message(client));
+        return 1;
+    }
+    struct sigaction action = {.sa_handler = stop};
+    sigaction(SIGTERM, &action, NULL);
+    size_t cap = aqd_info(client)->max_payload;
+    char *buf = malloc(cap + 1), *pattern = malloc(cap + 1);
+    if (!buf || !pattern) {
+        return 1;
+    }
+    for (size_t i = 0; i < cap; i++) {
+        pattern[i] = (char)('a' + i % 26);
+    }
+    uint64_t records = 0, bytes = 0, bad = 0, next_seq = 0;
+    aqd_status status = AQD_EMPTY;
+    while (status != AQD_CLOSED && status != AQD_LOST && status != AQD_ERR_TAIL) {
+        for (unsigned n = 0; n < BATCH_MAX; n++) {
+            aqd_record rec;
+            status = aqd_next(client, buf, cap, &rec);
+            if (status == AQD_OK) {
+                bad += memcmp(buf, pattern, rec.len) != 0 || (records > 0 && rec.seq != next_seq);
+                next_seq = rec.seq + 1;
+                records++;
+                bytes += rec.len;
+            } else if (status == AQD_ERR_HEADER || status == AQD_ERR_PAYLOAD || status == AQD_ERR_GAP) {
+                bad++;
+            } else {
+                break;
+            }
+        }
+        aqd_release(client);
+        if (status == AQD_EMPTY) {
+            if (stopped) {
+                break;
+            }
+            aqd_wait(client, 1000);
+        }
+    }
+    printf("records=%" PRIu64 " bytes=%" PRIu64 " bad=%" PRIu64 "\n", records, bytes, bad);
+    aqd_close(client);
+    free(buf);
+    free(pattern);
+    return bad != 0;
+}
