@@ -2,8 +2,9 @@
  * Run: reader SOCKET RING SUBSCRIPTION
  * Expect, after SIGTERM: records=5000 bytes=640000 bad=0
  *
- * A payload is right if all its bytes are those of the bench's pattern (byte i is 'a' + i % 26); that
- * is on top of the CRC of header and payload, which the library checks. Exit: 0 all right, 1 not. */
+ * A payload is right if all its bytes are those of the bench's pattern (byte i is 'a' + i % 26);
+ * that is on top of the CRC of header and payload, which the library checks. Exit: 0 all right, 1
+ * not. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <signal.h>

@@ -66,8 +66,8 @@ impl Speaker {
         }
     }
 
-    /// Whether a message that finds no space is refused in the end. Otherwise it waits for ever, and
-    /// the socket is not read meanwhile.
+    /// Whether a message that finds no space is refused in the end. Otherwise it waits for ever,
+    /// and the socket is not read meanwhile.
     pub(super) fn gives_up_when_full(&self) -> bool {
         ask!(self, codec => codec.gives_up_when_full(), refused => true)
     }

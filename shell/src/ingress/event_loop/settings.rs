@@ -1,5 +1,5 @@
-//! The tables `[ingest]` and `[[listen]]` of the configuration: how connections are served, and what
-//! is spoken where.
+//! The tables `[ingest]` and `[[listen]]` of the configuration: how connections are served, and
+//! what is spoken where.
 
 use std::time::Duration;
 
