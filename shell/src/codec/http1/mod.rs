@@ -148,7 +148,8 @@ impl Http1 {
                 return Step::stop(State::More { need: HTTP2_PREFACE.len(), wait: Wait::Head });
             }
         }
-        let config = Arc::clone(&self.config);
+        // Not a clone: its count would travel between the loops with every request.
+        let config = &*self.config;
         let head = match head::parse(input, config.max_header_bytes, config.max_headers) {
             Ok(Some(head)) => head,
             Ok(None) => {
@@ -161,7 +162,7 @@ impl Http1 {
             }
         };
         self.is_new = false;
-        match route::route(&config, &head, sink, out) {
+        match route::route(config, &head, sink, out) {
             Route::Answered(then) => Step::answered(head.bytes, then),
             Route::Page(page) => Step {
                 consumed: head.bytes,
