@@ -163,15 +163,17 @@ fn the_backlog_is_as_long_as_the_limit_of_connections() {
     let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux");
     let most: usize = somaxconn.trim().parse().expect("a number");
     server.signal(Signal::STOP);
-    let begun = Instant::now();
-    // Nobody accepts; the kernel completes them up to the backlog, and lets others wait for
-    // seconds.
-    let held: Vec<_> = (0..most.min(500))
-        .map(|_| TcpStream::connect_timeout(&server.http, PATIENCE).expect("it is completed"))
-        .collect();
-    let took = begun.elapsed();
+    // Nobody accepts; the kernel completes connections up to the backlog, and has others ask again
+    // after a second.
+    let connect = |_| {
+        let begun = Instant::now();
+        let stream = TcpStream::connect_timeout(&server.http, PATIENCE).expect("it is completed");
+        (stream, begun.elapsed())
+    };
+    let held: Vec<_> = (0..most.min(500)).map(connect).collect();
     server.signal(Signal::CONT);
-    assert!(took < Duration::from_millis(900), "{} took {took:?}", held.len());
+    let late = held.iter().filter(|(_, took)| *took > Duration::from_millis(900)).count();
+    assert!(late <= held.len() / 10, "{late} of {} had to ask again", held.len());
 }
 
 #[test]
