@@ -157,6 +157,8 @@ impl std::error::Error for OpenError {}
 /// Why [`Client::next_wait`](crate::Client::next_wait) failed.
 #[derive(Debug)]
 pub enum WaitError {
+    /// An [`Interrupter`](crate::Interrupter) interrupted the wait, or did before it began.
+    Interrupted,
     /// The stream is damaged, or records are missing; see [`ReadError`].
     Read(ReadError),
     /// `poll` failed, for lack of memory.
@@ -178,6 +180,7 @@ impl From<io::Error> for WaitError {
 impl fmt::Display for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Interrupted => f.write_str("interrupted while waiting for a record"),
             Self::Read(error) => error.fmt(f),
             Self::System(error) => write!(f, "poll: {error}"),
         }
@@ -187,6 +190,7 @@ impl fmt::Display for WaitError {
 impl std::error::Error for WaitError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::Interrupted => None,
             Self::Read(error) => Some(error),
             Self::System(error) => Some(error),
         }

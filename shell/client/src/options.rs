@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aqueduct_core::handshake::{Hello, Kind};
+use aqueduct_core::handshake::{Hello, Kind, Status};
 use rustix::net::SocketAddrUnix;
 
 use crate::attach::{self, Patience, Request};
@@ -60,6 +60,7 @@ pub struct Options {
     reconnect_for: Duration,
     retry_open_for: Duration,
     backoff: (Duration, Duration),
+    standby: bool,
     interrupter: Option<Interrupter>,
 }
 
@@ -75,6 +76,7 @@ impl Options {
             reconnect_for: Duration::ZERO,
             retry_open_for: Duration::ZERO,
             backoff: (Duration::from_millis(20), Duration::from_secs(2)),
+            standby: false,
             interrupter: None,
         }
     }
@@ -118,11 +120,18 @@ impl Options {
     /// before it. Default: `Duration::ZERO`, not at all; `Duration::MAX` is without limit.
     ///
     /// Opening retries after an error that the start of a listener can cure, see
-    /// [`OpenError::is_curable`]. Every other error is final, a busy subscription and an unknown
-    /// ring among them. The last attempt is made when the time is over, and each attempt may take
+    /// [`OpenError::is_curable`]. Every other error is final, an unknown ring and, without
+    /// [`standby`](Self::standby), a busy subscription among them. The last attempt is made when the time is over, and each attempt may take
     /// [`timeout`](Self::timeout).
     pub fn retry_open_for(mut self, time: Duration) -> Self {
         self.retry_open_for = time;
+        self
+    }
+
+    /// Makes opening retry also while another reader holds the subscription, so that this one takes
+    /// over when the other ends. Only with [`retry_open_for`](Self::retry_open_for).
+    pub fn standby(mut self) -> Self {
+        self.standby = true;
         self
     }
 
@@ -218,7 +227,8 @@ impl Options {
                 Ok(attached) => return Ok(attached),
                 Err(error) => error,
             };
-            if !error.is_curable() || end.is_over() {
+            let is_held = self.standby && error.refusal() == Some(Status::Busy);
+            if !(error.is_curable() || is_held) || end.is_over() {
                 return Err(error);
             }
             link.disconnect();

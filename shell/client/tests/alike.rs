@@ -30,6 +30,7 @@ struct Plan {
     timeout_ms: i32,
     reconnect_ms: i32,
     open_retry_ms: i32,
+    standby: bool,
     seek: Option<(u64, u64)>,
     /// Pauses after so many records; 0: never.
     pause_after: u64,
@@ -43,6 +44,7 @@ const GATING: Plan = Plan {
     timeout_ms: 0,
     reconnect_ms: 0,
     open_retry_ms: 0,
+    standby: false,
     seek: None,
     pause_after: 0,
 };
@@ -60,6 +62,7 @@ impl Plan {
             format!("t={}", self.timeout_ms),
             format!("R={}", self.reconnect_ms),
             format!("O={}", self.open_retry_ms),
+            format!("b={}", u32::from(self.standby)),
             format!("p={}", self.pause_after),
         ];
         if let Some((epoch, seq)) = self.seek {
@@ -161,6 +164,18 @@ fn a_listener_that_comes_later_is_waited_for_alike() {
         );
         starts(&lines, &["open", "record", "closed", "stats", "totals", "attached=1"]);
     }
+    let standby = Plan { open_retry_ms: -1, standby: true, ..GATING };
+    let lines = alike(
+        standby,
+        |fake| fake.refuse(5, b"it has a reader"),
+        |stage| {
+            stage.fake.take_one();
+            stage.restart(EPOCH, 0);
+            stage.fake.descriptors = vec![true, false];
+            take_and_close(stage);
+        },
+    );
+    starts(&lines, &["open", "closed", "stats", "totals", "attached=1"]);
     let gives_up = Plan { open_retry_ms: 40, ..GATING };
     let gone = |fake: &mut Fake| std::fs::remove_file(&fake.path).expect("it was there");
     assert_eq!(alike(gives_up, gone, |_| {}), ["open system 2"]);

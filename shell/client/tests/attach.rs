@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use aqueduct_client::{Client, OpenError, Options, SegmentKind, Start, Status};
+use aqueduct_client::{Armed, Client, OpenError, Options, SegmentKind, Start, Status};
 use aqueduct_core::AttachError;
 use aqueduct_core::geometry::GeometryError;
 use aqueduct_core::handshake::{HELLO_BYTES, WelcomeError};
@@ -313,6 +313,8 @@ fn segments_that_came_by_another_way_are_read_without_a_socket() {
             matches!(event, aqueduct_client::Event::Record((record, b"one")) if record.seq == 0)
         );
         assert!(client.is_attached());
+        // Nobody can wake them: they look again by themselves.
+        assert!(matches!(client.arm(), Armed::Sleep(time) if time <= Duration::from_millis(32)));
     }
     let wrong = Client::from_descriptors(None, cursor, None).expect_err("it is no ring");
     assert!(matches!(wrong, OpenError::Attach(AttachError::Geometry(_))), "{wrong}");

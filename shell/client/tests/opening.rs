@@ -103,6 +103,28 @@ fn what_no_listener_can_cure_is_final() {
 }
 
 #[test]
+fn a_standby_takes_over_when_the_subscription_is_free() {
+    let mut fake = Fake::new();
+    let honest = fake.packet.clone();
+    fake.refuse(Status::Busy as u32, b"it has a reader");
+    let options = patient(&fake.path).standby();
+    thread::scope(|scope| {
+        let opened = scope.spawn(|| options.attach());
+        fake.take_one();
+        fake.take_one();
+        fake.manner = Manner::Honest;
+        (fake.packet, fake.descriptors) = (honest, vec![true, false]);
+        fake.take_one();
+        assert!(opened.join().expect("no panic").is_ok());
+    });
+    // Not for ever, and not without a time.
+    fake.hang_up();
+    fake.refuse(Status::Busy as u32, b"it has a reader");
+    let opened = fake.meet(|path| Options::new(path).standby().attach());
+    assert_eq!(opened.err().and_then(|error| error.refusal()), Some(Status::Busy));
+}
+
+#[test]
 fn an_interrupter_ends_the_wait_for_a_listener() {
     let interrupter = Interrupter::new().expect("a descriptor");
     let open =

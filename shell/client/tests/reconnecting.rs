@@ -208,6 +208,34 @@ fn one_that_does_not_come_back_is_given_up() {
 }
 
 #[test]
+fn attachments_that_come_to_nothing_are_not_tried_at_once_nor_for_ever() {
+    let mut fake = Fake::new();
+    let (limit, pause) = (Duration::from_millis(300), Duration::from_millis(50));
+    let mut client = fake
+        .meet(|path| options(path).reconnect_for(limit).backoff(pause, pause).attach())
+        .expect("attached");
+    let began = Instant::now();
+    let fruitless = thread::scope(|scope| {
+        // Attached to the same ring, and lost again, each time.
+        let (over, until) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            fake.detach();
+            while until.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                if fake.is_asked(Duration::from_millis(10)) {
+                    fake.take_one();
+                    fake.detach();
+                }
+            }
+        });
+        assert_eq!(next(&mut client), Ok(Event::Lost));
+        drop(over);
+        client.totals().attachments
+    });
+    assert!((3..=9).contains(&fruitless), "{fruitless} attachments");
+    assert!((limit..PATIENCE / 2).contains(&began.elapsed()), "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_wait_while_nobody_listens_can_be_interrupted() {
     let mut fake = Fake::new();
     let mut client = attach(&mut fake, false);

@@ -74,19 +74,24 @@ impl Client {
 
     /// Takes the oldest unread record as [`next`](Self::next) does, and waits for it at most for
     /// `timeout` (`None`: without limit). Returns [`Event::Empty`] if the wait ended without one:
-    /// by the timeout, an interrupt or a signal handler. Releases nothing: call
-    /// [`release`](Self::release) first, or a full ring and this call wait for each other.
+    /// by the timeout or a signal handler. Releases nothing: call [`release`](Self::release) first,
+    /// or a full ring and this call wait for each other.
     ///
     /// # Errors
-    /// [`WaitError::Read`] as [`next`](Self::next), [`WaitError::System`] as [`wait`](Self::wait).
+    /// [`WaitError::Interrupted`]; [`WaitError::Read`] as [`next`](Self::next);
+    /// [`WaitError::System`] as [`wait`](Self::wait).
     pub fn next_wait(
         &mut self,
         timeout: Option<Duration>,
     ) -> Result<Event<(Record, &[u8])>, WaitError> {
         let deadline = timeout.map_or(Deadline::never(), Deadline::after);
         let mut event = self.take()?;
-        while matches!(event, Event::Empty) && self.wait_until(deadline)? == Waited::Ready {
-            event = self.take()?;
+        while matches!(event, Event::Empty) {
+            match self.wait_until(deadline)? {
+                Waited::Ready => event = self.take()?,
+                Waited::Elapsed => break,
+                Waited::Interrupted => return Err(WaitError::Interrupted),
+            }
         }
         Ok(self.lend(event))
     }

@@ -150,6 +150,7 @@ static void parse(struct plan *plan, const char *argument)
     case 'O': plan->options.open_retry_ms = number; break;
     case 'e': plan->seek_epoch = strtoull(value, NULL, 10); break;
     case 'n': plan->seek_seq = strtoull(value, NULL, 10), plan->seek = true; break;
+    case 'b': plan->options.standby = number; break;
     case 'p': plan->pause_after = (uint64_t)number; break;
     default: exit(2);
     }

@@ -99,6 +99,9 @@ fn open(path: &Path, plan: &Plan) -> Result<Client, OpenError> {
         .reconnect_for(time(plan.reconnect_ms))
         .retry_open_for(time(plan.open_retry_ms))
         .backoff(Duration::from_millis(1), Duration::from_millis(10));
+    if plan.standby {
+        options = options.standby();
+    }
     if plan.timeout_ms != 0 {
         options = options.timeout(time(plan.timeout_ms));
     }

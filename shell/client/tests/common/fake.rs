@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use aqueduct_core::handshake::{HELLO_BYTES, WAKE, WELCOME_BYTES, Welcome};
 use aqueduct_core::layout::{CLOCK_REALTIME, DATA_OFFSET_MAPPED};
@@ -139,6 +140,11 @@ impl Fake {
         })
     }
 
+    /// Whether somebody connects within this time.
+    pub fn is_asked(&self, time: Duration) -> bool {
+        is_readable_within(self.listening.as_fd(), time)
+    }
+
     /// Takes one connection and does with it as told.
     pub fn take_one(&mut self) {
         assert!(is_readable(self.listening.as_fd()), "nobody connects");
@@ -257,7 +263,11 @@ impl Drop for Fake {
 
 /// Whether it becomes readable in time.
 fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    let time = Timespec::try_from(PATIENCE).expect("short");
+    is_readable_within(fd, PATIENCE)
+}
+
+fn is_readable_within(fd: BorrowedFd<'_>, time: Duration) -> bool {
+    let time = Timespec::try_from(time).expect("short");
     rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&time))
         .is_ok_and(|ready| ready > 0)
 }
