@@ -153,10 +153,10 @@ pub(crate) fn prefix<R: Memory>(
     bound: Bound,
     mut each: impl FnMut(&Located),
 ) -> Result<(Recovery, u64), RecoverError> {
-    let capacity = u64::from(view.geometry.capacity());
+    let capacity = u64::from(view.geometry().capacity());
     let start = u64::from(checkpoint.position);
     // ORDER(none): as in `Checkpoint::oldest`.
-    let tail_word = view.ring.load(ring_word::TAIL, Ordering::Relaxed);
+    let tail_word = view.ring().load(ring_word::TAIL, Ordering::Relaxed);
     let published = u64::from(distance(checkpoint.position, tail_word));
     let limit = match bound {
         Bound::Longest => start + capacity,
@@ -174,7 +174,7 @@ pub(crate) fn prefix<R: Memory>(
                 break;
             }
         };
-        let header = &located.header;
+        let header = located.header();
         if let Some(expected) = next_seq.filter(|&expected| expected != header.seq) {
             cut = Cut::Sequence { expected, found: header.seq };
             break;
@@ -189,11 +189,12 @@ pub(crate) fn prefix<R: Memory>(
         }
         next_seq = Some(header.seq.wrapping_add(u64::from(header.is_data())));
         each(&located);
-        end = located.end;
+        end = located.end();
     }
     // With nothing cut, the end is the limit and nothing comes after it.
-    let survivor =
-        view.next_valid(end, limit).map(|located| (low32(located.position), located.header.seq));
+    let survivor = view
+        .next_valid(end, limit)
+        .map(|located| (low32(located.position()), located.header().seq));
     let cut_granules =
         if published <= capacity { (start + published).saturating_sub(end) } else { 0 };
     let recovery = Recovery {
@@ -247,11 +248,15 @@ pub enum Item {
 /// The segment is not a ring.
 pub fn scan<R: Memory>(ring: R) -> Result<Scan<R>, GeometryError> {
     let view = View::open(ring)?;
-    let position = Checkpoint::oldest(&view.ring).position;
+    let position = Checkpoint::oldest(view.ring()).position;
     // ORDER(none): as in `Checkpoint::oldest`.
-    let published = distance(position, view.ring.load(ring_word::TAIL, Ordering::Relaxed));
+    let published = distance(position, view.ring().load(ring_word::TAIL, Ordering::Relaxed));
     let position = u64::from(position);
-    Ok(Scan { position, end: position + u64::from(published.min(view.geometry.capacity())), view })
+    Ok(Scan {
+        position,
+        end: position + u64::from(published.min(view.geometry().capacity())),
+        view,
+    })
 }
 
 /// Iterator of [`scan`].
@@ -271,20 +276,20 @@ impl<R: Memory> Iterator for Scan<R> {
         let from = self.position;
         let Ok(located) = self.view.header_at(from, self.end) else {
             self.position =
-                self.view.next_valid(from, self.end).map_or(self.end, |located| located.position);
+                self.view.next_valid(from, self.end).map_or(self.end, |located| located.position());
             let granules = u32::try_from(self.position - from).unwrap_or(u32::MAX);
             return Some(Item::Damage { position: low32(from), granules });
         };
-        self.position = located.end;
-        if !located.header.is_data() {
-            let granules = u32::try_from(located.end - from).unwrap_or(u32::MAX);
+        self.position = located.end();
+        if !located.header().is_data() {
+            let granules = u32::try_from(located.end() - from).unwrap_or(u32::MAX);
             return Some(Item::Padding {
                 position: low32(from),
-                kind: located.header.kind,
+                kind: located.header().kind,
                 granules,
             });
         }
-        let (record, stored) = (located.record(), located.header.payload_crc);
+        let (record, stored) = (located.record(), located.header().payload_crc);
         let computed = self.view.crc_of_payload(&located);
         Some(if stored == computed {
             Item::Record(record)

@@ -19,7 +19,7 @@ use aqueduct_core::{
 
 const CAPACITY_BYTES: usize = 256;
 const RING_BYTES: usize = 256 + CAPACITY_BYTES;
-const ROUNDS: usize = if cfg!(miri) { 12 } else { 200 };
+const ROUNDS: usize = if cfg!(miri) { 6 } else { 200 };
 
 type Ring = Segment<RING_BYTES>;
 

@@ -162,7 +162,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     pub fn resume(ring: M, recovery: &Recovery) -> Result<Self, RecoverError> {
         let next_seq = recovery.next_seq.ok_or(RecoverError::UnknownSeq)?;
         let view = View::open(&ring)?;
-        let (geometry, start) = (view.geometry, u64::from(recovery.start));
+        let (geometry, start) = (*view.geometry(), u64::from(recovery.start));
         let (kept, capacity) =
             (u64::from(distance(recovery.start, recovery.end)), u64::from(geometry.capacity()));
         if kept > capacity {
@@ -174,7 +174,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         // No header is valid at the end itself.
         while let Ok(located) = view.header_at(at, end) {
             boundaries.note(at);
-            at = located.end;
+            at = located.end();
         }
         for (word, value) in [
             (ring_word::NEXT_SEQ, low32(next_seq)),

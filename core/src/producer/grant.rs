@@ -92,9 +92,9 @@ impl core::error::Error for GrantOverflow {}
 
 /// Space for one record that is not committed yet. Dropping it leaves no record.
 pub struct Grant<'p, M, C, const READERS: usize> {
-    pub(crate) producer: &'p mut Producer<M, C, READERS>,
-    pub(crate) start: u64,
-    pub(crate) filling: Filling,
+    pub(super) producer: &'p mut Producer<M, C, READERS>,
+    pub(super) start: u64,
+    pub(super) filling: Filling,
 }
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> {

@@ -22,6 +22,7 @@ use core::sync::atomic::Ordering;
 
 use self::boundaries::Boundaries;
 use self::gate::Gate;
+use crate::crc::Crc;
 use crate::geometry::{Geometry, granules_for, low32};
 use crate::layout::{GRANULE_BYTES, KIND_DATA, KIND_DISCARD, STATE_CLOSED, ring_word};
 use crate::memory::MemoryMut;
@@ -31,34 +32,34 @@ use crate::transfer::{write_header, write_record};
 /// The producer's half of a ring over segment `M`, with up to `READERS` subscriptions, whose cursor
 /// segments are of type `C`.
 pub struct Producer<M, C = M, const READERS: usize = 16> {
-    pub(crate) ring: M,
-    pub(crate) geometry: Geometry,
-    pub(crate) framing: Framing,
-    pub(crate) gate: Gate<C, READERS>,
+    ring: M,
+    geometry: Geometry,
+    framing: Framing,
+    gate: Gate<C, READERS>,
     /// Just past the last committed record. INVARIANT: at least `tail`; less than a capacity ahead
     /// of the slowest cursor, and of `oldest` at most one.
-    pub(crate) head: u64,
+    head: u64,
     /// Just past the last published record; what the shared `tail` holds.
-    pub(crate) tail: u64,
+    tail: u64,
     /// Sequence number of the next DATA record.
-    pub(crate) seq: u64,
+    seq: u64,
     /// The head may come this far before the cursors must be looked at again.
-    pub(crate) limit: u64,
+    limit: u64,
     /// A record that ends up to here needs nothing but its bytes. INVARIANT: 0 once closed;
     /// otherwise at most `limit`, the end of the head's lap (or the head), and a capacity past
     /// `oldest`, less the granule for `close`.
-    pub(crate) clear: u64,
+    clear: u64,
     /// Where the ring began: nothing before it was ever written.
-    pub(crate) first: u64,
+    first: u64,
     /// Where the farthest grant ended, which may have been written into and dropped.
-    pub(crate) granted: u64,
+    granted: u64,
     /// What the shared `oldest` holds. INVARIANT: a record boundary, at most `tail`; the bytes of
     /// `oldest..tail` are whole records.
-    pub(crate) oldest: u64,
+    oldest: u64,
     boundaries: Boundaries,
     /// Counter of the latest request for space.
     request: u32,
-    pub(crate) closed: bool,
+    closed: bool,
 }
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
@@ -78,6 +79,26 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     #[must_use]
     pub const fn next_seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Returns the position just past the last committed record.
+    pub(crate) const fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Returns whether the stream was ended.
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Returns a CRC of no bytes yet.
+    pub(crate) fn empty_crc(&self) -> Crc {
+        self.framing.empty_crc()
+    }
+
+    /// Takes everything up to the limit for written into: claims there were forgotten.
+    pub(crate) fn forget_claims(&mut self) {
+        self.granted = self.granted.max(self.limit);
     }
 
     /// Returns the granules between the slowest subscription and the published tail, by the cursors
@@ -203,8 +224,16 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.count(start, header.len)
     }
 
+    /// Commits a record whose payload of `len` bytes is after the head already, with this CRC.
+    /// Returns its sequence number.
     #[inline]
-    pub(crate) fn commit(&mut self, start: u64, meta: Meta, crc: u32, len: usize) -> u64 {
+    pub(crate) fn commit_at_head(&mut self, meta: Meta, crc: u32, len: usize) -> u64 {
+        self.commit(self.head, meta, crc, len)
+    }
+
+    /// Commits the record at `start`. Returns its sequence number.
+    #[inline]
+    pub(super) fn commit(&mut self, start: u64, meta: Meta, crc: u32, len: usize) -> u64 {
         let header = self.next_header(meta, crc, len);
         write_header(
             &self.ring,

@@ -110,8 +110,17 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.subscribe_within(start, whole)
     }
 
+    /// Adds a subscription as [`subscribe`](Self::subscribe) does, where anything before `oldest`
+    /// may just be overwritten.
+    pub(crate) fn subscribe_from_oldest(
+        &mut self,
+        start: Start,
+    ) -> Result<SubscriptionId, SubscribeError> {
+        self.subscribe_within(start, self.oldest)
+    }
+
     /// Adds a subscription that begins at `whole` at the earliest.
-    pub(crate) fn subscribe_within(
+    fn subscribe_within(
         &mut self,
         start: Start,
         whole: u64,

@@ -20,12 +20,28 @@ const _: () = assert!(PIECE_BYTES.is_multiple_of(GRANULE_BYTES));
 /// A valid header and what follows from it.
 #[derive(Clone, Copy)]
 pub(crate) struct Located {
-    pub(crate) header: Header,
-    pub(crate) position: u64,
-    pub(crate) end: u64,
+    pub(super) header: Header,
+    pub(super) position: u64,
+    pub(super) end: u64,
 }
 
 impl Located {
+    /// Returns its header.
+    #[inline]
+    pub(crate) const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Returns where it begins.
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Returns the position just past it.
+    pub(crate) const fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Returns what a user learns of it.
     #[inline]
     pub(crate) const fn record(&self) -> Record {
@@ -36,9 +52,9 @@ impl Located {
 /// A ring's segment with what is needed to read a header in it.
 #[derive(Clone)]
 pub(crate) struct View<R> {
-    pub(crate) ring: R,
-    pub(crate) geometry: Geometry,
-    pub(crate) framing: Framing,
+    pub(super) ring: R,
+    pub(super) geometry: Geometry,
+    pub(super) framing: Framing,
 }
 
 impl<R: Memory> View<R> {
@@ -60,6 +76,16 @@ impl<R: Memory> View<R> {
         ring.read(0, header.as_mut_bytes());
         let geometry = Geometry::from_header(&header, ring.size())?;
         Ok(Self { ring, geometry, framing: Framing::new(geometry.epoch()) })
+    }
+
+    /// Returns what never changes in the life of the ring.
+    pub(crate) const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Returns the segment.
+    pub(crate) const fn ring(&self) -> &R {
+        &self.ring
     }
 
     /// Returns the header at a position before `tail`, if it is valid there (ABI §3). For a header

@@ -19,26 +19,26 @@ const OVERRUNS_PER_CALL: u32 = 8;
 /// Damage seen so far, wrapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Damage {
-    pub(crate) corrupt: u32,
-    pub(crate) lost: u32,
+    pub(super) corrupt: u32,
+    pub(super) lost: u32,
 }
 
 /// A position that moves through a ring. `GATED`: the producer never overwrites what lies before
 /// it.
 pub(crate) struct Walk<R, const GATED: bool> {
-    pub(crate) view: View<R>,
+    pub(super) view: View<R>,
     /// First granule not read. Its low 32 bits are the shared position.
-    pub(crate) position: u64,
+    pub(super) position: u64,
     /// The last tail loaded. INVARIANT: `position <= tail <= position + capacity`, checked where it
     /// is loaded.
-    pub(crate) tail: u64,
+    pub(super) tail: u64,
     /// Sequence number of the next DATA record, once it is known.
-    pub(crate) expected: Option<u64>,
+    pub(super) expected: Option<u64>,
     /// Set when the producer overtook this walk, until the loss is reported.
-    pub(crate) overrun: bool,
+    pub(super) overrun: bool,
     /// How often the producer overtook this walk, wrapping.
     falls: u32,
-    pub(crate) damage: Damage,
+    pub(super) damage: Damage,
 }
 
 impl<R: Memory> Walk<R, true> {

@@ -196,18 +196,18 @@ where
         // sleeps: by a coincidence of the same slot and exactly n × 16 GiB of records.)
         #[allow(clippy::cast_possible_truncation, reason = "at most 256")]
         let (granules, limit) =
-            (producer.geometry.capacity(), ((1 << 28) / CLAIMS as u32).min(1 << 22));
+            (producer.geometry().capacity(), ((1 << 28) / CLAIMS as u32).min(1 << 22));
         if granules > limit {
             return Err(ShareError { granules, limit });
         }
         let wake = producer.publish();
-        let head = low(producer.head);
+        let head = low(producer.head());
         let word = || B::Word::new(0);
         Ok(Self {
-            ring: producer.ring.clone(),
-            crc: producer.framing.empty_crc(),
-            geometry: producer.geometry,
-            closed: producer.closed,
+            ring: producer.ring().clone(),
+            crc: producer.empty_crc(),
+            geometry: *producer.geometry(),
+            closed: producer.is_closed(),
             limit: B::Word::new(head),
             wanted: word(),
             pending: B::Word::new(u32::from(!wake.is_none())),
@@ -291,7 +291,7 @@ where
         let forgotten = self.claims.unfinished().is_some();
         let mut producer = self.claims.into_inner().producer;
         if forgotten {
-            producer.granted = producer.granted.max(producer.limit);
+            producer.forget_claims();
         }
         (producer, wake)
     }

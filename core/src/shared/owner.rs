@@ -50,7 +50,7 @@ where
         start: Start,
     ) -> Result<Outcome<Result<SubscriptionId, SubscribeError>>, Contended> {
         // Claims in flight may be overwriting anything before `oldest`.
-        self.owner(|producer| producer.subscribe_within(start, producer.oldest))
+        self.owner(|producer| producer.subscribe_from_oldest(start))
     }
 
     /// Does what [`Producer::unsubscribe`] does.

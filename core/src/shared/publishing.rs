@@ -119,8 +119,8 @@ where
         ticket: u32,
         end: u32,
     ) -> Option<u64> {
-        let mut granules = distance_low(low(producer.head), end);
-        let room = self.geometry.room_to_end(producer.head);
+        let mut granules = distance_low(low(producer.head()), end);
+        let room = self.geometry.room_to_end(producer.head());
         if granules > room {
             producer.write_padding(KIND_PAD, padding_payload_bytes(room));
             granules -= room;
@@ -135,7 +135,7 @@ where
             #[allow(clippy::cast_possible_truncation, reason = "it was stored from a u16")]
             let meta = Meta { type_tag: word(&note.type_tag) as u16, timestamp_ns };
             granules -= granules_for(len);
-            producer.commit(producer.head, meta, word(&note.crc), len as usize)
+            producer.commit_at_head(meta, word(&note.crc), len as usize)
         });
         if granules > 0 {
             producer.write_padding(KIND_DISCARD, padding_payload_bytes(granules));
@@ -145,7 +145,7 @@ where
 
     /// Moves the limit of claims to `end` or further, if readers allow it, and returns it.
     pub(super) fn extend(&self, producer: &mut Producer<M, C, READERS>, end: u32) -> u32 {
-        let limit = low(producer.extend(u64::from(distance_low(low(producer.head), end))));
+        let limit = low(producer.extend(u64::from(distance_low(low(producer.head()), end))));
         // ORDER(limit): Release. Claims up to there come after what readers did with those bytes,
         // and after `oldest`. Pairs with `place`.
         self.limit.store(limit, Ordering::Release);
