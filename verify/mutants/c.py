@@ -14,6 +14,7 @@ import concurrent.futures
 import os
 import pathlib
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,14 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPLAINED = ROOT / "verify/mutants/c.txt"
 SECONDS_EACH = int(os.environ.get("SECONDS_EACH", "60"))
+
+
+def bound():
+    """A mutant may allocate or write for ever."""
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS_EACH, SECONDS_EACH))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 24, 1 << 24))
+
 
 # The tests that a file is for; the first ones catch most.
 READER = ["test_reader", "test_damage", "test_hostile", "test_golden"]
@@ -107,7 +116,10 @@ class Bench:
                 return "does not compile"
             for test in tests_of(name):
                 try:
-                    run = subprocess.run([f"{self.tree}/build/{test}"], cwd=self.tree / "c", capture_output=True, timeout=SECONDS_EACH, check=False)
+                    run = subprocess.run(
+                        [f"{self.tree}/build/{test}"], cwd=self.tree / "c", timeout=SECONDS_EACH, check=False,
+                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=bound,
+                    )
                 except subprocess.TimeoutExpired:
                     return f"caught by {test}, which hangs"
                 if run.returncode != 0:
@@ -135,10 +147,13 @@ def main():
                 sys.exit("the tests do not build without a mutant")
 
         def judge(share):
-            return [(mutant, benches[share].verdict(mutant[0], mutant[1], mutant[3])) for mutant in work[share:: options.jobs]]
+            for mutant in work[share:: options.jobs]:
+                verdict = benches[share].verdict(mutant[0], mutant[1], mutant[3])
+                print(f"{verdict}: {mutant[0]}:{mutant[1] + 1}: {mutant[3].strip()}", flush=True)
+                yield mutant, verdict
 
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            for (name, number, line, mutated), verdict in (v for share in pool.map(judge, range(options.jobs)) for v in share):
+            for (name, number, line, mutated), verdict in (v for share in pool.map(lambda share: list(judge(share)), range(options.jobs)) for v in share):
                 kind = verdict.split(" by ")[0]
                 counts[kind] = counts.get(kind, 0) + 1
                 if verdict == "MISSED":
