@@ -114,6 +114,29 @@ static void a_silent_listener_is_given_up_after_the_timeout(void)
     fake_free(&f);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void the_shortest_timeout_is_a_millisecond(void)
+{
+    struct fake f;
+    fake_start(&f);
+    f.silent = true;
+    fake_answer(&f);
+    aqd_client *c;
+    const aqd_options o = {.size = sizeof o, .path = f.path, .timeout_ms = 1};
+    int64_t start_ms = now_ms();
+    CHECK_EQ(aqd_open_with(&o, &c), AQD_ERR_TIMEOUT);
+    CHECK(now_ms() - start_ms < 4000); /* not the default */
+    fake_join(&f);
+    aqd_close(c);
+    fake_free(&f);
+}
+
 static void a_full_backlog_is_waited_for_as_long_as_an_answer(void)
 {
     struct fake f;
@@ -237,6 +260,7 @@ int main(void)
     RUN(nobody_listening_is_known_at_once);
     RUN(a_refusal_is_what_the_reading_calls_answer);
     RUN(a_silent_listener_is_given_up_after_the_timeout);
+    RUN(the_shortest_timeout_is_a_millisecond);
     RUN(a_full_backlog_is_waited_for_as_long_as_an_answer);
     RUN(a_listener_may_come_later);
     RUN(a_standby_waits_for_a_busy_subscription);

@@ -49,7 +49,7 @@ TESTS = {
     "seek": ["test_seek"],
     "status": ["test_client"],
     "linux/clock": ["test_client", "test_wait", "test_open_retry"],
-    "linux/options": ["test_open", "test_attach", "test_open_retry", "test_reconnect"],
+    "linux/options": ["test_open", "test_attach", "test_open_nonblocking", "test_reconnect", "test_wait"],
     "linux/": ["test_attach", "test_open", "test_client", "test_wait", "test_calls", "test_loop",
                "test_open_nonblocking", "test_reconnect", "test_open_retry"],
 }
