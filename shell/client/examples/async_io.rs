@@ -3,14 +3,11 @@
 //! Run: `cargo run -p aqueduct-client --example async_io -- /run/aqueduct.sock`
 //! Expect: `0 5` for a first record of 5 bytes, and `another ring` after a restart of the listener
 
-use std::future::{Future, poll_fn};
 use std::os::fd::AsFd;
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use aqueduct_client::{Armed, Event, Options, Record};
-use async_io::{Async, Timer};
+use async_io::Async;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args_os().nth(1).ok_or("which socket?")?;
@@ -25,7 +22,7 @@ async fn read(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let readiness = Async::new_nonblocking(client.as_fd().try_clone_to_owned()?)?;
     loop {
         match client.batch(64, print)? {
-            // There may be more. Other tasks first, if there are any.
+            // There may be more. A program with other tasks yields to them here.
             (_, None) => continue,
             (_, Some(Event::EpochChanged(_))) => {
                 println!("another ring");
@@ -34,13 +31,8 @@ async fn read(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
             (_, Some(Event::Closed | Event::Lost)) => return Ok(()),
             (_, Some(Event::Empty | Event::Record(_))) => {}
         }
-        if let Armed::Sleep(time) = client.arm() {
-            let mut timer = Timer::after(time);
-            poll_fn(|context| match readiness.poll_readable(context) {
-                Poll::Ready(ready) => Poll::Ready(ready),
-                Poll::Pending => Pin::new(&mut timer).poll(context).map(|_| Ok(())),
-            })
-            .await?;
+        if let Armed::Sleep(_) = client.arm_with_timer()? {
+            readiness.readable().await?;
         }
     }
 }

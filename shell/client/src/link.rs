@@ -11,6 +11,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 
 use crate::error::OpenError;
 use crate::interrupt::Interrupter;
@@ -23,10 +24,14 @@ const PACKETS_PER_DRAIN: u32 = 256;
 
 /// The connection to a listener, or to none at present.
 pub(crate) struct Link {
-    /// INVARIANT: holds the interrupter and, if there is one, the socket.
+    /// INVARIANT: holds the interrupter and, if there are any, the socket and the timer.
     set: OwnedFd,
     interrupter: Interrupter,
     socket: Option<OwnedFd>,
+    /// Ends a sleep that the program does not bound itself.
+    timer: Option<OwnedFd>,
+    /// The timer was set and not looked at since.
+    timer_is_set: bool,
     /// The process that opened it: only that one ends the connection.
     owner: u32,
 }
@@ -35,7 +40,8 @@ impl Link {
     pub(crate) fn new(interrupter: Interrupter) -> Result<Self, OpenError> {
         let set =
             epoll::create(CreateFlags::CLOEXEC).map_err(OpenError::system("epoll_create1"))?;
-        let link = Self { set, interrupter, socket: None, owner: std::process::id() };
+        let owner = std::process::id();
+        let link = Self { set, interrupter, socket: None, timer: None, timer_is_set: false, owner };
         link.watch(link.interrupter.as_fd(), EventFlags::IN)?;
         Ok(link)
     }
@@ -99,6 +105,29 @@ impl Link {
         }
     }
 
+    /// Makes the descriptor readable when this time is over.
+    pub(crate) fn set_timer(&mut self, time: Duration) -> Result<(), Errno> {
+        if self.timer.is_none() {
+            let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+            let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            epoll::add(&self.set, &timer, EventData::new_u64(0), EventFlags::IN)?;
+            self.timer = Some(timer);
+        }
+        let timer = self.timer.as_ref().ok_or(Errno::BADF)?;
+        set_timer(timer, time)?;
+        self.timer_is_set = true;
+        Ok(())
+    }
+
+    /// Ends the timer's time. True: it was over already.
+    pub(crate) fn take_timer(&mut self) -> bool {
+        let (true, Some(timer)) = (self.timer_is_set, &self.timer) else { return false };
+        self.timer_is_set = false;
+        let is_over = rustix::io::read(timer, &mut [0; 8]) == Ok(8);
+        // Zero stops it; it can fail for a bad descriptor or time only.
+        is_over || set_timer(timer, Duration::ZERO).is_err()
+    }
+
     /// Sleeps until something is to be looked at. False: the time is over.
     pub(crate) fn sleep(&self, time: Duration) -> Result<bool, Errno> {
         poll(&mut [PollFd::new(&self.set, PollFlags::IN)], time)
@@ -115,6 +144,12 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.disconnect();
     }
+}
+
+fn set_timer(timer: &OwnedFd, time: Duration) -> Result<(), Errno> {
+    let value = Timespec::try_from(time).map_err(|_| Errno::INVAL)?;
+    let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+    rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &once).map(|_| ())
 }
 
 fn watch(set: &OwnedFd, fd: BorrowedFd<'_>, flags: EventFlags) -> Result<(), OpenError> {

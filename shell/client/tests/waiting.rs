@@ -232,6 +232,34 @@ fn an_event_loop_sleeps_on_one_descriptor() {
 }
 
 #[test]
+fn a_timer_of_the_clients_own_ends_a_sleep_that_nobody_else_ends() {
+    let mut fake = Fake::observed();
+    let mut observer = fake.meet(|path| Options::new(path).observe()).expect("attached");
+    for _ in 0..3 {
+        let Armed::Sleep(time) = observer.arm_with_timer().expect("a timer") else {
+            panic!("nothing is there")
+        };
+        let began = Instant::now();
+        assert!(is_readable(&observer, PATIENCE));
+        assert!(began.elapsed() + Duration::from_millis(1) >= time);
+        assert!(!takes(&mut observer) && !is_readable(&observer, Duration::ZERO), "it is over");
+    }
+    // One that was not needed does not come later.
+    assert!(matches!(observer.arm_with_timer().expect("a timer"), Armed::Sleep(_)));
+    fake.publish(b"one");
+    assert!(takes(&mut observer));
+    assert!(!is_readable(&observer, Duration::from_millis(60)));
+
+    let mut fake = Fake::new();
+    let mut client = attach(&mut fake);
+    assert!(matches!(client.arm_with_timer().expect("a timer"), Armed::Sleep(_)));
+    let _ = fake.producer.push(aqueduct_core::Meta::default(), b"one").expect("space");
+    assert!(is_readable(&client, PATIENCE), "a wake-up that was forgotten");
+    assert!(takes(&mut client));
+    assert_eq!(client.stats().missed_wakes, 1);
+}
+
+#[test]
 fn edges_are_enough() {
     let mut fake = Fake::new();
     let mut client = attach(&mut fake);

@@ -135,17 +135,35 @@ impl Client {
         Armed::Sleep(time)
     }
 
+    /// Announces a sleep as [`arm`](Self::arm) does, and keeps its time: the descriptor also becomes
+    /// readable when the sleep is over, so that the event loop needs no timer of its own. Costs two
+    /// more system calls a sleep. Never blocks.
+    ///
+    /// # Errors
+    /// The timer cannot be made: no descriptor is left. No sleep is announced.
+    pub fn arm_with_timer(&mut self) -> io::Result<Armed> {
+        let armed = self.arm();
+        if let Armed::Sleep(time) = armed
+            && let Err(errno) = self.link.set_timer(time)
+        {
+            self.settle(false);
+            return Err(errno.into());
+        }
+        Ok(armed)
+    }
+
     /// Ends what `arm` began.
     pub(super) fn settle(&mut self, timed_out: bool) {
         if !self.armed {
             return;
         }
         self.armed = false;
+        let timed_out_by_timer = self.link.take_timer();
         if self.phase != Phase::Attached {
             return; // What lies in the socket is the listener's answer.
         }
         if self.is_woken() {
-            self.source.finish_sleep(timed_out);
+            self.source.finish_sleep(timed_out || timed_out_by_timer);
         } else if self.source.is_ready() {
             self.look_again_after = LOOK_AGAIN_MIN;
         } else {
