@@ -121,8 +121,8 @@ impl Options {
     ///
     /// Opening retries after an error that the start of a listener can cure, see
     /// [`OpenError::is_curable`]. Every other error is final, an unknown ring and, without
-    /// [`standby`](Self::standby), a busy subscription among them. The last attempt is made when the time is over, and each attempt may take
-    /// [`timeout`](Self::timeout).
+    /// [`standby`](Self::standby), a busy subscription among them. The last attempt is made when
+    /// the time is over, and each attempt may take [`timeout`](Self::timeout).
     pub fn retry_open_for(mut self, time: Duration) -> Self {
         self.retry_open_for = time;
         self
