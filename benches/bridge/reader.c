@@ -3,8 +3,8 @@
  * Expect, after SIGTERM: records=5000 bytes=640000 bad=0
  *
  * A payload is right if all its bytes are those of the bench's pattern (byte i is 'a' + i % 26);
- * that is on top of the CRC of header and payload, which the library checks. Exit: 0 all right, 1
- * not. */
+ * that is on top of the CRC of header and payload, which the library checks. A record that is
+ * missing is bad, too. Exit: 0 all right, 1 not. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <signal.h>
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
     }
     struct sigaction action = {.sa_handler = stop};
     sigaction(SIGTERM, &action, NULL);
-    size_t cap = aqd_info(client)->max_payload;
+    size_t cap = aqd_get_info(client)->max_payload;
     char *buf = malloc(cap + 1), *pattern = malloc(cap + 1);
     if (!buf || !pattern) {
         return 1;
@@ -58,7 +58,8 @@ int main(int argc, char **argv)
                 next_seq = rec.seq + 1;
                 records++;
                 bytes += rec.len;
-            } else if (status == AQD_ERR_HEADER || status == AQD_ERR_PAYLOAD || status == AQD_ERR_GAP) {
+            } else if (status == AQD_ERR_HEADER || status == AQD_ERR_PAYLOAD
+                       || status == AQD_ERR_GAP) {
                 bad++;
             } else {
                 break;
