@@ -135,9 +135,9 @@ impl Client {
         Armed::Sleep(time)
     }
 
-    /// Announces a sleep as [`arm`](Self::arm) does, and keeps its time: the descriptor also becomes
-    /// readable when the sleep is over, so that the event loop needs no timer of its own. Costs two
-    /// more system calls a sleep. Never blocks.
+    /// Announces a sleep as [`arm`](Self::arm) does, and keeps its time: the descriptor also
+    /// becomes readable when the sleep is over, so that the event loop needs no timer of its own.
+    /// Costs two more system calls a sleep. Never blocks.
     ///
     /// # Errors
     /// The timer cannot be made: no descriptor is left. No sleep is announced.
