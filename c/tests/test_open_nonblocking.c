@@ -87,12 +87,16 @@ static void a_refusal_is_what_the_reading_calls_answer(void)
     fake_answer(&f);
     aqd_client *c;
     const aqd_options o = nonblocking(f.path);
-    CHECK_EQ(aqd_open_with(&o, &c), AQD_OK);
-    CHECK_EQ(loop(c), AQD_ERR_REFUSED);
+    aqd_status status = aqd_open_with(&o, &c); /* already, if the answer was faster */
+    if (status == AQD_OK) {
+        CHECK_EQ(loop(c), AQD_ERR_REFUSED);
+        CHECK_EQ(next(c), AQD_ERR_REFUSED);
+        CHECK_EQ(aqd_wait(c, -1), AQD_OK); /* it does not sleep forever at an end */
+    } else {
+        CHECK_EQ(status, AQD_ERR_REFUSED);
+    }
     CHECK_EQ(aqd_refusal(c), AQD_WELCOME_NO_SUCH_RING);
     CHECK(strcmp(aqd_message(c), "no such ring") == 0);
-    CHECK_EQ(next(c), AQD_ERR_REFUSED);
-    CHECK_EQ(aqd_wait(c, -1), AQD_OK); /* it does not sleep for ever at an end */
     fake_join(&f);
     aqd_close(c);
     fake_free(&f);
@@ -208,7 +212,7 @@ static aqd_status open_while_busy(aqd_options o, aqd_client **c)
     fake_answer_by(&f, be_busy_twice);
     o.path = f.path;
     aqd_status status = aqd_open_with(&o, c);
-    if (o.nonblocking) {
+    if (o.nonblocking && status == AQD_OK) {
         status = loop(*c);
     }
     if (status == AQD_ERR_REFUSED) {
