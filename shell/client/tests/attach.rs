@@ -277,21 +277,7 @@ fn a_silent_listener_is_given_up_in_time() {
 fn a_full_backlog_is_given_up_in_time() {
     let _turn = alone();
     let fake = Fake::new();
-    let address = rustix::net::SocketAddrUnix::new(&fake.path).expect("short");
-    let mut others = Vec::new();
-    loop {
-        let socket = rustix::net::socket_with(
-            rustix::net::AddressFamily::UNIX,
-            rustix::net::SocketType::SEQPACKET,
-            rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK,
-            None,
-        )
-        .expect("a socket");
-        if rustix::net::connect(&socket, &address).is_err() {
-            break;
-        }
-        others.push(socket);
-    }
+    let _others = fake.fill_backlog();
     for timeout in [Duration::from_millis(30), Duration::ZERO] {
         let opened = options(&fake.path).timeout(timeout).attach();
         assert_eq!(opened.err(), Some(OpenError::Timeout));

@@ -153,6 +153,11 @@ fn an_interrupter_ends_the_wait_for_a_listener() {
         });
         assert_eq!(open(&path).err(), Some(OpenError::Interrupted));
     });
+    // While the backlog is full.
+    let busy = Fake::new();
+    let others = busy.fill_backlog();
+    later(&|| open(&busy.path).err());
+    drop(others);
     // It was used up, and goes on to end the client's waits.
     let mut fake = Fake::new();
     let mut client = fake.meet(|path| open(path)).expect("attached");

@@ -145,6 +145,24 @@ impl Fake {
         is_readable_within(self.listening.as_fd(), time)
     }
 
+    /// Whether the reader says something, or ends the connection, within this time.
+    pub fn is_told(&self, time: Duration) -> bool {
+        let connection = self.connection.as_ref().expect("somebody is attached");
+        is_readable_within(connection.as_fd(), time)
+    }
+
+    /// Connects until no more fit, so that the next one waits.
+    pub fn fill_backlog(&self) -> Vec<OwnedFd> {
+        let address = SocketAddrUnix::new(&self.path).expect("a short path");
+        let connect = || {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+            let socket = rustix::net::socket_with(family, kind, flags, None).expect("a socket");
+            rustix::net::connect(&socket, &address).is_ok().then_some(socket)
+        };
+        std::iter::from_fn(connect).collect()
+    }
+
     /// Takes one connection and does with it as told.
     pub fn take_one(&mut self) {
         assert!(is_readable(self.listening.as_fd()), "nobody connects");
