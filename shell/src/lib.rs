@@ -19,8 +19,10 @@ pub mod segment;
 
 pub mod ring;
 
-// The way out: readers attach over a socket. The accept loop is everyone's who listens.
+// The way out: readers attach over a socket. The accept loop and the files of UNIX sockets are
+// everyone's who listens.
 pub mod accept;
+pub mod socket_file;
 
 pub mod control;
 

@@ -2,11 +2,10 @@
 
 mod connection;
 mod listener;
-mod lock;
 mod session;
 mod settings;
 
 pub use connection::{ControlConnection, Hello, HelloError, Packet, Peer};
-pub use listener::{BindError, ControlListener};
+pub use listener::ControlListener;
 pub use session::Control;
 pub use settings::{Allowed, ControlSettings, ControlTable};

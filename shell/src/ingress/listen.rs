@@ -3,13 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::config::Endpoint;
+use crate::socket_file::SocketFile;
 
 /// A bound and listening socket.
 pub struct Bound {
@@ -21,16 +19,6 @@ pub struct Bound {
     pub file: Option<SocketFile>,
 }
 
-/// The file of a UNIX socket, removed when it is dropped if it still is this one.
-pub struct SocketFile {
-    path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
-    /// Held for as long as the file is ours, so that of two processes that start at once only one
-    /// finds it dead.
-    _lock: OwnedFd,
-}
-
 impl Bound {
     /// Binds and listens with a queue of `backlog` connections, which the kernel may shorten.
     pub fn new(endpoint: &Endpoint, backlog: usize) -> io::Result<Self> {
@@ -40,7 +28,7 @@ impl Bound {
                 Ok(Self { socket, endpoint: Endpoint::Tcp(address.into()), file: None })
             }
             Endpoint::Unix(path) => {
-                let (socket, file) = unix(path, backlog)?;
+                let (socket, file) = SocketFile::bind(path, SocketType::STREAM, None, backlog)?;
                 Ok(Self { socket, endpoint: endpoint.clone(), file: Some(file) })
             }
         }
@@ -63,68 +51,10 @@ fn tcp(address: SocketAddr, backlog: usize) -> io::Result<(OwnedFd, SocketAddr)>
     Ok((listener.into(), bound))
 }
 
-/// Binds a path under a lock beside it; a socket file there is replaced if nobody listens.
-fn unix(path: &Path, backlog: usize) -> io::Result<(OwnedFd, SocketFile)> {
-    let mut lock_path = path.as_os_str().to_owned();
-    lock_path.push(".lock");
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let lock = rustix::fs::open(lock_path, flags, Mode::from_raw_mode(0o600))?;
-    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Err(Errno::ADDRINUSE.into()),
-        Err(errno) => return Err(errno.into()),
-    }
-    let address = SocketAddrUnix::new(path)?;
-    let socket = stream()?;
-    match rustix::net::bind(&socket, &address) {
-        Err(Errno::ADDRINUSE) => {
-            remove_dead(path, &address)?;
-            rustix::net::bind(&socket, &address)?;
-        }
-        other => other?,
-    }
-    let file = SocketFile { path: path.to_owned(), identity: identity(path)?, _lock: lock };
-    rustix::net::listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok((socket, file))
-}
-
-fn stream() -> Result<OwnedFd, Errno> {
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-}
-
-/// Removes a socket file that nobody listens at. Anything else is not ours to remove.
-fn remove_dead(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
-    let stat = rustix::fs::lstat(path)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
-        return Err(Errno::EXIST.into());
-    }
-    match rustix::net::connect(&stream()?, address) {
-        Err(Errno::CONNREFUSED) => Ok(rustix::fs::unlink(path)?),
-        _ => Err(Errno::ADDRINUSE.into()),
-    }
-}
-
-#[allow(
-    clippy::useless_conversion,
-    clippy::unnecessary_cast,
-    reason = "the widths differ between architectures"
-)]
-fn identity(path: &Path) -> Result<(u64, u64), Errno> {
-    let stat = rustix::fs::lstat(path)?;
-    Ok((stat.st_dev as u64, stat.st_ino as u64))
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if identity(&self.path) == Ok(self.identity) {
-            let _ = rustix::fs::unlink(&self.path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -154,7 +84,7 @@ mod tests {
         let error = Bound::new(&endpoint, 10).err().expect("taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(bound);
-        assert!(!path.exists());
+        assert!(!path.exists() && !scratch("one.sock.lock").exists());
     }
 
     #[test]

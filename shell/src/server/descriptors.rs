@@ -62,6 +62,8 @@ struct Wanted {
     handshakes: u64,
     admin: u64,
     reserved: u64,
+    /// How many kinds of connections beyond the limit have reserved places.
+    kinds: u64,
     connections: u64,
 }
 
@@ -70,20 +72,28 @@ impl Wanted {
         let subscriptions: usize = config.rings.iter().map(|ring| ring.subscriptions.len()).sum();
         let own = open_now + OWN + PER_LOOP * config.ingest.loops as u64;
         Self {
-            // A ring in the making has two descriptors.
-            fixed: own + config.rings.len() as u64 + 1 + subscriptions as u64,
+            // A ring in the making has two descriptors; a UNIX socket has a lock.
+            fixed: own
+                + config.rings.len() as u64
+                + 1
+                + subscriptions as u64
+                + 2 * config.listen.len() as u64,
             observers: config.control.max_observers as u64,
             handshakes: config.control.max_handshakes as u64,
             admin: config.admin.listen.map_or(0, |_| config.admin.max_connections as u64),
             reserved: RESERVED_PLACES,
+            kinds: 2
+                + u64::from(config.admin.listen.is_some())
+                + u64::from(!config.listen.is_empty()),
             connections: config.http.max_connections as u64,
         }
     }
 
-    /// A handshake makes a cursor segment: two descriptors. As many connections wait for a reserved
-    /// place as there are. The address for operators has reserved places of its own.
+    /// A handshake makes a cursor segment: two descriptors. HTTP connections beyond the limit have
+    /// reserved places, and as many wait for one; the address for operators has its own, and so
+    /// have other protocols.
     fn all(&self) -> u64 {
-        let reserved = self.reserved * if self.admin > 0 { 3 } else { 2 };
+        let reserved = self.reserved * self.kinds;
         let readers = self.observers + 2 * self.handshakes + REJECTIONS;
         self.fixed + readers + self.admin + reserved + self.connections
     }
@@ -98,6 +108,7 @@ impl Wanted {
             handshakes: reserve(self.handshakes),
             admin: reserve(self.admin),
             reserved: reserve(self.reserved),
+            kinds: self.kinds,
             connections: 0,
         };
         let left = limit.saturating_sub(shares.all());
@@ -108,6 +119,7 @@ impl Wanted {
                 handshakes: self.handshakes.min(RESERVE_MIN),
                 admin: self.admin.min(RESERVE_MIN),
                 reserved: RESERVE_MIN,
+                kinds: self.kinds,
                 connections: 1,
             };
             return Err(TooFewDescriptors { limit, needed: least.all() });
@@ -170,6 +182,7 @@ mod tests {
         handshakes: 64,
         admin: 0,
         reserved: 64,
+        kinds: 2,
         connections: 1024,
     };
 

@@ -15,14 +15,12 @@ use crate::ingress::event_loop::{
     Shared, Target, Timeouts, ring_facts,
 };
 use crate::ingress::http::{Http, HttpLimits, problem_json};
-use crate::ingress::listen::{Bound, SocketFile};
+use crate::ingress::listen::Bound;
 use crate::limits::Limit;
 use crate::metrics::Metrics;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
-
-/// Connections beyond the limit that are told so at once.
-const REFUSALS: usize = 64;
+use crate::socket_file::SocketFile;
 
 /// Media type of problems (RFC 9457).
 const PROBLEM: &str = "application/problem+json";
@@ -33,6 +31,8 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Arc<Shutdown>,
     pub(super) connections: Arc<Limit>,
+    /// Most connections beyond the limit that are told so, of protocols other than HTTP.
+    pub(super) reserved: usize,
     /// Pages beside the records, if they are served there.
     pub(super) admin: Option<Arc<Admin>>,
     /// Serves what is not HTTP/1.1.
@@ -84,7 +84,7 @@ pub(super) fn start(
     parts: Parts,
     bindings: Bindings,
 ) -> Result<(Loops, Vec<SocketFile>), ServeError> {
-    let Parts { rings, metrics, shutdown, connections, admin, hyper, executor } = parts;
+    let Parts { rings, metrics, shutdown, connections, reserved, admin, hyper, executor } = parts;
     let mut files = Vec::new();
     let mut listening = Vec::with_capacity(1 + bindings.others.len());
     let mut listen = |bound: Bound, protocol, timeouts| {
@@ -109,7 +109,7 @@ pub(super) fn start(
             let hyper = Arc::clone(&hyper);
             Box::new(move |socket| hyper.turn_over(socket))
         },
-        refusals: Limit::new(REFUSALS),
+        refusals: Limit::new(reserved),
         page: Box::new(move |resource| admin.as_ref().and_then(|admin| page(admin, resource))),
         hand_over: Box::new(move |socket, read, permit| {
             hyper.adopt(socket, read, permit, &executor);

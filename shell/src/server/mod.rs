@@ -21,16 +21,17 @@ use smol::{Async, Executor, Task, Timer, future};
 
 use crate::admin::Admin;
 use crate::config::Endpoint;
-use crate::control::{BindError, Control, ControlListener, ControlSettings};
+use crate::control::{Control, ControlListener, ControlSettings};
 use crate::ingress::Submit;
 use crate::ingress::event_loop::Loops;
 use crate::ingress::http::Http;
-use crate::ingress::listen::{Bound, SocketFile};
+use crate::ingress::listen::Bound;
 use crate::limits::Limit;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::ring::{Ring, RingError, RingSettings};
 use crate::shutdown::Shutdown;
+use crate::socket_file::{BindError, SocketFile};
 
 use descriptors::Shares;
 use memory::Available;
@@ -160,6 +161,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             shutdown: Arc::clone(&shutdown),
             connections: Arc::clone(&connections),
+            reserved: shares.reserved,
             admin: admin_listener.is_none().then(|| Arc::clone(&admin)),
             hyper: Arc::clone(&records),
             executor: Arc::clone(executor),
