@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aqueduct_client::{
-    Armed, Change, Client, End, Event, OpenError, Options, ReadError, SegmentKind, Status, Waited,
+    Armed, Change, Client, End, Event, OpenError, Options, ReadError, SegmentKind, Start, Status,
+    Waited,
 };
 use aqueduct_core::Memory;
 use aqueduct_core::layout::cursor_word;
@@ -112,6 +113,17 @@ fn a_restarted_listener_is_found_and_the_change_told_once() {
         fake.publish(b"new");
         assert_eq!(next(&mut client), Ok(Event::Record(0)));
         assert_eq!((client.totals().attachments, client.totals().records), (2, 3));
+    }
+}
+
+#[test]
+fn only_the_first_attachment_moves_the_subscription() {
+    for (start, kind) in [(Start::Oldest, 3), (Start::Latest, 4)] {
+        let mut fake = Fake::new();
+        let mut client = fake.meet(|path| options(path).start(start).attach()).expect("attached");
+        assert_eq!(fake.hello[12], kind);
+        let (fake, _) = restart(fake, 0, || change(&mut client));
+        assert_eq!(fake.hello[12], 1, "{start:?}");
     }
 }
 
