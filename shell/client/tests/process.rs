@@ -69,8 +69,8 @@ fn running_out_of_descriptors_is_told_at_every_step_and_leaves_nothing() {
 
 /// Runs this in a forked child, which ends after it.
 fn fork(child: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: the child does what it is given and ends, by calls that need no lock of another thread
-    // but the allocator's, which survives a fork.
+    // SAFETY: the child does what it is given and ends, by calls that need no lock of another
+    // thread but the allocator's, which survives a fork.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "forked");
     if pid == 0 {

@@ -25,8 +25,8 @@ pub struct SocketFile {
 
 impl SocketFile {
     /// Binds a socket to `path`, under this very name, which is what `ss` and `lsof` show, and
-    /// listens with a queue of `backlog` connections, which the kernel may shorten. `umask` replaces
-    /// the umask for the file's mode. Of several processes that try at once one succeeds.
+    /// listens with a queue of `backlog` connections, which the kernel may shorten. `umask`
+    /// replaces the umask for the file's mode. Of several processes that try at once one succeeds.
     pub fn bind(
         path: &Path,
         kind: SocketType,
