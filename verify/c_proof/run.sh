@@ -76,7 +76,7 @@ SMT
 
 proofs() {
     axioms
-    for file in ring reader_init reader reader_sleep batch seek lag observer_find observer observer_batch; do
+    for file in ring reader_init reader reader_sleep batch seek lag observer_find observer observer_batch status; do
         proof "$file.c, 64 bits" "" -machdep gcc_x86_64 "c/src/$file.c"
         proof "$file.c, 32 bits" "" -machdep gcc_x86_32 "c/src/$file.c"
     done
