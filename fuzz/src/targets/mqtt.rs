@@ -36,8 +36,8 @@ pub fn run(bytes: &[u8]) {
     };
     let bytes = [connect, input.rest()].concat();
     let heard = hear(|| Mqtt::new(Arc::clone(&config), 1), &bytes, &way);
-    let name = bytes.windows(6).position(|name| name == b"\0\x04MQTT");
-    let is_five = name.and_then(|at| bytes.get(at + 6)) == Some(&5);
+    let level = length(bytes.get(1..).unwrap_or(&[])).and_then(|(_, used)| bytes.get(1 + used + 6));
+    let is_five = level == Some(&5);
     let mut messages = messages(&bytes, is_five).into_iter();
     let mut records = heard.records.iter();
     for record in records.by_ref() {
