@@ -21,6 +21,8 @@ const FIRST: &[&str] =
 const CONCERNS: &[(&str, &str)] = &[
     ("core/src/shared/mod.rs", "SharedProducer"),
     ("core/src/shared/grant.rs", "SharedProducer"),
+    ("core/src/shared/place.rs", "SharedProducer"),
+    ("core/src/shared/publishing.rs", "SharedProducer"),
     ("core/src/shared/claims.rs", "Claims"),
     ("core/src/read/observer.rs", "Observer"),
 ];
