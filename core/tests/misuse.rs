@@ -53,7 +53,7 @@ fn read(reader: &mut Reader<ReadRegion<'_>, Region<'_>>) {
 /// Every access that the traits have, of every size and at every place, inside and outside.
 fn rummage(region: Region<'_>, from: usize) {
     let mut buf = [0x5a; 72];
-    for round in 0..ROUNDS * 8 {
+    for round in 0..ROUNDS * if cfg!(miri) { 2 } else { 8 } {
         let at = (from + round * 28) % (RING_BYTES + 64);
         let len = (round * 5) % 72;
         let _ = tried(|| region.load(at, Ordering::Acquire));
