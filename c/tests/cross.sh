@@ -57,7 +57,8 @@ reads() {
     emulated "$1" none >"$work/said" 2>&1
     code=$?
     cat "$work/said"
-    [ $code = 0 ] && sed -n 's/^ \* Expect: //p' tests/firmware/board.c | cmp - "$work/said"
+    [ $code = 0 ] && echo "ok: 3000 records, 30 payloads and 30 headers damaged, 29 too large;" \
+        "the ring was late and full, the reader slept" | cmp - "$work/said"
 }
 # Exit code 1 and the line of a comparison: a run that ends otherwise has shown nothing.
 fails() {
