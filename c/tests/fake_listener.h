@@ -74,6 +74,8 @@ static inline void fake_start_at(struct fake *f, const char *path)
     snprintf(f->path, sizeof f->path, "/tmp/aqueduct-test-%d-%d", (int)getpid(), number++);
     if (path) {
         snprintf(f->path, sizeof f->path, "%s", path);
+    } else {
+        unlink(f->path); /* of a process of this number that was killed */
     }
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     strcpy(address.sun_path, f->path);
