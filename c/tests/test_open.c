@@ -208,6 +208,7 @@ static void descriptors_that_came_another_way_are_attached_to(void)
     aqd_close(c);
     CHECK_EQ(fcntl(pair[0], F_GETFD), -1);
     CHECK_EQ(aqd_open_fds(-1, -1, f.cursor_fd, &c), AQD_ERR_ARGUMENT);
+    aqd_close(c);
     CHECK_EQ(aqd_open_fds(-1, f.ring_fd, f.ring_fd, &c), AQD_ERR_CURSOR);
     aqd_close(c);
     CHECK_EQ(aqd_open_fds(-1, f.cursor_fd, -1, &c), AQD_ERR_MAGIC);

@@ -340,9 +340,11 @@ static void a_stop_descriptor_that_is_none_is_an_error(void)
     aqd_close(c);
     o.stop_fd = -2;
     CHECK_EQ(aqd_open_with(&o, &c), AQD_ERR_ARGUMENT);
+    aqd_close(c);
     o = patient(nowhere());
     o.open_retry_ms = -2;
     CHECK_EQ(aqd_open_with(&o, &c), AQD_ERR_ARGUMENT);
+    aqd_close(c);
 }
 
 /* Such a program's structure ends before the field: what lies there is not an option. */
@@ -357,6 +359,7 @@ static void a_program_of_before_is_not_tried_again(void)
     aqd_close(c);
     o.size = offsetof(aqd_options, stop_fd); /* no version */
     CHECK_EQ(aqd_open_with(&o, &c), AQD_ERR_ARGUMENT);
+    aqd_close(c);
 }
 
 int main(void)
