@@ -245,10 +245,16 @@ static void running_out_of_descriptors_is_said(void)
             aqd_client *c;
             aqd_status status = aqd_open(f.path, "", "", 500, &c);
             bool named = strstr(aqd_message(c), "Too many open files") != NULL && aqd_errno(c) == EMFILE;
+            /* The fake may be what ran out, in its accept or with its answer: it says nothing then,
+             * or hangs up. */
+            bool fake_ran_out = status == AQD_ERR_TIMEOUT || status == AQD_ERR_HANGUP;
+            int code = status == AQD_OK ? 1 : status == AQD_ERR_SYSTEM && named ? 2 : fake_ran_out ? 3 : 4;
+            if (code == 4) {
+                printf("  %d descriptors to spare: %s\n", spare, aqd_message(c));
+            }
             aqd_close(c);
             unlink(f.path);
-            /* The fake's own accept may be what failed; then we were not answered. */
-            _exit(status == AQD_OK ? 1 : status == AQD_ERR_SYSTEM && named ? 2 : status == AQD_ERR_TIMEOUT ? 3 : 4);
+            _exit(code);
         }
         int how;
         waitpid(child, &how, 0);
