@@ -123,6 +123,31 @@ fn an_mqtt_publisher_gets_its_acknowledgement_and_topics_choose_the_ring() {
 }
 
 #[test]
+fn the_will_of_a_publisher_that_takes_no_answers_is_published_at_once() {
+    let text = ["[http]\nbody_timeout_ms = 200\n", &listen("mqtt", "")].concat();
+    let mut server = Server::with_file(&text, &[]);
+    let mut reader = Attached::attach(&server.socket, "", "");
+    let mut stream = server.speak("mqtt");
+    rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096).expect("a small buffer");
+    // CONNECT of MQTT 3.1.1 without keep-alive, with the will "gone" for the topic "w".
+    stream
+        .write_all(b"\x10\x16\x00\x04MQTT\x04\x06\x00\x00\x00\x01t\x00\x01w\x00\x04gone")
+        .expect("sent");
+    exactly(&mut stream, b"\x20\x02\x00\x00");
+    // PINGREQ until the answers have filled every buffer, or the listener has given up.
+    stream.set_write_timeout(Some(Duration::from_millis(100))).expect("set");
+    let pings = b"\xc0\x00".repeat(32 << 10);
+    while stream.write_all(&pings).is_ok() {}
+    assert_eq!(next(&server, &mut reader), (0, 0, b"gone".to_vec()));
+    reader.release();
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(server.log().contains("its peer takes no bytes"), "log:\n{}", server.log());
+    // The loop checks by itself that it locks no ring while it waits.
+    assert!(!server.log().contains("panicked"), "log:\n{}", server.log());
+}
+
+#[test]
 fn lines_frames_and_counted_frames_are_records() {
     let text = [
         listen("lines", "type = 1"),

@@ -70,6 +70,11 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Whether everything is published, and so no ring locked.
+    pub(super) fn is_published(&self) -> bool {
+        self.turns.iter().all(Option::is_none)
+    }
+
     /// Whether the ring of the last [`Outcome::Full`] keeps nobody waiting.
     pub(super) fn refuses_at_once(&self) -> bool {
         self.full.is_some_and(|(ring, _)| self.ring_of(ring).full_wait().is_zero())

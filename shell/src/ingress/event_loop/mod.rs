@@ -156,6 +156,7 @@ impl Seat {
         let _ = ready.send(Ok(()));
         loop {
             let wait = turn.wait(&work);
+            debug_assert!(work.batch.is_published(), "a ring would be locked during the wait");
             driver.turn(wait, |event| work.event(event))?;
             work.begin();
             turn.after(&mut work, &mut driver);
@@ -222,6 +223,8 @@ impl<'a> Turn<'a> {
         work.batch.publish();
         work.make_pages();
         work.attend(driver);
+        // A peer that `attend` gave up may have left a will. No ring stays locked during the wait.
+        work.batch.publish();
     }
 
     fn accept(&mut self, work: &mut Work<'_>, driver: &mut impl Driver) {
