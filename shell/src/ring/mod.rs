@@ -287,13 +287,14 @@ fn now_ns(clock: ClockName) -> u64 {
     seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
-/// Draws an epoch, random and not 0.
+/// Draws an epoch: random, not 0, and below 2^63, because a RESP id names it in decimal and some
+/// clients parse that as a signed number.
 fn random_epoch() -> Result<u64, RingError> {
     let mut bytes = [0; 8];
     loop {
         let filled = rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::empty())
             .map_err(|errno| RingError::Random { errno })?;
-        let epoch = u64::from_ne_bytes(bytes);
+        let epoch = u64::from_ne_bytes(bytes) >> 1;
         if filled == bytes.len() && epoch != 0 {
             return Ok(epoch);
         }

@@ -472,3 +472,10 @@ fn a_batch_whose_time_is_over_takes_room_before_those_that_wait() {
     assert_eq!(ring.turn().grant(Some(&ticket), 11, true), Ok(()));
     assert_eq!(ring.turn().append_waiting(&first, 0, &[1; 64]), Ok(10));
 }
+
+#[test]
+fn an_epoch_is_never_zero_and_fits_a_signed_number() {
+    let epochs: Vec<u64> = (0..100).map(|_| random_epoch().expect("random bytes")).collect();
+    assert!(epochs.iter().all(|&epoch| epoch != 0 && i64::try_from(epoch).is_ok()), "{epochs:x?}");
+    assert!(epochs.windows(2).all(|pair| pair[0] != pair[1]), "{epochs:x?}");
+}
