@@ -1,9 +1,15 @@
 #!/bin/sh
 # Frama-C WP over the freestanding reader, as it is compiled: every goal must be proved; then each
-# seeded bug must leave a goal unproved. run.sh            proofs, then seeded bugs run.sh proofs
-# only the proofs run.sh mutants    only the seeded bugs Installs what it needs (apt, as root). Ends
-# with 1 if anything is otherwise than it must be. TIMEOUT: seconds for one goal, default 30. CACHE:
-# a folder that keeps the provers' answers between runs, for the same goals.
+# seeded bug must leave a goal unproved.
+#
+#   run.sh                   proofs, then seeded bugs
+#   run.sh proofs            only the proofs
+#   run.sh proofs FILE...    only those of some files, such as seek or lag
+#   run.sh mutants           only the seeded bugs
+#
+# Installs what it needs (apt, as root). Ends with 1 if anything is otherwise than it must be.
+# TIMEOUT: seconds for one goal, default 30. LIMIT: for one file, default 1200. CACHE: a folder that
+# keeps the provers' answers between runs, for the same goals.
 set -u
 [ -z "${CACHE:-}" ] || { mkdir -p "$CACHE" && FRAMAC_WP_CACHEDIR=$(cd "$CACHE" && pwd) && export FRAMAC_WP_CACHEDIR; } || exit 2
 cd "$(dirname "$0")/../.." || exit 2
@@ -25,7 +31,7 @@ need() {
 wp() {
     output=$1 seconds=$2 tree=$3
     shift 3
-    (cd "$tree" && timeout 1200 frama-c -c11 -no-autoload-plugins -load-module wp,rtegen -cpp-frama-c-compliant \
+    (cd "$tree" && timeout "${LIMIT:-1200}" frama-c -c11 -no-autoload-plugins -load-module wp,rtegen -cpp-frama-c-compliant \
         -cpp-command "$root/verify/c_proof/cpp.sh %i %o %args" \
         -cpp-extra-args="-I$root/verify/c_proof/stubs -Ic/include -include $root/verify/c_proof/stubs/frama_c.h ${define:-}" \
         -wp -wp-rte -wp-model Typed ${CACHE:+-wp-cache update -wp-cache-env} -wp-prover cvc4,z3 -wp-par 2 -wp-timeout "$seconds" "$@") >"$output" 2>&1
@@ -74,12 +80,21 @@ SMT
     fi
 }
 
-proofs() {
-    axioms
-    for file in ring reader_init reader reader_sleep batch seek lag observer_find observer observer_batch status; do
+# both FILE...: files whose proofs take nothing but the width.
+both() {
+    for file; do
         proof "$file.c, 64 bits" "" -machdep gcc_x86_64 "c/src/$file.c"
         proof "$file.c, 32 bits" "" -machdep gcc_x86_32 "c/src/$file.c"
     done
+}
+
+proofs() {
+    axioms
+    if [ $# -gt 0 ]; then
+        both "$@"
+        return
+    fi
+    both ring reader_init reader reader_sleep batch seek lag observer_find observer observer_batch status
     # Its kernels are those of clmul.c, in the same headers, and proved there.
     kernels=aqd_finish,aqd_finish_32,aqd_finish_64,aqd_bulk_16,aqd_bulk_32,aqd_bulk_64,aqd_sum_by_16,aqd_sum_by_32,aqd_sum_wide,aqd_sum_by_64
     proof "record_load.c, 64 bits and vectors" "" -machdep gcc_x86_64 c/src/record_load.c -wp-skip-fct "$kernels"
@@ -129,14 +144,17 @@ mutants() {
 need frama-c-base why3 z3 cvc4 gcc
 why3 config detect >/dev/null 2>&1
 case ${1:-all} in
-proofs) proofs ;;
+proofs)
+    shift
+    proofs "$@"
+    ;;
 mutants) mutants ;;
 all)
     proofs
     mutants
     ;;
 *)
-    sed -n '2,7s/^# \{0,1\}//p' "$0"
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
