@@ -272,11 +272,16 @@ fn models(verify: &Path) -> io::Result<Vec<(String, String)>> {
     Ok(models)
 }
 
-/// Copies what is mutated and what judges it. From here on the originals may change.
+/// Copies what is mutated and what judges it, in place of what an earlier run left, whose files may
+/// have moved since. From here on the originals may change.
 fn set_up(root: &Path, work: &Path) -> io::Result<()> {
     fs::create_dir_all(work)?;
     for part in ["core", "verify"] {
-        copy(&root.join(part), &work.join(part))?;
+        let copied = work.join(part);
+        if copied.exists() {
+            fs::remove_dir_all(&copied)?;
+        }
+        copy(&root.join(part), &copied)?;
     }
     fs::copy(root.join("Cargo.lock"), work.join("Cargo.lock"))?;
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
