@@ -24,6 +24,8 @@ pub(super) struct Answer<'a, S> {
     /// Whole lines that every answer to this origin has.
     cors: &'a str,
     then: Persistence,
+    /// The request is HEAD: its answer has a length and no body (RFC 9110 §9.3.2).
+    head_only: bool,
 }
 
 impl<'a, S: Sink> Answer<'a, S> {
@@ -33,7 +35,12 @@ impl<'a, S: Sink> Answer<'a, S> {
         cors: &'a str,
         then: Persistence,
     ) -> Self {
-        Self { sink, out, cors, then }
+        Self { sink, out, cors, then, head_only: false }
+    }
+
+    /// Leaves the body out if the request is HEAD.
+    pub(super) fn to_method(self, method: &[u8]) -> Self {
+        Self { head_only: method == b"HEAD", ..self }
     }
 
     /// `202 Accepted`.
@@ -70,7 +77,9 @@ impl<'a, S: Sink> Answer<'a, S> {
         self.out.extend_from_slice(lines.as_bytes());
         self.out.extend_from_slice(self.cors.as_bytes());
         end_of_head(self.out, &self.sink.date(), self.then);
-        self.out.extend_from_slice(&body);
+        if !self.head_only {
+            self.out.extend_from_slice(&body);
+        }
         self.sink.note(Event::HttpStatus(status));
     }
 

@@ -69,6 +69,7 @@ const fn bad(detail: &'static str) -> BadHead {
 }
 
 const NOT_HTTP: BadHead = bad("this is not an HTTP request");
+const OTHER_VERSION: BadHead = BadHead { status: 505, detail: "this is not HTTP/1.1 or HTTP/1.0" };
 const TOO_LARGE: BadHead = BadHead { status: 431, detail: "the request head is too large" };
 
 /// Reads the head at the front of `input`; `None` if it is not complete yet.
@@ -86,9 +87,11 @@ pub(super) fn parse(
         Ok(Status::Complete(bytes)) => bytes,
         Ok(Status::Partial) if input.len() < max_bytes => return Ok(None),
         Ok(Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
-        Err(httparse::Error::Version) => {
-            return Err(BadHead { status: 505, detail: "this is not HTTP/1.1 or HTTP/1.0" });
-        }
+        Err(httparse::Error::Version) => match request_line(input) {
+            None if input.len() < max_bytes => return Ok(None),
+            Some(line) if names_a_version(line) => return Err(OTHER_VERSION),
+            _ => return Err(NOT_HTTP),
+        },
         Err(_) => return Err(NOT_HTTP),
     };
     let (Some(method), Some(target), Some(version)) =
@@ -123,6 +126,21 @@ pub(super) fn parse(
         expect: fields.expect.filter(|_| !is_http10),
         wants_h2c: fields.upgrade && fields.h2c && fields.h2_settings && !is_http10,
     }))
+}
+
+/// The first line; `None` if it is not complete.
+fn request_line(head: &[u8]) -> Option<&[u8]> {
+    memchr::memchr2(b'\r', b'\n', head).map(|end| &head[..end])
+}
+
+/// Whether a line is a request line of some version of HTTP (RFC 9112 §3). `httparse` blames the
+/// version for whatever comes after the second space.
+fn names_a_version(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    let version = words.next().and_then(|word| word.strip_prefix(b"HTTP/"));
+    let is_version = matches!(version, Some([major, b'.', minor])
+        if major.is_ascii_digit() && minor.is_ascii_digit());
+    is_version && words.next().is_none()
 }
 
 /// Whether no line feed stands alone. Bare carriage returns and NULs are httparse's errors.

@@ -233,7 +233,6 @@ impl Http1 {
         }
     }
 
-    /// Answers a request whose body never came to its end.
     /// Answers 503 because there is no memory for what comes. Afterwards the loop sends `out` and
     /// closes with a linger.
     pub fn out_of_memory<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
@@ -245,6 +244,7 @@ impl Http1 {
         }
     }
 
+    /// Answers a request whose body never came to its end.
     fn give_up<S: Sink>(
         &self,
         body: &Body,

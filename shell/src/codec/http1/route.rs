@@ -60,7 +60,8 @@ pub(super) fn route<S: Sink>(
     let cors = origin.ok().flatten().map_or("", |index| &*config.origins[index].lines);
     let refused = |refusal: Refusal, sink: &mut S, out: &mut Vec<u8>, then| {
         let (status, lines, detail) = refusal;
-        Answer::new(sink, out, cors, then).problem(status, lines, detail);
+        let answer = Answer::new(sink, out, cors, then).to_method(head.method);
+        answer.problem(status, lines, detail);
         Route::Answered(then)
     };
     let Ok(origin) = origin else { return refused(NO_ORIGIN, sink, out, unread) };

@@ -71,6 +71,15 @@ const REFUSED: &[(&str, u16, &str)] = &[
     ("HTTP/1.2", 505, "POST /v1/rings/a/records HTTP/1.2\r\nhost: t\r\n\r\n"),
     ("the HTTP/2 preface cut short", 505, "PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n"),
     ("9112 §3 two spaces", 400, "POST  /v1/rings/a/records HTTP/1.1\r\nhost: t\r\n\r\n"),
+    (
+        "9112 §3 two spaces before the version",
+        400,
+        "POST /v1/rings/a/records  HTTP/1.1\r\nhost: t\r\n\r\n",
+    ),
+    ("a space in a target", 400, "POST /v1/rings/a/records x HTTP/1.1\r\nhost: t\r\n\r\n"),
+    ("a version of two digits", 400, "POST /v1/rings/a/records HTTP/1.10\r\nhost: t\r\n\r\n"),
+    ("another protocol", 400, "POST /v1/rings/a/records ICY/1.1\r\nhost: t\r\n\r\n"),
+    ("HTTP/3 as a version", 505, "POST /v1/rings/a/records HTTP/3.0\r\nhost: t\r\n\r\n"),
     ("9112 §3 a tab", 400, "POST\t/v1/rings/a/records HTTP/1.1\r\nhost: t\r\n\r\n"),
     ("9112 §3.2 no host", 400, "POST /v1/rings/a/records HTTP/1.1\r\n\r\n"),
     ("9112 §3.2 two hosts", 400, "POST /v1/rings/a/records HTTP/1.1\r\nhost: t\r\nhost: t\r\n\r\n"),
@@ -306,6 +315,20 @@ fn refusals_that_leave_no_doubt_keep_the_connection() {
         assert_eq!(heard.end, End::Input, "{form}");
         assert_eq!(heard.payloads(), [b"after"], "{form}");
     }
+}
+
+#[test]
+fn a_refused_head_request_gets_the_length_and_no_body() {
+    for (target, status) in
+        [("/nothing", 404), ("/v1/rings/a/records", 405), ("/v1/rings/c/records", 404)]
+    {
+        let heard = say(format!("HEAD {target} HTTP/1.1\r\nhost: t\r\n\r\n"));
+        assert_eq!((heard.statuses(), heard.end), (vec![status], End::Input), "{target}");
+        assert!(!heard.answers.contains("content-length: 0"), "{target}: {}", heard.answers);
+        assert!(heard.answers.ends_with("\r\n\r\n"), "{target}: {}", heard.answers);
+    }
+    let origin = say("HEAD /healthz HTTP/1.1\r\nhost: t\r\norigin: null\r\n\r\n");
+    assert!(origin.statuses() == [403] && origin.answers.ends_with("\r\n\r\n"));
 }
 
 #[test]
