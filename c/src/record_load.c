@@ -8,7 +8,11 @@
 #include "crc32/crc32.h"
 #include "load.h"
 
-#if defined AQD_CRC_COPIES
+#if defined AQD_CRC_COPIES && defined AQD_CRC_ARM
+
+#include "record_load_arm.h"
+
+#elif defined AQD_CRC_COPIES
 
 #include "crc32/wide.h"
 
@@ -211,6 +215,7 @@ static uint32_t load_bytes_by_words(unsigned char *into, const unsigned char *fr
 
 #if defined AQD_CRC_COPIES
 
+#if !defined AQD_CRC_ARM
 uint32_t aqd_load_bytes_crc_by(unsigned width, unsigned char *into, const unsigned char *from, size_t len)
 {
 #if defined AQD_CRC_WIDE
@@ -240,6 +245,7 @@ bool aqd_load_record_crc_by(unsigned width, const unsigned char *from, uint32_t 
 #endif
     return width == 16 && load_record_by_16(from, prefix, seq, most, into, rec);
 }
+#endif
 
 uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len)
 {

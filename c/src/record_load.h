@@ -63,7 +63,7 @@ static inline bool aqd_load_record_crc(const unsigned char *from, uint32_t prefi
 #endif
 
 #if defined AQD_CRC_COPIES
-/* Both by registers of width bytes, at most aqd_crc32_width(): 0, 16, 32 or 64. */
+/* Both by registers of width bytes, at most aqd_crc32_width(): see there. */
 /*@ requires \valid(into + (0 .. len - 1));
     requires \valid_read(from + (0 .. (len + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word) - 1));
     assigns into[0 .. len - 1]; exits \false; */

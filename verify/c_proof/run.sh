@@ -100,6 +100,11 @@ proofs() {
     proof "record_load.c, 64 bits and vectors" "" -machdep gcc_x86_64 c/src/record_load.c -wp-skip-fct "$kernels"
     proof "record_load.c, 32 bits" "" -machdep gcc_x86_32 c/src/record_load.c
     proof "crc32/clmul.c, the addresses of every vector path" "" -machdep gcc_x86_64 c/src/crc32/clmul.c
+    # As for AArch64: no other machine description has these kernels.
+    arm="-U__x86_64__ -D__aarch64__"
+    kernels=aqd_pass_word,aqd_pass_few,aqd_state_from,aqd_three_lanes,aqd_state_by_8,aqd_bulk,aqd_state_by_blocks
+    proof "crc32/arm.c, the addresses of every path" "$arm" -machdep gcc_x86_64 c/src/crc32/arm.c
+    proof "record_load.c, AArch64" "$arm" -machdep gcc_x86_64 c/src/record_load.c -wp-skip-fct "$kernels"
     proof "crc32/table.c, 8 KiB of tables" "" -machdep gcc_x86_64 c/src/crc32/table.c
     proof "crc32/table.c, AQD_CRC_SMALL, 32 bits" "-DAQD_CRC_SMALL" -machdep gcc_x86_32 c/src/crc32/table.c
 }
@@ -125,8 +130,14 @@ mutants() {
             continue
         fi
         started=$(date +%s)
-        case $file in batch.h) of=batch.c ;; crc32/*.h) of=crc32/clmul.c ;; *.h) of=reader.c ;; *) of=$file ;; esac
         define=
+        case $file in
+        batch.h) of=batch.c ;;
+        crc32/arm_*.h) of=crc32/arm.c define="-U__x86_64__ -D__aarch64__" ;;
+        crc32/*.h) of=crc32/clmul.c ;;
+        *.h) of=reader.c ;;
+        *) of=$file ;;
+        esac
         wp "$work/log" "${TIMEOUT:-30}" "$tree" -machdep gcc_x86_64 "c/src/$of" -wp-fct "$function"
         counted=$(counts "$work/log")
         proved=${counted% *} goals=${counted#* }

@@ -1,62 +1,102 @@
-/* CRC-32/ISO-HDLC by the CRC32 instructions of AArch64. Contract: crc32.h. */
+/* CRC-32/ISO-HDLC of private bytes on AArch64. Contract: crc32.h. */
 #include "../compiler.h"
 
 #include "crc32.h"
 
 #if defined AQD_CRC_ARM
 
-#include "../bytes.h"
+#include "arm_blocks.h"
 
-#if !defined __ARM_FEATURE_CRC32
+#if __STDC_HOSTED__ && defined __linux__ && !defined __FRAMAC__
 #include <sys/auxv.h>
-#define AQD_HWCAP_CRC32 (1UL << 7) /* HWCAP_CRC32 of <asm/hwcap.h> */
 #endif
 
-/* By assembler, for the intrinsics exist only if the whole file is compiled for a processor that
- * has the instructions. */
-static inline uint32_t crc_word(uint32_t state, uint64_t word)
-{
-    __asm__(".arch_extension crc\n\tcrc32x %w0, %w0, %x1" : "+r"(state) : "r"(word));
-    return state;
-}
+/* What the operating system says, or else the compiler. */
+/*@ assigns \nothing; exits \false;
+    ensures \result == 0 || \result == 8 || \result == 16 || \result == 32; */
+static unsigned widest(void);
 
-static inline uint32_t crc_byte(uint32_t state, uint32_t byte)
+#ifndef __FRAMAC__
+static unsigned widest(void)
 {
-    __asm__(".arch_extension crc\n\tcrc32b %w0, %w0, %w1" : "+r"(state) : "r"(byte));
-    return state;
-}
-
-bool aqd_crc32_has_fast(void)
-{
-#if defined __ARM_FEATURE_CRC32
-    return true;
+#if __STDC_HOSTED__ && defined __linux__
+    /* HWCAP_PMULL, HWCAP_CRC32 and HWCAP_SHA3 of <asm/hwcap.h>. */
+    const unsigned long hwcap = getauxval(AT_HWCAP), pmull_bit = 1UL << 4, crc32_bit = 1UL << 7, sha3_bit = 1UL << 17;
+    bool crc32 = hwcap & crc32_bit, pmull = hwcap & pmull_bit, sha3 = hwcap & sha3_bit;
 #else
-    /* 1 unknown, 2 no, 3 yes. Any thread finds the same, so it does not matter who stores it. */
-    static unsigned char known = 1;
-    unsigned char answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
-    if (answer == 1) {
-        answer = getauxval(AT_HWCAP) & AQD_HWCAP_CRC32 ? 3 : 2;
-        __atomic_store_n(&known, answer, __ATOMIC_RELAXED);
+    bool crc32 = true, pmull = true, sha3 = true; /* select.h has asked the compiler. */
+#endif
+    (void)pmull, (void)sha3;
+#if defined AQD_CRC_EOR3
+    if (crc32 && pmull && sha3) {
+        return 32;
     }
-    return answer == 3;
+#endif
+#if defined AQD_CRC_PMULL
+    if (crc32 && pmull) {
+        return 16;
+    }
+#endif
+    return crc32 ? 8 : 0;
+}
+#endif
+
+unsigned aqd_crc32_width(void)
+{
+#if !(__STDC_HOSTED__ && defined __linux__) || defined __FRAMAC__
+    return widest();
+#else
+    /* 1: nobody has asked yet. Any thread finds the same, so it does not matter who stores it. */
+    static unsigned char known = 1;
+    /* ORDER(none): a constant, once it is there. */
+    unsigned char width = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (width == 1) {
+        width = (unsigned char)widest();
+        __atomic_store_n(&known, width, __ATOMIC_RELAXED);
+    }
+    return width;
 #endif
 }
+
+uint32_t aqd_crc32_update_by_8(uint32_t state, const void *bytes, size_t len)
+{
+    return aqd_state_by_8(state, NULL, (const unsigned char *)bytes, len, false);
+}
+
+#if defined AQD_CRC_PMULL
+uint32_t aqd_crc32_update_by_16(uint32_t state, const void *bytes, size_t len)
+{
+    return aqd_state_by_blocks(state, NULL, (const unsigned char *)bytes, len, false, false);
+}
+#endif
+
+#if defined AQD_CRC_EOR3
+uint32_t aqd_crc32_update_by_32(uint32_t state, const void *bytes, size_t len)
+{
+    return aqd_state_by_blocks(state, NULL, (const unsigned char *)bytes, len, false, true);
+}
+#endif
 
 uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len)
 {
-    const unsigned char *at = (const unsigned char *)bytes;
-    for (; len >= 8; at += 8, len -= 8) {
-        state = crc_word(state, aqd_get64(at));
+    const unsigned width = aqd_crc32_width();
+    (void)width;
+#if defined AQD_CRC_EOR3
+    if (width == 32) {
+        return aqd_crc32_update_by_32(state, bytes, len);
     }
-    for (; len > 0; at++, len--) {
-        state = crc_byte(state, *at);
+#endif
+#if defined AQD_CRC_PMULL
+    if (width == 16) {
+        return aqd_crc32_update_by_16(state, bytes, len);
     }
-    return state;
+#endif
+    return aqd_crc32_update_by_8(state, bytes, len);
 }
 
 uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-    return crc_word(crc_word(crc_word(crc_word(state, a), b), c), d);
+    return aqd_step_8(aqd_step_8(aqd_step_8(aqd_step_8(state, a), b), c), d);
 }
 
 #else

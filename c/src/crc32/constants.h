@@ -44,6 +44,7 @@ static const uint64_t aqd_crc32_factors[2][AQD_CRC32_LAST][2] = {
     },
 };
 
+#if !defined AQD_CRC_ARM
 /* [n]: of the block before a last one of n bytes, and its own, to a sum. Zeros fill the last block;
  * what they would add is divided out again. */
 static const uint64_t aqd_crc32_tail_factors[16][2][2] = {
@@ -64,5 +65,6 @@ static const uint64_t aqd_crc32_tail_factors[16][2][2] = {
     {{0x0172864C0, 0x09D0FE176}, {0x1102DD5E4, 0x000010000},},
     {{0x09B73EAD4, 0x0B9FBDBE8}, {0x0A6770BB4, 0x000000100},},
 };
+#endif
 
 #endif

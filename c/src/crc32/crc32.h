@@ -3,8 +3,8 @@
  * A state is what the CRC register holds between bytes: AQD_CRC32_START before the first, and the
  * CRC is the state's complement. So the state after a constant prefix is computed once. Pure; no
  * initialisation. Files: select.h chooses; table.c everywhere; clmul.c on x86-64, by the kernels of
- * blocks.h, pairs.h and wide.h, which also copy shared bytes, for record_load.c; arm.c on
- * AArch64. */
+ * blocks.h, pairs.h and wide.h, arm.c on AArch64, by those of arm_words.h and arm_blocks.h; they
+ * also copy shared bytes, for record_load.c. */
 #ifndef AQUEDUCT_CRC32_H
 #define AQUEDUCT_CRC32_H
 
@@ -30,12 +30,18 @@ AQD_INTERNAL uint32_t aqd_crc32_update_words_table(uint32_t state, uint64_t a, u
 AQD_INTERNAL uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len);
 /*@ assigns \nothing; exits \false; */
 AQD_INTERNAL uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
-#if defined AQD_CRC_CLMUL
 /* By registers of so many bytes, each only where aqd_crc32_width() is at least that. */
+#if defined AQD_CRC_ARM
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+AQD_INTERNAL uint32_t aqd_crc32_update_by_8(uint32_t state, const void *bytes, size_t len);
+#endif
+#if defined AQD_CRC_CLMUL || defined AQD_CRC_PMULL
 /*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
     assigns \nothing; exits \false; */
 AQD_INTERNAL uint32_t aqd_crc32_update_by_16(uint32_t state, const void *bytes, size_t len);
-#if defined AQD_CRC_PAIRS
+#endif
+#if defined AQD_CRC_PAIRS || defined AQD_CRC_EOR3
 /*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
     assigns \nothing; exits \false; */
 AQD_INTERNAL uint32_t aqd_crc32_update_by_32(uint32_t state, const void *bytes, size_t len);
@@ -45,14 +51,21 @@ AQD_INTERNAL uint32_t aqd_crc32_update_by_32(uint32_t state, const void *bytes, 
     assigns \nothing; exits \false; */
 AQD_INTERNAL uint32_t aqd_crc32_update_by_64(uint32_t state, const void *bytes, size_t len);
 #endif
-#endif
 #else
 #define aqd_crc32_update_fast aqd_crc32_update_table
 #define aqd_crc32_update_words_fast aqd_crc32_update_words_table
 #endif
 
+/* Bytes of the widest registers that this build and this processor have kernels for: 16, 32, 64; 0
+ * without any. On AArch64, where vectors have 16 bytes, 8 are the CRC32 instructions, 16 these and
+ * PMULL, and 32 these and EOR3, which adds three vectors at once. */
 #if defined AQD_CRC_ARM
-AQD_INTERNAL bool aqd_crc32_has_fast(void);
+/*@ assigns \nothing; exits \false;
+    ensures \result == 0 || \result == 8 || \result == 16 || \result == 32; */
+AQD_INTERNAL unsigned aqd_crc32_width(void);
+
+/*@ assigns \nothing; exits \false; */
+static inline bool aqd_crc32_has_fast(void) { return aqd_crc32_width() > 0; }
 #else
 /*@ assigns \nothing; exits \false; */
 static inline bool aqd_crc32_has_fast(void)
@@ -65,10 +78,7 @@ static inline bool aqd_crc32_has_fast(void)
     return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
 #endif
 }
-#endif
 
-/* Bytes of the widest registers that this build and this processor have kernels for: 16, 32, 64; 0
- * without any. */
 /*@ assigns \nothing; exits \false;
     ensures \result == 0 || \result == 16 || \result == 32 || \result == 64; */
 static inline unsigned aqd_crc32_width(void)
@@ -97,6 +107,7 @@ static inline unsigned aqd_crc32_width(void)
     return 0;
 #endif
 }
+#endif
 
 /* ---- What the library calls ---- */
 
