@@ -1,5 +1,6 @@
 //! A ring under measure: both ends, and the loops that send and receive.
 
+use aqueduct_core::internals::Path;
 use aqueduct_core::layout::{DATA_OFFSET_MAPPED, ring_word};
 use aqueduct_core::{
     ClaimError, MemoryMut, Meta, Next, Producer, ReadRegion, Reader, Region, RingConfig, Sleep,
@@ -16,6 +17,15 @@ pub const PAGE_BYTES: usize = 4096;
 
 const EPOCH: u64 = 0x1f2e_3d4c_5b6a_7988;
 const META: Meta = Meta { type_tag: 7, timestamp_ns: 1 };
+
+/// Ends the process if `AQUEDUCT_CRC_PATH` names no path of this processor: the core would ignore
+/// it, and figures would be put down to another path.
+pub fn refuse_an_unknown_path() {
+    if let Err(name) = Path::asked() {
+        eprintln!("AQUEDUCT_CRC_PATH: this processor has no path {name:?}");
+        std::process::exit(2);
+    }
+}
 
 /// How a reader waits for records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

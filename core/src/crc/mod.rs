@@ -1,13 +1,28 @@
 //! CRC-32/ISO-HDLC of the bytes of records, by the best way that the processor has.
 //!
 //! Libraries that compute it for whole files are made for long messages; most records are short.
-//! On x86-64 this crate multiplies from the first byte on, and does it while it copies; elsewhere
-//! the library crc32fast is all there is.
+//! On x86-64 this crate multiplies from the first byte on, on AArch64 it has its CRC32 instructions
+//! and vectors, and does it while it copies; elsewhere the library crc32fast is all there is.
 
 mod path;
 
 #[cfg_attr(
-    not(all(target_arch = "x86_64", target_feature = "sse2", not(miri), not(aqueduct_no_asm))),
+    all(
+        target_arch = "aarch64",
+        target_endian = "little",
+        target_feature = "neon",
+        not(any(miri, aqueduct_no_asm))
+    ),
+    path = "arm/mod.rs"
+)]
+#[cfg_attr(
+    not(all(
+        any(
+            all(target_arch = "x86_64", target_feature = "sse2"),
+            all(target_arch = "aarch64", target_endian = "little", target_feature = "neon")
+        ),
+        not(any(miri, aqueduct_no_asm))
+    )),
     path = "portable.rs"
 )]
 #[allow(unsafe_code, reason = "the processor's instructions; each block has its proof")]
@@ -30,16 +45,12 @@ enum Way {
 
 impl Crc {
     /// Of no bytes yet, by the best path that the processor has; or, with the feature `std`, by
-    /// the one that was forced (`Path::forced`).
-    ///
-    /// # Panics
-    /// A path is forced that the processor does not have.
+    /// the one that was forced (`Path::forced`), if the processor has it.
     #[must_use]
     pub fn new() -> Self {
         #[cfg(feature = "std")]
-        if let Some(path) = Path::forced() {
-            return Self::by(path)
-                .unwrap_or_else(|| panic!("this processor has no path {}", path.name()));
+        if let Some(forced) = Path::forced().and_then(Self::by) {
+            return forced;
         }
         Clmul::detect().map_or_else(Self::portable, Self::by_clmul)
     }
@@ -180,6 +191,27 @@ pub(crate) mod tests {
                         expected,
                         "{len} bytes from {from}: {crc:?}"
                     );
+                }
+            }
+        }
+    }
+
+    /// Beyond every kernel's longest stride.
+    #[cfg(not(miri))]
+    pub(crate) const LONG: [usize; 9] =
+        [2047, 4096, 6143, 6144, 6150, 7680, 12_288, 13_111, 65_536];
+
+    #[test]
+    #[cfg(not(miri))]
+    fn long_messages_agree_with_the_definition() {
+        let bytes = noise(LONG[LONG.len() - 1] + 16);
+        for len in LONG {
+            for from in [0, 1, 8, 15] {
+                let piece = &bytes[from..from + len];
+                let expected = oracle(piece);
+                for mut crc in ways() {
+                    crc.update(piece);
+                    assert_eq!(crc.clone().finalize(), expected, "{len} from {from}: {crc:?}");
                 }
             }
         }

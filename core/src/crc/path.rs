@@ -7,6 +7,12 @@
 pub enum Path {
     /// Tables, or what crc32fast has for the processor where nothing here is for it.
     Portable,
+    /// CRC32, three side by side: AArch64.
+    Crc32,
+    /// PMULL beside CRC32: AArch64.
+    Pmull,
+    /// The same with EOR3, of SHA3.
+    Eor3,
     /// PCLMULQDQ: x86-64 by 16 bytes.
     Pclmul,
     /// VPCLMULQDQ and AVX2: by 32 bytes.
@@ -17,13 +23,24 @@ pub enum Path {
 
 impl Path {
     /// Every path, on whatever processor.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Pclmul, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 7] = [
+        Self::Portable,
+        Self::Crc32,
+        Self::Pmull,
+        Self::Eor3,
+        Self::Pclmul,
+        Self::Avx2,
+        Self::Avx512,
+    ];
 
     /// As `AQUEDUCT_CRC_PATH` names it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Crc32 => "crc32",
+            Self::Pmull => "pmull",
+            Self::Eor3 => "eor3",
             Self::Pclmul => "pclmul",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
@@ -37,31 +54,39 @@ mod forced {
 
     use std::cell::Cell;
     use std::env;
+    use std::ffi::OsString;
     use std::sync::OnceLock;
 
     use super::Path;
+    use crate::crc::Crc;
 
     std::thread_local! {
         static HERE: Cell<Option<Path>> = const { Cell::new(None) };
     }
 
     impl Path {
-        /// The path that this thread was given, or that the environment variable
+        /// Returns the path that this thread was given, or that the environment variable
         /// `AQUEDUCT_CRC_PATH` names: for tests and benches, which must run those too that this
-        /// processor would not choose.
-        ///
-        /// # Panics
-        /// The variable names no path.
+        /// processor would not choose. A library does not fail for a variable: a name that
+        /// [`asked`](Self::asked) refuses is as none.
         #[must_use]
         pub fn forced() -> Option<Self> {
             static EVERYWHERE: OnceLock<Option<Path>> = OnceLock::new();
-            HERE.get().or_else(|| {
-                *EVERYWHERE.get_or_init(|| {
-                    let name = env::var_os("AQUEDUCT_CRC_PATH")?;
-                    let path = Self::ALL.into_iter().find(|path| name == path.name());
-                    Some(path.unwrap_or_else(|| panic!("AQUEDUCT_CRC_PATH: no path {name:?}")))
-                })
-            })
+            HERE.get().or_else(|| *EVERYWHERE.get_or_init(|| Self::asked().unwrap_or_default()))
+        }
+
+        /// Returns the path that `AQUEDUCT_CRC_PATH` names, for programs that can say that it names
+        /// none.
+        ///
+        /// # Errors
+        /// What the variable says is no path, or one that this processor does not have.
+        pub fn asked() -> Result<Option<Self>, OsString> {
+            env::var_os("AQUEDUCT_CRC_PATH").map(Self::named).transpose()
+        }
+
+        fn named(name: OsString) -> Result<Self, OsString> {
+            let path = Self::ALL.into_iter().find(|path| name == path.name());
+            path.filter(|&path| Crc::by(path).is_some()).ok_or(name)
         }
 
         /// Gives this thread a path, or takes it back, for what is created from then on.
@@ -74,7 +99,18 @@ mod forced {
     #[cfg(test)]
     mod tests {
         use super::*;
-        use crate::crc::Crc;
+
+        #[test]
+        fn name_of_no_path_here_is_refused() {
+            for path in Path::ALL {
+                let named = Path::named(path.name().into());
+                assert_eq!(named.is_ok(), Crc::by(path).is_some(), "{path:?}");
+                assert!(named.is_err() || named == Ok(path));
+            }
+            for name in ["", "AVX2", "avx2 ", "best"] {
+                assert_eq!(Path::named(name.into()), Err(name.into()));
+            }
+        }
 
         #[test]
         fn forced_path_is_taken_by_what_is_created_on_this_thread_only() {

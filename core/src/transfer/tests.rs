@@ -1,6 +1,8 @@
 extern crate std;
 
 use super::*;
+#[cfg(not(miri))]
+use crate::crc::tests::LONG;
 use crate::crc::tests::{MOST, noise, oracle, ways};
 use crate::layout::CONTROL_BYTES;
 use crate::memory::Segment;
@@ -56,6 +58,32 @@ fn copies_on_the_way_are_whole_and_touch_nothing_else() {
                 assert_eq!(*into, *bytes, "{way:?}");
                 assert!(before.iter().chain(&*after).all(|&byte| byte == 0x55), "{len}: {way:?}");
             }
+        }
+    }
+}
+
+#[test]
+#[cfg(not(miri))]
+fn long_copies_on_the_way_are_whole_and_touch_nothing_else() {
+    const LONG_ROOM: usize = 1 << 17;
+    let bytes = noise(LONG[LONG.len() - 1] + 16);
+    let segment = std::boxed::Box::new(Segment::<LONG_ROOM>::new());
+    let region = segment.region();
+    for len in LONG {
+        for way in ways() {
+            let (bytes, filled) = (&bytes[len % 16..][..len], len.next_multiple_of(8));
+            region.write(AT, &std::vec![0xff; len + 64]);
+            let mut crc = way.clone();
+            write_with_crc(&region, AT, bytes, &mut crc);
+            assert_eq!(crc.finalize(), oracle(bytes), "writing {len} bytes: {way:?}");
+            let mut copy = std::vec![0x55; len + 64];
+            let mut crc = way.clone();
+            read_with_crc(&region, AT, &mut copy[32..32 + len], &mut crc);
+            assert_eq!(crc.finalize(), oracle(bytes), "reading {len} bytes: {way:?}");
+            assert_eq!(copy[32..32 + len], *bytes, "{way:?}");
+            assert!(copy[..32].iter().chain(&copy[32 + len..]).all(|&byte| byte == 0x55));
+            region.read(AT + filled, &mut copy[..48]);
+            assert!(copy[..48].iter().all(|&byte| byte == 0xff), "{len}: {way:?}");
         }
     }
 }

@@ -4,7 +4,9 @@
 //! Run: `count publish|publish16|read|verify RECORDS [GATING_READERS]`
 
 use aqueduct_benches::machine::Mapping;
-use aqueduct_benches::ring::{PAGE_BYTES, RING_BYTES, attach, create_gated_by};
+use aqueduct_benches::ring::{
+    PAGE_BYTES, RING_BYTES, attach, create_gated_by, refuse_an_unknown_path,
+};
 use aqueduct_benches::work::Payload;
 use aqueduct_core::internals::{Framing, Header};
 use aqueduct_core::layout::KIND_DATA;
@@ -17,6 +19,7 @@ const STRETCH: u64 = 1024;
 const META: Meta = Meta { type_tag: 7, timestamp_ns: 1 };
 
 fn main() {
+    refuse_an_unknown_path();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let records = args.get(1).and_then(|text| text.parse::<u64>().ok());
     let readers = args

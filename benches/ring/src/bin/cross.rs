@@ -24,7 +24,7 @@ use aqueduct_benches::machine::{
 use aqueduct_benches::process::{Peer, number, print_trips, this_program};
 use aqueduct_benches::ring::{
     PAGE_BYTES, RING_BYTES, Waiting, attach, create_gated, create_gated_by, receive, receive_each,
-    receive_one, send, send_laps, send_one,
+    receive_one, refuse_an_unknown_path, send, send_laps, send_one,
 };
 use aqueduct_benches::work::{Payload, RELEASE_EVERY, check, spin};
 
@@ -34,6 +34,7 @@ const USAGE: &str = "usage: cross throughput READER BYTES BATCH RECORDS READERS 
        cross idle READER SECONDS";
 
 fn main() {
+    refuse_an_unknown_path();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
