@@ -33,6 +33,7 @@ fn main() {
                 "observer_find.c",
                 "observer.c",
                 "observer_batch.c",
+                "attributes.c",
             ]
             .map(|file| c.join("src").join(file)),
         )

@@ -69,7 +69,7 @@ static bool parse_start(const char *text, aqd_start *start)
 static const char *wrong_in_format(const char *format)
 {
     for (const char *at = format; *at; at++) {
-        if ((*at == '%' && (at[1] == 0 || !strchr("estTlprx%", at[1]))) || (*at == '\\' && (at[1] == 0 || !strchr("nt0\\", at[1])))) {
+        if ((*at == '%' && (at[1] == 0 || !strchr("aestTlprx%", at[1]))) || (*at == '\\' && (at[1] == 0 || !strchr("nt0\\", at[1])))) {
             return at;
         }
         at += *at == '%' || *at == '\\';
@@ -89,6 +89,19 @@ static void print_escaped(const unsigned char *payload, size_t len)
     }
 }
 
+/* name=value, separated by spaces. */
+static void print_attributes(const aqd_record *rec, const unsigned char *payload)
+{
+    aqd_named_value one;
+    const char *before = "";
+    for (uint32_t at = 0; aqd_next_attribute(rec, payload, &at, &one); before = " ") {
+        fputs(before, stdout);
+        print_escaped(one.name, one.name_bytes);
+        putchar('=');
+        print_escaped(one.value, one.value_bytes);
+    }
+}
+
 static void print_record(const char *format, uint64_t epoch, const aqd_record *rec, const unsigned char *payload)
 {
     for (const char *at = format; *at; at++) {
@@ -98,6 +111,7 @@ static void print_record(const char *format, uint64_t epoch, const aqd_record *r
         }
         bool escape = *at++ == '\\';
         switch (*at) {
+        case 'a': print_attributes(rec, payload); break;
         case 'e': printf("%016" PRIx64, epoch); break;
         case 's': printf("%" PRIu64, rec->seq); break;
         case 't': escape ? putchar('\t') : printf("%u", rec->type_tag); break;

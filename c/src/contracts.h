@@ -17,8 +17,8 @@
 
     predicate aqd_fits(aqd_reader *r, integer position, struct aqd_header *h) = aqd_fits_in(h, r->view.capacity, position, r->tail);
 
-    predicate aqd_delivered(aqd_reader *r, integer cap, aqd_record *rec) = rec->len <= cap && rec->len <= r->view.max_payload
-        && rec->len <= (r->view.capacity - aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES;
+    predicate aqd_delivered(aqd_reader *r, integer cap, aqd_record *rec) = aqd_total(rec) <= cap && aqd_total(rec) <= r->view.max_payload
+        && aqd_total(rec) <= (r->view.capacity - aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES;
 
     predicate aqd_watching(aqd_observer *o) = \valid(o) && aqd_holds(&o->view)
         && aqd_distance(o->position, o->tail) <= o->view.capacity; */
@@ -32,7 +32,7 @@
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r);
     ensures \result == AQD_OK ==> aqd_delivered(r, cap, rec);
-    ensures \result == AQD_ERR_SPACE ==> rec->len <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
+    ensures \result == AQD_ERR_SPACE ==> aqd_total(rec) <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
 aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec);
 
 /* What peek describes is the record behind the position. */
@@ -40,7 +40,7 @@ aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *rec,
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r) && \result != AQD_ERR_SPACE;
-    ensures \result == AQD_OK ==> rec->len <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
+    ensures \result == AQD_OK ==> aqd_total(rec) <= UINT32_MAX && aqd_total(rec) <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
 aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec);
 
 /*@ requires aqd_watching(o) && \valid(rec) && \valid((unsigned char *)buf + (0 .. cap - 1));
@@ -48,7 +48,7 @@ aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec);
     assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *rec,
             ((unsigned char *)buf)[0 .. cap - 1]; exits \false;
     ensures aqd_watching(o);
-    ensures \result == AQD_OK ==> rec->len <= cap && rec->len <= o->view.max_payload; */
+    ensures \result == AQD_OK ==> aqd_total(rec) <= cap && aqd_total(rec) <= o->view.max_payload; */
 aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record *rec);
 
 /*@ requires ring == \null || \valid_read((const unsigned char *)ring + (0 .. ring_bytes - 1));

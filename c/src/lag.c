@@ -18,7 +18,7 @@ bool aqd_first_data(const struct aqd_ring_view *v, uint64_t position, uint64_t t
         if (!aqd_load_valid(v, at, tail, &h)) {
             return false;
         }
-        if (h.kind == AQD_KIND_DATA) {
+        if (aqd_is_data(&h)) {
             aqd_describe(rec, &h);
             return true;
         }

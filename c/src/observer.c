@@ -20,7 +20,7 @@ static bool is_overrun_by_known(const aqd_observer *o, aqd_status status)
 /*@ requires aqd_watching(o) && \valid(h) && \valid(left) && \valid(rec) && \separated(o, h, left, rec);
     assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *h, *left, *rec; exits \false;
     ensures aqd_watching(o) && left->overruns <= \old(left->overruns);
-    ensures \result == AQD_OK ==> rec->len == h->len;
+    ensures \result == AQD_OK ==> aqd_total(rec) == h->len;
     ensures \result == AQD_OK ==> aqd_fits_in(h, o->view.capacity, o->position, o->tail) && h->len <= o->view.max_payload; */
 static aqd_status find_and_describe(aqd_observer *o, struct aqd_header *h, struct aqd_effort *left, aqd_record *rec)
 {
@@ -54,6 +54,7 @@ aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record 
             return status;
         }
         if (cap < h.len) {
+            aqd_describe_need(rec, &h);
             return AQD_ERR_SPACE;
         }
         uint32_t computed_crc = aqd_load_bytes_crc((unsigned char *)buf, aqd_granule(&o->view, o->position) + AQD_GRANULE_BYTES, h.len);
@@ -83,7 +84,7 @@ aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record 
 /*@ requires aqd_watching(o) && \valid(rec) && \separated(o, rec);
     assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *rec; exits \false;
     ensures aqd_watching(o);
-    ensures \result == AQD_OK ==> rec->len <= o->view.max_payload; */
+    ensures \result == AQD_OK ==> aqd_total(rec) <= o->view.max_payload; */
 aqd_status aqd_observer_peek(aqd_observer *o, aqd_record *rec)
 {
     struct aqd_header h;
@@ -94,7 +95,7 @@ aqd_status aqd_observer_peek(aqd_observer *o, aqd_record *rec)
 /*@ requires aqd_watching(o) && \valid(rec) && \separated(o, rec);
     assigns o->position, o->tail, o->expected_seq, o->seq_known, o->overrun, o->evidence, o->stats, *rec; exits \false;
     ensures aqd_watching(o);
-    ensures \result == AQD_OK ==> rec->len <= o->view.max_payload; */
+    ensures \result == AQD_OK ==> aqd_total(rec) <= o->view.max_payload; */
 aqd_status aqd_observer_skip(aqd_observer *o, aqd_record *rec)
 {
     struct aqd_header h;

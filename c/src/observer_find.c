@@ -209,7 +209,7 @@ aqd_status aqd_observer_find(aqd_observer *o, struct aqd_header *h, struct aqd_e
             status = observer_resync(o, h, left);
             /*@ assert left->overruns <= \at(left->overruns, Pre) && left->headers < \at(left->headers, Pre); */
             return status;
-        } else if (h->kind == AQD_KIND_DATA) {
+        } else if (aqd_is_data(h)) {
             status = observer_in_sequence(o, h);
             /*@ assert left->overruns <= \at(left->overruns, Pre) && left->headers < \at(left->headers, Pre); */
             return status;

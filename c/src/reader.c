@@ -181,7 +181,7 @@ READER_OUT_OF_LINE static aqd_status reader_find(aqd_reader *r, struct aqd_heade
         if (AQD_UNLIKELY(!aqd_load_valid(&r->view, r->position, r->tail, h))) {
             return reader_resync(r, h);
         }
-        if (h->kind == AQD_KIND_DATA) {
+        if (aqd_is_data(h)) {
             return reader_in_sequence(r, h);
         }
         reader_advance(r, h->granules);
@@ -195,7 +195,7 @@ READER_OUT_OF_LINE static aqd_status reader_find(aqd_reader *r, struct aqd_heade
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r) && \result != AQD_ERR_SPACE;
     ensures \result == AQD_OK ==> aqd_fits(r, r->position, h);
-    ensures \result == AQD_OK ==> rec->len == h->len <= r->view.max_payload && h->computed_crc == h->stored_crc; */
+    ensures \result == AQD_OK ==> aqd_total(rec) == h->len <= r->view.max_payload && h->computed_crc == h->stored_crc; */
 static inline aqd_status reader_front(aqd_reader *r, struct aqd_header *h, aqd_record *rec, uint32_t looked)
 {
     aqd_status status = reader_find(r, h, looked);
@@ -253,7 +253,7 @@ static inline bool reader_next_fast(aqd_reader *r, unsigned char *buf, size_t ca
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r);
     ensures \result == AQD_OK ==> aqd_delivered(r, cap, rec);
-    ensures \result == AQD_ERR_SPACE ==> rec->len <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
+    ensures \result == AQD_ERR_SPACE ==> aqd_total(rec) <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
 static inline aqd_status reader_deliver(aqd_reader *r, unsigned char *buf, size_t cap, aqd_record *rec, uint32_t looked)
 {
     struct aqd_header h;
@@ -262,6 +262,7 @@ static inline aqd_status reader_deliver(aqd_reader *r, unsigned char *buf, size_
         return status;
     }
     if (AQD_UNLIKELY(cap < h.len)) {
+        aqd_describe_need(rec, &h);
         return AQD_ERR_SPACE;
     }
     uint32_t crc = aqd_load_bytes_crc(buf, aqd_granule(&r->view, r->position) + AQD_GRANULE_BYTES, h.len);
@@ -288,8 +289,8 @@ aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *rec, *payload,
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r);
-    ensures \result == AQD_OK ==> rec->len <= r->view.max_payload;
-    ensures \result == AQD_OK ==> \exists integer i; 0 <= i && i + rec->len <= r->view.capacity * AQD_GRANULE_BYTES
+    ensures \result == AQD_OK ==> aqd_total(rec) <= r->view.max_payload;
+    ensures \result == AQD_OK ==> \exists integer i; 0 <= i && i + aqd_total(rec) <= r->view.capacity * AQD_GRANULE_BYTES
                                    && (unsigned char *)*payload == r->view.data + i; */
 aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec)
 {
@@ -309,8 +310,8 @@ aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec)
     assigns r->position, r->tail, r->expected_seq, r->seq_known, r->evidence, r->stats, *rec,
             r->cursor[AQD_CURSOR_CORRUPT .. AQD_CURSOR_LOST + 3]; exits \false;
     ensures aqd_sound(r) && \result != AQD_ERR_SPACE;
-    ensures \result == AQD_OK ==> rec->len <= r->view.max_payload;
-    ensures \result == AQD_OK ==> rec->len <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
+    ensures \result == AQD_OK ==> aqd_total(rec) <= r->view.max_payload;
+    ensures \result == AQD_OK ==> aqd_total(rec) <= UINT32_MAX && aqd_total(rec) <= (aqd_unread(r, r->position) - 1) * AQD_GRANULE_BYTES; */
 aqd_status aqd_reader_peek(aqd_reader *r, aqd_record *rec)
 {
     struct aqd_header h;

@@ -8,6 +8,7 @@
 
 #include "aqueduct/reader.h"
 #include "bytes.h"
+#include "extent.h"
 #include "load.h"
 #include "record_load.h"
 
@@ -43,17 +44,29 @@ static inline const unsigned char *aqd_granule(const struct aqd_ring_view *v, ui
     return v->data + (size_t)((uint32_t)position & (v->capacity - 1)) * AQD_GRANULE_BYTES;
 }
 
+/* Whether it is a user's record, of a kind that this reader knows. */
+/*@ requires \valid_read(h);
+    assigns \nothing; exits \false;
+    ensures \result <==> h->kind == AQD_KIND_DATA || h->kind == AQD_KIND_DATA_ATTRIBUTES; */
+static inline bool aqd_is_data(const struct aqd_header *h) { return h->kind == AQD_KIND_DATA || h->kind == AQD_KIND_DATA_ATTRIBUTES; }
+
+/* Units of the attributes after its payload. */
+/*@ requires \valid_read(h);
+    assigns \nothing; exits \false;
+    ensures 0 <= \result <= 255; */
+static inline uint32_t aqd_units(const struct aqd_header *h) { return h->kind == AQD_KIND_DATA_ATTRIBUTES ? h->flags : 0; }
+
 /* Whether a header that was loaded is valid at a position before tail, which is at most the
  * capacity ahead (ABI 3). */
 /*@ requires \valid_read(h) && aqd_takes(h->granules, h->len) && \valid_read(v) && AQD_MIN_CAPACITY <= v->capacity <= AQD_MAX_CAPACITY;
     assigns \nothing; exits \false;
     ensures \result ==> aqd_fits_in(h, v->capacity, position, tail) && h->computed_crc == h->stored_crc;
-    ensures \result && h->kind == AQD_KIND_DATA ==> h->len <= v->max_payload; */
+    ensures \result && (h->kind == AQD_KIND_DATA || h->kind == AQD_KIND_DATA_ATTRIBUTES) ==> h->len <= v->max_payload; */
 static inline bool aqd_is_valid(const struct aqd_header *h, const struct aqd_ring_view *v, uint64_t position, uint64_t tail)
 {
     return h->computed_crc == h->stored_crc && h->granules <= tail - position
            && h->granules <= v->capacity - ((uint32_t)position & (v->capacity - 1))
-           && (h->kind != AQD_KIND_DATA || h->len <= v->max_payload);
+           && (!aqd_is_data(h) || (h->len <= v->max_payload && aqd_units(h) * AQD_ATTRIBUTES_UNIT_BYTES <= h->len));
 }
 
 /* Loads the header at a position before tail, once; true if it is valid there. */
@@ -61,7 +74,7 @@ static inline bool aqd_is_valid(const struct aqd_header *h, const struct aqd_rin
     assigns *h; exits \false;
     ensures aqd_takes(h->granules, h->len);
     ensures \result ==> aqd_fits_in(h, v->capacity, position, tail) && h->computed_crc == h->stored_crc;
-    ensures \result && h->kind == AQD_KIND_DATA ==> h->len <= v->max_payload; */
+    ensures \result && (h->kind == AQD_KIND_DATA || h->kind == AQD_KIND_DATA_ATTRIBUTES) ==> h->len <= v->max_payload; */
 static inline bool aqd_load_valid(const struct aqd_ring_view *v, uint64_t position, uint64_t tail, struct aqd_header *h)
 {
     aqd_load_header_crc(h, aqd_granule(v, position), v->epoch_crc, (uint32_t)position);
@@ -70,27 +83,41 @@ static inline bool aqd_load_valid(const struct aqd_ring_view *v, uint64_t positi
 }
 
 /*@ requires \valid(rec) && \valid_read(h) && \separated(rec, h);
-    assigns rec->seq, rec->timestamp_ns, rec->len, rec->type_tag, rec->flags, rec->reserved; exits \false;
-    ensures rec->len == h->len; */
+    assigns rec->seq, rec->timestamp_ns, rec->len, rec->type_tag, rec->flags, rec->attribute_units; exits \false;
+    ensures aqd_total(rec) == h->len; */
 static inline void aqd_describe(aqd_record *rec, const struct aqd_header *h)
 {
+    uint32_t units = aqd_units(h);
+    if (units * AQD_ATTRIBUTES_UNIT_BYTES > h->len) {
+        units = 0; /* not of a valid header */
+    }
     rec->seq = h->seq;
     rec->timestamp_ns = h->timestamp_ns;
-    rec->len = h->len;
+    rec->len = h->len - units * AQD_ATTRIBUTES_UNIT_BYTES;
     rec->type_tag = h->type_tag;
-    rec->flags = h->flags;
-    rec->reserved = 0;
+    rec->flags = h->kind == AQD_KIND_DATA_ATTRIBUTES ? 0 : h->flags;
+    rec->attribute_units = (uint8_t)units;
+}
+
+/* Describes a record for which a buffer is too short: as many bytes as it needs. */
+/*@ requires \valid(rec) && \valid_read(h) && \separated(rec, h);
+    assigns rec->len, rec->attribute_units; exits \false;
+    ensures aqd_total(rec) == rec->len == h->len; */
+static inline void aqd_describe_need(aqd_record *rec, const struct aqd_header *h)
+{
+    rec->len = h->len;
+    rec->attribute_units = 0;
 }
 
 /* Consumes the record that aqd_reader_peek has just described: its header was valid, so as many
  * granules are before the tail. */
 /*@ requires \valid(r) && \valid_read(rec) && \separated(r, rec) && r->view.capacity <= AQD_MAX_CAPACITY;
-    requires rec->len <= (aqd_distance(r->position, r->tail) - 1) * AQD_GRANULE_BYTES && aqd_distance(r->position, r->tail) <= r->view.capacity;
+    requires aqd_total(rec) <= UINT32_MAX && aqd_total(rec) <= (aqd_distance(r->position, r->tail) - 1) * AQD_GRANULE_BYTES && aqd_distance(r->position, r->tail) <= r->view.capacity;
     assigns r->position, r->expected_seq; exits \false;
     ensures aqd_distance(r->position, r->tail) < aqd_distance(\old(r->position), r->tail); */
 static inline void aqd_consume_peeked(aqd_reader *r, const aqd_record *rec)
 {
-    r->position += aqd_granules(rec->len);
+    r->position += aqd_granules(aqd_extent(rec));
     r->expected_seq = rec->seq + 1;
 }
 

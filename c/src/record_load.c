@@ -85,7 +85,7 @@ AQD_BY_16 static inline size_t expected_len(struct header_blocks header, uint64_
  * those whose CRCs the header has. */
 /*@ requires \valid(rec);
     assigns *rec; exits \false;
-    ensures \result ==> rec->len == len && rec->seq == seq;
+    ensures \result ==> rec->len == len && rec->seq == seq && rec->attribute_units == 0;
     ensures !\result ==> *rec == \old(*rec); */
 AQD_BY_16 static inline bool describe(aqd_record *rec, struct header_blocks header, uint64_t states, uint64_t seq, uint32_t len)
 {
@@ -98,7 +98,7 @@ AQD_BY_16 static inline bool describe(aqd_record *rec, struct header_blocks head
     rec->len = len;
     rec->type_tag = (uint16_t)(first >> 48);
     rec->flags = (uint8_t)(first >> 40);
-    rec->reserved = 0;
+    rec->attribute_units = 0;
     return true;
 }
 
@@ -107,7 +107,7 @@ AQD_BY_16 static inline bool describe(aqd_record *rec, struct header_blocks head
     requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
     requires \separated(rec, into + (0 .. most - 1));
     assigns into[0 .. most - 1], *rec; exits \false;
-    ensures \result ==> rec->len <= most && rec->seq == seq;
+    ensures \result ==> rec->len <= most && rec->seq == seq && rec->attribute_units == 0;
     ensures !\result ==> *rec == \old(*rec); */
 AQD_BY_16 static bool load_record_by_16(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
 {
@@ -132,7 +132,7 @@ AQD_BY_16 static uint32_t load_bytes_by_16(unsigned char *into, const unsigned c
     requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
     requires \separated(rec, into + (0 .. most - 1));
     assigns into[0 .. most - 1], *rec; exits \false;
-    ensures \result ==> rec->len <= most && rec->seq == seq;
+    ensures \result ==> rec->len <= most && rec->seq == seq && rec->attribute_units == 0;
     ensures !\result ==> *rec == \old(*rec); */
 AQD_BY_32 static bool load_record_by_32(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
 {
@@ -158,7 +158,7 @@ AQD_BY_32 static uint32_t load_bytes_by_32(unsigned char *into, const unsigned c
     requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
     requires \separated(rec, into + (0 .. most - 1));
     assigns into[0 .. most - 1], *rec; exits \false;
-    ensures \result ==> rec->len <= most && rec->seq == seq;
+    ensures \result ==> rec->len <= most && rec->seq == seq && rec->attribute_units == 0;
     ensures !\result ==> *rec == \old(*rec); */
 AQD_BY_64 static bool load_record_by_64(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
 {

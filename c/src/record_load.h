@@ -42,15 +42,16 @@ AQD_INTERNAL void aqd_load_header_crc(struct aqd_header *h, const unsigned char 
 AQD_INTERNAL uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len);
 
 /* Copies the payload of the record whose header stands at from (32-byte aligned) and describes it
- * in *rec, if it is DATA with this number, has a payload of at most `most` bytes, and both CRCs are
- * right; each byte is loaded once. prefix: the state behind the epoch, with the position added.
+ * in *rec, if it is DATA without attributes, with this number, has a payload of at most `most`
+ * bytes, and both CRCs are right; each byte is loaded once. prefix: the state behind the epoch,
+ * with the position added.
  * False: it is not, or this processor has no faster way than aqd_load_header_crc and
  * aqd_load_bytes_crc, which say more. */
 /*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
     requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
     requires \separated(rec, into + (0 .. most - 1));
     assigns into[0 .. most - 1], *rec; exits \false;
-    ensures \result ==> rec->len <= most && rec->seq == seq;
+    ensures \result ==> rec->len <= most && rec->seq == seq && rec->attribute_units == 0;
     ensures !\result ==> *rec == \old(*rec); */
 #if defined AQD_CRC_COPIES
 AQD_INTERNAL bool aqd_load_record_crc(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec);
@@ -72,7 +73,7 @@ AQD_INTERNAL uint32_t aqd_load_bytes_crc_by(unsigned width, unsigned char *into,
     requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
     requires \separated(rec, into + (0 .. most - 1));
     assigns into[0 .. most - 1], *rec; exits \false;
-    ensures \result ==> rec->len <= most && rec->seq == seq;
+    ensures \result ==> rec->len <= most && rec->seq == seq && rec->attribute_units == 0;
     ensures !\result ==> *rec == \old(*rec); */
 AQD_INTERNAL bool aqd_load_record_crc_by(unsigned width, const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into,
                                          aqd_record *rec);

@@ -83,7 +83,7 @@ bool aqd_load_record_crc_by(unsigned width, const unsigned char *from, uint32_t 
     rec->len = (uint32_t)len;
     rec->type_tag = (uint16_t)(w[0] >> 48);
     rec->flags = (uint8_t)(w[0] >> 40);
-    rec->reserved = 0;
+    rec->attribute_units = 0;
     return true;
 }
 

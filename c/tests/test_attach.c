@@ -82,7 +82,7 @@ static void the_hello_is_as_the_specification_says(void)
     struct fake f;
     fake_start(&f);
     aqd_client *c = attach(&f, AQD_OK, 5000);
-    unsigned char expected[144] = "AQDHELLO\1\0\1\0\1\0\0";
+    unsigned char expected[144] = "AQDHELLO\1\0\2\0\1\0\0";
     memcpy(expected + 16, "demo", 4);
     memcpy(expected + 80, "tail", 4);
     CHECK_EQ(f.hello_len, 144);

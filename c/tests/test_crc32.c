@@ -259,7 +259,7 @@ static void an_expected_record_is_copied_whole_and_described(void)
             CHECK_EQ(rec.len, len);
             CHECK_EQ(rec.type_tag, 0xBEEF);
             CHECK_EQ(rec.flags, 0x81);
-            CHECK_EQ(rec.reserved, 0);
+            CHECK_EQ(rec.attribute_units, 0);
         }
         free(from);
     }

@@ -1,5 +1,6 @@
 /* The golden images that the Rust side wrote and reads too: both must see the same records. Run
  * from the folder of the Makefile, or with the folder of the images as argument. */
+#include "aqueduct/attributes.h"
 #include "fixture.h"
 
 static const char *folder = "../core/tests/golden";
@@ -25,11 +26,11 @@ static void *slurp(const char *name, size_t *bytes)
     return memory;
 }
 
-static void the_basic_image_reads_as_its_expectation_says(void)
+static void read_image(const char *ring_name, const char *cursor_name, const char *expected_name)
 {
     size_t ring_bytes, cursor_bytes, expected_bytes;
-    void *ring = slurp("basic.ring", &ring_bytes), *cursor = slurp("basic.cursor", &cursor_bytes);
-    char *expected = slurp("basic.expected", &expected_bytes);
+    void *ring = slurp(ring_name, &ring_bytes), *cursor = slurp(cursor_name, &cursor_bytes);
+    char *expected = slurp(expected_name, &expected_bytes);
     aqd_reader r;
     CHECK_EQ(aqd_reader_init(&r, ring, ring_bytes, cursor, cursor_bytes), AQD_OK);
     char *got = calloc(1, expected_bytes + 4096), *end = got;
@@ -41,7 +42,15 @@ static void the_basic_image_reads_as_its_expectation_says(void)
         for (uint32_t i = 0; i < rec.len; i++) {
             end += sprintf(end, "%02x", buf[i]);
         }
-        end += sprintf(end, "%s\n", rec.len == 0 ? "-" : "");
+        end += sprintf(end, "%s", rec.len == 0 ? "-" : "");
+        aqd_named_value one;
+        for (uint32_t at = 0; aqd_next_attribute(&rec, buf, &at, &one);) {
+            end += sprintf(end, " %.*s=", (int)one.name_bytes, (const char *)one.name);
+            for (uint32_t i = 0; i < one.value_bytes; i++) {
+                end += sprintf(end, "%02x", ((const unsigned char *)one.value)[i]);
+            }
+        }
+        *end++ = '\n';
     }
     CHECK_EQ(status, AQD_EMPTY);
     CHECK_EQ(end - got, expected_bytes);
@@ -53,11 +62,19 @@ static void the_basic_image_reads_as_its_expectation_says(void)
     free(cursor);
 }
 
+static void the_basic_image_reads_as_its_expectation_says(void) { read_image("basic.ring", "basic.cursor", "basic.expected"); }
+
+static void the_image_with_attributes_reads_as_its_expectation_says(void)
+{
+    read_image("attributes.ring", "attributes.cursor", "attributes.expected");
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) {
         folder = argv[1];
     }
     RUN(the_basic_image_reads_as_its_expectation_says);
+    RUN(the_image_with_attributes_reads_as_its_expectation_says);
     return finish_tests();
 }

@@ -113,6 +113,17 @@ static inline uint32_t writer_data(struct writer *w, uint16_t type, const void *
     return writer_raw(w, AQD_KIND_DATA, type, w->seq++, 0, payload, len);
 }
 
+/* A record with attributes: this many units of the len bytes are their block. Never crosses the
+ * end. */
+static inline uint32_t writer_attributed(struct writer *w, uint16_t type, const void *bytes, uint32_t len, uint8_t units)
+{
+    uint32_t position = writer_raw(w, AQD_KIND_DATA_ATTRIBUTES, type, w->seq++, 0, bytes, len);
+    writer_at(w, position)[5] = units;
+    aqd_put32(writer_at(w, position) + 24, oracle_crc32(bytes, len));
+    writer_seal_record(w, position);
+    return position;
+}
+
 static inline uint32_t writer_discard(struct writer *w, uint32_t len) { return writer_raw(w, AQD_KIND_DISCARD, 0, w->seq, 0, NULL, len); }
 
 static inline void writer_publish(const struct writer *w)

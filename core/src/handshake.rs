@@ -21,8 +21,9 @@ pub const MESSAGE_BYTES: usize = 96;
 pub const HELLO_MAGIC: [u8; 8] = *b"AQDHELLO";
 /// First bytes of a WELCOME.
 pub const WELCOME_MAGIC: [u8; 8] = *b"AQDREPLY";
-/// Minor version of both packets, which is not that of the segments: 1 brought the kinds 2 to 4.
-pub const PACKET_MINOR: u16 = 1;
+/// Minor version of both packets, which is not that of the segments: 1 brought the kinds 2 to 4, 2
+/// the attributes of records.
+pub const PACKET_MINOR: u16 = 2;
 /// One-byte packet from producer to reader: there is data.
 pub const WAKE: u8 = b'W';
 /// One-byte packet from reader to producer: there is space.
@@ -95,6 +96,13 @@ impl Kind {
             _ => return None,
         })
     }
+}
+
+/// Returns whether the reader that sent this HELLO knows records with attributes, by its minor
+/// version. False for bytes that are no HELLO.
+#[must_use]
+pub fn knows_attributes(hello: &[u8]) -> bool {
+    HelloPacket::ref_from_bytes(hello).is_ok_and(|packet| packet.abi_minor.get() >= 2)
 }
 
 /// What a reader asks for: the content of a HELLO.
@@ -375,7 +383,7 @@ mod tests {
         let mut packet = [0; HELLO_BYTES];
         packet[..8].copy_from_slice(b"AQDHELLO");
         packet[8] = 1;
-        packet[10] = 1;
+        packet[10] = 2;
         packet[12] = 1;
         packet[16..20].copy_from_slice(b"demo");
         packet
@@ -385,7 +393,7 @@ mod tests {
         let mut packet = [0; WELCOME_BYTES];
         packet[..8].copy_from_slice(b"AQDREPLY");
         packet[8] = 1;
-        packet[10] = 1;
+        packet[10] = 2;
         packet[12] = 5;
         packet[32..32 + message.len()].copy_from_slice(message);
         packet
@@ -469,6 +477,18 @@ mod tests {
             let parsed = Hello::parse(&[0; HELLO_BYTES + 1][..bytes]);
             assert!(matches!(parsed, Err(HelloError::Malformed { .. })), "{bytes}");
         }
+    }
+
+    #[test]
+    fn a_reader_knows_attributes_from_minor_2_on_and_only_by_a_hello() {
+        let mut packet = hello();
+        for (minor, knows) in [(0, false), (1, false), (2, true), (255, true)] {
+            packet[10] = minor;
+            assert_eq!(knows_attributes(&packet), knows, "{minor}");
+        }
+        packet[10..12].copy_from_slice(&[0, 1]);
+        assert!(knows_attributes(&packet));
+        assert!(!knows_attributes(&packet[..HELLO_BYTES - 1]) && !knows_attributes(&[]));
     }
 
     #[test]

@@ -89,6 +89,13 @@ pub const KIND_DATA: u8 = 1;
 pub const KIND_PAD: u8 = 2;
 /// Record kind: skipped by readers.
 pub const KIND_DISCARD: u8 = 3;
+/// Bit of a record's kind, with [`KIND_DATA`] only: an attribute block follows the payload, and
+/// `flags` is its length in units. Since minor 2.
+pub const KIND_ATTRIBUTES: u8 = 0x80;
+/// Unit of the length of an attribute block, bytes.
+pub const ATTRIBUTES_UNIT_BYTES: usize = 16;
+/// Longest attribute block, bytes.
+pub const ATTRIBUTES_MAX_BYTES: usize = 255 * ATTRIBUTES_UNIT_BYTES;
 
 /// `clock_id`: `CLOCK_REALTIME`, nanoseconds since the Unix epoch.
 pub const CLOCK_REALTIME: u32 = 0;
@@ -173,11 +180,11 @@ const _: () = assert!(size_of::<CursorIdentity>() == 64);
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct RecordHeader {
-    /// Payload bytes.
+    /// Bytes after the header: the payload and the attribute block.
     pub len: U32,
-    /// [`KIND_DATA`], [`KIND_PAD`], [`KIND_DISCARD`].
+    /// [`KIND_DATA`], with or without [`KIND_ATTRIBUTES`], [`KIND_PAD`], [`KIND_DISCARD`].
     pub kind: u8,
-    /// Zero in ABI 1.0.
+    /// With [`KIND_ATTRIBUTES`]: length of the attribute block, units. Otherwise zero.
     pub flags: u8,
     /// The user's tag.
     pub type_tag: U16,
@@ -185,7 +192,7 @@ pub struct RecordHeader {
     pub seq: U64,
     /// Nanoseconds by the ring's clock.
     pub timestamp_ns: U64,
-    /// CRC-32 of the payload; 0 unless DATA.
+    /// CRC-32 of the payload and the attribute block; 0 unless DATA.
     pub payload_crc: U32,
     /// CRC-32 of epoch ‖ position ‖ header bytes 0..28.
     pub header_crc: U32,

@@ -7,6 +7,8 @@ pub mod layout;
 
 pub mod geometry;
 
+pub mod attributes;
+
 pub mod handshake;
 
 // The door to shared memory, and the checksums of what comes through it.
@@ -46,6 +48,7 @@ pub mod internals {
     };
 }
 
+pub use attributes::{Attribute, AttributeBlock, AttributeError, AttributeWriter, Attributes};
 pub use memory::{Memory, MemoryMut, ReadRegion, Region, Segment, TrustedRegion};
 pub use producer::{
     ClaimError, CreateError, Grant, GrantOverflow, Producer, RingConfig, Start, SubscribeError,

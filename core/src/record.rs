@@ -2,9 +2,12 @@
 //!
 //! Pure over private bytes: where they come from and when they are published is decided elsewhere.
 
+use crate::attributes::Attributes;
 use crate::crc::Crc;
 use crate::crc::clmul::Clmul;
-use crate::layout::{GRANULE_BYTES, KIND_DATA, RecordHeader};
+use crate::layout::{
+    ATTRIBUTES_UNIT_BYTES, GRANULE_BYTES, KIND_ATTRIBUTES, KIND_DATA, RecordHeader,
+};
 use core::mem::offset_of;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -39,20 +42,49 @@ pub struct Record {
     pub len: usize,
     /// The user's tag.
     pub type_tag: u16,
-    /// Zero in ABI 1.0.
+    /// Zero in ABI 1.2; bits without a meaning yet are ignored.
     pub flags: u8,
+    /// Length of the attribute block after the payload, in units of 16 bytes; 0: no attributes.
+    pub attribute_units: u8,
     /// Its position in the ring.
     pub position: u32,
+}
+
+impl Record {
+    /// Returns the bytes that a buffer needs for it: payload and attributes.
+    #[must_use]
+    #[inline]
+    pub const fn bytes(&self) -> usize {
+        self.len + self.attribute_units as usize * ATTRIBUTES_UNIT_BYTES
+    }
+
+    /// Returns its payload in the buffer into which it was copied.
+    ///
+    /// # Panics
+    /// The buffer is another one, too short for it.
+    #[must_use]
+    #[inline]
+    pub fn payload<'b>(&self, copied: &'b [u8]) -> &'b [u8] {
+        &copied[..self.len]
+    }
+
+    /// Returns its attributes in the buffer into which it was copied, or in any bytes that begin
+    /// with payload and attribute block. Never panics, whatever the bytes are.
+    #[must_use]
+    #[inline]
+    pub fn attributes<'b>(&self, copied: &'b [u8]) -> Attributes<'b> {
+        Attributes::of(copied.get(self.len..self.bytes()).unwrap_or_default())
+    }
 }
 
 /// A record's header in the machine's own integers, without its CRC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Payload bytes.
+    /// Bytes after the header: the payload and the attribute block.
     pub len: u32,
     /// One of the `KIND_` constants of [`layout`](crate::layout), or unknown.
     pub kind: u8,
-    /// Zero in ABI 1.0.
+    /// With attributes: length of their block, units. Otherwise zero.
     pub flags: u8,
     /// The user's tag.
     pub type_tag: u16,
@@ -60,7 +92,7 @@ pub struct Header {
     pub seq: u64,
     /// Nanoseconds by the ring's clock.
     pub timestamp_ns: u64,
-    /// CRC-32 of the payload.
+    /// CRC-32 of the payload and the attribute block.
     pub payload_crc: u32,
 }
 
@@ -97,17 +129,55 @@ impl Header {
         Self { len: a as u32, kind, flags, type_tag, seq, timestamp_ns, payload_crc: crcs as u32 }
     }
 
-    /// Returns what a user learns of the record at `position`.
+    /// Returns what a user learns of the record without attributes at `position`.
+    #[inline]
+    pub(crate) const fn plain_record_at(&self, position: u32) -> Record {
+        let &Self { seq, timestamp_ns, len, type_tag, flags, .. } = self;
+        Record {
+            seq,
+            timestamp_ns,
+            len: len as usize,
+            type_tag,
+            flags,
+            attribute_units: 0,
+            position,
+        }
+    }
+
+    /// Returns what a user learns of the record at `position`, whose header is valid.
     #[inline]
     pub(crate) const fn record_at(&self, position: u32) -> Record {
-        let &Self { seq, timestamp_ns, len, type_tag, flags, .. } = self;
-        Record { seq, timestamp_ns, len: len as usize, type_tag, flags, position }
+        let plain = self.plain_record_at(position);
+        if self.attribute_bytes() == 0 {
+            return plain;
+        }
+        let len = plain.len.saturating_sub(self.attribute_bytes());
+        Record { len, flags: 0, attribute_units: self.flags, ..plain }
     }
 
     /// Returns whether this is a user's record.
     #[must_use]
+    #[inline]
     pub const fn is_data(&self) -> bool {
+        self.kind & !KIND_ATTRIBUTES == KIND_DATA
+    }
+
+    /// Returns whether this is a user's record without attributes.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn is_plain_data(&self) -> bool {
         self.kind == KIND_DATA
+    }
+
+    /// Returns the bytes of its attribute block.
+    #[must_use]
+    #[inline]
+    pub const fn attribute_bytes(&self) -> usize {
+        if self.kind == KIND_DATA | KIND_ATTRIBUTES {
+            self.flags as usize * ATTRIBUTES_UNIT_BYTES
+        } else {
+            0
+        }
     }
 }
 

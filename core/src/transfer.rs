@@ -65,9 +65,9 @@ pub fn read_header<M: Memory + ?Sized>(
 }
 
 /// Copies the payload of the record at byte offset `at`, a multiple of 32, to the start of `into`
-/// and describes it, if it is what a reader mostly finds: DATA with sequence number `seq`, at
-/// `position`, whose payload fits, and both CRCs right. `None`: it is not, and what `into` holds
-/// means nothing; [`read_header`] and [`read_with_crc`] say more.
+/// and describes it, if it is what a reader mostly finds: DATA without attributes, with sequence
+/// number `seq`, at `position`, whose payload fits, and both CRCs right. `None`: it is not, and
+/// what `into` holds means nothing; [`read_header`] and [`read_with_crc`] say more.
 #[inline]
 pub fn read_record<M: Memory + ?Sized>(
     memory: &M,
@@ -82,16 +82,17 @@ pub fn read_record<M: Memory + ?Sized>(
             memory.span(at, GRANULE_BYTES + into.len().next_multiple_of(LOADED_BYTES))
     {
         let (first, timestamp_ns) = clmul.copy_record(state, position, seq, span, into)?;
-        return Some(Header::of_numbers([first.get(), seq, timestamp_ns, 0]).record_at(position));
+        let header = Header::of_numbers([first.get(), seq, timestamp_ns, 0]);
+        return Some(header.plain_record_at(position));
     }
     let (header, _) = read_header(memory, at, framing, position).ok()?;
     let payload = into.get_mut(..header.len as usize)?;
-    if !header.is_data() || header.seq != seq {
+    if !header.is_plain_data() || header.seq != seq {
         return None;
     }
     let mut crc = framing.empty_crc();
     read_with_crc(memory, at + GRANULE_BYTES, payload, &mut crc);
-    (crc.finalize() == header.payload_crc).then(|| header.record_at(position))
+    (crc.finalize() == header.payload_crc).then(|| header.plain_record_at(position))
 }
 
 /// Copies `bytes` to byte offset `at`, a multiple of 8, and appends them to `crc`.

@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn record(type_tag: u16, len: usize) -> Record {
-        Record { seq: 0, timestamp_ns: 0, len, type_tag, flags: 0, position: 0 }
+        Record { seq: 0, timestamp_ns: 0, len, type_tag, flags: 0, attribute_units: 0, position: 0 }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The C reader and the C observer as the differential targets call them.
 
 use std::cell::RefCell;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::ptr::null;
 use std::rc::Rc;
@@ -17,7 +17,15 @@ pub struct CRecord {
     pub len: u32,
     pub type_tag: u16,
     pub flags: u8,
-    pub reserved: u8,
+    pub attribute_units: u8,
+}
+
+impl CRecord {
+    /// Bytes of payload and attributes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.len as usize + usize::from(self.attribute_units) * 16
+    }
 }
 
 /// `aqd_stats`.
@@ -62,6 +70,15 @@ struct CItem {
 const _: () = assert!(
     size_of::<CRecord>() == 24 && size_of::<CItem>() == 24 + size_of::<usize>().next_multiple_of(8)
 );
+
+/// `aqd_named_value`.
+#[repr(C)]
+struct CNamedValue {
+    name: *const c_void,
+    value: *const c_void,
+    name_bytes: u32,
+    value_bytes: u32,
+}
 
 /// `aqd_status`, in the order of `aqueduct/status.h`.
 pub const OK: i32 = 0;
@@ -148,6 +165,18 @@ unsafe extern "C" {
     fn aqd_reader_finish_sleep(reader: State, timed_out: bool);
     fn aqd_reader_ready(reader: State) -> bool;
     fn aqd_observer_ready(observer: State) -> bool;
+    fn aqd_next_attribute(
+        record: *const CRecord,
+        payload: *const c_void,
+        at: *mut u32,
+        attribute: *mut CNamedValue,
+    ) -> bool;
+    fn aqd_attribute(
+        record: *const CRecord,
+        payload: *const c_void,
+        name: *const c_char,
+        bytes: *mut u32,
+    ) -> *const c_void;
     fn aqd_reader_get_stats(reader: State) -> *const CStats;
     fn aqd_observer_get_stats(observer: State) -> *const CStats;
     fn aqd_reader_get_evidence(reader: State) -> *const CEvidence;
@@ -176,6 +205,38 @@ pub fn meanwhile<T>(act: Rc<dyn Fn()>, call: impl FnOnce() -> T) -> T {
     let result = call();
     MEANWHILE.set(None);
     result
+}
+
+/// Every attribute that C walks in a record's bytes.
+#[must_use]
+pub fn attributes<'b>(record: &CRecord, bytes: &'b [u8]) -> Vec<(&'b [u8], &'b [u8])> {
+    assert_eq!(record.bytes(), bytes.len());
+    let (mut found, mut at) = (Vec::new(), 0);
+    let mut one = CNamedValue { name: null(), value: null(), name_bytes: 0, value_bytes: 0 };
+    // SAFETY: a record and as many bytes as it says, room for the state and the answer.
+    while unsafe { aqd_next_attribute(record, bytes.as_ptr().cast(), &raw mut at, &raw mut one) } {
+        let part = |from: usize, len: u32| &bytes[from - bytes.as_ptr() as usize..][..len as usize];
+        found.push((
+            part(one.name as usize, one.name_bytes),
+            part(one.value as usize, one.value_bytes),
+        ));
+    }
+    found
+}
+
+/// What C finds by a name.
+#[must_use]
+pub fn attribute<'b>(record: &CRecord, bytes: &'b [u8], name: &CStr) -> Option<&'b [u8]> {
+    assert_eq!(record.bytes(), bytes.len());
+    let mut len = 77;
+    // SAFETY: a record and as many bytes as it says, a string, room for a length.
+    let value =
+        unsafe { aqd_attribute(record, bytes.as_ptr().cast(), name.as_ptr(), &raw mut len) };
+    if value.is_null() {
+        assert_eq!(len, 0);
+        return None;
+    }
+    Some(&bytes[value as usize - bytes.as_ptr() as usize..][..len as usize])
 }
 
 /// A C reader, or a C observer, of memory that lives for `'m`.
@@ -250,9 +311,9 @@ impl<'m> CSide<'m> {
         let mut payload = null();
         // SAFETY: an initialised reader (invariant), room for a pointer, a record.
         let status = unsafe { aqd_reader_view(self.raw(), &raw mut payload, record) };
-        let mut copy = vec![0; if status == OK { record.len as usize } else { 0 }];
+        let mut copy = vec![0; if status == OK { record.bytes() } else { 0 }];
         if !copy.is_empty() {
-            // SAFETY: the reader lends `record.len` bytes at `payload` until the next release;
+            // SAFETY: the reader lends that many bytes at `payload` until the next release;
             // nobody writes meanwhile.
             unsafe { payload.cast::<u8>().copy_to_nonoverlapping(copy.as_mut_ptr(), copy.len()) };
         }
@@ -278,7 +339,7 @@ impl<'m> CSide<'m> {
         };
         let taken = items[..n].iter().map(|item| {
             let at = item.payload as usize - base;
-            (item.record, buffer[at..at + item.record.len as usize].to_vec(), at)
+            (item.record, buffer[at..at + item.record.bytes()].to_vec(), at)
         });
         (status, taken.collect())
     }

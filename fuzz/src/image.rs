@@ -275,7 +275,8 @@ impl Image {
             2 => (u32::from(input.u8()) % (self.capacity + 2)) * 32,
             _ => input.u32(),
         };
-        let kind = [1, 1, 1, 2, 3, 3, input.u8(), 1][usize::from(shape >> 2) % 8];
+        let kind =
+            [1, 1, 1, 2, 3, 3, input.u8(), wire::DATA_ATTRIBUTES][usize::from(shape >> 2) % 8];
         let seq = match shape >> 5 {
             0..6 => u64::from(self.word(wire::NEXT_SEQ).wrapping_add(input.step())),
             6 => u64::MAX - u64::from(input.u8()),
@@ -283,18 +284,19 @@ impl Image {
         };
         let extra = input.u8();
         let payload = payload_of(seq, (len as usize).min(self.capacity as usize * 32));
-        let payload_crc = if kind == 1 { wire::crc(&payload) } else { 0 };
+        let is_data = kind == wire::DATA || kind == wire::DATA_ATTRIBUTES;
+        let payload_crc = if is_data { wire::crc(&payload) } else { 0 };
         let head = Head {
             len,
             kind,
-            flags: extra & 1,
+            flags: extra & if kind == wire::DATA_ATTRIBUTES { 3 } else { 1 },
             type_tag: u16::from(extra),
             seq,
             timestamp_ns: u64::from(extra) << 8,
             payload_crc: payload_crc ^ u32::from(extra == 7),
         };
         self.ring.write(at, &head.encode(self.epoch, position));
-        if kind == 1 {
+        if is_data {
             let room = (self.data_offset + self.capacity as usize * 32).saturating_sub(at + 32);
             self.ring.write(at + 32, &payload[..payload.len().min(room)]);
         }

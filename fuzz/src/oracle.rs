@@ -134,7 +134,7 @@ impl Oracle {
                     return Err(Outcome::Error(self.resync(ring, stored, computed)));
                 }
             };
-            if head.kind != wire::DATA {
+            if !head.is_data() {
                 self.position = self.position.wrapping_add(head.granules() as u32);
                 continue;
             }
@@ -199,9 +199,11 @@ impl Oracle {
                 computed,
             });
         }
-        let (Head { seq, timestamp_ns, type_tag, flags, .. }, len) = (head, payload.len());
+        let Head { seq, timestamp_ns, type_tag, .. } = head;
+        let (units, len) = (head.units(), payload.len() - usize::from(head.units()) * 16);
+        let flags = if head.kind == wire::DATA { head.flags } else { 0 };
         Outcome::Record(
-            Record { seq, timestamp_ns, len, type_tag, flags, position },
+            Record { seq, timestamp_ns, len, type_tag, flags, attribute_units: units, position },
             payload.to_vec(),
         )
     }
@@ -311,7 +313,7 @@ impl Oracle {
         let (mut at, mut first) = (look.position, None);
         while at != look.tail {
             match self.layout.head(ring, at, look.tail) {
-                Ok(head) if head.kind == wire::DATA => {
+                Ok(head) if head.is_data() => {
                     first = Some(head);
                     break;
                 }

@@ -1,6 +1,7 @@
 //! The targets themselves, callable without a fuzzer: `cargo test` replays the corpora through
 //! them.
 
+pub mod attributes;
 pub mod compare;
 pub mod differential;
 pub mod differential_observer;
@@ -23,7 +24,7 @@ use crate::oracle::Outcome;
 #[must_use]
 pub fn outcome(result: Result<Next, ReadError>, buffer: &[u8]) -> Outcome {
     match result {
-        Ok(Next::Record(record)) => Outcome::Record(record, buffer[..record.len].to_vec()),
+        Ok(Next::Record(record)) => Outcome::Record(record, buffer[..record.bytes()].to_vec()),
         Ok(Next::Empty) => Outcome::Empty,
         Ok(Next::Closed) => Outcome::Closed,
         Err(error) => Outcome::Error(error),
@@ -34,7 +35,8 @@ pub fn outcome(result: Result<Next, ReadError>, buffer: &[u8]) -> Outcome {
 pub type Target = fn(&[u8]);
 
 /// All of them.
-pub const ALL: [(&str, Target); 11] = [
+pub const ALL: [(&str, Target); 12] = [
+    ("attributes", attributes::run),
     ("reader", reader::run),
     ("observer", observer::run),
     ("recovery", recovery::run),

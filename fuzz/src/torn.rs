@@ -75,12 +75,12 @@ impl<'i, 's> Torn<'i, 's> {
         assert_eq!(wire::u32_at(wire, 28), wire::head_crc(self.image.epoch, record.position, wire));
         let head = Head::parse(wire);
         assert_eq!(
-            (head.kind, head.seq, head.len as usize),
-            (wire::DATA, record.seq, payload.len())
+            (head.is_data(), head.seq, head.len as usize),
+            (true, record.seq, payload.len())
         );
         assert_eq!(
             (head.timestamp_ns, head.type_tag, head.flags),
-            (record.timestamp_ns, record.type_tag, record.flags)
+            (record.timestamp_ns, record.type_tag, record.flags | record.attribute_units)
         );
         assert_eq!(wire::crc(payload), head.payload_crc, "handed out unchecked");
         assert!(head.len <= self.image.max_payload);
@@ -135,7 +135,7 @@ pub fn reader(image: &Image, script: Input<'_>) {
         torn.begin();
         let result = reader.next(&mut buffer);
         match result {
-            Ok(Next::Record(record)) => torn.check(Some((record, &buffer[..record.len]))),
+            Ok(Next::Record(record)) => torn.check(Some((record, &buffer[..record.bytes()]))),
             _ => torn.check(None),
         }
         let _ = reader.release();
@@ -155,7 +155,7 @@ pub fn observer(image: &Image, script: Input<'_>) {
         let result = observer.next(&mut buffer);
         match result {
             Ok(Next::Record(record)) => {
-                torn.check(Some((record, &buffer[..record.len])));
+                torn.check(Some((record, &buffer[..record.bytes()])));
                 let behind = torn.oldest.get().wrapping_sub(record.position);
                 assert!(!(1..=1 << 31).contains(&behind), "handed out although it was overwritten");
             }

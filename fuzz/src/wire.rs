@@ -1,4 +1,4 @@
-//! The bytes of ABI 1.0, written a second time from `core/ABI.md` and from nothing else.
+//! The bytes of ABI 1.2, written a second time from `core/ABI.md` and from nothing else.
 
 pub const TAIL: usize = 128;
 pub const NEXT_SEQ: usize = 132;
@@ -13,6 +13,7 @@ pub const LOST: usize = 196;
 pub const MISSED_WAKES: usize = 200;
 
 pub const DATA: u8 = 1;
+pub const DATA_ATTRIBUTES: u8 = 0x81;
 
 const TABLE: [u32; 256] = {
     let (mut table, mut byte) = ([0; 256], 0);
@@ -66,6 +67,18 @@ impl Head {
     #[must_use]
     pub fn granules(&self) -> u64 {
         1 + u64::from(self.len).div_ceil(32)
+    }
+
+    /// Whether it is a user's record.
+    #[must_use]
+    pub fn is_data(&self) -> bool {
+        self.kind == DATA || self.kind == DATA_ATTRIBUTES
+    }
+
+    /// §3.1: units of its attributes.
+    #[must_use]
+    pub fn units(&self) -> u8 {
+        if self.kind == DATA_ATTRIBUTES { self.flags } else { 0 }
     }
 
     /// As it is stored at a position.
@@ -184,11 +197,12 @@ impl Layout {
         let head = Head::parse(wire);
         let before_tail = head.granules() <= u64::from(tail.wrapping_sub(position));
         let before_end = head.granules() <= u64::from(self.capacity - position % self.capacity);
-        let not_large = head.kind != DATA || head.len <= self.max_payload;
+        let not_large = !head.is_data()
+            || (head.len <= self.max_payload && u32::from(head.units()) * 16 <= head.len);
         if before_tail && before_end && not_large { Ok(head) } else { Err((stored, stored)) }
     }
 
-    /// The payload of a valid record.
+    /// The payload and the attributes of a valid record.
     #[must_use]
     pub fn payload<'b>(&self, ring: &'b [u8], position: u32, head: &Head) -> &'b [u8] {
         let at = self.offset(position) + 32;

@@ -3,8 +3,9 @@
 //!
 //! `core/tests/golden/basic.ring` is a whole segment, `basic.cursor` the page of its reader,
 //! `basic.expected` what a reader must deliver: one record a line,
-//! `seq type len timestamp_ns payload`, decimal but for the payload, which is hex, `-` if empty.
-//! `AQUEDUCT_BLESS=1` writes them anew; that is a change of the ABI.
+//! `seq type len timestamp_ns payload`, decimal but for the payload, which is hex, `-` if empty;
+//! after that each attribute as ` name=value`, the value in hex. `attributes.*` are the same of
+//! records with attributes. `AQUEDUCT_BLESS=1` writes them anew; that is a change of the ABI.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use aqueduct_core::geometry::low32;
 use aqueduct_core::internals::Framing;
 use aqueduct_core::layout::{CLOCK_REALTIME, DATA_OFFSET_MAPPED, KIND_PAD};
-use aqueduct_core::{Memory, Meta, Next, Producer, Reader, RingConfig, Start};
+use aqueduct_core::{AttributeBlock, Memory, Meta, Next, Producer, Reader, RingConfig, Start};
 use aqueduct_verify::heap::Heap;
 
 const EPOCH: u64 = 0x0123_4567_89ab_cdef;
@@ -34,16 +35,22 @@ fn meta(seq: u64) -> Meta {
     }
 }
 
-/// Two records that were read and released, then six that were not; the largest one does not fit
-/// before the end, so a PAD is there.
-fn generate() -> (Ring, Page) {
-    let (ring, page) = (Ring::new(), Page::new());
+/// An empty ring with a reader.
+fn create(ring: &Ring, page: &Page) -> Producer<Ring, Page> {
     let mut config = RingConfig::new("golden", EPOCH, CAPACITY * 32);
     (config.data_offset_bytes, config.created_ns, config.clock_id) =
         (DATA_OFFSET_MAPPED, CREATED_NS, CLOCK_REALTIME);
     let mut producer: Producer<_, _> = Producer::create(ring.clone(), &config).unwrap();
     let id = producer.subscribe(Start::Latest).unwrap();
     producer.attach(id, "golden", page.clone()).unwrap();
+    producer
+}
+
+/// Two records that were read and released, then six that were not; the largest one does not fit
+/// before the end, so a PAD is there.
+fn generate() -> (Ring, Page) {
+    let (ring, page) = (Ring::new(), Page::new());
+    let mut producer = create(&ring, &page);
     let mut reader = Reader::attach(ring.clone(), page.clone()).unwrap();
     let mut push = |len| {
         let seq = producer.next_seq();
@@ -62,6 +69,28 @@ fn generate() -> (Ring, Page) {
     (ring, page)
 }
 
+/// Records with and without attributes: one that ends with its unit, none, a name that comes twice,
+/// attributes without a payload, a value of any bytes.
+fn generate_attributes() -> (Ring, Page) {
+    let (ring, page) = (Ring::new(), Page::new());
+    let mut producer = create(&ring, &page);
+    let value = payload(99, 70);
+    let lists: [&[(&str, &[u8])]; 5] = [
+        &[(":path", b"/v1/a")],
+        &[],
+        &[("content-type", b"text/plain"), ("x-twice", b"one"), ("x-twice", b"")],
+        &[(":topic", "t/ä".as_bytes())],
+        &[("user:k", &value), (":peer", b"127.0.0.1:4711")],
+    ];
+    for (seq, (list, len)) in (0..).zip(lists.into_iter().zip([5, 33, 32, 0, 100])) {
+        let mut room = [0; 256];
+        let block = AttributeBlock::write(list.iter().copied(), &mut room).unwrap();
+        let pushed = producer.push_with(meta(seq), &payload(seq, len), block).unwrap();
+        assert!(pushed.1.is_none());
+    }
+    (ring, page)
+}
+
 /// What a reader of these two segments delivers, in the form of `basic.expected`.
 fn deliver(ring: &Ring, page: &Page) -> String {
     let mut reader = Reader::attach(ring.clone(), page.clone()).unwrap();
@@ -75,7 +104,12 @@ fn deliver(ring: &Ring, page: &Page) -> String {
         write!(lines, "{} {} {} {} ", record.seq, record.type_tag, record.len, record.timestamp_ns)
             .unwrap();
         buf[..record.len].iter().for_each(|byte| write!(lines, "{byte:02x}").unwrap());
-        lines.push_str(if record.len == 0 { "-\n" } else { "\n" });
+        lines.push_str(if record.len == 0 { "-" } else { "" });
+        for attribute in record.attributes(&buf) {
+            write!(lines, " {}=", str::from_utf8(attribute.name).unwrap()).unwrap();
+            attribute.value.iter().for_each(|byte| write!(lines, "{byte:02x}").unwrap());
+        }
+        lines.push('\n');
     }
 }
 
@@ -107,6 +141,20 @@ fn the_generated_image_is_the_committed_one() {
     hold("basic.ring", &ring.image());
     hold("basic.cursor", &page.image());
     hold("basic.expected", deliver(&ring, &page).as_bytes());
+    let (ring, page) = generate_attributes();
+    hold("attributes.ring", &ring.image());
+    hold("attributes.cursor", &page.image());
+    hold("attributes.expected", deliver(&ring, &page).as_bytes());
+}
+
+/// Compares what a reader delivers of a committed image, and returns it.
+fn delivered(image: &str) -> String {
+    let (ring, page) = (Ring::new(), Page::new());
+    ring.fill_at(0, &fs::read(path(&format!("{image}.ring"))).unwrap());
+    page.fill_at(0, &fs::read(path(&format!("{image}.cursor"))).unwrap());
+    let expected = fs::read_to_string(path(&format!("{image}.expected"))).unwrap();
+    assert_eq!(deliver(&ring, &page), expected);
+    expected
 }
 
 #[test]
@@ -114,11 +162,10 @@ fn a_reader_delivers_what_the_committed_image_promises() {
     if std::env::var_os("AQUEDUCT_BLESS").is_some() {
         return;
     }
-    let (ring, page) = (Ring::new(), Page::new());
-    ring.fill_at(0, &fs::read(path("basic.ring")).unwrap());
-    page.fill_at(0, &fs::read(path("basic.cursor")).unwrap());
-    let expected = fs::read_to_string(path("basic.expected")).unwrap();
-    assert_eq!(deliver(&ring, &page), expected);
+    let expected = delivered("attributes");
+    let second = |line: &str| line.contains(" x-twice=6f6e65 x-twice=");
+    assert!(expected.lines().count() == 5 && expected.lines().nth(2).is_some_and(second));
+    let expected = delivered("basic");
     let lens: Vec<&str> = expected.lines().map(|line| line.split(' ').nth(2).unwrap()).collect();
     assert_eq!(lens, ["31", "32", "33", "200", "0", "1"]);
 }

@@ -35,9 +35,11 @@ def bound():
 # The tests that a file is for; the first ones catch most.
 READER = ["test_reader", "test_damage", "test_hostile", "test_golden"]
 TESTS = {
+    "attributes": ["test_attributes"],
     "batch": ["test_batch"],
     "bytes": ["test_abi", "test_reader"],
     "crc32/": ["test_crc32", "test_crc32_small", "test_crc32_portable"],
+    "extent": ["test_attributes", "test_batch"],
     "lag": ["test_seek", "test_observer", "test_reconnect", "test_wait"],
     "load": ["test_reader", "test_crc32"],
     "observer": ["test_observer", "test_batch", "test_hostile", "test_seek"],

@@ -1,4 +1,4 @@
-/* The shared bytes of Aqueduct ABI 1.1: offsets, constants and wire structs, each held to
+/* The shared bytes of Aqueduct ABI 1.2: offsets, constants and wire structs, each held to
  * core/ABI.md at compile time.
  *
  * Every integer in these structs is little-endian in memory. A big-endian host must convert; this
@@ -20,7 +20,8 @@
 
 #define AQD_ABI_MAJOR 1
 #define AQD_ABI_MINOR 0    /* of the segments */
-#define AQD_PACKET_MINOR 1 /* of HELLO and WELCOME: 1 brought the kinds 2 to 4 */
+#define AQD_PACKET_MINOR 2 /* of HELLO and WELCOME: 1 brought the kinds 2 to 4, 2 the attributes of
+                            * records */
 
 #define AQD_RING_MAGIC "AQUEDUCT"
 #define AQD_CURSOR_MAGIC "AQDCURSR"
@@ -55,7 +56,17 @@
 
 enum { AQD_STATE_RUNNING = 0, AQD_STATE_CLOSED = 1 };
 
-enum { AQD_KIND_DATA = 1, AQD_KIND_PAD = 2, AQD_KIND_DISCARD = 3 };
+enum {
+    AQD_KIND_DATA = 1,
+    AQD_KIND_PAD = 2,
+    AQD_KIND_DISCARD = 3,
+    AQD_KIND_DATA_ATTRIBUTES = 0x81 /* DATA with an attribute block after the payload; `flags` is
+                                     * its length in units */
+};
+
+/* Attribute blocks (§3.1). */
+#define AQD_ATTRIBUTES_UNIT_BYTES 16
+#define AQD_ATTRIBUTES_MAX_BYTES 4080
 
 /* Low two bits of `waiting`; the other 30 are the low bits of the tail the reader sleeps on. */
 enum { AQD_WAITING_FUTEX = 1, AQD_WAITING_SOCKET = 2 };

@@ -22,6 +22,7 @@
 
 #include <stdint.h>
 
+#include "attributes.h"
 #include "observer.h"
 #include "reader.h"
 

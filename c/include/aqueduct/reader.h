@@ -29,8 +29,9 @@ typedef struct aqd_record {
     uint64_t timestamp_ns; /* by the ring's clock_id; 0 if unknown */
     uint32_t len;          /* payload bytes */
     uint16_t type_tag;     /* the record's type, chosen by its sender */
-    uint8_t flags;         /* 0 in ABI 1.0; ignore bits you do not know */
-    uint8_t reserved;
+    uint8_t flags;         /* 0 in ABI 1.2; ignore bits you do not know */
+    uint8_t attribute_units; /* length of the attributes after the payload, units of 16 bytes; 0:
+                              * none. aqueduct/attributes.h reads them */
 } aqd_record;
 
 /* What is fixed for the life of a ring. */
@@ -114,15 +115,16 @@ typedef struct aqd_reader {
  * ring's control words are consistent. Never blocks. */
 aqd_status aqd_reader_init(aqd_reader *r, const void *ring, size_t ring_bytes, void *cursor, size_t cursor_bytes);
 
-/* Copies the payload of the oldest unread record into buf (cap bytes, any alignment) and describes
- * the record in *rec. What is checked is the copy. buf is meaningful only after AQD_OK; *rec is
- * unchanged unless mentioned. Does not release, see aqd_reader_release. Never blocks.
- * Returns AQD_OK; AQD_EMPTY; AQD_CLOSED; AQD_ERR_SPACE: cap < rec->len, nothing consumed; a cap of
- * info.max_payload never fails; AQD_ERR_GAP: *rec describes the record that the next call delivers;
- * AQD_ERR_PAYLOAD: *rec describes the lost record; AQD_ERR_HEADER: a stretch was skipped;
- * AQD_ERR_TAIL: the reader does not advance, except possibly past padding. When polling for
- * throughput, back off for a few microseconds after AQD_EMPTY: each poll steals the tail's cache
- * line from the producer. */
+/* Copies the payload of the oldest unread record, and its attributes after it, into buf (cap bytes,
+ * any alignment) and describes the record in *rec. What is checked is the copy. buf is meaningful
+ * only after AQD_OK; *rec is unchanged unless mentioned. Does not release, see aqd_reader_release.
+ * Never blocks.
+ * Returns AQD_OK; AQD_EMPTY; AQD_CLOSED; AQD_ERR_SPACE: cap < rec->len, which is then what payload
+ * and attributes need together, nothing consumed; a cap of info.max_payload never fails;
+ * AQD_ERR_GAP: *rec describes the record that the next call delivers; AQD_ERR_PAYLOAD: *rec
+ * describes the lost record; AQD_ERR_HEADER: a stretch was skipped; AQD_ERR_TAIL: the reader does
+ * not advance, except possibly past padding. When polling for throughput, back off for a few
+ * microseconds after AQD_EMPTY: each poll steals the tail's cache line from the producer. */
 aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec);
 
 /* Lends the payload of the oldest unread record in place: *payload (rec->len bytes, aligned to 32)

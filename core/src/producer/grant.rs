@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::Producer;
+use crate::attributes::AttributeBlock;
 use crate::crc::Crc;
 use crate::layout::GRANULE_BYTES;
 use crate::memory::MemoryMut;
@@ -28,6 +29,23 @@ impl Filling {
     /// `record`; `crc` is a fresh state.
     pub(crate) fn new(record: usize, limit: usize, crc: Crc) -> Self {
         Self { at: record + GRANULE_BYTES, limit, written: 0, crc, carry: [0; 8] }
+    }
+
+    /// Writes parts, one after the other, after the record header at byte offset `record`. Returns
+    /// the bytes and their CRC.
+    pub(crate) fn whole<M: MemoryMut, const PARTS: usize>(
+        ring: &M,
+        record: usize,
+        parts: [&[u8]; PARTS],
+        crc: Crc,
+    ) -> (usize, u32) {
+        let limit = parts.iter().map(|part| part.len()).sum();
+        let mut filling = Self::new(record, limit, crc);
+        for part in parts {
+            let written = filling.write(ring, part);
+            debug_assert!(written.is_ok(), "it was begun with their length");
+        }
+        filling.finish(ring)
     }
 
     pub(crate) const fn remaining(&self) -> usize {
@@ -116,6 +134,21 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> 
     /// The record is visible after the next [`publish`](Producer::publish).
     pub fn commit(self, meta: Meta) -> u64 {
         let (len, crc) = self.filling.finish(self.producer.ring());
-        self.producer.commit(self.start, meta, crc, len)
+        self.producer.commit(self.start, meta, crc, len, 0)
+    }
+
+    /// Commits what was written with attributes, for which room must be left of the claim. Returns
+    /// the sequence number.
+    ///
+    /// # Errors
+    /// The attributes have more bytes than are left; no record appears then.
+    pub fn commit_with(
+        mut self,
+        meta: Meta,
+        attributes: AttributeBlock<'_>,
+    ) -> Result<u64, GrantOverflow> {
+        self.filling.write(self.producer.ring(), attributes.as_bytes())?;
+        let (len, crc) = self.filling.finish(self.producer.ring());
+        Ok(self.producer.commit(self.start, meta, crc, len, attributes.units()))
     }
 }

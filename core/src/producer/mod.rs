@@ -22,9 +22,12 @@ use core::sync::atomic::Ordering;
 
 use self::boundaries::Boundaries;
 use self::gate::Gate;
+use crate::attributes::AttributeBlock;
 use crate::crc::Crc;
 use crate::geometry::{Geometry, granules_for, low32};
-use crate::layout::{GRANULE_BYTES, KIND_DATA, KIND_DISCARD, STATE_CLOSED, ring_word};
+use crate::layout::{
+    GRANULE_BYTES, KIND_ATTRIBUTES, KIND_DATA, KIND_DISCARD, STATE_CLOSED, ring_word,
+};
 use crate::memory::MemoryMut;
 use crate::record::{Framing, Header, Meta};
 use crate::transfer::{write_header, write_record};
@@ -136,6 +139,42 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         Ok(self.append_at_head(meta, payload))
     }
 
+    /// Does what [`append`](Self::append) does with a record that has attributes. Payload and
+    /// block together may be as long as a payload.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim), for both together; nothing was committed then.
+    pub fn append_with(
+        &mut self,
+        meta: Meta,
+        payload: &[u8],
+        attributes: AttributeBlock<'_>,
+    ) -> Result<u64, ClaimError> {
+        if attributes.is_empty() {
+            return self.append(meta, payload);
+        }
+        let block = attributes.as_bytes();
+        let start = self.reserve(payload.len().saturating_add(block.len()))?;
+        let at = self.geometry.offset_of(start);
+        let empty = self.framing.empty_crc();
+        let (len, crc) = Filling::whole(&self.ring, at, [payload, block], empty);
+        Ok(self.commit(start, meta, crc, len, attributes.units()))
+    }
+
+    /// Does what [`push`](Self::push) does with a record that has attributes.
+    ///
+    /// # Errors
+    /// As [`append_with`](Self::append_with).
+    pub fn push_with(
+        &mut self,
+        meta: Meta,
+        payload: &[u8],
+        attributes: AttributeBlock<'_>,
+    ) -> Result<(u64, Wake), ClaimError> {
+        let seq = self.append_with(meta, payload, attributes)?;
+        Ok((seq, self.publish()))
+    }
+
     /// Commits one record and publishes it with everything committed before. Returns its sequence
     /// number and the readers to wake.
     ///
@@ -212,7 +251,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     #[inline]
     pub(crate) fn append_at_head(&mut self, meta: Meta, payload: &[u8]) -> u64 {
         let start = self.head;
-        let header = self.next_header(meta, 0, payload.len());
+        let header = self.next_header(meta, 0, payload.len(), 0);
         write_record(
             &self.ring,
             self.geometry.offset_of(start),
@@ -224,17 +263,24 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.count(start, header.len)
     }
 
-    /// Commits a record whose payload of `len` bytes is after the head already, with this CRC.
-    /// Returns its sequence number.
+    /// Commits a record whose payload and attributes, `len` bytes, are after the head already, with
+    /// this CRC; `units` are those of the attributes. Returns its sequence number.
     #[inline]
-    pub(crate) fn commit_at_head(&mut self, meta: Meta, crc: u32, len: usize) -> u64 {
-        self.commit(self.head, meta, crc, len)
+    pub(crate) fn commit_at_head(&mut self, meta: Meta, crc: u32, len: usize, units: u8) -> u64 {
+        self.commit(self.head, meta, crc, len, units)
     }
 
     /// Commits the record at `start`. Returns its sequence number.
     #[inline]
-    pub(super) fn commit(&mut self, start: u64, meta: Meta, crc: u32, len: usize) -> u64 {
-        let header = self.next_header(meta, crc, len);
+    pub(super) fn commit(
+        &mut self,
+        start: u64,
+        meta: Meta,
+        crc: u32,
+        len: usize,
+        units: u8,
+    ) -> u64 {
+        let header = self.next_header(meta, crc, len, units);
         write_header(
             &self.ring,
             self.geometry.offset_of(start),
@@ -246,13 +292,13 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     }
 
     #[inline]
-    const fn next_header(&self, meta: Meta, payload_crc: u32, len: usize) -> Header {
+    const fn next_header(&self, meta: Meta, payload_crc: u32, len: usize, units: u8) -> Header {
         #[allow(clippy::cast_possible_truncation, reason = "`room_for` checked that it fits")]
         let len = len as u32;
         Header {
             len,
-            kind: KIND_DATA,
-            flags: 0,
+            kind: if units == 0 { KIND_DATA } else { KIND_DATA | KIND_ATTRIBUTES },
+            flags: units,
             type_tag: meta.type_tag,
             seq: self.seq,
             timestamp_ns: meta.timestamp_ns,

@@ -47,9 +47,10 @@ pub enum Seek {
 /// Why a look at the stream gave no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// The payload does not fit. The reader did not move: call again with a larger buffer.
+    /// Payload and attributes do not fit. The reader did not move: call again with a larger
+    /// buffer.
     BufferTooSmall {
-        /// Payload bytes.
+        /// Bytes of the payload and its attributes.
         needed: usize,
         /// Size of the buffer.
         given: usize,

@@ -78,8 +78,9 @@ impl<R: Memory> Observer<R> {
         self.walk.damage.corrupt
     }
 
-    /// Copies the oldest unread record into the start of `buf`. Never blocks. The content of `buf`
-    /// means nothing unless a record is returned.
+    /// Copies the oldest unread record into the start of `buf`: its payload, and its attributes
+    /// after it ([`Record::attributes`](crate::Record::attributes)). Never blocks. The content of
+    /// `buf` means nothing unless a record is returned.
     ///
     /// # Errors
     /// See [`ReadError`]. [`ReadError::Overrun`] says how many were missed; the next call returns

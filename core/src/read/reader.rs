@@ -51,8 +51,9 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         ReaderStats { corrupt, lost, missed_wakes: self.missed_wakes }
     }
 
-    /// Copies the oldest unread record into the start of `buf`. Never blocks. The content of `buf`
-    /// means nothing unless a record is returned.
+    /// Copies the oldest unread record into the start of `buf`: its payload, and its attributes
+    /// after it ([`Record::attributes`]). Never blocks. The content of `buf` means nothing unless a
+    /// record is returned.
     ///
     /// # Errors
     /// See [`ReadError`]; each says whether the reader moved on. Reading may continue after every
@@ -76,9 +77,9 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.report(next)
     }
 
-    /// Takes up to `limit` records one after the other, as long as there are any, and releases them
-    /// together: one store of the cursor for the batch. Returns the number taken, and whether the
-    /// producer must be notified as by [`release`](Self::release).
+    /// Gives up to `limit` records to `each`, with their payloads, as long as there are any, and
+    /// releases them together: one store of the cursor for the batch. Returns the number taken, and
+    /// whether the producer must be notified as by [`release`](Self::release).
     ///
     /// # Errors
     /// As [`next`](Self::next). What was taken before is released; the error occurs again only if
@@ -232,6 +233,19 @@ impl<R: InPlace, C: MemoryMut> Reader<R, C> {
     /// # Errors
     /// As [`next`](Self::next).
     pub fn next_in_place(&mut self) -> Result<Next<(Record, &[u8])>, ReadError> {
+        Ok(match self.next_in_place_with_attributes()? {
+            Next::Record((record, bytes)) => Next::Record((record, record.payload(bytes))),
+            Next::Empty => Next::Empty,
+            Next::Closed => Next::Closed,
+        })
+    }
+
+    /// Does what [`next_in_place`](Self::next_in_place) does, and lends the attributes after the
+    /// payload too: [`Record::payload`] and [`Record::attributes`] tell them apart.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn next_in_place_with_attributes(&mut self) -> Result<Next<(Record, &[u8])>, ReadError> {
         let located = match self.walk.locate() {
             Ok(Next::Record(located)) => located,
             Ok(Next::Empty) => return Ok(Next::Empty),
@@ -244,7 +258,7 @@ impl<R: InPlace, C: MemoryMut> Reader<R, C> {
         Ok(Next::Record((record, self.payload_in_place(&located))))
     }
 
-    /// Lends the payload of a record that was located since the last release.
+    /// Lends the payload and attributes of a record that was located since the last release.
     #[allow(unsafe_code, reason = "only a reader knows what nobody stores into")]
     fn payload_in_place(&self, located: &Located) -> &[u8] {
         let at = self.walk.view.payload_offset(located);

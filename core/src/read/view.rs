@@ -101,7 +101,9 @@ impl<R: Memory> View<R> {
         let granules = u64::from(granules_for(header.len));
         let fits = granules <= tail - position
             && granules <= u64::from(self.geometry.room_to_end(position))
-            && (!header.is_data() || header.len <= self.geometry.max_payload());
+            && (!header.is_data()
+                || header.len <= self.geometry.max_payload()
+                    && header.attribute_bytes() <= header.len as usize);
         if fits {
             Ok(Located { header, position, end: position + granules })
         } else {
@@ -114,7 +116,8 @@ impl<R: Memory> View<R> {
         (position + 1..tail).find_map(|position| self.header_at(position, tail).ok())
     }
 
-    /// Computes the CRC of a located payload piece by piece, without a buffer for the whole.
+    /// Computes the CRC of a located payload and its attributes piece by piece, without a buffer
+    /// for the whole.
     pub(crate) fn crc_of_payload(&self, located: &Located) -> u32 {
         let mut crc = self.framing.empty_crc();
         let mut piece = [0; PIECE_BYTES];
@@ -133,7 +136,8 @@ impl<R: Memory> View<R> {
         self.geometry.offset_of(located.position) + GRANULE_BYTES
     }
 
-    /// Copies a located payload into the start of `buf` and returns the CRC of the copy.
+    /// Copies a located payload, with its attributes after it, into the start of `buf` and returns
+    /// the CRC of the copy.
     #[inline]
     pub(crate) fn copy_payload(&self, located: &Located, buf: &mut [u8]) -> Result<u32, ReadError> {
         let len = located.header.len as usize;

@@ -3,6 +3,7 @@
 use super::backend::{Backend, Word};
 use super::publishing::Audience;
 use super::{Commit, GIVEN_UP, Open, SharedProducer};
+use crate::attributes::AttributeBlock;
 use crate::memory::MemoryMut;
 use crate::producer::Filling;
 use crate::producer::GrantOverflow;
@@ -48,17 +49,35 @@ where
 
     /// Commits what was written, which may be less than was claimed; what is left over becomes a
     /// DISCARD record. Published at once, unless a record claimed before it is not finished.
+    pub fn commit(mut self, meta: Meta) -> Commit {
+        self.finish(meta, 0)
+    }
+
+    /// Does what [`commit`](Self::commit) does with attributes, for which room must be left of the
+    /// claim.
+    ///
+    /// # Errors
+    /// The attributes have more bytes than are left; the claim was dropped then.
+    pub fn commit_with(
+        mut self,
+        meta: Meta,
+        attributes: AttributeBlock<'_>,
+    ) -> Result<Commit, GrantOverflow> {
+        self.write(attributes.as_bytes())?;
+        Ok(self.finish(meta, attributes.units()))
+    }
+
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the halves of a u64; a length that was claimed as u32"
     )]
-    pub fn commit(mut self, meta: Meta) -> Commit {
+    fn finish(&mut self, meta: Meta, units: u8) -> Commit {
         let Some((claim, filling)) = self.state.take() else { return Commit::NOTHING };
         let (len, crc) = filling.finish(&self.shared.ring);
         let (ticket, note) = (claim.ticket(), self.shared.note(claim.ticket()));
         for (word, value) in [
             (&note.len, len as u32),
-            (&note.type_tag, u32::from(meta.type_tag)),
+            (&note.form, u32::from(units) << 16 | u32::from(meta.type_tag)),
             (&note.timestamp_low, meta.timestamp_ns as u32),
             (&note.timestamp_high, (meta.timestamp_ns >> 32) as u32),
             (&note.crc, crc),

@@ -53,6 +53,7 @@ use core::fmt;
 use self::claims::{Claim, Claims, Held, POSITION};
 use self::place::Placed;
 use self::publishing::Audience;
+use crate::attributes::AttributeBlock;
 use crate::crc::Crc;
 use crate::geometry::{Geometry, low32};
 use crate::memory::MemoryMut;
@@ -70,7 +71,8 @@ const GIVEN_UP: u32 = u32::MAX;
 struct Note<W> {
     /// Or [`GIVEN_UP`].
     len: W,
-    type_tag: W,
+    /// The type tag; in the upper half, the units of its attributes.
+    form: W,
     timestamp_low: W,
     timestamp_high: W,
     crc: W,
@@ -215,7 +217,7 @@ where
             claims: Claims::new(Inner { producer, pending_wake: wake }, head),
             notes: core::array::from_fn(|_| Note {
                 len: word(),
-                type_tag: word(),
+                form: word(),
                 timestamp_low: word(),
                 timestamp_high: word(),
                 crc: word(),
@@ -268,6 +270,24 @@ where
             self.backoff(ticket);
         }
         Ok(commit)
+    }
+
+    /// Does what [`push`](Self::push) does with a record that has attributes. Payload and block
+    /// together may be as long as a payload.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim), for both together; nothing was committed then.
+    pub fn push_with(
+        &self,
+        meta: Meta,
+        payload: &[u8],
+        attributes: AttributeBlock<'_>,
+    ) -> Result<Commit, ClaimError> {
+        let bytes = payload.len().saturating_add(attributes.as_bytes().len());
+        let mut grant = self.claim(bytes)?;
+        let written = grant.write(payload).and_then(|()| grant.commit_with(meta, attributes));
+        debug_assert!(written.is_ok(), "it was claimed with this length");
+        Ok(written.unwrap_or(Commit::NOTHING))
     }
 
     /// Publishes what is finished and not yet published. Returns the readers to wake, also those of

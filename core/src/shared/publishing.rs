@@ -132,10 +132,12 @@ where
         let number = (len != GIVEN_UP).then(|| {
             let timestamp_ns =
                 u64::from(word(&note.timestamp_high)) << 32 | u64::from(word(&note.timestamp_low));
-            #[allow(clippy::cast_possible_truncation, reason = "it was stored from a u16")]
-            let meta = Meta { type_tag: word(&note.type_tag) as u16, timestamp_ns };
+            let form = word(&note.form);
+            #[allow(clippy::cast_possible_truncation, reason = "stored from a u16 and a u8")]
+            let (type_tag, units) = (form as u16, (form >> 16) as u8);
             granules -= granules_for(len);
-            producer.commit_at_head(meta, word(&note.crc), len as usize)
+            let meta = Meta { type_tag, timestamp_ns };
+            producer.commit_at_head(meta, word(&note.crc), len as usize, units)
         });
         if granules > 0 {
             producer.write_padding(KIND_DISCARD, padding_payload_bytes(granules));

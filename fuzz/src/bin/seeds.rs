@@ -133,6 +133,19 @@ fn main() -> io::Result<()> {
     write("record", "any", noise(1, 64))?;
     write("record", "long_payload", noise(2, 400))?;
 
+    let block = b"\x13\0\x02\0\x05\x03\0:path/v1\x01\0\0a\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    write("attributes", "example_of_the_abi", [&[5][..], b"hello", block].concat())?;
+    write("attributes", "one_entry_too_many", [&[0, 19, 0, 3][..], &block[3..]].concat())?;
+    write("attributes", "used_is_too_long", [&[0, 33][..], &block[1..]].concat())?;
+    write(
+        "attributes",
+        "value_is_too_long",
+        [&[0][..], &block[..5], b"\x0f", &block[6..]].concat(),
+    )?;
+    write("attributes", "name_is_empty", [&[0][..], &block[..4], b"\0", &block[5..]].concat())?;
+    write("attributes", "none", [&[3][..], b"abc"].concat())?;
+    write("attributes", "any", noise(4, 90))?;
+
     // Claim, write, commit, drop; subscribe, attach, read, sleep, lie.
     let shape = [2, 0, 0, 7, 0];
     let stream: Vec<u8> = (0..24)

@@ -42,14 +42,14 @@ pub fn refusal(error: AttachError, status: i32) {
 /// What C says of a record.
 #[must_use]
 pub fn described(record: &Record) -> CRecord {
-    let Record { seq, timestamp_ns, len, type_tag, flags, .. } = *record;
-    CRecord { seq, timestamp_ns, len: len as u32, type_tag, flags, reserved: 0 }
+    let Record { seq, timestamp_ns, len, type_tag, flags, attribute_units, .. } = *record;
+    CRecord { seq, timestamp_ns, len: len as u32, type_tag, flags, attribute_units }
 }
 
 /// Position after a record.
 #[must_use]
 pub fn end_of(record: &Record) -> u32 {
-    record.position.wrapping_add(1 + (record.len as u32).div_ceil(32))
+    record.position.wrapping_add(1 + (record.bytes() as u32).div_ceil(32))
 }
 
 /// One look at the stream.
@@ -120,7 +120,7 @@ pub fn on_peek(ours: &Outcome, c: &mut CSide<'_>) {
     let status = c.peek(&mut record);
     match ours {
         Outcome::Error(ReadError::BufferTooSmall { needed, .. }) => {
-            assert_eq!((status, record.len as usize), (c_library::OK, *needed))
+            assert_eq!((status, record.bytes()), (c_library::OK, *needed))
         }
         Outcome::Record(ours, _) => {
             assert_eq!((status, record), (c_library::OK, described(ours)));

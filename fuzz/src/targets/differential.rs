@@ -134,8 +134,8 @@ impl Pair<'_> {
     fn next(&mut self, size: usize) {
         let size = size.min(self.c_buffer.len());
         let ours = if self.in_place {
-            match self.ours.next_in_place() {
-                Ok(Next::Record((record, payload))) => Outcome::Record(record, payload.to_vec()),
+            match self.ours.next_in_place_with_attributes() {
+                Ok(Next::Record((record, bytes))) => Outcome::Record(record, bytes.to_vec()),
                 Ok(Next::Empty) => Outcome::Empty,
                 Ok(Next::Closed) => Outcome::Closed,
                 Err(error) => Outcome::Error(error),
@@ -151,8 +151,7 @@ impl Pair<'_> {
             let status = self.c.next(&mut self.c_buffer[..size], &mut record);
             (
                 status,
-                self.c_buffer[..if status == c_library::OK { record.len as usize } else { 0 }]
-                    .to_vec(),
+                self.c_buffer[..if status == c_library::OK { record.bytes() } else { 0 }].to_vec(),
             )
         };
         assert!(ready || status == c_library::EMPTY, "not ready, but {status}");

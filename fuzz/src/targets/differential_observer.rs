@@ -193,7 +193,7 @@ impl Pair<'_> {
         });
         let c_loads = self.c_busy.end();
         assert!(ready || status == c_library::EMPTY || !plan.is_empty(), "not ready, but {status}");
-        let payload = &buffer[..if status == c_library::OK { record.len as usize } else { 0 }];
+        let payload = &buffer[..if status == c_library::OK { record.bytes() } else { 0 }];
         compare::on_next(&ours, &self.c, status, &record, payload);
         // Rust looks whether it was overrun also when it has found nothing after damage.
         assert!(

@@ -96,7 +96,7 @@ fn naive(
             cut = Cut::Sequence { expected: next_seq.unwrap_or(0), found: head.seq };
             break;
         }
-        if head.kind == wire::DATA {
+        if head.is_data() {
             let payload = layout.payload(ring, end, &head);
             if wire::crc(payload) != head.payload_crc {
                 cut = Cut::Payload {
@@ -108,7 +108,7 @@ fn naive(
             }
             kept.push((record(&head, end), payload.to_vec()));
         }
-        next_seq = Some(head.seq.wrapping_add(u64::from(head.kind == wire::DATA)));
+        next_seq = Some(head.seq.wrapping_add(u64::from(head.is_data())));
         end = end.wrapping_add(head.granules() as u32);
     }
     let survivor = if cut == Cut::None {
@@ -142,7 +142,7 @@ fn naive_scan(layout: &Layout, ring: &[u8]) -> Vec<Item> {
             at = at.wrapping_add(granules);
             continue;
         };
-        items.push(if head.kind != wire::DATA {
+        items.push(if !head.is_data() {
             Item::Padding { position: at, kind: head.kind, granules: head.granules() as u32 }
         } else {
             let (computed, stored) = (wire::crc(layout.payload(ring, at, &head)), head.payload_crc);

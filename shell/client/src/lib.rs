@@ -21,7 +21,7 @@ pub mod options;
 
 pub use aqueduct_core::SeekError;
 pub use aqueduct_core::handshake::Status;
-pub use aqueduct_core::{Lag, ReadError, Record, Seek};
+pub use aqueduct_core::{Attribute, Attributes, Lag, ReadError, Record, Seek};
 pub use client::{Armed, Client, Event, Waited};
 pub use error::{OpenError, SegmentKind, WaitError};
 pub use info::{Change, End, RingInfo, Stats, Totals};

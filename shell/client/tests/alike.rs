@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use aqueduct_core::internals::{Framing, Header};
-use aqueduct_core::layout::{DATA_OFFSET_MAPPED, KIND_DATA, ring_word};
+use aqueduct_core::layout::{DATA_OFFSET_MAPPED, KIND_ATTRIBUTES, KIND_DATA, ring_word};
 use aqueduct_core::{Memory, MemoryMut, payload_crc};
 use common::fake::{CURSOR_BYTES, EPOCH, Fake, GRANULES, Manner, RING_BYTES};
 use common::segment::{SEALS, Segment};
@@ -299,6 +299,41 @@ fn many_records_over_many_laps_read_alike() {
         },
     );
     assert_eq!(lines.len(), 505);
+}
+
+#[test]
+fn attributes_read_alike_whole_and_hostile() {
+    for plan in [GATING, OBSERVER] {
+        let prepare = |fake: &mut Fake| {
+            fake.publish_with(b"zero", &[(":path", b"/v1"), ("a", b""), (":path", b"again")]);
+            fake.publish_with(b"", &[("only", b"attributes")]);
+            fake.publish(b"two");
+            fake.publish_with(b"three", &[("a", b"b")]);
+            // Whole by its checksum, but its second entry ends past what is in use.
+            let block = b"\x0c\0\x02\0\x01\x01\0ab\x01\x09\0c\0\0\0";
+            let bytes = [&b"three"[..], block].concat();
+            let header = Header {
+                len: 21,
+                kind: KIND_DATA | KIND_ATTRIBUTES,
+                flags: 1,
+                type_tag: 7,
+                seq: 3,
+                timestamp_ns: 5,
+                payload_crc: payload_crc(&bytes),
+            };
+            write(fake, 7, &[&Framing::new(EPOCH).encode(7, &header)[..], &bytes].concat());
+        };
+        let lines = alike(plan, prepare, take_and_close);
+        assert_eq!(
+            lines[1..5],
+            [
+                "record 0 type=7 len=4 time=5 zero :path=/v1 a= :path=again",
+                "record 1 type=7 len=0 time=5  only=attributes",
+                "record 2 type=7 len=3 time=5 two",
+                "record 3 type=7 len=5 time=5 three a=b",
+            ]
+        );
+    }
 }
 
 #[test]

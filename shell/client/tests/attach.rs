@@ -65,7 +65,7 @@ fn the_hello_is_as_the_specification_says_for_every_start() {
         let mut fake = Fake::new();
         fake.meet(|path| options(path).start(start).attach()).expect("attached");
         let mut expected = [0; HELLO_BYTES];
-        expected[..16].copy_from_slice(b"AQDHELLO\x01\0\x01\0\0\0\0\0");
+        expected[..16].copy_from_slice(b"AQDHELLO\x01\0\x02\0\0\0\0\0");
         expected[12] = kind;
         expected[16..20].copy_from_slice(b"demo");
         expected[80..84].copy_from_slice(b"tail");

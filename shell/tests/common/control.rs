@@ -119,7 +119,7 @@ impl Control {
                 descriptors.extend(rights);
             }
         }
-        assert_eq!(packet[..12], *b"AQDREPLY\x01\0\x01\0");
+        assert_eq!(packet[..12], *b"AQDREPLY\x01\0\x02\0");
         match Welcome::parse(&packet[..bytes]).expect("a welcome") {
             Welcome::Attached { ring_bytes, cursor_bytes } => Answer {
                 status: 0,

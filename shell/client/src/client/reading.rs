@@ -1,6 +1,6 @@
 //! Reading, and what the end of a ring leads to.
 
-use aqueduct_core::{Next, ReadError, Record};
+use aqueduct_core::{Attributes, Next, ReadError, Record};
 
 use super::{Client, Phase};
 use crate::info::{Change, End};
@@ -67,7 +67,21 @@ impl Client {
         Ok(self.lend(event))
     }
 
-    /// Takes the oldest unread record and copies its payload into the start of `buf`; a buffer of
+    /// Does what [`next`](Self::next) does, and lends the record's attributes too.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    #[allow(clippy::type_complexity, reason = "the three things that a record has")]
+    pub fn next_with_attributes(
+        &mut self,
+    ) -> Result<Event<(Record, &[u8], Attributes<'_>)>, ReadError> {
+        let event = self.take()?;
+        let bytes = &self.buffer;
+        Ok(event.map(|record| (record, record.payload(bytes), record.attributes(bytes))))
+    }
+
+    /// Takes the oldest unread record and copies its payload into the start of `buf`, and its
+    /// attributes after it ([`Record::attributes`]); a buffer of
     /// [`RingInfo::max_payload_bytes`](crate::RingInfo::max_payload_bytes) holds every record. The
     /// content of `buf` is unspecified unless a record is returned. Never blocks.
     ///

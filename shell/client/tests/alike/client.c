@@ -59,8 +59,13 @@ static void print_event(const aqd_client *c, aqd_status status, const aqd_record
     const aqd_change *change = aqd_get_change(c);
     switch (status) {
     case AQD_OK:
-        printf("record %" PRIu64 " type=%u len=%" PRIu32 " time=%" PRIu64 " %.*s\n", rec->seq, rec->type_tag, rec->len, rec->timestamp_ns,
+        printf("record %" PRIu64 " type=%u len=%" PRIu32 " time=%" PRIu64 " %.*s", rec->seq, rec->type_tag, rec->len, rec->timestamp_ns,
                (int)rec->len, payload);
+        aqd_named_value one;
+        for (uint32_t at = 0; aqd_next_attribute(rec, payload, &at, &one);) {
+            printf(" %.*s=%.*s", (int)one.name_bytes, (const char *)one.name, (int)one.value_bytes, (const char *)one.value);
+        }
+        printf("\n");
         break;
     case AQD_ERR_PAYLOAD:
         printf("payload seq=%" PRIu64 " position=%" PRIu32 " stored=%08" PRIx32 " computed=%08" PRIx32 "\n", e->found_seq,

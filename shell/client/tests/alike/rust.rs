@@ -1,6 +1,7 @@
 //! The Rust client of the common scripts: opens as the plan says, reads to the end, and prints a
 //! line for every event. `client.c` prints the same from the C client.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
@@ -43,24 +44,28 @@ pub(crate) fn run(path: &Path, plan: &Plan, lines: &Sender<String>, go: &Receive
     }
     let mut records = 0;
     loop {
-        let event = client.next();
+        let event = client.next_with_attributes();
         let (line, is_record) = match event {
             Ok(Event::Empty) => {
                 client.release();
                 client.wait(None).expect("polled");
                 continue;
             }
-            Ok(Event::Record((record, payload))) => (
-                format!(
+            Ok(Event::Record((record, payload, ref attributes))) => {
+                let mut line = format!(
                     "record {} type={} len={} time={} {}",
                     record.seq,
                     record.type_tag,
                     record.len,
                     record.timestamp_ns,
                     String::from_utf8_lossy(payload)
-                ),
-                true,
-            ),
+                );
+                for one in attributes.clone() {
+                    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                    write!(line, " {}={}", text(one.name), text(one.value)).expect("a string");
+                }
+                (line, true)
+            }
             Ok(Event::Closed) => ("closed".to_owned(), false),
             Ok(Event::Lost) => ("lost".to_owned(), false),
             Ok(Event::EpochChanged(change)) => (epoch(&change), false),

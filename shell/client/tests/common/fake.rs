@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use aqueduct_core::handshake::{HELLO_BYTES, WAKE, WELCOME_BYTES, Welcome};
 use aqueduct_core::layout::{CLOCK_REALTIME, DATA_OFFSET_MAPPED};
-use aqueduct_core::{ClaimError, Meta, Producer, Region, RingConfig, Start, SubscriptionId, Wake};
+use aqueduct_core::{
+    AttributeBlock, ClaimError, Meta, Producer, Region, RingConfig, Start, SubscriptionId, Wake,
+};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
@@ -206,6 +208,14 @@ impl Fake {
     /// Publishes a record and wakes the reader if it sleeps.
     pub fn publish(&mut self, payload: &[u8]) {
         assert!(self.try_publish(payload).is_ok(), "the ring is full");
+    }
+
+    pub fn publish_with(&mut self, payload: &[u8], attributes: &[(&str, &[u8])]) {
+        let mut room = [0; 256];
+        let block = AttributeBlock::write(attributes.iter().copied(), &mut room).expect("it fits");
+        let meta = Meta { type_tag: 7, timestamp_ns: 5 };
+        let (_, wake) = self.producer.push_with(meta, payload, block).expect("there is room");
+        self.wake(wake);
     }
 
     pub fn try_publish(&mut self, payload: &[u8]) -> Result<u64, ClaimError> {

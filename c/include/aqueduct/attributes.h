@@ -1,0 +1,52 @@
+/* The attributes of a record: named values that came with it, such as an HTTP header, the path, the
+ * peer's address or an MQTT topic, as the listener was configured to keep them (ABI 3.1).
+ *
+ * They lie after the payload in the buffer into which a record was copied, or where it was viewed,
+ * so every function takes the record and the payload that one call delivered together. What was not
+ * delivered with attributes has none. Nothing is trusted: whatever the bytes are, no function reads
+ * past them or loops forever. None of them blocks, allocates or writes to the record. */
+#ifndef AQUEDUCT_ATTRIBUTES_H
+#define AQUEDUCT_ATTRIBUTES_H
+
+#include "reader.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Names with a meaning of their own. What a client of the listener named itself never begins with a
+ * colon. */
+#define AQD_ATTRIBUTE_PATH ":path"                /* path of the request, as it was sent */
+#define AQD_ATTRIBUTE_PEER ":peer"                /* address of the peer */
+#define AQD_ATTRIBUTE_TOPIC ":topic"              /* topic of an MQTT message */
+#define AQD_ATTRIBUTE_CONTENT_TYPE "content-type" /* media type of the payload */
+#define AQD_ATTRIBUTE_TRACEPARENT "traceparent"   /* W3C trace context */
+#define AQD_ATTRIBUTE_USER "user:"                /* begins the name of an MQTT user property */
+
+/* A named value. Neither name nor value ends with a zero byte. The name is text; the value may be
+ * any bytes. */
+typedef struct aqd_named_value {
+    const void *name;
+    const void *value;
+    uint32_t name_bytes; /* 1..255 */
+    uint32_t value_bytes;
+} aqd_named_value;
+
+/* Finds the first attribute of this name (which ends with a zero byte). Returns its value, *bytes
+ * long, valid as long as the payload is; NULL if there is none, and *bytes is 0 then. bytes may be
+ * NULL. */
+const void *aqd_attribute(const aqd_record *rec, const void *payload, const char *name, uint32_t *bytes);
+
+/* Walks the attributes in their order: *at is 0 to begin with, and what the last call left there
+ * after that. Returns true and fills in *attribute; false if there is none left, or the next one is
+ * damaged. */
+bool aqd_next_attribute(const aqd_record *rec, const void *payload, uint32_t *at, aqd_named_value *attribute);
+
+/* Returns the bytes that a buffer needs for the record: payload and attributes. */
+size_t aqd_record_bytes(const aqd_record *rec);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
