@@ -101,6 +101,25 @@ fn errors_in_the_file_name_the_file_the_key_and_what_is_allowed() {
 }
 
 #[test]
+fn attributes_are_named_as_their_protocol_has_them() {
+    let http = |names: &str| format!("[http]\nattributes = {names}\n");
+    refused_file(&http("[':topic']"), &["http.attributes: `:topic`", "\":path\", \":peer\""]);
+    refused_file(&http("['X-Id']"), &["http.attributes: `X-Id`", "in lower case"]);
+    refused_file(&http("['']"), &["http.attributes", "names of HTTP headers"]);
+    refused_file(&http("['x-id', 'x-id']"), &["names that differ"]);
+    let listen = |protocol: &str, names: &str| {
+        format!(
+            "[[listen]]\naddress = '127.0.0.1:0'\nprotocol = '{protocol}'\nattributes = {names}\n"
+        )
+    };
+    refused_file(&listen("mqtt", "[':path']"), &["listen.attributes: `:path`", "\":topic\""]);
+    refused_file(&listen("mqtt", "['user:']"), &["listen.attributes: `user:`", "\"user:KEY\""]);
+    for protocol in ["resp", "lines", "nul", "octets"] {
+        refused_file(&listen(protocol, "['x-id']"), &["listen.attributes: `x-id`", "\":peer\""]);
+    }
+}
+
+#[test]
 fn a_ring_without_subscriptions_is_refused_rather_than_given_one() {
     refused_file(
         "[[ring]]\nname = 'a'\nsubscriptions = []\n",

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use aqueduct::codec::Keep;
 use aqueduct::codec::http1::{Config, Http1, Origin};
 use aqueduct::codec::trial::{End, http, hyper};
 
@@ -18,6 +19,7 @@ pub fn run(bytes: &[u8]) {
         max_batch_bytes: 4096,
         origins: Origin::new("https://good.example").into_iter().collect(),
         http2: input.below(2) == 1,
+        keep: Keep::default(),
     });
     let way = Way::take(&mut input);
     let bytes = input.rest();

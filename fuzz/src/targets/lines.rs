@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aqueduct::codec::lines::{Config, Framing, Lines, Oversize};
 use aqueduct::codec::trial::{End, MAX_PAYLOADS, Trial};
-use aqueduct::codec::{Event, Sink};
+use aqueduct::codec::{Event, Keep, Sink};
 
 use crate::conversation::{Way, hear};
 use crate::input::Input;
@@ -20,7 +20,14 @@ pub fn run(bytes: &[u8]) {
     let oversize = [Oversize::Close, Oversize::Skip][input.below(2) as usize];
     let way = Way::take(&mut input);
     let ring = Trial::new().ring(b"b").expect("a ring");
-    let config = Arc::new(Config { ring, type_tag: 3, framing, max_frame_bytes: 1000, oversize });
+    let config = Arc::new(Config {
+        ring,
+        type_tag: 3,
+        framing,
+        max_frame_bytes: 1000,
+        oversize,
+        keep: Keep::default(),
+    });
     let bytes = input.rest();
     let heard = hear(|| Lines::new(Arc::clone(&config)), bytes, &way);
     assert!(heard.answers.is_empty());

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use aqueduct::codec::Sink;
 use aqueduct::codec::mqtt::{Config, Filter, Mqtt, Route, Rule};
 use aqueduct::codec::trial::Trial;
+use aqueduct::codec::{Keep, Sink};
 use bytes::BytesMut;
 use mqttbytes::{v4, v5};
 
@@ -19,7 +19,12 @@ fn config(all: bool) -> Config {
         route: Route { ring: Trial::new().ring(ring.as_bytes()).expect("a ring"), type_tag: 7 },
     };
     let others = if all { rule("#", "b") } else { rule("b/+", "b") };
-    Config { rules: vec![rule("a/#", "a"), others], max_packet_bytes: 300, max_keep_alive: 100 }
+    Config {
+        rules: vec![rule("a/#", "a"), others],
+        max_packet_bytes: 300,
+        max_keep_alive: 100,
+        keep: Keep::default(),
+    }
 }
 
 /// One input.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use aqueduct::codec::Keep;
 use aqueduct::codec::resp::{Config, Resp};
 use aqueduct::codec::trial::{End, Kept, MAX_PAYLOADS, RINGS};
 use redis_protocol::resp2::decode::decode;
@@ -14,7 +15,7 @@ use crate::input::Input;
 /// One input.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let config = Arc::new(Config { max_command_bytes: 512 });
+    let config = Arc::new(Config { max_command_bytes: 512, keep: Keep::default() });
     let way = Way::take(&mut input);
     let bytes = input.rest();
     let heard = hear(|| Resp::new(Arc::clone(&config), 1), bytes, &way);

@@ -13,6 +13,7 @@
 //! A codec keeps no bytes. Whatever it did not consume stays in the loop's buffer and is shown
 //! again, with more after it, so the state of an idle connection is the codec itself: a few words.
 
+mod keep;
 mod progress;
 mod sink;
 mod text;
@@ -24,6 +25,7 @@ pub mod lines;
 pub mod mqtt;
 pub mod resp;
 
+pub use keep::{ALL_USER_PROPERTIES, Keep, Kept};
 pub use progress::{Page, Persistence, Progress, Resource, State, Wait};
 pub use sink::{Access, BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink};
 

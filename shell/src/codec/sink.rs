@@ -1,5 +1,7 @@
 //! Where a codec puts records, and what it asks the process about.
 
+use aqueduct_core::AttributeBlock;
+
 /// Bytes of a granule, and of a record's header.
 const GRANULE_BYTES: u64 = aqueduct_core::layout::GRANULE_BYTES as u64;
 
@@ -29,6 +31,8 @@ pub struct Record<'a> {
     pub type_tag: u16,
     /// Its bytes.
     pub payload: &'a [u8],
+    /// What is kept with it.
+    pub attributes: AttributeBlock<'a>,
 }
 
 /// What became of a record.
@@ -89,9 +93,9 @@ pub struct BatchSize {
 }
 
 impl BatchSize {
-    /// Adds a record.
-    pub fn add(&mut self, payload_bytes: usize) {
-        let granules = 1 + (payload_bytes as u64).div_ceil(GRANULE_BYTES);
+    /// Adds a record of so many bytes, attributes included.
+    pub fn add(&mut self, record_bytes: usize) {
+        let granules = 1 + (record_bytes as u64).div_ceil(GRANULE_BYTES);
         self.records += 1;
         self.granules += granules;
         self.largest = self.largest.max(granules);

@@ -43,6 +43,8 @@ pub struct Hello {
     pub ring: String,
     /// Name of the subscription; never empty; means nothing to an observer.
     pub subscription: String,
+    /// It knows records with attributes.
+    pub knows_attributes: bool,
 }
 
 /// What a reader said after it was attached.
@@ -110,6 +112,7 @@ impl ControlConnection {
             kind: hello.kind,
             ring: hello.ring.to_owned(),
             subscription: hello.subscription.to_owned(),
+            knows_attributes: handshake::knows_attributes(&packet[..bytes]),
         })
     }
 

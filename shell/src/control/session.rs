@@ -213,6 +213,12 @@ impl Control {
                 None => return refuse(Status::NoRing, "there is no ring of that name"),
             },
         };
+        if ring.has_attributes() && !hello.knows_attributes {
+            return refuse(
+                Status::Version,
+                "records of this ring have attributes: ABI 1.2 or later",
+            );
+        }
         let start = match hello.kind {
             Kind::Observe => {
                 let Some(permit) = self.observers.acquire() else {

@@ -31,7 +31,7 @@ use crate::sync::lock;
 pub use attach::{AttachError, Attached, Attachment};
 pub use doorbell::Doorbell;
 pub use error::RingError;
-pub use publish::{Published, Turn};
+pub use publish::{Label, Published, Turn};
 pub use settings::{ClockName, MAX_SUBSCRIPTIONS, RingFlags, RingSettings, RingTable};
 use subscription::Subscription;
 use waiters::Waiters;
@@ -45,6 +45,7 @@ pub struct Ring {
     max_payload_bytes: u32,
     full_wait: Duration,
     clock: ClockName,
+    has_attributes: bool,
     segment: RingSegment,
     inner: Mutex<Inner>,
     /// Locked after `inner` where both are. INVARIANT: grows only while `inner` is locked.
@@ -128,11 +129,17 @@ impl Ring {
             max_payload_bytes: settings.max_payload_bytes,
             full_wait: settings.full_wait,
             clock: settings.clock,
+            has_attributes: settings.has_attributes,
             segment,
             inner: Mutex::new(inner),
             waiters: Arc::default(),
             metrics: metrics.ring(&settings.name, settings.capacity_bytes),
         })
+    }
+
+    /// Returns whether its records may have attributes.
+    pub fn has_attributes(&self) -> bool {
+        self.has_attributes
     }
 
     /// Returns its name.

@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use aqueduct_core::{ClaimError, Meta};
+use aqueduct_core::{AttributeBlock, ClaimError, Meta};
 use smol::Timer;
 
 use super::waiters::{Need, Ticket};
@@ -20,6 +20,28 @@ pub struct Published {
     pub seq: u64,
     /// The ring's epoch.
     pub epoch: u64,
+}
+
+/// What a record says of itself besides its payload. A type tag alone is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Label<'a> {
+    /// The user's tag.
+    pub type_tag: u16,
+    /// What is kept with it.
+    pub attributes: AttributeBlock<'a>,
+}
+
+impl From<u16> for Label<'_> {
+    fn from(type_tag: u16) -> Self {
+        Self { type_tag, attributes: AttributeBlock::NONE }
+    }
+}
+
+impl Label<'_> {
+    /// Bytes of a record with this payload.
+    fn bytes_with(&self, payload: &[u8]) -> usize {
+        payload.len() + self.attributes.as_bytes().len()
+    }
 }
 
 /// The exclusive right to append to a ring, for as long as it exists. It locks the producer, so it
@@ -124,14 +146,19 @@ impl Turn<'_> {
     /// [`Refusal::Full`] if there is no space, or others wait for it: send the client away, or take
     /// a place in the queue with [`wait`](Self::wait). [`Refusal::TooLarge`] and
     /// [`Refusal::ShuttingDown`] are final. What was appended before stays appended.
-    pub fn append(&mut self, type_tag: u16, payload: &[u8]) -> Result<u64, Refusal> {
+    pub fn append<'l>(
+        &mut self,
+        label: impl Into<Label<'l>>,
+        payload: &[u8],
+    ) -> Result<u64, Refusal> {
+        let label = label.into();
         if self.queued && !lock(&self.ring.waiters).is_empty() {
             // What can never succeed is refused for good at once.
-            self.check_size(payload)?;
+            self.check_size(label.bytes_with(payload))?;
             let closed = self.inner().closed;
             return Err(if closed { Refusal::ShuttingDown } else { Refusal::Full });
         }
-        self.push(type_tag, payload)
+        self.push(label, payload)
     }
 
     /// Takes a place in the queue for space. `waker` is called whenever this place may try again;
@@ -153,14 +180,15 @@ impl Turn<'_> {
     /// # Errors
     /// [`Refusal::Full`] if others are before it or there is still no space: the place is kept, and
     /// its waker will be called. Other refusals are final.
-    pub fn append_waiting(
+    pub fn append_waiting<'l>(
         &mut self,
         ticket: &Ticket,
-        type_tag: u16,
+        label: impl Into<Label<'l>>,
         payload: &[u8],
     ) -> Result<u64, Refusal> {
-        self.is_first(ticket, Need::Record(payload.len()))?;
-        let result = self.append_expired(ticket, type_tag, payload);
+        let label = label.into();
+        self.is_first(ticket, Need::Record(label.bytes_with(payload)))?;
+        let result = self.append_expired(ticket, label, payload);
         if result == Err(Refusal::Full) {
             // What was asked for on its behalf is used up by this try.
             self.inner().asked_for = None;
@@ -173,13 +201,14 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// As [`append_waiting`](Self::append_waiting).
-    pub fn append_expired(
+    pub fn append_expired<'l>(
         &mut self,
         ticket: &Ticket,
-        type_tag: u16,
+        label: impl Into<Label<'l>>,
         payload: &[u8],
     ) -> Result<u64, Refusal> {
-        let seq = self.push(type_tag, payload)?;
+        let label = label.into();
+        let seq = self.push(label, payload)?;
         let removed = lock(&self.ring.waiters).remove(ticket.number());
         drop(removed);
         Ok(seq)
@@ -238,8 +267,13 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// [`Refusal::TooLarge`] if no record may be so large.
-    pub fn append_granted(&mut self, type_tag: u16, payload: &[u8]) -> Result<u64, Refusal> {
-        let result = self.push(type_tag, payload);
+    pub fn append_granted<'l>(
+        &mut self,
+        label: impl Into<Label<'l>>,
+        payload: &[u8],
+    ) -> Result<u64, Refusal> {
+        let label = label.into();
+        let result = self.push(label, payload);
         debug_assert!(result != Err(Refusal::Full), "a granted batch found no room");
         result
     }
@@ -272,19 +306,21 @@ impl Turn<'_> {
         }
     }
 
-    fn check_size(&self, payload: &[u8]) -> Result<(), Refusal> {
+    fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
         let limit = self.ring.max_payload_bytes;
-        if payload.len() as u64 > u64::from(limit) {
-            return Err(Refusal::TooLarge { bytes: payload.len() as u64, limit });
+        if bytes as u64 > u64::from(limit) {
+            return Err(Refusal::TooLarge { bytes: bytes as u64, limit });
         }
         Ok(())
     }
 
-    fn push(&mut self, type_tag: u16, payload: &[u8]) -> Result<u64, Refusal> {
+    fn push(&mut self, label: Label<'_>, payload: &[u8]) -> Result<u64, Refusal> {
+        let Label { type_tag, attributes } = label;
         let clock = self.ring.clock;
         let timestamp_ns = *self.timestamp_ns.get_or_insert_with(|| now_ns(clock));
         let inner = self.inner();
-        let result = inner.producer.append(Meta { type_tag, timestamp_ns }, payload);
+        let meta = Meta { type_tag, timestamp_ns };
+        let result = inner.producer.append_with(meta, payload, attributes);
         match result {
             Ok(seq) => {
                 inner.refused_granules = 0;

@@ -77,6 +77,8 @@ pub struct RingSettings {
     pub clock: ClockName,
     /// At least one, distinct.
     pub subscriptions: Vec<String>,
+    /// Its records may have attributes, because an address that keeps some can bring them.
+    pub has_attributes: bool,
 }
 
 impl RingSettings {
@@ -141,6 +143,7 @@ impl RingSettings {
             full_wait,
             clock: table.clock.unwrap_or(ClockName::Realtime),
             subscriptions,
+            has_attributes: false,
             name,
         })
     }

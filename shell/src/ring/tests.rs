@@ -22,6 +22,7 @@ fn ring() -> Arc<Ring> {
         full_wait: LONG,
         clock: ClockName::Monotonic,
         subscriptions: vec!["default".to_owned()],
+        has_attributes: false,
     };
     let metrics = Metrics::new().expect("distinct names");
     Arc::new(Ring::create(&settings, &metrics).expect("shared memory"))

@@ -87,14 +87,19 @@ impl Config {
         let threads =
             number("server.threads", tables.server.threads.as_ref(), cores.min(1024), 1..=1024)?;
         let drain = tables.server.drain_timeout_ms.as_ref();
-        let rings = RingSettings::check(&tables.ring, ring_flags)?;
+        let mut rings = RingSettings::check(&tables.ring, ring_flags)?;
         let http = HttpSettings::check(&tables.http)?;
         let keep_alive = http.limits.keep_alive_timeout;
+        let listen = ListenSettings::check(&tables.listen, &rings, keep_alive)?;
+        for (index, ring) in rings.iter_mut().enumerate() {
+            ring.has_attributes = !http.keep.is_empty()
+                || listen.iter().any(|address| address.brings_attributes_to(index));
+        }
         Ok(Self {
             threads: usize::try_from(threads).unwrap_or(usize::MAX),
             drain_timeout: time("server.drain_timeout_ms", drain, 5000, 0)?,
             ingest: IngestSettings::check(&tables.ingest)?,
-            listen: ListenSettings::check(&tables.listen, &rings, keep_alive)?,
+            listen,
             http,
             control: ControlSettings::check(&tables.control)?,
             admin: AdminSettings::check(&tables.admin)?,

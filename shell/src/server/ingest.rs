@@ -7,7 +7,7 @@ use smol::Executor;
 
 use super::{Config, ServeError};
 use crate::admin::{Admin, Page};
-use crate::codec::{Resource, http1, lines, mqtt, resp};
+use crate::codec::{Keep, Resource, http1, lines, mqtt, resp};
 use crate::config::Endpoint;
 use crate::ingress::event_loop::driver::select;
 use crate::ingress::event_loop::{
@@ -93,7 +93,8 @@ pub(super) fn start(
         listening.push(Listening { socket: bound.socket, protocol, timeouts });
     };
     let limits = &config.http.limits;
-    listen(bindings.http, http(config), timeouts(limits, Some(limits.keep_alive_timeout), true));
+    let first = http(config, config.http.keep.clone());
+    listen(bindings.http, first, timeouts(limits, Some(limits.keep_alive_timeout), true));
     for (settings, bound) in config.listen.iter().zip(bindings.others) {
         // Clients of Redis and of syslog connect long before they have something to say.
         let speaks_first = matches!(settings.name, ProtocolName::Http | ProtocolName::Mqtt);
@@ -129,7 +130,7 @@ fn timeouts(limits: &HttpLimits, idle: Option<Duration>, speaks_first: bool) -> 
     Timeouts { first, head, body: limits.body_timeout, idle }
 }
 
-fn http(config: &Config) -> Protocol {
+fn http(config: &Config, keep: Keep) -> Protocol {
     let largest_ring = config.rings.iter().map(|ring| ring.capacity_bytes).max().unwrap_or(0);
     Protocol::Http(Arc::new(http1::Config {
         max_header_bytes: config.http.limits.max_header_bytes,
@@ -137,6 +138,7 @@ fn http(config: &Config) -> Protocol {
         max_batch_bytes: usize::try_from(largest_ring).unwrap_or(usize::MAX),
         origins: Vec::new(),
         http2: false,
+        keep,
     }))
 }
 
@@ -147,9 +149,10 @@ fn protocol(
 ) -> Result<Protocol, ServeError> {
     let facts = |target: &Target| ring_facts(rings, target.ring).ok_or(ServeError::TooManyRings);
     Ok(match &settings.protocol {
-        ProtocolSettings::Http => http(config),
+        ProtocolSettings::Http => http(config, settings.keep.clone()),
         ProtocolSettings::Resp => {
-            Protocol::Resp(Arc::new(resp::Config { max_command_bytes: settings.max_message_bytes }))
+            let (max_command_bytes, keep) = (settings.max_message_bytes, settings.keep.clone());
+            Protocol::Resp(Arc::new(resp::Config { max_command_bytes, keep }))
         }
         ProtocolSettings::Mqtt(topics) => {
             let rules = topics.iter().map(|(filter, target)| {
@@ -160,6 +163,7 @@ fn protocol(
                 rules: rules.collect::<Result<_, _>>()?,
                 max_packet_bytes: settings.max_message_bytes,
                 max_keep_alive: 0,
+                keep: settings.keep.clone(),
             }))
         }
         ProtocolSettings::Frames(target, framing, oversize) => {
@@ -169,6 +173,7 @@ fn protocol(
                 framing: *framing,
                 max_frame_bytes: settings.max_message_bytes,
                 oversize: *oversize,
+                keep: settings.keep.clone(),
             }))
         }
     })

@@ -143,6 +143,19 @@ fn names_a_version(line: &[u8]) -> bool {
     is_version && words.next().is_none()
 }
 
+/// Calls `each` with every field of a head that [`parse`] has accepted, until it fails.
+pub(super) fn for_each_field<'a, E>(
+    head: &'a [u8],
+    mut each: impl FnMut(&'a str, &'a [u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_HEADERS];
+    let mut request = Request::new(&mut []);
+    if !matches!(request.parse_with_uninit_headers(head, &mut headers), Ok(Status::Complete(_))) {
+        return Ok(());
+    }
+    request.headers.iter().try_for_each(|header| each(header.name, header.value))
+}
+
 /// Whether no line feed stands alone. Bare carriage returns and NULs are httparse's errors.
 fn lines_end_in_crlf(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r')

@@ -25,7 +25,8 @@ use self::chunked::{BadChunk, Chunked, Joined};
 use self::publish::Published;
 use self::route::Route;
 use super::{
-    Codec, Event, OUTPUT_BYTES_MAX, Persistence, Progress, Reason, Ring, Sink, State, Wait,
+    Codec, Event, Keep, Kept, OUTPUT_BYTES_MAX, Persistence, Progress, Reason, Ring, Sink, State,
+    Wait,
 };
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
@@ -44,6 +45,8 @@ pub struct Config {
     pub origins: Vec<Origin>,
     /// HTTP/2 connections are handed over; otherwise they are refused.
     pub http2: bool,
+    /// What is kept with the records of a request.
+    pub keep: Keep,
 }
 
 /// A web origin whose pages may post.
@@ -74,8 +77,12 @@ pub struct Http1 {
     config: Arc<Config>,
     /// Nothing but empty lines has come yet.
     is_new: bool,
+    /// Its address, where that is kept.
+    peer: Box<str>,
     /// The request whose head is consumed.
     body: Option<Body>,
+    /// What is kept of it.
+    kept: Kept,
 }
 
 /// A request for records whose head was good.
@@ -84,6 +91,8 @@ struct Body {
     ring: Ring,
     tag: u16,
     form: Form,
+    /// What its attributes take in each record.
+    attribute_bytes: usize,
     /// Largest body, bytes.
     limit: usize,
     framing: Framing,
@@ -126,7 +135,12 @@ impl Step {
 impl Http1 {
     /// A connection on which nothing has come yet.
     pub fn new(config: Arc<Config>) -> Self {
-        Self { config, is_new: true, body: None }
+        Self::of_peer(config, "")
+    }
+
+    /// The same from a peer of this address.
+    pub fn of_peer(config: Arc<Config>, peer: &str) -> Self {
+        Self { config, is_new: true, peer: peer.into(), body: None, kept: Kept::default() }
     }
 
     /// Looks for a request head at the front of `input`.
@@ -162,7 +176,9 @@ impl Http1 {
             }
         };
         self.is_new = false;
-        match route::route(config, &head, sink, out) {
+        let kept = route::keep(config, &self.peer, &head, &input[..head.bytes]);
+        let attribute_bytes = kept.as_ref().map(Kept::bytes);
+        match route::route(config, &head, attribute_bytes.ok(), sink, out) {
             Route::Answered(then) => Step::answered(head.bytes, then),
             Route::Page(page) => Step {
                 consumed: head.bytes,
@@ -172,6 +188,7 @@ impl Http1 {
             },
             Route::HandOver => Step::stop(State::HandOver),
             Route::Body(body) => {
+                self.kept = kept.unwrap_or_default();
                 self.body = Some(body);
                 Step { consumed: head.bytes, ..Step::default() }
             }
@@ -203,9 +220,11 @@ impl Http1 {
                 }
             },
         };
-        match publish::publish(&self.config, body, &input[..length], sink, out) {
+        let of_body = (&*body, &self.kept);
+        match publish::publish(&self.config, of_body, &input[..length], sink, out) {
             Published::Answered(then) => {
                 self.body = None;
+                self.kept = Kept::default();
                 Step::answered(wire, then)
             }
             Published::Full => {

@@ -3,7 +3,7 @@
 use super::answer::{Answer, Taken};
 use super::batch::{self, BadBatch, Form, Verdict};
 use super::{Body, Config};
-use crate::codec::{Event, Outcome, Persistence, Reason, Record, Sink};
+use crate::codec::{Event, Kept, Outcome, Persistence, Reason, Record, Sink};
 
 /// The refusal of every record while the process ends.
 pub(super) const SHUTTING_DOWN: (u16, &str, &str) = (503, RETRY, "shutting down");
@@ -20,7 +20,7 @@ pub(super) enum Published {
 /// Hands a whole body over and answers.
 pub(super) fn publish<S: Sink>(
     config: &Config,
-    body: &Body,
+    (body, kept): (&Body, &Kept),
     payload: &[u8],
     sink: &mut S,
     out: &mut Vec<u8>,
@@ -28,7 +28,8 @@ pub(super) fn publish<S: Sink>(
     let epoch = body.ring.epoch;
     let (taken, refusal) = match body.form {
         Form::One => {
-            let record = Record { ring: body.ring.id, type_tag: body.tag, payload };
+            let (ring, attributes) = (body.ring.id, kept.block());
+            let record = Record { ring, type_tag: body.tag, payload, attributes };
             match sink.record(record) {
                 Outcome::Accepted(seq) => {
                     (Taken { epoch, first: seq, last: seq, batch: None }, None)
@@ -37,7 +38,7 @@ pub(super) fn publish<S: Sink>(
                 Outcome::Refused(reason) => (Taken::default(), Some((reason, 1))),
             }
         }
-        form => match batch::append(sink, &body.ring, form, body.tag, payload) {
+        form => match batch::append(sink, &body.ring, form, body.tag, kept, payload) {
             Verdict::Taken(first, last, count) => {
                 (Taken { epoch, first, last, batch: Some(count) }, None)
             }
@@ -147,5 +148,10 @@ pub(super) fn too_large<S: Sink>(config: &Config, body: &Body, sink: &mut S, out
 
 fn record_limit<S: Sink>(body: &Body, sink: &S) -> String {
     let (name, limit) = (sink.name(body.ring.id), body.ring.max_payload_bytes);
-    format!("a record of ring {name} has at most {limit} bytes")
+    match body.attribute_bytes {
+        0 => format!("a record of ring {name} has at most {limit} bytes"),
+        own => format!(
+            "a record of ring {name} has at most {limit} bytes; its attributes take {own} of them"
+        ),
+    }
 }

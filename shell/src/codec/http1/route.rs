@@ -1,12 +1,15 @@
 //! From a good head to what is done about it.
 
+use aqueduct_core::AttributeError;
+use aqueduct_core::attributes::name::PATH;
+
 use super::answer::Answer;
 use super::batch::Form;
 use super::chunked::Chunked;
 use super::head::{self, Head, Tag};
 use super::target::{self, Target};
 use super::{Body, Config, Framing, publish};
-use crate::codec::{Event, Page, Persistence, Reason, Resource, Ring, Sink};
+use crate::codec::{Event, Kept, Page, Persistence, Reason, Resource, Ring, Sink};
 
 /// What is done about a request.
 pub(super) enum Route {
@@ -34,13 +37,30 @@ const BAD_EXPECTATION: Refusal = (417, "", "no expectation but 100-continue is k
 const BAD_TYPE: Refusal =
     (400, "", "the header aqueduct-type must be one decimal number from 0 to 65535");
 const CODED: Refusal = (415, "accept-encoding: identity\r\n", "content codings are not decoded");
+const MUCH_TO_KEEP: Refusal =
+    (431, "", "path and headers that are kept with a record have together more than 4,080 bytes");
 const TWO_TAGS: Refusal =
     (400, "", "each record of this media type has its type; the header aqueduct-type has no place");
 
-/// Answers a request, or says who does.
+/// Collects what is kept of a request with this head.
+pub(super) fn keep(
+    config: &Config,
+    peer: &str,
+    head: &Head<'_>,
+    bytes: &[u8],
+) -> Result<Kept, AttributeError> {
+    config.keep.collect(peer, |collector| {
+        collector.value(PATH, head.target)?;
+        head::for_each_field(bytes, |name, value| collector.header(name, value))
+    })
+}
+
+/// Answers a request, or says who does. `attribute_bytes`: what is kept of it; `None` if that is
+/// more than a record may have.
 pub(super) fn route<S: Sink>(
     config: &Config,
     head: &Head<'_>,
+    attribute_bytes: Option<usize>,
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Route {
@@ -95,7 +115,10 @@ pub(super) fn route<S: Sink>(
         _ if head.tag == Tag::Bad => (Reason::BadType, BAD_TYPE),
         _ if head.is_coded => (Reason::Malformed, CODED),
         _ if form == Form::Counted && head.tag != Tag::Absent => (Reason::BadType, TWO_TAGS),
-        _ => return body(config, head, ring, form, origin, then, sink, out),
+        _ => match attribute_bytes {
+            None => (Reason::TooLarge, MUCH_TO_KEEP),
+            Some(bytes) => return body(config, head, ring, (form, bytes), origin, then, sink, out),
+        },
     };
     sink.note(Event::Rejected { ring: Some(ring.id), reason, records: 1 });
     refused(refusal, sink, out, Persistence::Close)
@@ -111,7 +134,7 @@ fn body<S: Sink>(
     config: &Config,
     head: &Head<'_>,
     ring: Ring,
-    form: Form,
+    (form, attribute_bytes): (Form, usize),
     origin: Option<usize>,
     then: Persistence,
     sink: &mut S,
@@ -119,17 +142,19 @@ fn body<S: Sink>(
 ) -> Route {
     let of_ring = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let limit = match form {
-        Form::One => of_ring(u64::from(ring.max_payload_bytes)),
+        Form::One => of_ring(u64::from(ring.max_payload_bytes)).saturating_sub(attribute_bytes),
         _ => config.max_batch_bytes.min(of_ring(ring.capacity_bytes)),
     };
     let tag = if let Tag::Value(tag) = head.tag { tag } else { 0 };
-    let mut body = Body { ring, tag, form, limit, framing: Framing::Length(0), origin, then };
+    let framing = Framing::Length(0);
+    let mut body = Body { ring, tag, form, attribute_bytes, limit, framing, origin, then };
     let announced = match head.framing {
         head::Framing::Length(bytes) => usize::try_from(bytes).ok().filter(|bytes| *bytes <= limit),
         head::Framing::Endless => None,
         head::Framing::Chunked => Some(0),
     };
-    let Some(announced) = announced else {
+    let fits = attribute_bytes as u64 <= u64::from(ring.max_payload_bytes);
+    let Some(announced) = announced.filter(|_| fits) else {
         publish::too_large(config, &body, sink, out);
         return Route::Answered(Persistence::Close);
     };

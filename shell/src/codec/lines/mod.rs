@@ -9,7 +9,7 @@ mod tests;
 use std::sync::Arc;
 
 use self::frame::Next;
-use super::{Codec, Event, Outcome, Progress, Reason, Record, Ring, Sink, State, Wait};
+use super::{Codec, Event, Keep, Kept, Outcome, Progress, Reason, Record, Ring, Sink, State, Wait};
 
 /// How frames are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +45,15 @@ pub struct Config {
     pub max_frame_bytes: usize,
     /// What is done about a larger one, which is counted.
     pub oversize: Oversize,
+    /// What is kept with the records: the peer's address, or nothing.
+    pub keep: Keep,
 }
 
 /// One connection.
 pub struct Lines {
     config: Arc<Config>,
     limit: usize,
+    kept: Kept,
     /// Set within a frame that is skipped.
     skipped: Option<Skipped>,
 }
@@ -67,9 +70,15 @@ enum Skipped {
 impl Lines {
     /// A connection on which nothing has come yet.
     pub fn new(config: Arc<Config>) -> Self {
+        Self::of_peer(config, "")
+    }
+
+    /// The same from a peer of this address.
+    pub fn of_peer(config: Arc<Config>, peer: &str) -> Self {
+        let kept = config.keep.of_peer(peer);
         let of_ring = usize::try_from(config.ring.max_payload_bytes).unwrap_or(usize::MAX);
-        let limit = config.max_frame_bytes.min(of_ring);
-        Self { config, limit, skipped: None }
+        let limit = config.max_frame_bytes.min(of_ring.saturating_sub(kept.bytes()));
+        Self { config, limit, kept, skipped: None }
     }
 
     fn reject<S: Sink>(&self, reason: Reason, sink: &mut S) {
@@ -100,7 +109,8 @@ impl Lines {
     /// Hands over one frame; says why decoding stops.
     fn take<S: Sink>(&self, payload: &[u8], sink: &mut S) -> Option<State> {
         let Config { ring, type_tag, .. } = *self.config;
-        match sink.record(Record { ring: ring.id, type_tag, payload }) {
+        let attributes = self.kept.block();
+        match sink.record(Record { ring: ring.id, type_tag, payload, attributes }) {
             Outcome::Accepted(_) => None,
             Outcome::Full => Some(State::Parked),
             Outcome::Refused(reason) => {

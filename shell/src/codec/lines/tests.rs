@@ -7,12 +7,19 @@ use proptest::prelude::*;
 
 use super::{Config, Framing, Lines, Oversize};
 use crate::codec::trial::{End, Trial, converse};
-use crate::codec::{Codec, Event, Reason, RingId, Sink, State};
+use crate::codec::{Codec, Event, Keep, Reason, RingId, Sink, State};
 
 /// A connection to ring `b`, whose records have at most 16 bytes.
 fn codec(framing: Framing, oversize: Oversize) -> Lines {
     let ring = Trial::new().ring(b"b").expect("it is there");
-    let config = Config { ring, type_tag: 5, framing, max_frame_bytes: 1000, oversize };
+    let config = Config {
+        ring,
+        type_tag: 5,
+        framing,
+        max_frame_bytes: 1000,
+        oversize,
+        keep: Keep::default(),
+    };
     Lines::new(Arc::new(config))
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Will<'a> {
     pub(super) is_retained: bool,
     pub(super) topic: &'a str,
     pub(super) payload: &'a [u8],
+    /// With their length; empty for 3.1.1.
+    pub(super) properties: &'a [u8],
 }
 
 /// Why a CONNECT is refused.
@@ -94,12 +96,14 @@ fn will<'a>(
     quality: u8,
     is_retained: bool,
 ) -> Result<Will<'a>, Code> {
+    let before = reader.0;
     if version == Version::Five {
         property::read(reader, Owner::Will)?;
     }
+    let properties = &before[..before.len() - reader.0.len()];
     let (topic, payload) = (reader.text()?, reader.binary()?);
     if !topic::is_name(topic) {
         return Err(Code::TopicName);
     }
-    Ok(Will { quality, is_retained, topic, payload })
+    Ok(Will { quality, is_retained, topic, payload, properties })
 }

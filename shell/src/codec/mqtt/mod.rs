@@ -20,7 +20,7 @@ use std::time::Duration;
 use self::reason::Code;
 use self::session::{Session, Then};
 use self::wire::FixedHeader;
-use super::{Codec, Event, OUTPUT_BYTES_MAX, Progress, Reason, Ring, Sink, State, Wait};
+use super::{Codec, Event, Keep, OUTPUT_BYTES_MAX, Progress, Reason, Ring, Sink, State, Wait};
 
 pub use topic::Filter;
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub max_packet_bytes: usize,
     /// Longest keep-alive time that a client of MQTT 5 may have, seconds; 0 is no limit.
     pub max_keep_alive: u16,
+    /// What is kept with the records.
+    pub keep: Keep,
 }
 
 /// Where the messages of some topics go.
@@ -64,6 +66,8 @@ pub struct Mqtt {
     config: Arc<Config>,
     /// Distinguishes it from others, for clients without an identifier.
     number: u64,
+    /// Its address, where that is kept.
+    peer: Box<str>,
     /// Set once CONNECT was accepted.
     session: Option<Session>,
 }
@@ -71,7 +75,12 @@ pub struct Mqtt {
 impl Mqtt {
     /// A connection on which nothing has come yet.
     pub fn new(config: Arc<Config>, number: u64) -> Self {
-        Self { config, number, session: None }
+        Self::of_peer(config, number, "")
+    }
+
+    /// The same from a peer of this address.
+    pub fn of_peer(config: Arc<Config>, number: u64, peer: &str) -> Self {
+        Self { config, number, peer: peer.into(), session: None }
     }
 
     /// Takes one packet from the front of `input`; 0 bytes if it is not used up.
@@ -96,10 +105,11 @@ impl Mqtt {
         }
         let packet = &input[header.bytes..bytes];
         let Some(session) = &mut self.session else {
-            self.session = session::connect(packet, &self.config, self.number, sink, out);
+            let peer = (self.number, &*self.peer);
+            self.session = session::connect(packet, &self.config, peer, sink, out);
             return Ok((bytes, self.session.is_none().then_some(State::Close)));
         };
-        match session.packet(header, packet, &self.config, sink, out)? {
+        match session.packet(header, packet, (&self.config, &self.peer), sink, out)? {
             Then::GoOn if sink.is_ending() => Err(Code::ShuttingDown),
             Then::GoOn => Ok((bytes, None)),
             Then::Wait => Ok((0, Some(State::Parked))),

@@ -102,6 +102,40 @@ pub(super) fn read(reader: &mut Reader<'_>, owner: Owner) -> Result<Properties, 
     if has_data && !found.has_method { Err(Code::Protocol) } else { Ok(found) }
 }
 
+/// Gives the content type and the user properties of a block that [`read`] has accepted, with its
+/// length.
+pub(super) fn for_each_text<E>(
+    block: &[u8],
+    collector: &mut impl FnMut(Option<&str>, &str) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut reader = Reader(block);
+    // Nothing here fails, for it did not when the block was read.
+    let _ = reader.variable();
+    while let Ok(id) = reader.variable() {
+        let skipped = match id {
+            0x01 | 0x17 | 0x19 => reader.byte().map(drop),
+            0x02 | 0x11 | 0x18 | 0x27 => reader.four().map(drop),
+            0x09 | 0x16 => reader.binary().map(drop),
+            0x0b => reader.variable().map(drop),
+            0x21..=0x23 => reader.two().map(drop),
+            0x03 | 0x26 => {
+                let Ok(first) = reader.text() else { return Ok(()) };
+                if id == 0x03 {
+                    collector(None, first)?;
+                } else if let Ok(second) = reader.text() {
+                    collector(Some(first), second)?;
+                }
+                Ok(())
+            }
+            _ => reader.text().map(drop),
+        };
+        if skipped.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 /// Whether a client's packet may have the property; malformed if no packet has it.
 fn is_of(id: u8, owner: Owner) -> Result<bool, Code> {
     Ok(match id {

@@ -13,6 +13,8 @@ pub(super) struct Publish<'a> {
     pub(super) id: Option<u16>,
     pub(super) topic: &'a str,
     pub(super) payload: &'a [u8],
+    /// With their length; empty for 3.1.1.
+    pub(super) properties: &'a [u8],
 }
 
 /// Reads what follows the fixed header with these flags.
@@ -33,14 +35,16 @@ pub(super) fn read(packet: &[u8], flags: u8, version: Version) -> Result<Publish
     let mut reader = Reader(packet);
     let topic = reader.text()?;
     let id = if quality > 0 { Some(reader.id()?) } else { None };
+    let before = reader.0;
     if version == Version::Five
         && property::read(&mut reader, Owner::Publish)?.topic_alias.is_some()
     {
         // CONNACK allowed none.
         return Err(Code::TopicAlias);
     }
+    let properties = &before[..before.len() - reader.0.len()];
     if !topic::is_name(topic) {
         return Err(Code::TopicName);
     }
-    Ok(Publish { id, topic, payload: reader.0 })
+    Ok(Publish { id, topic, payload: reader.0, properties })
 }

@@ -1,5 +1,7 @@
 //! What a connection does with each packet after CONNECT, and with CONNECT itself.
 
+use aqueduct_core::attributes::name::TOPIC;
+
 use super::connect::{self, BadConnect, Connect, Version};
 use super::property::{self, Owner};
 use super::publish;
@@ -7,7 +9,7 @@ use super::reason::Code;
 use super::wire::{FixedHeader, Reader, push_packet};
 use super::{Config, Route};
 use crate::codec::text::push_decimal;
-use crate::codec::{Access, Event, Outcome, Reason, Record, Ring, Sink};
+use crate::codec::{Access, Event, Kept, Outcome, Reason, Record, Ring, Sink};
 
 /// A client that was accepted.
 pub(super) struct Session {
@@ -26,6 +28,8 @@ struct Will {
     /// Nothing if no rule means its topic.
     route: Option<Route>,
     payload: Box<[u8]>,
+    /// `None` if it is more than a record may have.
+    kept: Option<Kept>,
 }
 
 /// What happens after a packet.
@@ -43,7 +47,7 @@ pub(super) enum Then {
 pub(super) fn connect<S: Sink>(
     packet: &[u8],
     config: &Config,
-    number: u64,
+    (number, peer): (u64, &str),
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Option<Session> {
@@ -64,7 +68,11 @@ pub(super) fn connect<S: Sink>(
         return None;
     }
     let will = connect.will.map(|will| {
-        Box::new(Will { route: config.route(will.topic), payload: will.payload.into() })
+        Box::new(Will {
+            route: config.route(will.topic),
+            payload: will.payload.into(),
+            kept: keep(config, peer, will.topic, will.properties),
+        })
     });
     let limit = config.max_keep_alive;
     let keep_alive = match connect.keep_alive {
@@ -175,7 +183,7 @@ impl Session {
         &mut self,
         header: FixedHeader,
         packet: &[u8],
-        config: &Config,
+        (config, peer): (&Config, &str),
         sink: &mut S,
         out: &mut Vec<u8>,
     ) -> Result<Then, Code> {
@@ -189,7 +197,7 @@ impl Session {
             return Err(Code::Malformed);
         }
         match header.kind {
-            3 => return self.publish(flags, packet, config, sink, out),
+            3 => return self.publish(flags, packet, (config, peer), sink, out),
             6 => self.release(packet, out)?,
             8 => self.subscribe(packet, out)?,
             10 => self.unsubscribe(packet, out)?,
@@ -209,7 +217,7 @@ impl Session {
         &mut self,
         flags: u8,
         packet: &[u8],
-        config: &Config,
+        (config, peer): (&Config, &str),
         sink: &mut S,
         out: &mut Vec<u8>,
     ) -> Result<Then, Code> {
@@ -220,7 +228,12 @@ impl Session {
                 sink.note(Event::Rejected { ring: None, reason, records: 1 });
                 Some(Code::TopicName)
             }
-            Some(route) => match append(route, message.payload, sink) {
+            Some(route) => match append(
+                route,
+                message.payload,
+                keep(config, peer, message.topic, message.properties).as_ref(),
+                sink,
+            ) {
                 Outcome::Accepted(_) => None,
                 Outcome::Full => return Ok(Then::Wait),
                 Outcome::Refused(reason) => {
@@ -397,7 +410,7 @@ impl Session {
     pub(super) fn leave<S: Sink>(&mut self, sink: &mut S) {
         let Some(will) = self.will.take() else { return };
         let outcome = match will.route {
-            Some(route) => append(route, &will.payload, sink),
+            Some(route) => append(route, &will.payload, will.kept.as_ref(), sink),
             None => Outcome::Refused(Reason::Denied),
         };
         let reason = match outcome {
@@ -417,12 +430,25 @@ impl Session {
     }
 }
 
-fn append<S: Sink>(route: Route, payload: &[u8], sink: &mut S) -> Outcome {
+/// Collects what is kept of a message; `None` if that is more than a record may have.
+fn keep(config: &Config, peer: &str, topic: &str, properties: &[u8]) -> Option<Kept> {
+    let kept = config.keep.collect(peer, |collector| {
+        collector.value(TOPIC, topic.as_bytes())?;
+        property::for_each_text(properties, &mut |key, value| match key {
+            None => collector.content_type(value),
+            Some(key) => collector.property(key, value),
+        })
+    });
+    kept.ok()
+}
+
+fn append<S: Sink>(route: Route, payload: &[u8], kept: Option<&Kept>, sink: &mut S) -> Outcome {
     let Route { ring: Ring { id, max_payload_bytes, .. }, type_tag } = route;
-    if payload.len() as u64 > u64::from(max_payload_bytes) {
+    let Some(kept) = kept else { return Outcome::Refused(Reason::TooLarge) };
+    if (payload.len() + kept.bytes()) as u64 > u64::from(max_payload_bytes) {
         return Outcome::Refused(Reason::TooLarge);
     }
-    sink.record(Record { ring: id, type_tag, payload })
+    sink.record(Record { ring: id, type_tag, payload, attributes: kept.block() })
 }
 
 fn push_variable(out: &mut Vec<u8>, mut number: usize) {

@@ -2,7 +2,7 @@
 
 use super::frame::Args;
 use super::{record, reply};
-use crate::codec::{Access, Event, Sink};
+use crate::codec::{Access, Event, Kept, Sink};
 
 /// What the answer to `INFO` and `HELLO` says that we are compatible with: clients look for a
 /// version that knows streams.
@@ -12,6 +12,8 @@ const REDIS_VERSION: &str = "7.0.0";
 pub(super) struct Session {
     id: u64,
     is_authenticated: bool,
+    /// Goes with every record.
+    kept: Kept,
 }
 
 /// What became of a command.
@@ -29,8 +31,8 @@ pub(super) enum Executed {
 pub(super) type Parts<'a> = &'a [&'a str];
 
 impl Session {
-    pub(super) const fn new(id: u64) -> Self {
-        Self { id, is_authenticated: false }
+    pub(super) const fn new(id: u64, kept: Kept) -> Self {
+        Self { id, is_authenticated: false, kept }
     }
 
     /// Executes one command.
@@ -55,9 +57,9 @@ impl Session {
             return Executed::Answered;
         }
         match &*upper {
-            b"XADD" => return record::xadd(args, sink, out),
-            b"RPUSH" | b"LPUSH" => return record::push(name, args, sink, out),
-            b"PUBLISH" => return record::publish(args, sink, out),
+            b"XADD" => return record::xadd(args, &self.kept, sink, out),
+            b"RPUSH" | b"LPUSH" => return record::push(name, args, &self.kept, sink, out),
+            b"PUBLISH" => return record::publish(args, &self.kept, sink, out),
             b"PING" => ping(args, out),
             b"ECHO" => match (args.next(), args.next()) {
                 (Some(message), None) => reply::bulk(out, message),

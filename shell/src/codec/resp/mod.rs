@@ -15,13 +15,15 @@ use std::sync::Arc;
 
 use self::command::{Executed, Session};
 use self::frame::{Args, Scan, Scanner};
-use super::{Codec, Event, OUTPUT_BYTES_MAX, Progress, Reason, Sink, State, Wait};
+use super::{Codec, Event, Keep, OUTPUT_BYTES_MAX, Progress, Reason, Sink, State, Wait};
 
 /// What bounds the commands of an address.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Most bytes of one command with all its arguments.
     pub max_command_bytes: usize,
+    /// What is kept with the records: the peer's address, or nothing.
+    pub keep: Keep,
 }
 
 /// One connection.
@@ -36,7 +38,13 @@ pub struct Resp {
 impl Resp {
     /// A connection on which nothing has come yet; `id` is what `CLIENT ID` answers.
     pub fn new(config: Arc<Config>, id: u64) -> Self {
-        Self { config, session: Session::new(id), scanner: Scanner::default(), is_new: true }
+        Self::of_peer(config, id, "")
+    }
+
+    /// The same from a peer of this address.
+    pub fn of_peer(config: Arc<Config>, id: u64, peer: &str) -> Self {
+        let session = Session::new(id, config.keep.of_peer(peer));
+        Self { config, session, scanner: Scanner::default(), is_new: true }
     }
 
     /// Takes one command from the front of `input`: the bytes that it used, or why to stop.

@@ -5,10 +5,15 @@ use std::borrow::Cow;
 use super::command::{Executed, Parts, printable, wrong_number};
 use super::frame::Args;
 use super::reply;
-use crate::codec::{BatchSize, Event, Outcome, Reason, Record, Ring, Room, Sink, text};
+use crate::codec::{BatchSize, Event, Kept, Outcome, Reason, Record, Ring, Room, Sink, text};
 
 /// `XADD ring [NOMKSTREAM] * (data|payload) bytes [type n] [crc32 n]`: answers the id `epoch-seq`.
-pub(super) fn xadd<S: Sink>(mut args: Args<'_>, sink: &mut S, out: &mut Vec<u8>) -> Executed {
+pub(super) fn xadd<S: Sink>(
+    mut args: Args<'_>,
+    kept: &Kept,
+    sink: &mut S,
+    out: &mut Vec<u8>,
+) -> Executed {
     let Some(ring) = args.next() else { return short("xadd", out) };
     let mut id = args.next();
     // Rings are never made by a command.
@@ -32,7 +37,7 @@ pub(super) fn xadd<S: Sink>(mut args: Args<'_>, sink: &mut S, out: &mut Vec<u8>)
             return Executed::Answered;
         }
     };
-    match take(&ring, entry.type_tag, entry.payload, sink, out) {
+    match take(&ring, entry.type_tag, entry.payload, kept, sink, out) {
         Ok(seq) => {
             reply::id(out, ring.epoch, seq);
             Executed::Answered
@@ -46,6 +51,7 @@ pub(super) fn xadd<S: Sink>(mut args: Args<'_>, sink: &mut S, out: &mut Vec<u8>)
 pub(super) fn push<S: Sink>(
     name: &[u8],
     mut args: Args<'_>,
+    kept: &Kept,
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Executed {
@@ -54,8 +60,8 @@ pub(super) fn push<S: Sink>(
     let Some(only) = payloads.next() else { return short(&printable(name).to_lowercase(), out) };
     let Some(ring) = find(ring, sink, out) else { return Executed::Answered };
     let taken = match payloads.next() {
-        None => take(&ring, 0, only, sink, out).map(|_| ()),
-        Some(_) => take_all(&ring, &args, sink, out),
+        None => take(&ring, 0, only, kept, sink, out).map(|_| ()),
+        Some(_) => take_all(&ring, &args, kept, sink, out),
     };
     match taken {
         Ok(()) => {
@@ -67,12 +73,17 @@ pub(super) fn push<S: Sink>(
 }
 
 /// `PUBLISH ring bytes`: a record of type 0. Answers 1.
-pub(super) fn publish<S: Sink>(mut args: Args<'_>, sink: &mut S, out: &mut Vec<u8>) -> Executed {
+pub(super) fn publish<S: Sink>(
+    mut args: Args<'_>,
+    kept: &Kept,
+    sink: &mut S,
+    out: &mut Vec<u8>,
+) -> Executed {
     let (Some(ring), Some(payload), None) = (args.next(), args.next(), args.next()) else {
         return short("publish", out);
     };
     let Some(ring) = find(ring, sink, out) else { return Executed::Answered };
-    match take(&ring, 0, payload, sink, out) {
+    match take(&ring, 0, payload, kept, sink, out) {
         Ok(_) => {
             reply::integer(out, 1);
             Executed::Answered
@@ -169,13 +180,15 @@ fn take<S: Sink>(
     ring: &Ring,
     type_tag: u16,
     payload: &[u8],
+    kept: &Kept,
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Result<u64, Executed> {
-    if payload.len() as u64 > u64::from(ring.max_payload_bytes) {
+    if (payload.len() + kept.bytes()) as u64 > u64::from(ring.max_payload_bytes) {
         return Err(refuse(ring, Reason::TooLarge, 1, sink, out));
     }
-    match sink.record(Record { ring: ring.id, type_tag, payload }) {
+    let attributes = kept.block();
+    match sink.record(Record { ring: ring.id, type_tag, payload, attributes }) {
         Outcome::Accepted(seq) => Ok(seq),
         Outcome::Full => Err(Executed::Full),
         Outcome::Refused(reason) => Err(refuse(ring, reason, 1, sink, out)),
@@ -186,15 +199,16 @@ fn take<S: Sink>(
 fn take_all<S: Sink>(
     ring: &Ring,
     payloads: &Args<'_>,
+    kept: &Kept,
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Result<(), Executed> {
     let mut size = BatchSize::default();
     for payload in payloads.clone() {
-        if payload.len() as u64 > u64::from(ring.max_payload_bytes) {
+        if (payload.len() + kept.bytes()) as u64 > u64::from(ring.max_payload_bytes) {
             return Err(refuse(ring, Reason::TooLarge, payloads.clone().count() as u64, sink, out));
         }
-        size.add(payload.len());
+        size.add(payload.len() + kept.bytes());
     }
     if !size.fits(ring) {
         return Err(refuse(ring, Reason::TooLarge, size.records, sink, out));
@@ -205,7 +219,8 @@ fn take_all<S: Sink>(
         Room::Refused(reason) => return Err(refuse(ring, reason, size.records, sink, out)),
     }
     for payload in payloads.clone() {
-        let outcome = sink.record(Record { ring: ring.id, type_tag: 0, payload });
+        let attributes = kept.block();
+        let outcome = sink.record(Record { ring: ring.id, type_tag: 0, payload, attributes });
         debug_assert!(matches!(outcome, Outcome::Accepted(_)), "there was room: {outcome:?}");
         if !matches!(outcome, Outcome::Accepted(_)) {
             reply::error(out, &["ERR only a part of the values was taken"]);

@@ -24,6 +24,8 @@ pub struct Kept {
 pub struct Trial {
     /// Everything accepted.
     pub records: Vec<Kept>,
+    /// The attributes of each, as a block.
+    pub attributes: Vec<Vec<u8>>,
     /// Everything reported.
     pub events: Vec<Event>,
     /// So many answers "full" come before a record is accepted; then it is counted anew.
@@ -83,11 +85,8 @@ impl Sink for Trial {
     fn record(&mut self, record: Record<'_>) -> Outcome {
         let index = usize::from(record.ring.0);
         let limit = MAX_PAYLOADS[index];
-        assert!(
-            record.payload.len() <= limit as usize,
-            "{} bytes of {limit}",
-            record.payload.len()
-        );
+        let bytes = record.payload.len() + record.attributes.as_bytes().len();
+        assert!(bytes <= limit as usize, "{bytes} bytes of {limit}");
         if let Some(reason) = self.refusal {
             return Outcome::Refused(reason);
         }
@@ -101,6 +100,7 @@ impl Sink for Trial {
             type_tag: record.type_tag,
             payload: record.payload.to_vec(),
         });
+        self.attributes.push(record.attributes.as_bytes().to_vec());
         self.next_seqs[index] += 1;
         Outcome::Accepted(self.next_seqs[index] - 1)
     }

@@ -8,7 +8,7 @@ use crate::codec::{
     Access, BatchSize, Event, Outcome, Reason, Record, Ring as RingFacts, RingId, Room, Sink,
 };
 use crate::refusal::Refusal;
-use crate::ring::{Need, Ring, Ticket, Turn};
+use crate::ring::{Label, Need, Ring, Ticket, Turn};
 
 /// Statuses that are counted without a look-up each.
 const STATUSES: usize = 16;
@@ -136,19 +136,20 @@ impl<'a> Batch<'a> {
     }
 
     fn append(&mut self, record: Record<'_>) -> Result<u64, Refusal> {
-        let Record { ring, type_tag, payload } = record;
+        let Record { ring, type_tag, payload, attributes } = record;
+        let label = Label { type_tag, attributes };
         if !self.has_ticket(ring) {
-            return self.turn(ring).append(type_tag, payload);
+            return self.turn(ring).append(label, payload);
         }
         let expired = self.expired;
         let Some((of, ticket)) = self.ticket.take() else {
-            return self.turn(ring).append(type_tag, payload);
+            return self.turn(ring).append(label, payload);
         };
         let turn = self.turn(ring);
         let result = if expired {
-            turn.append_expired(&ticket, type_tag, payload)
+            turn.append_expired(&ticket, label, payload)
         } else {
-            turn.append_waiting(&ticket, type_tag, payload)
+            turn.append_waiting(&ticket, label, payload)
         };
         if result == Err(Refusal::Full) {
             self.ticket = Some((of, ticket));
@@ -198,7 +199,9 @@ impl Sink for Batch<'_> {
     fn record(&mut self, record: Record<'_>) -> Outcome {
         if self.granted > 0 {
             self.granted -= 1;
-            return match self.turn(record.ring).append_granted(record.type_tag, record.payload) {
+            let Record { ring, type_tag, payload, attributes } = record;
+            let label = Label { type_tag, attributes };
+            return match self.turn(ring).append_granted(label, payload) {
                 Ok(seq) => Outcome::Accepted(seq),
                 Err(refusal) => Outcome::Refused(reason(refusal)),
             };
@@ -209,7 +212,10 @@ impl Sink for Batch<'_> {
                 Outcome::Accepted(seq)
             }
             Err(Refusal::Full) => {
-                if self.full(record.ring, Need::Record(record.payload.len())) {
+                if self.full(
+                    record.ring,
+                    Need::Record(record.payload.len() + record.attributes.as_bytes().len()),
+                ) {
                     Outcome::Refused(Reason::Full)
                 } else {
                     Outcome::Full

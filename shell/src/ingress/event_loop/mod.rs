@@ -21,7 +21,7 @@ mod work;
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -34,7 +34,7 @@ pub use self::protocol::Protocol;
 use self::protocol::Speaker;
 pub use self::settings::{
     IngestSettings, IngestTable, ListenSettings, ListenTable, ProtocolName, ProtocolSettings,
-    Target,
+    Target, keep,
 };
 use self::shared::{Arrival, Mailbox};
 pub use self::shared::{PageContent, Shared, ring_facts};
@@ -243,7 +243,10 @@ impl<'a> Turn<'a> {
         for (listener, socket) in std::mem::take(&mut work.accepted) {
             self.connections += 1;
             let (speaker, timeouts) = match self.seat.listening.borrow().get(listener as usize) {
-                Some(at) => (at.protocol.speaker(self.connections), Arc::clone(&at.timeouts)),
+                Some(at) => {
+                    let speaker = at.protocol.speaker(self.connections, socket.as_fd());
+                    (speaker, Arc::clone(&at.timeouts))
+                }
                 None => continue,
             };
             if let Some(permit) = shared.connections.acquire() {

@@ -1,12 +1,16 @@
 //! Which protocol an address speaks, and the codec of one connection.
 
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+
+use aqueduct_core::attributes::name::PEER;
 
 use crate::codec::http1::{self, Http1};
 use crate::codec::lines::{self, Lines};
 use crate::codec::mqtt::{self, Mqtt};
 use crate::codec::resp::{self, Resp};
-use crate::codec::{Codec, Event, Progress, Reason, Sink, State};
+use crate::codec::{Codec, Event, Keep, Progress, Reason, Sink, State};
 
 /// The protocol of a listening address.
 #[derive(Clone, Debug)]
@@ -46,14 +50,32 @@ macro_rules! ask {
 
 impl Protocol {
     /// Makes the codec of a new connection, whose number no other connection has or had.
-    pub(super) fn speaker(&self, number: u64) -> Speaker {
+    pub(super) fn speaker(&self, number: u64, socket: BorrowedFd<'_>) -> Speaker {
+        let peer = if self.keep().keeps(PEER) { peer_name(socket) } else { String::new() };
         match self {
-            Self::Http(config) => Speaker::Http(Http1::new(Arc::clone(config))),
-            Self::Resp(config) => Speaker::Resp(Resp::new(Arc::clone(config), number)),
-            Self::Mqtt(config) => Speaker::Mqtt(Mqtt::new(Arc::clone(config), number)),
-            Self::Lines(config) => Speaker::Lines(Lines::new(Arc::clone(config))),
+            Self::Http(config) => Speaker::Http(Http1::of_peer(Arc::clone(config), &peer)),
+            Self::Resp(config) => Speaker::Resp(Resp::of_peer(Arc::clone(config), number, &peer)),
+            Self::Mqtt(config) => Speaker::Mqtt(Mqtt::of_peer(Arc::clone(config), number, &peer)),
+            Self::Lines(config) => Speaker::Lines(Lines::of_peer(Arc::clone(config), &peer)),
         }
     }
+
+    /// What is kept with the records of its connections.
+    fn keep(&self) -> &Keep {
+        match self {
+            Self::Http(config) => &config.keep,
+            Self::Resp(config) => &config.keep,
+            Self::Mqtt(config) => &config.keep,
+            Self::Lines(config) => &config.keep,
+        }
+    }
+}
+
+/// The address of a peer as records keep it; `unix` for one that has none.
+pub(in crate::ingress) fn peer_name(socket: BorrowedFd<'_>) -> String {
+    let address = rustix::net::getpeername(socket).ok().flatten();
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    address.map_or_else(|| "unix".to_owned(), |address| address.to_string())
 }
 
 impl Speaker {

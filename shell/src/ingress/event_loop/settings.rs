@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use aqueduct_core::attributes::name::{CONTENT_TYPE, PATH, PEER, TOPIC, USER_PREFIX};
 use serde::Deserialize;
 
 use super::driver::Choice;
+use crate::codec::Keep;
 use crate::codec::lines::{Framing, Oversize};
 use crate::codec::mqtt::Filter;
 use crate::config::{ConfigError, Endpoint, Given, Millis, Origin, Size, number, time};
@@ -125,6 +127,8 @@ pub struct ListenTable {
     pub oversize: Option<Given<OversizeName>>,
     /// `mqtt`: where the messages of some topics go; the first that matches decides.
     pub topics: Option<Given<Vec<TopicTable>>>,
+    /// What is kept with the records, by the names of the attributes.
+    pub attributes: Option<Given<Vec<String>>>,
 }
 
 /// A ring by its place in the configuration, and a type tag.
@@ -162,9 +166,21 @@ pub struct ListenSettings {
     pub idle_timeout: Option<Duration>,
     /// Largest command, packet or frame.
     pub max_message_bytes: usize,
+    /// What is kept with the records.
+    pub keep: Keep,
 }
 
 impl ListenSettings {
+    /// Whether its connections can bring records with attributes into this ring.
+    pub fn brings_attributes_to(&self, ring: usize) -> bool {
+        !self.keep.is_empty()
+            && match &self.protocol {
+                ProtocolSettings::Http | ProtocolSettings::Resp => true,
+                ProtocolSettings::Mqtt(rules) => rules.iter().any(|(_, to)| to.ring == ring),
+                ProtocolSettings::Frames(to, ..) => to.ring == ring,
+            }
+    }
+
     /// Checks the tables against the rings there are.
     pub fn check(
         tables: &[ListenTable],
@@ -226,8 +242,48 @@ impl ListenSettings {
             protocol,
             idle_timeout: (!idle.is_zero()).then_some(idle),
             max_message_bytes: usize::try_from(max_message).unwrap_or(usize::MAX),
+            keep: keep("listen.attributes", table.attributes.as_ref(), name)?,
         })
     }
+}
+
+/// Checks which attributes an address of this protocol keeps.
+pub fn keep(
+    key: &str,
+    given: Option<&Given<Vec<String>>>,
+    protocol: ProtocolName,
+) -> Result<Keep, ConfigError> {
+    let Some(Given { value: names, origin }) = given else { return Ok(Keep::default()) };
+    let is_header = |name: &str| {
+        let token = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
+        };
+        !name.is_empty() && name.len() <= 255 && name.bytes().all(token)
+    };
+    let (allowed, others): (&[&str], &str) = match protocol {
+        ProtocolName::Http => {
+            (&[PATH, PEER], "\":path\", \":peer\" and names of HTTP headers in lower case")
+        }
+        ProtocolName::Mqtt => (
+            &[TOPIC, PEER, CONTENT_TYPE],
+            "\":topic\", \":peer\", \"content-type\", \"user:*\" and \"user:KEY\"",
+        ),
+        _ => (&[PEER], "\":peer\""),
+    };
+    for (index, name) in names.iter().enumerate() {
+        let is_known = allowed.contains(&name.as_str())
+            || protocol == ProtocolName::Http && is_header(name)
+            || protocol == ProtocolName::Mqtt
+                && name.len() <= 255
+                && name.strip_prefix(USER_PREFIX).is_some_and(|key| !key.is_empty());
+        if !is_known {
+            return Err(ConfigError::value(*origin, key, name.escape_debug(), others));
+        }
+        if names[..index].contains(name) {
+            return Err(ConfigError::value(*origin, key, name, "names that differ"));
+        }
+    }
+    Ok(Keep::new(names.clone()))
 }
 
 fn refused(key: &str, value: &str, allowed: &str) -> ConfigError {

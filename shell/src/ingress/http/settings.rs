@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::super::event_loop::{ProtocolName, keep};
+use crate::codec::Keep;
 use crate::config::{ConfigError, Endpoint, Given, Millis, Size, number, time};
 
 /// `[http]` as it is written.
@@ -25,6 +27,8 @@ pub struct HttpTable {
     pub max_header_bytes: Option<Given<Size>>,
     /// Most header fields.
     pub max_headers: Option<Given<u64>>,
+    /// What is kept with the records, by the names of the attributes.
+    pub attributes: Option<Given<Vec<String>>>,
 }
 
 /// HTTP, checked.
@@ -36,6 +40,8 @@ pub struct HttpSettings {
     pub limits: HttpLimits,
     /// Most connections at once.
     pub max_connections: usize,
+    /// What is kept with the records.
+    pub keep: Keep,
 }
 
 /// Bounds of one HTTP connection.
@@ -93,6 +99,7 @@ impl HttpSettings {
                 1024,
                 1..=1_000_000,
             )?),
+            keep: keep("http.attributes", table.attributes.as_ref(), ProtocolName::Http)?,
         })
     }
 }

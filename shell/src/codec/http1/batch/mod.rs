@@ -7,7 +7,7 @@ mod counted;
 mod json;
 
 use crate::codec::sink::{BatchSize, Record, Ring, Sink};
-use crate::codec::{Outcome, Reason, Room};
+use crate::codec::{Kept, Outcome, Reason, Room};
 
 /// What a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,15 +70,18 @@ pub(super) enum Verdict {
     Bad(BadBatch),
 }
 
-/// Appends all records of `body`, or none. `tag` is for the forms that do not name one.
+/// Appends all records of `body`, or none, each with the attributes of the request. `tag` is for
+/// the forms that do not name one.
 pub(super) fn append<S: Sink>(
     sink: &mut S,
     ring: &Ring,
     form: Form,
     tag: u16,
+    kept: &Kept,
     body: &[u8],
 ) -> Verdict {
-    let size = match measure(ring, form, tag, body) {
+    let attributes = kept.block();
+    let size = match measure(ring, form, tag, kept.bytes(), body) {
         Ok(size) => size,
         Err(bad) => return Verdict::Bad(bad),
     };
@@ -89,7 +92,7 @@ pub(super) fn append<S: Sink>(
     }
     let (mut first, mut last, mut taken) = (0, 0, 0);
     let appended = for_each(form, tag, body, |type_tag, payload| {
-        match sink.record(Record { ring: ring.id, type_tag, payload }) {
+        match sink.record(Record { ring: ring.id, type_tag, payload, attributes }) {
             Outcome::Accepted(seq) => {
                 first = if taken == 0 { seq } else { first };
                 (last, taken) = (seq, taken + 1);
@@ -105,14 +108,21 @@ pub(super) fn append<S: Sink>(
     }
 }
 
-/// Checks every record and adds up what they take.
-fn measure(ring: &Ring, form: Form, tag: u16, body: &[u8]) -> Result<BatchSize, BadBatch> {
+/// Checks every record and adds up what they take, each with so many bytes of attributes.
+fn measure(
+    ring: &Ring,
+    form: Form,
+    tag: u16,
+    attribute_bytes: usize,
+    body: &[u8],
+) -> Result<BatchSize, BadBatch> {
     let mut size = BatchSize::default();
     for_each(form, tag, body, |_, payload| {
-        if payload.len() as u64 > u64::from(ring.max_payload_bytes) {
+        let bytes = payload.len() + attribute_bytes;
+        if bytes as u64 > u64::from(ring.max_payload_bytes) {
             return Err(BadBatch::RecordTooLarge(size.records));
         }
-        size.add(payload.len());
+        size.add(bytes);
         Ok(())
     })?;
     if size.records == 0 {
@@ -194,19 +204,25 @@ mod tests {
         };
         let body = [&[b'x'; 33][..], b"\ny"].concat();
         assert_eq!(
-            measure(&ring, Form::Lines, 0, &body),
+            measure(&ring, Form::Lines, 0, 0, &body),
             Ok(BatchSize { records: 2, granules: 5, largest: 3 })
         );
         let body = [&body[..], b"\nz"].concat();
         assert_eq!(
-            measure(&ring, Form::Lines, 0, &body),
+            measure(&ring, Form::Lines, 0, 0, &body),
             Ok(BatchSize { records: 3, granules: 7, largest: 3 })
         );
         let body = [&body[..], b"\nz"].concat();
         let size = BatchSize { records: 4, granules: 9, largest: 3 };
-        assert_eq!(measure(&ring, Form::Lines, 0, &body), Err(BadBatch::TooLarge(size)));
+        assert_eq!(measure(&ring, Form::Lines, 0, 0, &body), Err(BadBatch::TooLarge(size)));
         let body = [&b"a\n"[..], &[b'x'; 65]].concat();
-        assert_eq!(measure(&ring, Form::Lines, 0, &body), Err(BadBatch::RecordTooLarge(1)));
-        assert_eq!(measure(&ring, Form::Lines, 0, b"\n"), Err(BadBatch::Empty));
+        assert_eq!(measure(&ring, Form::Lines, 0, 0, &body), Err(BadBatch::RecordTooLarge(1)));
+        assert_eq!(measure(&ring, Form::Lines, 0, 0, b"\n"), Err(BadBatch::Empty));
+        let size = BatchSize { records: 2, granules: 6, largest: 3 };
+        assert_eq!(
+            measure(&ring, Form::Lines, 0, 32, b"a\n32 bytes are not too much for it..\n"),
+            Err(BadBatch::RecordTooLarge(1))
+        );
+        assert_eq!(measure(&ring, Form::Lines, 0, 32, b"a\nb\n"), Ok(size));
     }
 }

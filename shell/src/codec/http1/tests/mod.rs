@@ -1,5 +1,6 @@
 //! Conversations with the HTTP codec.
 
+mod attributes;
 mod batches;
 mod forms;
 mod life;
@@ -8,6 +9,7 @@ mod splits;
 use std::sync::Arc;
 
 use super::{Config, Http1, Origin};
+use crate::codec::Keep;
 use crate::codec::trial::{End, Trial, converse};
 
 /// Bounds that tests can reach.
@@ -18,6 +20,7 @@ pub(super) fn config() -> Arc<Config> {
         max_batch_bytes: 4096,
         origins: Origin::new("https://good.example").into_iter().collect(),
         http2: true,
+        keep: Keep::default(),
     })
 }
 

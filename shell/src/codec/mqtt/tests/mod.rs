@@ -1,5 +1,6 @@
 //! Conversations with the MQTT codec.
 
+mod attributes;
 mod five;
 mod peers;
 mod publishing;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use super::{Config, Filter, Mqtt, Route, Rule};
 use crate::codec::trial::{End, Trial, converse};
-use crate::codec::{Event, Reason, RingId, Sink};
+use crate::codec::{Event, Keep, Reason, RingId, Sink};
 
 /// CONNECT of 3.1.1 with a clean session, a keep-alive time of 10 s and the identifier `c`.
 pub(super) const CONNECT_3: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x0a\0\x01c";
@@ -31,6 +32,7 @@ pub(super) fn config() -> Config {
         rules: vec![rule("a/#", "a", 7), rule("b/+/x", "b", 9)],
         max_packet_bytes: 4096,
         max_keep_alive: 0,
+        keep: Keep::default(),
     }
 }
 

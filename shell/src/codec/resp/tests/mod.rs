@@ -7,6 +7,7 @@ mod splits;
 use std::sync::Arc;
 
 use super::{Config, Resp};
+use crate::codec::Keep;
 use crate::codec::trial::{End, Trial, converse};
 
 /// What a whole conversation came to.
@@ -23,7 +24,7 @@ impl Heard {
 }
 
 pub(super) fn codec() -> Resp {
-    Resp::new(Arc::new(Config { max_command_bytes: 4096 }), 42)
+    Resp::new(Arc::new(Config { max_command_bytes: 4096, keep: Keep::default() }), 42)
 }
 
 /// Says `bytes` at once, to a sink that takes everything.

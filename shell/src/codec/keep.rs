@@ -1,0 +1,155 @@
+//! Which attributes an address keeps with its records, and what they are for one connection or
+//! message.
+
+use aqueduct_core::attributes::name::{CONTENT_TYPE, PEER, USER_PREFIX};
+use aqueduct_core::layout::ATTRIBUTES_MAX_BYTES;
+use aqueduct_core::{AttributeBlock, AttributeError, AttributeWriter};
+
+/// Stands for every user property.
+pub const ALL_USER_PROPERTIES: &str = "user:*";
+
+/// The names of what an address keeps. Nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// As the attributes will be called; those of HTTP headers in lower case.
+    names: Vec<String>,
+}
+
+impl Keep {
+    /// Keeps what has these names.
+    pub fn new(names: Vec<String>) -> Self {
+        Self { names }
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Whether the attribute of this name is kept.
+    pub fn keeps(&self, name: &str) -> bool {
+        self.names.iter().any(|kept| kept == name)
+    }
+
+    /// The name under which an HTTP header is kept.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.names.iter().find(|kept| kept.eq_ignore_ascii_case(name)).map(String::as_str)
+    }
+
+    fn keeps_property(&self, key: &str) -> bool {
+        self.names
+            .iter()
+            .any(|kept| kept == ALL_USER_PROPERTIES || kept.strip_prefix(USER_PREFIX) == Some(key))
+    }
+
+    /// Collects what is kept of a connection or message. `peer` is its address.
+    ///
+    /// # Errors
+    /// It does not fit a block; it is refused then, never cut.
+    pub fn collect(
+        &self,
+        peer: &str,
+        each: impl FnOnce(&mut Collector<'_, '_>) -> Result<(), AttributeError>,
+    ) -> Result<Kept, AttributeError> {
+        if self.is_empty() {
+            return Ok(Kept::default());
+        }
+        let mut room = [0; ATTRIBUTES_MAX_BYTES];
+        let mut writer = AttributeWriter::new(&mut room);
+        if self.keeps(PEER) {
+            writer.add(PEER, peer.as_bytes())?;
+        }
+        each(&mut Collector { keep: self, writer: &mut writer })?;
+        Ok(Kept(writer.finish().as_bytes().into()))
+    }
+
+    /// What is kept of a connection that says nothing of its records.
+    pub fn of_peer(&self, peer: &str) -> Kept {
+        // An address always fits.
+        self.collect(peer, |_| Ok(())).unwrap_or_default()
+    }
+}
+
+/// Takes what may be kept.
+pub struct Collector<'k, 'w> {
+    keep: &'k Keep,
+    writer: &'k mut AttributeWriter<'w>,
+}
+
+impl Collector<'_, '_> {
+    /// Takes a value if the attribute of this name is kept.
+    pub fn value(&mut self, name: &str, value: &[u8]) -> Result<(), AttributeError> {
+        if self.keep.keeps(name) { self.writer.add(name, value) } else { Ok(()) }
+    }
+
+    /// Takes an HTTP header.
+    pub fn header(&mut self, name: &str, value: &[u8]) -> Result<(), AttributeError> {
+        self.keep.header(name).map_or(Ok(()), |name| self.writer.add(name, value))
+    }
+
+    /// Takes the content type of an MQTT message.
+    pub fn content_type(&mut self, value: &str) -> Result<(), AttributeError> {
+        self.value(CONTENT_TYPE, value.as_bytes())
+    }
+
+    /// Takes an MQTT user property.
+    pub fn property(&mut self, key: &str, value: &str) -> Result<(), AttributeError> {
+        if self.keep.keeps_property(key) {
+            return self.writer.add_parts(&[USER_PREFIX, key], value.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// What is kept with the records of a connection or message: a block, or no bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept(Box<[u8]>);
+
+impl Kept {
+    /// The attributes, ready for a record.
+    pub fn block(&self) -> AttributeBlock<'_> {
+        AttributeBlock::from_bytes(&self.0).unwrap_or_default()
+    }
+
+    /// Bytes that they take in a record.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(kept: &Kept) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        kept.block().attributes().map(|one| (text(one.name), text(one.value))).collect()
+    }
+
+    #[test]
+    fn only_what_is_named_is_kept_and_a_client_cannot_pass_for_the_listener() {
+        let keep = |names: &[&str]| Keep::new(names.iter().map(|&name| name.to_owned()).collect());
+        let all = |collector: &mut Collector<'_, '_>| {
+            collector.header("X-Id", b"7")?;
+            collector.header("peer", b"forged")?;
+            collector.property("a", "1")?;
+            collector.property(":peer", "2")
+        };
+        assert_eq!(keep(&[]).collect("p", all), Ok(Kept::default()));
+        let kept = keep(&["x-id", "user:*", ":peer"]).collect("10.0.0.1:9", all).unwrap();
+        let expected =
+            [(":peer", "10.0.0.1:9"), ("x-id", "7"), ("user:a", "1"), ("user::peer", "2")];
+        assert_eq!(listed(&kept), expected.map(|(name, value)| (name.into(), value.into())));
+        let kept = keep(&["user:a"]).collect("p", all).unwrap();
+        assert_eq!(listed(&kept), [("user:a".into(), "1".into())]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_and_not_cut() {
+        let keep = Keep::new(vec!["x".to_owned()]);
+        let refused = keep.collect("", |collector| collector.header("x", &[b'v'; 4080]));
+        assert_eq!(refused, Err(AttributeError::Room { needed: 4088, limit: 4080 }));
+        let kept = keep.collect("", |collector| collector.header("x", &[b'v'; 4072])).unwrap();
+        assert_eq!(kept.bytes(), 4080);
+    }
+}
