@@ -452,6 +452,16 @@ mod tests {
     }
 
     #[test]
+    fn a_hello_of_any_minor_may_ask_for_every_kind() {
+        for (minor, kind) in [(0, 1), (0, 2), (0, 3), (0, 4), (9, 2)] {
+            let mut packet = hello();
+            (packet[10], packet[12]) = (minor, kind);
+            let parsed = Hello::parse(&packet);
+            assert_eq!(parsed.map(|hello| hello.kind as u8), Ok(kind), "minor {minor}");
+        }
+    }
+
+    #[test]
     fn a_hello_of_another_major_is_told_from_a_malformed_one() {
         let mut other = hello();
         other[8] = 2;
