@@ -82,3 +82,14 @@ impl<const BYTES: usize> MemoryMut for Heap<BYTES> {
         self.region().write(at, bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copies_that_ship_get_the_bytes_themselves() {
+        let heap = Heap::<4096>::new();
+        assert!(heap.span(0, 4096).is_some(), "what is tested would be the way by words");
+    }
+}
