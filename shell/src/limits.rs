@@ -1,7 +1,8 @@
-//! Connection limits: a bounded number of permits, waiting until all are given back, and places for
-//! those who have not said yet what they want.
+//! Limits: a bounded number of permits, waiting until all are given back; a bound on bytes; and
+//! places for those who have not said yet what they want.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use event_listener::Event;
@@ -68,6 +69,69 @@ impl Drop for Permit {
         if left == 0 {
             self.0.emptied.notify(usize::MAX);
         }
+    }
+}
+
+#[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
+type Count = std::sync::atomic::AtomicU64;
+
+/// A bound on bytes that several hold at once.
+pub struct ByteLimit {
+    most: u64,
+    /// INVARIANT: at most `most`; the sum of all `Held` values alive.
+    used: Count,
+}
+
+/// What one of them holds; dropping it gives it back.
+pub struct Held {
+    limit: Arc<ByteLimit>,
+    bytes: u64,
+}
+
+impl ByteLimit {
+    /// Makes a bound of `most` bytes, none of them used.
+    pub fn new(most: u64) -> Arc<Self> {
+        Arc::new(Self { most, used: Count::new(0) })
+    }
+
+    /// Returns how many bytes are held.
+    pub fn used(&self) -> u64 {
+        // ORDER(none): a number for people.
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Held {
+    /// Holds nothing.
+    pub fn nothing(limit: &Arc<ByteLimit>) -> Self {
+        Self { limit: Arc::clone(limit), bytes: 0 }
+    }
+
+    /// Holds this many bytes from now on, if the others leave so many. Less than before is always
+    /// possible.
+    #[must_use]
+    pub fn resize(&mut self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        let fits = if bytes <= self.bytes {
+            // ORDER(none): only the sum matters; what it bounds is each holder's own.
+            self.limit.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+            true
+        } else {
+            let more = bytes - self.bytes;
+            let room = |used: u64| used.checked_add(more).filter(|sum| *sum <= self.limit.most);
+            // ORDER(none): as above.
+            self.limit.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
+        };
+        if fits {
+            self.bytes = bytes;
+        }
+        fits
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.resize(0);
     }
 }
 
@@ -170,6 +234,20 @@ mod tests {
         assert!(limit.acquire().is_some());
         drop(second);
         smol::block_on(limit.all_returned());
+    }
+
+    #[test]
+    fn bytes_are_bounded_over_all_who_hold_some_and_given_back() {
+        let limit = ByteLimit::new(100);
+        let (mut first, mut second) = (Held::nothing(&limit), Held::nothing(&limit));
+        assert!(first.resize(60) && second.resize(40) && limit.used() == 100);
+        assert!(!second.resize(41) && limit.used() == 100, "what it held it still holds");
+        assert!(first.resize(59) && second.resize(41) && !first.resize(usize::MAX));
+        drop(first);
+        assert_eq!(limit.used(), 41);
+        assert!(second.resize(100));
+        drop(second);
+        assert_eq!(limit.used(), 0);
     }
 
     #[test]

@@ -94,6 +94,15 @@ fn errors_in_the_file_name_the_file_the_key_and_what_is_allowed() {
         "[[ring]]\nname = 'a'\nsubscriptions = ['x', 'x']\n",
         &[": ring a: subscriptions: `x`", "names that differ"],
     );
+    for origin in ["*", "null", "example.com", "https://example.com/", "https://Example.com"] {
+        let text = format!("http.origins = ['{origin}']\n");
+        let said = format!(": http.origins: `{origin}` is not allowed; allowed: an origin as");
+        refused_file(&text, &[&said]);
+    }
+    refused_file(
+        "ingest.max_buffered_bytes = '1MiB'\n",
+        &[": ingest.max_buffered_bytes: `1048576` is not allowed; allowed: 2228224 to"],
+    );
     refused_file(
         "[http]\nmax_header_bytes = 100\n",
         &[": http.max_header_bytes: `100` is not allowed; allowed: 256 to 65534"],

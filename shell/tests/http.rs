@@ -175,6 +175,79 @@ fn a_large_refused_body_does_not_reset_its_answer() {
 }
 
 #[test]
+fn a_refusal_outlasts_a_client_that_goes_on_sending() {
+    let server = Server::start(&["--max-payload-bytes", "1000"]);
+    let mut stream = server.connect();
+    // Longer than a quiet connection is waited for.
+    let begun = Instant::now();
+    let request = record("default", "", &vec![7; 1_000_000]);
+    for piece in request.chunks(64_000) {
+        stream.write_all(piece).expect("what comes is taken");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(begun.elapsed() > Duration::from_millis(1500), "not vacuous");
+    Response::read(&mut stream).assert_problem(413);
+    assert_closed(&mut stream);
+}
+
+#[test]
+fn a_client_that_is_refused_while_it_sends_sees_no_end_before_it_pauses() {
+    let server = Server::start(&["--max-payload-bytes", "1000"]);
+    let mut stream = server.connect();
+    let request = record("default", "", &vec![7; 1_000_000]);
+    let mut pieces = request.chunks(20_000);
+    stream.write_all(pieces.next().expect("the first")).expect("sent");
+    Response::read(&mut stream).assert_problem(413);
+    stream.set_read_timeout(Some(Duration::from_millis(20))).expect("set");
+    for piece in pieces.take(30) {
+        stream.write_all(piece).expect("what comes is taken");
+        // Some clients do not look at the answer if they see the end first.
+        assert!(stream.peek(&mut [0]).is_err(), "the end while it sends");
+    }
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    assert_closed(&mut stream);
+}
+
+#[test]
+fn a_page_of_a_configured_origin_may_post_and_its_preflight_is_answered() {
+    let file = "http.origins = ['https://good.example', 'http://127.0.0.1:3000']\n";
+    let server = Server::with_file(file, &[]);
+    for origin in ["https://good.example", "http://127.0.0.1:3000"] {
+        let response = server.exchange(format!(
+            "OPTIONS /v1/rings/default/records HTTP/1.1\r\nhost: t\r\norigin: {origin}\r\n\
+             access-control-request-method: POST\r\n\
+             access-control-request-headers: aqueduct-type\r\n\r\n"
+        ));
+        assert_eq!(response.status, 204, "{response:?}");
+        assert_eq!(response.header("access-control-allow-origin"), Some(origin), "{response:?}");
+        assert_eq!(response.header("access-control-allow-methods"), Some("post"));
+        let allowed = response.header("access-control-allow-headers").expect("some");
+        assert!(allowed.contains("aqueduct-type") && allowed.contains("content-type"));
+        let line = format!("origin: {origin}\r\n");
+        let response = server.exchange(record("default", &line, b"x"));
+        assert_eq!(response.status, 202, "{response:?}");
+        assert_eq!(response.header("access-control-allow-origin"), Some(origin));
+        assert_eq!(response.header("access-control-expose-headers"), Some("aqueduct-seq"));
+    }
+    for origin in ["https://good.example:8443", "http://good.example", "null"] {
+        let line = format!("origin: {origin}\r\n");
+        server.exchange(record("default", &line, b"x")).assert_problem(403);
+    }
+    assert!((server.metric("aqueduct_records_total{ring=\"default\"}") - 2.0).abs() < 0.5);
+}
+
+#[test]
+fn a_peer_that_takes_no_bytes_is_given_up() {
+    let server = Server::start(&["--body-timeout-ms", "200", "--max-connections", "1"]);
+    let mut stream = server.connect();
+    stream.set_write_timeout(Some(Duration::from_millis(100))).expect("set");
+    let pages = common::get("/metrics").replace("connection: close\r\n", "").repeat(100);
+    // Until neither side can send any more.
+    while stream.write_all(pages.as_bytes()).is_ok() {}
+    server.eventually("its place is free", || server.post("default", b"x").status == 202);
+}
+
+#[test]
 fn a_half_sent_head_is_answered_408_and_closed() {
     let server = Server::start(&["--header-timeout-ms", "100"]);
     let mut stream = server.connect();

@@ -61,11 +61,12 @@ fn bodies_that_may_need_more_memory_than_there_is_are_told_at_the_start() {
     let total: u64 = kib.trim().trim_end_matches("kB").trim().parse().expect("a number");
     let many = (total * 1024 / (16 << 20) + 1).to_string();
     let sizes = ["--capacity-bytes", "64MiB", "--max-payload-bytes", "16MiB"];
-    let said = "need more memory than there is";
-    let server = Server::start(&[&sizes[..], &["--max-connections", &many]].concat());
+    let said = "may need more memory than there is";
+    let more = format!("ingest.max_buffered_bytes = {}\n", total * 1024);
+    let server = Server::with_file(&more, &[&sizes[..], &["--max-connections", &many]].concat());
     server.eventually("it says so", || server.log().contains(said));
     assert_eq!(server.post("default", b"x").status, 202);
-    let server = Server::start(&[&sizes[..], &["--max-connections", "2"]].concat());
+    let server = Server::start(&[&sizes[..], &["--max-connections", &many]].concat());
     server.eventually("it is ready", || server.log().contains("ready http="));
     assert!(!server.log().contains(said), "{}", server.log());
 }
@@ -77,6 +78,29 @@ fn too_few_descriptors_are_one_line_and_no_panic() {
         let expected = format!("the limit of open files (RLIMIT_NOFILE) is {most}; at least ");
         assert!(message.contains(&expected), "{message}");
         assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn no_thread_at_all_is_one_line_and_no_panic() {
+    let mut command = command();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--socket", "/nowhere/aqd.sock"]);
+    limit(&mut command, Resource::Nproc, 1);
+    if rustix::process::geteuid().is_root() {
+        // The limit does not hold for root.
+        command.uid(65_534);
+    }
+    match command.output() {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            eprintln!("skipped: nobody else may run this program: {error}");
+        }
+        out => {
+            let out = out.expect("it runs");
+            let message = String::from_utf8_lossy(&out.stderr);
+            assert_eq!(out.status.code(), Some(1), "{out:?}");
+            assert!(message.contains("starting a thread: Resource temporarily"), "{message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
     }
 }
 
@@ -104,6 +128,33 @@ fn a_body_for_which_there_is_no_memory_is_answered_503() {
     let series = "aqueduct_records_rejected_total{reason=\"no_memory\",ring=\"default\"}";
     assert!(server.metric(series) > 0.5, "not vacuous: {bodies:?}");
     assert_eq!(server.post("default", b"small").status, 202);
+}
+
+#[test]
+fn bodies_of_all_connections_together_are_bounded() {
+    let file = "ingest.max_buffered_bytes = '2400KiB'\n";
+    let server = Server::with_file(file, &["--capacity-bytes", "32MiB", "--body-timeout-ms", "1m"]);
+    let body = vec![1; 1_000_000];
+    let request = record("default", "", &body);
+    // Two that do not finish.
+    let mut slow: Vec<_> = (0..2).map(|_| server.connect()).collect();
+    for stream in &mut slow {
+        stream.write_all(&request[..request.len() - 1]).expect("sent");
+    }
+    let refused = || {
+        let response = server.post("default", &body);
+        if response.status == 503 {
+            assert_eq!(response.header("retry-after"), Some("1"), "{response:?}");
+        }
+        response.status == 503
+    };
+    server.eventually("others are told to come again", refused);
+    assert_eq!(server.post("default", b"small").status, 202);
+    for stream in &mut slow {
+        stream.write_all(&[1]).expect("sent");
+        assert_eq!(Response::read(stream).status, 202);
+    }
+    assert_eq!(server.post("default", &body).status, 202);
 }
 
 #[test]

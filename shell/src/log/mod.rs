@@ -88,6 +88,8 @@ impl LogSettings {
 struct Log {
     queue: Arc<Queue>,
     limiter: Arc<Limiter>,
+    /// Whether there is a thread that writes.
+    has_writer: bool,
 }
 
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -100,8 +102,8 @@ fn log() -> &'static Log {
         let (lines, summaries) = (Arc::clone(&queue), Arc::clone(&limiter));
         let writer = move || lines.write(Descriptor(io::stderr()), || summaries.summarize());
         // Without a thread, lines are dropped once the queue is full: nobody is held up.
-        let _ = std::thread::Builder::new().name("aqueduct-log".to_owned()).spawn(writer);
-        Log { queue, limiter }
+        let thread = std::thread::Builder::new().name("aqueduct-log".to_owned()).spawn(writer);
+        Log { queue, limiter, has_writer: thread.is_ok() }
     })
 }
 
@@ -154,7 +156,13 @@ pub fn last_words(line: &str) {
 
 /// Waits for the lines that are on their way, as far as somebody takes them.
 pub fn flush() {
-    log().queue.flush(LAST_LINES);
+    let log = log();
+    if log.has_writer {
+        log.queue.flush(LAST_LINES);
+    } else {
+        // The system refused the thread; this one says why nothing goes on.
+        log.queue.write_what_is_there(Impatient(io::stderr()));
+    }
 }
 
 /// Returns how many lines were lost, because nobody took them or the other end was gone.
@@ -211,6 +219,28 @@ impl Drop for Line {
         if !self.0.is_empty() {
             log().queue.push(std::mem::take(&mut self.0));
         }
+    }
+}
+
+/// A descriptor that is written to only while somebody takes it soon.
+struct Impatient<T>(T);
+
+/// A pipe that is writable takes as much at once (`PIPE_BUF`).
+const PIECE_BYTES: usize = 4096;
+
+impl<T: AsFd> Write for Impatient<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut writable = [PollFd::new(&self.0, PollFlags::OUT)];
+        let timeout =
+            rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::from(LAST_LINES.subsec_nanos()) };
+        if rustix::event::poll(&mut writable, Some(&timeout))? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(rustix::io::write(&self.0, &bytes[..bytes.len().min(PIECE_BYTES)])?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -104,6 +104,17 @@ impl Queue {
         }
     }
 
+    /// Writes the lines that are there, in place of a writer.
+    pub(super) fn write_what_is_there(&self, mut out: impl Write) {
+        loop {
+            let Some(line) = lock(&self.state).lines.pop_front() else { return };
+            let written = out.write_all(&line);
+            let mut state = lock(&self.state);
+            state.bytes -= line.len();
+            state.dropped += u64::from(written.is_err());
+        }
+    }
+
     fn next(&self) -> Next {
         let mut state = lock(&self.state);
         loop {
@@ -198,6 +209,16 @@ mod tests {
         queue.push(vec![1]);
         queue.flush(Duration::from_secs(10));
         assert_eq!(queue.dropped(), 1);
+    }
+
+    #[test]
+    fn without_a_writer_the_last_words_are_written_by_who_has_them() {
+        let queue = Queue::new();
+        queue.push(b"a\n".to_vec());
+        queue.push(b"b\n".to_vec());
+        let mut out = Vec::new();
+        queue.write_what_is_there(&mut out);
+        assert_eq!((out.as_slice(), lock(&queue.state).bytes), (&b"a\nb\n"[..], 0));
     }
 
     #[test]

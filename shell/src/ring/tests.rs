@@ -143,6 +143,39 @@ fn the_end_of_an_evicted_reader_does_not_detach_the_next_one() {
     assert!(ring.attach("default", None, third.clone()).is_ok());
 }
 
+/// A full ring, its reader, somebody who waits for room, and how often that one was called. The
+/// reader has released two records, of which nobody has been told.
+fn released_in_silence() -> (Arc<Ring>, Attached, Ticket, Arc<Calls>) {
+    let ring = ring();
+    fill(&ring);
+    let reader = ring.attach("default", None, bell()).expect("free");
+    let calls = Arc::<Calls>::default();
+    let waiting = ring.turn().wait(Need::Record(64), Waker::from(Arc::clone(&calls)));
+    store_cursor(&reader.cursor, 6);
+    assert_eq!(calls.taken(), 0);
+    (ring, reader, waiting.expect("a place"), calls)
+}
+
+#[test]
+fn the_first_who_waits_is_told_when_a_reader_is_evicted() {
+    let (ring, reader, ticket, calls) = released_in_silence();
+    // The last cursor that was believed is further than the one that the wait began with.
+    ring.refresh();
+    store_cursor(&reader.cursor, 999);
+    ring.refresh();
+    assert_eq!(ring.metrics().records.get(), 10);
+    assert!(calls.taken() > 0, "nobody looks again before the time is over");
+    assert_eq!(ring.turn().append_waiting(&ticket, 0, &[1; 64]), Ok(10));
+}
+
+#[test]
+fn the_first_who_waits_is_told_when_a_reader_leaves() {
+    let (ring, reader, ticket, calls) = released_in_silence();
+    drop(reader);
+    assert!(calls.taken() > 0, "nobody looks again before the time is over");
+    assert_eq!(ring.turn().append_waiting(&ticket, 0, &[1; 64]), Ok(10));
+}
+
 #[test]
 fn going_back_to_the_oldest_never_goes_forward() {
     let ring = ring();

@@ -98,7 +98,7 @@ impl Config {
         Ok(Self {
             threads: usize::try_from(threads).unwrap_or(usize::MAX),
             drain_timeout: time("server.drain_timeout_ms", drain, 5000, 0)?,
-            ingest: IngestSettings::check(&tables.ingest)?,
+            ingest: IngestSettings::check(&tables.ingest, &rings)?,
             listen,
             http,
             control: ControlSettings::check(&tables.control)?,

@@ -16,7 +16,7 @@ use crate::ingress::event_loop::{
 };
 use crate::ingress::http::{Http, HttpLimits, problem_json};
 use crate::ingress::listen::Bound;
-use crate::limits::Limit;
+use crate::limits::{ByteLimit, Limit};
 use crate::metrics::Metrics;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
@@ -106,6 +106,7 @@ pub(super) fn start(
         metrics,
         shutdown,
         connections,
+        buffered: ByteLimit::new(config.ingest.max_buffered_bytes),
         overflow: {
             let hyper = Arc::clone(&hyper);
             Box::new(move |socket| hyper.turn_over(socket))
@@ -132,11 +133,13 @@ fn timeouts(limits: &HttpLimits, idle: Option<Duration>, speaks_first: bool) -> 
 
 fn http(config: &Config, keep: Keep) -> Protocol {
     let largest_ring = config.rings.iter().map(|ring| ring.capacity_bytes).max().unwrap_or(0);
+    // A batch must fit by itself into what all bodies may take.
+    let largest_batch = largest_ring.min(config.ingest.max_buffered_bytes / 2);
     Protocol::Http(Arc::new(http1::Config {
         max_header_bytes: config.http.limits.max_header_bytes,
         max_headers: config.http.limits.max_headers,
-        max_batch_bytes: usize::try_from(largest_ring).unwrap_or(usize::MAX),
-        origins: Vec::new(),
+        max_batch_bytes: usize::try_from(largest_batch).unwrap_or(usize::MAX),
+        origins: config.http.origins.clone(),
         http2: false,
         keep,
     }))

@@ -45,6 +45,8 @@ pub use signals::ignore_file_size_signal;
 
 /// How often a shutdown looks whether the readers are through.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// Threads of the runtime, for signals and for the ready line.
+const OTHER_THREADS: usize = 3;
 /// For the answers to requests that waited until the rings were closed.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -52,6 +54,8 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub fn run(config: &Config) -> Result<(), ServeError> {
     let shares = descriptors::share_out(config).map_err(ServeError::Descriptors)?;
     check_memory(config, &shares)?;
+    check_threads(config.threads + config.ingest.loops + OTHER_THREADS)
+        .map_err(ServeError::Thread)?;
     // Before anything is visible, so that a signal finds its handler.
     let mut endings = signals::endings().map_err(ServeError::Signals)?;
     let executor = Arc::new(Executor::new());
@@ -281,15 +285,44 @@ fn check_memory(config: &Config, shares: &Shares) -> Result<(), ServeError> {
     available.check(rings).map_err(ServeError::Memory)?;
     let largest = config.rings.iter().map(|ring| ring.max_payload_bytes).max().unwrap_or(0);
     let bodies = u64::from(largest).saturating_mul(shares.connections as u64);
+    let bodies = bodies.min(config.ingest.max_buffered_bytes);
     if available.check(rings.saturating_add(bodies)).is_err() {
         tracing::warn!(
             bodies_bytes = bodies,
             rings_bytes = rings,
             available_bytes = available.least(),
-            "request bodies of max_payload_bytes on max_connections need more memory than there is"
+            "request bodies may need more memory than there is: set ingest.max_buffered_bytes"
         );
     }
     Ok(())
+}
+
+/// Checks that the system grants this many threads at once: where it does not, the runtime would
+/// panic.
+fn check_threads(count: usize) -> io::Result<()> {
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let ended = Arc::new(std::sync::Mutex::new(ended));
+    let mut threads = Vec::with_capacity(count);
+    let mut outcome = Ok(());
+    for _ in 0..count {
+        let ended = Arc::clone(&ended);
+        let wait = move || {
+            // Until all have been asked for: the other end goes.
+            let _ = crate::sync::lock(&ended).recv();
+        };
+        match std::thread::Builder::new().spawn(wait) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        }
+    }
+    drop(end);
+    for thread in threads {
+        let _ = thread.join();
+    }
+    outcome
 }
 
 fn start_thread(number: usize, executor: &Arc<Executor<'static>>) -> io::Result<()> {
@@ -347,7 +380,9 @@ impl fmt::Display for ServeError {
             Self::Descriptors(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "signal handlers: {error}"),
-            Self::Thread(error) => write!(f, "starting a thread: {error}"),
+            Self::Thread(error) => {
+                write!(f, "starting a thread: {error}; see the limits of processes and threads")
+            }
             Self::Metrics(error) => write!(f, "metrics: {error}"),
             Self::Ring { name, error } => write!(f, "ring {name}: {error}"),
             Self::Listen { address, error } => write!(f, "listening on {address}: {error}"),

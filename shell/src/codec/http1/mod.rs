@@ -67,7 +67,10 @@ impl Origin {
         let is_plain = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
         is_plain.then(|| Self {
             value: value.to_owned(),
-            lines: format!("access-control-allow-origin: {value}\r\nvary: origin\r\n"),
+            lines: format!(
+                "access-control-allow-origin: {value}\r\nvary: origin\r\n\
+                 access-control-expose-headers: aqueduct-seq\r\n"
+            ),
         })
     }
 }
@@ -83,6 +86,8 @@ pub struct Http1 {
     body: Option<Body>,
     /// What is kept of it.
     kept: Kept,
+    /// A request was answered before its body was read.
+    interrupted: bool,
 }
 
 /// A request for records whose head was good.
@@ -140,7 +145,14 @@ impl Http1 {
 
     /// The same from a peer of this address.
     pub fn of_peer(config: Arc<Config>, peer: &str) -> Self {
-        Self { config, is_new: true, peer: peer.into(), body: None, kept: Kept::default() }
+        Self {
+            config,
+            is_new: true,
+            peer: peer.into(),
+            body: None,
+            kept: Kept::default(),
+            interrupted: false,
+        }
     }
 
     /// Looks for a request head at the front of `input`.
@@ -179,7 +191,10 @@ impl Http1 {
         let kept = route::keep(config, &self.peer, &head, &input[..head.bytes]);
         let attribute_bytes = kept.as_ref().map(Kept::bytes);
         match route::route(config, &head, attribute_bytes.ok(), sink, out) {
-            Route::Answered(then) => Step::answered(head.bytes, then),
+            Route::Answered(then) => {
+                self.interrupted = head.framing != head::Framing::Length(0);
+                Step::answered(head.bytes, then)
+            }
             Route::Page(page) => Step {
                 consumed: head.bytes,
                 messages: 1,
@@ -215,6 +230,7 @@ impl Http1 {
                 }
                 Err(bad) => {
                     self.body = None;
+                    self.interrupted = true;
                     self.refuse_chunk(body, bad, sink, out);
                     return Step::answered(0, Persistence::Close);
                 }
@@ -252,14 +268,21 @@ impl Http1 {
         }
     }
 
+    /// Whether the last request was answered before its body was read, so that its client may be
+    /// sending still. Says so once.
+    pub fn take_interrupted(&mut self) -> bool {
+        std::mem::take(&mut self.interrupted)
+    }
+
     /// Answers 503 because there is no memory for what comes. Afterwards the loop sends `out` and
     /// closes with a linger.
     pub fn out_of_memory<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
         let detail = "there is no memory to receive the record";
         if let Some(body) = self.body.take() {
+            self.interrupted = true;
             self.give_up(&body, Reason::NoMemory, 503, detail, sink, out);
         } else if is_part_of_a_head(rest) {
-            Answer::new(sink, out, "", Persistence::Close).problem(503, "", detail);
+            Answer::new(sink, out, "", Persistence::Close).problem(503, publish::RETRY, detail);
         }
     }
 
@@ -275,7 +298,7 @@ impl Http1 {
     ) {
         sink.note(Event::Rejected { ring: Some(body.ring.id), reason, records: 1 });
         let answer = Answer::new(sink, out, body.cors(&self.config), Persistence::Close);
-        answer.problem(status, "", detail);
+        answer.problem(status, if status == 503 { publish::RETRY } else { "" }, detail);
     }
 }
 

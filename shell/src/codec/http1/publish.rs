@@ -7,7 +7,7 @@ use crate::codec::{Event, Kept, Outcome, Persistence, Reason, Record, Sink};
 
 /// The refusal of every record while the process ends.
 pub(super) const SHUTTING_DOWN: (u16, &str, &str) = (503, RETRY, "shutting down");
-const RETRY: &str = "retry-after: 1\r\n";
+pub(super) const RETRY: &str = "retry-after: 1\r\n";
 
 /// What became of a body.
 pub(super) enum Published {

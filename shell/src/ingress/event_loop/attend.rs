@@ -1,9 +1,10 @@
 //! What follows a turn: answers are sent, sockets paused, resumed and closed, deadlines set.
 
 use super::clock::NEVER;
+use super::connection::Linger;
 use super::connection::{Connection, Phase};
 use super::driver::{Driver, Id};
-use super::work::{LINGER_QUIET_MS, LINGER_SHORT_MS, Slot, Work};
+use super::work::{LINGER_OPEN_MS, LINGER_QUIET_MS, LINGER_SHORT_MS, Slot, Work};
 use crate::codec::http1;
 use crate::codec::{OUTPUT_BYTES_MAX, Page, Persistence, Sink};
 
@@ -98,11 +99,16 @@ impl Work<'_> {
             }
             Phase::HandingOver | Phase::Releasing => paused = false,
             Phase::Closing => {
-                driver.finish(id);
-                let short = ending || connection.is_refused();
-                let quiet = if short { LINGER_SHORT_MS } else { LINGER_QUIET_MS };
+                let is_open = connection.speaker.take_interrupted() && !connection.ended;
+                let quiet = if is_open {
+                    LINGER_OPEN_MS
+                } else {
+                    driver.finish(id);
+                    let short = ending || connection.is_refused();
+                    if short { LINGER_SHORT_MS } else { LINGER_QUIET_MS }
+                };
                 connection.deadline_ms = now + quiet;
-                connection.phase = Phase::Lingering(linger);
+                connection.phase = Phase::Lingering(Linger { is_open, ..linger });
                 close = connection.ended && unsent == 0;
                 paused = false;
             }

@@ -1,6 +1,5 @@
 //! One connection, as its loop knows it. Idle, it holds no buffer.
 
-use std::collections::TryReserveError;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use super::deadlines::Armed;
 use super::driver::Buffers;
 use super::protocol::Speaker;
 use crate::codec::{Page, RingId, Wait};
-use crate::limits::Permit;
+use crate::limits::{Held, Permit};
 use crate::ring::Ticket;
 
 /// What a connection is doing.
@@ -31,8 +30,8 @@ pub(super) enum Phase {
     Releasing,
     /// The last answer is on its way.
     Closing,
-    /// Our side is ended; what the peer still sends is thrown away, so that no reset destroys the
-    /// last answer.
+    /// Our side is ended, or soon will be; what the peer still sends is thrown away, so that no
+    /// reset destroys the last answer.
     Lingering(Linger),
 }
 
@@ -52,7 +51,12 @@ pub(super) struct Linger {
     pub(super) until_ms: u64,
     /// Bytes that may still come.
     pub(super) bytes_left: usize,
+    /// Our side is not ended yet.
+    pub(super) is_open: bool,
 }
+
+/// There is no memory for what a connection sent, or others hold all that there may be.
+pub(super) struct NoRoom;
 
 /// One connection.
 #[allow(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
@@ -62,6 +66,8 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Received and not consumed.
     pub(super) input: Vec<u8>,
+    /// Its share of what all connections may keep. INVARIANT: at least the capacity of `input`.
+    held: Held,
     /// Answers of this turn.
     pub(super) out: Vec<u8>,
     /// Bytes of input from which on decoding makes sense again.
@@ -88,12 +94,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(speaker: Speaker, timeouts: Arc<Timeouts>, permit: Permit) -> Self {
+    pub(super) fn new(
+        speaker: Speaker,
+        timeouts: Arc<Timeouts>,
+        permit: Permit,
+        held: Held,
+    ) -> Self {
         Self {
             speaker,
             timeouts,
             phase: Phase::Open,
             input: Vec::new(),
+            held,
             out: Vec::new(),
             need: 1,
             wait: Wait::First,
@@ -109,15 +121,22 @@ impl Connection {
         }
     }
 
-    /// Keeps bytes that were not consumed. An error if there is no memory for them.
-    pub(super) fn keep(&mut self, rest: &[u8], buffers: &Buffers) -> Result<(), TryReserveError> {
+    /// Keeps bytes that were not consumed.
+    pub(super) fn keep(&mut self, rest: &[u8], buffers: &Buffers) -> Result<(), NoRoom> {
         if rest.is_empty() {
             return Ok(());
         }
         if self.input.capacity() == 0 {
             self.input = buffers.take();
         }
-        self.input.try_reserve(rest.len())?;
+        let (len, capacity) = (self.input.len() + rest.len(), self.input.capacity());
+        // As a vector grows by itself, but not beyond the end of the message.
+        let most = if self.need > len { self.need } else { usize::MAX };
+        let capacity = if len > capacity { len.max(most.min(2 * capacity)) } else { capacity };
+        if !self.held.resize(capacity) {
+            return Err(NoRoom);
+        }
+        self.input.try_reserve_exact(capacity - self.input.len()).map_err(|_| NoRoom)?;
         self.input.extend_from_slice(rest);
         Ok(())
     }
@@ -138,6 +157,7 @@ impl Connection {
     fn give_back_if_empty(&mut self, buffers: &Buffers) {
         if self.input.is_empty() && self.input.capacity() > 0 {
             buffers.give(std::mem::take(&mut self.input));
+            let _ = self.held.resize(0);
         }
     }
 

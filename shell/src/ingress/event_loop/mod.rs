@@ -40,6 +40,7 @@ use self::shared::{Arrival, Mailbox};
 pub use self::shared::{PageContent, Shared, ring_facts};
 use self::work::{Slot, Work};
 use crate::codec::{Sink, Wait};
+use crate::limits::Held;
 
 /// Pause after a failed accept, which is mostly a lack of descriptors, ms.
 const ACCEPT_PAUSE_MS: u64 = 50;
@@ -291,7 +292,8 @@ fn add(work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) -> Optio
         return None;
     }
     let deadline_ms = work.batch.clock.after(timeouts.of(Wait::First));
-    let mut connection = Connection::new(speaker, timeouts, permit);
+    let held = Held::nothing(&work.shared.buffered);
+    let mut connection = Connection::new(speaker, timeouts, permit, held);
     connection.deadline_ms = deadline_ms;
     work.slots[id as usize] = Slot::Taken(Box::new(connection));
     work.touch(id);

@@ -117,6 +117,15 @@ impl Speaker {
         ask!(self, codec => codec.timed_out(rest, sink, out), refused => {});
     }
 
+    /// Whether the last answer came before the end of what it answers, so that the peer may be
+    /// sending still. Says so once.
+    pub(super) fn take_interrupted(&mut self) -> bool {
+        match self {
+            Self::Http(codec) => codec.take_interrupted(),
+            Self::Refused | Self::Resp(_) | Self::Mqtt(_) | Self::Lines(_) => false,
+        }
+    }
+
     /// Answers that there is no memory for a message; then the connection ends.
     pub(super) fn out_of_memory<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
         match self {

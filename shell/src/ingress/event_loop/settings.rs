@@ -16,6 +16,9 @@ use crate::ring::RingSettings;
 /// What a message may have on top of the largest record, bytes: names, fields, a topic.
 const MESSAGE_OVERHEAD_BYTES: u64 = 64 << 10;
 
+/// Most bytes of messages that are not complete, unless records may be larger.
+const BUFFERED_BYTES_DEFAULT: u64 = 256 << 20;
+
 /// `[ingest]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +27,8 @@ pub struct IngestTable {
     pub driver: Option<Choice>,
     /// Event loops, each in a thread.
     pub loops: Option<Given<u64>>,
+    /// Most bytes of messages that are not complete, of all connections together.
+    pub max_buffered_bytes: Option<Given<Size>>,
 }
 
 /// How connections are served, checked.
@@ -33,15 +38,25 @@ pub struct IngestSettings {
     pub driver: Choice,
     /// Event loops, each in a thread.
     pub loops: usize,
+    /// Most bytes of messages that are not complete, of all connections together.
+    pub max_buffered_bytes: u64,
 }
 
 impl IngestSettings {
-    /// Checks the table.
-    pub fn check(table: &IngestTable) -> Result<Self, ConfigError> {
+    /// Checks the table against the rings there are: any record must fit.
+    pub fn check(table: &IngestTable, rings: &[RingSettings]) -> Result<Self, ConfigError> {
+        let largest = rings.iter().map(|ring| u64::from(ring.max_payload_bytes)).max().unwrap_or(0);
+        // A buffer that grows is up to twice what is in it.
+        let least = 2 * (largest + MESSAGE_OVERHEAD_BYTES);
+        let default = BUFFERED_BYTES_DEFAULT.max(least);
+        let given = table.max_buffered_bytes.as_ref();
+        let max_buffered_bytes =
+            number("ingest.max_buffered_bytes", given, default, least..=1 << 40)?;
         let loops = number("ingest.loops", table.loops.as_ref(), default_loops(), 1..=256)?;
         Ok(Self {
             driver: table.driver.unwrap_or_default(),
             loops: usize::try_from(loops).unwrap_or(usize::MAX),
+            max_buffered_bytes,
         })
     }
 }

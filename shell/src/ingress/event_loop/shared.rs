@@ -8,7 +8,7 @@ use super::connection::Timeouts;
 use super::driver::Waker;
 use super::protocol::Speaker;
 use crate::codec::{Resource, Ring as RingFacts, RingId};
-use crate::limits::{Limit, Permit};
+use crate::limits::{ByteLimit, Limit, Permit};
 use crate::metrics::Metrics;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
@@ -30,6 +30,8 @@ pub struct Shared {
     pub shutdown: Arc<Shutdown>,
     /// Most connections at once.
     pub connections: Arc<Limit>,
+    /// Most bytes that all connections keep of messages that are not complete or not published.
+    pub buffered: Arc<ByteLimit>,
     /// Takes HTTP connections beyond it, which are told so.
     pub overflow: Box<dyn Fn(OwnedFd) + Send + Sync>,
     /// Connections beyond it of other protocols that are told so.

@@ -22,7 +22,10 @@ const LINGER_BYTES: usize = 64 << 20;
 const LINGER_MS: u64 = 30_000;
 /// How long a linger waits for the next bytes, ms.
 pub(super) const LINGER_QUIET_MS: u64 = 1_000;
-/// The same for a connection that never was one, and while the process ends.
+/// How long a peer that was refused while it sent may pause before our side ends: some clients take
+/// the end for that of the connection, and never look at the answer, ms.
+pub(super) const LINGER_OPEN_MS: u64 = 200;
+/// As `LINGER_QUIET_MS`, for a connection that never was one, and while the process ends.
 pub(super) const LINGER_SHORT_MS: u64 = 250;
 
 /// A number for a connection.
@@ -194,10 +197,11 @@ impl<'a> Work<'a> {
             Phase::Closing => {}
             Phase::Lingering(linger) => {
                 linger.bytes_left = linger.bytes_left.saturating_sub(bytes.len());
+                let pause_ms = if linger.is_open { LINGER_OPEN_MS } else { LINGER_QUIET_MS };
                 connection.deadline_ms = if linger.bytes_left == 0 {
                     batch.clock.now()
                 } else {
-                    (batch.clock.now() + LINGER_QUIET_MS).min(linger.until_ms)
+                    (batch.clock.now() + pause_ms).min(linger.until_ms)
                 };
                 self.touch(id);
             }
@@ -421,6 +425,8 @@ impl<'a> Work<'a> {
                     self.close_after_answers(id);
                 }
             }
+            // Now our side ends, too.
+            Phase::Lingering(linger) if linger.is_open => connection.phase = Phase::Closing,
             Phase::Lingering(_) => self.lost.push(id),
             Phase::Open
             | Phase::Flushing
@@ -433,7 +439,8 @@ impl<'a> Work<'a> {
 
     /// Bounds of the linger of a connection that ends now.
     pub(super) fn linger(&self) -> Linger {
-        Linger { until_ms: self.batch.clock.now() + LINGER_MS, bytes_left: LINGER_BYTES }
+        let until_ms = self.batch.clock.now() + LINGER_MS;
+        Linger { until_ms, bytes_left: LINGER_BYTES, is_open: false }
     }
 
     /// Ends every connection that has nothing to do.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::super::event_loop::{ProtocolName, keep};
 use crate::codec::Keep;
+use crate::codec::http1::Origin;
 use crate::config::{ConfigError, Endpoint, Given, Millis, Size, number, time};
 
 /// `[http]` as it is written.
@@ -29,6 +30,8 @@ pub struct HttpTable {
     pub max_headers: Option<Given<u64>>,
     /// What is kept with the records, by the names of the attributes.
     pub attributes: Option<Given<Vec<String>>>,
+    /// Web origins whose pages may post.
+    pub origins: Option<Given<Vec<String>>>,
 }
 
 /// HTTP, checked.
@@ -42,6 +45,8 @@ pub struct HttpSettings {
     pub max_connections: usize,
     /// What is kept with the records.
     pub keep: Keep,
+    /// Web origins whose pages may post.
+    pub origins: Vec<Origin>,
 }
 
 /// Bounds of one HTTP connection.
@@ -100,6 +105,24 @@ impl HttpSettings {
                 1..=1_000_000,
             )?),
             keep: keep("http.attributes", table.attributes.as_ref(), ProtocolName::Http)?,
+            origins: origins(table.origins.as_ref())?,
         })
     }
+}
+
+/// Checks origins: as browsers send them, or none would ever match.
+fn origins(given: Option<&Given<Vec<String>>>) -> Result<Vec<Origin>, ConfigError> {
+    let Some(Given { value: texts, origin }) = given else { return Ok(Vec::new()) };
+    let as_sent = |text: &&String| {
+        let host = text.strip_prefix("https://").or(text.strip_prefix("http://"));
+        host.is_some_and(|host| {
+            !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ',']) && text.is_ascii()
+        }) && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+    };
+    let allowed = "an origin as browsers send it, as https://example.com or http://127.0.0.1:3000";
+    let check = |text: &String| {
+        let checked = Some(text).filter(as_sent).and_then(|text| Origin::new(text));
+        checked.ok_or_else(|| ConfigError::value(*origin, "http.origins", text, allowed))
+    };
+    texts.iter().map(check).collect()
 }
