@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Mutants of the C library: changes one operator, constant, condition or statement at a time.
 
-    verify/mutants/c.py [--every N] [--jobs N] [FILE...]
+    verify/mutants/c.py [--every N] [--shard K/N] [--jobs N] [FILE...]
 
 FILE: as in c/src, such as seek.c or linux/wait.c; default: all, some hours on two quiet cores.
---every N: only each Nth mutant. A mutant is caught if a test of its file fails, or hangs for
-SECONDS_EACH (60). Ends with 1 if the tests miss one that is not explained in verify/mutants/c.txt,
+--every N: only each Nth mutant. --shard K/N: the Kth of N parts, K from 0. A mutant is caught if a
+test of its file fails, or hangs for SECONDS_EACH (60). Ends with 1 if the tests miss one that is not explained in verify/mutants/c.txt,
 a line each: `FILE: line => mutated line => reason`. Needs gcc and make; works in a copy.
 """
 
@@ -135,17 +135,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--shard", default="0/1")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     source = ROOT / "c/src"
     files = options.files or sorted(str(p.relative_to(source)) for p in source.rglob("*.[ch]") if p.name not in ("tables.h", "constants.h", "arm.c"))
     work = [(name, *mutant) for name in files for mutant in mutants(source / name)][:: options.every]
+    part, parts = map(int, options.shard.split("/"))
+    work = work[part::parts]
     explained = {line.rsplit(" => ", 1)[0] for line in EXPLAINED.read_text().splitlines() if not line.startswith("#")}
     counts, unexplained = {}, []
     with tempfile.TemporaryDirectory() as directory:
         benches = [Bench(directory) for _ in range(options.jobs)]
         for bench in benches:
-            if not bench.make({test for name in files for test in tests_of(name)}):
+            if not bench.make({test for name in {mutant[0] for mutant in work} for test in tests_of(name)}):
                 sys.exit("the tests do not build without a mutant")
 
         def judge(share):

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Accidents seen in the field, put back one at a time, each of which the test that it names must
+# notice.
+#
+#   verify/mutants/accidents.sh [NAME...]    default: all of verify/mutants/accidents; 20 minutes
+#
+# Each is a patch; "Fault:" says what is wrong, "Test:" which test must fail: PACKAGE FILE NAME,
+# with `lib` for the tests of the library itself, or `c PROGRAM NAME`. It must apply; without it the
+# test passes; with it this very test must fail, and not a program that does not compile or does not
+# end.
+# Works on a copy of the tree, and keeps what was built in target/seeded. Ends with 1 if a fault is
+# not caught. Needs patch(1).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+patches=$PWD/verify/mutants/accidents
+target=${CARGO_TARGET_DIR:-$PWD/target}
+case $target in /*) ;; *) target=$PWD/$target ;; esac
+export CARGO_TARGET_DIR=$target/seeded
+work=$target/seeded/accidents
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+rm -rf "$work"
+mkdir -p "$work"
+git ls-files -z --cached --others --exclude-standard | (while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done) |
+    xargs -0 cp --parents -t "$work"
+cd "$work"
+
+# said FAULT|TEST PATCH
+said() { sed -n "s/^$1: //p" "$patches/$2.patch"; }
+
+# verdict PACKAGE FILE NAME: passes, fails, or neither
+verdict() {
+    local failed passed
+    if [ "$1" = c ]; then
+        local words=${3//_/ }
+        make -s -C c "build/$2" >"$log" 2>&1 || { echo "does not compile" && return; }
+        (cd c && timeout 120 "build/$2") </dev/null >"$log" 2>&1 || true
+        passed="^ok - $words$" failed="^not ok - $words$"
+    else
+        local package=aqueduct which=(--test "$2")
+        [ "$1" = shell ] || package=aqueduct-$1
+        [ "$2" != lib ] || which=(--lib)
+        timeout 600 cargo test --package "$package" "${which[@]}" -- --exact "$3" </dev/null >"$log" 2>&1 || true
+        passed="^test $3 \.\.\. ok$" failed="^test $3 \.\.\. FAILED$"
+    fi
+    if grep -q "$passed" "$log"; then echo passes; elif grep -q "$failed" "$log"; then echo fails; else echo "does neither"; fi
+}
+
+names=("$@")
+[ $# -gt 0 ] || mapfile -t names < <(basename -s .patch -a "$patches"/*.patch)
+while read -r test; do
+    # shellcheck disable=SC2086 # three words
+    if [ "$(verdict $test)" != passes ]; then
+        tail -n 40 "$log"
+        echo "FAIL $test does not pass without a fault"
+        exit 1
+    fi
+done < <(for name in "${names[@]}"; do said Test "$name"; done | sort -u)
+failed=0
+for name in "${names[@]}"; do
+    test=$(said Test "$name")
+    if ! patch --quiet --strip=1 --forward --no-backup-if-mismatch --reject-file=- <"$patches/$name.patch" >"$log" 2>&1; then
+        cat "$log"
+        echo "FAIL $name does not apply"
+        exit 1
+    fi
+    # shellcheck disable=SC2086
+    found=$(verdict $test)
+    if [ "$found" = fails ]; then
+        echo "caught by $test: $(said Fault "$name")"
+    else
+        echo "FAIL $test $found: $name: $(said Fault "$name")"
+        tail -n 20 "$log"
+        failed=1
+    fi
+    patch --quiet --strip=1 --reverse --no-backup-if-mismatch <"$patches/$name.patch"
+done
+exit $failed
