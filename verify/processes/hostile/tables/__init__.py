@@ -5,6 +5,7 @@ import importlib
 
 MODULES = [
     "http_lengths", "http_heads", "http_chunks", "http_flow", "resp", "mqtt", "frames",
+    "clients",
 ]  # fmt: skip
 
 

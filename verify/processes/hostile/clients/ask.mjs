@@ -1,0 +1,28 @@
+// Reads `SCENARIO URL` lines and answers each with what the client saw, for clients in Node.
+import readline from "node:readline";
+
+export const SMALL = Buffer.from("small");
+export const MEBIBYTE = Buffer.alloc(1 << 20, "m");
+export const TOO_LARGE = Buffer.alloc((1 << 20) + 1, "l");
+export const EXPECTED = Buffer.alloc(100_000, "e");
+export const PIECES = ["ab", "cd", "ef"].map((piece) => Buffer.from(piece));
+// Longer than the listener keeps an idle connection.
+export const IDLE_MS = 800;
+
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export async function answer(scenarios) {
+    for await (const line of readline.createInterface({ input: process.stdin })) {
+        const [name, url] = line.split(" ");
+        let said = { missing: true };
+        if (name in scenarios) {
+            try {
+                said = { seen: (await scenarios[name](url)).join(" ") };
+            } catch (error) {
+                said = { seen: `${error.name}: ${error.message} ${error.cause ?? ""}` };
+            }
+        }
+        console.log(JSON.stringify(said));
+    }
+    process.exit(0);
+}

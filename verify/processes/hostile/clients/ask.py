@@ -1,0 +1,38 @@
+"""Reads `SCENARIO URL` lines and answers each with what the client saw, for clients in Python."""
+
+import json
+import sys
+import time
+
+SMALL = b"small"
+MEBIBYTE = b"m" * (1 << 20)
+TOO_LARGE = b"l" * ((1 << 20) + 1)
+EXPECTED = b"e" * 100_000
+PIECES = [b"ab", b"cd", b"ef"]
+# Longer than the listener keeps an idle connection.
+IDLE_SECONDS = 0.8
+
+
+class Abort(Exception):
+    """The client gives up while it sends."""
+
+
+def broken_off():
+    """The start of a body."""
+    yield b"x" * 1000
+    time.sleep(0.05)
+    raise Abort
+
+
+def answer(scenarios):
+    """Serves until the end of stdin. `scenarios[name](url)` returns words."""
+    for line in sys.stdin:
+        name, url = line.split()
+        if name not in scenarios:
+            said = {"missing": True}
+        else:
+            try:
+                said = {"seen": " ".join(map(str, scenarios[name](url)))}
+            except Exception as error:  # noqa: BLE001: what the client's user would see
+                said = {"seen": f"{type(error).__name__}: {error}"}
+        print(json.dumps(said), flush=True)
