@@ -39,7 +39,7 @@ impl<'a, S: Sink> Answer<'a, S> {
     }
 
     /// Leaves the body out if the request is HEAD.
-    pub(super) fn to_method(self, method: &[u8]) -> Self {
+    pub(super) fn for_method(self, method: &[u8]) -> Self {
         Self { head_only: method == b"HEAD", ..self }
     }
 

@@ -80,7 +80,7 @@ pub(super) fn route<S: Sink>(
     let cors = origin.ok().flatten().map_or("", |index| &*config.origins[index].lines);
     let refused = |refusal: Refusal, sink: &mut S, out: &mut Vec<u8>, then| {
         let (status, lines, detail) = refusal;
-        let answer = Answer::new(sink, out, cors, then).to_method(head.method);
+        let answer = Answer::new(sink, out, cors, then).for_method(head.method);
         answer.problem(status, lines, detail);
         Route::Answered(then)
     };

@@ -23,7 +23,7 @@ class Client {
     }
 
     // Longer than the listener keeps an idle connection.
-    static final long IDLE_MS = 800;
+    static final long IDLE_MS = 2000;
     static final HttpClient ONE =
             HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     // What one gets without asking: it tries to go over to HTTP/2 with the first request.

@@ -7,7 +7,7 @@ export const TOO_LARGE = Buffer.alloc((1 << 20) + 1, "l");
 export const EXPECTED = Buffer.alloc(100_000, "e");
 export const PIECES = ["ab", "cd", "ef"].map((piece) => Buffer.from(piece));
 // Longer than the listener keeps an idle connection.
-export const IDLE_MS = 800;
+export const IDLE_MS = 2000;
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

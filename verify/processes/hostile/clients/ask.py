@@ -10,7 +10,7 @@ TOO_LARGE = b"l" * ((1 << 20) + 1)
 EXPECTED = b"e" * 100_000
 PIECES = [b"ab", b"cd", b"ef"]
 # Longer than the listener keeps an idle connection.
-IDLE_SECONDS = 0.8
+IDLE_SECONDS = 2
 
 
 class Abort(Exception):

@@ -16,7 +16,7 @@ import (
 )
 
 // Longer than the listener keeps an idle connection.
-const idle = 800 * time.Millisecond
+const idle = 2 * time.Second
 
 var client = &http.Client{
 	Timeout:   10 * time.Second,
