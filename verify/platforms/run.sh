@@ -104,6 +104,9 @@ miri() {
     export CARGO_TARGET_DIR="$work/miri" MIRIFLAGS="-Zmiri-disable-isolation"
     limit=${LIMIT:-600}
     report "miri: lib" timeout "$limit" cargo +nightly miri test -p aqueduct-core --lib
+    # The kernels, for which Miri's processor must have the instructions.
+    report "miri: CRC kernels" env RUSTFLAGS="-Ctarget-feature=+pclmulqdq,+sse4.1,+ssse3,+avx2,+vpclmulqdq" CARGO_TARGET_DIR="$work/miri-clmul" \
+        timeout "$limit" cargo +nightly miri test -p aqueduct-core --lib every_stride
     for file in core/tests/*.rs; do
         test=$(basename "$file" .rs)
         case $test in

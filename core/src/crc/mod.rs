@@ -16,12 +16,19 @@ mod path;
     path = "arm/mod.rs"
 )]
 #[cfg_attr(
-    not(all(
-        any(
-            all(target_arch = "x86_64", target_feature = "sse2"),
-            all(target_arch = "aarch64", target_endian = "little", target_feature = "neon")
+    not(any(
+        all(
+            target_arch = "x86_64",
+            target_feature = "sse2",
+            any(not(miri), target_feature = "pclmulqdq"),
+            not(aqueduct_no_asm)
         ),
-        not(any(miri, aqueduct_no_asm))
+        all(
+            target_arch = "aarch64",
+            target_endian = "little",
+            target_feature = "neon",
+            not(any(miri, aqueduct_no_asm))
+        )
     )),
     path = "portable.rs"
 )]

@@ -68,6 +68,10 @@ static SHORT: Lane = Lane::new(8);
 #[inline]
 #[target_feature(enable = "crc")]
 pub(super) unsafe fn state<S: Source>(mut state: u32, source: S, len: usize) -> u32 {
+    if len < 3 * SHORT.bytes {
+        // SAFETY: duties 1 and 2.
+        return unsafe { state_from(state, source, 0, len) };
+    }
     let mut at = 0;
     for lane in [&LONG, &SHORT] {
         while len - at >= 3 * lane.bytes {

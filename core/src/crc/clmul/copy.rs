@@ -6,11 +6,12 @@ use core::arch::x86_64::{
     _mm512_loadu_si512, _mm512_storeu_si512,
 };
 
-use super::access::{
-    by_eights, copy_few, first_bytes, load_few, load_shared, load_shared_pair, load_shared_wide,
-    store_shared, store_shared_half, store_shared_pair, store_shared_wide,
-};
+use super::access::{copy_few, first_bytes, load_few};
 use super::blocks::BLOCK;
+use super::shared::{
+    by_eights, load_shared, load_shared_pair, load_shared_wide, store_shared, store_shared_half,
+    store_shared_pair, store_shared_wide,
+};
 
 /// Where the bytes of a message come from, and go to on the way. Each is asked for once, so what is
 /// checked is what was stored.

@@ -1,6 +1,8 @@
 //! What the processor has, and the operating system keeps.
 
+#[cfg(not(miri))]
 use core::arch::asm;
+#[cfg(not(miri))]
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 
 use super::Width;
@@ -25,6 +27,20 @@ struct Features {
 }
 
 impl Features {
+    /// Miri's processor has what the compiler was told.
+    #[cfg(miri)]
+    const fn ask() -> Self {
+        let wide = cfg!(all(target_feature = "avx512vl", target_feature = "vpclmulqdq"));
+        let pairs = wide || cfg!(all(target_feature = "avx2", target_feature = "vpclmulqdq"));
+        Self {
+            leaf_1_ecx: u32::MAX,
+            leaf_7_ebx: if wide { u32::MAX } else { !(1 << 16) },
+            leaf_7_ecx: if pairs { u32::MAX } else { 0 },
+            kept: u32::MAX,
+        }
+    }
+
+    #[cfg(not(miri))]
     #[allow(unused_unsafe, reason = "`__cpuid` is safe from Rust 1.94 on")]
     fn ask() -> Self {
         const OSXSAVE: u32 = 1 << 27;
@@ -80,6 +96,7 @@ const fn all(features: u32, wanted: u32) -> bool {
 ///
 /// # Safety
 /// 1. The processor says `OSXSAVE`.
+#[cfg(not(miri))]
 unsafe fn registers_kept() -> u32 {
     let kept;
     // SAFETY: duty 1; reads a register.

@@ -7,10 +7,10 @@ use core::arch::x86_64::{
 };
 use core::num::NonZeroU64;
 
-use super::access::{load_shared, store_shared};
 use super::blocks::{BLOCK, add, divide, fold, pair};
 use super::constants::{OVER_FOUR, over};
 use super::copy::{In, Out};
+use super::shared::{load_shared, store_shared};
 use super::{blocks, pairs, wide};
 use crate::layout::{GRANULE_BYTES, KIND_DATA};
 

@@ -15,8 +15,11 @@ mod copy;
 mod detect;
 mod header;
 mod pairs;
+#[cfg_attr(miri, path = "shared_miri.rs")]
+mod shared;
 mod wide;
 
+#[cfg(not(miri))]
 use core::arch::asm;
 use core::num::NonZeroU64;
 
@@ -37,6 +40,7 @@ pub(crate) const STORED_BYTES: usize = 8;
 
 /// Begins to load the cache line in which these bytes begin, and the next one.
 #[inline]
+#[cfg(not(miri))]
 pub(crate) fn prefetch(span: Span<'_>) {
     let Some(at) = span.readable(0) else { return };
     // SAFETY: a hint, for any address; it accesses nothing that could be seen.
@@ -44,6 +48,10 @@ pub(crate) fn prefetch(span: Span<'_>) {
         asm!("prefetcht0 [{at}]", "prefetcht0 [{at} + 64]", at = in(reg) at, options(nostack, preserves_flags, readonly));
     };
 }
+
+/// Miri has no caches.
+#[cfg(miri)]
+pub(crate) const fn prefetch(_: Span<'_>) {}
 
 /// How many blocks of 16 bytes a register holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
