@@ -22,7 +22,7 @@ const META: Meta = Meta { type_tag: 7, timestamp_ns: 1 };
 /// it, and figures would be put down to another path.
 pub fn refuse_an_unknown_path() {
     if let Err(name) = Path::asked() {
-        eprintln!("AQUEDUCT_CRC_PATH: this processor has no path {name:?}");
+        eprintln!("AQUEDUCT_CRC_PATH: this processor has no path {}", name.display());
         std::process::exit(2);
     }
 }
