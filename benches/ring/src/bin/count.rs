@@ -2,6 +2,7 @@
 //! counts them. With `AQUEDUCT_COUNT_STOPS` it stops itself before and after them.
 //!
 //! Run: `count publish|publish16|read|verify RECORDS [GATING_READERS]`
+//! or: `count crc|crc32fast TIMES BYTES`
 
 use aqueduct_benches::machine::Mapping;
 use aqueduct_benches::ring::{
@@ -33,8 +34,14 @@ fn main() {
         (Some("publish16"), Some(records)) => through_ring(records, 16, false, readers),
         (Some("read"), Some(records)) => through_ring(records, 1, true, readers),
         (Some("verify"), Some(records)) => verify(records),
+        (Some("crc"), Some(times)) => {
+            let framing = Framing::new(1);
+            crc(times, readers, |bytes| framing.payload_crc(bytes));
+        }
+        (Some("crc32fast"), Some(times)) => crc(times, readers, payload_crc),
         _ => {
             eprintln!("usage: count publish|publish16|read|verify RECORDS [GATING_READERS]");
+            eprintln!("       count crc|crc32fast TIMES BYTES");
             std::process::exit(2);
         }
     }
@@ -105,6 +112,16 @@ fn verify(records: u64) {
     for _ in 0..records {
         let header = framing.decode(3, std::hint::black_box(&bytes)).expect("a header");
         assert_eq!(header.payload_crc, framing.payload_crc(std::hint::black_box(&payload)));
+    }
+    stop();
+}
+
+/// The CRC of so many private bytes.
+fn crc(times: u64, bytes: usize, compute: impl Fn(&[u8]) -> u32) {
+    let bytes = vec![0x5a; bytes];
+    stop();
+    for _ in 0..times {
+        std::hint::black_box(compute(std::hint::black_box(&bytes)));
     }
     stop();
 }
