@@ -7,8 +7,8 @@ use core::arch::x86_64::{
 };
 use core::num::NonZeroU64;
 
-use super::blocks::{BLOCK, add, divide, fold, pair};
-use super::constants::{OVER_FOUR, over};
+use super::blocks::{BLOCK, add, divide, pair, sum_two};
+use super::constants::OVER_FOUR;
 use super::copy::{In, Out};
 use super::shared::{load_shared, store_shared};
 use super::{blocks, pairs, wide};
@@ -32,7 +32,8 @@ pub(super) unsafe fn read_header(prefix: u32, from: *const u8) -> ([u64; 4], u32
         _mm_cvtsi128_si64(high),
         _mm_extract_epi64(high, 1),
     ];
-    (numbers.map(|number| number as u64), !divide(header.sum(prefix)))
+    let (first, second) = header.blocks(prefix);
+    (numbers.map(|number| number as u64), !divide(sum_two(first, second)))
 }
 
 /// Stores a header to `into`. `prefix`: as in [`read_header`].
@@ -52,7 +53,8 @@ pub(super) unsafe fn write_header(
 ) {
     let header = HeaderBlocks::new(a, seq, timestamp_ns);
     let high = _mm_insert_epi32(header.high, payload_crc as i32, 2);
-    let crc = !divide(HeaderBlocks { high, ..header }.sum(prefix));
+    let (first, second) = HeaderBlocks { high, ..header }.blocks(prefix);
+    let crc = !divide(sum_two(first, second));
     let high = _mm_insert_epi32(high, crc as i32, 3);
     // SAFETY: duty 1.
     unsafe { HeaderBlocks { high, ..header }.store(into) };
@@ -80,7 +82,8 @@ macro_rules! records {
             into: *mut u8,
         ) {
             let header = HeaderBlocks::new(a, seq, timestamp_ns);
-            let sum = header.sum(prefix);
+            let (first, second) = header.blocks(prefix);
+            let sum = $by::sum_two(first, second);
             // SAFETY: duty 1.
             let payload = In { from, into: unsafe { into.add(GRANULE_BYTES) } };
             // SAFETY: duties 1 and 2; the lower half of the first number is the length.
@@ -109,7 +112,8 @@ macro_rules! records {
             // SAFETY: duty 1.
             let header = unsafe { HeaderBlocks::load(from) };
             let (first, len) = header.expected(seq, most)?;
-            let sum = header.sum(prefix);
+            let (one, two) = header.blocks(prefix);
+            let sum = $by::sum_two(one, two);
             // SAFETY: duty 1.
             let payload = Out { from: unsafe { from.add(GRANULE_BYTES) }, into };
             // SAFETY: duties 1 and 2, and `len` is at most `most` (checked).
@@ -220,14 +224,6 @@ impl HeaderBlocks {
     fn blocks(self, prefix: u32) -> (__m128i, __m128i) {
         let prefix = _mm_slli_si128(_mm_cvtsi32_si128(prefix as i32), 12);
         (_mm_alignr_epi8(self.low, prefix, 12), _mm_alignr_epi8(self.high, self.low, 12))
-    }
-
-    /// The sum of that.
-    #[inline]
-    #[target_feature(enable = "pclmulqdq,sse4.1")]
-    fn sum(self, prefix: u32) -> __m128i {
-        let (first, second) = self.blocks(prefix);
-        add(fold(first, pair(const { over(24) })), fold(second, pair(const { over(8) })))
     }
 
     /// With both CRCs, of these states: the payload's, and above it the header's.

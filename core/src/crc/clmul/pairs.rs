@@ -6,7 +6,7 @@ use core::arch::x86_64::{
     _mm256_set_m128i, _mm256_xor_si256, _mm256_zextsi128_si256,
 };
 
-use super::blocks::{BLOCK, add, factors, finish, fold, pair, starting, sum_blocks, sum_short};
+use super::blocks::{BLOCK, add, factors, finish, fold, pair, shorten, starting, sum_short};
 use super::constants::{BARRETT, Factors, over};
 use super::copy::Source;
 
@@ -40,6 +40,15 @@ impl Factors {
     }
 }
 
+/// [`sum_two`](super::blocks::sum_two) in one register: a multiplication costs as much by the pair.
+#[inline]
+#[target_feature(enable = "pclmulqdq,sse4.1,avx2,vpclmulqdq")]
+pub(super) fn sum_two(first: __m128i, second: __m128i) -> __m128i {
+    let by = _mm256_set_m128i(pair(const { over(8) }), pair(const { over(24) }));
+    let y = fold_pair(_mm256_set_m128i(second, first), by);
+    add(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1))
+}
+
 /// [`divide_both`](super::blocks::divide_both) in one register.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1,avx2,vpclmulqdq")]
@@ -53,14 +62,19 @@ pub(super) fn divide_both(first: __m128i, second: __m128i) -> u64 {
     _mm_cvtsi128_si64(states) as u64
 }
 
-/// [`sum_blocks`] of at least 32 bytes.
+/// [`sum_blocks`](super::blocks::sum_blocks) of at least 32 bytes.
 ///
 /// # Safety
 /// 1. The source may be asked for `len` bytes, and `len` is at least 32.
 /// 2. The processor has the instructions.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1,avx2,vpclmulqdq")]
-pub(super) unsafe fn sum_pairs<S: Source>(state: u32, source: S, len: usize) -> __m128i {
+#[allow(improper_ctypes_definitions, reason = "called from here only; see `sum_blocks`")]
+pub(super) unsafe extern "sysv64" fn sum_pairs<S: Source>(
+    state: u32,
+    source: S,
+    len: usize,
+) -> __m128i {
     let factors = factors(len % BLOCK);
     // SAFETY: duty 1: at least 32 bytes.
     let first = unsafe { source.fresh_pair(0) };
@@ -126,6 +140,23 @@ pub(super) unsafe fn sum_pairs<S: Source>(state: u32, source: S, len: usize) -> 
     unsafe { finish(x, source, at, len - at) }
 }
 
+/// [`sum_blocks`](super::blocks::sum_blocks) of one block and less than another.
+///
+/// # Safety
+/// 1. The source may be asked for `len` bytes, and `len` is 16 to 31.
+/// 2. The processor has the instructions.
+#[inline]
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+unsafe fn sum_one<S: Source>(state: u32, source: S, len: usize) -> __m128i {
+    // SAFETY: duty 1.
+    let x = add(unsafe { source.fresh_block(0) }, starting(state));
+    if len == BLOCK {
+        return shorten(x);
+    }
+    // SAFETY: duty 1, and the first block has passed.
+    unsafe { finish(x, source, BLOCK, len - BLOCK) }
+}
+
 /// [`sum`](super::blocks::sum) with wider registers.
 ///
 /// # Safety
@@ -138,7 +169,7 @@ pub(super) unsafe fn sum<S: Source>(state: u32, source: S, len: usize) -> __m128
         unsafe { sum_pairs(state, source, len) }
     } else if len >= BLOCK {
         // SAFETY: duties 1 and 2, and at least 16 bytes.
-        unsafe { sum_blocks(state, source, len) }
+        unsafe { sum_one(state, source, len) }
     } else {
         // SAFETY: duties 1 and 2.
         unsafe { sum_short(state, source, len) }

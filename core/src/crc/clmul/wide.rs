@@ -12,7 +12,7 @@ use super::constants::{Factors, over};
 use super::copy::Source;
 use super::pairs;
 
-pub(super) use super::pairs::divide_both;
+pub(super) use super::pairs::{divide_both, sum_two};
 
 /// Bytes of a register.
 pub(super) const WIDE: usize = 4 * BLOCK;
@@ -57,7 +57,8 @@ impl Factors {
 /// 2. The processor has the instructions.
 #[inline]
 #[target_feature(enable = "pclmulqdq,sse4.1,avx2,avx512f,avx512vl,vpclmulqdq")]
-unsafe fn sum_wide<S: Source>(state: u32, source: S, len: usize) -> __m128i {
+#[allow(improper_ctypes_definitions, reason = "called from here only; see `sum_blocks`")]
+unsafe extern "sysv64" fn sum_wide<S: Source>(state: u32, source: S, len: usize) -> __m128i {
     let factors = factors(len % BLOCK);
     let (mut x, mut at) = (starting(state), 0);
     if len >= ALIGN_FROM && source.begins_with_a_block() {
