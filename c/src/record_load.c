@@ -52,15 +52,32 @@ AQD_BY_16 static inline struct header_blocks load_header(const unsigned char *fr
 }
 #endif
 
-/* The sum of what a header's CRC covers: the position, which is added to the state after the epoch,
- * and 28 bytes, each moved on by four. */
+/* The two blocks that a header's CRC covers: the position, which is added to the state after the
+ * epoch, and 28 bytes, each moved on by four. */
 /*@ assigns \nothing; exits \false; */
-AQD_BY_16 static inline __m128i header_sum(struct header_blocks header, uint32_t prefix)
+AQD_BY_16 static inline struct header_blocks covered(struct header_blocks header, uint32_t prefix)
 {
-    __m128i first = _mm_alignr_epi8(header.low, _mm_slli_si128(_mm_cvtsi32_si128((int)prefix), 12), 12);
-    __m128i second = _mm_alignr_epi8(header.high, header.low, 12);
-    return aqd_add(aqd_fold(first, aqd_pair(AQD_CRC32_OVER_24)), aqd_fold(second, aqd_pair(AQD_CRC32_OVER_8)));
+    struct header_blocks moved;
+    moved.low = _mm_alignr_epi8(header.low, _mm_slli_si128(_mm_cvtsi32_si128((int)prefix), 12), 12);
+    moved.high = _mm_alignr_epi8(header.high, header.low, 12);
+    return moved;
 }
+
+/*@ assigns \nothing; exits \false; */
+AQD_BY_16 static inline __m128i header_sum_by_16(struct header_blocks header, uint32_t prefix)
+{
+    struct header_blocks moved = covered(header, prefix);
+    return aqd_sum_two_by_16(moved.low, moved.high);
+}
+
+#if defined AQD_CRC_PAIRS
+/*@ assigns \nothing; exits \false; */
+AQD_BY_32 static inline __m128i header_sum_by_32(struct header_blocks header, uint32_t prefix)
+{
+    struct header_blocks moved = covered(header, prefix);
+    return aqd_sum_two_by_32(moved.low, moved.high);
+}
+#endif
 
 /*@ requires \valid_read(from + (0 .. 31)) && \valid(h);
     assigns h->seq, h->timestamp_ns, h->len, h->kind, h->flags, h->type_tag, h->payload_crc, h->stored_crc, h->computed_crc; exits \false; */
@@ -68,7 +85,7 @@ AQD_BY_16 static void header_fast(struct aqd_header *h, const unsigned char *fro
 {
     struct header_blocks header = load_header(from);
     store_header(h, _mm_alignr_epi8(header.high, header.low, 8), _mm_blend_epi16(header.low, header.high, 0xF0));
-    h->computed_crc = ~aqd_divide(header_sum(header, position ^ epoch_crc));
+    h->computed_crc = ~aqd_divide(header_sum_by_16(header, position ^ epoch_crc));
 }
 
 /* The bytes that a header says follow it, if it is of DATA with this number; otherwise more than
@@ -117,7 +134,7 @@ AQD_BY_16 static bool load_record_by_16(const unsigned char *from, uint32_t pref
         return false;
     }
     __m128i payload = aqd_sum_by_16(AQD_CRC32_START, into, from + AQD_GRANULE_BYTES, len, true);
-    return describe(rec, header, aqd_divide_both_by_16(payload, header_sum(header, prefix)), seq, (uint32_t)len);
+    return describe(rec, header, aqd_divide_both_by_16(payload, header_sum_by_16(header, prefix)), seq, (uint32_t)len);
 }
 
 /*@ requires \valid(into + (0 .. len - 1)) && \valid_read(from + (0 .. aqd_loaded(len, 1) - 1));
@@ -142,7 +159,7 @@ AQD_BY_32 static bool load_record_by_32(const unsigned char *from, uint32_t pref
         return false;
     }
     __m128i payload = aqd_sum_by_32(AQD_CRC32_START, into, from + AQD_GRANULE_BYTES, len, true);
-    return describe(rec, header, aqd_divide_both_by_32(payload, header_sum(header, prefix)), seq, (uint32_t)len);
+    return describe(rec, header, aqd_divide_both_by_32(payload, header_sum_by_32(header, prefix)), seq, (uint32_t)len);
 }
 
 /*@ requires \valid(into + (0 .. len - 1)) && \valid_read(from + (0 .. aqd_loaded(len, 1) - 1));
@@ -168,7 +185,7 @@ AQD_BY_64 static bool load_record_by_64(const unsigned char *from, uint32_t pref
         return false;
     }
     __m128i payload = aqd_sum_by_64(AQD_CRC32_START, into, from + AQD_GRANULE_BYTES, len, true);
-    return describe(rec, header, aqd_divide_both_by_32(payload, header_sum(header, prefix)), seq, (uint32_t)len);
+    return describe(rec, header, aqd_divide_both_by_32(payload, header_sum_by_32(header, prefix)), seq, (uint32_t)len);
 }
 
 /*@ requires \valid(into + (0 .. len - 1)) && \valid_read(from + (0 .. aqd_loaded(len, 1) - 1));

@@ -46,7 +46,7 @@ uint32_t aqd_crc32_update_fast(uint32_t state, const void *bytes, size_t len)
 
 AQD_BY_16 uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-    return aqd_divide(aqd_add(aqd_fold(aqd_pair(a ^ state, b), aqd_pair(AQD_CRC32_OVER_24)), aqd_fold(aqd_pair(c, d), aqd_pair(AQD_CRC32_OVER_8))));
+    return aqd_divide(aqd_sum_two_by_16(aqd_pair(a ^ state, b), aqd_pair(c, d)));
 }
 
 #else

@@ -28,6 +28,8 @@ int _mm_extract_epi32(__m128i a, int index);
 /*@ assigns \nothing; exits \false; */
 __m128i _mm_slli_si128(__m128i a, int bytes);
 /*@ assigns \nothing; exits \false; */
+__m128i _mm_srli_si128(__m128i a, int bytes);
+/*@ assigns \nothing; exits \false; */
 __m128i _mm_alignr_epi8(__m128i high, __m128i low, int bytes);
 /*@ assigns \nothing; exits \false; */
 __m128i _mm_blend_epi16(__m128i a, __m128i b, int words);
