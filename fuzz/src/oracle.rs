@@ -33,6 +33,15 @@ pub struct Oracle {
     waiting: u32,
 }
 
+/// What a reader says of a record with this header.
+#[must_use]
+pub fn described(head: &Head, position: u32) -> Record {
+    let Head { seq, timestamp_ns, type_tag, .. } = *head;
+    let (units, flags) = (head.units(), if head.kind == wire::DATA { head.flags } else { 0 });
+    let len = head.len as usize - usize::from(units) * 16;
+    Record { seq, timestamp_ns, len, type_tag, flags, attribute_units: units, position }
+}
+
 impl Oracle {
     /// §2.1, §6.1: a gating reader.
     ///
@@ -199,13 +208,7 @@ impl Oracle {
                 computed,
             });
         }
-        let Head { seq, timestamp_ns, type_tag, .. } = head;
-        let (units, len) = (head.units(), payload.len() - usize::from(head.units()) * 16);
-        let flags = if head.kind == wire::DATA { head.flags } else { 0 };
-        Outcome::Record(
-            Record { seq, timestamp_ns, len, type_tag, flags, attribute_units: units, position },
-            payload.to_vec(),
-        )
+        Outcome::Record(described(&head, position), payload.to_vec())
     }
 
     /// §4.2, 5 and 6. Whether the producer must be told.

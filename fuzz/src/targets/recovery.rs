@@ -66,8 +66,7 @@ fn first_seq(layout: &Layout, ring: &[u8], position: u32) -> u64 {
 }
 
 fn record(head: &Head, position: u32) -> Record {
-    let Head { seq, timestamp_ns, type_tag, flags, len, .. } = *head;
-    Record { seq, timestamp_ns, len: len as usize, type_tag, flags, position }
+    crate::oracle::described(head, position)
 }
 
 /// The longest prefix, with its DATA records.
@@ -219,6 +218,7 @@ fn go_on(
                     len,
                     type_tag: meta.type_tag,
                     flags: 0,
+                    attribute_units: 0,
                     position,
                 };
                 kept.push((record, payload));
