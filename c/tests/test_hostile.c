@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "aqueduct/attributes.h"
 #include "fixture.h"
 
 /* One call of either kind; whatever is handed out must be what was promised. */
@@ -18,10 +19,15 @@ static aqd_status one_call(struct fixture *f, uint64_t *random, bool quiet_memor
     size_t cap = (size_t)(next_random(random) % 600);
     aqd_status status = in_place ? aqd_reader_view(&f->r, &payload, &rec) : aqd_reader_next(&f->r, buf, cap, &rec);
     if (status == AQD_OK) {
-        CHECK(in_place || rec.len <= cap);
-        CHECK(rec.len <= f->r.view.max_payload);
+        size_t bytes = aqd_record_bytes(&rec);
+        CHECK(in_place || bytes <= cap);
+        CHECK(bytes <= f->r.view.max_payload);
         if (quiet_memory) {
-            CHECK_EQ(oracle_crc32(payload, rec.len), aqd_get32(writer_at(&f->w, (uint32_t)(f->r.position - 1 - (rec.len + 31) / 32)) + 24));
+            CHECK_EQ(oracle_crc32(payload, bytes), aqd_get32(writer_at(&f->w, (uint32_t)(f->r.position - 1 - (bytes + 31) / 32)) + 24));
+        }
+        aqd_named_value one;
+        for (uint32_t at = 0; aqd_next_attribute(&rec, payload, &at, &one);) {
+            CHECK((const unsigned char *)one.value + one.value_bytes <= (const unsigned char *)payload + bytes);
         }
     }
     CHECK(f->r.position >= before);
@@ -47,7 +53,8 @@ static void random_bytes_never_mislead_the_reader(void)
             unsigned char *at = writer_at(&f.w, position);
             uint32_t len = (uint32_t)(next_random(&random) >> (32 + next_random(&random) % 32));
             aqd_put32(at, len);
-            at[4] = (unsigned char)(next_random(&random) % 5);
+            uint64_t kind = next_random(&random) % 6;
+            at[4] = (unsigned char)(kind == 5 ? AQD_KIND_DATA_ATTRIBUTES : kind);
             aqd_put64(at + 8, next_random(&random) % 8);
             if (len <= 32 * (capacity - 1 - (position & (capacity - 1))) && next_random(&random) % 2) {
                 aqd_put32(at + 24, oracle_crc32(at + 32, len));
@@ -99,7 +106,12 @@ static void *scribble(void *argument)
         unsigned char payload[64];
         memset(payload, (int)(r >> 8 & 255), sizeof payload);
         uint32_t room = (15 - (position & 15)) * 32;
-        writer_raw(&w, (uint8_t)(r % 16 == 0 ? AQD_KIND_DISCARD : AQD_KIND_DATA), 0, w.seq, 0, payload, (uint32_t)(r >> 16 & 63) % (room + 1));
+        uint32_t len = (uint32_t)(r >> 16 & 63) % (room + 1);
+        if (r % 16 < 4) {
+            writer_attributed(&w, 0, payload, len, (uint8_t)(r >> 56 & 7));
+        } else {
+            writer_raw(&w, (uint8_t)(r % 16 == 4 ? AQD_KIND_DISCARD : AQD_KIND_DATA), 0, w.seq, 0, payload, len);
+        }
         for (uint32_t p = position; p != w.tail; p++) {
             for (size_t i = 0; i < 32; i += 4) {
                 size_t at = (size_t)(writer_at(&w, p) - local) + i;

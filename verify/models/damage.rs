@@ -11,7 +11,7 @@ use aqueduct_core::AttachError;
 use aqueduct_core::ReaderStats;
 use aqueduct_core::geometry::{distance, granules_for};
 use aqueduct_core::internals::{Framing, Header};
-use aqueduct_core::layout::{cursor_word, ring_word};
+use aqueduct_core::layout::{KIND_ATTRIBUTES, KIND_DATA, cursor_word, ring_word};
 use aqueduct_core::{MemoryMut, Meta, Next, Producer, ReadError, Reader, RingConfig, Start};
 use aqueduct_verify::heap::Heap;
 use proptest::prelude::*;
@@ -238,7 +238,8 @@ fn hostile(cursor: u32, tail: u32, state: u32, write: impl FnOnce(&Ring)) {
 /// A header whose checksum is right for its place, and nothing else is.
 fn forged() -> impl Strategy<Value = (u32, Header)> {
     let len = prop_oneof![0..600_u32, any::<u32>()];
-    (0..CAPACITY, len, 0..6_u8, any::<u8>(), any::<u16>(), any::<u64>(), any::<u32>()).prop_map(
+    let kind = prop_oneof![4 => 0..6_u8, 1 => Just(KIND_DATA | KIND_ATTRIBUTES)];
+    (0..CAPACITY, len, kind, any::<u8>(), any::<u16>(), any::<u64>(), any::<u32>()).prop_map(
         |(granule, len, kind, flags, type_tag, seq, payload_crc)| {
             (granule, Header { len, kind, flags, type_tag, seq, timestamp_ns: seq, payload_crc })
         },

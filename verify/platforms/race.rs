@@ -24,7 +24,7 @@ struct Record {
     len: u32,
     type_tag: u16,
     flags: u8,
-    reserved: u8,
+    attribute_units: u8,
 }
 
 const OK: i32 = 0;

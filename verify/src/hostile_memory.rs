@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 
 use aqueduct_core::geometry::Geometry;
 use aqueduct_core::internals::{Framing, Header};
-use aqueduct_core::layout::{KIND_DATA, KIND_DISCARD, KIND_PAD, RingHeader, ring_word};
+use aqueduct_core::layout::{
+    KIND_ATTRIBUTES, KIND_DATA, KIND_DISCARD, KIND_PAD, RingHeader, ring_word,
+};
 use aqueduct_core::memory::Span;
 use aqueduct_core::payload_crc;
 use aqueduct_core::{Memory, MemoryMut};
@@ -171,8 +173,10 @@ impl Hostile {
         match self.0.habit.get() {
             Habit::Jumps => header.kind = KIND_DATA,
             Habit::Often(_) => {
-                header.kind =
-                    [KIND_DATA, KIND_DATA, KIND_DATA, KIND_PAD, KIND_DISCARD, 0, 200][self.roll(7)];
+                const ATTRIBUTED: u8 = KIND_DATA | KIND_ATTRIBUTES;
+                header.kind = [KIND_DATA, KIND_DATA, ATTRIBUTED, KIND_PAD, KIND_DISCARD, 0, 200]
+                    [self.roll(7)];
+                header.flags = [0, 1, 2, 255][self.roll(4)];
                 header.len = [
                     0,
                     1,

@@ -2,7 +2,7 @@
 -- Expect: a line per record (sequence number, type, payload), then: the ring was closed
 local ffi = require("ffi")
 ffi.cdef [[
-typedef struct { uint64_t seq, timestamp_ns; uint32_t len; uint16_t type_tag; uint8_t flags, reserved; } aqd_record;
+typedef struct { uint64_t seq, timestamp_ns; uint32_t len; uint16_t type_tag; uint8_t flags, attribute_units; } aqd_record;
 typedef struct aqd_client aqd_client;
 int aqd_open(const char *path, const char *ring, const char *subscription, int timeout_ms, aqd_client **out);
 int aqd_next_wait(aqd_client *c, void *buf, size_t cap, aqd_record *rec, int timeout_ms);

@@ -8,7 +8,7 @@ OK, EMPTY, INTERRUPTED = 0, 1, 4
 
 class Record(ctypes.Structure):
     _fields_ = [("seq", ctypes.c_uint64), ("timestamp_ns", ctypes.c_uint64), ("len", ctypes.c_uint32),
-                ("type_tag", ctypes.c_uint16), ("flags", ctypes.c_uint8), ("reserved", ctypes.c_uint8)]
+                ("type_tag", ctypes.c_uint16), ("flags", ctypes.c_uint8), ("attribute_units", ctypes.c_uint8)]
 
 
 aqd = ctypes.CDLL("libaqueduct.so.0")

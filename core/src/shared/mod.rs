@@ -283,6 +283,9 @@ where
         payload: &[u8],
         attributes: AttributeBlock<'_>,
     ) -> Result<Commit, ClaimError> {
+        if attributes.is_empty() {
+            return self.push(meta, payload);
+        }
         let bytes = payload.len().saturating_add(attributes.as_bytes().len());
         let mut grant = self.claim(bytes)?;
         let written = grant.write(payload).and_then(|()| grant.commit_with(meta, attributes));

@@ -7,8 +7,8 @@ use aqueduct_core::geometry::max_payload_for;
 use aqueduct_core::layout::{cursor_word, ring_word};
 use aqueduct_core::shared::SharedGrant;
 use aqueduct_core::{
-    ClaimError, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig, SharedProducer,
-    Start, SubscriptionId,
+    AttributeBlock, ClaimError, Meta, Next, Observer, Producer, ReadError, Reader, RingConfig,
+    SharedProducer, Start, SubscriptionId,
 };
 use aqueduct_verify::crash_memory::{Bytes, CrashMemory, Fuse, survive};
 use aqueduct_verify::rng::Rng;
@@ -135,15 +135,16 @@ impl Life {
     fn step(&mut self, mut producer: Mortal, step: &Step, fuse: &Rc<Fuse>) -> Mortal {
         match step {
             Step::Push(len) => {
-                let bytes = self.begin(*len);
-                match producer.push(meta(producer.next_seq()), &bytes) {
+                let (bytes, block) = self.begin(*len);
+                match producer.push_with(meta(producer.next_seq()), &bytes, taken(&block)) {
                     Ok((seq, _)) => self.published = seq + 1,
                     Err(error) => self.refused(error),
                 }
             }
             Step::Append(len) => {
-                let bytes = self.begin(*len);
-                if let Err(error) = producer.append(meta(producer.next_seq()), &bytes) {
+                let (bytes, block) = self.begin(*len);
+                let meta = meta(producer.next_seq());
+                if let Err(error) = producer.append_with(meta, &bytes, taken(&block)) {
                     self.refused(error);
                 }
             }
@@ -183,10 +184,13 @@ impl Life {
         producer
     }
 
-    /// A record is about to be committed: from here on it may be found.
-    fn begin(&mut self, len: usize) -> Vec<u8> {
-        self.lens.push(len);
-        payload(self.lens.len() as u64 - 1, len)
+    /// A record is about to be committed: from here on it may be found. Every third has
+    /// attributes.
+    fn begin(&mut self, len: usize) -> (Vec<u8>, Vec<u8>) {
+        let seq = self.lens.len() as u64;
+        let block = if seq % 3 == 1 { attributes(seq) } else { Vec::new() };
+        self.lens.push(if block.is_empty() { len } else { len | ATTRIBUTED });
+        (payload(seq, len), block)
     }
 
     fn refused(&mut self, error: ClaimError) {
@@ -351,7 +355,7 @@ impl Life {
 
     /// Length of a record that was committed.
     pub(crate) fn len(&self, seq: u64) -> Option<usize> {
-        self.lens.get(usize::try_from(seq).unwrap()).map(|len| len & !ANONYMOUS)
+        self.lens.get(usize::try_from(seq).unwrap()).map(|len| len & !(ANONYMOUS | ATTRIBUTED))
     }
 
     /// The cursor of a side whose page is complete.
@@ -364,6 +368,19 @@ impl Life {
 
 /// Marks a record whose content does not follow from its number.
 const ANONYMOUS: usize = 1 << 40;
+/// Marks a record with attributes.
+const ATTRIBUTED: usize = 1 << 41;
+
+/// The block of a record of this number.
+fn attributes(seq: u64) -> Vec<u8> {
+    let value = payload(seq, usize::try_from(seq % 8).unwrap());
+    let mut room = [0; 16];
+    AttributeBlock::write([("n", &value[..])], &mut room).unwrap().as_bytes().to_vec()
+}
+
+fn taken(block: &[u8]) -> AttributeBlock<'_> {
+    AttributeBlock::from_bytes(block).unwrap()
+}
 
 /// One look that must give the next record, whole, or nothing.
 pub(crate) fn one(
@@ -387,7 +404,11 @@ pub(crate) fn check(lens: &[usize], record: aqueduct_core::Record, buf: &[u8]) {
     let seq = usize::try_from(record.seq).unwrap();
     let committed = *lens.get(seq).unwrap_or_else(|| panic!("record {seq} was never committed"));
     let told = if committed & ANONYMOUS == 0 { record.seq } else { 0 };
-    assert_eq!(record.len, committed & !ANONYMOUS, "length of record {seq}");
+    let has_attributes = committed & ATTRIBUTED != 0;
+    let len = committed & !(ANONYMOUS | ATTRIBUTED);
+    assert_eq!(record.len, len, "length of record {seq}");
+    let block = if has_attributes { attributes(told) } else { Vec::new() };
+    assert_eq!(buf[record.len..record.bytes()], block, "attributes of record {seq}");
     assert_eq!(
         (record.type_tag, record.timestamp_ns),
         (meta(told).type_tag, meta(told).timestamp_ns),
