@@ -106,6 +106,22 @@ enum Count {
     Number(u64),
 }
 
+/// Reads a line of one to three digits, as nearly all are: its number and its bytes.
+fn short_line(input: &[u8]) -> Option<(u64, usize)> {
+    let [_, line @ ..] = input.first_chunk::<6>()?;
+    let mut number = 0;
+    for (at, byte) in line.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' if at < 3 => number = number * 10 + u64::from(byte - b'0'),
+            b'\r' if at > 0 && line[at + 1] == b'\n' && (at == 1 || line[0] != b'0') => {
+                return Some((number, at + 3));
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// The number after `sigil`, and the bytes of its line; `None` if the line is not complete.
 fn count_line(
     input: &[u8],
@@ -114,6 +130,9 @@ fn count_line(
     invalid: &'static str,
 ) -> Result<Option<(Count, usize)>, Bad> {
     debug_assert!(input.first().is_none_or(|byte| *byte == sigil), "looked at before");
+    if let Some((number, bytes)) = short_line(input) {
+        return Ok(Some((Count::Number(number), bytes)));
+    }
     let seen = &input[..input.len().min(LINE_BYTES_MAX + 2)];
     let Some(end) = seen.iter().position(|byte| *byte == b'\r') else {
         return if seen.len() == LINE_BYTES_MAX + 2 { Err(Bad(too_long)) } else { Ok(None) };
@@ -154,9 +173,13 @@ impl<'a> Iterator for Args<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let end = self.rest.iter().position(|byte| *byte == b'\r')?;
-        let length = usize::try_from(text::decimal(&self.rest[1..end])?).ok()?;
-        let (arg, rest) = self.rest[end + 2..].split_at_checked(length)?;
+        let (length, bytes) = if let Some(short) = short_line(self.rest) {
+            short
+        } else {
+            let end = self.rest.iter().position(|byte| *byte == b'\r')?;
+            (text::decimal(&self.rest[1..end])?, end + 2)
+        };
+        let (arg, rest) = self.rest[bytes..].split_at_checked(usize::try_from(length).ok()?)?;
         self.rest = &rest[2..];
         Some(arg)
     }
