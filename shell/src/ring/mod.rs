@@ -78,6 +78,20 @@ struct Deferred {
     evicted: Vec<(String, Violation)>,
 }
 
+impl Deferred {
+    fn is_empty(&self) -> bool {
+        let Self { doorbells, futex, waiting, evicted } = self;
+        !futex && doorbells.is_empty() && waiting.is_empty() && evicted.is_empty()
+    }
+}
+
+/// Wake-ups that are due for what a [`Turn`] has published. Dropping them makes them.
+#[must_use = "readers sleep until it is dropped"]
+pub struct Wakeups<'a> {
+    ring: &'a Ring,
+    deferred: Deferred,
+}
+
 /// What a look at the cursors of a ring found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingStatus {
@@ -253,6 +267,12 @@ impl Ring {
             // record was measured by.
             self.space_released();
         }
+    }
+}
+
+impl Drop for Wakeups<'_> {
+    fn drop(&mut self) {
+        self.ring.run(std::mem::take(&mut self.deferred));
     }
 }
 

@@ -9,7 +9,7 @@ use aqueduct_core::{AttributeBlock, ClaimError, Meta};
 use smol::Timer;
 
 use super::waiters::{Need, Ticket};
-use super::{Deferred, Inner, Ring, bytes as bytes_of, now_ns};
+use super::{Deferred, Inner, Ring, Wakeups, bytes as bytes_of, now_ns};
 use crate::refusal::Refusal;
 use crate::sync::lock;
 
@@ -52,7 +52,8 @@ impl Label<'_> {
 /// * Records appended in one turn get consecutive sequence numbers and one timestamp, and become
 ///   visible together, by one store, when the turn ends. Until then no reader sees any of them.
 /// * The end of a turn wakes each sleeping reader at most once, whatever the number of records. The
-///   system calls are made after the mutex is released.
+///   system calls are made after the mutex is released, and later still if the turn ends by
+///   [`publish`](Self::publish).
 /// * A sequence number that [`append`](Self::append) returned is published when the turn has ended,
 ///   so an answer may be sent after [`finish`](Self::finish), and not before.
 /// * Space is given in order of arrival, to futures and event loops alike: while anyone waits, a
@@ -135,6 +136,31 @@ impl Ring {
         let seq = published.await?;
         self.metrics.wait.observe(begun.elapsed().as_secs_f64());
         Ok(seq)
+    }
+}
+
+impl<'a> Turn<'a> {
+    /// Publishes what was appended, and returns the wake-ups that are due, if anyone is to be
+    /// woken: whoever sends answers first spares its clients the time that waking takes.
+    pub fn publish(mut self) -> Option<Wakeups<'a>> {
+        let deferred = self.end()?;
+        (!deferred.is_empty()).then(|| Wakeups { ring: self.ring, deferred })
+    }
+
+    /// Publishes, once, and unlocks the producer. What is due afterwards.
+    fn end(&mut self) -> Option<Deferred> {
+        let mut inner = self.inner.take()?;
+        let wake = inner.producer.publish();
+        let mut deferred = inner.settle(wake);
+        if self.queued {
+            inner.ask_for_space(self.ring, &mut deferred);
+        }
+        drop(inner);
+        if self.records > 0 {
+            self.ring.metrics.records.inc_by(self.records);
+            self.ring.metrics.payload_bytes.inc_by(self.payload_bytes);
+        }
+        Some(deferred)
     }
 }
 
@@ -344,17 +370,8 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let Some(mut inner) = self.inner.take() else { return };
-        let wake = inner.producer.publish();
-        let mut deferred = inner.settle(wake);
-        if self.queued {
-            inner.ask_for_space(self.ring, &mut deferred);
-        }
-        drop(inner);
-        self.ring.run(deferred);
-        if self.records > 0 {
-            self.ring.metrics.records.inc_by(self.records);
-            self.ring.metrics.payload_bytes.inc_by(self.payload_bytes);
+        if let Some(deferred) = self.end() {
+            self.ring.run(deferred);
         }
     }
 }

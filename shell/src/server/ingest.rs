@@ -104,6 +104,7 @@ pub(super) fn start(
     let shared = Arc::new(Shared {
         rings,
         metrics,
+        wake_interval: config.ingest.wake_interval,
         shutdown,
         connections,
         buffered: ByteLimit::new(config.ingest.max_buffered_bytes),

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use prometheus::IntCounter;
+
 use super::clock::Clock;
 use super::shared::{Shared, ring_facts};
+use super::wakeups::Wakeups;
 use crate::codec::{
     Access, BatchSize, Event, Outcome, Reason, Record, Ring as RingFacts, RingId, Room, Sink,
 };
 use crate::refusal::Refusal;
-use crate::ring::{Label, Need, Ring, Ticket, Turn};
+use crate::ring::{self, Label, Need, Ring, Ticket, Turn};
 
 /// Statuses that are counted without a look-up each.
 const STATUSES: usize = 16;
@@ -30,8 +33,10 @@ pub(super) struct Batch<'a> {
     granted: u64,
     /// What the last [`Outcome::Full`] was about: the ring and what there was no room for.
     pub(super) full: Option<(RingId, Need)>,
-    /// HTTP responses of this turn, by status.
-    statuses: Vec<(u16, u64)>,
+    /// HTTP responses of this turn, by status, with the counter of each.
+    statuses: Vec<(u16, u64, IntCounter)>,
+    /// Readers to be woken for what is published.
+    pub(super) wakeups: Wakeups<ring::Wakeups<'a>>,
     pub(super) clock: Clock,
     ending: bool,
 }
@@ -48,6 +53,7 @@ impl<'a> Batch<'a> {
             granted: 0,
             full: None,
             statuses: Vec::with_capacity(STATUSES),
+            wakeups: Wakeups::new(shared.wake_interval),
             clock: Clock::new(),
             ending: false,
         }
@@ -59,14 +65,14 @@ impl<'a> Batch<'a> {
         self.ending = self.shared.shutdown.has_begun();
     }
 
-    /// Publishes everything and counts it.
+    /// Publishes everything and counts it. Readers are woken later.
     pub(super) fn publish(&mut self) {
-        for turn in &mut self.turns {
-            drop(turn.take());
+        for turn in self.turns.iter_mut().filter_map(Option::take) {
+            let records = turn.records();
+            self.wakeups.add(turn.publish(), records);
         }
-        for (status, count) in self.statuses.drain(..) {
-            let status = self.shared.metrics.http_requests.with_label_values(&[status.to_string()]);
-            status.inc_by(count);
+        for (_, count, counter) in self.statuses.iter_mut().filter(|(_, count, _)| *count > 0) {
+            counter.inc_by(std::mem::take(count));
         }
     }
 
@@ -110,6 +116,7 @@ impl<'a> Batch<'a> {
     }
 
     fn full(&mut self, ring: RingId, need: Need) -> bool {
+        self.wakeups.hurry();
         if std::mem::take(&mut self.expired) {
             self.ticket = None;
             return true;
@@ -129,10 +136,12 @@ impl<'a> Batch<'a> {
 
     /// Counts an HTTP response.
     pub(super) fn count(&mut self, status: u16) {
-        match self.statuses.iter_mut().find(|(counted, _)| *counted == status) {
-            Some((_, count)) => *count += 1,
-            None => self.statuses.push((status, 1)),
+        if let Some((_, count, _)) = self.statuses.iter_mut().find(|each| each.0 == status) {
+            *count += 1;
+            return;
         }
+        let counters = &self.shared.metrics.http_requests;
+        self.statuses.push((status, 1, counters.with_label_values(&[status.to_string()])));
     }
 
     fn append(&mut self, record: Record<'_>) -> Result<u64, Refusal> {

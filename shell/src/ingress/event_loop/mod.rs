@@ -1,12 +1,12 @@
 //! Event loops: one turn is one batch.
 //!
 //! A turn takes what all ready connections have, decodes it, appends every record, publishes once,
-//! wakes each sleeping reader once, and then sends the answers. Under load batches grow by
-//! themselves; a single record is as fast as without.
+//! sends the answers, and then wakes each sleeping reader once, but under load only so often. Under
+//! load batches grow by themselves; a single record is as fast as without.
 //!
 //! Reading order: `driver` (sockets), `clock` and `deadlines`, `protocol` (codecs), `connection`,
-//! `shared`, `batch` (the rings during a turn), `work` (events), `attend` (after the turn), and
-//! here the turn itself.
+//! `shared`, `wakeups`, `batch` (the rings during a turn), `work` (events), `attend` (after the
+//! turn), and here the turn itself.
 
 mod attend;
 mod batch;
@@ -17,10 +17,12 @@ pub mod driver;
 mod protocol;
 mod settings;
 mod shared;
+mod wakeups;
 mod work;
 
 use std::cell::RefCell;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -154,11 +156,15 @@ impl Seat {
         let mailbox = &self.mailboxes[self.index];
         let mut work = Work::new(&self.shared, Arc::clone(mailbox), buffers, alone);
         let mut turn = Turn::new(self);
+        // Wake-ups on time: by default the kernel may be 50 us late.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1000));
         let _ = ready.send(Ok(()));
         loop {
             let wait = turn.wait(&work);
             debug_assert!(work.batch.is_published(), "a ring would be locked during the wait");
             driver.turn(wait, |event| work.event(event))?;
+            // The answers of the last turn are on their way now.
+            work.batch.wakeups.make_if_due();
             work.begin();
             turn.after(&mut work, &mut driver);
             work.end();
@@ -189,8 +195,9 @@ impl<'a> Turn<'a> {
             return Some(Duration::ZERO);
         }
         let resting = self.accept_again.iter().map(|&(at, _)| at).min();
-        let next = work.deadlines.first().into_iter().chain(resting).min()?;
-        Some(work.batch.clock.until(next))
+        let next = work.deadlines.first().into_iter().chain(resting).min();
+        let next = next.map(|next| work.batch.clock.until(next));
+        next.into_iter().chain(work.batch.wakeups.due_in()).min()
     }
 
     /// Everything of a turn that follows its events.

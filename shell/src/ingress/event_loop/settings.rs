@@ -18,6 +18,8 @@ const MESSAGE_OVERHEAD_BYTES: u64 = 64 << 10;
 
 /// Most bytes of messages that are not complete, unless records may be larger.
 const BUFFERED_BYTES_DEFAULT: u64 = 256 << 20;
+/// Readers are woken again after this time at the earliest, us.
+const WAKE_INTERVAL_US: u64 = 100;
 
 /// `[ingest]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -29,6 +31,8 @@ pub struct IngestTable {
     pub loops: Option<Given<u64>>,
     /// Most bytes of messages that are not complete, of all connections together.
     pub max_buffered_bytes: Option<Given<Size>>,
+    /// Least time between two wake-ups of readers by one loop.
+    pub wake_interval_us: Option<Given<u64>>,
 }
 
 /// How connections are served, checked.
@@ -40,6 +44,8 @@ pub struct IngestSettings {
     pub loops: usize,
     /// Most bytes of messages that are not complete, of all connections together.
     pub max_buffered_bytes: u64,
+    /// Least time between two wake-ups of readers by one loop.
+    pub wake_interval: Duration,
 }
 
 impl IngestSettings {
@@ -53,10 +59,14 @@ impl IngestSettings {
         let max_buffered_bytes =
             number("ingest.max_buffered_bytes", given, default, least..=1 << 40)?;
         let loops = number("ingest.loops", table.loops.as_ref(), default_loops(), 1..=256)?;
+        let interval = table.wake_interval_us.as_ref();
+        let key = "ingest.wake_interval_us";
+        let interval = number(key, interval, WAKE_INTERVAL_US, 0..=1_000_000)?;
         Ok(Self {
             driver: table.driver.unwrap_or_default(),
             loops: usize::try_from(loops).unwrap_or(usize::MAX),
             max_buffered_bytes,
+            wake_interval: Duration::from_micros(interval),
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::connection::Timeouts;
 use super::driver::Waker;
@@ -26,6 +27,8 @@ pub struct Shared {
     pub rings: Vec<Arc<Ring>>,
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
+    /// Least time between two wake-ups of readers by one loop.
+    pub wake_interval: Duration,
     /// Whether the process is ending.
     pub shutdown: Arc<Shutdown>,
     /// Most connections at once.

@@ -144,6 +144,7 @@ impl Queue {
             .setup_single_issuer()
             .setup_coop_taskrun()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .setup_cqsize(COMPLETIONS)
             .build(SUBMISSIONS)?;
         let entries = Pages::new(usize::from(BUFFERS) * size_of::<BufRingEntry>())?;
@@ -240,9 +241,11 @@ impl Queue {
 
     /// Hands over what was asked for and waits for at least one completion.
     pub(super) fn wait(&mut self, wait: Option<Duration>) -> io::Result<()> {
-        // At least 1, or deferred work is not run.
         let result = match wait {
+            // Waits for at least 1, or deferred work is not run.
             None => self.ring.submit_and_wait(1),
+            // Runs deferred work where the kernel's flag says that there is some.
+            Some(Duration::ZERO) => self.poll_now(),
             Some(wait) => {
                 let timespec = Timespec::from(wait);
                 self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
@@ -256,6 +259,17 @@ impl Queue {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Hands over what was asked for without a wait: no system call where that is nothing and no
+    /// work is deferred.
+    fn poll_now(&mut self) -> io::Result<usize> {
+        let submission = self.ring.submission();
+        if submission.is_empty() && !submission.taskrun() && !submission.cq_overflow() {
+            return Ok(0);
+        }
+        drop(submission);
+        self.ring.submit()
     }
 
     /// Takes the next completion, if there is one.
