@@ -1,0 +1,90 @@
+"""The parts that compare rates and processor time."""
+
+import resource
+
+from .base import PATTERN
+from .loads import counted_frames, mosquitto_pub, paced, redis_benchmark, wrk
+from .rounds import rounds
+from .servers import Aqueduct, Bare, Gin, Mosquitto, Nginx, Peer, Redis, both
+
+
+def run(args, contenders, loads, results):
+    try:
+        for name, load in loads:
+            rounds(args, name, contenders, load, results)
+    finally:
+        for server in contenders.values():
+            server.stop()
+
+
+def http(args, scratch, results):
+    contenders = {"nginx": Nginx(scratch), **both(scratch)}
+    contenders |= {"bare epoll": Bare("epoll"), "bare uring": Bare("io_uring")}
+    if args.peers:
+        contenders |= {"gin": Gin(), "axum": Peer("axum"), "hyper": Peer("hyper-smol")}
+    sizes = [(128, 1), (128, 64), (128, 400), (4096, 64)]
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 10_000:
+        sizes.append((128, 4000))
+    loads = [
+        (f"http {size} B x{count}", wrk(args, scratch, count, PATTERN[:size]))
+        for size, count in sizes
+    ]
+    run(args, contenders, loads, results)
+
+
+def batch(args, scratch, results):
+    headers = 'wrk.headers["content-type"] = "application/x-ndjson"\n'
+    lines = f"{PATTERN[:128]}\n" * 100
+    loads = [
+        ("http 1 record", wrk(args, scratch, 64, PATTERN[:128])),
+        ("http NDJSON of 100", wrk(args, scratch, 64, lines, headers, 100)),
+    ]
+    run(args, both(scratch), loads, results)
+
+
+def loops(args, scratch, results):
+    contenders = {
+        f"{driver} {count}": Aqueduct(scratch, driver, f"loops = {count}")
+        for count in (1, 2)
+        for driver in ("epoll", "io_uring")
+    }
+    load = wrk(args, scratch, 64, PATTERN[:128])
+    run(args, contenders, [("loops x64", load)], results)
+
+
+def latency(args, scratch, results):
+    """Latencies at a constant rate, of 64 connections: half and four fifths of what each can do."""
+    contenders = {"nginx": Nginx(scratch), **both(scratch)}
+    if args.peers:
+        contenders["gin"] = Gin()
+    capacity = {
+        id(server): max(paced(server, 64, 0, args.seconds)["taken"] for _ in range(2))
+        / args.seconds
+        for server in contenders.values()
+    }
+
+    def at(share):
+        def load(server):
+            said = paced(server, 64, share * capacity[id(server)], args.seconds)
+            kept = {key: said["latency"][key] for key in ("p50_us", "p99_us", "p999_us")}
+            return said["taken"], said["seconds"], kept
+
+        return load
+
+    loads = [(f"latency at {share:.0%}", at(share)) for share in (0.5, 0.8)]
+    run(args, contenders, loads, results)
+
+
+def resp(args, scratch, results):
+    loads = [(f"resp 128 B P{depth}", redis_benchmark(args, depth)) for depth in (1, 16, 64)]
+    run(args, {"redis": Redis(scratch), **both(scratch)}, loads, results)
+
+
+def mqtt(args, scratch, results):
+    loads = [("mqtt 128 B QoS 1", mosquitto_pub(args, scratch))]
+    run(args, {"mosquitto": Mosquitto(scratch), **both(scratch)}, loads, results)
+
+
+def frames(args, scratch, results):
+    loads = [("octet-counted 128 B", counted_frames(args, scratch))]
+    run(args, both(scratch), loads, results)
