@@ -9,8 +9,11 @@ use aqueduct_core::{AttributeBlock, Attributes};
 use crate::c_library::{self, CRecord};
 use crate::wire::u16_at;
 
+/// A name and its value.
+type Entry<'b> = (&'b [u8], &'b [u8]);
+
 /// §3.1, an entry after the other; and whether all of them were there.
-fn plainly(block: &[u8]) -> (Vec<(&[u8], &[u8])>, bool) {
+fn plainly(block: &[u8]) -> (Vec<Entry<'_>>, bool) {
     let (mut found, mut at) = (Vec::new(), 4);
     if block.is_empty() {
         return (found, true);
