@@ -220,3 +220,9 @@ fn the_file_in_the_readme_is_accepted() {
     assert_eq!(config.rings[0].subscriptions, ["pricing", "audit"]);
     assert_eq!(config.control.allowed.uids, [0, 1000]);
 }
+
+#[test]
+fn a_file_without_an_end_is_refused() {
+    let message = refused(&["--config", "/dev/zero"]);
+    assert!(message.contains("/dev/zero: it has more than 16777216 bytes"), "{message}");
+}

@@ -107,8 +107,12 @@ fn no_thread_at_all_is_one_line_and_no_panic() {
 #[test]
 fn too_little_address_space_is_one_line_and_no_panic() {
     let message = refused_under(Resource::As, 100 << 20, &["--capacity-bytes", "128MiB"]);
-    assert!(message.contains("mapping 134221824 bytes of shared memory"), "{message}");
+    assert!(message.contains("the rings need 134221824 bytes of memory"), "{message}");
+    assert!(message.contains("the limit of address space (RLIMIT_AS) leaves "), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
+    // Not enough for the process itself, whose allocations would fail somewhere later.
+    let message = refused_under(Resource::As, 16 << 20, &["--capacity-bytes", "4096"]);
+    assert!(message.contains("(RLIMIT_AS) leaves 0"), "{message}");
 }
 
 #[test]

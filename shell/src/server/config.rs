@@ -1,5 +1,7 @@
 //! All settings together: the tables of the configuration file, and the checked result.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +14,9 @@ use crate::ingress::event_loop::{IngestSettings, IngestTable, ListenSettings, Li
 use crate::ingress::http::{HttpSettings, HttpTable};
 use crate::log::{LogSettings, LogTable};
 use crate::ring::{RingFlags, RingSettings, RingTable};
+
+/// Largest configuration file, bytes: more than all rings there can be.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The configuration file as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -71,13 +76,23 @@ pub struct Config {
 impl Tables {
     /// Reads the configuration file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = read_bounded(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         toml::from_str(&text).map_err(|source| ConfigError::Parse {
             path: path.to_owned(),
             source: Box::new(source),
         })
     }
+}
+
+/// Reads a file that may be a pipe, but none without an end.
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
 }
 
 impl Config {

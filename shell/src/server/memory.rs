@@ -4,6 +4,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Resource;
+
+/// Address space that the process itself takes after this check: stacks, buffers, heap. Where that
+/// is not to be had, an allocation would fail that cannot be an error.
+const OWN_ADDRESS_SPACE: u64 = 16 << 20;
+
 /// What can still be allocated, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Available {
@@ -11,6 +17,8 @@ pub struct Available {
     pub machine: Option<u64>,
     /// In the control group and those above it; `None` without a limit.
     pub control_group: Option<u64>,
+    /// In the address space of this process; `None` without a limit (`RLIMIT_AS`).
+    pub address_space: Option<u64>,
 }
 
 /// More was asked for than there is.
@@ -25,17 +33,20 @@ pub struct NotEnoughMemory {
 impl Available {
     /// Asks the kernel.
     pub fn now() -> Self {
-        Self::below(Path::new("/"))
+        let root = Path::new("/");
+        let limit = rustix::process::getrlimit(Resource::As).current;
+        Self { address_space: limit.map(|limit| address_space(root, limit)), ..Self::below(root) }
     }
 
     /// Reads the files of `proc` and `sys` below this directory.
     fn below(root: &Path) -> Self {
-        Self { machine: machine(root), control_group: control_groups(root).into_iter().min() }
+        let control_group = control_groups(root).into_iter().min();
+        Self { machine: machine(root), control_group, address_space: None }
     }
 
     /// Returns what is left where it is tightest.
     pub fn least(self) -> Option<u64> {
-        self.machine.into_iter().chain(self.control_group).min()
+        self.machine.into_iter().chain(self.control_group).chain(self.address_space).min()
     }
 
     /// Checks that all rings together fit.
@@ -56,6 +67,9 @@ impl fmt::Display for NotEnoughMemory {
         if let Some(bytes) = self.available.control_group {
             write!(f, "; its control group has {bytes} left")?;
         }
+        if let Some(bytes) = self.available.address_space {
+            write!(f, "; the limit of address space (RLIMIT_AS) leaves {bytes}")?;
+        }
         Ok(())
     }
 }
@@ -63,9 +77,20 @@ impl fmt::Display for NotEnoughMemory {
 impl std::error::Error for NotEnoughMemory {}
 
 fn machine(root: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let kib = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    kibibytes(&root.join("proc/meminfo"), "MemAvailable:")
+}
+
+/// The value of a line of `proc` that is in kB, bytes.
+fn kibibytes(file: &Path, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix(name))?;
+    kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What a limit of address space leaves for rings.
+fn address_space(root: &Path, limit: u64) -> u64 {
+    let used = kibibytes(&root.join("proc/self/status"), "VmSize:").unwrap_or(0);
+    limit.saturating_sub(used).saturating_sub(OWN_ADDRESS_SPACE)
 }
 
 /// Names of one version's files.
@@ -139,12 +164,29 @@ mod tests {
     #[test]
     fn without_control_groups_the_machine_is_the_limit() {
         let available = machine_with("none", &[]);
-        assert_eq!(available, Available { machine: Some(8 << 30), control_group: None });
+        let nothing_else =
+            Available { machine: Some(8 << 30), control_group: None, address_space: None };
+        assert_eq!(available, nothing_else);
         assert_eq!(available.check(8 << 30), Ok(()));
         let refused = available.check((8 << 30) + 1).expect_err("a byte too many");
         assert_eq!(
             refused.to_string(),
             "the rings need 8589934593 bytes of memory; the machine has 8589934592 available"
+        );
+    }
+
+    #[test]
+    fn the_limit_of_address_space_counts_less_what_the_process_needs() {
+        let root = Path::new("/");
+        let used = (1 << 40) - OWN_ADDRESS_SPACE - address_space(root, 1 << 40);
+        assert!(used > 1 << 20, "{used}");
+        assert_eq!(address_space(root, OWN_ADDRESS_SPACE), 0);
+        let available = Available { address_space: Some(4096), ..machine_with("space", &[]) };
+        assert_eq!(available.check(4096), Ok(()));
+        let refused = available.check(4097).expect_err("a byte too many").to_string();
+        assert!(
+            refused.ends_with("the limit of address space (RLIMIT_AS) leaves 4096"),
+            "{refused}"
         );
     }
 
