@@ -19,7 +19,8 @@ PATIENCE = 20.0
 
 def binary():
     """Finds the listener: `AQUEDUCT`, or the release build."""
-    return os.environ.get("AQUEDUCT") or str(REPOSITORY / TARGET / "release" / "aqueduct")
+    named = os.environ.get("AQUEDUCT")
+    return os.path.abspath(named) if named else str(REPOSITORY / TARGET / "release" / "aqueduct")
 
 
 def until(condition, what, seconds=PATIENCE):

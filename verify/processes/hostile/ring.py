@@ -30,8 +30,10 @@ def hello(kind, ring="", subscription="", major=1, minor=1, magic=b"AQDHELLO"):
 def connect(path, seconds=5):
     """Connects to a control socket."""
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    control.settimeout(seconds)
+    # Blocking, because a full backlog is EAGAIN otherwise; but not for ever.
+    control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
     control.connect(os.fspath(path))
+    control.settimeout(seconds)
     return control
 
 

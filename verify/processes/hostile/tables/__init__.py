@@ -4,7 +4,11 @@ import dataclasses
 import importlib
 
 MODULES = [
-    "http_lengths", "http_heads", "http_chunks", "http_flow", "resp", "mqtt", "frames",
+    "http_lengths", "http_heads", "http_chunks", "http_flow", "http_limits",
+    "resp", "mqtt", "frames",
+    "control", "readers",
+    "resources_limits", "resources_streams", "resources_disks",
+    "life_ends", "life_files", "life_starts",
     "clients",
 ]  # fmt: skip
 

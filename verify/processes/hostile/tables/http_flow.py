@@ -143,6 +143,22 @@ CASES = [
             ("list", b"http://a, http://b"), ("extension", b"chrome-extension://abc"),
         ]
     ),
+    http("origin.configured", post(b"x", b"origin: https://good.example"), "202 open", DOCS, X,
+         has=[b"access-control-allow-origin: https://good.example"]),
+    http("origin.configured_preflight", b"OPTIONS /v1/rings/RING/records HTTP/1.1\r\nhost: t\r\n"
+         b"origin: https://good.example\r\naccess-control-request-method: POST\r\n\r\n", "204 open", DOCS, [],
+         has=[b"access-control-allow-methods: POST"]),
+    *(
+        http(f"origin.near_{name}", post(b"x", b"origin: " + value), "403 closed", DOCS, [])
+        for name, value in [
+            ("scheme", b"http://good.example"), ("port", b"https://good.example:444"),
+            ("prefix", b"https://good.example.evil"), ("suffix", b"https://evil.good.example"),
+            ("capitals", b"https://GOOD.example"), ("slash", b"https://good.example/"),
+            ("list", b"https://good.example, https://good.example"),
+        ]
+    ),
+    http("origin.configured_and_another",
+         post(b"x", b"origin: https://good.example", b"origin: https://evil.example"), "400|403 closed", DOCS, []),
     http("origin.twice", post(b"x", b"origin: a", b"origin: b"), "403|400 closed", DOCS, []),
     http("origin.capitals", post(b"x", b"ORIGIN: http://evil.example"), "403 closed", DOCS, []),
     http("origin.host_alike", post(b"x", b"host: evil", b"origin: http://evil"), "403 closed", DOCS, []),
@@ -178,6 +194,7 @@ header_timeout_ms = "1s"
 body_timeout_ms = "1s"
 keep_alive_timeout_ms = "2s"
 max_connections = 500
+origins = ["https://good.example"]
 [control]
 max_observers = 1000
 """
