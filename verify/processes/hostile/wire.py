@@ -11,7 +11,7 @@ from case import Case, Seen, Wrong, matches
 PATH = b"/v1/rings/RING/records"
 # What an open connection is given to close, or to say what it should not.
 QUIET = 0.15
-SECONDS = 8.0
+SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -196,7 +196,7 @@ CASES = [
     control("descriptors.with_junk_of_a_reader", [*ATTACHED, Fds(b"x", 8)], "attached:2 closed", AFTER),
     control("hello.empty_packet", b"", "closed", AFTER),
     control("hello.none", [], "malformed closed", "shell/README.md, File: handshake_timeout_ms"),
-    control("hello.late", [Wait(0.8), good()], "malformed closed", "shell/README.md, File: handshake_timeout_ms"),
+    control("hello.late", [Wait(2.5), good()], "malformed closed", "shell/README.md, File: handshake_timeout_ms"),
     control("hello.two_at_once", [good(), good()], "attached:2? closed", AFTER),
     control("hello.many_at_once", [good()] * 50, "attached:2? closed", AFTER),
     control("hello.second_after_refusal", [ring.hello(1, "nobody"), good()], "no_ring? closed", ABI),
@@ -251,7 +251,7 @@ CASES += [
 
 CONFIG = """
 [control]
-handshake_timeout_ms = 500
+handshake_timeout_ms = "2s"
 max_observers = 1000
 max_handshakes = 500
 """

@@ -96,14 +96,14 @@ CASES = [
     http("reset.at_once", [Reset], "hung up", NOTHING, []),
     http("reset.after_continue", [post(b"abc", CONTINUE)[:-3], Await, b"ab", Reset], "hung up",
          "RFC 9112 §8", []),
-    # Times: header 1 s, body 1 s, idle 2 s.
+    # Times: header 2 s, body 2 s, idle 3 s.
     http("late.head", [post()[:20]], "408 closed", "RFC 9110 §15.5.9", []),
     http("late.body", [HELD], "408 closed", "RFC 9110 §15.5.9", []),
     http("late.chunk", [chunked(b"abc")[:-6]], "408 closed", "RFC 9110 §15.5.9", []),
     http("late.after_continue", [post(b"abc", CONTINUE)[:-3]], "100 408 closed", "RFC 9110 §15.5.9", []),
-    http("late.trickled_head", [post()[:8], *[p for n in range(8, 20) for p in (Wait(0.2), post()[n:n + 1])]],
+    http("late.trickled_head", [post()[:8], *[p for n in range(8, 20) for p in (Wait(0.3), post()[n:n + 1])]],
          "408 closed", NOTHING, []),
-    http("late.trickled_body", [post(b"x" * 20)[:-20], *[Wait(0.2), b"x"] * 12], "408 closed", NOTHING, []),
+    http("late.trickled_body", [post(b"x" * 20)[:-20], *[Wait(0.3), b"x"] * 12], "408 closed", NOTHING, []),
     http("late.nothing", [], "closed", NOTHING, []),
     http("late.empty_lines", [b"\r\n", Wait(0.4), b"\r\n", Wait(0.4), b"\r\n"], "closed", NOTHING, []),
     http("late.idle", [post()], "202 closed", NOTHING, X),
@@ -190,9 +190,9 @@ CASES = [
 
 CONFIG = """
 [http]
-header_timeout_ms = "1s"
-body_timeout_ms = "1s"
-keep_alive_timeout_ms = "2s"
+header_timeout_ms = "2s"
+body_timeout_ms = "2s"
+keep_alive_timeout_ms = "3s"
 max_connections = 500
 origins = ["https://good.example"]
 [control]

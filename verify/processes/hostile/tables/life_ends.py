@@ -128,10 +128,10 @@ def posting(protocol="http"):
                 while not connection.is_over and not over.is_set():
                     connection.send(one * pipeline)
                     for _ in range(pipeline):
-                        while good not in connection.buffer and connection.fill(2):
+                        while good not in connection.buffer and connection.fill(10):
                             pass
                         if protocol == "http":
-                            response = connection.response(2)
+                            response = connection.response(10)
                             if response is None:
                                 break
                             count += response[0] == 202

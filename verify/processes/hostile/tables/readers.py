@@ -190,7 +190,7 @@ def traffic(listener):
         thread.join()
 
 
-def flood(name, act, flags=(), seconds=2.0):
+def flood(name, act, flags=(), seconds=5.0):
     """Something many times over, while records are posted and afterwards a reader attaches."""
 
     def run(_):
