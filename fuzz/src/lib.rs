@@ -6,6 +6,7 @@
 // Bytes to decisions, and the segments that they fill.
 pub mod input;
 pub mod memory;
+pub mod paths;
 
 // The bytes of the ABI, written once more from `core/ABI.md`; a ring that an input describes.
 pub mod wire;

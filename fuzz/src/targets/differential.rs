@@ -13,6 +13,7 @@ use crate::image::Image;
 use crate::input::Input;
 use crate::memory::Shared;
 use crate::oracle::Outcome;
+use crate::paths;
 
 type Ours<'a> = Reader<TrustedRegion<'a>, Region<'a>>;
 
@@ -30,6 +31,7 @@ struct Pair<'a> {
 
 /// One input.
 pub fn run(bytes: &[u8]) {
+    let _path = paths::force(bytes);
     let mut input = Input::new(bytes);
     let in_place = input.u8() % 2 == 1;
     let image = Image::take(&mut input);

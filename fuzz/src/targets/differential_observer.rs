@@ -18,6 +18,7 @@ use crate::c_library::{self, CRecord, CSide};
 use crate::image::Image;
 use crate::input::Input;
 use crate::oracle::Outcome;
+use crate::paths;
 use crate::wire;
 
 /// A ring and what its producer does during the next look.
@@ -100,6 +101,7 @@ struct Pair<'a> {
 
 /// One input.
 pub fn run(bytes: &[u8]) {
+    let _path = paths::force(bytes);
     let mut input = Input::new(bytes);
     let latest = input.u8() & 4 != 0;
     let c_busy = Rc::new(Busy::new(Image::take(&mut input.twin())));

@@ -10,11 +10,13 @@ use super::reader::{buffer_size, refusal_of_ring, some_seq};
 use crate::image::Image;
 use crate::input::Input;
 use crate::oracle::{Oracle, Outcome};
+use crate::paths;
 use crate::torn;
 use crate::wire::Refusal;
 
 /// One input.
 pub fn run(bytes: &[u8]) {
+    let _path = paths::force(bytes);
     let mut input = Input::new(bytes);
     let mode = input.u8();
     let image = Image::take(&mut input);

@@ -11,6 +11,7 @@ use super::outcome;
 use crate::image::Image;
 use crate::input::Input;
 use crate::oracle::{Oracle, Outcome};
+use crate::paths;
 use crate::torn;
 use crate::wire::{self, Refusal};
 
@@ -60,6 +61,7 @@ pub fn some_seq(input: &mut Input<'_>, near: Option<u64>) -> u64 {
 
 /// One input.
 pub fn run(bytes: &[u8]) {
+    let _path = paths::force(bytes);
     let mut input = Input::new(bytes);
     let torn = input.u8() % 4 == 3;
     let image = Image::take(&mut input);

@@ -5,6 +5,7 @@ use aqueduct_core::internals::{Framing, Header};
 use aqueduct_core::payload_crc;
 
 use crate::input::Input;
+use crate::paths;
 use crate::wire::{self, Head};
 
 fn same(ours: &Head, theirs: &Header) {
@@ -14,6 +15,7 @@ fn same(ours: &Head, theirs: &Header) {
 
 /// One input.
 pub fn run(bytes: &[u8]) {
+    let _path = paths::force(bytes);
     let mut input = Input::new(bytes);
     let (epoch, position, repair) = (input.u64(), input.u32(), input.u8());
     let framing = Framing::new(epoch);

@@ -13,6 +13,7 @@ use super::reader::refusal_of_ring;
 use crate::image::{Image, length, payload_of};
 use crate::input::Input;
 use crate::memory::Shared;
+use crate::paths;
 use crate::wire::{self, Head, Layout, u32_at};
 
 /// DATA records with their payloads.
@@ -20,6 +21,7 @@ type Kept = Vec<(Record, Vec<u8>)>;
 
 /// One input.
 pub fn run(bytes: &[u8]) {
+    let _path = paths::force(bytes);
     let mut input = Input::new(bytes);
     let (which, beside, mode) = (input.u8(), input.u8(), input.u8());
     let image = Image::take(&mut input);
