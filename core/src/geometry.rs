@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 use crate::layout::{
     ABI_MAJOR, DATA_OFFSET_MIN, GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY, RING_MAGIC, RingHeader,
 };
+use crate::plain_crc::hash;
 
 /// The same for arithmetic on lengths, which are `u32`.
 const GRANULE: u32 = 32;
@@ -103,6 +104,7 @@ impl Geometry {
     ///
     /// # Errors
     /// As [`Geometry::new`], and for magic, version and CRC.
+    #[inline]
     pub fn from_header(header: &RingHeader, segment_bytes: usize) -> Result<Self, GeometryError> {
         if header.magic != RING_MAGIC {
             return Err(GeometryError::Magic { found: header.magic });
@@ -110,7 +112,7 @@ impl Geometry {
         if header.abi_major.get() != ABI_MAJOR {
             return Err(GeometryError::Version { found: header.abi_major.get() });
         }
-        let computed = crc32fast::hash(&header.as_bytes()[..offset_of!(RingHeader, header_crc)]);
+        let computed = hash(&header.as_bytes()[..offset_of!(RingHeader, header_crc)]);
         if computed != header.header_crc.get() {
             return Err(GeometryError::Crc { stored: header.header_crc.get(), computed });
         }

@@ -2,6 +2,9 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+// The checksum as the processor's common instructions compute it.
+mod plain_crc;
+
 // The bytes: what is where, and what follows from it.
 pub mod layout;
 

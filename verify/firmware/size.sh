@@ -12,12 +12,12 @@ section() {
     readelf -SW "$1" | sed 's/^ *\[ *[0-9]*\] *//' | awk -v name="$2" '$1 == name { print $5 }' | { read -r hex && echo $((0x$hex)) || echo 0; }
 }
 
-# table ELF: bytes of the CRC tables, the only objects of 16 KiB.
+# table ELF: bytes of the CRC table.
 table() {
-    readelf -sW "$1" | awk '$4 == "OBJECT" && $3 == 16384 { sum += $3 } END { print sum + 0 }'
+    readelf -sW "$1" | awk '$4 == "OBJECT" && $8 ~ /BY_8_BITS/ { sum += $3 } END { print sum + 0 }'
 }
 
-printf '%-22s %-6s %-10s %8s %8s %11s\n' target opt program .text .rodata 'CRC tables'
+printf '%-22s %-6s %-10s %8s %8s %11s\n' target opt program .text .rodata 'CRC table'
 for target in thumbv7em-none-eabihf thumbv6m-none-eabi; do
     for opt in s 3; do
         CARGO_PROFILE_RELEASE_OPT_LEVEL=$opt cargo build --quiet --locked --release --target $target \

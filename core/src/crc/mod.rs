@@ -2,7 +2,8 @@
 //!
 //! Libraries that compute it for whole files are made for long messages; most records are short.
 //! On x86-64 this crate multiplies from the first byte on, on AArch64 it has its CRC32 instructions
-//! and vectors, and does it while it copies; elsewhere the library crc32fast is all there is.
+//! and vectors, and does it while it copies. Where the processor cannot, `plain_crc` does it: by the
+//! library crc32fast or, on bare metal, by a small table.
 
 mod path;
 
@@ -37,6 +38,7 @@ pub(crate) mod clmul;
 
 use self::clmul::Clmul;
 pub use self::path::Path;
+use crate::plain_crc::Plain;
 
 /// A CRC under way. Which way it is computed is asked once, in [`new`](Crc::new), which may take a
 /// microsecond; clone it for every record.
@@ -47,7 +49,7 @@ pub struct Crc(Way);
 enum Way {
     /// With the register's state: the complement of the CRC.
     Clmul(Clmul, u32),
-    Library(crc32fast::Hasher),
+    Plain(Plain),
 }
 
 impl Crc {
@@ -66,7 +68,7 @@ impl Crc {
     #[must_use]
     pub fn by(path: Path) -> Option<Self> {
         if path == Path::Portable {
-            return Some(Self(Way::Library(crc32fast::Hasher::internal_new_baseline(0, 0))));
+            return Some(Self(Way::Plain(Plain::by_tables())));
         }
         Clmul::by(path).map(Self::by_clmul)
     }
@@ -76,12 +78,12 @@ impl Crc {
     pub const fn path(&self) -> Path {
         match self.0 {
             Way::Clmul(clmul, _) => clmul.path(),
-            Way::Library(_) => Path::Portable,
+            Way::Plain(_) => Path::Portable,
         }
     }
 
     fn portable() -> Self {
-        Self(Way::Library(crc32fast::Hasher::new()))
+        Self(Way::Plain(Plain::new()))
     }
 
     const fn by_clmul(clmul: Clmul) -> Self {
@@ -93,7 +95,7 @@ impl Crc {
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             Way::Clmul(clmul, state) => *state = clmul.update(*state, bytes),
-            Way::Library(hasher) => hasher.update(bytes),
+            Way::Plain(plain) => plain.update(bytes),
         }
     }
 
@@ -102,7 +104,7 @@ impl Crc {
     pub(crate) const fn clmul_mut(&mut self) -> Option<(Clmul, &mut u32)> {
         match &mut self.0 {
             Way::Clmul(clmul, state) => Some((*clmul, state)),
-            Way::Library(_) => None,
+            Way::Plain(_) => None,
         }
     }
 
@@ -111,7 +113,7 @@ impl Crc {
     pub(crate) const fn clmul(&self) -> Option<(Clmul, u32)> {
         match self.0 {
             Way::Clmul(clmul, state) => Some((clmul, state)),
-            Way::Library(_) => None,
+            Way::Plain(_) => None,
         }
     }
 
@@ -121,7 +123,7 @@ impl Crc {
     pub fn finalize(self) -> u32 {
         match self.0 {
             Way::Clmul(_, state) => !state,
-            Way::Library(hasher) => hasher.finalize(),
+            Way::Plain(plain) => plain.finalize(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The production backends: bytes that somebody mapped, loaded and stored by words.
 //!
-//! Control bytes are reached as `u32` only and data bytes as `usize` only, whatever is asked for,
-//! by any caller. Accesses of different sizes that overlap would be a data race even though each
+//! Control bytes are reached as `u32` only and data bytes as `usize` only (where that has 32 bits,
+//! it is the same), whatever is asked for, by any caller. Accesses of different sizes that overlap would be a data race even though each
 //! is atomic; so where a word begins and ends must not depend on the caller.
 
 #![allow(
@@ -108,7 +108,7 @@ impl<'a> Region<'a> {
     /// Both are empty if not all of them are inside.
     #[inline]
     fn words(&self, at: usize, len: usize) -> (&[AtomicU32], &[AtomicUsize]) {
-        let control = CONTROL_BYTES.saturating_sub(at).min(len);
+        let control = control_bytes(at, len);
         let data = len - control;
         let (control, data) = (control.div_ceil(CONTROL_WORD_BYTES), data.div_ceil(WORD_BYTES));
         let ok = self.in_bounds(at, control * CONTROL_WORD_BYTES + data * WORD_BYTES, WORD_BYTES);
@@ -128,12 +128,23 @@ impl<'a> Region<'a> {
         // SAFETY: as above; there are data words, so these are all control words from `at` on.
         let first = unsafe { first.add(size_of_val(control)) };
         // SAFETY: `data` words from `first` are in bounds (checked), live for `'a` and are only
-        // accessed so (invariant), for they begin at `CONTROL_BYTES` at least; aligned, because
-        // `at` is, and `CONTROL_BYTES`.
+        // accessed so (invariant), for they begin at `CONTROL_BYTES` at least, or control words
+        // have the same size; aligned, because `at` is, and `CONTROL_BYTES`.
         let data =
             unsafe { core::slice::from_raw_parts(first.cast::<AtomicUsize>().as_ptr(), data) };
         (control, data)
     }
+}
+
+/// Returns how many of `len` bytes from `at` are reached by control words. Where these are as large
+/// as data words there is one kind of access, and no byte needs the other loop.
+#[inline]
+const fn control_bytes(at: usize, len: usize) -> usize {
+    if WORD_BYTES == CONTROL_WORD_BYTES {
+        return 0;
+    }
+    let before = CONTROL_BYTES.saturating_sub(at);
+    if before < len { before } else { len }
 }
 
 /// A word of either kind, as bytes.
@@ -154,17 +165,30 @@ macro_rules! word {
             fn copy_out(&self, into: &mut [u8]) {
                 // ORDER(payload): Relaxed; the Acquire of `tail` (readers) or the fence after the
                 // copy (observers) orders it.
-                let bytes = self.load(Ordering::Relaxed).to_ne_bytes();
-                into.copy_from_slice(&bytes[..into.len()]);
+                let word = self.load(Ordering::Relaxed);
+                if into.len() == Self::BYTES {
+                    into.copy_from_slice(&word.to_ne_bytes());
+                    return;
+                }
+                let mut word = <$plain>::from_le(word);
+                for byte in into {
+                    *byte = word as u8;
+                    word >>= 8;
+                }
             }
 
             #[inline]
             fn copy_in(&self, from: &[u8]) {
-                let mut bytes = [0; size_of::<$plain>()];
-                bytes[..from.len()].copy_from_slice(from);
+                let word = if let Ok(bytes) = from.try_into() {
+                    <$plain>::from_ne_bytes(bytes)
+                } else {
+                    let word =
+                        from.iter().rev().fold(0, |word, &byte| word << 8 | <$plain>::from(byte));
+                    <$plain>::to_le(word)
+                };
                 // ORDER(payload): Relaxed; the Release of `tail` orders it before readers, the
                 // fence after `oldest` after observers.
-                self.store(<$plain>::from_ne_bytes(bytes), Ordering::Relaxed);
+                self.store(word, Ordering::Relaxed);
             }
         }
     };
@@ -212,10 +236,11 @@ impl Memory for Region<'_> {
         self.control(at).map_or(0, |word| u32::from_le(word.load(order)))
     }
 
-    #[inline]
+    #[cfg_attr(not(target_os = "none"), inline)]
+    #[cfg_attr(target_os = "none", inline(never))]
     fn read(&self, at: usize, into: &mut [u8]) {
         let (control, data) = self.words(at, into.len());
-        let (first, second) = into.split_at_mut(CONTROL_BYTES.saturating_sub(at).min(into.len()));
+        let (first, second) = into.split_at_mut(control_bytes(at, into.len()));
         copy_out(control, first);
         copy_out(data, second);
     }
@@ -239,10 +264,11 @@ impl MemoryMut for Region<'_> {
         }
     }
 
-    #[inline]
+    #[cfg_attr(not(target_os = "none"), inline)]
+    #[cfg_attr(target_os = "none", inline(never))]
     fn write(&self, at: usize, bytes: &[u8]) {
         let (control, data) = self.words(at, bytes.len().next_multiple_of(FILLED_BYTES));
-        let (first, second) = bytes.split_at(CONTROL_BYTES.saturating_sub(at).min(bytes.len()));
+        let (first, second) = bytes.split_at(control_bytes(at, bytes.len()));
         copy_in(control, first);
         copy_in(data, second);
     }

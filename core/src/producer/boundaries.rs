@@ -1,15 +1,17 @@
 //! Remembers one record boundary per sixteenth of the ring, so that `oldest` can be moved without
 //! reading a record.
 
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, distance, low32};
 
 /// Sectors that a ring is divided into.
 const SECTORS: usize = 16;
 
 /// The first record boundary of each sector of the last lap.
 pub(crate) struct Boundaries {
-    /// An entry speaks of the sector it lies in.
-    table: [u64; SECTORS],
+    /// The low 32 bits of a boundary in the sector of this index that was passed last.
+    table: [u32; SECTORS],
+    /// Bit i: entry i is set. INVARIANT: its sector is one of the last 16 before `next_sector`.
+    known: u32,
     /// Start of the first sector without an entry.
     next_sector: u64,
     /// Binary logarithm of a sector's granules.
@@ -20,26 +22,37 @@ impl Boundaries {
     /// Knows nothing yet of a ring that begins at `start`.
     pub(crate) fn new(geometry: &Geometry, start: u64) -> Self {
         let shift = (geometry.capacity() as usize / SECTORS).max(1).ilog2();
-        Self { table: [u64::MAX; SECTORS], next_sector: start, shift }
+        Self { table: [0; SECTORS], known: 0, next_sector: start, shift }
     }
 
     /// Notes that a record begins at `position`; positions come in rising order.
     #[inline]
     pub(crate) fn note(&mut self, position: u64) {
         if position >= self.next_sector {
-            let sector = position >> self.shift;
-            self.table[index(sector)] = position;
-            self.next_sector = (sector + 1) << self.shift;
+            self.note_first(position);
         }
+    }
+
+    /// Notes the first boundary of a sector, and forgets the sectors before it that have none.
+    fn note_first(&mut self, position: u64) {
+        let sector = position >> self.shift;
+        for skipped in (self.next_sector >> self.shift..sector).take(SECTORS) {
+            self.known &= !(1 << index(skipped));
+        }
+        self.known |= 1 << index(sector);
+        self.table[index(sector)] = low32(position);
+        self.next_sector = (sector + 1) << self.shift;
     }
 
     /// Returns the first remembered boundary at or past `needed`, which lies in the last lap.
     pub(crate) fn first_from(&self, needed: u64) -> Option<u64> {
-        let first = needed >> self.shift;
-        (first..=first + SECTORS as u64)
-            .map(|sector| (sector, self.table[index(sector)]))
-            .find(|&(sector, at)| at >> self.shift == sector && at >= needed)
-            .map(|(_, at)| at)
+        let end = self.next_sector >> self.shift;
+        let first = (needed >> self.shift).max(end.saturating_sub(SECTORS as u64));
+        (first..end).filter(|&sector| self.known >> index(sector) & 1 == 1).find_map(|sector| {
+            let start = sector << self.shift;
+            let at = start + u64::from(distance(low32(start), self.table[index(sector)]));
+            (at >= needed).then_some(at)
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::layout::{
     RingHeader, STATE_RUNNING, name_field, ring_word,
 };
 use crate::memory::MemoryMut;
+use crate::plain_crc::hash;
 use crate::read::view::View;
 use crate::record::Framing;
 use crate::recovery::{RecoverError, Recovery};
@@ -125,7 +126,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             reserved1: [0; 12],
             header_crc: U32::new(0),
         };
-        header.header_crc = U32::new(crc32fast::hash(&header.as_bytes()[..124]));
+        header.header_crc = U32::new(hash(&header.as_bytes()[..124]));
 
         ring.write(0, &[0; 8]);
         // ORDER(create): Release. A process killed here leaves no old magic before a new header:

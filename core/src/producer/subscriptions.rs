@@ -14,6 +14,7 @@ use crate::layout::{
     name_field,
 };
 use crate::memory::MemoryMut;
+use crate::plain_crc::hash;
 
 /// Where a new subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +179,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             reserved1: U32::new(0),
             identity_crc: U32::new(0),
         };
-        identity.identity_crc = U32::new(crc32fast::hash(&identity.as_bytes()[..60]));
+        identity.identity_crc = U32::new(hash(&identity.as_bytes()[..60]));
         for (word, value) in [
             (cursor_word::CURSOR, low32(seen)),
             (cursor_word::WAITING, 0),

@@ -11,6 +11,7 @@ use super::{ReadError, Reader};
 use crate::geometry::GeometryError;
 use crate::layout::{ABI_MAJOR, CURSOR_BYTES_MIN, CURSOR_MAGIC, CursorIdentity, cursor_word};
 use crate::memory::{Memory, MemoryMut};
+use crate::plain_crc::hash;
 
 /// Why a reader could not attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         // ORDER(create): Acquire. Pairs with the release fence in `Producer::attach`: seeing the
         // identity, we see the words.
         segment.fence(Ordering::Acquire);
-        let computed = crc32fast::hash(&identity.as_bytes()[..60]);
+        let computed = hash(&identity.as_bytes()[..60]);
         if identity.magic != CURSOR_MAGIC
             || identity.abi_major.get() != ABI_MAJOR
             || identity.identity_crc.get() != computed

@@ -239,22 +239,34 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
     #[inline]
     #[must_use = "what is taken holds up all others"]
     pub fn take(self, end: u32, with_token: bool) -> Option<Held<'t, B, T, CLAIMS>> {
-        let Self { claims, ticket, word, .. } = self;
-        let rests = rests(word);
-        let left = if rests && !with_token { TOKEN } else { 0 };
-        let taken = Claims::<B, T, CLAIMS>::lap(ticket) | left | end & POSITION;
+        let Self { claims, ticket, .. } = self;
+        if with_token && rests(self.word) {
+            self.exchange(0, end).then_some(Held::Ahead(Ahead(Token { claims, ticket })))
+        } else {
+            self.take_claim(end).map(Held::Claim)
+        }
+    }
+
+    /// Takes the slot as [`take`](Self::take) does, and leaves the token where it is.
+    #[inline]
+    #[must_use = "what is taken holds up all others"]
+    pub fn take_claim(self, end: u32) -> Option<Claim<'t, B, T, CLAIMS>> {
+        let Self { claims, ticket, .. } = self;
+        let left = if rests(self.word) { TOKEN } else { 0 };
+        self.exchange(left, end).then_some(Claim { claims, ticket })
+    }
+
+    /// Makes the slot taken up to `end`, with this bit of the token, if nobody was faster.
+    #[inline]
+    fn exchange(&self, token: u32, end: u32) -> bool {
+        let taken = Claims::<B, T, CLAIMS>::lap(self.ticket) | token | end & POSITION;
         // ORDER(slot): Release. A party that finds the slot taken sees a `published` that let us
         // take it. Pairs with `find`. ORDER(token): Acquire: what was done in earlier claims. Pairs
         // with `leave`.
-        claims
-            .slot(ticket)
-            .compare_exchange(word, taken, Ordering::AcqRel, Ordering::Relaxed)
-            .ok()?;
-        Some(if rests && with_token {
-            Held::Ahead(Ahead(Token { claims, ticket }))
-        } else {
-            Held::Claim(Claim { claims, ticket })
-        })
+        self.claims
+            .slot(self.ticket)
+            .compare_exchange(self.word, taken, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 }
 

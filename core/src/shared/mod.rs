@@ -50,7 +50,7 @@ pub use owner::{Contended, Outcome};
 
 use core::fmt;
 
-use self::claims::{Claim, Claims, Held, POSITION};
+use self::claims::{Claim, Claims, Free, Held, POSITION};
 use self::place::Placed;
 use self::publishing::Audience;
 use crate::attributes::AttributeBlock;
@@ -242,11 +242,8 @@ where
         &self,
         payload_bytes: usize,
     ) -> Result<SharedGrant<'_, M, C, B, CLAIMS, READERS>, ClaimError> {
-        let Placed { held, head, pad } = self.place(payload_bytes, false)?;
-        match held {
-            Held::Claim(claim) => Ok(self.grant(claim, head.wrapping_add(pad), payload_bytes)),
-            Held::Ahead(_) => unreachable!("it was not wanted"),
-        }
+        let Placed { held, head, pad } = self.place(payload_bytes, Free::take_claim)?;
+        Ok(self.grant(held, head.wrapping_add(pad), payload_bytes))
     }
 
     /// Claims, fills and commits one record. If another party is just publishing, that party
@@ -256,7 +253,8 @@ where
     /// # Errors
     /// As [`claim`](Self::claim); nothing was committed then.
     pub fn push(&self, meta: Meta, payload: &[u8]) -> Result<Commit, ClaimError> {
-        let Placed { held, head, pad } = self.place(payload.len(), true)?;
+        let Placed { held, head, pad } =
+            self.place(payload.len(), |free, end| free.take(end, true))?;
         let claim = match held {
             Held::Ahead(ahead) => return Ok(self.append(ahead, pad, meta, payload)),
             Held::Claim(claim) => claim,

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::backend::{Backend, Word};
-use super::claims::{Ahead, Held, POSITION};
+use super::claims::{Ahead, Free, POSITION};
 use super::publishing::Audience;
 use super::{Commit, Inner, Note, Open, SharedGrant, SharedProducer, WANTED, distance_low};
 use crate::geometry::{granules_for, padding_payload_bytes};
@@ -49,15 +49,13 @@ where
         &self.notes[ticket as usize % CLAIMS]
     }
 
-    /// Takes the next slot with room for a payload; with the token, if that is wanted and rests
-    /// there.
+    /// Takes the next slot with room for a payload, by `take`, which gets the end of the claim.
     #[inline]
-    #[allow(clippy::type_complexity, reason = "what is held says so")]
-    pub(super) fn place(
-        &self,
+    pub(super) fn place<'s, H>(
+        &'s self,
         payload_bytes: usize,
-        with_token: bool,
-    ) -> Result<Placed<Held<'_, B, Inner<M, C, READERS>, CLAIMS>>, ClaimError> {
+        take: impl Fn(Free<'s, B, Inner<M, C, READERS>, CLAIMS>, u32) -> Option<H>,
+    ) -> Result<Placed<H>, ClaimError> {
         let limit = self.geometry.max_payload();
         let len = u32::try_from(payload_bytes).ok().filter(|&len| len <= limit);
         let granules =
@@ -95,12 +93,12 @@ where
                 }
                 continue;
             }
-            let Some(taken) = free.take(end, with_token) else { continue };
+            let Some(held) = take(free, end) else { continue };
             // ORDER(oldest): Release. An observer that copies one of our bytes sees `oldest` past
             // what stood there before. Pairs with the fence in `Walk::copy_was_live`; the `oldest`
             // came to us by `limit`.
             self.ring.fence(Ordering::Release);
-            return Ok(Placed { held: taken, head, pad });
+            return Ok(Placed { held, head, pad });
         }
     }
 

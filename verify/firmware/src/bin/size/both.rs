@@ -26,7 +26,7 @@ fn main() -> ! {
     {
         let mut buf = [0; 64];
         loop {
-            let _ = black_box(producer.push(black_box(Meta::default()), black_box(&[1; 40])));
+            let _ = black_box(producer.push(black_box(Meta::default()), black_box(&[1; 64])));
             let _ = black_box(reader.next(&mut buf));
             black_box(&buf);
             black_box(reader.release());

@@ -24,7 +24,7 @@ fn main() -> ! {
         && producer.attach(subscription, "size", PAGE.region()).is_ok()
     {
         loop {
-            let _ = black_box(producer.push(black_box(Meta::default()), black_box(&[1; 40])));
+            let _ = black_box(producer.push(black_box(Meta::default()), black_box(&[1; 64])));
         }
     }
     loop {
