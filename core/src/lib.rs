@@ -30,11 +30,21 @@ pub mod read;
 pub mod recovery;
 
 // The producer's side.
+#[cfg_attr(
+    not(any(target_has_atomic = "32", feature = "portable-atomic")),
+    allow(dead_code, reason = "some of it is for `shared`, which is not there")
+)]
 pub mod producer;
 pub mod typed;
 
-#[cfg(target_has_atomic = "32")]
+#[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
 pub mod shared;
+
+// Both sides, inside one program.
+pub mod ring;
+
+#[cfg(feature = "async")]
+pub mod waiters;
 
 /// What this project's own proofs and measurements reach. Not part of the interface: it may change
 /// at any time.
@@ -42,7 +52,7 @@ pub mod shared;
 pub mod internals {
     pub use crate::crc::{Crc, Path};
     pub use crate::record::{Framing, Header};
-    #[cfg(target_has_atomic = "32")]
+    #[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
     pub mod claims {
         pub use crate::shared::claims::{Ahead, Claim, Claims, Free, Held, POSITION, Token};
     }
@@ -62,5 +72,6 @@ pub use read::{
     Sleep, WaitMode,
 };
 pub use record::{HeaderCrc, Meta, Record, payload_crc};
-#[cfg(target_has_atomic = "32")]
+pub use ring::Ring;
+#[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
 pub use shared::SharedProducer;

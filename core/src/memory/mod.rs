@@ -7,6 +7,7 @@
 mod region;
 mod segment;
 mod span;
+pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
 

@@ -162,6 +162,7 @@ macro_rules! word {
             const BYTES: usize = size_of::<$plain>();
 
             #[inline]
+            #[allow(clippy::cast_possible_truncation, reason = "takes the word apart")]
             fn copy_out(&self, into: &mut [u8]) {
                 // ORDER(payload): Relaxed; the Acquire of `tail` (readers) or the fence after the
                 // copy (observers) orders it.

@@ -43,11 +43,13 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
             WaitMode::Futex => WAITING_FUTEX,
             WaitMode::Socket => WAITING_SOCKET,
         };
-        // ORDER(sleep): Relaxed; the fence orders it before the tail is looked at.
+        // ORDER(waker): Release. Whoever names this reader finds what was registered to wake it.
+        // Pairs with the fence in `Gate::sleepers`. ORDER(sleep): the fence orders it before the
+        // tail is looked at.
         self.segment.store(
             cursor_word::WAITING,
             (low32(self.walk.position) << 2) | mode,
-            Ordering::Relaxed,
+            Ordering::Release,
         );
         // ORDER(sleep): SeqCst. Either the producer sees `waiting`, or we see its tail below. Pairs
         // with the fence in `Producer::publish`.
@@ -76,7 +78,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         Ok(())
     }
 
-    pub(super) fn awake(&self) {
+    pub(crate) fn awake(&self) {
         // ORDER(sleep): Relaxed; seen late it costs a wake-up too many, never one too few.
         self.segment.store(cursor_word::WAITING, 0, Ordering::Relaxed);
     }

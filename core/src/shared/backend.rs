@@ -9,7 +9,12 @@
 )]
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
+
+#[cfg(target_has_atomic = "32")]
+use core::sync::atomic::AtomicU32;
+#[cfg(not(target_has_atomic = "32"))]
+use portable_atomic::AtomicU32;
 
 /// One private atomic word.
 ///
@@ -65,8 +70,8 @@ pub trait Backend {
     type Cell<T>: Cell<T>;
 }
 
-/// The processor's own atomics. Needs compare-and-swap. It pauses only where there is an operating
-/// system.
+/// The processor's own atomics; where it has no compare-and-swap, those of `portable-atomic`. It
+/// pauses only where there is an operating system.
 #[derive(Clone, Copy, Debug)]
 pub struct Native;
 

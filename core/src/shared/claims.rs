@@ -259,13 +259,13 @@ impl<'t, B: Backend, T, const CLAIMS: usize> Free<'t, B, T, CLAIMS> {
     /// Makes the slot taken up to `end`, with this bit of the token, if nobody was faster.
     #[inline]
     fn exchange(&self, token: u32, end: u32) -> bool {
-        let taken = Claims::<B, T, CLAIMS>::lap(self.ticket) | token | end & POSITION;
+        let claimed = Claims::<B, T, CLAIMS>::lap(self.ticket) | token | end & POSITION;
         // ORDER(slot): Release. A party that finds the slot taken sees a `published` that let us
         // take it. Pairs with `find`. ORDER(token): Acquire: what was done in earlier claims. Pairs
         // with `leave`.
         self.claims
             .slot(self.ticket)
-            .compare_exchange(self.word, taken, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(self.word, claimed, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 }

@@ -93,12 +93,12 @@ where
                 }
                 continue;
             }
-            let Some(held) = take(free, end) else { continue };
+            let Some(taken) = take(free, end) else { continue };
             // ORDER(oldest): Release. An observer that copies one of our bytes sees `oldest` past
             // what stood there before. Pairs with the fence in `Walk::copy_was_live`; the `oldest`
             // came to us by `limit`.
             self.ring.fence(Ordering::Release);
-            return Ok(Placed { held, head, pad });
+            return Ok(Placed { held: taken, head, pad });
         }
     }
 

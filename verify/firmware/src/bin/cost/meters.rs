@@ -64,6 +64,8 @@ fn untouched(top: usize) -> usize {
     (top - PAINTED..top)
         .step_by(4)
         // SAFETY: as in `paint`.
-        .find(|&at| unsafe { core::ptr::with_exposed_provenance::<u32>(at).read_volatile() } != PAINT)
+        .find(
+            |&at| unsafe { core::ptr::with_exposed_provenance::<u32>(at).read_volatile() } != PAINT,
+        )
         .unwrap_or(top)
 }

@@ -1,4 +1,5 @@
-//! Every call of the core that a firmware can make, for one thing: that no panic is linked.
+//! Every call of the core that a firmware can make without awaiting, for one thing: that no panic is
+//! linked.
 
 #![no_std]
 #![no_main]
@@ -7,9 +8,11 @@ use core::hint::black_box;
 use core::panic::PanicInfo;
 
 use aqueduct_core::{
-    Meta, Next, Observer, Producer, Reader, Region, RingConfig, Segment, Start, WaitMode,
+    Meta, Next, Observer, Producer, Reader, Region, Ring, RingConfig, Segment, Start, WaitMode,
     payload_crc, recovery,
 };
+// Links the critical section of one core.
+use cortex_m as _;
 
 static RING: Segment<{ 256 + 1024 }> = Segment::new();
 static PAGE: Segment<256> = Segment::new();
@@ -89,7 +92,6 @@ fn observe() {
     }
 }
 
-#[cfg(target_has_atomic = "32")]
 #[inline(never)]
 fn share(producer: Producer<Region<'static>, Region<'static>, 2>) {
     type Shared = aqueduct_core::SharedProducer<
@@ -116,8 +118,20 @@ fn share(producer: Producer<Region<'static>, Region<'static>, 2>) {
     let _ = black_box(shared.into_producer().1);
 }
 
+#[inline(never)]
+fn split() {
+    static WHOLE: Ring<1024, 2> = Ring::new();
+    let Some((mut producer, [mut first, mut second])) = WHOLE.split() else { return };
+    let _ = black_box(producer.push(meta(), &[1; 8]));
+    for reader in [&mut first, &mut second] {
+        let _ = black_box(reader.next_in_place());
+        black_box(reader.release());
+    }
+}
+
 #[cortex_m_rt::entry]
 fn main() -> ! {
+    split();
     let config = RingConfig::new("whole", black_box(1), 1024);
     if let Ok(mut producer) = Producer::create(RING.region(), black_box(&config)) {
         produce(&mut producer);
@@ -125,10 +139,13 @@ fn main() -> ! {
             read(&mut reader);
         }
         observe();
-        #[cfg(target_has_atomic = "32")]
         share(producer);
     }
-    if let Ok(recovered) = recovery::recover(&RING.region(), recovery::Checkpoint::oldest(&RING.region()), recovery::Bound::Tail) {
+    if let Ok(recovered) = recovery::recover(
+        &RING.region(),
+        recovery::Checkpoint::oldest(&RING.region()),
+        recovery::Bound::Tail,
+    ) {
         let _ = black_box(Producer::<_, Region<'_>, 1>::resume(RING.region(), &recovered));
     }
     black_box(payload_crc(black_box(&[1; 7])));

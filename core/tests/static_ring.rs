@@ -1,0 +1,121 @@
+//! The ring that comes whole: each half once, in place, and whatever safe code does with it.
+
+#![forbid(unsafe_code)]
+
+use std::thread;
+
+use aqueduct_core::{ClaimError, Meta, Next, Ring};
+
+const CAPACITY_BYTES: usize = 512;
+
+#[test]
+fn each_half_is_given_once_even_to_threads_that_ask_at_once() {
+    let ring = Ring::<CAPACITY_BYTES>::new();
+    let got: usize = thread::scope(|scope| {
+        let askers: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| usize::from(ring.split().is_some()))).collect();
+        askers.into_iter().map(|asker| asker.join().expect("no panic")).sum()
+    });
+    assert_eq!(got, 1);
+    assert!(ring.split().is_none() && ring.split_shared::<2>().is_none());
+}
+
+#[test]
+fn a_ring_that_is_shared_cannot_be_split_otherwise() {
+    let ring = Ring::<CAPACITY_BYTES>::new();
+    assert!(ring.observer().is_err(), "there is no ring yet");
+    let (producer, [mut reader]) = ring.split_shared::<4>().expect("the first");
+    assert!(ring.split().is_none() && ring.split_shared::<4>().is_none());
+    assert_eq!(producer.push(Meta::default(), b"one").expect("room").seq, Some(0));
+    let mut buf = [0; 8];
+    assert!(matches!(reader.next(&mut buf), Ok(Next::Record(record)) if record.len == 3));
+    let mut observer = ring.observer().expect("there is one");
+    assert!(matches!(observer.next(&mut buf), Ok(Next::Record(record)) if record.seq == 0));
+}
+
+#[test]
+fn a_borrowed_ring_begins_anew_each_time() {
+    let mut ring = Ring::<CAPACITY_BYTES, 2>::new();
+    for round in 0..3_u8 {
+        let (mut producer, [mut first, mut second]) = ring.split_mut().expect("it always can");
+        assert_eq!(producer.next_seq(), 0);
+        let _ = producer.push(Meta::default(), &[round; 40]).expect("room");
+        for reader in [&mut first, &mut second] {
+            assert!(matches!(reader.next_in_place(), Ok(Next::Record((record, bytes)))
+                    if record.seq == 0 && bytes == [round; 40]));
+            assert_eq!(reader.next_in_place(), Ok(Next::Empty));
+        }
+    }
+}
+
+#[test]
+fn payloads_are_lent_where_they_lie_and_stay_whole_while_the_producer_goes_on() {
+    let ring = Ring::<CAPACITY_BYTES>::new();
+    let (mut producer, [mut reader]) = ring.split().expect("the first");
+    let rounds = if cfg!(miri) { 3 } else { 100 };
+    let full = thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            let (mut pushed, mut full) = (0_u8, 0);
+            while pushed < rounds {
+                match producer.push(Meta::default(), &[pushed; 56]) {
+                    Ok(_) => pushed += 1,
+                    Err(ClaimError::Full { .. }) => {
+                        full += 1;
+                        thread::yield_now();
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            let _ = producer.close();
+            full
+        });
+        let mut read = 0_u8;
+        loop {
+            match reader.next_in_place().expect("nothing is damaged") {
+                Next::Record((record, payload)) => {
+                    assert_eq!(record.seq, u64::from(read));
+                    // Looked at twice, with time for the producer in between.
+                    assert_eq!(payload, [read; 56]);
+                    thread::yield_now();
+                    assert_eq!(payload, [read; 56]);
+                    read += 1;
+                }
+                Next::Empty => thread::yield_now(),
+                Next::Closed => break,
+            }
+            // Seldom, so that the ring is full in between.
+            if read.is_multiple_of(3) || read == rounds {
+                let _ = reader.release();
+            }
+            if read % 3 != 0 && !reader.is_ready() {
+                let _ = reader.release();
+            }
+        }
+        assert_eq!(read, rounds);
+        writer.join().expect("the producer")
+    });
+    assert!(full > 0 || cfg!(miri), "the ring was never full");
+}
+
+#[test]
+fn halves_that_are_forgotten_or_dropped_leave_a_ring_that_nobody_can_split() {
+    let ring = Ring::<128, 1>::new();
+    let (mut producer, [reader]) = ring.split().expect("the first");
+    std::mem::forget(reader);
+    while producer.push(Meta::default(), &[]).is_ok() {}
+    // Its reader is gone and still holds it back: nothing is overwritten.
+    assert!(matches!(producer.push(Meta::default(), &[]), Err(ClaimError::Full { .. })));
+    drop(producer);
+    assert!(ring.split().is_none());
+}
+
+#[test]
+fn a_ring_without_readers_is_a_flight_recorder() {
+    let ring = Ring::<128, 0>::new();
+    let (mut producer, []) = ring.split().expect("the first");
+    for _ in 0..20 {
+        let _ = producer.push(Meta::default(), b"x").expect("nobody holds it back");
+    }
+    let mut observer = ring.observer().expect("a ring");
+    assert!(matches!(observer.next(&mut [0; 8]), Ok(Next::Record(record)) if record.seq > 10));
+}
