@@ -56,7 +56,7 @@ pub const fn distance(from: u32, to: u32) -> u32 {
 ///
 /// INVARIANT: the values satisfy [`Geometry::new`]; every offset it gives for a record inside the
 /// ring lies inside the segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geometry {
     epoch: NonZeroU64,
     capacity: u32,

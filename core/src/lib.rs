@@ -46,6 +46,9 @@ pub mod ring;
 #[cfg(feature = "async")]
 pub mod waiters;
 
+#[doc = include_str!("../MICROCONTROLLERS.md")]
+pub mod microcontrollers {}
+
 /// What this project's own proofs and measurements reach. Not part of the interface: it may change
 /// at any time.
 #[doc(hidden)]

@@ -1,6 +1,8 @@
 //! A ring inside one program that cannot be misused: memory, producer and readers come together,
 //! each once.
 
+use core::fmt;
+
 use crate::geometry::Geometry;
 use crate::layout::{CURSOR_BYTES_MIN, GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY};
 use crate::memory::storage::Storage;
@@ -219,5 +221,20 @@ impl<'a, const READERS: usize> RingProducer<'a, READERS> {
     #[must_use]
     pub fn backlog(&mut self) -> u32 {
         self.producer.backlog()
+    }
+}
+
+impl<const BYTES: usize, const READERS: usize> fmt::Debug for Ring<BYTES, READERS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring")
+            .field("bytes", &BYTES)
+            .field("readers", &READERS)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<const READERS: usize> fmt::Debug for RingProducer<'_, READERS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.producer.fmt(f)
     }
 }

@@ -88,6 +88,18 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.push(Meta { type_tag: T::TYPE_TAG, timestamp_ns }, bytemuck::bytes_of(value))
     }
 
+    /// Appends a `bytemuck` value under its type's tag, without publishing it.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_pod<T: Tagged + bytemuck::NoUninit>(
+        &mut self,
+        timestamp_ns: u64,
+        value: &T,
+    ) -> Result<u64, ClaimError> {
+        self.append(Meta { type_tag: T::TYPE_TAG, timestamp_ns }, bytemuck::bytes_of(value))
+    }
+
     /// Pushes a `zerocopy` value, sized or not, under its type's tag.
     ///
     /// # Errors

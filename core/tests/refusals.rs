@@ -13,7 +13,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 fn refused(config: &RingConfig<'_>) -> CreateError {
     let ring = Ring::new();
-    Producer::<Region>::create(ring.region(), config).err().expect("it breaks a rule")
+    Producer::<Region>::create(ring.region(), config).expect_err("it breaks a rule")
 }
 
 #[test]

@@ -21,27 +21,27 @@ impl Wake for Bell {
 }
 
 fn bell() -> (Waker, mpsc::Receiver<()>) {
-    let (sender, rung) = mpsc::channel();
-    (Waker::from(Arc::new(Bell(sender))), rung)
+    let (sender, called) = mpsc::channel();
+    (Waker::from(Arc::new(Bell(sender))), called)
 }
 
 #[test]
 fn a_task_is_woken_by_the_publication_and_by_the_close_and_not_before() {
     let (ring, waiters) = (Ring::<512>::new(), Waiters::<1>::new());
     let (mut producer, [mut reader]) = ring.split().expect("the first");
-    let (waker, rung) = bell();
+    let (waker, called) = bell();
     let mut context = Context::from_waker(&waker);
     let mut buf = [0; 8];
     for (payload, expected) in [(Some(b"one"), Some(3)), (None, None)] {
         let mut next = pin!(waiters.next(0, &mut reader, &mut buf));
         assert!(next.as_mut().poll(&mut context).is_pending());
         assert!(next.as_mut().poll(&mut context).is_pending(), "asked twice is asked once");
-        assert!(rung.try_recv().is_err());
+        assert!(called.try_recv().is_err());
         waiters.wake(match payload {
             Some(payload) => producer.push(Meta::default(), payload).expect("room").1,
             None => producer.close(),
         });
-        rung.try_recv().expect("it was woken");
+        called.try_recv().expect("it was woken");
         let Poll::Ready(Ok(next)) = next.poll(&mut context) else { panic!("it was woken") };
         let len = if let Next::Record(record) = next { Some(record.len) } else { None };
         assert_eq!((len, next == Next::Closed), (expected, payload.is_none()));
@@ -52,7 +52,7 @@ fn a_task_is_woken_by_the_publication_and_by_the_close_and_not_before() {
 fn a_future_that_is_dropped_while_it_waits_loses_no_record() {
     let (ring, waiters) = (Ring::<512>::new(), Waiters::<1>::new());
     let (mut producer, [mut reader]) = ring.split().expect("the first");
-    let (waker, rung) = bell();
+    let (waker, called) = bell();
     let mut context = Context::from_waker(&waker);
     let mut buf = [0; 8];
     for seq in 0..5 {
@@ -60,7 +60,7 @@ fn a_future_that_is_dropped_while_it_waits_loses_no_record() {
         let mut again = pin!(waiters.next(0, &mut reader, &mut buf));
         assert!(again.as_mut().poll(&mut context).is_pending());
         waiters.wake(producer.push(Meta::default(), b"x").expect("room").1);
-        rung.try_recv().expect("the second one was woken");
+        called.try_recv().expect("the second one was woken");
         let Poll::Ready(Ok(Next::Record(record))) = again.poll(&mut context) else { panic!() };
         assert_eq!(record.seq, seq);
     }
@@ -71,15 +71,15 @@ fn a_producer_without_space_is_woken_by_the_release() {
     let (ring, waiters) = (Ring::<128>::new(), Waiters::<1>::new());
     let (mut producer, [mut reader]) = ring.split().expect("the first");
     while producer.push(Meta::default(), &[]).is_ok() {}
-    let (waker, rung) = bell();
+    let (waker, called) = bell();
     let mut context = Context::from_waker(&waker);
     {
         let mut space = pin!(waiters.space_in_ring(&mut producer, 0));
         assert!(space.as_mut().poll(&mut context).is_pending());
         assert!(matches!(reader.next(&mut []), Ok(Next::Record(_))));
-        assert!(rung.try_recv().is_err(), "nothing was released");
+        assert!(called.try_recv().is_err(), "nothing was released");
         waiters.released(reader.release());
-        rung.try_recv().expect("it was woken");
+        called.try_recv().expect("it was woken");
         assert_eq!(space.poll(&mut context), Poll::Ready(Ok(())));
     }
     let _ = producer.push(Meta::default(), &[]).expect("it was promised");

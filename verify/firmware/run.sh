@@ -24,7 +24,7 @@ failed=0
 build() {
     target=$1 profile=$2
     shift 2
-    if ! cargo build --quiet --locked --target "$target" --profile "$profile" --bin isr --bin dual --bin waits "$@" 2>"$log"; then
+    if ! cargo build --quiet --locked --target "$target" --profile "$profile" --bin isr --bin dual --bin waits --bin log "$@" 2>"$log"; then
         cat "$log"
         exit 1
     fi
@@ -54,7 +54,7 @@ run() {
 for profile in release checked; do
     build $M4F $profile
     build $M0 $profile
-    for program in isr dual waits; do
+    for program in isr dual waits log; do
         run passes $M4F $profile $program
         run passes $M0 $profile $program
     done
@@ -67,6 +67,7 @@ for target in $M4F $M0; do
     run fails $target release dual damage
     run fails $target release dual fault
     run fails $target release waits deaf
+    run fails $target release log twice
 done
 
 # The longest way between `cpsid` and what ends it, in instructions, in the program for the

@@ -1,6 +1,7 @@
 //! A segment inside one program: for threads, or for an interrupt handler and the main loop.
 
 use core::cell::UnsafeCell;
+use core::fmt;
 use core::ptr::NonNull;
 
 use super::Region;
@@ -41,5 +42,11 @@ impl<const BYTES: usize> Segment<BYTES> {
 impl<const BYTES: usize> Default for Segment<BYTES> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl<const BYTES: usize> fmt::Debug for Segment<BYTES> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment").field("bytes", &BYTES).finish_non_exhaustive()
     }
 }

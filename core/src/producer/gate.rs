@@ -24,7 +24,7 @@ impl SubscriptionId {
 
 /// The readers that the caller must wake, by whatever its platform offers. The core never makes a
 /// system call itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[must_use = "sleeping readers are woken only by the caller"]
 pub struct Wake {
     /// One `FUTEX_WAKE` of all waiters (not private) on the `tail` word.
@@ -51,7 +51,7 @@ impl Wake {
 
 /// A reader stored a cursor that no honest reader can have. It was detached; its subscription gates
 /// at `last_seen`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Violation {
     /// Whose reader.
     pub subscription: SubscriptionId,

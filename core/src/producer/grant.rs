@@ -1,6 +1,7 @@
 //! Space for one record, filled piece by piece.
 
 use core::fmt;
+use core::ptr::NonNull;
 
 use super::Producer;
 use crate::attributes::AttributeBlock;
@@ -8,7 +9,11 @@ use crate::crc::Crc;
 use crate::layout::GRANULE_BYTES;
 use crate::memory::MemoryMut;
 use crate::record::Meta;
-use crate::transfer::write_with_crc;
+use crate::transfer::{read_with_crc, write_with_crc};
+
+/// What was filled in place is read back in pieces of this many bytes.
+const PIECE_BYTES: usize = 64;
+const _: () = assert!(PIECE_BYTES.is_multiple_of(GRANULE_BYTES));
 
 /// A payload that is being written into the ring past the published tail.
 pub(crate) struct Filling {
@@ -81,6 +86,50 @@ impl Filling {
         Ok(())
     }
 
+    /// Returns the place of the payload, if the memory can lend it, with what was written in it.
+    pub(crate) fn place<M: MemoryMut>(&self, ring: &M) -> Option<NonNull<u8>> {
+        let begun = self.written % 8;
+        if let Some(bytes) = self.carry.get(..begun).filter(|bytes| !bytes.is_empty()) {
+            ring.write(self.at + self.written - begun, bytes);
+        }
+        NonNull::new(ring.span(self.at, self.limit)?.writable(self.limit)?)
+    }
+
+    /// Takes the first `len` bytes of the place for the payload, whoever filled them, with this CRC
+    /// or that of what is read back. Returns the CRC.
+    pub(crate) fn filled<M: MemoryMut>(
+        self,
+        ring: &M,
+        len: usize,
+        crc: Option<u32>,
+        empty: Crc,
+    ) -> Result<u32, GrantOverflow> {
+        if len > self.limit {
+            return Err(GrantOverflow { bytes: len, remaining: self.limit });
+        }
+        let at = self.at;
+        // The last word is made whole with zeros, as every other way to write does.
+        let (word, mut last) = (len & !7, [0; PIECE_BYTES]);
+        let granule = word & !(GRANULE_BYTES - 1);
+        if let Some(bytes) = last.get_mut(..len - granule).filter(|_| word < len) {
+            ring.read(at + granule, bytes);
+            if let Some(bytes) = bytes.get(word - granule..) {
+                ring.write(at + word, bytes);
+            }
+        }
+        if let Some(crc) = crc {
+            return Ok(crc);
+        }
+        let (mut piece, mut done, mut computed) = ([0; PIECE_BYTES], 0, empty);
+        while let Some(bytes) =
+            piece.get_mut(..PIECE_BYTES.min(len - done)).filter(|b| !b.is_empty())
+        {
+            read_with_crc(ring, at + done, bytes, &mut computed);
+            done += bytes.len();
+        }
+        Ok(computed.finalize())
+    }
+
     /// Writes what is left over. Returns the payload bytes and their CRC.
     pub(crate) fn finish<M: MemoryMut>(self, ring: &M) -> (usize, u32) {
         let filled = self.written % 8;
@@ -92,7 +141,7 @@ impl Filling {
 }
 
 /// More was written into a grant than was claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GrantOverflow {
     /// Bytes of the refused write.
     pub bytes: usize,
@@ -109,6 +158,7 @@ impl fmt::Display for GrantOverflow {
 impl core::error::Error for GrantOverflow {}
 
 /// Space for one record that is not committed yet. Dropping it leaves no record.
+#[must_use = "without a commit there is no record"]
 pub struct Grant<'p, M, C, const READERS: usize> {
     pub(super) producer: &'p mut Producer<M, C, READERS>,
     pub(super) start: u64,
@@ -128,6 +178,38 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> 
     /// More bytes than are left of the claim; none of them was taken.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), GrantOverflow> {
         self.filling.write(self.producer.ring(), bytes)
+    }
+
+    /// Returns the address of the payload's place, aligned to 32 bytes, for hardware that fills it:
+    /// as many bytes as were claimed. `None` if the memory cannot lend its bytes; that of a
+    /// [`Region`](crate::Region) can. The address is good as long as the grant is. What was written
+    /// before is there already; write nothing afterwards.
+    ///
+    /// It is a raw pointer because an observer may be loading from there: what stores through it is
+    /// hardware, or does so by relaxed atomic words.
+    #[must_use]
+    pub fn payload_ptr(&self) -> Option<NonNull<u8>> {
+        self.filling.place(self.producer.ring())
+    }
+
+    /// Commits the first `len` bytes of the payload's place, whoever filled them: a DMA transfer
+    /// that is over, after what the processor's caches need (see the page on microcontrollers in
+    /// `core/`). Their CRC is taken from `crc`, computed by a hardware unit say, or else from the
+    /// bytes, which are read back. Returns the sequence number.
+    ///
+    /// A wrong CRC makes a record that readers report as damaged.
+    ///
+    /// # Errors
+    /// `len` is more than was claimed. There is no record then.
+    pub fn commit_filled(
+        self,
+        meta: Meta,
+        len: usize,
+        crc: Option<u32>,
+    ) -> Result<u64, GrantOverflow> {
+        let empty = self.producer.empty_crc();
+        let crc = self.filling.filled(self.producer.ring(), len, crc, empty)?;
+        Ok(self.producer.commit(self.start, meta, crc, len, 0))
     }
 
     /// Commits what was written, which may be less than was claimed. Returns the sequence number.
@@ -150,5 +232,20 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> 
         self.filling.write(self.producer.ring(), attributes.as_bytes())?;
         let (len, crc) = self.filling.finish(self.producer.ring());
         Ok(self.producer.commit(self.start, meta, crc, len, attributes.units()))
+    }
+}
+
+impl<M: MemoryMut, C: MemoryMut, const READERS: usize> fmt::Write for Grant<'_, M, C, READERS> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.write(text.as_bytes()).map_err(|_| fmt::Error)
+    }
+}
+
+impl<M, C, const READERS: usize> fmt::Debug for Grant<'_, M, C, READERS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("written", &self.filling.written)
+            .field("limit", &self.filling.limit)
+            .finish_non_exhaustive()
     }
 }

@@ -18,6 +18,7 @@ pub use self::subscriptions::{Start, SubscribeError, SubscriptionStatus};
 
 pub(crate) use self::grant::Filling;
 
+use core::fmt;
 use core::sync::atomic::Ordering;
 
 use self::boundaries::Boundaries;
@@ -321,5 +322,17 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     fn advance(&mut self, end: u64) {
         self.boundaries.note(self.head);
         self.head = end;
+    }
+}
+
+impl<M, C, const READERS: usize> fmt::Debug for Producer<M, C, READERS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("geometry", &self.geometry)
+            .field("head", &self.head)
+            .field("tail", &self.tail)
+            .field("next_seq", &self.seq)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use core::fmt;
 use crate::record::Record;
 
 /// The result of one look at the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Next<T = Record> {
     /// The oldest unread record, which counts as read now.
     Record(T),
@@ -17,7 +17,7 @@ pub enum Next<T = Record> {
 }
 
 /// How far a reader is behind the producer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lag {
     /// DATA records published and not read. May count a batch that is being published.
     pub records: u64,
@@ -29,7 +29,7 @@ pub struct Lag {
 }
 
 /// Where a search for a stored (epoch, seq) ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seek {
     /// The next record is the one sought.
     Found,

@@ -175,6 +175,16 @@ impl<R: Memory> Observer<R> {
     }
 }
 
+impl<R> core::fmt::Debug for Observer<R> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Observer")
+            .field("geometry", &self.walk.view.geometry)
+            .field("position", &self.walk.position)
+            .field("next_seq", &self.walk.expected)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

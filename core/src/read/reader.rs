@@ -3,6 +3,7 @@
 //! What it has not released stays intact. It makes no system call: `release` says when the producer
 //! must be notified, `prepare_sleep` when sleeping is safe.
 
+use core::fmt;
 use core::sync::atomic::Ordering;
 
 use super::view::Located;
@@ -14,7 +15,7 @@ use crate::memory::{InPlace, Memory, MemoryMut};
 use crate::record::Record;
 
 /// Counts since the cursor segment was formatted, wrapping.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ReaderStats {
     /// Damaged records and damaged stretches.
     pub corrupt: u32,
@@ -272,5 +273,16 @@ impl<R: InPlace, C: MemoryMut> Reader<R, C> {
         // cursor, and a tail that was loaded with Acquire; the cursor moves in methods that take
         // `&mut self` only, and the slice borrows it.
         unsafe { self.walk.view.ring.slice(at, located.header.len as usize) }
+    }
+}
+
+impl<R, C> fmt::Debug for Reader<R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("geometry", &self.walk.view.geometry)
+            .field("position", &self.walk.position)
+            .field("released", &self.released)
+            .field("next_seq", &self.walk.expected)
+            .finish_non_exhaustive()
     }
 }

@@ -9,10 +9,13 @@ use crate::producer::Filling;
 use crate::producer::GrantOverflow;
 use crate::producer::Wake;
 use crate::record::Meta;
+use core::fmt;
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 /// Space for one record, claimed among others. Dropping it leaves a DISCARD record and returns no
 /// readers to wake: see [`abandon`](Self::abandon).
+#[must_use = "without a commit there is no record, only a DISCARD"]
 pub struct SharedGrant<'p, M, C, B, const CLAIMS: usize, const READERS: usize>
 where
     M: MemoryMut + Clone,
@@ -24,7 +27,8 @@ where
     pub(super) state: Option<(Open<'p, M, C, B, CLAIMS, READERS>, Filling)>,
 }
 
-impl<M, C, B, const CLAIMS: usize, const READERS: usize> SharedGrant<'_, M, C, B, CLAIMS, READERS>
+impl<'p, M, C, B, const CLAIMS: usize, const READERS: usize>
+    SharedGrant<'p, M, C, B, CLAIMS, READERS>
 where
     M: MemoryMut + Clone,
     C: MemoryMut,
@@ -67,13 +71,54 @@ where
         Ok(self.finish(meta, attributes.units()))
     }
 
+    /// Returns the address of the payload's place for hardware that fills it: see
+    /// [`Grant::payload_ptr`](crate::Grant::payload_ptr).
+    #[must_use]
+    pub fn payload_ptr(&self) -> Option<NonNull<u8>> {
+        self.state.as_ref().and_then(|(_, filling)| filling.place(&self.shared.ring))
+    }
+
+    /// Commits the first `len` bytes of the payload's place, whoever filled them, with this CRC or
+    /// that of what is read back: see [`Grant::commit_filled`](crate::Grant::commit_filled). Keep
+    /// such transfers short, because later claims are published after it.
+    ///
+    /// # Errors
+    /// `len` is more than was claimed. It is a DISCARD record then, as of a grant that is dropped.
+    pub fn commit_filled(
+        mut self,
+        meta: Meta,
+        len: usize,
+        crc: Option<u32>,
+    ) -> Result<Commit, GrantOverflow> {
+        let Some((claim, filling)) = self.state.take() else { return Ok(Commit::NOTHING) };
+        match filling.filled(&self.shared.ring, len, crc, self.shared.crc.clone()) {
+            Ok(crc) => Ok(self.note(claim, meta, 0, len, crc)),
+            Err(overflow) => {
+                let _kept = self.discard(claim, Audience::Nobody);
+                Err(overflow)
+            }
+        }
+    }
+
+    fn finish(&mut self, meta: Meta, units: u8) -> Commit {
+        let Some((claim, filling)) = self.state.take() else { return Commit::NOTHING };
+        let (len, crc) = filling.finish(&self.shared.ring);
+        self.note(claim, meta, units, len, crc)
+    }
+
+    /// Writes down what the record will be, and finishes the claim.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the halves of a u64; a length that was claimed as u32"
     )]
-    fn finish(&mut self, meta: Meta, units: u8) -> Commit {
-        let Some((claim, filling)) = self.state.take() else { return Commit::NOTHING };
-        let (len, crc) = filling.finish(&self.shared.ring);
+    fn note(
+        &self,
+        claim: Open<'p, M, C, B, CLAIMS, READERS>,
+        meta: Meta,
+        units: u8,
+        len: usize,
+        crc: u32,
+    ) -> Commit {
         let (ticket, note) = (claim.ticket(), self.shared.note(claim.ticket()));
         for (word, value) in [
             (&note.len, len as u32),
@@ -96,6 +141,10 @@ where
 
     fn give_up(&mut self, audience: Audience) -> Commit {
         let Some((claim, _)) = self.state.take() else { return Commit::NOTHING };
+        self.discard(claim, audience)
+    }
+
+    fn discard(&self, claim: Open<'p, M, C, B, CLAIMS, READERS>, audience: Audience) -> Commit {
         // ORDER(commit): Relaxed; the Release of the slot orders it.
         self.shared.note(claim.ticket()).len.store(GIVEN_UP, Ordering::Relaxed);
         self.shared.finish(claim, audience)
@@ -112,5 +161,29 @@ where
     fn drop(&mut self) {
         // The readers to wake are kept for the next call that can return them.
         let _kept = self.give_up(Audience::Nobody);
+    }
+}
+
+impl<M, C, B, const CLAIMS: usize, const READERS: usize> fmt::Write
+    for SharedGrant<'_, M, C, B, CLAIMS, READERS>
+where
+    M: MemoryMut + Clone,
+    C: MemoryMut,
+    B: Backend,
+{
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.write(text.as_bytes()).map_err(|_| fmt::Error)
+    }
+}
+
+impl<M, C, B, const CLAIMS: usize, const READERS: usize> fmt::Debug
+    for SharedGrant<'_, M, C, B, CLAIMS, READERS>
+where
+    M: MemoryMut + Clone,
+    C: MemoryMut,
+    B: Backend,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedGrant").field("remaining", &self.remaining()).finish_non_exhaustive()
     }
 }

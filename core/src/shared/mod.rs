@@ -43,6 +43,7 @@ mod grant;
 mod owner;
 mod place;
 mod publishing;
+mod typed;
 
 pub use backend::{Backend, Cell, Native, NativeCell, Word};
 pub use grant::SharedGrant;
@@ -116,7 +117,7 @@ pub struct SharedProducer<
 }
 
 /// The fate of a committed record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "sleeping readers are woken only by the caller"]
 pub struct Commit {
     /// Its sequence number, if this call published it. `None`: another party publishes it, or it
@@ -139,7 +140,7 @@ impl Commit {
 }
 
 /// A claim that holds back what was claimed after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Unfinished {
     /// Its ticket; the same value again and again means the same claim.
     pub ticket: u32,
@@ -315,5 +316,13 @@ where
             producer.forget_claims();
         }
         (producer, wake)
+    }
+}
+
+impl<M, C, B: Backend, const CLAIMS: usize, const READERS: usize> fmt::Debug
+    for SharedProducer<M, C, B, CLAIMS, READERS>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedProducer").field("geometry", &self.geometry).finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@
 #[cfg(feature = "std")]
 mod park;
 
+use core::fmt;
 use core::future::{Future, poll_fn};
 use core::task::{Context, Poll, Waker};
 
@@ -193,5 +194,11 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
                 Err(error) => Poll::Ready(Err(error)),
             }
         })
+    }
+}
+
+impl<const READERS: usize, W> fmt::Debug for Waiters<READERS, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiters").field("readers", &READERS).finish_non_exhaustive()
     }
 }
