@@ -14,11 +14,13 @@ fn producer(ring: &Ring) -> Producer<Region<'_>> {
 }
 
 /// What a DMA engine does: bytes, whole words or not, in any order.
-fn transfer(to: std::ptr::NonNull<u8>, bytes: &[u8]) {
+fn transfer(to: std::ptr::NonNull<u8>, from: usize, bytes: &[u8]) {
     assert!(to.as_ptr().addr().is_multiple_of(32));
     for (at, &byte) in bytes.iter().enumerate().rev() {
-        // SAFETY: within the claimed bytes, and nobody else is there: the test has one thread.
-        unsafe { to.add(at).write(byte) };
+        // SAFETY: within the claimed bytes.
+        let place = unsafe { to.add(from + at) };
+        // SAFETY: as above, and nobody else is there: the test has one thread.
+        unsafe { place.write(byte) };
     }
 }
 
@@ -36,7 +38,7 @@ fn records_of_every_length_are_read_back_or_taken_with_the_crc_that_was_given() 
         for given in [false, true] {
             let payload = bytes(len);
             let grant = producer.claim(len + 13).expect("nobody holds it back");
-            transfer(grant.payload_ptr().expect("a region lends"), &payload);
+            transfer(grant.payload_ptr().expect("a region lends"), 0, &payload);
             let crc = given.then(|| payload_crc(&payload));
             let seq = grant.commit_filled(Meta::default(), len, crc).expect("it was claimed");
             let _ = producer.publish();
@@ -57,14 +59,14 @@ fn the_bytes_are_those_that_a_grant_makes_which_is_written_into() {
         grant.write(&payload).expect("it was claimed");
         grant.commit(Meta::default());
         let grant = filled.claim(len).expect("room");
-        transfer(grant.payload_ptr().expect("a region lends"), &payload);
+        transfer(grant.payload_ptr().expect("a region lends"), 0, &payload);
         // What hardware writes beyond the end, up to a word.
         let beyond = vec![0xff; len.next_multiple_of(8)];
         let grant_len = beyond.len();
         drop(grant);
         let grant = filled.claim(grant_len).expect("room");
-        transfer(grant.payload_ptr().expect("a region lends"), &beyond);
-        transfer(grant.payload_ptr().expect("a region lends"), &payload);
+        transfer(grant.payload_ptr().expect("a region lends"), 0, &beyond);
+        transfer(grant.payload_ptr().expect("a region lends"), 0, &payload);
         grant.commit_filled(Meta::default(), len, None).expect("it was claimed");
         let _ = (written.publish(), filled.publish());
     }
@@ -81,21 +83,13 @@ fn what_was_written_before_counts_if_the_hardware_left_it() {
     let mut observer = Observer::latest(ring.region().read_only()).expect("a ring");
     let mut grant = producer.claim(32).expect("room");
     write!(grant, "adc {}:", 3).expect("it was claimed");
-    let tail = grant.payload_ptr().expect("a region lends");
-    // SAFETY: 6 of 32 bytes claimed.
-    transfer_at(unsafe { tail.add(6) }, b"0123456789");
+    let place = grant.payload_ptr().expect("a region lends");
+    transfer(place, 6, b"0123456789");
     grant.commit_filled(Meta::default(), 16, None).expect("it was claimed");
     let _ = producer.publish();
     let mut buf = [0; 32];
     assert!(matches!(observer.next(&mut buf), Ok(Next::Record(record)) if record.len == 16));
     assert_eq!(&buf[..16], b"adc 3:0123456789");
-}
-
-fn transfer_at(to: std::ptr::NonNull<u8>, bytes: &[u8]) {
-    for (at, &byte) in bytes.iter().enumerate() {
-        // SAFETY: as in `transfer`.
-        unsafe { to.add(at).write(byte) };
-    }
 }
 
 #[test]
@@ -109,7 +103,7 @@ fn more_than_was_claimed_and_a_wrong_crc_are_found() {
     );
     let mut observer = Observer::latest(ring.region().read_only()).expect("a ring");
     let grant = producer.claim(8).expect("room");
-    transfer(grant.payload_ptr().expect("a region lends"), &bytes(8));
+    transfer(grant.payload_ptr().expect("a region lends"), 0, &bytes(8));
     assert_eq!(grant.commit_filled(Meta::default(), 8, Some(1)), Ok(0), "no record came before");
     let _ = producer.publish();
     assert!(matches!(
@@ -126,8 +120,8 @@ fn shared_claims_are_filled_beside_each_other() {
     let mut observer = Observer::latest(ring.region().read_only()).expect("a ring");
     let (first, second) = (shared.claim(40).expect("room"), shared.claim(40).expect("room"));
     let refused = shared.claim(4).expect("room");
-    transfer(second.payload_ptr().expect("a region lends"), &bytes(17));
-    transfer(first.payload_ptr().expect("a region lends"), &bytes(40));
+    transfer(second.payload_ptr().expect("a region lends"), 0, &bytes(17));
+    transfer(first.payload_ptr().expect("a region lends"), 0, &bytes(40));
     let waits = second.commit_filled(Meta::default(), 17, None).expect("it was claimed");
     assert_eq!(waits.seq, None);
     assert!(refused.commit_filled(Meta::default(), 5, None).is_err(), "it leaves a DISCARD");

@@ -1,9 +1,9 @@
 //! CRC-32/ISO-HDLC of the bytes of records, by the best way that the processor has.
 //!
-//! Libraries that compute it for whole files are made for long messages; most records are short.
-//! On x86-64 this crate multiplies from the first byte on, on AArch64 it has its CRC32 instructions
-//! and vectors, and does it while it copies. Where the processor cannot, `plain_crc` does it: by the
-//! library crc32fast or, on bare metal, by a small table.
+//! Libraries that compute it for whole files are made for long messages; most records are short. On
+//! x86-64 this crate multiplies from the first byte on, on AArch64 it has its CRC32 instructions
+//! and vectors, and does it while it copies. Where the processor cannot, `plain_crc` does it: by
+//! the library crc32fast or, on bare metal, by a small table.
 
 mod path;
 

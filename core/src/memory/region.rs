@@ -1,8 +1,9 @@
 //! The production backends: bytes that somebody mapped, loaded and stored by words.
 //!
 //! Control bytes are reached as `u32` only and data bytes as `usize` only (where that has 32 bits,
-//! it is the same), whatever is asked for, by any caller. Accesses of different sizes that overlap would be a data race even though each
-//! is atomic; so where a word begins and ends must not depend on the caller.
+//! it is the same), whatever is asked for, by any caller. Accesses of different sizes that overlap
+//! would be a data race even though each is atomic; so where a word begins and ends must not depend
+//! on the caller.
 
 #![allow(
     clippy::disallowed_types,

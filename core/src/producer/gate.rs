@@ -192,9 +192,6 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
                 continue;
             }
             slot.woken = waiting;
-            // ORDER(waker): Acquire. What the reader registered to be woken by is seen by whom this
-            // names it to. Pairs with the store in `Reader::prepare_sleep`.
-            segment.fence(Ordering::Acquire);
             match waiting & WAITING_MODE_MASK {
                 WAITING_FUTEX => wake.futex = true,
                 WAITING_SOCKET => wake.sockets |= 1 << index,

@@ -103,10 +103,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// Asks the readers to report when they release something.
     fn ask(&mut self) {
         self.request = self.request.wrapping_add(1).max(1);
-        // ORDER(waker): Release. A reader that sees the request finds what was registered to wake
-        // its producer. Pairs with the last fence in `Reader::release`. ORDER(space): the fence
-        // orders it before the cursors are loaded.
-        self.ring.store(ring_word::SPACE_WANTED, self.request, Ordering::Release);
+        // ORDER(space): Relaxed; the fence orders it before the cursors are loaded.
+        self.ring.store(ring_word::SPACE_WANTED, self.request, Ordering::Relaxed);
         // ORDER(space): SeqCst. Either we see the new cursors afterwards, or the reader sees this
         // request. Pairs with the fence in `Reader::release`.
         self.ring.fence(Ordering::SeqCst);

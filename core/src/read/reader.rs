@@ -210,9 +210,6 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         let tell = request != 0 && request != self.answered;
         if tell {
             self.answered = request;
-            // ORDER(waker): Acquire. What the producer registered to be woken by is seen by whom
-            // this is told. Pairs with the store in `Producer::ask`.
-            self.segment.fence(Ordering::Acquire);
         }
         tell
     }

@@ -43,16 +43,14 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
             WaitMode::Futex => WAITING_FUTEX,
             WaitMode::Socket => WAITING_SOCKET,
         };
-        // ORDER(waker): Release. Whoever names this reader finds what was registered to wake it.
-        // Pairs with the fence in `Gate::sleepers`. ORDER(sleep): the fence orders it before the
-        // tail is looked at.
+        // ORDER(sleep): Relaxed; the fence orders it before the tail is looked at.
         self.segment.store(
             cursor_word::WAITING,
             (low32(self.walk.position) << 2) | mode,
-            Ordering::Release,
+            Ordering::Relaxed,
         );
-        // ORDER(sleep): SeqCst. Either the producer sees `waiting`, or we see its tail below. Pairs
-        // with the fence in `Producer::publish`.
+        // ORDER(sleep): SeqCst. Either the producer sees `waiting`, and with it a waker that was
+        // registered before, or we see its tail below. Pairs with the fence in `Producer::publish`.
         self.segment.fence(Ordering::SeqCst);
         let refreshed = self.walk.refresh();
         if refreshed.is_ok() && self.walk.tail == self.walk.position {

@@ -4,8 +4,8 @@
 //! last of them damaged now and then, and resets the processor. The fourth boot reads everything
 //! and ends the run. What is in RAM after power-on is no ring; the first boot creates one.
 //!
-//! Run: `cargo run --release --bin log`. Expect a line for each boot, `ok`, and exit code 0. With the
-//! argument `seed=twice` a boot writes a line too many, which the last one must notice.
+//! Run: `cargo run --release --bin log`. Expect a line for each boot, `ok`, and exit code 0. With
+//! the argument `seed=twice` a boot writes a line too many, which the last one must notice.
 
 #![no_std]
 #![no_main]

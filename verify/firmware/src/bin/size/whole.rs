@@ -1,5 +1,5 @@
-//! Every call of the core that a firmware can make without awaiting, for one thing: that no panic is
-//! linked.
+//! Every call of the core that a firmware can make without awaiting, for one thing: that no panic
+//! is linked.
 
 #![no_std]
 #![no_main]
