@@ -144,15 +144,19 @@ static void print_tables(void)
     for (uint32_t i = 0; i < 16; i++) {
         printf(" 0x%08X,%s", (unsigned)step(i, 4), i == 7 ? "\n   " : "");
     }
-    printf("\n};\n#else\n/* [k][b]: the state 8(k+1) zero bits after a byte b. */\nstatic const uint32_t aqd_crc32_table[8][256] = {\n");
+    printf("\n};\n#else\n#if defined AQD_CRC_1K\n#define AQD_CRC_TABLES 1\n#else\n#define AQD_CRC_TABLES 8\n#endif\n");
+    printf("/* [k][b]: the state 8(k+1) zero bits after a byte b. */\nstatic const uint32_t aqd_crc32_table[AQD_CRC_TABLES][256] = {\n");
     for (int k = 0; k < 8; k++) {
         printf("    {\n");
         for (int i = 0; i < 256; i++) {
             printf("%s0x%08X,%s", i % 8 ? " " : "        ", (unsigned)t[k][i], i % 8 == 7 ? "\n" : "");
         }
         printf("    },\n");
+        if (k == 0) {
+            printf("#if AQD_CRC_TABLES > 1\n");
+        }
     }
-    printf("};\n#endif\n\n#endif\n");
+    printf("#endif\n};\n#endif\n\n#endif\n");
 }
 
 int main(int argc, char **argv)

@@ -65,6 +65,8 @@ pub mod internals {
 }
 
 pub use attributes::{Attribute, AttributeBlock, AttributeError, AttributeWriter, Attributes};
+#[cfg(feature = "alloc")]
+pub use memory::HeapSegment;
 pub use memory::{Memory, MemoryMut, ReadRegion, Region, Segment, TrustedRegion};
 pub use producer::{
     ClaimError, CreateError, Grant, GrantOverflow, Producer, RingConfig, Start, SubscribeError,

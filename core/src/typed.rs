@@ -9,10 +9,11 @@ use core::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::memory::MemoryMut;
+use crate::memory::{Memory, MemoryMut};
 use crate::producer::ClaimError;
 use crate::producer::Producer;
 use crate::producer::Wake;
+use crate::read::{Next, ReadError, Reader};
 use crate::record::Meta;
 use crate::record::Record;
 
@@ -112,6 +113,57 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         self.push(Meta { type_tag: T::TYPE_TAG, timestamp_ns }, value.as_bytes())
     }
 }
+
+impl<R: Memory, C: MemoryMut> Reader<R, C> {
+    /// Takes the oldest unread record as a `bytemuck` value.
+    ///
+    /// # Errors
+    /// [`NextValueError::View`]: the record has another tag or size. It is still unread: `next` or
+    /// `skip` takes it. [`NextValueError::Read`] as [`next`](Self::next).
+    pub fn next_pod<T: Tagged + bytemuck::Pod>(
+        &mut self,
+    ) -> Result<Next<(Record, T)>, NextValueError> {
+        match self.peek().map_err(NextValueError::Read)? {
+            Next::Record(record) => {
+                check_tag::<T>(&record).map_err(NextValueError::View)?;
+                if record.len != size_of::<T>() {
+                    let (expected, found) = (size_of::<T>(), record.len);
+                    return Err(NextValueError::View(ViewError::Size { expected, found }));
+                }
+            }
+            Next::Empty => return Ok(Next::Empty),
+            Next::Closed => return Ok(Next::Closed),
+        }
+        let mut value = T::zeroed();
+        let next = self.next(bytemuck::bytes_of_mut(&mut value)).map_err(NextValueError::Read)?;
+        Ok(match next {
+            Next::Record(record) => Next::Record((record, value)),
+            Next::Empty => Next::Empty,
+            Next::Closed => Next::Closed,
+        })
+    }
+}
+
+/// Why a reader gave no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NextValueError {
+    /// The ring gave no record.
+    Read(ReadError),
+    /// The record is not of this type, and still unread.
+    View(ViewError),
+}
+
+impl fmt::Display for NextValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => error.fmt(f),
+            Self::View(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for NextValueError {}
 
 fn check_tag<T: Tagged>(record: &Record) -> Result<(), ViewError> {
     if record.type_tag == T::TYPE_TAG {

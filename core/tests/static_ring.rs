@@ -106,6 +106,40 @@ fn halves_that_are_dropped_leave_a_ring_that_nobody_can_split() {
     assert!(ring.split().is_none());
 }
 
+#[cfg(feature = "alloc")]
+#[test]
+fn memory_of_a_size_that_is_known_late_is_a_segment_like_any() {
+    use aqueduct_core::{HeapSegment, Memory, Producer, Reader, RingConfig, Start};
+    for capacity in [128, 256, 4096] {
+        let (ring, cursor) = (HeapSegment::new(256 + capacity), HeapSegment::new(250));
+        assert_eq!((ring.region().size(), cursor.region().size()), (256 + capacity, 256));
+        let config = RingConfig::new("heap", 9, capacity);
+        let mut producer: Producer<_, _, 1> =
+            Producer::create(ring.region(), &config).expect("the size is right");
+        let id = producer.subscribe(Start::Oldest).expect("an empty table");
+        producer.attach(id, "reader", cursor.region()).expect("it is large enough");
+        let mut reader =
+            Reader::attach(ring.region().read_only(), cursor.region()).expect("just made");
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..20_u8 {
+                    while producer.push(Meta::default(), &[number; 9]).is_err() {
+                        thread::yield_now();
+                    }
+                }
+            });
+            let mut buf = [0; 9];
+            for number in 0..20_u8 {
+                while !matches!(reader.next(&mut buf), Ok(Next::Record(_))) {
+                    thread::yield_now();
+                }
+                assert_eq!(buf, [number; 9]);
+                let _ = reader.release();
+            }
+        });
+    }
+}
+
 #[test]
 fn a_ring_without_readers_is_a_flight_recorder() {
     let ring = Ring::<128, 0>::new();

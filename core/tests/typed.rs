@@ -3,8 +3,8 @@
 mod common;
 
 use aqueduct_core::layout::cursor_word;
-use aqueduct_core::typed::{Tagged, ViewError, value, view, view_ref, view_slice};
-use aqueduct_core::{MemoryMut, Next, ReadError, Reader, TrustedRegion};
+use aqueduct_core::typed::{NextValueError, Tagged, ViewError, value, view, view_ref, view_slice};
+use aqueduct_core::{MemoryMut, Next, ReadError, Reader, SharedProducer, TrustedRegion};
 use common::{DATA, Page, Ring, flip, meta, pair, payload, word};
 use zerocopy::little_endian::{U32, U64};
 
@@ -115,4 +115,38 @@ fn damaged_payload_in_place_is_reported_counted_and_passed() {
         "counts go on"
     );
     assert_eq!(word(&ring, aqueduct_core::layout::ring_word::TAIL), 6);
+}
+
+#[test]
+fn values_are_taken_by_type_and_others_stay_unread() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = pair(&ring, &page, 16, 0);
+    assert_eq!(reader.next_pod::<Wide>(), Ok(Next::Empty));
+    assert_eq!(producer.append_pod(1, &Wide([7; 4])), Ok(0));
+    let _ = producer.push(meta(1), b"no value").unwrap();
+    let portable = Portable { sensor: U32::new(1), value: U64::new(2) };
+    let _ = producer.push_bytes_of(3, &portable).unwrap();
+    let Ok(Next::Record((record, wide))) = reader.next_pod::<Wide>() else { panic!("a value") };
+    assert_eq!((record.seq, wide), (0, Wide([7; 4])));
+    for _ in 0..2 {
+        assert!(matches!(
+            reader.next_pod::<Wide>(),
+            Err(NextValueError::View(ViewError::Type { expected: 3, .. }))
+        ));
+    }
+    assert!(matches!(reader.skip(), Ok(Next::Record(record)) if record.seq == 1));
+    assert!(reader.next_pod::<Wide>().is_err());
+    let _ = producer.close();
+    let _ = reader.skip().unwrap();
+    assert_eq!(reader.next_pod::<Wide>(), Ok(Next::Closed));
+}
+
+#[test]
+fn many_producers_push_values_too() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (producer, _, mut reader) = pair(&ring, &page, 16, 0);
+    let shared: SharedProducer<_> = SharedProducer::new(producer).unwrap();
+    assert_eq!(shared.push_pod(5, &Wide([3; 4])).unwrap().seq, Some(0));
+    let Ok(Next::Record((record, wide))) = reader.next_pod::<Wide>() else { panic!("a value") };
+    assert_eq!((record.timestamp_ns, wide), (5, Wide([3; 4])));
 }

@@ -106,6 +106,7 @@ proofs() {
     proof "crc32/arm.c, the addresses of every path" "$arm" -machdep gcc_x86_64 c/src/crc32/arm.c
     proof "record_load.c, AArch64" "$arm" -machdep gcc_x86_64 c/src/record_load.c -wp-skip-fct "$kernels"
     proof "crc32/table.c, 8 KiB of tables" "" -machdep gcc_x86_64 c/src/crc32/table.c
+    proof "crc32/table.c, AQD_CRC_1K, 32 bits" "-DAQD_CRC_1K" -machdep gcc_x86_32 c/src/crc32/table.c
     proof "crc32/table.c, AQD_CRC_SMALL, 32 bits" "-DAQD_CRC_SMALL" -machdep gcc_x86_32 c/src/crc32/table.c
 }
 

@@ -38,7 +38,7 @@ TESTS = {
     "attributes": ["test_attributes"],
     "batch": ["test_batch"],
     "bytes": ["test_abi", "test_reader"],
-    "crc32/": ["test_crc32", "test_crc32_small", "test_crc32_portable"],
+    "crc32/": ["test_crc32", "test_crc32_small", "test_crc32_1k", "test_crc32_portable"],
     "extent": ["test_attributes", "test_batch"],
     "lag": ["test_seek", "test_observer", "test_reconnect", "test_wait"],
     "load": ["test_reader", "test_crc32"],

@@ -4,6 +4,8 @@
 //! It knows no record and no checksum. The trait is what lets the algorithms built on it run under
 //! a model checker, whose atomics cannot be laid over bytes.
 
+#[cfg(feature = "alloc")]
+mod heap;
 mod region;
 mod segment;
 mod span;
@@ -11,6 +13,8 @@ pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "alloc")]
+pub use self::heap::HeapSegment;
 pub use self::region::{ReadRegion, Region, TrustedRegion};
 pub use self::segment::Segment;
 pub use self::span::Span;

@@ -16,7 +16,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
 use super::{InPlace, Memory, MemoryMut, Span};
-use crate::layout::CONTROL_BYTES;
+use crate::layout::{CONTROL_BYTES, ring_word};
 
 /// Bytes of a data word.
 const WORD_BYTES: usize = size_of::<usize>();
@@ -72,6 +72,18 @@ impl<'a> Region<'a> {
     #[must_use]
     pub const fn base(&self) -> NonNull<u8> {
         self.base
+    }
+
+    /// Returns the address of the word `tail` of a ring, for a futex call of one's own: it changes
+    /// with each publication.
+    ///
+    /// # Panics
+    /// The segment is smaller than a ring's control bytes.
+    #[must_use]
+    pub fn tail_word(&self) -> NonNull<u32> {
+        assert!(self.size >= CONTROL_BYTES, "{} bytes are no ring", self.size);
+        // SAFETY: in bounds (checked), so inside the allocation of the invariant.
+        unsafe { self.base.add(ring_word::TAIL) }.cast()
     }
 
     /// Lends data bytes as they lie; see [`Memory::span`]. This one lives as long as the bytes.
@@ -299,6 +311,15 @@ impl<'a> ReadRegion<'a> {
     #[must_use]
     pub const fn base(&self) -> NonNull<u8> {
         self.region.base
+    }
+
+    /// Returns the address of the word `tail`: see [`Region::tail_word`].
+    ///
+    /// # Panics
+    /// As there.
+    #[must_use]
+    pub fn tail_word(&self) -> NonNull<u32> {
+        self.region.tail_word()
     }
 
     /// Lends data bytes as they lie; see [`Memory::span`]. This one lives as long as the bytes.

@@ -1,0 +1,52 @@
+//! Segments on the heap, of a size that is known when the program runs.
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::ptr::NonNull;
+
+use super::Region;
+
+/// What segments are made of on the heap: it gives them their alignment.
+#[repr(C, align(64))]
+struct Line(UnsafeCell<[u8; LINE_BYTES]>);
+
+const LINE_BYTES: usize = 64;
+
+/// Zeroed memory for a segment inside one program, on the heap: a [`Segment`](super::Segment) whose
+/// size is known when the program runs.
+pub struct HeapSegment {
+    /// INVARIANT: only ever accessed through a [`Region`], so atomically.
+    lines: Box<[Line]>,
+}
+
+// SAFETY: the bytes are only accessed atomically (invariant of the field).
+unsafe impl Sync for HeapSegment {}
+
+impl HeapSegment {
+    /// Allocates a segment of at least `bytes` zeros, rounded up to a multiple of 64.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let line = |_| Line(UnsafeCell::new([0; LINE_BYTES]));
+        Self { lines: (0..bytes.div_ceil(LINE_BYTES)).map(line).collect() }
+    }
+
+    /// Returns the whole segment. May be called any number of times.
+    #[must_use]
+    pub fn region(&self) -> Region<'_> {
+        let base = NonNull::from_ref(&*self.lines).cast();
+        // SAFETY: (1) the borrow keeps the bytes alive and `UnsafeCell` permits stores to all of
+        // them; (2) lines are aligned to 64; (3) no other access to the bytes exists (invariant).
+        unsafe { Region::from_raw(base, size_of_val(&*self.lines)) }
+    }
+}
+
+impl fmt::Debug for HeapSegment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeapSegment")
+            .field("bytes", &size_of_val(&*self.lines))
+            .finish_non_exhaustive()
+    }
+}
