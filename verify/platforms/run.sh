@@ -122,6 +122,8 @@ miri() {
                 report "miri: $test $profile" timeout "$limit" cargo +nightly miri test $profile -p aqueduct-core --test "$test"
             done
             ;;
+        static_ring | filled) report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test" ;;
+        waiters) [ -z "${ALL:-}" ] || report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --features async,std --test "$test" ;;
         *) [ -z "${ALL:-}" ] || report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test" ;;
         esac
     done
