@@ -238,7 +238,9 @@ impl<R: InPlace, C: MemoryMut> Reader<R, C> {
     /// As [`next`](Self::next).
     pub fn next_in_place(&mut self) -> Result<Next<(Record, &[u8])>, ReadError> {
         Ok(match self.next_in_place_with_attributes()? {
-            Next::Record((record, bytes)) => Next::Record((record, record.payload(bytes))),
+            Next::Record((record, bytes)) => {
+                Next::Record((record, bytes.get(..record.len).unwrap_or_default()))
+            }
             Next::Empty => Next::Empty,
             Next::Closed => Next::Closed,
         })
