@@ -52,20 +52,20 @@ pub(crate) fn stack<R>(work: impl FnOnce() -> R) -> (R, usize) {
 #[inline(never)]
 fn paint(top: usize) {
     for at in (top - PAINTED..top).step_by(4) {
+        let word = core::ptr::with_exposed_provenance_mut::<u32>(at);
         // SAFETY: RAM below the stack, which nobody uses: interrupts are off, and the program's
         // statics end far below it.
-        unsafe { core::ptr::with_exposed_provenance_mut::<u32>(at).write_volatile(PAINT) };
+        unsafe { word.write_volatile(PAINT) };
     }
 }
 
 /// Returns the lowest address that was written since.
 #[inline(never)]
 fn untouched(top: usize) -> usize {
-    (top - PAINTED..top)
-        .step_by(4)
+    let painted = |&at: &usize| {
+        let word = core::ptr::with_exposed_provenance::<u32>(at);
         // SAFETY: as in `paint`.
-        .find(
-            |&at| unsafe { core::ptr::with_exposed_provenance::<u32>(at).read_volatile() } != PAINT,
-        )
-        .unwrap_or(top)
+        unsafe { word.read_volatile() == PAINT }
+    };
+    (top - PAINTED..top).step_by(4).find(|at| !painted(at)).unwrap_or(top)
 }

@@ -46,7 +46,7 @@ impl Interrupt {
                 Err(ClaimError::Full { needed, free }) => {
                     assert!(free < needed);
                     critical_section::with(|section| {
-                        FULL.borrow(section).update(|count| count + 1)
+                        FULL.borrow(section).update(|count| count + 1);
                     });
                     break;
                 }
