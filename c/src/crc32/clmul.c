@@ -2,6 +2,7 @@
 #include "../compiler.h"
 
 #include "../load.h"
+#include "constants.h"
 #include "crc32.h"
 
 #if defined AQD_CRC_CLMUL

@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+#include "select.h"
+
+#if defined AQD_CRC_CLMUL || defined AQD_CRC_PMULL
 /* Folding a 128-bit block over N bytes: x^(8N+32) for its low half, x^(8N-32) for its high half,
  * mod P, reflected. */
 #define AQD_CRC32_OVER_8 UINT64_C(0x0CCAA009E), UINT64_C(0x1DB710640)
@@ -44,7 +47,7 @@ static const uint64_t aqd_crc32_factors[2][AQD_CRC32_LAST][2] = {
     },
 };
 
-#if !defined AQD_CRC_ARM
+#if defined AQD_CRC_CLMUL
 /* [n]: of the block before a last one of n bytes, and its own, to a sum. Zeros fill the last block;
  * what they would add is divided out again. */
 static const uint64_t aqd_crc32_tail_factors[16][2][2] = {
@@ -65,6 +68,8 @@ static const uint64_t aqd_crc32_tail_factors[16][2][2] = {
     {{0x0172864C0, 0x09D0FE176}, {0x1102DD5E4, 0x000010000},},
     {{0x09B73EAD4, 0x0B9FBDBE8}, {0x0A6770BB4, 0x000000100},},
 };
+#endif
+
 #endif
 
 #endif
