@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-targets="thumbv6m-none-eabi thumbv7m-none-eabi thumbv7em-none-eabihf thumbv8m.base-none-eabi
+targets="thumbv6m-none-eabi thumbv7m-none-eabi thumbv7em-none-eabihf
     thumbv8m.main-none-eabihf riscv32i-unknown-none-elf riscv32imc-unknown-none-elf
     riscv32imac-unknown-none-elf riscv64gc-unknown-none-elf aarch64-unknown-none
     x86_64-unknown-none wasm32-unknown-unknown i686-unknown-linux-gnu
