@@ -245,3 +245,22 @@ fn a_flood_of_readers_leaves_records_alone() {
     }
     drop(Attached::attach(&server.socket, "", ""));
 }
+
+#[test]
+fn the_address_for_operators_answers_half_closes_and_refuses_what_the_others_refuse() {
+    let server = Server::start(&["--admin-listen", "127.0.0.1:0"]);
+    let admin = server.admin.expect("it says so when it is ready");
+    let mut stream = TcpStream::connect(admin).expect("it accepts");
+    stream.write_all(get("/healthz").as_bytes()).expect("sent");
+    stream.shutdown(std::net::Shutdown::Write).expect("shut down");
+    assert_eq!(Response::read(&mut stream).status, 200);
+    for (status, lines) in [
+        (400, ""),
+        (400, "host: a\r\nhost: b\r\n"),
+        (400, "host: a b\r\n"),
+        (403, "host: a\r\norigin: http://evil.example\r\n"),
+    ] {
+        let request = format!("GET /metrics HTTP/1.1\r\n{lines}\r\n");
+        Server::exchange_at(admin, request).assert_problem(status);
+    }
+}

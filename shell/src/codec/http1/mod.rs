@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 pub use answer::page;
 pub use head::MAX_HEADERS;
+pub use target::is_host;
 
 use self::answer::Answer;
 use self::batch::Form;

@@ -58,7 +58,7 @@ fn after_authority(target: &[u8]) -> Option<Result<&[u8], BadTarget>> {
 
 /// Whether the value of a `Host` field is `uri-host [ ":" port ]` (RFC 9110 §7.2), or empty, which
 /// the grammar allows.
-pub(super) fn is_host(value: &[u8]) -> bool {
+pub fn is_host(value: &[u8]) -> bool {
     let (host_is_good, port) = if let Some(literal) = value.strip_prefix(b"[") {
         let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
         let (address, rest) = literal.split_at(end);

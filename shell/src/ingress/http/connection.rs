@@ -49,6 +49,8 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream, mut read_before: 
         // The watchdog's business: hyper's timeout knows no difference between an idle connection
         // and a slow head.
         .header_read_timeout(None)
+        // A client that only ends its sending side is answered.
+        .half_close(true)
         .max_headers(http.limits.max_headers)
         .max_header_size(http.limits.max_header_bytes)
         .max_buf_size(BUFFER_BYTES)

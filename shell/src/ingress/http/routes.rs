@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::HeaderValue;
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{HOST, HeaderValue, ORIGIN};
+use hyper::{Method, Request, StatusCode, Version};
 use smol::{Timer, future};
 
 use super::Http;
 use super::reply::{Reply, allowing, closing, problem, refused, retry_later, with};
 use crate::admin::{Admin, Page};
+use crate::codec::http1::is_host;
 use crate::ingress::{Record, Submit};
 use crate::refusal::Refusal;
 use crate::ring::{Published, Ring};
@@ -52,7 +53,9 @@ pub(super) fn answer(
 fn look(http: &Http, request: &Request<Incoming>) -> Reply {
     let path = request.uri().path();
     let reply = match (&http.admin, &http.records) {
-        (Some(admin), _) if Admin::PATHS.contains(&path) => page(admin, request.method(), path),
+        (Some(admin), _) if Admin::PATHS.contains(&path) => {
+            refusal(request).unwrap_or_else(|| page(admin, request.method(), path))
+        }
         (_, Some(submit)) => no_record(submit, path),
         (_, None) => problem(
             StatusCode::NOT_FOUND,
@@ -61,6 +64,23 @@ fn look(http: &Http, request: &Request<Incoming>) -> Reply {
     };
     // An unread body would have to be read to find the next request.
     if request.body().is_end_stream() { reply } else { closing(reply) }
+}
+
+/// Refuses what the codec refuses, too: a host that is not named once, and pages of other origins.
+fn refusal(request: &Request<Incoming>) -> Option<Reply> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host_is_good = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() == Version::HTTP_10,
+        (Some(host), None) => is_host(host.as_bytes()),
+        (Some(_), Some(_)) => false,
+    };
+    if !host_is_good {
+        let reply = problem(StatusCode::BAD_REQUEST, "a request names its host once");
+        return Some(closing(reply));
+    }
+    let is_foreign = request.headers().contains_key(ORIGIN);
+    is_foreign
+        .then(|| problem(StatusCode::FORBIDDEN, "pages of this origin may not use this listener"))
 }
 
 fn page(admin: &Admin, method: &Method, path: &str) -> Reply {

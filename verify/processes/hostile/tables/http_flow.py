@@ -199,4 +199,34 @@ origins = ["https://good.example"]
 max_observers = 1000
 """
 
-TABLE = Table("http.flow", CASES, CONFIG, at_once=64)
+
+
+def admin(*row, **more):
+    """A case at the address for operators."""
+    return http(*row, [], protocol="admin", **more)
+
+
+ADMIN = [
+    *(admin(f"page.{name}", get(b"/" + name.encode()), "200 open", DOCS) for name in ("healthz", "readyz", "metrics")),
+    admin("half_close", [get(), End], "200 closed", "RFC 9112 §9.6"),
+    admin("half_close_metrics", [get(b"/metrics"), End], "200 closed", "RFC 9112 §9.6"),
+    admin("half_close_refused", [post(), End], "404 closed", "RFC 9112 §9.6"),
+    admin("bytewise", Bytewise(get()), "200 open", "RFC 9112 §2.1"),
+    admin("head", b"HEAD /metrics HTTP/1.1\r\nhost: t\r\n\r\n", "200 open", "RFC 9110 §9.3.2", bodyless=(0,)),
+    admin("head_of_nothing", b"HEAD / HTTP/1.1\r\nhost: t\r\n\r\n", "404 open", "RFC 9110 §9.3.2", bodyless=(0,)),
+    admin("records", post(), "404 closed", DOCS), admin("post", post(path=b"/metrics"), "405 closed", DOCS),
+    admin("no_host", b"GET /healthz HTTP/1.1\r\n\r\n", "400 any", "RFC 9112 §3.2"),
+    admin("two_hosts", get(b"/healthz", b"host: a"), "400 any", "RFC 9112 §3.2"),
+    admin("bad_host", b"GET /healthz HTTP/1.1\r\nhost: a b\r\n\r\n", "400 any", "RFC 9112 §3.2"),
+    admin("origin", get(b"/metrics", b"origin: http://e"), "403 any", DOCS),
+    admin("two_lengths", get(b"/metrics", b"content-length: 1", b"content-length: 2"), "400 closed", "RFC 9112 §6.3"),
+    admin("fold", get(b"/metrics", b"x: y\r\n z"), "400 closed", "RFC 9112 §5.2"),
+    admin("large_head", get(b"/metrics", b"x: " + b"y" * 70000), "431 closed", "RFC 6585 §5"),
+    admin("late_head", [get()[:-4]], "408 closed", "RFC 9110 §15.5.9"),
+    admin("late_nothing", [], "closed", NOTHING), admin("reset", [get(), Reset], "hung up", NOTHING),
+]  # fmt: skip
+
+TABLES = [
+    Table("http.flow", CASES, CONFIG, at_once=64),
+    Table("http.admin", ADMIN, CONFIG + '[admin]\nlisten = "127.0.0.1:0"\n'),
+]
