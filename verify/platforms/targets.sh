@@ -1,27 +1,30 @@
 #!/bin/sh
-# Builds the core for processors and systems without tests here, and, where there is no
+# Builds or checks the core for processors and systems without tests here, and, where there is no
 # compare-and-swap, with the features that make up for it. `--list` names the targets.
 set -eu
 cd "$(dirname "$0")/../.."
 
-targets="thumbv6m-none-eabi thumbv7m-none-eabi thumbv7em-none-eabihf
-    thumbv8m.main-none-eabihf riscv32i-unknown-none-elf riscv32imc-unknown-none-elf
-    riscv32imac-unknown-none-elf riscv64gc-unknown-none-elf aarch64-unknown-none
-    x86_64-unknown-none wasm32-unknown-unknown i686-unknown-linux-gnu
+built="thumbv6m-none-eabi thumbv7em-none-eabihf thumbv8m.main-none-eabihf
+    riscv32imc-unknown-none-elf riscv32imac-unknown-none-elf riscv64gc-unknown-none-elf
+    aarch64-unknown-none x86_64-unknown-none wasm32-unknown-unknown"
+checked="thumbv7m-none-eabi riscv32i-unknown-none-elf i686-unknown-linux-gnu
     powerpc-unknown-linux-gnu s390x-unknown-linux-gnu"
 if [ "${1:-}" = --list ]; then
-    echo $targets
+    echo $built $checked
     exit
 fi
 
-# build FEATURES TARGET...
-build() {
-    features=$1
-    shift
+# core COMMAND FEATURES TARGET...
+core() {
+    command=$1 features=$2
+    shift 2
     for target in "$@"; do set -- "$@" --target "$target" && shift; done
-    cargo build --release -p aqueduct-core --features "$features" "$@"
+    cargo "$command" --release -p aqueduct-core --features "$features" "$@"
 }
 
-build "" $targets
-build critical-section,async,crc-small thumbv6m-none-eabi riscv32i-unknown-none-elf
-build critical-section,async,crc-hook riscv32imc-unknown-none-elf
+# shellcheck disable=SC2086
+core build "" $built
+# shellcheck disable=SC2086
+core check "" $checked
+core check critical-section,async,crc-small thumbv6m-none-eabi riscv32i-unknown-none-elf
+core check critical-section,async,crc-hook riscv32imc-unknown-none-elf
