@@ -36,6 +36,8 @@ pub struct Metrics {
     pub http_connections: IntGauge,
     /// Connections beyond the limit.
     pub http_connections_refused: IntCounter,
+    /// Connections that ended because their peer broke its protocol.
+    pub protocol_errors: IntCounter,
     /// Control connections open now.
     pub control_connections: IntGauge,
     /// Handshakes, by outcome.
@@ -111,6 +113,10 @@ impl Metrics {
             http_connections_refused: make.counter(
                 "aqueduct_http_connections_refused_total",
                 "HTTP connections refused because too many were open.",
+            )?,
+            protocol_errors: make.counter(
+                "aqueduct_protocol_errors_total",
+                "Connections closed because their peer broke its protocol.",
             )?,
             control_connections: make
                 .gauge("aqueduct_control_connections", "Control connections open now.")?,

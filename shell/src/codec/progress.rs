@@ -40,7 +40,7 @@ pub enum State {
     /// HTTP only: a page was asked for. Answer with
     /// [`http1::page`](super::http1::page), in order after what is in `out`, then decode the rest.
     Page(Page),
-    /// HTTP only: after `out` is sent, the connection belongs to hyper, with the unconsumed bytes.
+    /// HTTP only: after `out` is sent, the connection leaves the loop, with the unconsumed bytes.
     /// They begin with a whole HTTP/2 preface or with a request head that asks for `Upgrade: h2c`.
     HandOver,
     /// The last answer is in `out` (or there is none to give): send, end the sending side, linger,

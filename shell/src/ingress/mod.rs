@@ -1,8 +1,14 @@
-//! Whatever brings records: listening sockets, protocols, and the one way in, [`Submit`].
+//! Whatever brings records: listening sockets and protocols.
+//!
+//! Every record that was begun ends as published or as one counted refusal, also if its client goes
+//! away. There is one way in: a codec, and a turn of the rings that it wants.
+
+pub mod listen;
+
+mod watchdog;
+
+pub mod http;
 
 pub mod event_loop;
-pub mod http;
-pub mod listen;
-mod submit;
-
-pub use submit::{Record, Submit};
+#[cfg(feature = "http2")]
+pub mod http2;

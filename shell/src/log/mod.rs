@@ -17,7 +17,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::process::Resource;
 use serde::Deserialize;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -123,7 +123,10 @@ pub fn start(settings: LogSettings) {
         LogFormat::Json => lines.json().boxed(),
     };
     let limited = lines.with_filter(Limited(Arc::clone(&log().limiter)));
-    tracing_subscriber::registry().with(limited).with(level).init();
+    // What the HTTP/2 layer says of each frame is of the level `trace` here.
+    let frames = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
+    let levels = Targets::new().with_default(level).with_target("h2", frames);
+    tracing_subscriber::registry().with(limited).with(levels).init();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let payload = panic.payload();

@@ -1,6 +1,6 @@
 //! The event loops of the process: what they listen to, and what they ask of the other parts.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use smol::Executor;
@@ -11,8 +11,8 @@ use crate::codec::{Keep, Resource, http1, lines, mqtt, resp};
 use crate::config::Endpoint;
 use crate::ingress::event_loop::driver::select;
 use crate::ingress::event_loop::{
-    ListenSettings, Listening, Loops, PageContent, Protocol, ProtocolName, ProtocolSettings,
-    Shared, Target, Timeouts, ring_facts,
+    HandOver, ListenSettings, Listening, Loops, PageContent, Protocol, ProtocolName,
+    ProtocolSettings, Shared, Target, Timeouts, ring_facts,
 };
 use crate::ingress::http::{Http, HttpLimits, problem_json};
 use crate::ingress::listen::Bound;
@@ -35,8 +35,8 @@ pub(super) struct Parts {
     pub(super) reserved: usize,
     /// Pages beside the records, if they are served there.
     pub(super) admin: Option<Arc<Admin>>,
-    /// Serves what is not HTTP/1.1.
-    pub(super) hyper: Arc<Http>,
+    /// Tells HTTP connections beyond the limit that they are.
+    pub(super) overflow: Arc<Http>,
     pub(super) executor: Arc<Executor<'static>>,
 }
 
@@ -84,7 +84,8 @@ pub(super) fn start(
     parts: Parts,
     bindings: Bindings,
 ) -> Result<(Loops, Vec<SocketFile>), ServeError> {
-    let Parts { rings, metrics, shutdown, connections, reserved, admin, hyper, executor } = parts;
+    let Parts { rings, metrics, shutdown, connections, reserved, admin, overflow, executor } =
+        parts;
     let mut files = Vec::new();
     let mut listening = Vec::with_capacity(1 + bindings.others.len());
     let mut listen = |bound: Bound, protocol, timeouts| {
@@ -101,22 +102,17 @@ pub(super) fn start(
         let timeouts = timeouts(limits, settings.idle_timeout, speaks_first);
         listen(bound, protocol(config, settings, &rings)?, timeouts);
     }
-    let shared = Arc::new(Shared {
+    let shared = Arc::new_cyclic(|shared| Shared {
         rings,
+        hand_over: hand_over(config, shared, &metrics, &shutdown, executor),
         metrics,
         wake_interval: config.ingest.wake_interval,
         shutdown,
         connections,
         buffered: ByteLimit::new(config.ingest.max_buffered_bytes),
-        overflow: {
-            let hyper = Arc::clone(&hyper);
-            Box::new(move |socket| hyper.turn_over(socket))
-        },
+        overflow: Box::new(move |socket| overflow.turn_over(socket)),
         refusals: Limit::new(reserved),
         page: Box::new(move |resource| admin.as_ref().and_then(|admin| page(admin, resource))),
-        hand_over: Box::new(move |socket, read, permit| {
-            hyper.adopt(socket, read, permit, &executor);
-        }),
     });
     let kind = select(config.ingest.driver).map_err(ServeError::Loops)?;
     let loops =
@@ -132,6 +128,38 @@ fn timeouts(limits: &HttpLimits, idle: Option<Duration>, speaks_first: bool) -> 
     Timeouts { first, head, body: limits.body_timeout, idle }
 }
 
+/// What serves the connections of HTTP/2.
+#[cfg(feature = "http2")]
+fn hand_over(
+    config: &Config,
+    shared: &Weak<Shared>,
+    metrics: &Arc<Metrics>,
+    shutdown: &Arc<Shutdown>,
+    executor: Arc<Executor<'static>>,
+) -> HandOver {
+    let largest = config.rings.iter().map(|ring| ring.max_payload_bytes).max().unwrap_or(0);
+    let http2 = crate::ingress::http2::Http2::new(
+        Weak::clone(shared),
+        config.http.limits.clone(),
+        (Arc::clone(metrics), Arc::clone(shutdown)),
+        executor,
+        usize::try_from(largest).unwrap_or(usize::MAX),
+    );
+    Box::new(move |socket, codec, read, permit| http2.adopt(socket, &codec, read, permit))
+}
+
+/// Without HTTP/2 nothing is handed over.
+#[cfg(not(feature = "http2"))]
+fn hand_over(
+    _: &Config,
+    _: &Weak<Shared>,
+    _: &Arc<Metrics>,
+    _: &Arc<Shutdown>,
+    _: Arc<Executor<'static>>,
+) -> HandOver {
+    Box::new(|_, _, _, _| ())
+}
+
 fn http(config: &Config, keep: Keep) -> Protocol {
     let largest_ring = config.rings.iter().map(|ring| ring.capacity_bytes).max().unwrap_or(0);
     // A batch must fit by itself into what all bodies may take.
@@ -141,7 +169,7 @@ fn http(config: &Config, keep: Keep) -> Protocol {
         max_headers: config.http.limits.max_headers,
         max_batch_bytes: usize::try_from(largest_batch).unwrap_or(usize::MAX),
         origins: config.http.origins.clone(),
-        http2: false,
+        http2: config.http.http2,
         keep,
     }))
 }

@@ -22,7 +22,6 @@ use smol::{Async, Executor, Task, Timer, future};
 use crate::admin::Admin;
 use crate::config::Endpoint;
 use crate::control::{Control, ControlListener, ControlSettings};
-use crate::ingress::Submit;
 use crate::ingress::event_loop::Loops;
 use crate::ingress::http::Http;
 use crate::ingress::listen::Bound;
@@ -150,16 +149,15 @@ impl Server {
             },
             control_connections,
         ));
-        let http = |records, admin, connections| {
+        let http = |admin, connections| {
             let (metrics, shutdown) = (Arc::clone(&metrics), Arc::clone(&shutdown));
             let limits = config.http.limits.clone();
             let places = shares.reserved;
-            Arc::new(Http::new(records, admin, metrics, shutdown, limits, connections, places))
+            Arc::new(Http::new(admin, metrics, shutdown, limits, connections, places))
         };
 
-        let submit = Submit::new(rings.clone(), Arc::clone(&shutdown));
         let beside = admin_listener.is_none().then(|| Arc::clone(&admin));
-        let records = http(Some(submit), beside, Arc::clone(&connections));
+        let overflow = http(beside, Arc::clone(&connections));
         let parts = ingest::Parts {
             rings: rings.clone(),
             metrics: Arc::clone(&metrics),
@@ -167,14 +165,14 @@ impl Server {
             connections: Arc::clone(&connections),
             reserved: shares.reserved,
             admin: admin_listener.is_none().then(|| Arc::clone(&admin)),
-            hyper: Arc::clone(&records),
+            overflow: Arc::clone(&overflow),
             executor: Arc::clone(executor),
         };
         let (loops, socket_files) = ingest::start(config, parts, bindings)?;
-        let mut accepting = vec![executor.spawn(records.serve_overflow(Arc::clone(executor)))];
+        let mut accepting = vec![executor.spawn(overflow.serve_overflow(Arc::clone(executor)))];
         let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = admin_listener {
-            let pages = http(None, Some(admin), Limit::new(shares.admin));
+            let pages = http(Some(admin), Limit::new(shares.admin));
             accepting.push(executor.spawn(pages.run(listener.into(), Arc::clone(executor))));
         }
         let readers = control.run(Arc::clone(&control_listener), Arc::clone(executor));

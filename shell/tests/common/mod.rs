@@ -6,6 +6,10 @@
 )]
 
 pub mod control;
+#[cfg(feature = "http2")]
+pub mod frames;
+#[cfg(feature = "http2")]
+pub mod http2;
 pub mod reader;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -13,6 +13,9 @@ use crate::codec::text;
 /// Most header fields that a configuration may allow.
 pub const MAX_HEADERS: usize = 256;
 
+/// Longest value of `http2-settings`: more settings than there are names for.
+const H2C_SETTINGS_DIGITS_MAX: usize = 8 * 64;
+
 /// How the end of a body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -124,7 +127,7 @@ pub(super) fn parse(
         origin: fields.origin,
         // RFC 9110 §10.1.1: an expectation of an HTTP/1.0 client is ignored.
         expect: fields.expect.filter(|_| !is_http10),
-        wants_h2c: fields.upgrade && fields.h2c && fields.h2_settings && !is_http10,
+        wants_h2c: fields.upgrade && fields.h2c && fields.h2_settings == Some(true) && !is_http10,
     }))
 }
 
@@ -177,7 +180,7 @@ struct Fields<'a> {
     keep_alive: bool,
     upgrade: bool,
     h2c: bool,
-    h2_settings: bool,
+    h2_settings: Option<bool>,
 }
 
 impl<'a> Fields<'a> {
@@ -210,7 +213,11 @@ impl<'a> Fields<'a> {
                 14 if is(b"content-length") => {
                     once(&mut fields.content_length, value, "a body has one length")?;
                 }
-                14 if is(b"http2-settings") => fields.h2_settings = true,
+                14 if is(b"http2-settings") => {
+                    // RFC 7540 §3.2.1: no upgrade, if it is not there once.
+                    let is_good = h2c_settings(value).is_some();
+                    fields.h2_settings = Some(is_good && fields.h2_settings.is_none());
+                }
                 16 if is(b"content-encoding") => {
                     fields.is_coded |=
                         tokens(value).any(|token| !token.eq_ignore_ascii_case(b"identity"));
@@ -249,6 +256,32 @@ impl<'a> Fields<'a> {
             (Some(codings), None) => Err(refuse_codings(codings)),
         }
     }
+}
+
+/// Decodes the value of `http2-settings`: the payload of a SETTINGS frame, in base64url without
+/// padding.
+pub fn h2c_settings(value: &[u8]) -> Option<Vec<u8>> {
+    // A setting is six bytes, so eight digits.
+    if !value.len().is_multiple_of(8) || value.len() > H2C_SETTINGS_DIGITS_MAX {
+        return None;
+    }
+    let mut settings = Vec::with_capacity(value.len() / 4 * 3);
+    for digits in value.chunks(4) {
+        let mut bits = 0;
+        for &digit in digits {
+            let six = match digit {
+                b'A'..=b'Z' => digit - b'A',
+                b'a'..=b'z' => digit - b'a' + 26,
+                b'0'..=b'9' => digit - b'0' + 52,
+                b'-' => 62,
+                b'_' => 63,
+                _ => return None,
+            };
+            bits = bits << 6 | u32::from(six);
+        }
+        settings.extend_from_slice(&bits.to_be_bytes()[1..]);
+    }
+    Some(settings)
 }
 
 /// A coding before `chunked` is not implemented; anything else has no end that could be found.

@@ -1,7 +1,7 @@
 //! HTTP/1.1 and 1.0 requests that carry records (RFC 9110, RFC 9112).
 //!
-//! A strict server: what two parsers could read differently is refused. HTTP/2 is left to hyper,
-//! and pages to the process; everything else is answered here.
+//! A strict server: what two parsers could read differently is refused. The frames of HTTP/2 are
+//! left to hyper, and pages to the process; everything else is answered here.
 
 pub mod answer;
 mod batch;
@@ -17,7 +17,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use answer::page;
-pub use head::MAX_HEADERS;
+pub use head::{MAX_HEADERS, h2c_settings};
 pub use target::is_host;
 
 use self::answer::Answer;
@@ -31,7 +31,7 @@ use super::{
 };
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
-const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What bounds the requests of an address.
 #[derive(Clone, Debug)]
@@ -156,6 +156,11 @@ impl Http1 {
         }
     }
 
+    /// Returns the rules of its address.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
     /// Looks for a request head at the front of `input`.
     fn head<S: Sink>(&mut self, input: &[u8], sink: &mut S, out: &mut Vec<u8>) -> Step {
         // RFC 9112 §2.2: empty lines before a request are ignored.
@@ -168,11 +173,11 @@ impl Http1 {
             return Step::stop(State::More { need: 1, wait });
         }
         if self.is_new && self.config.http2 {
-            if input.starts_with(HTTP2_PREFACE) {
+            if input.starts_with(PREFACE) {
                 return Step::stop(State::HandOver);
             }
-            if HTTP2_PREFACE.starts_with(input) {
-                return Step::stop(State::More { need: HTTP2_PREFACE.len(), wait: Wait::Head });
+            if PREFACE.starts_with(input) {
+                return Step::stop(State::More { need: PREFACE.len(), wait: Wait::Head });
             }
         }
         // Not a clone: its count would travel between the loops with every request.

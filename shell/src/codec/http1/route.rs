@@ -85,7 +85,11 @@ pub(super) fn route<S: Sink>(
         Route::Answered(then)
     };
     let Ok(origin) = origin else { return refused(NO_ORIGIN, sink, out, unread) };
-    if head.wants_h2c && config.http2 {
+    // RFC 9110 §7.8: an upgrade may be ignored. With a body, or for another target than a path, it
+    // is.
+    let is_plain = head.framing == head::Framing::Length(0)
+        && (head.target.starts_with(b"/") || head.target == b"*");
+    if head.wants_h2c && config.http2 && is_plain {
         return Route::HandOver;
     }
     let is_read = matches!(head.method, b"GET" | b"HEAD");

@@ -151,7 +151,7 @@ impl Connection {
 }
 
 /// Appends a page, or that there is none; returns the status.
-fn write_page(
+pub(in crate::ingress) fn write_page(
     out: &mut Vec<u8>,
     date: &[u8; 29],
     page: Page,

@@ -17,18 +17,18 @@ use crate::ring::{self, Label, Need, Ring, Ticket, Turn};
 const STATUSES: usize = 16;
 
 /// The records of one turn.
-pub(super) struct Batch<'a> {
+pub(in crate::ingress) struct Batch<'a> {
     shared: &'a Shared,
     /// By ring; there while something was appended, or asked, in this turn.
     turns: Vec<Option<Turn<'a>>>,
     /// Whether another loop locks rings too, so that the order of locking matters.
     alone: bool,
     /// The place in the queue of the connection that is being decoded.
-    pub(super) ticket: Option<(RingId, Ticket)>,
+    pub(in crate::ingress) ticket: Option<(RingId, Ticket)>,
     /// That its time is over: space now or a refusal.
-    pub(super) expired: bool,
+    pub(in crate::ingress) expired: bool,
     /// How long it has waited, ms.
-    pub(super) waited_ms: Option<u64>,
+    pub(in crate::ingress) waited_ms: Option<u64>,
     /// Records of a batch that were promised room.
     granted: u64,
     /// What the last [`Outcome::Full`] was about: the ring and what there was no room for.
@@ -37,12 +37,12 @@ pub(super) struct Batch<'a> {
     statuses: Vec<(u16, u64, IntCounter)>,
     /// Readers to be woken for what is published.
     pub(super) wakeups: Wakeups<ring::Wakeups<'a>>,
-    pub(super) clock: Clock,
+    pub(in crate::ingress) clock: Clock,
     ending: bool,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(shared: &'a Shared, alone: bool) -> Self {
+    pub(in crate::ingress) fn new(shared: &'a Shared, alone: bool) -> Self {
         Self {
             shared,
             turns: shared.rings.iter().map(|_| None).collect(),
@@ -60,13 +60,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Begins a turn: reads the time, and whether the process is ending.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::ingress) fn begin(&mut self) {
         self.clock.read();
         self.ending = self.shared.shutdown.has_begun();
     }
 
     /// Publishes everything and counts it. Readers are woken later.
-    pub(super) fn publish(&mut self) {
+    pub(in crate::ingress) fn publish(&mut self) {
         for turn in self.turns.iter_mut().filter_map(Option::take) {
             let records = turn.records();
             self.wakeups.add(turn.publish(), records);
@@ -82,13 +82,16 @@ impl<'a> Batch<'a> {
     }
 
     /// Whether the ring of the last [`Outcome::Full`] keeps nobody waiting.
-    pub(super) fn refuses_at_once(&self) -> bool {
+    pub(in crate::ingress) fn refuses_at_once(&self) -> bool {
         self.full.is_some_and(|(ring, _)| self.ring_of(ring).full_wait().is_zero())
     }
 
     /// Queues for the space that the last [`Outcome::Full`] missed. `None` if the queue is full or
     /// the ring closed: then decoding again is answered.
-    pub(super) fn queue(&mut self, waker: std::task::Waker) -> Option<(RingId, Ticket)> {
+    pub(in crate::ingress) fn queue(
+        &mut self,
+        waker: std::task::Waker,
+    ) -> Option<(RingId, Ticket)> {
         let (ring, need) = self.full.take()?;
         let ticket = self.turn(ring).wait(need, waker).ok()?;
         Some((ring, ticket))
@@ -135,7 +138,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Counts an HTTP response.
-    pub(super) fn count(&mut self, status: u16) {
+    pub(in crate::ingress) fn count(&mut self, status: u16) {
         if let Some((_, count, _)) = self.statuses.iter_mut().find(|each| each.0 == status) {
             *count += 1;
             return;
@@ -276,6 +279,7 @@ impl Sink for Batch<'_> {
                 tracing::debug!(ring, records, reason = refusal.label(), "record refused");
             }
             Event::ProtocolError => {
+                self.shared.metrics.protocol_errors.inc();
                 tracing::debug!("connection closed: its peer broke the protocol");
             }
         }

@@ -8,7 +8,7 @@ use crate::codec::http1::date;
 pub(super) const NEVER: u64 = u64::MAX;
 
 /// The time of the present turn, in ms since the loop began, and as a date.
-pub(super) struct Clock {
+pub(in crate::ingress) struct Clock {
     begun: Instant,
     now_ms: u64,
     unix_seconds: u64,
@@ -53,7 +53,7 @@ impl Clock {
     }
 
     /// Returns the date as HTTP writes it.
-    pub(super) fn date(&self) -> [u8; 29] {
+    pub(in crate::ingress) fn date(&self) -> [u8; 29] {
         self.date
     }
 }

@@ -24,7 +24,7 @@ pub(super) enum Phase {
     Flushing,
     /// A page is to be made once the turn is published.
     Paging(Page),
-    /// Sends what is left; then the connection leaves the loop for hyper.
+    /// Sends what is left; then the connection leaves the loop.
     HandingOver,
     /// The driver has been asked to let it go.
     Releasing,

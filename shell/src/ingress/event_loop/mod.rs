@@ -29,17 +29,23 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
+#[cfg(feature = "http2")]
+pub(in crate::ingress) use self::attend::write_page;
+#[cfg(feature = "http2")]
+pub(in crate::ingress) use self::batch::Batch;
 pub use self::connection::Timeouts;
 use self::connection::{Connection, Phase};
 use self::driver::{Buffers, Driver, Epoll, Id, Kind, Listener, Uring};
 pub use self::protocol::Protocol;
 use self::protocol::Speaker;
+#[cfg(feature = "http2")]
+pub(in crate::ingress) use self::protocol::peer_name;
 pub use self::settings::{
     IngestSettings, IngestTable, ListenSettings, ListenTable, ProtocolName, ProtocolSettings,
     Target, keep,
 };
 use self::shared::{Arrival, Mailbox};
-pub use self::shared::{PageContent, Shared, ring_facts};
+pub use self::shared::{HandOver, PageContent, Shared, ring_facts};
 use self::work::{Slot, Work};
 use crate::codec::{Sink, Wait};
 use crate::limits::Held;

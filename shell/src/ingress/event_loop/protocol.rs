@@ -15,7 +15,7 @@ use crate::codec::{Codec, Event, Keep, Progress, Reason, Sink, State};
 /// The protocol of a listening address.
 #[derive(Clone, Debug)]
 pub enum Protocol {
-    /// HTTP/1.1; what else begins as HTTP is handed to hyper, if that is configured.
+    /// HTTP/1.1; a connection of HTTP/2 is handed over, if that is configured.
     Http(Arc<http1::Config>),
     /// RESP2.
     Resp(Arc<resp::Config>),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::connection::Timeouts;
 use super::driver::Waker;
 use super::protocol::Speaker;
-use crate::codec::{Resource, Ring as RingFacts, RingId};
+use crate::codec::{Resource, Ring as RingFacts, RingId, http1};
 use crate::limits::{ByteLimit, Limit, Permit};
 use crate::metrics::Metrics;
 use crate::ring::Ring;
@@ -20,6 +20,10 @@ type Flag = std::sync::atomic::AtomicBool;
 
 /// A page for operators: status, media type, further header lines, content.
 pub type PageContent = (u16, &'static str, &'static str, Vec<u8>);
+
+/// Takes a connection: its socket, the rules of its address, the bytes that were read, and its
+/// place among the connections.
+pub type HandOver = Box<dyn Fn(OwnedFd, Arc<http1::Config>, Vec<u8>, Permit) + Send + Sync>;
 
 /// What an event loop needs of the process around it.
 pub struct Shared {
@@ -41,8 +45,8 @@ pub struct Shared {
     pub refusals: Arc<Limit>,
     /// Makes pages; `None` for one that is not served here.
     pub page: Box<dyn Fn(Resource) -> Option<PageContent> + Send + Sync>,
-    /// Takes connections that hyper is to serve, with the bytes that were read.
-    pub hand_over: Box<dyn Fn(OwnedFd, Vec<u8>, Permit) + Send + Sync>,
+    /// Takes connections of HTTP/2, with the bytes that were read.
+    pub hand_over: HandOver,
 }
 
 /// What codecs have to know about a ring.

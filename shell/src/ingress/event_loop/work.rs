@@ -12,6 +12,7 @@ use super::clock::NEVER;
 use super::connection::{Connection, Linger, Parked, Phase};
 use super::deadlines::{Armed, Deadlines};
 use super::driver::{Buffers, Event, Id, Listener};
+use super::protocol::Speaker;
 use super::shared::{Mailbox, Shared};
 use crate::codec::{Progress, State};
 use crate::limits::Permit;
@@ -156,7 +157,10 @@ impl<'a> Work<'a> {
         let Some(slot) = self.slots.get_mut(id as usize) else { return };
         if let Slot::Taken(mut connection) = std::mem::replace(slot, Slot::Free) {
             self.deadlines.cancel(id, &mut connection.armed);
-            (self.shared.hand_over)(socket, connection.input, connection.permit);
+            if let Speaker::Http(codec) = &connection.speaker {
+                let rules = Arc::clone(codec.config());
+                (self.shared.hand_over)(socket, rules, connection.input, connection.permit);
+            }
         }
         self.free.push(id);
     }

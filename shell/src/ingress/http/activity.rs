@@ -92,8 +92,6 @@ impl Activity {
 /// A stream that reports what goes through it.
 pub(super) struct Watched {
     pub(super) stream: TcpStream,
-    /// Bytes that were read before, the last one first.
-    pub(super) read_before: Vec<u8>,
     pub(super) activity: Arc<Activity>,
 }
 
@@ -103,12 +101,6 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if !self.read_before.is_empty() {
-            let count = into.len().min(self.read_before.len());
-            into[..count].fill_with(|| self.read_before.pop().unwrap_or_default());
-            self.activity.received();
-            return Poll::Ready(Ok(count));
-        }
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
         if let Poll::Ready(Ok(1..)) = read {
             self.activity.received();

@@ -4,24 +4,20 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::Poll;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::{Request, Response, service::service_fn};
-use smol::Timer;
+use hyper::{Request, service::service_fn};
 use smol::net::TcpStream;
 use smol_hyper::rt::FuturesIo;
 
 use super::activity::{Activity, LastBytes, Watched};
 use super::{Http, LINGER, LINGER_REJECTED, finish, linger, reply, routes};
+use crate::ingress::watchdog::Watchdog;
 
 /// Room for a head and for body bytes on their way, bytes.
 const BUFFER_BYTES: usize = 64 << 10;
-
-type Handled =
-    Pin<Box<dyn Future<Output = Result<Response<LastBytes>, std::convert::Infallible>> + Send>>;
 
 /// Why a connection ended.
 enum End {
@@ -31,18 +27,18 @@ enum End {
     TimedOut,
 }
 
-/// Serves one connection until it ends; `read_before` are its first bytes.
-pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream, mut read_before: Vec<u8>) {
-    read_before.reverse();
+/// Serves one connection until it ends.
+pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
     let activity = Activity::new();
-    let io = FuturesIo::new(Watched { stream, read_before, activity: Arc::clone(&activity) });
+    let io = FuturesIo::new(Watched { stream, activity: Arc::clone(&activity) });
     let service = {
         let (http, activity) = (Arc::clone(http), Arc::clone(&activity));
-        service_fn(move |request: Request<Incoming>| -> Handled {
+        service_fn(move |request: Request<Incoming>| {
             activity.busy();
-            let answer = routes::answer(Arc::clone(&http), request);
+            let answer = routes::answer(&http, &request);
             let activity = Arc::clone(&activity);
-            Box::pin(async move { Ok(answer.await.map(|body| LastBytes::new(body, activity))) })
+            let answer = answer.map(|body| LastBytes::new(body, activity));
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer))
         })
     };
     let mut connection = http1::Builder::new()
@@ -60,7 +56,7 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream, mut read_before: 
     if stopped.is_none() {
         Pin::new(&mut connection).graceful_shutdown();
     }
-    let mut watchdog = Watchdog { armed: None, timer: Timer::never() };
+    let mut watchdog = Watchdog::new();
     let end = std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
@@ -84,10 +80,17 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream, mut read_before: 
         End::Done(Ok(())) => {}
         End::Done(Err(error)) => {
             tracing::debug!(%error, "HTTP connection ended");
-            // Hyper has answered these itself.
+            // Hyper has answered these itself, except for HTTP/2.
             if error.is_parse_too_large() {
                 http.count_response(431);
-            } else if error.is_parse() && !error.is_parse_version_h2() {
+            } else if error.is_parse_version_h2() {
+                http.count_response(505);
+                let detail = "only HTTP/1.1 and HTTP/1.0 are spoken here";
+                let answer = reply::raw(505, "HTTP Version Not Supported", detail, "");
+                if finish(&mut stream, answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            } else if error.is_parse() {
                 http.count_response(400);
             }
         }
@@ -107,35 +110,4 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream, mut read_before: 
     }
     // While the process ends, idle connections are many and the time is short.
     linger(stream, if http.shutdown.has_begun() { LINGER_REJECTED } else { LINGER }).await;
-}
-
-/// A timer that is set anew only when it must ring earlier.
-struct Watchdog {
-    armed: Option<Instant>,
-    timer: Timer,
-}
-
-impl Watchdog {
-    fn poll(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = deadline else {
-            // It may ring for nothing; that is cheaper than taking it back for every request.
-            if self.armed.is_some() && Pin::new(&mut self.timer).poll(cx).is_ready() {
-                self.armed = None;
-            }
-            return Poll::Pending;
-        };
-        loop {
-            if self.armed.is_none_or(|armed| deadline < armed) {
-                self.armed = Some(deadline);
-                self.timer.set_at(deadline);
-            }
-            if Pin::new(&mut self.timer).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.armed = None;
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1: serving connections within bounds, and rejecting what goes beyond them.
+//! HTTP/1.1 for operators: their own address, and connections beyond the limit of the others.
 //!
 //! Requests are `routes`' business, one connection's life is `connection`'s.
 
@@ -19,7 +19,6 @@ use smol::net::{TcpListener, TcpStream};
 use smol::{Async, Executor, Timer, future};
 
 use self::reserved::Overflow;
-use super::Submit;
 use crate::accept;
 use crate::admin::Admin;
 use crate::limits::{Limit, Permit, Rotation};
@@ -31,14 +30,12 @@ pub use settings::{HttpLimits, HttpSettings, HttpTable};
 
 /// How long an answer that ends a connection is protected from the reset that unread input would
 /// cause.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// The same for a connection that never was one, and while the process ends.
-const LINGER_REJECTED: Duration = Duration::from_millis(250);
+pub(super) const LINGER_REJECTED: Duration = Duration::from_millis(250);
 
 /// What the connections of one listening address share.
 pub struct Http {
-    /// Where records go; `None` if this address takes none.
-    records: Option<Submit>,
     /// What operators ask; `None` if they ask at another address.
     admin: Option<Arc<Admin>>,
     metrics: Arc<Metrics>,
@@ -51,11 +48,10 @@ pub struct Http {
 }
 
 impl Http {
-    /// Prepares to serve records, pages for operators, or both. `connections` bounds how many
+    /// Prepares to serve pages for operators, if there are any here. `connections` bounds how many
     /// connections there are at once; those beyond get one of some reserved `places`, where they
     /// are told so, and where pages for operators are answered all the same.
     pub fn new(
-        records: Option<Submit>,
         admin: Option<Arc<Admin>>,
         metrics: Arc<Metrics>,
         shutdown: Arc<Shutdown>,
@@ -64,7 +60,7 @@ impl Http {
         places: usize,
     ) -> Self {
         let (reserved, overflow) = (Rotation::new(places), Overflow::new(places));
-        Self { records, admin, metrics, shutdown, limits, connections, reserved, overflow }
+        Self { admin, metrics, shutdown, limits, connections, reserved, overflow }
     }
 
     /// Accepts until the process begins to end.
@@ -78,7 +74,7 @@ impl Http {
 
     async fn connected(self: &Arc<Self>, stream: TcpStream, executor: &Executor<'static>) {
         if let Some(permit) = self.connections.acquire() {
-            executor.spawn(Arc::clone(self).serve(stream, Vec::new(), permit)).detach();
+            executor.spawn(Arc::clone(self).serve(stream, permit)).detach();
             return;
         }
         self.metrics.http_connections_refused.inc();
@@ -110,29 +106,10 @@ impl Http {
         future::or(serve, self.shutdown.wait()).await;
     }
 
-    /// Serves a connection that an event loop has begun to read.
-    pub fn adopt(
-        self: &Arc<Self>,
-        socket: OwnedFd,
-        read_before: Vec<u8>,
-        permit: Permit,
-        executor: &Executor<'static>,
-    ) {
-        // It may be a UNIX socket: what a stream does here, to read, write and shut down, is the
-        // same for both.
-        match Async::new(std::net::TcpStream::from(socket)) {
-            Ok(stream) => {
-                let serving = Arc::clone(self).serve(stream.into(), read_before, permit);
-                executor.spawn(serving).detach();
-            }
-            Err(error) => tracing::warn!(%error, "connection not handed over"),
-        }
-    }
-
-    async fn serve(self: Arc<Self>, stream: TcpStream, read_before: Vec<u8>, _permit: Permit) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, _permit: Permit) {
         // Answers are small and complete; waiting to fill a segment only delays them.
         let _ = stream.set_nodelay(true);
-        connection::drive(&self, stream, read_before).await;
+        connection::drive(&self, stream).await;
     }
 
     fn count_response(&self, status: u16) {
@@ -151,7 +128,7 @@ async fn finish(stream: &mut TcpStream, answer: &[u8]) -> std::io::Result<()> {
 
 /// Ends our side and reads on for a while: closing a socket with unread input resets it, and the
 /// peer may never see the answer.
-async fn linger(mut stream: TcpStream, time: Duration) {
+pub(super) async fn linger(mut stream: TcpStream, time: Duration) {
     if stream.shutdown(Direction::Write).is_err() {
         return;
     }

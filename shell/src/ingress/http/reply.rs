@@ -7,8 +7,6 @@ use hyper::body::Bytes;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
-use crate::refusal::Refusal;
-
 pub(super) type Reply = Response<Full<Bytes>>;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -53,44 +51,6 @@ pub(super) fn allowing(reply: Reply, methods: &'static str) -> Reply {
 fn and(mut reply: Reply, name: HeaderName, value: &'static str) -> Reply {
     reply.headers_mut().insert(name, HeaderValue::from_static(value));
     reply
-}
-
-/// Turns a refusal into its answer.
-pub(super) fn refused(refusal: Refusal, ring: &str) -> Reply {
-    match refusal {
-        Refusal::Full => {
-            let detail = format!("ring {ring} stayed full: its readers have not released enough");
-            retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, &detail))
-        }
-        Refusal::TooLarge { limit, .. } => {
-            let detail = format!("a record of ring {ring} has at most {limit} bytes");
-            closing(problem(StatusCode::PAYLOAD_TOO_LARGE, &detail))
-        }
-        Refusal::BadType => {
-            let detail = "the header aqueduct-type must be one decimal number from 0 to 65535";
-            closing(problem(StatusCode::BAD_REQUEST, detail))
-        }
-        Refusal::Timeout => {
-            let detail = "the request body did not arrive in time";
-            closing(problem(StatusCode::REQUEST_TIMEOUT, detail))
-        }
-        Refusal::Malformed => {
-            closing(problem(StatusCode::BAD_REQUEST, "the request body is malformed"))
-        }
-        Refusal::Denied => {
-            closing(problem(StatusCode::FORBIDDEN, "this client may not write to the ring"))
-        }
-        Refusal::Disconnected => {
-            closing(problem(StatusCode::BAD_REQUEST, "the request body broke off"))
-        }
-        Refusal::NoMemory => closing(retry_later(problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "there is no memory to receive the record",
-        ))),
-        Refusal::ShuttingDown => {
-            closing(retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, "shutting down")))
-        }
-    }
 }
 
 /// A whole problem response as bytes, for connections that hyper does not serve. `headers` ends

@@ -26,6 +26,11 @@ const SILENCE: Duration = Duration::from_millis(250);
 /// How long the whole head may take.
 const HEAD_TIME: Duration = Duration::from_secs(1);
 
+/// What a client of HTTP/2 is told: its settings are taken, no stream was looked at, and it should
+/// be calm (RFC 9113 §6.8, §7).
+const GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
+    \0\0\x1c\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0btoo many connections";
+
 /// Connections that wait for a reserved place: a bounded queue that loses the oldest.
 pub(super) struct Overflow {
     most: usize,
@@ -72,8 +77,12 @@ pub(super) async fn serve(http: &Http, stream: TcpStream, place: Place) {
 
 async fn answer(http: &Http, mut stream: TcpStream) {
     let mut head = Vec::new();
-    if http.admin.is_some() {
-        read_head(&mut stream, &mut head).await;
+    read_head(&mut stream, &mut head).await;
+    if head.starts_with(b"PRI * HTTP/2.0\r\n\r\n") {
+        if finish(&mut stream, GOAWAY).await.is_ok() {
+            linger(stream, LINGER_REJECTED).await;
+        }
+        return;
     }
     let page = http.admin.as_ref().and_then(|admin| asked(admin, &head));
     let (status, answer) = match page {

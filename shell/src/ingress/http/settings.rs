@@ -32,6 +32,10 @@ pub struct HttpTable {
     pub attributes: Option<Given<Vec<String>>>,
     /// Web origins whose pages may post.
     pub origins: Option<Given<Vec<String>>>,
+    /// Whether HTTP/2 is spoken, too.
+    pub http2: Option<Given<bool>>,
+    /// HTTP/2: most requests of a connection at once.
+    pub max_concurrent_streams: Option<Given<u64>>,
 }
 
 /// HTTP, checked.
@@ -47,6 +51,8 @@ pub struct HttpSettings {
     pub keep: Keep,
     /// Web origins whose pages may post.
     pub origins: Vec<Origin>,
+    /// Whether HTTP/2 is spoken, too.
+    pub http2: bool,
 }
 
 /// Bounds of one HTTP connection.
@@ -63,6 +69,8 @@ pub struct HttpLimits {
     pub max_header_bytes: usize,
     /// Most header fields.
     pub max_headers: usize,
+    /// HTTP/2: most requests of a connection at once.
+    pub max_concurrent_streams: u32,
 }
 
 impl HttpSettings {
@@ -97,6 +105,13 @@ impl HttpSettings {
                     64,
                     1..=1024,
                 )?),
+                max_concurrent_streams: u32::try_from(number(
+                    "http.max_concurrent_streams",
+                    table.max_concurrent_streams.as_ref(),
+                    100,
+                    1..=65_535,
+                )?)
+                .unwrap_or(u32::MAX),
             },
             max_connections: count(number(
                 "http.max_connections",
@@ -106,7 +121,19 @@ impl HttpSettings {
             )?),
             keep: keep("http.attributes", table.attributes.as_ref(), ProtocolName::Http)?,
             origins: origins(table.origins.as_ref())?,
+            http2: Self::http2(table.http2.as_ref())?,
         })
+    }
+
+    fn http2(given: Option<&Given<bool>>) -> Result<bool, ConfigError> {
+        let has_http2 = cfg!(feature = "http2");
+        match given {
+            Some(given) if given.value && !has_http2 => {
+                let allowed = "false, for this program was built without HTTP/2";
+                Err(ConfigError::value(given.origin, "http.http2", "true", allowed))
+            }
+            given => Ok(given.map_or(has_http2, |given| given.value)),
+        }
     }
 }
 

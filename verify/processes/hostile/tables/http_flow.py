@@ -180,9 +180,7 @@ CASES = [
          "415 closed", "RFC 9110 §15.5.16", []),
     http("coding.identity", post(b"x", b"content-encoding: identity"), "202 open", "RFC 9110 §8.4", X),
     http("coding.empty", post(b"x", b"content-encoding: "), "202|415 any", "RFC 9110 §8.4"),
-    # HTTP/2: replace these when the address speaks it.
-    http("http2.preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0", "505 closed", DOCS, []),
-    http("http2.preface_bytewise", Bytewise(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), "505 closed", DOCS, []),
+    # What is whole of HTTP/2 is in shell/tests/http2*.rs and in protocol_clients.py.
     http("http2.preface_cut", [b"PRI * HTTP/2.0\r\n\r\nS", End], "505|400 closed", DOCS, []),
     http("http2.upgrade", post(b"x", b"connection: upgrade, http2-settings", b"upgrade: h2c",
                                b"http2-settings: AAMAAABkAAQCAAAAAAIAAAAA"), "202 open", "RFC 9110 §7.8", X),

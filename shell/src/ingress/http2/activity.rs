@@ -1,0 +1,218 @@
+//! What one HTTP/2 connection is doing, and until when it may: the clock behind its timeouts.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use hyper::body::Bytes;
+use smol::io::{self, AsyncRead, AsyncWrite};
+use smol::net::TcpStream;
+
+use super::frames::Frames;
+use crate::ingress::http::HttpLimits;
+use crate::sync::lock;
+
+/// Reads in a row after which others have their turn: a peer that always has bytes ready must not
+/// keep a thread for itself.
+const READS_IN_A_ROW: u32 = 32;
+
+/// Why a connection is looked at when its time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It is quiet: nobody would miss it.
+    Idle,
+    /// It left something unfinished, or takes no bytes.
+    Late(&'static str),
+    /// Nothing; look again then.
+    Nothing,
+}
+
+struct State {
+    frames: Frames,
+    /// Set while the peer takes no bytes.
+    stuck_since: Option<Instant>,
+    /// Streams that are open.
+    open: usize,
+    /// Streams whose answer the peer has not made room for, since when, in order.
+    answered: BTreeMap<u64, Instant>,
+    numbers: u64,
+    /// Since when no stream has been open, and whether one ever was.
+    idle_since: Instant,
+    had_requests: bool,
+}
+
+/// Shared by the stream of bytes, the requests and the watchdog of one connection.
+pub(super) struct Activity(Mutex<State>);
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        let now = Instant::now();
+        Arc::new(Self(Mutex::new(State {
+            frames: Frames::new(now),
+            stuck_since: None,
+            open: 0,
+            answered: BTreeMap::new(),
+            numbers: 0,
+            idle_since: now,
+            had_requests: false,
+        })))
+    }
+
+    /// Returns whether no request is being worked on.
+    pub(super) fn is_idle(&self) -> bool {
+        lock(&self.0).open == 0
+    }
+
+    /// Returns whether the peer sends more than it says.
+    pub(super) fn is_flood(&self) -> bool {
+        lock(&self.0).frames.is_flood()
+    }
+
+    /// Says what is to be looked at next, and when.
+    pub(super) fn due(&self, limits: &HttpLimits) -> (Instant, Due) {
+        let state = lock(&self.0);
+        let stuck = state.stuck_since.map(|since| since + limits.body_timeout);
+        let answer = state.answered.values().next().map(|since| *since + limits.body_timeout);
+        let unfinished = state.frames.deadline(limits.header_timeout);
+        let quiet = match (state.open, state.had_requests) {
+            (0, true) => (state.idle_since + limits.keep_alive_timeout, Due::Idle),
+            (0, false) => (state.idle_since + limits.header_timeout, Due::Idle),
+            // A stream may end without a sign of life of the connection.
+            (_, _) => (Instant::now() + limits.header_timeout, Due::Nothing),
+        };
+        [
+            unfinished.map(|at| (at, Due::Late("a frame or a head did not come to its end"))),
+            stuck.map(|at| (at, Due::Late("its peer takes no bytes"))),
+            answer.map(|at| (at, Due::Late("its peer has no room for an answer"))),
+            Some(quiet),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
+        .unwrap_or(quiet)
+    }
+}
+
+/// An open stream of a connection; dropping it says that it is closed.
+pub(super) struct OpenStream {
+    activity: Arc<Activity>,
+    answered: Option<u64>,
+}
+
+impl OpenStream {
+    pub(super) fn new(activity: Arc<Activity>) -> Self {
+        {
+            let mut state = lock(&activity.0);
+            state.open += 1;
+            state.had_requests = true;
+        }
+        Self { activity, answered: None }
+    }
+
+    /// The answer is made: from now on it is the peer that keeps the stream open.
+    pub(super) fn answered(&mut self) {
+        let mut state = lock(&self.activity.0);
+        let number = state.numbers;
+        state.numbers += 1;
+        state.answered.insert(number, Instant::now());
+        self.answered = Some(number);
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let mut state = lock(&self.activity.0);
+        state.open -= 1;
+        if state.open == 0 {
+            state.idle_since = Instant::now();
+        }
+        if let Some(number) = self.answered {
+            state.answered.remove(&number);
+        }
+    }
+}
+
+/// A socket, with bytes that were read before, that reports what goes through it.
+pub(super) struct Watched {
+    stream: TcpStream,
+    read_before: Bytes,
+    activity: Arc<Activity>,
+    reads: u32,
+}
+
+impl Watched {
+    pub(super) fn new(stream: TcpStream, read_before: Bytes, activity: Arc<Activity>) -> Self {
+        Self { stream, read_before, activity, reads: 0 }
+    }
+
+    fn received(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = lock(&self.activity.0);
+        state.frames.pass(bytes, Instant::now());
+        if state.frames.is_flood() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "frames that carry nothing"));
+        }
+        Ok(bytes.len())
+    }
+
+    fn sent(&self, stuck: bool) {
+        let mut state = lock(&self.activity.0);
+        state.stuck_since = stuck.then(|| state.stuck_since.unwrap_or_else(Instant::now));
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if !self.read_before.is_empty() {
+            let count = into.len().min(self.read_before.len());
+            into[..count].copy_from_slice(&self.read_before.split_to(count));
+            return Poll::Ready(self.received(&into[..count]));
+        }
+        if self.reads == READS_IN_A_ROW {
+            self.reads = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        self.reads = if read.is_pending() { 0 } else { self.reads + 1 };
+        match read {
+            Poll::Ready(Ok(count @ 1..)) => Poll::Ready(self.received(&into[..count])),
+            other => other,
+        }
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.sent(written.is_pending());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[std::io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.sent(written.is_pending());
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}

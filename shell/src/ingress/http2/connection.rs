@@ -1,0 +1,198 @@
+//! One HTTP/2 connection from its preface to its end: hyper speaks, the watchdog here ends what
+//! takes too long.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use http_body_util::Full;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use smol::io;
+use smol::net::TcpStream;
+use smol_hyper::rt::FuturesIo;
+
+use super::activity::{Activity, Due, OpenStream, Watched};
+use super::{Connection, Http2, exchange, translate};
+use crate::ingress::http::{LINGER, LINGER_REJECTED, linger};
+use crate::ingress::watchdog::Watchdog;
+
+/// Bytes of one body, and of all of a connection, that may be on their way unread.
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+/// Most bytes of an answer that wait for the peer's window.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Bytes by which a field of a header list is counted longer than it is (RFC 9113 §6.5.2), and
+/// fields that a request has beside those that are counted.
+const FIELD_BYTES: usize = 32;
+const PSEUDO_FIELDS: usize = 8;
+
+/// Why a connection ended.
+enum End {
+    /// Hyper is through with it.
+    Done(hyper::Result<()>),
+    /// It was idle for long enough.
+    Idle,
+    /// It took too long over something.
+    Late(&'static str),
+}
+
+/// Serves one connection until it ends; `read_before` are its first bytes.
+pub(super) async fn drive(connection: Connection, stream: TcpStream, read_before: Bytes) {
+    let activity = Activity::new();
+    let http2 = &Arc::clone(&connection.http2);
+    let connection = Arc::new(connection);
+    let service = {
+        let activity = Arc::clone(&activity);
+        service_fn(move |request: Request<Incoming>| {
+            respond(Arc::clone(&connection), OpenStream::new(Arc::clone(&activity)), request)
+        })
+    };
+    let io = FuturesIo::new(Watched::new(stream.clone(), read_before, Arc::clone(&activity)));
+    let list_bytes =
+        http2.limits.max_header_bytes + FIELD_BYTES * (http2.limits.max_headers + PSEUDO_FIELDS);
+    let mut serving = http2::Builder::new(Tasks(Arc::clone(http2)))
+        .max_concurrent_streams(http2.limits.max_concurrent_streams)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(u32::try_from(list_bytes).unwrap_or(u32::MAX))
+        .auto_date_header(false)
+        .serve_connection(io, service);
+
+    let shutdown = &http2.shutdown;
+    let mut stopped = shutdown.listen();
+    // When the connection was told to end.
+    let mut told: Option<Instant> = None;
+    if stopped.is_none() {
+        Pin::new(&mut serving).graceful_shutdown();
+        told = Some(Instant::now());
+    }
+    let mut watchdog = Watchdog::new();
+    let end = std::future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut serving).poll(cx) {
+                return Poll::Ready(End::Done(result));
+            }
+            if let Some(listener) = &mut stopped
+                && Pin::new(listener).poll(cx).is_ready()
+            {
+                stopped = None;
+                told.get_or_insert_with(Instant::now);
+                Pin::new(&mut serving).graceful_shutdown();
+                continue;
+            }
+            let (mut at, mut due) = activity.due(&http2.limits);
+            if let Some(told) = told
+                && activity.is_idle()
+            {
+                // Its peer has no more to get; it may take its time to hang up, but not long.
+                (at, due) = (at.min(told + LINGER_REJECTED), Due::Idle);
+            }
+            if watchdog.poll(Some(at), cx).is_pending() {
+                return Poll::Pending;
+            }
+            match due {
+                Due::Nothing => {}
+                Due::Late(what) => return Poll::Ready(End::Late(what)),
+                Due::Idle if told.is_some() => return Poll::Ready(End::Idle),
+                Due::Idle => {
+                    told = Some(Instant::now());
+                    Pin::new(&mut serving).graceful_shutdown();
+                }
+            }
+        }
+    })
+    .await;
+    drop(serving);
+    settle(http2, stream, &activity, end).await;
+}
+
+/// Counts how a connection ended, and sees that its last bytes arrive.
+async fn settle(http2: &Http2, stream: TcpStream, activity: &Activity, end: End) {
+    match end {
+        End::Done(Ok(())) => {}
+        End::Done(Err(_)) if activity.is_flood() => {
+            http2.count_protocol_error("its peer sends frames that carry nothing");
+            return;
+        }
+        End::Done(Err(error)) => {
+            tracing::debug!(%error, "HTTP/2 connection ended");
+            if is_of_protocol(&error) {
+                http2.count_protocol_error("its peer broke the protocol");
+            }
+        }
+        End::Idle => return,
+        End::Late(what) => {
+            http2.count_protocol_error(what);
+            return;
+        }
+    }
+    linger(stream, if http2.shutdown.has_begun() { LINGER_REJECTED } else { LINGER }).await;
+}
+
+/// Whether it is the peer's frames that are wrong, and not merely its connection gone.
+fn is_of_protocol(error: &hyper::Error) -> bool {
+    let cause =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| !cause.is_io() && cause.reason() != Some(h2::Reason::NO_ERROR))
+}
+
+/// Answers one request.
+async fn respond(
+    connection: Arc<Connection>,
+    mut open: OpenStream,
+    request: Request<Incoming>,
+) -> io::Result<Response<Tail>> {
+    let (parts, body) = request.into_parts();
+    let answer = exchange::answer(&connection, &parts, body).await;
+    // Without an answer the stream is reset; there is nobody who could read one.
+    let answer = answer.as_deref().and_then(translate::answer);
+    let answer = answer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    open.answered();
+    Ok(answer.map(|body| Tail { body: Full::new(body), _open: open }))
+}
+
+/// The body of an answer; when it is dropped, the connection has all of it or is gone.
+struct Tail {
+    body: Full<Bytes>,
+    _open: OpenStream,
+}
+
+impl Body for Tail {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Runs the streams of a connection where the connection runs.
+#[derive(Clone)]
+struct Tasks(Arc<Http2>);
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.executor.spawn(stream).detach();
+    }
+}

@@ -1,0 +1,275 @@
+//! One request of an HTTP/2 connection, from its head to its answer.
+//!
+//! The codec of HTTP/1.1 reads it, a turn of its own for each look, as an event loop does for a
+//! connection: what it appends is published before its answer is looked at.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::http::request::Parts;
+use smol::{Timer, future};
+
+use super::budget::Share;
+use super::translate::{self, Framing};
+use super::{Connection, Http2};
+use crate::codec::http1::Http1;
+use crate::codec::{Codec, Page, RingId, State, Wait};
+use crate::ingress::event_loop::{Batch, Shared, write_page};
+use crate::limits::Held;
+use crate::ring::Ticket;
+
+/// Bytes around a chunk.
+const CHUNK_BYTES: usize = 32;
+
+/// A request that is being answered. Dropping it before counts its record as lost.
+struct Exchange {
+    shared: Arc<Shared>,
+    codec: Http1,
+    /// What the codec has not consumed.
+    input: Vec<u8>,
+    /// Its share of what all connections may keep. INVARIANT: at least the capacity of `input`,
+    /// once there is a body in it.
+    held: Held,
+    out: Vec<u8>,
+    is_done: bool,
+}
+
+/// A place in the queue for space.
+struct Place {
+    ring: RingId,
+    ticket: Ticket,
+    since: Instant,
+}
+
+/// What came of a body.
+enum Piece {
+    Data(Bytes),
+    End,
+    /// The stream or its connection is gone.
+    Broken,
+    Late,
+}
+
+/// Answers a request: `None` if there is nobody to be answered. The bytes are a whole HTTP/1.1
+/// response.
+pub(super) async fn answer(
+    connection: &Connection,
+    parts: &Parts,
+    body: Incoming,
+) -> Option<Vec<u8>> {
+    let Http2 { shared, limits, .. } = &*connection.http2;
+    let shared = shared.upgrade()?;
+    let framing = Framing::of(parts, body.is_end_stream());
+    let mut exchange = Exchange {
+        held: Held::nothing(&shared.buffered),
+        shared,
+        codec: Http1::of_peer(Arc::clone(&connection.codec), &connection.peer),
+        input: translate::head(parts, framing),
+        out: Vec::new(),
+        is_done: false,
+    };
+    let deadline = Instant::now() + limits.body_timeout;
+    exchange.run(connection, framing, body, deadline).await;
+    exchange.is_done = true;
+    Some(std::mem::take(&mut exchange.out))
+}
+
+impl Exchange {
+    async fn run(
+        &mut self,
+        connection: &Connection,
+        framing: Framing,
+        mut body: Incoming,
+        deadline: Instant,
+    ) {
+        let mut share: Option<Share> = None;
+        let (mut state, mut place) = self.decode(None, false);
+        loop {
+            match state {
+                State::More { need, wait: Wait::Body } => {
+                    let taken = match &mut share {
+                        Some(share) => share,
+                        none => match take_share(connection, framing, deadline).await {
+                            Some(taken) => none.insert(taken),
+                            None => {
+                                return self.end(|codec, rest, batch, out| {
+                                    codec.timed_out(rest, batch, out);
+                                });
+                            }
+                        },
+                    };
+                    match receive(&mut body, deadline).await {
+                        Piece::Data(data) => {
+                            let bytes = self.input.len() + data.len();
+                            if !taken.grow(bytes) || !self.keep(&data, framing) {
+                                return self.end(|codec, rest, batch, out| {
+                                    codec.out_of_memory(rest, batch, out);
+                                });
+                            }
+                            if framing == Framing::Chunked || self.input.len() >= need {
+                                (state, place) = self.decode(None, false);
+                            }
+                        }
+                        Piece::End if framing == Framing::Chunked => {
+                            self.input.extend_from_slice(b"0\r\n\r\n");
+                            (state, place) = self.decode(None, false);
+                        }
+                        Piece::End => {
+                            return self.end(|codec, rest, batch, out| {
+                                codec.end_of_input(rest, batch, out);
+                            });
+                        }
+                        Piece::Broken => {
+                            return self.end(|codec, rest, batch, _| codec.broken(rest, batch));
+                        }
+                        Piece::Late => {
+                            return self.end(|codec, rest, batch, out| {
+                                codec.timed_out(rest, batch, out);
+                            });
+                        }
+                    }
+                }
+                State::Parked => state = self.wait_for_space(place.take()).await,
+                State::Flush => (state, place) = self.decode(None, false),
+                State::Page(page) => return self.page(page),
+                State::More { .. } | State::Close | State::HandOver => return,
+            }
+        }
+    }
+
+    /// Has the codec look at what there is, in a turn that is published before this returns. For
+    /// [`State::Parked`], with the place in the queue; there is none if nobody may queue.
+    fn decode(&mut self, place: Option<Place>, expired: bool) -> (State, Option<Place>) {
+        let since = place.as_ref().map(|place| place.since);
+        let mut batch = Batch::new(&self.shared, false);
+        batch.begin();
+        batch.expired = expired;
+        batch.waited_ms =
+            since.map(|since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
+        batch.ticket = place.map(|place| (place.ring, place.ticket));
+        let progress = self.codec.decode(&mut self.input, &mut batch, &mut self.out);
+        self.input.truncate(progress.end);
+        self.input.drain(..progress.consumed);
+        let kept = batch.ticket.take();
+        let place = if progress.state == State::Parked {
+            match kept {
+                kept @ Some(_) => kept,
+                None if batch.refuses_at_once() => None,
+                // The waker of the task is put in when it waits.
+                None => batch.queue(Waker::noop().clone()),
+            }
+        } else {
+            drop(kept);
+            None
+        };
+        // Sleeping readers are woken when the batch is dropped.
+        batch.publish();
+        let since = since.unwrap_or_else(Instant::now);
+        (progress.state, place.map(|(ring, ticket)| Place { ring, ticket, since }))
+    }
+
+    /// Waits until the ring has space, or the time for that is over.
+    async fn wait_for_space(&mut self, place: Option<Place>) -> State {
+        let Some(place) = place else { return self.decode(None, true).0 };
+        let full_wait = self.shared.rings[usize::from(place.ring.0)].full_wait();
+        let mut late = Timer::at(place.since + full_wait);
+        let mut place = Some(place);
+        future::poll_fn(|cx| {
+            if let Some(place) = &place {
+                place.ticket.set_waker(cx.waker());
+            }
+            let state;
+            (state, place) = self.decode(place.take(), false);
+            if state != State::Parked {
+                return Poll::Ready(state);
+            }
+            if place.is_none() {
+                // Nowhere to wait any more.
+                return Poll::Ready(self.decode(None, true).0);
+            }
+            if Pin::new(&mut late).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            Poll::Ready(self.decode(place.take(), true).0)
+        })
+        .await
+    }
+
+    /// Keeps a piece of the body; whether there is room for it, here and in what all connections
+    /// together may keep.
+    fn keep(&mut self, data: &[u8], framing: Framing) -> bool {
+        if data.is_empty() {
+            // As a chunk it would be the last.
+            return true;
+        }
+        let has_memory = self.input.try_reserve(data.len() + CHUNK_BYTES).is_ok();
+        if !has_memory || !self.held.resize(self.input.capacity()) {
+            return false;
+        }
+        if framing == Framing::Chunked {
+            self.input.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        }
+        self.input.extend_from_slice(data);
+        if framing == Framing::Chunked {
+            self.input.extend_from_slice(b"\r\n");
+        }
+        true
+    }
+
+    fn page(&mut self, page: Page) {
+        let made = (self.shared.page)(page.resource);
+        let mut batch = Batch::new(&self.shared, false);
+        let status = write_page(&mut self.out, &batch.clock.date(), page, made);
+        batch.count(status);
+        batch.publish();
+    }
+
+    /// Has the codec say its last word.
+    fn end(&mut self, word: impl FnOnce(&mut Http1, &[u8], &mut Batch<'_>, &mut Vec<u8>)) {
+        let mut batch = Batch::new(&self.shared, false);
+        word(&mut self.codec, &self.input, &mut batch, &mut self.out);
+        batch.publish();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.end(|codec, rest, batch, _| codec.broken(rest, batch));
+        }
+    }
+}
+
+/// Waits for room for a body; `None` if there is none in time.
+async fn take_share(connection: &Connection, framing: Framing, deadline: Instant) -> Option<Share> {
+    let bytes = match framing {
+        Framing::Length(bytes) => bytes,
+        Framing::None | Framing::Chunked => connection.http2.largest_record_bytes,
+    };
+    future::or(async { Some(connection.budget.take(bytes).await) }, async {
+        Timer::at(deadline).await;
+        None
+    })
+    .await
+}
+
+async fn receive(body: &mut Incoming, deadline: Instant) -> Piece {
+    let frame = future::or(async { Some(body.frame().await) }, async {
+        Timer::at(deadline).await;
+        None
+    });
+    match frame.await {
+        None => Piece::Late,
+        Some(None) => Piece::End,
+        // Trailers say nothing here.
+        Some(Some(Ok(frame))) => Piece::Data(frame.into_data().unwrap_or_default()),
+        Some(Some(Err(error))) => {
+            tracing::debug!(%error, "request body broke off");
+            Piece::Broken
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! HTTP/2 over cleartext TCP (RFC 9113), at the addresses of HTTP/1.1.
+//!
+//! A connection comes from an event loop: with the preface of a client that knows what it speaks
+//! to, or with a request that asks for `Upgrade: h2c`. From then on hyper decodes its frames, in a
+//! task. Each request is answered by the codec of HTTP/1.1, so that both versions take the same
+//! records, batches and pages, and refuse the same things with the same words.
+//!
+//! Reading order: `frames` and `activity` (what a connection does, and until when it may),
+//! `budget` (memory), `translate` (messages), `exchange` (one request), `connection`, `upgrade`.
+
+mod activity;
+mod budget;
+mod connection;
+mod exchange;
+mod frames;
+mod translate;
+mod upgrade;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
+
+use aqueduct_core::attributes::name::PEER;
+use hyper::body::Bytes;
+use smol::{Async, Executor};
+
+use self::budget::Budget;
+use super::event_loop::{Shared, peer_name};
+use super::http::HttpLimits;
+use crate::codec::http1::{self, PREFACE};
+use crate::limits::Permit;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+/// What the HTTP/2 connections of the process share.
+pub struct Http2 {
+    /// Rings, pages and metrics. Weak, because the loops that share them hand connections over.
+    shared: Weak<Shared>,
+    limits: HttpLimits,
+    metrics: Arc<Metrics>,
+    shutdown: Arc<Shutdown>,
+    executor: Arc<Executor<'static>>,
+    /// What is set aside for a body whose length is not announced, bytes.
+    largest_record_bytes: usize,
+}
+
+/// What the streams of a connection share.
+struct Connection {
+    http2: Arc<Http2>,
+    /// The rules of its address.
+    codec: Arc<http1::Config>,
+    /// Its address, where that is kept.
+    peer: String,
+    /// For the bodies of its streams together: as much as the one request of an HTTP/1.1 connection
+    /// may have.
+    budget: Arc<Budget>,
+}
+
+impl Http2 {
+    /// Prepares to serve what the loops of `shared` hand over.
+    pub fn new(
+        shared: Weak<Shared>,
+        limits: HttpLimits,
+        (metrics, shutdown): (Arc<Metrics>, Arc<Shutdown>),
+        executor: Arc<Executor<'static>>,
+        largest_record_bytes: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self { shared, limits, metrics, shutdown, executor, largest_record_bytes })
+    }
+
+    /// Serves a connection whose first bytes are a preface, or a request that asks for an upgrade.
+    /// Its requests are answered by the rules of its address; the permit is kept as long as it
+    /// lasts.
+    pub fn adopt(
+        self: &Arc<Self>,
+        socket: OwnedFd,
+        rules: &Arc<http1::Config>,
+        read: Vec<u8>,
+        permit: Permit,
+    ) {
+        let peer = if rules.keep.keeps(PEER) { peer_name(socket.as_fd()) } else { String::new() };
+        let connection = Connection {
+            http2: Arc::clone(self),
+            codec: Arc::clone(rules),
+            peer,
+            budget: Budget::new(rules.max_batch_bytes.max(self.largest_record_bytes)),
+        };
+        // It may be a UNIX socket: what a stream does here, to read, write and shut down, is the
+        // same for both.
+        let stream = match Async::new(std::net::TcpStream::from(socket)) {
+            Ok(stream) => smol::net::TcpStream::from(stream),
+            Err(error) => {
+                tracing::warn!(%error, "connection not handed over");
+                return;
+            }
+        };
+        let serving = async move {
+            // Answers are small and complete; waiting to fill a segment only delays them.
+            let _ = stream.set_nodelay(true);
+            if read.starts_with(PREFACE) {
+                connection::drive(connection, stream, Bytes::from(read)).await;
+            } else {
+                upgrade::serve(connection, stream, read).await;
+            }
+            drop(permit);
+        };
+        self.executor.spawn(serving).detach();
+    }
+
+    fn count_protocol_error(&self, what: &str) {
+        self.metrics.protocol_errors.inc();
+        tracing::debug!(what, "HTTP/2 connection closed");
+    }
+}

@@ -1,0 +1,221 @@
+//! HTTP/2 by clients that mean no good: what was found against other servers, and its kind.
+#![cfg(feature = "http2")]
+
+mod common;
+
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use common::frames::{self, asking, block, frame};
+use common::reader::Attached;
+use common::{PATIENCE, Server};
+
+/// Begins a connection with what every client sends.
+fn begin(server: &Server) -> TcpStream {
+    let mut stream = server.connect();
+    frames::begin(&mut stream, &[]);
+    stream
+}
+
+/// Sends such bytes until the server has had enough, which must be soon.
+fn insist(stream: &mut TcpStream, bytes: impl Fn(u32) -> Vec<u8>) {
+    // What is answered must not stand in the way.
+    let mut answers = stream.try_clone().expect("a second handle");
+    let reading = std::thread::spawn(move || while frames::read(&mut answers).is_some() {});
+    let begun = Instant::now();
+    for sent in 0.. {
+        if let Err(error) = stream.write_all(&bytes(sent)) {
+            let kinds = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+            assert!(kinds.contains(&error.kind()), "{error}");
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it may go on for ever");
+    }
+    reading.join().expect("the connection ends");
+}
+
+/// That the server is there for others, and has counted an error of the protocol.
+#[track_caller]
+fn assert_counted(server: &Server) {
+    server.eventually("it is counted", || server.metric("aqueduct_protocol_errors_total") > 0.5);
+    assert_eq!(server.post("default", b"x").status, 202);
+    let kib = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it lives");
+    let peak = kib.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(peak < 120 << 10, "{peak} KiB at the peak");
+}
+
+#[test]
+fn a_flood_of_pings_settings_or_empty_frames_ends_its_connection() {
+    let ping = frame(frames::PING, 0, 0, &[0; 8]);
+    let settings = frame(frames::SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]);
+    let update = frame(frames::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]);
+    let unknown = frame(0xbb, 0, 0, &[0; 8]);
+    let priority = frame(2, 0, 1, &[0, 0, 0, 0, 1]);
+    for talk in [ping, settings, update, unknown, priority] {
+        let server = Server::start(&[]);
+        let mut stream = begin(&server);
+        let many = talk.repeat(100);
+        insist(&mut stream, |_| many.clone());
+        assert_counted(&server);
+    }
+}
+
+#[test]
+fn empty_data_without_end_is_a_flood_too() {
+    let server = Server::start(&[]);
+    let mut stream = begin(&server);
+    let post = frame(
+        frames::HEADERS,
+        frames::END_HEADERS,
+        1,
+        &asking("POST", "/v1/rings/default/records"),
+    );
+    stream.write_all(&post).expect("sent");
+    let many = frame(frames::DATA, 0, 1, &[]).repeat(100);
+    insist(&mut stream, |_| many.clone());
+    assert_counted(&server);
+}
+
+/// CVE-2024-27316 and its kind.
+#[test]
+fn a_header_block_without_end_is_cut_off() {
+    let server = Server::start(&[]);
+    let mut stream = begin(&server);
+    let head = frame(frames::HEADERS, frames::END_STREAM, 1, &asking("GET", "/healthz"));
+    stream.write_all(&head).expect("sent");
+    let fields = block(&[("x-more", &"v".repeat(100))]).repeat(140);
+    let more = frame(frames::CONTINUATION, 0, 1, &fields);
+    insist(&mut stream, |_| more.clone());
+    assert_counted(&server);
+}
+
+#[test]
+fn a_header_block_that_does_not_go_on_has_the_time_of_a_head() {
+    let server = Server::start(&["--header-timeout-ms", "150"]);
+    let mut stream = begin(&server);
+    let head = frame(frames::HEADERS, frames::END_STREAM, 1, &asking("GET", "/healthz"));
+    stream.write_all(&head).expect("sent");
+    // Frames that are no progress.
+    let more = frame(frames::CONTINUATION, 0, 1, &block(&[("a", "b")]));
+    insist(&mut stream, |_| {
+        std::thread::sleep(Duration::from_millis(20));
+        more.clone()
+    });
+    assert_counted(&server);
+}
+
+#[test]
+fn a_preface_that_does_not_go_on_has_the_time_of_a_head() {
+    for bytes in [&frames::PREFACE[..10], frames::PREFACE] {
+        let server = Server::start(&["--header-timeout-ms", "100"]);
+        let mut stream = server.connect();
+        stream.write_all(bytes).expect("sent");
+        let mut rest = Vec::new();
+        let end = std::io::Read::read_to_end(&mut stream, &mut rest);
+        assert!(end.is_ok() || end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+    }
+}
+
+/// CVE-2023-44487.
+#[test]
+fn requests_that_are_all_reset_end_their_connection() {
+    let server = Server::start(&[]);
+    let mut stream = begin(&server);
+    let pair = |n: u32| {
+        let stream = 2 * n + 1;
+        let ended = frames::END_HEADERS | frames::END_STREAM;
+        let head = frame(frames::HEADERS, ended, stream, &asking("GET", "/metrics"));
+        [head, frame(frames::RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+    };
+    insist(&mut stream, pair);
+    assert_counted(&server);
+}
+
+#[test]
+fn a_peer_that_makes_no_room_for_answers_is_given_up_and_what_was_published_stays() {
+    let server = Server::start(&["--body-timeout-ms", "200"]);
+    let mut stream = server.connect();
+    // No room for any body, so that the answer cannot end.
+    frames::begin(&mut stream, &[0, 4, 0, 0, 0, 0]);
+    let post = [
+        frame(
+            frames::HEADERS,
+            frames::END_HEADERS,
+            1,
+            &asking("POST", "/v1/rings/default/records"),
+        ),
+        frame(frames::DATA, frames::END_STREAM, 1, b"kept"),
+    ];
+    stream.write_all(&post.concat()).expect("sent");
+    let got = frames::read_until(&mut stream, frames::HEADERS);
+    assert_eq!(got.last().map(|frame| (frame.kind, frame.stream)), Some((frames::HEADERS, 1)));
+    let rest = frames::read_until(&mut stream, frames::DATA);
+    assert!(rest.iter().all(|frame| frame.kind != frames::DATA), "{rest:?}");
+    assert_counted(&server);
+    assert_eq!(Attached::attach(&server.socket, "", "").next(), Some((0, 0, b"kept".to_vec())));
+}
+
+#[test]
+fn streams_beyond_the_limit_are_refused_and_the_others_go_on() {
+    let server = Server::with_file("http.max_concurrent_streams = 4\n", &[]);
+    let mut stream = begin(&server);
+    let asked = asking("POST", "/v1/rings/default/records");
+    let heads: Vec<u8> = (0..6)
+        .flat_map(|n| frame(frames::HEADERS, frames::END_HEADERS, 2 * n + 1, &asked))
+        .collect();
+    stream.write_all(&heads).expect("sent");
+    let mut refused = Vec::new();
+    while refused.len() < 2 {
+        let frame = frames::read(&mut stream).expect("it goes on");
+        if frame.kind == frames::RST_STREAM {
+            assert_eq!(frame.payload, [0, 0, 0, 7], "REFUSED_STREAM: it may be tried again");
+            refused.push(frame.stream);
+        }
+    }
+    assert_eq!(refused, [9, 11]);
+    stream.write_all(&frame(frames::DATA, frames::END_STREAM, 1, b"first")).expect("sent");
+    let got = frames::read_until(&mut stream, frames::DATA);
+    assert_eq!(got.last().map(|frame| frame.stream), Some(1), "{got:?}");
+}
+
+#[test]
+fn bodies_of_one_connection_are_bounded_together() {
+    // All streams together may hold what the ring does: 128 KiB.
+    let file = "[[ring]]\nname = 'default'\ncapacity_bytes = '128KiB'\nmax_payload_bytes = 60000\n";
+    let server = Server::with_file(file, &["--body-timeout-ms", "300"]);
+    let mut stream = begin(&server);
+    let asked = block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/v1/rings/default/records"),
+        (":authority", "t"),
+        ("content-length", "60000"),
+    ]);
+    let heads: Vec<u8> = (0..3)
+        .flat_map(|n| frame(frames::HEADERS, frames::END_HEADERS, 2 * n + 1, &asked))
+        .collect();
+    stream.write_all(&heads).expect("sent");
+    // None goes on; the third had to wait for the others, and all have the time of a body.
+    let mut closed = 0;
+    while closed < 3 {
+        let frame = frames::read(&mut stream).expect("it goes on");
+        closed += u32::from(frame.kind == frames::DATA && frame.flags & frames::END_STREAM != 0);
+    }
+    let series = "aqueduct_http_requests_total{status=\"408\"}";
+    assert!((server.metric(series) - 3.0).abs() < 0.5);
+}
+
+#[test]
+fn what_breaks_the_protocol_is_counted() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    stream
+        .write_all(&[frames::PREFACE, &frame(frames::SETTINGS, 0, 0, &[])].concat())
+        .expect("sent");
+    stream.write_all(&frame(frames::DATA, 0, 0, b"of no stream")).expect("sent");
+    let got = frames::read_until(&mut stream, frames::GOAWAY);
+    assert_eq!(got.last().map(|frame| frame.payload[7]), Some(1), "PROTOCOL_ERROR: {got:?}");
+    assert_counted(&server);
+}
