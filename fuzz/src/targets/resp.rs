@@ -8,6 +8,7 @@ use aqueduct::codec::resp::{Config, Resp};
 use aqueduct::codec::trial::{End, Kept, MAX_PAYLOADS, RINGS};
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
+use redis_protocol::resp3;
 
 use crate::conversation::{Way, hear};
 use crate::input::Input;
@@ -129,10 +130,10 @@ fn entry(fields: &[Vec<u8>]) -> Option<(u16, Vec<u8>)> {
     Some((tag, payload))
 }
 
-/// What was answered is RESP2 from beginning to end.
+/// What was answered is RESP3, of which RESP2 is a part, from beginning to end.
 fn replies(mut answers: &[u8]) {
     while !answers.is_empty() {
-        let Ok(Some((_, used))) = decode(answers) else {
+        let Ok(Some((_, used))) = resp3::decode::complete::decode(answers) else {
             panic!("{}", String::from_utf8_lossy(answers))
         };
         answers = &answers[used..];

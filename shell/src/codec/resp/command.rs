@@ -12,6 +12,8 @@ const REDIS_VERSION: &str = "7.0.0";
 pub(super) struct Session {
     id: u64,
     is_authenticated: bool,
+    /// 2 or 3, as the client asked.
+    protocol: u8,
     /// Goes with every record.
     kept: Kept,
 }
@@ -32,7 +34,7 @@ pub(super) type Parts<'a> = &'a [&'a str];
 
 impl Session {
     pub(super) const fn new(id: u64, kept: Kept) -> Self {
-        Self { id, is_authenticated: false, kept }
+        Self { id, is_authenticated: false, protocol: 2, kept }
     }
 
     /// Executes one command.
@@ -125,12 +127,15 @@ impl Session {
         true
     }
 
-    /// `HELLO [2 [AUTH name secret] [SETNAME name]]`
+    /// `HELLO [2|3 [AUTH name secret] [SETNAME name]]`. Newer clients begin with 3 and some know no
+    /// way back. Of what it adds only the map is used, in this answer.
     fn hello<S: Sink>(&mut self, mut args: Args<'_>, sink: &mut S, out: &mut Vec<u8>) {
-        match args.next() {
-            None | Some(b"2") => {}
+        let protocol = match args.next() {
+            None => self.protocol,
+            Some(b"2") => 2,
+            Some(b"3") => 3,
             Some(_) => return reply::error(out, &["NOPROTO unsupported protocol version"]),
-        }
+        };
         while let Some(option) = args.next() {
             if option.eq_ignore_ascii_case(b"AUTH") {
                 let (Some(name), Some(secret)) = (args.next(), args.next()) else {
@@ -148,12 +153,17 @@ impl Session {
                           otherwise the HELLO <proto> AUTH <user> <pass> option can be used";
             return reply::error(out, &[detail]);
         }
-        reply::array(out, 14);
+        self.protocol = protocol;
+        if protocol == 3 {
+            reply::map(out, 7);
+        } else {
+            reply::array(out, 14);
+        }
         for (key, value) in [("server", "aqueduct"), ("version", REDIS_VERSION)] {
             reply::bulk(out, key.as_bytes());
             reply::bulk(out, value.as_bytes());
         }
-        for (key, number) in [("proto", 2), ("id", self.id)] {
+        for (key, number) in [("proto", u64::from(protocol)), ("id", self.id)] {
             reply::bulk(out, key.as_bytes());
             reply::integer(out, number);
         }

@@ -1,4 +1,5 @@
-//! RESP2, the protocol of Redis clients: `XADD`, `RPUSH`, `LPUSH` and `PUBLISH` bring records.
+//! RESP2, the protocol of Redis clients: `XADD`, `RPUSH`, `LPUSH` and `PUBLISH` bring records. A
+//! client that says `HELLO 3` is answered in RESP3, of which these answers are a part.
 //!
 //! Commands are pipelined without a bound on their number, and each is answered for itself. What
 //! Redis answers with a protocol error ends the connection here, too.

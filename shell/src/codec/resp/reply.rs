@@ -1,4 +1,4 @@
-//! RESP2 replies.
+//! RESP2 replies, which are also RESP3, and its map.
 
 use crate::codec::text::{decimal_len, push_decimal};
 
@@ -35,6 +35,13 @@ pub(super) fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
 pub(super) fn array(out: &mut Vec<u8>, elements: u64) {
     out.push(b'*');
     push_decimal(out, elements);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `%2`, before its keys, each with its value: RESP3 only.
+pub(super) fn map(out: &mut Vec<u8>, entries: u64) {
+    out.push(b'%');
+    push_decimal(out, entries);
     out.extend_from_slice(b"\r\n");
 }
 

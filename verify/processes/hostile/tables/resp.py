@@ -48,7 +48,7 @@ REFUSED = [
     ("xadd_too_large", [b"XADD", b"RING", b"*", b"data", b"x" * 1001]),
     ("rpush_alone", [b"RPUSH", b"RING"]), ("rpush_too_large", [b"RPUSH", b"RING", b"x", b"x" * 1001]),
     ("publish_three", [b"PUBLISH", b"RING", b"x", b"y"]), ("publish_too_large", [b"PUBLISH", b"RING", b"x" * 1001]),
-    ("select", [b"SELECT", b"1"]), ("auth", [b"AUTH", b"x"]), ("hello_3", [b"HELLO", b"3"]), ("multi", [b"MULTI"]),
+    ("select", [b"SELECT", b"1"]), ("auth", [b"AUTH", b"x"]), ("hello_4", [b"HELLO", b"4"]), ("multi", [b"MULTI"]),
     ("subscribe", [b"SUBSCRIBE", b"RING"]),
 ]  # fmt: skip
 

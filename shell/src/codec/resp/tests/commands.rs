@@ -21,7 +21,7 @@ const REPLIES: &[(&str, &str)] = &[
     ("COMMAND", "*0\r\n"),
     ("COMMAND DOCS", "*0\r\n"),
     ("COMMAND COUNT", ":0\r\n"),
-    ("HELLO 3", "-NOPROTO unsupported protocol version\r\n"),
+    ("HELLO 4", "-NOPROTO unsupported protocol version\r\n"),
     ("HELLO 2 SETNAME", "-ERR Syntax error in HELLO option\r\n"),
     ("AUTH x", "-ERR AUTH called though no credentials are configured\r\n"),
     ("GET a", "-ERR unknown command 'GET'\r\n"),
@@ -147,6 +147,13 @@ fn hello_and_info_say_what_clients_look_for() {
         assert!(heard.replies.starts_with("*14\r\n$6\r\nserver\r\n"), "{}", heard.replies);
         assert!(heard.replies.contains("$5\r\nproto\r\n:2\r\n"), "{}", heard.replies);
         assert!(heard.replies.ends_with("$7\r\nmodules\r\n*0\r\n"), "{}", heard.replies);
+    }
+    for hello in ["HELLO 3", "HELLO 3\r\nHELLO"] {
+        let heard = say(format!("{hello}\r\nXADD a * data x\r\n"));
+        assert!(heard.replies.starts_with("%7\r\n$6\r\nserver\r\n"), "{}", heard.replies);
+        assert!(heard.replies.contains("$5\r\nproto\r\n:3\r\n"), "{}", heard.replies);
+        assert!(!heard.replies.contains("*14"), "it stays so: {}", heard.replies);
+        assert_eq!(heard.sink.records.len(), 1);
     }
     let heard = say("INFO server\r\n");
     assert!(heard.replies.contains("redis_version:7.0.0\r\n"), "{}", heard.replies);
