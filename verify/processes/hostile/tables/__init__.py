@@ -10,6 +10,7 @@ MODULES = [
     "resources_limits", "resources_streams", "resources_disks",
     "life_ends", "life_files", "life_starts",
     "clients",
+    "protocol_clients",
 ]  # fmt: skip
 
 
