@@ -36,6 +36,8 @@ pub struct Metrics {
     pub http_connections: IntGauge,
     /// Connections beyond the limit.
     pub http_connections_refused: IntCounter,
+    /// Bytes of incomplete messages that all connections keep now.
+    pub buffered_bytes: IntGauge,
     /// Connections that ended because their peer broke its protocol.
     pub protocol_errors: IntCounter,
     /// Control connections open now.
@@ -113,6 +115,10 @@ impl Metrics {
             http_connections_refused: make.counter(
                 "aqueduct_http_connections_refused_total",
                 "HTTP connections refused because too many were open.",
+            )?,
+            buffered_bytes: make.gauge(
+                "aqueduct_buffered_bytes",
+                "Memory for incomplete messages of all connections.",
             )?,
             protocol_errors: make.counter(
                 "aqueduct_protocol_errors_total",

@@ -145,6 +145,8 @@ fn bodies_of_all_connections_together_are_bounded() {
     for stream in &mut slow {
         stream.write_all(&request[..request.len() - 1]).expect("sent");
     }
+    let kept = || server.metric("aqueduct_buffered_bytes") >= 2_000_000.0;
+    server.eventually("both are kept in whole", kept);
     let refused = || {
         let response = server.post("default", &body);
         if response.status == 503 {

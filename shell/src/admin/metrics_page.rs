@@ -11,6 +11,8 @@ pub(super) fn page(admin: &Admin) -> Page {
     let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     admin.metrics.http_connections.set(gauge(admin.http_connections.used()));
     admin.metrics.control_connections.set(gauge(admin.control_connections.used()));
+    let buffered = i64::try_from(admin.buffered.used()).unwrap_or(i64::MAX);
+    admin.metrics.buffered_bytes.set(buffered);
     admin.metrics.count_log_lines(log::dropped_lines(), log::suppressed_lines());
     match admin.metrics.text() {
         Ok(text) => Page::Content("text/plain; version=0.0.4; charset=utf-8", text),

@@ -9,7 +9,7 @@ mod settings;
 
 use std::sync::Arc;
 
-use crate::limits::Limit;
+use crate::limits::{ByteLimit, Limit};
 use crate::metrics::Metrics;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
@@ -28,6 +28,8 @@ pub struct Admin {
     pub http_connections: Arc<Limit>,
     /// Control connections.
     pub control_connections: Arc<Limit>,
+    /// What connections keep of incomplete messages.
+    pub buffered: Arc<ByteLimit>,
 }
 
 /// An answer.

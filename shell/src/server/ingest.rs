@@ -31,6 +31,7 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Arc<Shutdown>,
     pub(super) connections: Arc<Limit>,
+    pub(super) buffered: Arc<ByteLimit>,
     /// Most connections beyond the limit that are told so, of protocols other than HTTP.
     pub(super) reserved: usize,
     /// Pages beside the records, if they are served there.
@@ -84,8 +85,17 @@ pub(super) fn start(
     parts: Parts,
     bindings: Bindings,
 ) -> Result<(Loops, Vec<SocketFile>), ServeError> {
-    let Parts { rings, metrics, shutdown, connections, reserved, admin, overflow, executor } =
-        parts;
+    let Parts {
+        rings,
+        metrics,
+        shutdown,
+        connections,
+        buffered,
+        reserved,
+        admin,
+        overflow,
+        executor,
+    } = parts;
     let mut files = Vec::new();
     let mut listening = Vec::with_capacity(1 + bindings.others.len());
     let mut listen = |bound: Bound, protocol, timeouts| {
@@ -109,7 +119,7 @@ pub(super) fn start(
         wake_interval: config.ingest.wake_interval,
         shutdown,
         connections,
-        buffered: ByteLimit::new(config.ingest.max_buffered_bytes),
+        buffered,
         overflow: Box::new(move |socket| overflow.turn_over(socket)),
         refusals: Limit::new(reserved),
         page: Box::new(move |resource| admin.as_ref().and_then(|admin| page(admin, resource))),

@@ -25,7 +25,7 @@ use crate::control::{Control, ControlListener, ControlSettings};
 use crate::ingress::event_loop::Loops;
 use crate::ingress::http::Http;
 use crate::ingress::listen::Bound;
-use crate::limits::Limit;
+use crate::limits::{ByteLimit, Limit};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::ring::{Ring, RingError, RingSettings};
@@ -131,12 +131,14 @@ impl Server {
 
         let connections = Limit::new(shares.connections);
         let control_connections = Limit::new(usize::MAX);
+        let buffered = ByteLimit::new(config.ingest.max_buffered_bytes);
         let admin = Arc::new(Admin {
             rings: rings.clone(),
             metrics: Arc::clone(&metrics),
             shutdown: Arc::clone(&shutdown),
             http_connections: Arc::clone(&connections),
             control_connections: Arc::clone(&control_connections),
+            buffered: Arc::clone(&buffered),
         });
         let control = Arc::new(Control::new(
             rings.clone(),
@@ -163,6 +165,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             shutdown: Arc::clone(&shutdown),
             connections: Arc::clone(&connections),
+            buffered,
             reserved: shares.reserved,
             admin: admin_listener.is_none().then(|| Arc::clone(&admin)),
             overflow: Arc::clone(&overflow),
