@@ -36,6 +36,8 @@ struct Running {
 impl Running {
     /// Starts an example and lets the listener take it.
     fn start(name: &str, fake: &mut Fake, more: &[&str]) -> Self {
+        // Before the listener waits: another build may be in the way of this one for long.
+        directory();
         fake.meet(|path| Self::start_at(name, path, more))
     }
 

@@ -39,11 +39,12 @@ impl Clock {
         self.now_ms
     }
 
-    /// Returns the time after a while, ms; never, after no while.
+    /// Returns the time after a while, ms; never, after no while. The time of a turn is rounded
+    /// down, so the end of a wait is rounded up: none ends early.
     pub(super) fn after(&self, wait: impl Into<Option<Duration>>) -> u64 {
         let Some(wait) = wait.into() else { return NEVER };
         let wait = u64::try_from(wait.as_millis()).unwrap_or(NEVER);
-        self.now_ms.saturating_add(wait.max(1)).min(NEVER - 1)
+        self.now_ms.saturating_add(wait).saturating_add(1).min(NEVER - 1)
     }
 
     /// Returns how long it is until then.
