@@ -10,6 +10,9 @@ use crate::codec::{OUTPUT_BYTES_MAX, Page, Persistence, Sink};
 
 /// Unsent bytes beyond which a connection is not read.
 const UNSENT_BYTES: usize = OUTPUT_BYTES_MAX;
+/// Input that waits for its turn, beyond which a connection is not read, bytes. A page is made in
+/// each turn, and a turn may bring thousands of requests for one.
+const WAITING_INPUT_BYTES: usize = 64 << 10;
 
 impl Work<'_> {
     /// Makes the pages that were asked for. Everything before them is published.
@@ -85,8 +88,11 @@ impl Work<'_> {
         connection.note_unsent(unsent, batch.clock.after(connection.timeouts.body));
         let mut paused = unsent > UNSENT_BYTES;
         let (mut again, mut close) = (false, false);
+        let waits = connection.again || matches!(connection.phase, Phase::Paging(_));
         match &mut connection.phase {
-            Phase::Open | Phase::Paging(_) => {}
+            Phase::Open | Phase::Paging(_) => {
+                paused |= waits && connection.input.len() > WAITING_INPUT_BYTES;
+            }
             Phase::Flushing if unsent == 0 => {
                 connection.phase = Phase::Open;
                 again = true;
