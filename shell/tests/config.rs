@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::{Scratch, Server, command};
+use common::{Ends, Scratch, Server, command};
 
 /// Runs `serve` with these arguments, which must be refused as usage; the message.
 #[track_caller]
 fn refused(args: &[&str]) -> String {
-    let out = command().arg("serve").args(args).output().expect("it runs");
+    let out = command().arg("serve").args(args).ended().expect("it runs");
     let message = String::from_utf8(out.stderr).expect("UTF-8");
     assert_eq!(out.status.code(), Some(2), "{message}");
     assert!(out.stdout.is_empty(), "{:?}", out.stdout);
@@ -194,7 +194,7 @@ fn cargo_run_chooses_the_command_among_the_binaries_of_the_workspace() {
 
 #[test]
 fn the_command_alone_prints_its_help() {
-    let out = command().output().expect("it runs");
+    let out = command().ended().expect("it runs");
     assert!(
         out.status.success() && String::from_utf8_lossy(&out.stdout).contains("serve"),
         "{out:?}"
@@ -204,7 +204,7 @@ fn the_command_alone_prints_its_help() {
 #[test]
 fn help_and_version_are_no_errors() {
     for arg in ["--help", "--version", "serve --help"] {
-        let out = command().args(arg.split(' ')).output().expect("it runs");
+        let out = command().args(arg.split(' ')).ended().expect("it runs");
         assert!(out.status.success() && !out.stdout.is_empty(), "{out:?}");
     }
 }

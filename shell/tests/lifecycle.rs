@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::control::{Control, hello};
 use common::reader::Attached;
-use common::{PATIENCE, Response, Scratch, Server, command};
+use common::{Ends, PATIENCE, Response, Scratch, Server, command};
 use rustix::process::Signal;
 
 #[test]
@@ -135,7 +135,7 @@ fn a_live_socket_or_another_file_is_left_alone() {
     let out = command()
         .args(["serve", "--listen", "127.0.0.1:0", "--socket"])
         .arg(&server.socket)
-        .output()
+        .ended()
         .expect("it runs");
     let message = String::from_utf8_lossy(&out.stderr);
     assert!(
@@ -151,7 +151,7 @@ fn a_live_socket_or_another_file_is_left_alone() {
     let out = command()
         .args(["serve", "--listen", "127.0.0.1:0", "--socket"])
         .arg(&file)
-        .output()
+        .ended()
         .expect("it runs");
     assert!(
         out.status.code() == Some(1) && String::from_utf8_lossy(&out.stderr).contains("left alone"),
@@ -173,7 +173,7 @@ fn something_else_in_the_place_of_the_lock_is_left_alone() {
         let out = command()
             .args(["serve", "--listen", "127.0.0.1:0", "--socket"])
             .arg(&socket)
-            .output()
+            .ended()
             .expect("it runs");
         let message = String::from_utf8_lossy(&out.stderr).into_owned();
         assert_eq!(out.status.code(), Some(1), "{out:?}");
@@ -260,7 +260,7 @@ fn a_taken_address_is_a_startup_error() {
     let out = command()
         .args(["serve", "--listen", &server.http.to_string(), "--socket"])
         .arg(&socket)
-        .output()
+        .ended()
         .expect("it runs");
     let message = String::from_utf8_lossy(&out.stderr);
     assert!(

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::control::{Control, Raw};
 use common::reader::Attached;
-use common::{PATIENCE, Scratch, Server, command, get, record};
+use common::{Ends, PATIENCE, Scratch, Server, command, get, record};
 use rustix::process::{Resource, Rlimit, Signal};
 
 /// A server whose outputs are the test's business.
@@ -236,7 +236,7 @@ fn a_ring_beyond_the_limit_of_file_sizes_is_an_error_that_names_the_limit() {
     let mut server = command();
     server.args(["serve", "--listen", "127.0.0.1:0", "--socket"]).arg(scratch.path("aqd.sock"));
     limit_file_size(&mut server, 1 << 20);
-    let out = server.output().expect("it runs");
+    let out = server.ended().expect("it runs");
     let message = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     assert!(message.contains("RLIMIT_FSIZE") && message.contains("1048576"), "{message}");

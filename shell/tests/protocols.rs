@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use common::reader::Attached;
-use common::{PATIENCE, Response, Server, assert_closed, record};
+use common::{Ends, PATIENCE, Response, Server, assert_closed, record};
 
 /// A listening address of the configuration, at any port.
 fn listen(protocol: &str, rest: &str) -> String {
@@ -391,7 +391,7 @@ fn keys_of_another_protocol_and_unknown_rings_are_refused_at_the_start() {
         let file = scratch.path("aqueduct.toml");
         std::fs::write(&file, &text).expect("written");
         let output =
-            common::command().args(["serve", "--config"]).arg(&file).output().expect("it starts");
+            common::command().args(["serve", "--config"]).arg(&file).ended().expect("it starts");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{text}: {error}");
         assert!(error.contains(part), "{text}: {error}");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::control::Control;
 use common::reader::Attached;
-use common::{PATIENCE, Response, Scratch, Server, command, get, record};
+use common::{Ends, PATIENCE, Response, Scratch, Server, command, get, record};
 use rustix::process::{Resource, Rlimit, Signal};
 
 fn limit(command: &mut Command, resource: Resource, most: u64) {
@@ -26,7 +26,7 @@ fn refused_under(resource: Resource, most: u64, flags: &[&str]) -> String {
     let mut server = command();
     server.args(["serve", "--listen", "127.0.0.1:0", "--socket"]).arg(scratch.path("aqd.sock"));
     limit(server.args(flags), resource, most);
-    let out = server.output().expect("it runs");
+    let out = server.ended().expect("it runs");
     let message = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     assert!(out.stdout.is_empty(), "{out:?}");
@@ -90,7 +90,7 @@ fn no_thread_at_all_is_one_line_and_no_panic() {
         // The limit does not hold for root.
         command.uid(65_534);
     }
-    match command.output() {
+    match command.ended() {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             eprintln!("skipped: nobody else may run this program: {error}");
         }

@@ -15,7 +15,7 @@ pub mod reader;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,26 @@ pub struct Server {
 
 pub fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_aqueduct"))
+}
+
+/// Commands that are meant to end by themselves.
+pub trait Ends {
+    /// As `output`. One that goes on is killed, which its status says.
+    fn ended(&mut self) -> std::io::Result<Output>;
+}
+
+impl Ends for Command {
+    fn ended(&mut self) -> std::io::Result<Output> {
+        let mut child = self.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                child.kill()?;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.wait_with_output()
+    }
 }
 
 /// The driver that all tests are to run with, if the environment names one.
