@@ -48,7 +48,7 @@ sed -E -e 's/^([^:]+):[0-9]+:[0-9]+: (.*) in (.*)$/\1: \3: \2/; t' \
     -e 's/^([^:]+):[0-9]+:[0-9]+: replace (.*) -> .* with (.*)$/\1: \2: replace with \3/; t' \
     -e 's/^([^:]+):[0-9]+:[0-9]+: replace (.*) with (.*)$/\1: \2: replace with \3/' "$copy/mutants.out/missed.txt" | sort >"$copy/missed"
 # A line explains one mutant: of two that look alike the second needs its own.
-grep -v '^#' "$explained" | sed 's/ => .*//' | sort >"$copy/explained"
+{ grep -v '^#' "$explained" || true; } | sed 's/ => .*//' | sort >"$copy/explained"
 comm -23 "$copy/missed" "$copy/explained" >"$copy/unexplained"
 echo "$(wc -l <"$copy/missed") missed, $(wc -l <"$copy/unexplained") of them not explained"
 if [ -s "$copy/unexplained" ]; then
