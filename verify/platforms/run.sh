@@ -122,7 +122,13 @@ miri() {
                 report "miri: $test $profile" timeout "$limit" cargo +nightly miri test $profile -p aqueduct-core --test "$test"
             done
             ;;
-        static_ring | filled) report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test" ;;
+        static_ring) report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test" ;;
+        filled)
+            # One thread. Miri's weak memory panics where plain bytes and atomic words meet.
+            MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-disable-weak-memory-emulation"
+            report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test"
+            MIRIFLAGS="-Zmiri-disable-isolation"
+            ;;
         waiters) [ -z "${ALL:-}" ] || report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --features async,std --test "$test" ;;
         *) [ -z "${ALL:-}" ] || report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test" ;;
         esac
