@@ -195,7 +195,11 @@ fn batch(
                 break;
             }
             Outcome::Empty | Outcome::Closed => break,
-            record => expected.push(record),
+            // A batch hands out payloads alone.
+            Outcome::Record(record, mut bytes) => {
+                bytes.truncate(record.len);
+                expected.push(Outcome::Record(record, bytes));
+            }
         }
     }
     let tell = oracle.release(ring);
