@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
@@ -12,20 +12,23 @@ use smol::LocalExecutor;
 use smol::net::TcpStream;
 use smol_hyper::rt::FuturesIo;
 
-/// Runs hyper's tasks where the test runs.
+/// Runs hyper's tasks where the test runs. Weak: the tasks hold it too, and a circle would leave
+/// their connections open after the test.
 #[derive(Clone)]
-pub struct Tasks(Rc<LocalExecutor<'static>>);
+pub struct Tasks(Weak<LocalExecutor<'static>>);
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        self.0.spawn(task).detach();
+        if let Some(executor) = self.0.upgrade() {
+            executor.spawn(task).detach();
+        }
     }
 }
 
 /// A test with such clients in it.
 pub fn run<F: Future>(test: impl FnOnce(Tasks) -> F) -> F::Output {
     let executor = Rc::new(LocalExecutor::new());
-    smol::block_on(executor.run(test(Tasks(Rc::clone(&executor)))))
+    smol::block_on(executor.run(test(Tasks(Rc::downgrade(&executor)))))
 }
 
 #[derive(Debug)]
@@ -59,7 +62,8 @@ where
         let stream = TcpStream::connect(address).await.expect("the server accepts");
         let handshake = handshake(tasks.clone(), FuturesIo::new(stream));
         let (sender, connection) = handshake.await.expect("a connection");
-        Self { sender, ended: tasks.0.spawn(connection) }
+        let executor = tasks.0.upgrade().expect("the test runs");
+        Self { sender, ended: executor.spawn(connection) }
     }
 
     /// Sends a request and waits for its answer.
