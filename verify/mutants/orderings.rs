@@ -297,7 +297,9 @@ fn sources(root: &Path, folder: &Path, found: &mut Vec<String>) -> io::Result<()
         let path = entry?.path();
         if path.is_dir() {
             sources(root, &path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !path.ends_with("tests.rs")
+        {
             found.push(path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned());
         }
     }
