@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 
 use super::Producer;
 use crate::attributes::AttributeBlock;
@@ -108,6 +109,10 @@ impl Filling {
             return Err(GrantOverflow { bytes: len, remaining: self.limit });
         }
         let at = self.at;
+        // ORDER(filled): Acquire. What the filler stored before it was seen to be done is read
+        // below. Pairs with whatever orders the filler's stores before its sign: hardware as
+        // MICROCONTROLLERS.md has it, a thread its Release.
+        ring.fence(Ordering::Acquire);
         // The last word is made whole with zeros, as every other way to write does.
         let (word, mut last) = (len & !7, [0; PIECE_BYTES]);
         let granule = word & !(GRANULE_BYTES - 1);
