@@ -3,7 +3,6 @@
 //!
 //! Both of the ecosystem's vocabularies work: `bytemuck` and `zerocopy`. Bytes are as the machine
 //! has them; use the little-endian integers of `zerocopy` for records that travel between machines.
-//!
 
 use core::fmt;
 
@@ -115,7 +114,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
 }
 
 impl<R: Memory, C: MemoryMut> Reader<R, C> {
-    /// Takes the oldest unread record as a `bytemuck` value.
+    /// Takes the oldest unread record as a `bytemuck` value; its attributes, if it has any, are
+    /// checked with it and left out.
     ///
     /// # Errors
     /// [`NextValueError::View`]: the record has another tag or size. It is still unread: `next` or
@@ -123,20 +123,16 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     pub fn next_pod<T: Tagged + bytemuck::Pod>(
         &mut self,
     ) -> Result<Next<(Record, T)>, NextValueError> {
-        match self.peek().map_err(NextValueError::Read)? {
-            Next::Record(record) => {
-                check_tag::<T>(&record).map_err(NextValueError::View)?;
-                if record.len != size_of::<T>() {
-                    let (expected, found) = (size_of::<T>(), record.len);
-                    return Err(NextValueError::View(ViewError::Size { expected, found }));
-                }
-            }
-            Next::Empty => return Ok(Next::Empty),
-            Next::Closed => return Ok(Next::Closed),
-        }
         let mut value = T::zeroed();
-        let next = self.next(bytemuck::bytes_of_mut(&mut value)).map_err(NextValueError::Read)?;
-        Ok(match next {
+        let fits = |record: &Record| {
+            check_tag::<T>(record)?;
+            if record.len == size_of::<T>() {
+                return Ok(());
+            }
+            Err(ViewError::Size { expected: size_of::<T>(), found: record.len })
+        };
+        let next = self.next_if(fits, bytemuck::bytes_of_mut(&mut value));
+        Ok(match next.map_err(NextValueError::Read)?.map_err(NextValueError::View)? {
             Next::Record(record) => Next::Record((record, value)),
             Next::Empty => Next::Empty,
             Next::Closed => Next::Closed,

@@ -4,7 +4,9 @@ mod common;
 
 use aqueduct_core::layout::cursor_word;
 use aqueduct_core::typed::{NextValueError, Tagged, ViewError, value, view, view_ref, view_slice};
-use aqueduct_core::{MemoryMut, Next, ReadError, Reader, SharedProducer, TrustedRegion};
+use aqueduct_core::{
+    AttributeBlock, MemoryMut, Meta, Next, ReadError, Reader, SharedProducer, TrustedRegion,
+};
 use common::{DATA, Page, Ring, flip, meta, pair, payload, word};
 use zerocopy::little_endian::{U32, U64};
 
@@ -139,6 +141,44 @@ fn values_are_taken_by_type_and_others_stay_unread() {
     let _ = producer.close();
     let _ = reader.skip().unwrap();
     assert_eq!(reader.next_pod::<Wide>(), Ok(Next::Closed));
+}
+
+#[test]
+fn values_with_attributes_are_taken_without_them() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = pair(&ring, &page, 64, 0);
+    let mut block = [0; 512];
+    for value in ["short", &"longer than a piece ".repeat(20)] {
+        let attributes =
+            AttributeBlock::write([("name", value.as_bytes())], &mut block).expect("room");
+        let wide = Wide([5; 4]);
+        let seq = producer
+            .append_with(
+                Meta { type_tag: 3, timestamp_ns: 0 },
+                bytemuck::bytes_of(&wide),
+                attributes,
+            )
+            .expect("room");
+        let _ = producer.publish();
+        let Ok(Next::Record((record, found))) = reader.next_pod::<Wide>() else {
+            panic!("a value")
+        };
+        assert_eq!((record.seq, record.len, found), (seq, 32, wide));
+        assert!(record.attribute_units > 0);
+        assert_eq!(reader.next_pod::<Wide>(), Ok(Next::Empty));
+    }
+    // Damage in an attribute is damage of the record.
+    let attributes = AttributeBlock::write([("name", &b"short"[..])], &mut block).expect("room");
+    let tail = word(&ring, aqueduct_core::layout::ring_word::TAIL) as usize;
+    producer
+        .append_with(Meta { type_tag: 3, timestamp_ns: 0 }, &[0; 32], attributes)
+        .expect("room");
+    let _ = producer.publish();
+    flip(&ring.region(), (DATA + tail * 32 + 32 + 32) * 8);
+    assert!(matches!(
+        reader.next_pod::<Wide>(),
+        Err(NextValueError::Read(ReadError::Payload { .. }))
+    ));
 }
 
 #[test]

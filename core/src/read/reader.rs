@@ -81,6 +81,18 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.report(next)
     }
 
+    /// Looks once at the oldest unread record and takes it, unless `fits` refuses it: then it is
+    /// still unread. Copies its payload into the start of `buf`, which must have room for a record
+    /// that fits, and not its attributes.
+    pub(crate) fn next_if<E>(
+        &mut self,
+        fits: impl FnOnce(&Record) -> Result<(), E>,
+        buf: &mut [u8],
+    ) -> Result<Result<Next, E>, ReadError> {
+        let next = self.walk.next_if(fits, buf);
+        self.report(next)
+    }
+
     /// Gives up to `limit` records to `each`, with their payloads, as long as there are any, and
     /// releases them together: one store of the cursor for the batch. Returns the number taken, and
     /// whether the producer must be notified as by [`release`](Self::release).

@@ -119,12 +119,18 @@ impl<R: Memory> View<R> {
     /// Computes the CRC of a located payload and its attributes piece by piece, without a buffer
     /// for the whole.
     pub(crate) fn crc_of_payload(&self, located: &Located) -> u32 {
+        self.each_piece(located, |_| ())
+    }
+
+    /// Shows a located payload and its attributes piece by piece and returns their CRC.
+    fn each_piece(&self, located: &Located, mut show: impl FnMut(&[u8])) -> u32 {
         let mut crc = self.framing.empty_crc();
         let mut piece = [0; PIECE_BYTES];
         let (mut at, mut left) = (self.payload_offset(located), located.header.len as usize);
         while left > 0 {
             let len = left.min(piece.len());
             read_with_crc(&self.ring, at, &mut piece[..len], &mut crc);
+            show(&piece[..len]);
             (at, left) = (at + len, left - len);
         }
         crc.finalize()
@@ -134,6 +140,26 @@ impl<R: Memory> View<R> {
     #[inline]
     pub(crate) const fn payload_offset(&self, located: &Located) -> usize {
         self.geometry.offset_of(located.position) + GRANULE_BYTES
+    }
+
+    /// Copies a located payload without its attributes into the start of `buf` and returns the CRC
+    /// of both.
+    pub(crate) fn copy_start(&self, located: &Located, buf: &mut [u8]) -> Result<u32, ReadError> {
+        let needed = located.record().len;
+        if needed == located.header.len as usize {
+            return self.copy_payload(located, buf);
+        }
+        let given = buf.len();
+        let Some(mut rest) = buf.get_mut(..needed) else {
+            return Err(ReadError::BufferTooSmall { needed, given });
+        };
+        let crc = self.each_piece(located, |piece| {
+            let left = core::mem::take(&mut rest);
+            let (copy, after) = left.split_at_mut(left.len().min(piece.len()));
+            copy.copy_from_slice(&piece[..copy.len()]);
+            rest = after;
+        });
+        Ok(crc)
     }
 
     /// Copies a located payload, with its attributes after it, into the start of `buf` and returns

@@ -56,6 +56,24 @@ impl<R: Memory> Walk<R, true> {
         self.expected = before.expected;
     }
 
+    /// Takes the oldest unread record, without its attributes, unless `fits` refuses it.
+    pub(crate) fn next_if<E>(
+        &mut self,
+        fits: impl FnOnce(&Record) -> Result<(), E>,
+        buf: &mut [u8],
+    ) -> Result<Result<Next, E>, ReadError> {
+        let located = match self.locate()? {
+            Next::Record(located) => located,
+            Next::Empty => return Ok(Ok(Next::Empty)),
+            Next::Closed => return Ok(Ok(Next::Closed)),
+        };
+        if let Err(refused) = fits(&located.record()) {
+            return Ok(Err(refused));
+        }
+        let computed = self.view.copy_start(&located, buf)?;
+        self.take(&located, computed).map(|record| Ok(Next::Record(record)))
+    }
+
     /// Does what most calls need: takes the expected record in one go, if it is there and
     /// undamaged, or says that there is none yet. `None`: anything else, and nothing has happened
     /// except a look at the tail, and `buf` may hold garbage; call [`next`](Self::next).
