@@ -4,22 +4,22 @@
 use core::fmt;
 
 use crate::geometry::Geometry;
-use crate::layout::{CURSOR_BYTES_MIN, GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY};
+use crate::layout::{GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY};
 use crate::memory::storage::Storage;
-use crate::memory::{ReadRegion, Region, Segment, TrustedRegion};
+use crate::memory::{ReadRegion, Region, TrustedRegion};
 use crate::producer::{ClaimError, CreateError, Grant, Producer, RingConfig, Start, Wake};
 use crate::read::{JoinError, Observer, Reader};
 use crate::record::Meta;
 
-/// The epoch of a ring that was given none. Its memory is its own and is zeroed, so no bytes of
-/// another ring can be met in it.
+/// The epoch of a ring that is split for the first time. Its memory is its own and is zeroed, so no
+/// bytes of another ring can be met in it; those of an earlier life have another epoch.
 const EPOCH: u64 = 1;
 
 /// A ring with a data area of `BYTES` and places for `READERS`, for a `static`: between an
 /// interrupt handler and the main loop, between tasks or threads.
 ///
 /// `BYTES` is 32 × a power of two, at least 128, and `READERS` at most 64; anything else does not
-/// compile. Beside its data it takes 256 bytes, and 256 for each reader.
+/// compile. Beside its data it takes 320 bytes, and 256 for each reader.
 ///
 /// ```
 /// use aqueduct_core::{Meta, Next, Ring};
@@ -36,6 +36,8 @@ const EPOCH: u64 = 1;
 /// ```
 pub struct Ring<const BYTES: usize, const READERS: usize = 1> {
     storage: Storage<BYTES, READERS>,
+    /// How often `split_mut` began it anew.
+    lives: u64,
 }
 
 /// The producing half of a [`Ring`]: what a [`Producer`] does, except what would take readers or
@@ -64,7 +66,7 @@ impl<const BYTES: usize, const READERS: usize> Ring<BYTES, READERS> {
             assert!(granules <= MAX_CAPACITY as usize, "BYTES is at most what positions can say");
             assert!(READERS <= 64, "READERS is at most 64");
         }
-        Self { storage: Storage::new() }
+        Self { storage: Storage::new(), lives: 0 }
     }
 
     /// Gives both halves, once: the first call gets them, every other one `None`. The first record
@@ -80,6 +82,7 @@ impl<const BYTES: usize, const READERS: usize> Ring<BYTES, READERS> {
     /// Gives both halves of a ring that is borrowed for as long as they live. It begins anew: what
     /// an earlier split left in it is gone.
     pub fn split_mut(&mut self) -> Option<Halves<'_, READERS>> {
+        self.lives += 1;
         self.halves()
     }
 
@@ -102,7 +105,7 @@ impl<const BYTES: usize, const READERS: usize> Ring<BYTES, READERS> {
         if !self.storage.take() {
             return None;
         }
-        let producer = create(self.storage.ring(), self.storage.cursors(), BYTES).ok()?;
+        let producer = self.create().ok()?;
         let readers = self.readers(|| self.storage.ring().read_only())?;
         Some((crate::SharedProducer::new(producer).ok()?, readers))
     }
@@ -117,12 +120,25 @@ impl<const BYTES: usize, const READERS: usize> Ring<BYTES, READERS> {
 
     #[allow(unsafe_code, reason = "the two halves are made here, and nobody else has the memory")]
     fn halves(&self) -> Option<Halves<'_, READERS>> {
-        let producer = create(self.storage.ring(), self.storage.cursors(), BYTES).ok()?;
+        let producer = self.create().ok()?;
         // SAFETY: (1) `producer` is the only one, for the ring is split once or borrowed
         // exclusively, and `RingProducer` gives nobody its region; (2) it attached every reader,
         // and has no call that would detach one.
         let readers = self.readers(|| unsafe { self.storage.trusted() })?;
         Some((RingProducer { producer }, readers))
+    }
+
+    /// Creates the ring in its memory, with a subscription for each cursor segment.
+    fn create(&self) -> Result<Producer<Region<'_>, Region<'_>, READERS>, CreateError> {
+        let config = RingConfig::new("", EPOCH.wrapping_add(self.lives), BYTES);
+        let mut producer = Producer::create(self.storage.ring(), &config)?;
+        for cursor in self.storage.cursors() {
+            // Neither can fail: the table has a place for each, and the segments are large enough.
+            if let Ok(id) = producer.subscribe(Start::Oldest) {
+                let _ = producer.attach(id, "", cursor.region());
+            }
+        }
+        Ok(producer)
     }
 
     fn readers<R: crate::Memory>(
@@ -141,22 +157,6 @@ impl<const BYTES: usize, const READERS: usize> Default for Ring<BYTES, READERS> 
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Creates a ring with a subscription for each cursor segment.
-fn create<'a, const READERS: usize>(
-    ring: Region<'a>,
-    cursors: &'a [Segment<CURSOR_BYTES_MIN>; READERS],
-    capacity_bytes: usize,
-) -> Result<Producer<Region<'a>, Region<'a>, READERS>, CreateError> {
-    let mut producer = Producer::create(ring, &RingConfig::new("", EPOCH, capacity_bytes))?;
-    for cursor in cursors {
-        // Neither can fail: the table has a place for each, and the segments are large enough.
-        if let Ok(id) = producer.subscribe(Start::Oldest) {
-            let _ = producer.attach(id, "", cursor.region());
-        }
-    }
-    Ok(producer)
 }
 
 impl<'a, const READERS: usize> RingProducer<'a, READERS> {

@@ -106,6 +106,19 @@ fn halves_that_are_dropped_leave_a_ring_that_nobody_can_split() {
     assert!(ring.split().is_none());
 }
 
+#[test]
+fn each_life_has_an_epoch_of_its_own() {
+    let mut ring = Ring::<128>::new();
+    let mut epochs = Vec::new();
+    for _ in 0..3 {
+        let (producer, _) = ring.split_mut().expect("it is borrowed");
+        epochs.push(producer.geometry().epoch());
+    }
+    epochs.push(ring.split().expect("the first").0.geometry().epoch());
+    assert_eq!(epochs, [2, 3, 4, 4]);
+    assert_eq!(Ring::<128>::new().split().expect("the first").0.geometry().epoch(), 1);
+}
+
 #[cfg(feature = "alloc")]
 #[test]
 fn memory_of_a_size_that_is_known_late_is_a_segment_like_any() {
