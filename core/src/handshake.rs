@@ -102,7 +102,8 @@ impl Kind {
 /// version. False for bytes that are no HELLO.
 #[must_use]
 pub fn knows_attributes(hello: &[u8]) -> bool {
-    HelloPacket::ref_from_bytes(hello).is_ok_and(|packet| packet.abi_minor.get() >= 2)
+    HelloPacket::ref_from_bytes(hello)
+        .is_ok_and(|packet| packet.magic == HELLO_MAGIC && packet.abi_minor.get() >= 2)
 }
 
 /// What a reader asks for: the content of a HELLO.
@@ -499,6 +500,8 @@ mod tests {
         packet[10..12].copy_from_slice(&[0, 1]);
         assert!(knows_attributes(&packet));
         assert!(!knows_attributes(&packet[..HELLO_BYTES - 1]) && !knows_attributes(&[]));
+        packet[0] ^= 1;
+        assert!(!knows_attributes(&packet), "no HELLO begins so");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod path;
 #[cfg_attr(
     all(
         target_arch = "aarch64",
+        target_pointer_width = "64",
         target_endian = "little",
         target_feature = "neon",
         not(any(miri, aqueduct_no_asm))
@@ -20,12 +21,14 @@ mod path;
     not(any(
         all(
             target_arch = "x86_64",
+            target_pointer_width = "64",
             target_feature = "sse2",
-            any(not(miri), target_feature = "pclmulqdq"),
+            any(not(miri), all(target_feature = "pclmulqdq", target_feature = "sse4.1")),
             not(aqueduct_no_asm)
         ),
         all(
             target_arch = "aarch64",
+            target_pointer_width = "64",
             target_endian = "little",
             target_feature = "neon",
             not(any(miri, aqueduct_no_asm))

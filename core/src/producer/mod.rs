@@ -210,6 +210,9 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
 
     /// Ends the stream: publishes what is committed and marks the ring closed. Returns the readers
     /// to wake, as after any publication.
+    ///
+    /// In a ring that was resumed without a single free granule the tail cannot move once more: a
+    /// reader that falls asleep at that moment learns of the end when its sleep times out.
     pub fn close(&mut self) -> Wake {
         if self.closed {
             return Wake::NONE;

@@ -17,6 +17,10 @@ use crate::memory::{Memory, MemoryMut};
 use crate::producer::{ClaimError, Producer, Wake};
 use crate::read::{Next, ReadError, Reader, Sleep, WaitMode};
 
+/// How often one poll looks for a record that is announced and not there yet, before it lets other
+/// tasks run.
+const LOOKS: u32 = 8;
+
 /// A place for the waker of one task.
 ///
 /// A `wake` that happens after a `register` wakes what was registered. One that is under way at the
@@ -112,7 +116,8 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
     /// [`Next::Empty`] never comes. `index` is that of the reader's subscription. Release what was
     /// read before, because a producer without space publishes nothing.
     ///
-    /// May be dropped at any time: no record is lost.
+    /// May be dropped at any time: no record is lost. Where the producer may be a resumed one, wait
+    /// with a timeout of the executor's besides (see [`Producer::close`]).
     ///
     /// # Errors
     /// As [`Reader::next`].
@@ -141,7 +146,7 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
         buf: &mut [u8],
         context: &Context<'_>,
     ) -> Poll<Result<Next, ReadError>> {
-        loop {
+        for _ in 0..LOOKS {
             match reader.next(buf) {
                 Ok(Next::Empty) => {}
                 other => return Poll::Ready(other),
@@ -155,6 +160,9 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+        // A producer that commits nothing but padding, or a broken one, must not keep the executor.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Waits until there is room for a record of `payload_bytes`; then claim it. Publish what is
