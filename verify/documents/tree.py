@@ -5,6 +5,8 @@ import re
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Runs a command, and ends with it everything that it started.
+CONTAINED = ROOT / "verify" / "contained"
 
 
 def tracked(*suffixes):

@@ -12,6 +12,7 @@
 # not caught. Needs patch(1).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+[ "${CONTAINED:-}" = $$ ] || exec verify/contained verify/mutants/accidents.sh "$@"
 patches=$PWD/verify/mutants/accidents
 target=${CARGO_TARGET_DIR:-$PWD/target}
 case $target in /*) ;; *) target=$PWD/$target ;; esac

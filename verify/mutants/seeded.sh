@@ -10,6 +10,7 @@
 # was built in target/seeded. Ends with 1 if a fault is not caught.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+[ "${CONTAINED:-}" = $$ ] || exec verify/contained verify/mutants/seeded.sh "$@"
 seeds=$PWD/verify/mutants/seeded
 target=${CARGO_TARGET_DIR:-$PWD/target}
 case $target in /*) ;; *) target=$PWD/$target ;; esac
