@@ -7,9 +7,9 @@
 
 use core::ptr::NonNull;
 
+use aqueduct_core::ReaderStats;
 use aqueduct_core::geometry::GeometryError;
 use aqueduct_core::layout::{DATA_OFFSET_MIN, GRANULE_BYTES};
-use aqueduct_core::ReaderStats;
 use aqueduct_core::payload_crc;
 use aqueduct_core::{
     AttachError, Memory, MemoryMut, Next, Observer, ReadError, ReadRegion, Reader, Record, Region,

@@ -9,6 +9,9 @@ use aqueduct_firmware::pass;
 use cortex_m_semihosting::hprintln;
 
 type R = Region<'static>;
+// On the Cortex-M0 by critical sections.
+type Shared<const CLAIMS: usize> =
+    aqueduct_core::SharedProducer<R, R, aqueduct_core::shared::Native, CLAIMS, 1>;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -20,23 +23,10 @@ fn main() -> ! {
         ("Observer", size_of::<Observer<ReadRegion<'static>>>()),
         ("smallest ring segment (payloads up to 32 bytes)", smallest_ring),
         ("smallest cursor segment", CURSOR_BYTES_MIN),
+        ("SharedProducer, 1 subscription, 8 claims", size_of::<Shared<8>>()),
+        ("SharedProducer, 1 subscription, 64 claims", size_of::<Shared<64>>()),
     ] {
         hprintln!("{:<50} {:>6}", what, bytes);
-    }
-    #[cfg(target_has_atomic = "32")]
-    {
-        type Shared<const CLAIMS: usize> =
-            aqueduct_core::SharedProducer<R, R, aqueduct_core::shared::Native, CLAIMS, 1>;
-        hprintln!(
-            "{:<50} {:>6}",
-            "SharedProducer, 1 subscription, 8 claims",
-            size_of::<Shared<8>>()
-        );
-        hprintln!(
-            "{:<50} {:>6}",
-            "SharedProducer, 1 subscription, 64 claims",
-            size_of::<Shared<64>>()
-        );
     }
     pass()
 }
