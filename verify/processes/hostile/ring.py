@@ -14,7 +14,9 @@ GRANULE = 32
 HELLO = struct.Struct("<8sHHI64s32s32x")
 WELCOME = struct.Struct("<8sHHIQI4x96s")
 HEADER = struct.Struct("<IBBHQQII")
-DATA, OBSERVE = 1, 2
+DATA, DATA_ATTRIBUTES = 1, 0x81
+ATTRIBUTES_UNIT = 16
+OBSERVE = 2
 ATTACHED = 0
 
 
@@ -22,7 +24,7 @@ class Refused(Exception):
     """A WELCOME with another status than 0, or none at all."""
 
 
-def hello(kind, ring="", subscription="", major=1, minor=1, magic=b"AQDHELLO"):
+def hello(kind, ring="", subscription="", major=1, minor=2, magic=b"AQDHELLO"):
     """Encodes a HELLO (ABI §6.2), also a wrong one."""
     return HELLO.pack(magic, major, minor, kind, ring.encode(), subscription.encode())
 
@@ -90,7 +92,8 @@ class Ring:
         return self.word(196) == 1
 
     def records(self):
-        """Lists (seq, type, payload) of everything from `oldest` to `tail`.
+        """Lists (seq, type, payload) of everything from `oldest` to `tail`; attributes are checked
+        by the CRC, and left out.
 
         The caller has seen to it that the ring holds all of it: a subscription that never releases
         does. A record that is not intact is an error.
@@ -100,13 +103,15 @@ class Ring:
         while position != tail:
             at = self.data + position % self.capacity * GRANULE
             header = self.map[at : at + GRANULE]
-            length, kind, _, tag, seq, _, payload_crc, header_crc = HEADER.unpack(header)
+            length, kind, flags, tag, seq, _, payload_crc, header_crc = HEADER.unpack(header)
             said = struct.pack("<QI", self.epoch, position) + header[:28]
             assert zlib.crc32(said) == header_crc, f"header_crc at position {position}"
-            if kind == DATA:
-                payload = self.map[at + GRANULE : at + GRANULE + length]
-                assert zlib.crc32(payload) == payload_crc, f"payload_crc of record {seq}"
-                found.append((seq, tag, payload))
+            if kind in (DATA, DATA_ATTRIBUTES):
+                record = self.map[at + GRANULE : at + GRANULE + length]
+                assert zlib.crc32(record) == payload_crc, f"payload_crc of record {seq}"
+                block = flags * ATTRIBUTES_UNIT if kind == DATA_ATTRIBUTES else 0
+                assert block <= length, f"attributes of record {seq}"
+                found.append((seq, tag, record[: length - block]))
             position = (position + 1 + (length + GRANULE - 1) // GRANULE) % 2**32
         return found
 

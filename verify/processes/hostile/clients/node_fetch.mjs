@@ -1,5 +1,5 @@
 // Node's fetch.
-import { answer, IDLE_MS, MEBIBYTE, PIECES, sleep, SMALL, TOO_LARGE } from "./ask.mjs";
+import { answer, common, PIECES } from "./ask.mjs";
 
 async function post(url, body, options = {}) {
     const response = await fetch(url, { method: "POST", body, ...options });
@@ -27,18 +27,8 @@ async function abort(url) {
     return [first, await post(url, "after")];
 }
 
-async function reuse(url) {
-    const seen = [await post(url, "r1"), await post(url, "r2")];
-    await sleep(IDLE_MS);
-    return [...seen, await post(url, "r3")];
-}
-
 await answer({
-    small: async (url) => [await post(url, SMALL)],
-    mebibyte: async (url) => [await post(url, MEBIBYTE)],
-    too_large: async (url) => [await post(url, TOO_LARGE)],
+    ...common(post),
     chunked: async (url) => [await post(url, stream([...PIECES]), { duplex: "half" })],
-    reuse,
     abort,
-    parallel: (url) => Promise.all(Array.from({ length: 8 }, () => post(url, "p"))),
 });

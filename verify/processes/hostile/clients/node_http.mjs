@@ -1,7 +1,7 @@
 // Node's http, by an agent that keeps connections.
 import http from "node:http";
 
-import { answer, EXPECTED, IDLE_MS, MEBIBYTE, PIECES, sleep, SMALL, TOO_LARGE } from "./ask.mjs";
+import { answer, common, EXPECTED, PIECES, sleep, TOO_LARGE } from "./ask.mjs";
 
 const agent = new http.Agent({ keepAlive: true });
 
@@ -55,20 +55,10 @@ async function abort(url) {
     return [first, await post(url, "after")];
 }
 
-async function reuse(url) {
-    const seen = [await post(url, "r1"), await post(url, "r2")];
-    await sleep(IDLE_MS);
-    return [...seen, await post(url, "r3")];
-}
-
 await answer({
-    small: async (url) => [await post(url, SMALL)],
-    mebibyte: async (url) => [await post(url, MEBIBYTE)],
-    too_large: async (url) => [await post(url, TOO_LARGE)],
+    ...common(post),
     chunked: async (url) => [await chunked(url)],
     expect: (url) => expect(url, EXPECTED),
     expect_refused: (url) => expect(url, TOO_LARGE),
-    reuse,
     abort,
-    parallel: (url) => Promise.all(Array.from({ length: 8 }, () => post(url, "p"))),
 });

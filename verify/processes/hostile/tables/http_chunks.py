@@ -24,11 +24,12 @@ SIZES = [
     ("minus_0", b"-0"), ("parenthesis", b"(3)"),
 ]  # fmt: skip
 
+# More than the ring takes, or than 16 digits, which is as large as a size can be.
 LARGE = [
-    ("limit_plus_1", b"3e9"), ("2_to_31", b"80000000"), ("2_to_32_minus_1", b"ffffffff"),
-    ("2_to_32_plus_3", b"100000003"), ("2_to_63_minus_1", b"7fffffffffffffff"),
-    ("2_to_63", b"8000000000000000"), ("2_to_64_minus_1", b"ffffffffffffffff"),
-    ("2_to_64_plus_3", b"10000000000000003"), ("20_digits", b"f" * 20),
+    ("limit_plus_1", b"3e9", "413"), ("2_to_31", b"80000000", "413"), ("2_to_32_minus_1", b"ffffffff", "413"),
+    ("2_to_32_plus_3", b"100000003", "413"), ("2_to_63_minus_1", b"7fffffffffffffff", "413"),
+    ("2_to_63", b"8000000000000000", "413"), ("2_to_64_minus_1", b"ffffffffffffffff", "413"),
+    ("2_to_64_plus_3", b"10000000000000003", "400"), ("20_digits", b"f" * 20, "400"),
 ]  # fmt: skip
 
 # name, the line of a chunk of 3 bytes, whether it is one.
@@ -79,8 +80,8 @@ CASES = [
         for name, size in SIZES
     ),
     *(
-        http(f"large.{name}", body(size + b"\r\n"), "413|400 closed", "RFC 9112 §7.1", [])
-        for name, size in LARGE
+        http(f"large.{name}", body(size + b"\r\n"), f"{status} closed", "RFC 9112 §7.1", [])
+        for name, size, status in LARGE
     ),
     *(
         http(f"extension.{name}", body(line + b"\r\nabc\r\n0\r\n\r\n"),
@@ -89,7 +90,7 @@ CASES = [
         for name, line, good in EXTENSIONS
     ),
     *(http(f"data.{name}", body(data), "400 closed", "RFC 9112 §7.1", []) for name, data in DATA),
-    *(http(f"trailer.{name}", body(data), "400|431 closed", "RFC 9112 §7.1.2", []) for name, data in TRAILERS),
+    *(http(f"trailer.{name}", body(data), "400 closed", "RFC 9112 §7.1.2", []) for name, data in TRAILERS),
     *(
         http(f"good.{name}", body(data), "202 202 open", "RFC 9112 §7.1", [record, b"behind"])
         for name, data, record in GOOD
@@ -99,9 +100,9 @@ CASES = [
              [record, b"behind"])
         for name, data, record in GOOD[:8]
     ),
-    http("large.behind_a_good_one", body(b"3\r\nabc\r\nfffffffffffffff0\r\n"), "413|400 closed",
+    http("large.behind_a_good_one", body(b"3\r\nabc\r\nfffffffffffffff0\r\n"), "413 closed",
          "RFC 9112 §7.1", []),
-    http("large.sum_wraps", body(b"8\r\nabcdefgh\r\nfffffffffffffff8\r\n"), "413|400 closed",
+    http("large.sum_wraps", body(b"8\r\nabcdefgh\r\nfffffffffffffff8\r\n"), "413 closed",
          "RFC 9112 §7.1", []),
     http("coded.content_gzip", chunked(b"\x1f\x8b", fields=[b"content-encoding: gzip"]), "415 closed",
          "RFC 9110 §15.5.16", [], has=[b"accept-encoding: identity"]),

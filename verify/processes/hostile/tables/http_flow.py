@@ -108,7 +108,7 @@ CASES = [
     http("late.empty_lines", [b"\r\n", Wait(0.4), b"\r\n", Wait(0.4), b"\r\n"], "closed", NOTHING, []),
     http("late.idle", [post()], "202 closed", NOTHING, X),
     http("late.second_head", [post(), Await, post()[:20]], "202 408 closed", "RFC 9110 §15.5.9", X),
-    http("late.slow_but_in_time", [post()[:20], Wait(0.6), post()[20:-1], Wait(0.6), b"x"], "202 any",
+    http("late.slow_but_in_time", [post()[:20], Wait(0.6), post()[20:-1], Wait(0.6), b"x"], "202 open",
          NOTHING, X),
     # Expect.
     http("expect.continue", [post(b"x", CONTINUE)[:-1], Await, b"x"], "100 202 open", "RFC 9110 §10.1.1", X),
@@ -127,13 +127,13 @@ CASES = [
          "RFC 9110 §10.1.1", []),
     http("expect.two_lengths", post(b"x", CONTINUE, b"content-length: 2"), "400 closed", "RFC 9112 §6.3", []),
     *(
-        http(f"expect.{name}", post(b"x", b"expect: " + value), "417|400 closed", "RFC 9110 §10.1.1", [])
+        http(f"expect.{name}", post(b"x", b"expect: " + value), "417 closed", "RFC 9110 §10.1.1", [])
         for name, value in [
             ("other", b"200-ok"), ("list", b"100-continue, x"), ("empty", b""), ("cut", b"100-continu"),
             ("parameter", b"100-continue;x"), ("quotes", b'"100-continue"'),
         ]
     ),
-    http("expect.twice", post(b"x", CONTINUE, CONTINUE), "417|400 closed", "RFC 9110 §10.1.1", []),
+    http("expect.twice", post(b"x", CONTINUE, CONTINUE), "400 closed", "RFC 9110 §10.1.1", []),
     # Origins: pages of browsers.
     *(
         http(f"origin.{name}", post(b"x", b"origin: " + value), "403 closed", DOCS, [])
@@ -158,12 +158,12 @@ CASES = [
         ]
     ),
     http("origin.configured_and_another",
-         post(b"x", b"origin: https://good.example", b"origin: https://evil.example"), "400|403 closed", DOCS, []),
-    http("origin.twice", post(b"x", b"origin: a", b"origin: b"), "403|400 closed", DOCS, []),
+         post(b"x", b"origin: https://good.example", b"origin: https://evil.example"), "400 closed", DOCS, []),
+    http("origin.twice", post(b"x", b"origin: a", b"origin: b"), "400 closed", DOCS, []),
     http("origin.capitals", post(b"x", b"ORIGIN: http://evil.example"), "403 closed", DOCS, []),
     http("origin.host_alike", post(b"x", b"host: evil", b"origin: http://evil"), "403 closed", DOCS, []),
     http("origin.http_1_0", post(b"x", b"origin: http://e", version=b"1.0"), "403 closed", DOCS, []),
-    http("origin.no_cors", post(b"", b"origin: http://e", b"content-type: text/plain"), "403 any", DOCS, []),
+    http("origin.no_cors", post(b"", b"origin: http://e", b"content-type: text/plain"), "403 open", DOCS, []),
     http("origin.preflight", b"OPTIONS /v1/rings/RING/records HTTP/1.1\r\nhost: t\r\norigin: http://e\r\n"
          b"access-control-request-method: POST\r\n\r\n", "403 open", DOCS, []),
     http("origin.of_a_page", get(b"/metrics", b"origin: http://e"), "403 open", DOCS, []),
@@ -179,9 +179,9 @@ CASES = [
     http("coding.two_fields", post(b"x", b"content-encoding: identity", b"content-encoding: gzip"),
          "415 closed", "RFC 9110 §15.5.16", []),
     http("coding.identity", post(b"x", b"content-encoding: identity"), "202 open", "RFC 9110 §8.4", X),
-    http("coding.empty", post(b"x", b"content-encoding: "), "202|415 any", "RFC 9110 §8.4"),
+    http("coding.empty", post(b"x", b"content-encoding: "), "202 open", "RFC 9110 §8.4", X),
     # What is whole of HTTP/2 is in shell/tests/http2*.rs and in protocol_clients.py.
-    http("http2.preface_cut", [b"PRI * HTTP/2.0\r\n\r\nS", End], "505|400 closed", DOCS, []),
+    http("http2.preface_cut", [b"PRI * HTTP/2.0\r\n\r\nS", End], "400 closed", DOCS, []),
     http("http2.upgrade", post(b"x", b"connection: upgrade, http2-settings", b"upgrade: h2c",
                                b"http2-settings: AAMAAABkAAQCAAAAAAIAAAAA"), "202 open", "RFC 9110 §7.8", X),
 ]  # fmt: skip
@@ -213,10 +213,10 @@ ADMIN = [
     admin("head", b"HEAD /metrics HTTP/1.1\r\nhost: t\r\n\r\n", "200 open", "RFC 9110 §9.3.2", bodyless=(0,)),
     admin("head_of_nothing", b"HEAD / HTTP/1.1\r\nhost: t\r\n\r\n", "404 open", "RFC 9110 §9.3.2", bodyless=(0,)),
     admin("records", post(), "404 closed", DOCS), admin("post", post(path=b"/metrics"), "405 closed", DOCS),
-    admin("no_host", b"GET /healthz HTTP/1.1\r\n\r\n", "400 any", "RFC 9112 §3.2"),
-    admin("two_hosts", get(b"/healthz", b"host: a"), "400 any", "RFC 9112 §3.2"),
-    admin("bad_host", b"GET /healthz HTTP/1.1\r\nhost: a b\r\n\r\n", "400 any", "RFC 9112 §3.2"),
-    admin("origin", get(b"/metrics", b"origin: http://e"), "403 any", DOCS),
+    admin("no_host", b"GET /healthz HTTP/1.1\r\n\r\n", "400 closed", "RFC 9112 §3.2"),
+    admin("two_hosts", get(b"/healthz", b"host: a"), "400 closed", "RFC 9112 §3.2"),
+    admin("bad_host", b"GET /healthz HTTP/1.1\r\nhost: a b\r\n\r\n", "400 closed", "RFC 9112 §3.2"),
+    admin("origin", get(b"/metrics", b"origin: http://e"), "403 open", DOCS),
     admin("two_lengths", get(b"/metrics", b"content-length: 1", b"content-length: 2"), "400 closed", "RFC 9112 §6.3"),
     admin("fold", get(b"/metrics", b"x: y\r\n z"), "400 closed", "RFC 9112 §5.2"),
     admin("large_head", get(b"/metrics", b"x: " + b"y" * 70000), "431 closed", "RFC 6585 §5"),

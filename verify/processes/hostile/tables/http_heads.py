@@ -6,47 +6,45 @@ from wire import PATH, get, http, post
 DOCS = "shell/README.md, HTTP"
 HEAD = b"\r\nhost: t\r\ncontent-length: 1\r\n\r\nx"
 
-# name, request line, status.
+# name, request line: none of them is one.
 LINES = [
-    ("two_spaces_before_target", b"POST  %s HTTP/1.1" % PATH, "400"),
-    ("two_spaces_before_version", b"POST %s  HTTP/1.1" % PATH, "400"),
-    ("tab_between", b"POST\t%s\tHTTP/1.1" % PATH, "400"),
-    ("space_before_method", b" POST %s HTTP/1.1" % PATH, "400"),
-    ("space_behind_version", b"POST %s HTTP/1.1 " % PATH, "400|505"),
-    ("target_with_space", b"POST %s x HTTP/1.1" % PATH, "400|505"),
-    ("no_version", b"POST %s" % PATH, "400|505"),
-    ("no_target", b"POST HTTP/1.1", "400|505"),
-    ("nothing_but_method", b"POST", "400"),
-    ("nul_in_method", b"PO\x00ST %s HTTP/1.1" % PATH, "400"),
-    ("nul_in_target", b"POST %s\x00 HTTP/1.1" % PATH, "400"),
-    ("colon_in_method", b"PO:ST %s HTTP/1.1" % PATH, "400"),
-    ("parenthesis_in_method", b"PO(ST %s HTTP/1.1" % PATH, "400"),
-    ("latin_1_method", b"P\xd6ST %s HTTP/1.1" % PATH, "400"),
-    ("bare_lf", b"POST %s HTTP/1.1\nx: y" % PATH, "400"),
-    ("bare_cr", b"POST %s HTTP/1.1\rx: y" % PATH, "400|505"),
-    ("cr_cr_lf", b"POST %s HTTP/1.1\r" % PATH, "400|505"),
-    ("bare_cr_in_target", b"POST %s\rx HTTP/1.1" % PATH, "400"),
-    ("del_in_target", b"POST %s?\x7f HTTP/1.1" % PATH, "400"),
-    ("latin_1_target", b"POST %s?\xe9 HTTP/1.1" % PATH, "400"),
-    ("utf_8_target", b"POST %s?\xc3\xa9 HTTP/1.1" % PATH, "400"),
-    ("quotes_in_target", b'POST %s?" HTTP/1.1' % PATH, "400|202"),
-    ("fragment", b"POST %s#x HTTP/1.1" % PATH, "400"),
-    ("response_line", b"HTTP/1.1 200 OK", "400|405|505"),
-    ("tls_hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "400"),
-    ("ssh", b"SSH-2.0-OpenSSH_9.2", "400"),
-    ("proxy_protocol", b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2", "400|405|505"),
-    ("proxy_protocol_2", b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c", "400"),
-    ("zeros", b"\x00" * 40, "400"),
-    ("high_bytes", b"\xff" * 40, "400"),
-    ("redis", b"*1\r\n$4\r\nPING", "400"),
+    ("two_spaces_before_target", b"POST  %s HTTP/1.1" % PATH),
+    ("two_spaces_before_version", b"POST %s  HTTP/1.1" % PATH),
+    ("tab_between", b"POST\t%s\tHTTP/1.1" % PATH),
+    ("space_before_method", b" POST %s HTTP/1.1" % PATH),
+    ("space_behind_version", b"POST %s HTTP/1.1 " % PATH),
+    ("target_with_space", b"POST %s x HTTP/1.1" % PATH),
+    ("no_version", b"POST %s" % PATH),
+    ("no_target", b"POST HTTP/1.1"),
+    ("nothing_but_method", b"POST"),
+    ("nul_in_method", b"PO\x00ST %s HTTP/1.1" % PATH),
+    ("nul_in_target", b"POST %s\x00 HTTP/1.1" % PATH),
+    ("colon_in_method", b"PO:ST %s HTTP/1.1" % PATH),
+    ("parenthesis_in_method", b"PO(ST %s HTTP/1.1" % PATH),
+    ("latin_1_method", b"P\xd6ST %s HTTP/1.1" % PATH),
+    ("bare_lf", b"POST %s HTTP/1.1\nx: y" % PATH),
+    ("bare_cr", b"POST %s HTTP/1.1\rx: y" % PATH),
+    ("cr_cr_lf", b"POST %s HTTP/1.1\r" % PATH),
+    ("bare_cr_in_target", b"POST %s\rx HTTP/1.1" % PATH),
+    ("del_in_target", b"POST %s?\x7f HTTP/1.1" % PATH),
+    ("latin_1_target", b"POST %s?\xe9 HTTP/1.1" % PATH),
+    ("response_line", b"HTTP/1.1 200 OK"),
+    ("tls_hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+    ("ssh", b"SSH-2.0-OpenSSH_9.2"),
+    ("proxy_protocol", b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2"),
+    ("proxy_protocol_2", b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"),
+    ("zeros", b"\x00" * 40),
+    ("high_bytes", b"\xff" * 40),
+    ("redis", b"*1\r\n$4\r\nPING"),
 ]
 
+# What has the form of a version is refused as one, by 505.
 VERSIONS = [
-    ("0_9", b"0.9", "400|505"), ("1_2", b"1.2", "505|202"), ("2_0", b"2.0", "505"),
-    ("3_0", b"3.0", "505"), ("1", b"1", "400|505"), ("1_", b"1.", "400|505"),
-    ("1_10", b"1.10", "400|505"), ("01_1", b"01.1", "400|505"), ("1_01", b"1.01", "400|505"),
-    ("minus", b"-1.1", "400|505"), ("hexadecimal", b"1.A", "400|505"), ("comma", b"1,1", "400|505"),
-    ("space_within", b"1. 1", "400|505"), ("nul", b"1.1\x00", "400|505"), ("empty", b"", "400|505"),
+    ("0_9", b"0.9", "505"), ("1_2", b"1.2", "505"), ("2_0", b"2.0", "505"),
+    ("3_0", b"3.0", "505"), ("1", b"1", "400"), ("1_", b"1.", "400"),
+    ("1_10", b"1.10", "400"), ("01_1", b"01.1", "400"), ("1_01", b"1.01", "400"),
+    ("minus", b"-1.1", "400"), ("hexadecimal", b"1.A", "400"), ("comma", b"1,1", "400"),
+    ("space_within", b"1. 1", "400"), ("nul", b"1.1\x00", "400"), ("empty", b"", "400"),
 ]  # fmt: skip
 NAMES = [("lower", b"http/1.1"), ("mixed", b"Http/1.1"), ("https", b"HTTPS/1.1"), ("icy", b"ICY/1.1")]
 
@@ -78,19 +76,20 @@ TARGETS = [
     ("absolute", b"http://t" + PATH, "202"), ("absolute_other_host", b"http://other:1" + PATH, "202"),
     ("absolute_capitals", b"HTTP://T" + PATH, "202"), ("absolute_port", b"http://t:80" + PATH, "202"),
     ("query", PATH + b"?a=b&c", "202"), ("empty_query", PATH + b"?", "202"),
-    ("query_with_escapes", PATH + b"?%00%ff%zz", "202|400"),
-    ("absolute_https", b"https://t" + PATH, "400|202|421"),
+    ("query_with_escapes", PATH + b"?%00%ff%zz", "202"), ("query_with_quotes", PATH + b'?"', "202"),
+    ("fragment", PATH + b"#x", "400"), ("utf_8", PATH + b"?\xc3\xa9", "400"),
+    ("absolute_https", b"https://t" + PATH, "400"),
     ("absolute_no_host", b"http://" + PATH, "400"), ("absolute_userinfo", b"http://u:p@t" + PATH, "400"),
     ("absolute_bad_port", b"http://t:x" + PATH, "400"), ("absolute_no_path", b"http://t", "404"),
     ("absolute_other_scheme", b"ftp://t" + PATH, "400"), ("one_slash", b"http:/t" + PATH, "400"),
-    ("authority", b"t:80", "404|400|405"), ("asterisk", b"*", "404|400|405"),
-    ("relative", PATH[1:], "400|404"), ("dot", b"/." + PATH, "404"),
+    ("authority", b"t:80", "404"), ("asterisk", b"*", "404"),
+    ("relative", PATH[1:], "400"), ("dot", b"/." + PATH, "404"),
     ("dot_dot", b"/x/.." + PATH, "404"), ("two_slashes", b"/" + PATH, "404"),
     ("slash_behind", PATH + b"/", "404"), ("semicolon", PATH + b";x", "404"),
-    ("backslash", PATH.replace(b"/", b"\\"), "400|404"), ("capitals", PATH.upper(), "404"),
+    ("backslash", PATH.replace(b"/", b"\\"), "400"), ("capitals", PATH.upper(), "404"),
     ("escaped_slash", PATH.replace(b"/records", b"%2frecords"), "404"),
-    ("escaped_nul", PATH + b"%00", "404|400"), ("half_escape", PATH + b"%", "404|400"),
-    ("wrong_escape", PATH + b"%zz", "404|400"), ("escaped_dot_dot", b"/%2e%2e" + PATH, "404"),
+    ("escaped_nul", PATH + b"%00", "404"), ("half_escape", PATH + b"%", "404"),
+    ("wrong_escape", PATH + b"%zz", "404"), ("escaped_dot_dot", b"/%2e%2e" + PATH, "404"),
     ("other_ring", b"/v1/rings/nobody/records", "404"), ("no_ring", b"/v1/rings//records", "404"),
     ("ring_of_64", b"/v1/rings/" + b"a" * 64 + b"/records", "404"),
     ("ring_of_4000", b"/v1/rings/" + b"a" * 4000 + b"/records", "404"),
@@ -125,7 +124,7 @@ FIELDS = [
 ]  # fmt: skip
 
 TAGS = [
-    ("0", b"0", "202"), ("65535", b"65535", "202"), ("leading_zeros", b"007", "202|400"),
+    ("0", b"0", "202"), ("65535", b"65535", "202"), ("leading_zeros", b"007", "202"),
     ("65536", b"65536", "400"), ("minus", b"-1", "400"), ("plus", b"+1", "400"), ("empty", b"", "400"),
     ("letters", b"a", "400"), ("hexadecimal", b"0x1", "400"), ("list", b"1, 1", "400"),
     ("fraction", b"1.0", "400"), ("40_digits", b"9" * 40, "400"), ("space", b"1 1", "400"),
@@ -133,31 +132,31 @@ TAGS = [
 
 
 def of(status):
-    """The end of the connection that goes with a status of a whole request."""
-    return f"{status} open" if status == "202" else f"{status} any"
+    """How a request is answered: the connection ends with a refusal before the body."""
+    return f"{status} open" if status == "202" else f"{status} closed"
 
 
 def payloads(status):
     """What the ring holds."""
-    return [b"x"] if status == "202" else None if "202" in status else []
+    return [b"x"] if status == "202" else []
 
 
 CASES = [
     *(
-        http(f"line.{name}", line + HEAD, f"{status} any", "RFC 9112 §3", None if "202" in status else [])
-        for name, line, status in LINES
+        http(f"line.{name}", line + HEAD, "400 closed", "RFC 9112 §3", [])
+        for name, line in LINES
     ),
     *(
-        http(f"version.{name}", post(version=version), of(status), "RFC 9110 §2.5", payloads(status))
+        http(f"version.{name}", post(version=version), of(status), DOCS, [])
         for name, version, status in VERSIONS
     ),
     *(
-        http(f"version.name_{name}", b"POST %s %s" % (PATH, version) + HEAD, "400|505 closed",
+        http(f"version.name_{name}", b"POST %s %s" % (PATH, version) + HEAD, "400 closed",
              "RFC 9112 §2.3", [])
         for name, version in NAMES
     ),
     *(
-        http(f"method.{name}", post(method=method), "400|405|501 closed", "RFC 9110 §9.1", [])
+        http(f"method.{name}", post(method=method), "405 closed", "RFC 9110 §9.1", [])
         for name, method in METHODS
     ),
     *(
@@ -193,10 +192,10 @@ CASES = [
     http("host.none_for_a_page", b"GET /healthz HTTP/1.1\r\n\r\n", "400 closed", "RFC 9112 §3.2", []),
     http("tag.twice", post(b"x", b"aqueduct-type: 1", b"aqueduct-type: 1"), "400 closed", DOCS, []),
     http("line.empty_lines_before", b"\r\n\r\n" + post(), "202 open", "RFC 9112 §2.2", [b"x"]),
-    http("line.bare_lf_before", b"\n" + post(), "400|202 any", "RFC 9112 §2.2"),
-    http("line.http_0_9", b"GET /healthz\r\n", "400|505 closed", "RFC 9112 §3", []),
+    http("line.bare_lf_before", b"\n" + post(), "400 closed", "RFC 9112 §2.2", []),
+    http("line.http_0_9", b"GET /healthz\r\n", "400 closed", "RFC 9112 §3", []),
     http("line.everything_by_lf", post().replace(b"\r\n", b"\n"), "400 closed", "RFC 9112 §2.2", []),
-    http("line.everything_by_cr", post().replace(b"\r\n", b"\r"), "400 any", "RFC 9112 §2.2", []),
+    http("line.everything_by_cr", post().replace(b"\r\n", b"\r"), "400 closed", "RFC 9112 §2.2", []),
     http("head.of_a_page", b"HEAD /healthz HTTP/1.1\r\nhost: t\r\n\r\n", "200 open",
          "RFC 9110 §9.3.2", [], bodyless=(0,)),
     http("head.of_nothing", b"HEAD /nothing HTTP/1.1\r\nhost: t\r\n\r\n", "404 open",

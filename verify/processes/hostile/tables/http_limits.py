@@ -32,9 +32,9 @@ HEADS = [
     http("head.limit_plus_1", head_of(1025), "431 closed", SIZES, []),
     http("head.four_times", head_of(4096), "431 closed", SIZES, []),
     http("head.never_ends", b"POST / HTTP/1.1\r\nx: " + b"y" * 9000, "431 closed", SIZES, []),
-    http("head.target_never_ends", b"POST /" + b"y" * 9000, "431|414 closed", SIZES, []),
-    http("head.method_never_ends", b"P" * 9000, "431|400 closed", SIZES, []),
-    http("head.empty_lines_for_ever", b"\r\n" * 9000 + post(), "202|400|431 any", "RFC 9112 §2.2"),
+    http("head.target_never_ends", b"POST /" + b"y" * 9000, "431 closed", SIZES, []),
+    http("head.method_never_ends", b"P" * 9000, "431 closed", SIZES, []),
+    http("head.empty_lines_for_ever", b"\r\n" * 9000 + post(), "202 open", "RFC 9112 §2.2", [b"x"]),
     http("fields.limit", with_fields(8), "202 open", SIZES, [b"x"]),
     http("fields.limit_plus_1", with_fields(9), "431 closed", SIZES, []),
     http("fields.hundred", with_fields(100), "431 closed", SIZES, []),
@@ -45,13 +45,13 @@ HEADS = [
     http("body.chunks_go_on", [chunked(b"x" * 1001)[:-5], *[Wait(0.2), b"5\r\nhello\r\n"] * 10], "413 closed", DOCS, []),
     http("body.batch_limit", post(b"a\n" * 400, b"content-type: application/x-ndjson"), "202 open", DOCS, [b"a"] * 400),
     http("body.batch_record_too_large", post(b"a\n" + b"x" * 1001 + b"\n", b"content-type: application/x-ndjson"),
-         "413 any", DOCS, []),
-    http("body.batch_empty", post(b"\n\n", b"content-type: application/x-ndjson"), "400 any", DOCS, []),
-    http("body.batch_cut", post(b"\5\0\0\0\0\0abc", b"content-type: application/vnd.aqueduct.records"), "400 any", DOCS, []),
+         "413 open", DOCS, []),
+    http("body.batch_empty", post(b"\n\n", b"content-type: application/x-ndjson"), "400 open", DOCS, []),
+    http("body.batch_cut", post(b"\5\0\0\0\0\0abc", b"content-type: application/vnd.aqueduct.records"), "400 open", DOCS, []),
     http("body.batch_length_of_4_GiB", post(b"\xff\xff\xff\xff\0\0abc", b"content-type: application/vnd.aqueduct.records"),
-         "400|413 any", DOCS, []),
+         "400 open", DOCS, []),
     *(
-        http(f"json.{name}", post(text, b"content-type: application/vnd.aqueduct.records+json"), "400 any", DOCS, [])
+        http(f"json.{name}", post(text, b"content-type: application/vnd.aqueduct.records+json"), "400 open", DOCS, [])
         for name, text in [
             ("no_array", b'{"a":1}'), ("open", b"[1,2"), ("two_arrays", b"[1][2]"), ("comma_behind", b"[1,]"),
             ("no_comma", b"[1 2]"), ("nan", b"[NaN]"), ("single_quotes", b"['a']"), ("comment", b"[1/**/]"),
@@ -151,7 +151,7 @@ RINGS_FULL = [
     http("close_behind", post(b"a") + post(b"b", b"connection: close") + post(b"c"), "202 503 closed", FULL, [b"a"]),
     http("http_1_0", [post(b"a", version=b"1.0")], "202 closed", FULL, [b"a"]),
     http("never_fits", post(b"x" * 33), "413 closed", FULL, []),
-    http("batch_never_fits", post(b"a\nb\nc\n", b"content-type: application/x-ndjson"), "413|503 any", FULL, []),
+    http("batch_never_fits", post(b"a\nb\nc\n", b"content-type: application/x-ndjson"), "413 open", FULL, []),
     http("batch_of_one", post(b"a\n", b"content-type: application/x-ndjson") + post(b"b"), "202 503 open", FULL, [b"a"]),
     http("expect", [post(b"a") + post(b"b", b"expect: 100-continue")[:-1], Wait(0.1), b"b"], "202 100 503 open", FULL, [b"a"]),
 ]  # fmt: skip
