@@ -13,6 +13,8 @@ BRIDGE = pathlib.Path(__file__).resolve().parent.parent
 ROOT = BRIDGE.parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 BUILT = TARGET / "bench-bridge"
+# By default, of each measure. With less, or with others at work, results are provisional.
+ROUNDS, SECONDS, LOAD_MAX = 5, 2, 1.0
 TICKS = os.sysconf("SC_CLK_TCK")
 PATTERN = "".join(chr(ord("a") + i % 26) for i in range(1 << 16))
 NEEDS = {

@@ -1,21 +1,29 @@
 """The tables and plots of a run, written between the markers of benches/README.md."""
 
-import subprocess
+import sys
+import textwrap
 
-from .base import BRIDGE, ROOT
+from .base import BRIDGE, LOAD_MAX, ROOT, ROUNDS, SECONDS
 from .targets import number, table
+
+sys.path.insert(0, str(ROOT / "verify" / "documents"))
+
+import results  # noqa: E402
 
 RESULTS = BRIDGE.parent / "results"
 
 
-def write(kept):
-    command = [ROOT / "verify/documents/results.py", "benches/README.md", "bridge"]
-    subprocess.run(command, input="\n".join(section(kept)) + "\n", text=True, check=True)
+def write(kept, names):
+    """`names` are those of all parts that there are."""
+    results.write("benches/README.md", "bridge", "\n".join(section(kept, names)))
 
 
-def section(kept):
+def section(kept, names):
     parts = kept["parts"]
     peers = ", ".join(f"{name} {version}" for name, version in kept["peers"].items())
+    # Of the machine that measured, which need not be this one.
+    yield "; ".join(dict.fromkeys(part["machine"] for part in parts.values())) + "."
+    yield ""
     yield f"All of it on the same cores as the load; {peers}."
     yield ""
     yield "| part | date | rounds | seconds each | load before and after |"
@@ -25,6 +33,7 @@ def section(kept):
         cells = [f"`benches/bridge/run {name}`", part["date"], part["rounds"], part["seconds"]]
         yield f"| {' | '.join(map(str, cells))} | {low:.2f}, {high:.2f} |"
     yield ""
+    yield from shortcomings(parts, names)
     yield "### Targets of the listener"
     yield ""
     yield from table(parts)
@@ -45,6 +54,28 @@ def section(kept):
         yield "![Processor time of a request](results/bridge.svg)"
     if "tuning" in parts:
         yield from tuning(parts["tuning"]["results"]["tuning"])
+
+
+def shortcomings(parts, names):
+    """Which parts are provisional, and which are missing."""
+    provisional = [
+        f"`{name}`"
+        for name, part in parts.items()
+        if part["rounds"] < ROUNDS or part["seconds"] < SECONDS or part["load"][0] > LOAD_MAX
+    ]
+    missing = [f"`{name}`" for name in names if name not in parts]
+    said = []
+    if provisional:
+        said.append(
+            f"**Provisional**: {', '.join(provisional)}, which had fewer rounds than {ROUNDS} or"
+            f" shorter ones than {SECONDS} s, or a load above {LOAD_MAX:g} before them, so that others"
+            " were at work on the same cores."
+        )
+    if missing:
+        said.append(f"**Not in this run**: {', '.join(missing)}.")
+    if said:
+        yield from textwrap.wrap(" ".join(said), 100, break_long_words=False)
+        yield ""
 
 
 def compared(measure, contenders):

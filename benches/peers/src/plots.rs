@@ -30,8 +30,9 @@ pub const PLOTS: [Plot; 5] = [
         parameter: "capacity",
         title: "Cost of a record by the size of the ring",
         axis: "data area, bytes",
-        why: "It bends down at 2 MiB, twice a core's own cache: in a smaller ring every line that one side needs is dirty in the other's cache, and going \
-              from cache to cache is slow; in a larger one it has gone to the cache that both share by then. Beyond that cache lines come from memory.",
+        why: "It bends down where a ring outgrows the caches: in a smaller one every line that one side needs is dirty in the other's cache, and going \
+              from cache to cache is slow; in a larger one it has gone to the cache that both share by then. Where that is differs between the machines \
+              that we were given: between 1 and 2 MiB, or beyond 8. Beyond the shared cache lines come from memory.",
     },
     Plot {
         file: "payload",
