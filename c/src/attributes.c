@@ -1,9 +1,11 @@
-/* Attributes of a record (ABI 3.1), in private bytes. Contracts: aqueduct/attributes.h. */
+/* Attributes of a record (ABI 3.1). Contracts: aqueduct/attributes.h. A record viewed in place lies
+ * in shared bytes, which may change between two loads: each length is loaded once, and what was
+ * compared with the bounds is what is used. */
 #include "compiler.h"
 
 #include "aqueduct/attributes.h"
-#include "bytes.h"
 #include "extent.h"
+#include "load.h"
 
 /* Before the first entry: the bytes in use and the number of entries; before the name of an entry:
  * its length and that of the value. */
@@ -12,6 +14,11 @@ enum { BLOCK_HEAD_BYTES = 4, BLOCK_ENTRY_BYTES = 3 };
 /*@ predicate aqd_carries(aqd_record *rec, unsigned char *payload) = \valid_read(rec)
         && rec->len + rec->attribute_units * AQD_ATTRIBUTES_UNIT_BYTES <= UINT32_MAX
         && \valid_read(payload + (0 .. rec->len + rec->attribute_units * AQD_ATTRIBUTES_UNIT_BYTES - 1)); */
+
+/* A little-endian number of two bytes, each loaded once. */
+/*@ requires \valid_read(from + (0 .. 1));
+    assigns \nothing; exits \false; */
+static uint16_t load16(const unsigned char *from) { return (uint16_t)(aqd_load_byte(from) | (uint32_t)aqd_load_byte(from + 1) << 8); }
 
 /* The walk's state is the index of the next entry, and below it where it begins in the block. */
 /*@ requires aqd_carries(rec, (unsigned char *)payload) && \valid(at) && \valid(attribute);
@@ -28,7 +35,7 @@ bool aqd_next_attribute(const aqd_record *rec, const void *payload, uint32_t *at
         return false;
     }
     const unsigned char *block = (const unsigned char *)payload + rec->len;
-    uint32_t used = aqd_get16(block), count = aqd_get16(block + 2);
+    uint32_t used = load16(block), count = load16(block + 2);
     uint32_t index = *at / 0x10000, from = *at % 0x10000;
     if (from < BLOCK_HEAD_BYTES) {
         from = BLOCK_HEAD_BYTES;
@@ -36,7 +43,7 @@ bool aqd_next_attribute(const aqd_record *rec, const void *payload, uint32_t *at
     if (index >= count || used > bytes || used < from || used - from < BLOCK_ENTRY_BYTES) {
         return false;
     }
-    uint32_t name_bytes = block[from], value_bytes = aqd_get16(block + from + 1);
+    uint32_t name_bytes = aqd_load_byte(block + from), value_bytes = load16(block + from + 1);
     uint32_t rest = used - from - BLOCK_ENTRY_BYTES;
     if (name_bytes == 0 || name_bytes > rest || value_bytes > rest - name_bytes) {
         return false;
@@ -61,7 +68,7 @@ static bool attribute_is_named(const unsigned char *name, uint32_t bytes, const 
     /*@ loop invariant i <= bytes && \forall integer k; 0 <= k < i ==> wanted[k] != 0;
         loop assigns i;
         loop variant bytes - i; */
-    while (i < bytes && wanted[i] != 0 && (unsigned char)wanted[i] == name[i]) {
+    while (i < bytes && wanted[i] != 0 && (unsigned char)wanted[i] == aqd_load_byte(name + i)) {
         i++;
     }
     return i == bytes && wanted[i] == 0;

@@ -12,8 +12,8 @@
 
 #include "bytes.h"
 
-#if defined __SSE2__ && defined __x86_64__
-#define AQD_LOAD_PAIRS 1
+#if defined __SSE2__ && defined __x86_64__ && UINTPTR_MAX > UINT32_MAX
+#define AQD_LOAD_PAIRS 1 /* two aqd_words are 16 bytes: not so on x32 */
 #ifndef __FRAMAC__
 #include <emmintrin.h>
 #endif
@@ -55,14 +55,19 @@ static inline void aqd_fence_acquire(void);
 /*@ assigns \nothing; exits \false; */
 static inline void aqd_fence_seq_cst(void);
 
+/* One byte that may be shared, as those of a payload viewed in place. ORDER(payload): as
+ * aqd_load_word. Loaded once: what was checked is what is used. */
+/*@ requires \valid_read(from);
+    assigns \nothing; exits \false; */
+static inline unsigned char aqd_load_byte(const unsigned char *from);
+
 /* One aligned word of record bytes, as it lies in memory. ORDER(payload): Relaxed; the Acquire of
  * `tail` came before. */
 /*@ requires \valid_read(from + (0 .. sizeof(aqd_word) - 1));
     assigns \nothing; exits \false; */
 static inline aqd_word aqd_load_word(const unsigned char *from);
 
-/* Begins to load the cache lines of a granule and of the byte behind it. A hint: nothing is
- * accessed. */
+/* Prefetches the cache lines of a granule and of the byte after it. A hint: nothing is accessed. */
 /*@ assigns \nothing; exits \false; */
 static inline void aqd_prefetch(const unsigned char *at);
 
@@ -104,6 +109,8 @@ static inline aqd_word aqd_load_word(const unsigned char *from)
     return __atomic_load_n((const aqd_word *)(const void *)from, __ATOMIC_RELAXED);
 }
 
+static inline unsigned char aqd_load_byte(const unsigned char *from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
+
 static inline void aqd_prefetch(const unsigned char *at)
 {
     __builtin_prefetch(at);
@@ -113,6 +120,7 @@ static inline void aqd_prefetch(const unsigned char *at)
 #if defined AQD_LOAD_PAIRS
 static inline void aqd_put_pair(unsigned char *into, aqd_word first, aqd_word second)
 {
+    _Static_assert(sizeof(aqd_word) == 8, "two words are stored by 16 bytes");
     __m128i low = _mm_cvtsi64_si128((long long)first), high = _mm_cvtsi64_si128((long long)second);
     _mm_storeu_si128((__m128i *)(void *)into, _mm_unpacklo_epi64(low, high));
 }

@@ -8,6 +8,21 @@
 #include "crc32/crc32.h"
 #include "load.h"
 
+/* What the four numbers of a header say; computed_crc and granules are left alone. */
+/*@ requires \valid(h) && \valid_read(w + (0 .. 3)) && \separated(h, w + (0 .. 3));
+    assigns h->seq, h->timestamp_ns, h->len, h->kind, h->flags, h->type_tag, h->payload_crc, h->stored_crc; exits \false; */
+static inline void set_header(struct aqd_header *h, const uint64_t w[4])
+{
+    h->len = (uint32_t)w[0];
+    h->kind = (uint8_t)(w[0] >> 32);
+    h->flags = (uint8_t)(w[0] >> 40);
+    h->type_tag = (uint16_t)(w[0] >> 48);
+    h->seq = w[1];
+    h->timestamp_ns = w[2];
+    h->payload_crc = (uint32_t)w[3];
+    h->stored_crc = (uint32_t)(w[3] >> 32);
+}
+
 #if defined AQD_CRC_COPIES && defined AQD_CRC_ARM
 
 #include "record_load_arm.h"
@@ -208,14 +223,7 @@ void aqd_load_header_crc(struct aqd_header *h, const unsigned char *from, uint32
 #endif
     uint64_t w[4];
     aqd_load_header(w, from);
-    h->len = (uint32_t)w[0];
-    h->kind = (uint8_t)(w[0] >> 32);
-    h->flags = (uint8_t)(w[0] >> 40);
-    h->type_tag = (uint16_t)(w[0] >> 48);
-    h->seq = w[1];
-    h->timestamp_ns = w[2];
-    h->payload_crc = (uint32_t)w[3];
-    h->stored_crc = (uint32_t)(w[3] >> 32);
+    set_header(h, w);
     /* The position and the 28 bytes make 32, here moved four bytes on. */
     h->computed_crc = ~aqd_crc32_update_words(epoch_crc, position | w[0] << 32, w[0] >> 32 | w[1] << 32, w[1] >> 32 | w[2] << 32,
                                               w[2] >> 32 | w[3] << 32);

@@ -11,8 +11,8 @@
 #include "crc32/select.h"
 #include "load.h"
 
-/* A record header in the host's integers. The first half and what is behind it up to stored_crc are
- * blocks of 16 bytes that are stored whole. */
+/* A record header in the host's integers. The vector kernels store it as two blocks of 16 bytes:
+ * seq and timestamp_ns, then len to stored_crc. */
 struct aqd_header {
     uint64_t seq;
     uint64_t timestamp_ns;
@@ -27,7 +27,7 @@ struct aqd_header {
 };
 
 /* Loads the 32 header bytes at from (32-byte aligned), each once, and computes their CRC; granules
- * is left alone. epoch_crc: the state behind the epoch. */
+ * is left alone. epoch_crc: the state after the epoch. */
 /*@ requires \valid_read(from + (0 .. 31)) && \valid(h);
     assigns *h; exits \false;
     ensures h->granules == \old(h->granules); */
@@ -41,12 +41,13 @@ AQD_INTERNAL void aqd_load_header_crc(struct aqd_header *h, const unsigned char 
     assigns into[0 .. len - 1]; exits \false; */
 AQD_INTERNAL uint32_t aqd_load_bytes_crc(unsigned char *into, const unsigned char *from, size_t len);
 
-/* Copies the payload of the record whose header stands at from (32-byte aligned) and describes it
- * in *rec, if it is DATA without attributes, with this number, has a payload of at most `most`
- * bytes, and both CRCs are right; each byte is loaded once. prefix: the state behind the epoch,
- * with the position added.
- * False: it is not, or this processor has no faster way than aqd_load_header_crc and
- * aqd_load_bytes_crc, which say more. */
+/* Copies the payload of the record whose header is at from (32-byte aligned) and describes the
+ * record in *rec, if it is DATA without attributes, has this sequence number and a payload of at
+ * most `most` bytes, and both CRCs are right. Each byte is loaded once. prefix: the state after the
+ * epoch, with the position added.
+ * Returns false if it is not such a record, or if this processor has no faster way than
+ * aqd_load_header_crc and aqd_load_bytes_crc. Ask those then: they say what is wrong. into may have
+ * been written, *rec has not. */
 /*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
     requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
     requires \separated(rec, into + (0 .. most - 1));

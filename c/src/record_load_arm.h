@@ -1,5 +1,5 @@
-/* Loading records by the instructions of AArch64: the part of record_load.c for them. Both CRCs of
- * a record are chains of their own, which the processor runs side by side. */
+/* Loading records by the instructions of AArch64: a part of record_load.c. The CRCs of header and
+ * payload are two chains that do not depend on each other, so the processor overlaps them. */
 #ifndef AQUEDUCT_RECORD_LOAD_ARM_H
 #define AQUEDUCT_RECORD_LOAD_ARM_H
 
@@ -8,8 +8,8 @@
 #include "load.h"
 #include "record_load.h"
 
-/* The state after the position, which is added to the state after the epoch, and the 28 bytes of a
- * header that its CRC covers. */
+/* The state after the 28 bytes of a header that its CRC covers. prefix: the state after the epoch,
+ * with the position added. */
 /*@ requires \valid_read(w + (0 .. 3));
     assigns \nothing; exits \false; */
 AQD_ARM_KERNEL uint32_t header_state(const uint64_t w[4], uint32_t prefix)
@@ -24,18 +24,11 @@ static void header_fast(struct aqd_header *h, const unsigned char *from, uint32_
 {
     uint64_t w[4];
     aqd_load_header(w, from);
-    h->len = (uint32_t)w[0];
-    h->kind = (uint8_t)(w[0] >> 32);
-    h->flags = (uint8_t)(w[0] >> 40);
-    h->type_tag = (uint16_t)(w[0] >> 48);
-    h->seq = w[1];
-    h->timestamp_ns = w[2];
-    h->payload_crc = (uint32_t)w[3];
-    h->stored_crc = (uint32_t)(w[3] >> 32);
+    set_header(h, w);
     h->computed_crc = ~header_state(w, position ^ epoch_crc);
 }
 
-/* The state after a payload, which is copied. */
+/* Copies a payload and gives the state after it. */
 /*@ requires \valid(into + (0 .. len - 1)) && \valid_read(from + (0 .. aqd_loaded_words(len, 1) - 1));
     assigns into[0 .. len - 1]; exits \false; */
 AQD_ARM_KERNEL uint32_t payload_state(unsigned width, unsigned char *into, const unsigned char *from, size_t len)

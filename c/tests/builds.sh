@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.." || exit 2
 . tests/ok.sh
 need gcc g++ clang clang++ musl-gcc tcc avr-gcc cmake meson ninja readelf
 sources=$(printf 'include Makefile\nsources: ; @echo $(LIB_SOURCES)\n' | $make -f - sources)
+free=$(printf 'include Makefile\nsources: ; @echo $(FREE_SOURCES)\n' | $make -f - sources)
 
 # ---- Headers ----
 printf '#include "aqueduct/client.h"\nint nothing;\n' >"$work/headers.c"
@@ -35,6 +36,9 @@ test_that "as C++ the sources say that they are C" refuses "Compile Aqueduct's s
 test_that "as C99 they ask for C11" refuses "Compile Aqueduct's sources as C11 or later (-std=c11)" gcc -std=c99
 test_that "tcc is told what they need" refuses "sources need GCC or Clang" tcc -std=c11
 test_that "an AVR is told what they need" refuses "needs pointers of 32 bits or more" avr-gcc -std=c11
+# An x86-64 whose pointers have 32 bits, so that no word of load.h has 64.
+x32() { for source in $free; do "$1" -std=c11 -mx32 -ffreestanding $strict -Iinclude -c -o "$work/x32.o" "$source" || return 1; done; }
+for compiler in gcc clang; do test_that "the freestanding half for x32: $compiler" x32 $compiler; done
 
 # ---- Flags ----
 library() { $make BUILD="$work/$1" WERROR=-Werror "$work/$1/libaqueduct.a" "$work/$1/reader" "$2" "$3"; }

@@ -76,6 +76,7 @@ report "i686: it is 32-bit" class "$work/i686/libaqueduct.so" 01
 aarch64=aarch64-linux-gnu-gcc
 report "aarch64: unit tests under qemu" make -j2 check CC=$aarch64 RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu" BUILD="$work/aarch64"
 report "aarch64: CRC without SHA3, which is chosen at run time" qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu cortex-a72 "$work/aarch64/test_crc32"
+report "aarch64: without vector registers" make "$work/plain/libaqueduct.a" CC=$aarch64 CFLAGS=-mgeneral-regs-only WERROR=-Werror BUILD="$work/plain"
 report "aarch64: shared library" make shared CC=$aarch64 BUILD="$work/aarch64"
 
 # What a user of the library runs, and the tests that have no clock in them; all of them on AArch64

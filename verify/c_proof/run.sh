@@ -101,7 +101,7 @@ proofs() {
     proof "record_load.c, 32 bits" "" -machdep gcc_x86_32 c/src/record_load.c
     proof "crc32/clmul.c, the addresses of every vector path" "" -machdep gcc_x86_64 c/src/crc32/clmul.c
     # As for AArch64: no other machine description has these kernels.
-    arm="-U__x86_64__ -D__aarch64__"
+    arm="-U__x86_64__ -D__aarch64__ -D__ARM_NEON"
     kernels=aqd_pass_word,aqd_pass_few,aqd_state_from,aqd_three_lanes,aqd_state_by_8,aqd_bulk,aqd_state_by_blocks
     proof "crc32/arm.c, the addresses of every path" "$arm" -machdep gcc_x86_64 c/src/crc32/arm.c
     proof "record_load.c, AArch64" "$arm" -machdep gcc_x86_64 c/src/record_load.c -wp-skip-fct "$kernels"
@@ -134,7 +134,7 @@ mutants() {
         define=
         case $file in
         batch.h) of=batch.c ;;
-        crc32/arm_*.h) of=crc32/arm.c define="-U__x86_64__ -D__aarch64__" ;;
+        crc32/arm_*.h) of=crc32/arm.c define="-U__x86_64__ -D__aarch64__ -D__ARM_NEON" ;;
         crc32/*.h) of=crc32/clmul.c ;;
         *.h) of=reader.c ;;
         *) of=$file ;;

@@ -1,10 +1,11 @@
 /* The attributes of a record: named values that came with it, such as an HTTP header, the path, the
- * peer's address or an MQTT topic, as the listener was configured to keep them (ABI 3.1).
+ * peer's address or an MQTT topic, if the listener is configured to keep them (ABI 3.1).
  *
- * They lie after the payload in the buffer into which a record was copied, or where it was viewed,
- * so every function takes the record and the payload that one call delivered together. What was not
- * delivered with attributes has none. Nothing is trusted: whatever the bytes are, no function reads
- * past them or loops forever. None of them blocks, allocates or writes to the record. */
+ * They lie after the payload, in the buffer into which a record was copied or where it was viewed.
+ * So every function takes the record and the payload that one call delivered together. Nothing is
+ * trusted: whatever the bytes are, and even if those of a viewed record change meanwhile, no
+ * function reads past the record or loops forever. None of them blocks, allocates or writes to the
+ * record. */
 #ifndef AQUEDUCT_ATTRIBUTES_H
 #define AQUEDUCT_ATTRIBUTES_H
 
@@ -14,8 +15,8 @@
 extern "C" {
 #endif
 
-/* Names with a meaning of their own. What a client of the listener named itself never begins with a
- * colon. */
+/* Names with a fixed meaning. Those with a colon in front are the listener's own words: nothing
+ * that a client sends gets such a name. */
 #define AQD_ATTRIBUTE_PATH ":path"                /* path of the request, as it was sent */
 #define AQD_ATTRIBUTE_PEER ":peer"                /* address of the peer */
 #define AQD_ATTRIBUTE_TOPIC ":topic"              /* topic of an MQTT message */
@@ -32,17 +33,18 @@ typedef struct aqd_named_value {
     uint32_t value_bytes;
 } aqd_named_value;
 
-/* Finds the first attribute of this name (which ends with a zero byte). Returns its value, *bytes
+/* Finds the first attribute called name, which ends with a zero byte. Returns its value, *bytes
  * long, valid as long as the payload is; NULL if there is none, and *bytes is 0 then. bytes may be
  * NULL. */
 const void *aqd_attribute(const aqd_record *rec, const void *payload, const char *name, uint32_t *bytes);
 
-/* Walks the attributes in their order: *at is 0 to begin with, and what the last call left there
- * after that. Returns true and fills in *attribute; false if there is none left, or the next one is
- * damaged. */
+/* Walks the attributes in their order. Set *at to 0 before the first call, and leave it alone
+ * between calls. Returns true and fills in *attribute; false, and leaves it unchanged, if there is
+ * none left or the next one is damaged. */
 bool aqd_next_attribute(const aqd_record *rec, const void *payload, uint32_t *at, aqd_named_value *attribute);
 
-/* Returns the bytes that a buffer needs for the record: payload and attributes. */
+/* Returns how many bytes the record takes in a buffer, payload and attributes, after any call that
+ * describes it: also after a peek, a skip or AQD_ERR_SPACE. */
 size_t aqd_record_bytes(const aqd_record *rec);
 
 #ifdef __cplusplus

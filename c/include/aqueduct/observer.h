@@ -37,32 +37,35 @@ typedef struct aqd_observer {
  * aqd_observer_next will try again. Never blocks. */
 aqd_status aqd_observer_init(aqd_observer *o, const void *ring, size_t ring_bytes);
 
-/* Copies the payload of the oldest unread record into buf (cap bytes, any alignment) and describes
- * the record in *rec. buf is meaningful only after AQD_OK. Never blocks.
- * Returns AQD_OK; AQD_EMPTY; AQD_CLOSED; AQD_ERR_SPACE: cap < rec->len, nothing consumed, though it
- * may be overwritten before the next call; AQD_ERR_OVERRUN: records were overwritten unread. If
- * evidence.found_seq > evidence.expected_seq, the difference was missed, and *rec describes the
- * record that the next call delivers, if it still exists. If they are equal, the observer was
- * overrun repeatedly within this call, and a later call reports the number. An observer misses
- * nothing before its first record: it merely starts later; AQD_ERR_GAP, _PAYLOAD, _HEADER: as
- * aqd_reader_next; AQD_ERR_TAIL: the control words are inconsistent. */
+/* Copies the payload of the oldest unread record, and its attributes after it, into buf (cap bytes,
+ * any alignment) and describes the record in *rec. buf is meaningful only after AQD_OK. Never
+ * blocks.
+ * Returns AQD_OK; AQD_EMPTY; AQD_CLOSED; AQD_ERR_SPACE: as aqd_reader_next, but the record may be
+ * overwritten before the next call; AQD_ERR_OVERRUN: records were overwritten unread, see below;
+ * AQD_ERR_GAP, _PAYLOAD, _HEADER: as aqd_reader_next; AQD_ERR_TAIL: the control words are
+ * inconsistent.
+ * After AQD_ERR_OVERRUN, if evidence.found_seq > evidence.expected_seq, the difference was missed,
+ * and *rec describes the record that the next call delivers, if it still exists. If they are equal,
+ * the observer was overrun repeatedly within this call, and a later call reports the number. What
+ * was overwritten before its first record was not missed: it merely starts later. */
 aqd_status aqd_observer_next(aqd_observer *o, void *buf, size_t cap, aqd_record *rec);
 
-/* Does the same as aqd_reader_next_batch. AQD_ERR_OVERRUN, too, can follow the *n records. */
+/* Does what aqd_reader_next_batch does. AQD_ERR_OVERRUN, too, can be met after the *n records. */
 aqd_status aqd_observer_next_batch(aqd_observer *o, void *buf, size_t cap, aqd_item *items, size_t max, size_t *n);
 
-/* Describes the oldest unread record and leaves it unread. Its header was checked and intact.
- * Returns what aqd_observer_next returns, except AQD_ERR_SPACE. */
+/* Describes the oldest unread record in *rec and leaves it unread. Its header was checked, and was
+ * not overwritten before it was copied; its payload was not looked at. Returns what
+ * aqd_observer_next returns, except AQD_ERR_SPACE. */
 aqd_status aqd_observer_peek(aqd_observer *o, aqd_record *rec);
 
 /* Consumes the oldest unread record without copying it. Otherwise like aqd_observer_peek. */
 aqd_status aqd_observer_skip(aqd_observer *o, aqd_record *rec);
 
 /* Moves to the oldest intact record, then forward to sequence number seq.
- * Returns AQD_OK: seq is read next, unless it is overwritten first; AQD_ERR_GONE: a later one is,
- * evidence.found_seq; AQD_AHEAD: the observer is at the tail; AQD_ERR_EPOCH: not this ring's,
- * nothing moved; AQD_ERR_OVERRUN: overrun repeatedly, a later seek may succeed; AQD_ERR_TAIL. Never
- * blocks. */
+ * Returns AQD_OK: seq is read next, unless it is overwritten first; AQD_ERR_GONE: a later record
+ * is, evidence.found_seq; AQD_AHEAD: seq is not published yet, the observer is at the tail;
+ * AQD_ERR_EPOCH: not this ring's epoch, nothing moved; AQD_ERR_OVERRUN: overrun repeatedly, a later
+ * seek may succeed; AQD_ERR_TAIL. Never blocks. */
 aqd_status aqd_observer_seek(aqd_observer *o, uint64_t epoch, uint64_t seq);
 
 /* Moves past everything published so far. Returns AQD_OK. Never blocks. */

@@ -39,7 +39,7 @@ typedef struct aqd_ring_info {
     uint64_t epoch;
     uint64_t created_ns;  /* since the Unix epoch; 0 if unknown */
     uint32_t capacity;    /* granules of 32 bytes */
-    uint32_t max_payload; /* bytes; a buffer of this size holds every record */
+    uint32_t max_payload; /* bytes, attributes included; a buffer of this size holds any record */
     uint32_t clock_id;    /* AQD_CLOCK_... */
     uint16_t abi_minor;
     char name[AQD_RING_NAME_BYTES + 1];
@@ -66,10 +66,11 @@ typedef struct aqd_evidence {
                             * length was impossible */
 } aqd_evidence;
 
-/* A record of a batch and its payload. */
+/* A record of a batch, and where it is in the buffer. */
 typedef struct aqd_item {
     aqd_record record;
-    const void *payload; /* record.len bytes, aligned to AQD_BATCH_ALIGN_BYTES if the buffer is */
+    const void *payload; /* record.len bytes, and the attributes after them; aligned to
+                          * AQD_BATCH_ALIGN_BYTES if the buffer is */
 } aqd_item;
 
 #define AQD_BATCH_ALIGN_BYTES 8
@@ -119,19 +120,21 @@ aqd_status aqd_reader_init(aqd_reader *r, const void *ring, size_t ring_bytes, v
  * any alignment) and describes the record in *rec. What is checked is the copy. buf is meaningful
  * only after AQD_OK; *rec is unchanged unless mentioned. Does not release, see aqd_reader_release.
  * Never blocks.
- * Returns AQD_OK; AQD_EMPTY; AQD_CLOSED; AQD_ERR_SPACE: cap < rec->len, which is then what payload
- * and attributes need together, nothing consumed; a cap of info.max_payload never fails;
- * AQD_ERR_GAP: *rec describes the record that the next call delivers; AQD_ERR_PAYLOAD: *rec
- * describes the lost record; AQD_ERR_HEADER: a stretch was skipped; AQD_ERR_TAIL: the reader does
- * not advance, except possibly past padding. When polling for throughput, back off for a few
- * microseconds after AQD_EMPTY: each poll steals the tail's cache line from the producer. */
+ * Returns AQD_OK; AQD_EMPTY; AQD_CLOSED; AQD_ERR_SPACE: cap is short, nothing is consumed, and
+ * rec->len is what payload and attributes need together (rec->attribute_units is 0); a cap of
+ * info.max_payload is never short; AQD_ERR_GAP: *rec describes the record that the next call
+ * delivers; AQD_ERR_PAYLOAD: *rec describes the lost record; AQD_ERR_HEADER: a stretch was skipped;
+ * AQD_ERR_TAIL: the reader does not advance, except possibly past padding. When polling for
+ * throughput, back off for a few microseconds after AQD_EMPTY: each poll steals the tail's cache
+ * line from the producer. */
 aqd_status aqd_reader_next(aqd_reader *r, void *buf, size_t cap, aqd_record *rec);
 
-/* Lends the payload of the oldest unread record in place: *payload (rec->len bytes, aligned to 32)
- * is valid until aqd_reader_release. For readers that trust the producer: the CRC is computed in
- * place, so a producer that violates the protocol, or has evicted this reader, could change the
- * bytes after the check. A length or pointer outside the ring cannot result. Otherwise like
- * aqd_reader_next; never returns AQD_ERR_SPACE. */
+/* Lends the payload of the oldest unread record in place: *payload (rec->len bytes, aligned to 32,
+ * and the attributes after them) is valid until aqd_reader_release. For readers that trust the
+ * producer: the CRC is computed in place, so a producer that violates the protocol, or has evicted
+ * this reader, could change the bytes after the check. Even then the rec->len bytes are inside the
+ * ring, and so is what aqueduct/attributes.h finds. Otherwise like aqd_reader_next; never returns
+ * AQD_ERR_SPACE. */
 aqd_status aqd_reader_view(aqd_reader *r, const void **payload, aqd_record *rec);
 
 /* Returns everything read so far to the producer. What was not released is delivered again to the
@@ -141,11 +144,11 @@ bool aqd_reader_release(aqd_reader *r);
 
 /* Copies up to max records (max > 0) into buf (cap bytes), one after the other, each as
  * aqd_reader_next does, and describes them in items. *n (0..max) is always set, and the first *n
- * items are good whatever the status: process them, then look at it.
+ * items are good whatever the status is: process them, then look at it.
  * Returns AQD_OK: *n > 0, and it stopped because max, cap or the published records ran out;
  * AQD_EMPTY, AQD_CLOSED, AQD_ERR_SPACE: as aqd_reader_next, *n is 0; AQD_ERR_HEADER, _PAYLOAD,
- * _GAP, _TAIL: met after the *n records. Only payloads are stored in buf, so a cap of
- * info.max_payload always holds one record. Does not release: one aqd_reader_release is one cursor
+ * _GAP, _TAIL: met after the *n records. Headers are not copied, so a cap of info.max_payload
+ * always holds one record. Does not release: one aqd_reader_release is one cursor
  * store for the batch. Never blocks. */
 aqd_status aqd_reader_next_batch(aqd_reader *r, void *buf, size_t cap, aqd_item *items, size_t max, size_t *n);
 
@@ -160,10 +163,11 @@ aqd_status aqd_reader_skip(aqd_reader *r, aqd_record *rec);
 /* Moves forward to the record with sequence number seq, for programs that store (epoch, seq + 1) of
  * the last record together with their results. Skipped records count as read; damage on the way is
  * skipped and counted. Releases nothing.
- * Returns AQD_OK: seq is read next; AQD_ERR_GONE: a later one is, evidence.found_seq, also if seq
- * was read before, because a gating reader never goes back; AQD_AHEAD: the reader is at the tail;
- * AQD_ERR_EPOCH: not this ring's, nothing moved; AQD_ERR_TAIL. Never blocks. Skips at most eight
- * times the capacity, then returns AQD_ERR_TAIL, which takes a broken producer. */
+ * Returns AQD_OK: seq is read next; AQD_ERR_GONE: a later record is, evidence.found_seq, also if
+ * seq was read before, because a gating reader never goes back; AQD_AHEAD: seq is not published
+ * yet, the reader is at the tail; AQD_ERR_EPOCH: not this ring's epoch, nothing moved;
+ * AQD_ERR_TAIL: as aqd_reader_next, or it has skipped eight times the capacity, which only a broken
+ * producer can cause. Never blocks. */
 aqd_status aqd_reader_seek(aqd_reader *r, uint64_t epoch, uint64_t seq);
 
 /* Moves past everything published so far. Skipped records count as read. Releases nothing. Returns

@@ -11,7 +11,8 @@
 #include <sys/auxv.h>
 #endif
 
-/* What the operating system says, or else the compiler. */
+/* The widest kernel that may run here (see aqd_crc32_width), by what Linux says of the processor;
+ * elsewhere by what the compiler was told. */
 /*@ assigns \nothing; exits \false;
     ensures \result == 0 || \result == 8 || \result == 16 || \result == 32; */
 static unsigned widest(void);
@@ -20,7 +21,7 @@ static unsigned widest(void);
 static unsigned widest(void)
 {
 #if __STDC_HOSTED__ && defined __linux__
-    /* HWCAP_PMULL, HWCAP_CRC32 and HWCAP_SHA3 of <asm/hwcap.h>. */
+    /* HWCAP_PMULL, HWCAP_CRC32 and HWCAP_SHA3, which not every <asm/hwcap.h> has. */
     const unsigned long hwcap = getauxval(AT_HWCAP), pmull_bit = 1UL << 4, crc32_bit = 1UL << 7, sha3_bit = 1UL << 17;
     bool crc32 = hwcap & crc32_bit, pmull = hwcap & pmull_bit, sha3 = hwcap & sha3_bit;
 #else
@@ -46,9 +47,9 @@ unsigned aqd_crc32_width(void)
 #if !(__STDC_HOSTED__ && defined __linux__) || defined __FRAMAC__
     return widest();
 #else
-    /* 1: nobody has asked yet. Any thread finds the same, so it does not matter who stores it. */
+    /* 1: not known yet. Every thread finds the same, so it does not matter which one stores it. */
     static unsigned char known = 1;
-    /* ORDER(none): a constant, once it is there. */
+    /* ORDER(none): nothing else is read because of it. */
     unsigned char width = __atomic_load_n(&known, __ATOMIC_RELAXED);
     if (width == 1) {
         width = (unsigned char)widest();
@@ -101,7 +102,7 @@ uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint64_t b, uin
 
 #else
 
-/* ISO C wants a declaration in every file. */
+/* ISO C does not allow an empty translation unit. */
 extern int aqd_crc32_arm_is_not_built;
 
 #endif

@@ -52,7 +52,7 @@ AQD_BY_16 uint32_t aqd_crc32_update_words_fast(uint32_t state, uint64_t a, uint6
 
 #else
 
-/* ISO C wants a declaration in every file. */
+/* ISO C does not allow an empty translation unit. */
 extern int aqd_crc32_clmul_is_not_built;
 
 #endif

@@ -22,8 +22,10 @@
 #endif
 
 #if !defined AQD_CRC_SMALL && !defined AQD_CRC_1K && !defined AQD_CRC_PORTABLE
-/* Without an operating system only what the compiler was told about the processor counts. */
-#if defined __x86_64__ && (__STDC_HOSTED__ || defined __PCLMUL__)
+/* Without an operating system only what the compiler was told about the processor counts. Pointers
+ * of 64 bits, because the kernels take words of 8 bytes from load.h, which x32 and ILP32 on AArch64
+ * do not have. */
+#if defined __x86_64__ && UINTPTR_MAX > UINT32_MAX && (__STDC_HOSTED__ || defined __PCLMUL__)
 #define AQD_CRC_CLMUL 1
 #if AQD_CRC_PATH >= 32 && (__STDC_HOSTED__ || (defined __VPCLMULQDQ__ && defined __AVX2__))
 #define AQD_CRC_PAIRS 1
@@ -31,9 +33,9 @@
 #if AQD_CRC_PATH >= 64 && (__STDC_HOSTED__ || (defined __VPCLMULQDQ__ && defined __AVX512VL__))
 #define AQD_CRC_WIDE 1
 #endif
-#elif defined __aarch64__ && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && ((__STDC_HOSTED__ && defined __linux__) || defined __ARM_FEATURE_CRC32)
+#elif defined __aarch64__ && UINTPTR_MAX > UINT32_MAX && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && ((__STDC_HOSTED__ && defined __linux__) || defined __ARM_FEATURE_CRC32)
 #define AQD_CRC_ARM 1
-#if AQD_CRC_PATH >= 16 && ((__STDC_HOSTED__ && defined __linux__) || defined __ARM_FEATURE_AES || defined __ARM_FEATURE_CRYPTO)
+#if AQD_CRC_PATH >= 16 && defined __ARM_NEON && ((__STDC_HOSTED__ && defined __linux__) || defined __ARM_FEATURE_AES || defined __ARM_FEATURE_CRYPTO)
 #define AQD_CRC_PMULL 1
 #if AQD_CRC_PATH >= 32 && ((__STDC_HOSTED__ && defined __linux__) || defined __ARM_FEATURE_SHA3)
 #define AQD_CRC_EOR3 1
