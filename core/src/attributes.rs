@@ -40,6 +40,7 @@ pub struct Attribute<'b> {
 
 /// Why an attribute does not fit a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum AttributeError {
     /// A name has 1 to 255 bytes.
     Name {
@@ -98,12 +99,17 @@ impl<'b> AttributeBlock<'b> {
     }
 
     /// Takes up a block that was written before, for example one kept for many records. `None` if
-    /// it is damaged.
+    /// it is not what `core/ABI.md` §3.1 describes: whole units, entries as many and as long as it
+    /// says, names of UTF-8, zeros after the last of them.
     #[must_use]
     pub fn from_bytes(bytes: &'b [u8]) -> Option<Self> {
+        let mut walk = Attributes::of(bytes);
         let fits = bytes.len() <= ATTRIBUTES_MAX_BYTES
-            && bytes.len().is_multiple_of(ATTRIBUTES_UNIT_BYTES);
-        (fits && Attributes::of(bytes).are_whole()).then_some(Self { bytes })
+            && bytes.len().is_multiple_of(ATTRIBUTES_UNIT_BYTES)
+            && walk.are_whole()
+            && walk.all(|attribute| core::str::from_utf8(attribute.name).is_ok());
+        let used = bytes.first_chunk().map_or(0, |&used| usize::from(u16::from_le_bytes(used)));
+        (fits && bytes.iter().skip(used).all(|&byte| byte == 0)).then_some(Self { bytes })
     }
 
     /// Returns its bytes.
@@ -299,6 +305,30 @@ mod tests {
         assert_eq!(writer.add("name", &[1; 21]), Ok(()));
         assert_eq!(writer.add("m", b""), Err(AttributeError::Room { needed: 36, limit: 32 }));
         assert_eq!(writer.finish().attributes().count(), 1);
+    }
+
+    #[test]
+    fn a_block_is_taken_up_only_if_it_is_what_a_writer_makes() {
+        let mut room = [0; 32];
+        let attributes = [(name::PATH, &b"/v1"[..]), ("\u{e4}", b"\xFF")];
+        let block = AttributeBlock::write(attributes, &mut room).unwrap().as_bytes();
+        let block: [u8; 32] = block.try_into().unwrap();
+        assert!(AttributeBlock::from_bytes(&block).is_some());
+        assert_eq!(AttributeBlock::from_bytes(&[]), Some(AttributeBlock::NONE));
+        for (at, value, what) in [
+            (0, 20, "an entry is not in what is used"),
+            (0, 0, "nothing is used, not even the head"),
+            (2, 1, "an entry is not counted"),
+            (2, 3, "an entry is missing"),
+            (4, 0, "a name is empty"),
+            (18, 0xFF, "a name is not UTF-8"),
+            (31, 1, "a byte past the entries is not zero"),
+        ] {
+            let mut damaged = block;
+            damaged[at] = value;
+            assert_eq!(AttributeBlock::from_bytes(&damaged), None, "{what}");
+        }
+        assert_eq!(AttributeBlock::from_bytes(&block[..31]), None, "not whole units");
     }
 
     #[test]

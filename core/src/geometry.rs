@@ -57,6 +57,7 @@ pub const fn distance(from: u32, to: u32) -> u32 {
 /// INVARIANT: the values satisfy [`Geometry::new`]; every offset it gives for a record inside the
 /// ring lies inside the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Geometry {
     epoch: NonZeroU64,
     capacity: u32,
@@ -177,6 +178,7 @@ impl Geometry {
 
 /// Why a segment is not an acceptable ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum GeometryError {
     /// The first bytes are not [`RING_MAGIC`].
     Magic {

@@ -40,6 +40,13 @@ pub mod typed;
 #[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
 pub mod shared;
 
+// What the crates of the ecosystem ask of grants and records.
+#[cfg(feature = "embedded-io")]
+mod io;
+
+#[cfg(feature = "postcard")]
+pub mod postcard;
+
 // Both sides, inside one program.
 pub mod ring;
 

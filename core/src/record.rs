@@ -24,6 +24,7 @@ pub fn payload_crc(bytes: &[u8]) -> u32 {
 
 /// The part of a record's header that the user chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Meta {
     /// The user's tag.
     pub type_tag: u16,
@@ -33,6 +34,7 @@ pub struct Meta {
 
 /// What a reader learns about a record besides its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Record {
     /// Sequence number among the DATA records of the ring's epoch, from 0.
     pub seq: u64,
@@ -183,6 +185,7 @@ impl Header {
 
 /// The stored and the computed CRC of a header that fails its check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct HeaderCrc {
     /// In the header.
     pub stored: u32,

@@ -14,6 +14,7 @@ use crate::record::HeaderCrc;
 
 /// A record boundary that is known to be good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Checkpoint {
     /// A position where a record begins: a saved cursor, or the ring's own `oldest`. Not more than
     /// a lap before the producer's last position: records of an earlier lap that lie untouched
@@ -38,6 +39,7 @@ impl Checkpoint {
 
 /// How far a prefix may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Bound {
     /// To the `tail` word: what was published and no more. Right after a killed process, whose
     /// memory is as it left it.
@@ -49,6 +51,7 @@ pub enum Bound {
 
 /// Why a prefix ends where it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Cut {
     /// At the bound, with everything before it intact.
     None,
@@ -74,6 +77,7 @@ pub enum Cut {
 
 /// A prefix of intact records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Recovery {
     /// The checkpoint's position, where the prefix begins.
     pub start: u32,
@@ -96,6 +100,7 @@ pub struct Recovery {
 
 /// Why nothing could be recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum RecoverError {
     /// The ring's header is not acceptable.
     Geometry(GeometryError),
@@ -211,6 +216,7 @@ pub(crate) fn prefix<R: Memory>(
 
 /// One thing found in a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Item {
     /// An intact user's record.
     Record(crate::record::Record),

@@ -3,6 +3,9 @@
 
 use core::fmt;
 
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::attributes::AttributeBlock;
 use crate::geometry::Geometry;
 use crate::layout::{GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY};
 use crate::memory::storage::Storage;
@@ -10,6 +13,7 @@ use crate::memory::{ReadRegion, Region, TrustedRegion};
 use crate::producer::{ClaimError, CreateError, Grant, Producer, RingConfig, Start, Wake};
 use crate::read::{JoinError, Observer, Reader};
 use crate::record::Meta;
+use crate::typed::Tagged;
 
 /// The epoch of a ring that is split for the first time. Its memory is its own and is zeroed, so no
 /// bytes of another ring can be met in it; those of an earlier life have another epoch.
@@ -186,6 +190,71 @@ impl<'a, const READERS: usize> RingProducer<'a, READERS> {
     /// As there.
     pub fn append(&mut self, meta: Meta, payload: &[u8]) -> Result<u64, ClaimError> {
         self.producer.append(meta, payload)
+    }
+
+    /// Does what [`push`](Self::push) does with a record that has attributes:
+    /// [`Producer::push_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn push_with(
+        &mut self,
+        meta: Meta,
+        payload: &[u8],
+        attributes: AttributeBlock<'_>,
+    ) -> Result<(u64, Wake), ClaimError> {
+        self.producer.push_with(meta, payload, attributes)
+    }
+
+    /// Does what [`append`](Self::append) does with a record that has attributes:
+    /// [`Producer::append_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_with(
+        &mut self,
+        meta: Meta,
+        payload: &[u8],
+        attributes: AttributeBlock<'_>,
+    ) -> Result<u64, ClaimError> {
+        self.producer.append_with(meta, payload, attributes)
+    }
+
+    /// Pushes a `bytemuck` value under its type's tag: [`Producer::push_pod`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn push_pod<T: Tagged + bytemuck::NoUninit>(
+        &mut self,
+        timestamp_ns: u64,
+        value: &T,
+    ) -> Result<(u64, Wake), ClaimError> {
+        self.producer.push_pod(timestamp_ns, value)
+    }
+
+    /// Appends a `bytemuck` value under its type's tag: [`Producer::append_pod`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_pod<T: Tagged + bytemuck::NoUninit>(
+        &mut self,
+        timestamp_ns: u64,
+        value: &T,
+    ) -> Result<u64, ClaimError> {
+        self.producer.append_pod(timestamp_ns, value)
+    }
+
+    /// Pushes a `zerocopy` value, sized or not, under its type's tag:
+    /// [`Producer::push_bytes_of`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn push_bytes_of<T: Tagged + IntoBytes + Immutable + ?Sized>(
+        &mut self,
+        timestamp_ns: u64,
+        value: &T,
+    ) -> Result<(u64, Wake), ClaimError> {
+        self.producer.push_bytes_of(timestamp_ns, value)
     }
 
     /// Reserves space for one record: [`Producer::claim`].

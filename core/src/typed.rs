@@ -36,6 +36,7 @@ impl<const BYTES: usize> Default for AlignedBuf<BYTES> {
 
 /// Why a payload is not a value of the type asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ViewError {
     /// The record has another tag.
     Type {
@@ -142,6 +143,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
 
 /// Why a reader gave no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum NextValueError {
     /// The ring gave no record.
@@ -161,7 +163,7 @@ impl fmt::Display for NextValueError {
 
 impl core::error::Error for NextValueError {}
 
-fn check_tag<T: Tagged>(record: &Record) -> Result<(), ViewError> {
+pub(crate) fn check_tag<T: Tagged>(record: &Record) -> Result<(), ViewError> {
     if record.type_tag == T::TYPE_TAG {
         Ok(())
     } else {

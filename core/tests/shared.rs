@@ -11,8 +11,8 @@ use aqueduct_core::recovery::{Item, scan};
 use aqueduct_core::shared::Native;
 use aqueduct_core::shared::{Contended, Outcome, ShareError};
 use aqueduct_core::{
-    ClaimError, Next, Producer, Reader, Region, SharedProducer, Sleep, Start, SubscribeError,
-    WaitMode, Wake,
+    AttributeBlock, ClaimError, Next, Producer, Reader, Region, SharedProducer, Sleep, Start,
+    SubscribeError, WaitMode, Wake,
 };
 use common::{Hooked, Page, Ring, Rng, Touch, checked, create, meta, payload, take, word};
 
@@ -776,4 +776,55 @@ fn room_that_an_interrupt_asks_for_is_made_by_the_one_it_interrupted() {
         "the room is there; what the header will say is all it leaves"
     );
     assert_eq!([take(&mut reader), take(&mut reader)], [Some((7, 64)), None]);
+}
+
+/// [`Watched`], which pauses after a push that met somebody publishing.
+struct Pausing;
+
+impl aqueduct_core::shared::Backend for Pausing {
+    const PAUSES: u32 = 4;
+    type Word = WatchedWord;
+    type Cell<T> = aqueduct_core::shared::NativeCell<T>;
+}
+
+#[test]
+fn a_push_that_meets_somebody_publishing_pauses_with_attributes_and_without() {
+    let (ring, page, hook) = (Ring::new(), Page::new(), Cell::new(None));
+    let hooked = |region| Hooked { region, hook: &hook };
+    let mut producer: Producer<Hooked<'_>> =
+        Producer::create(hooked(ring.region()), &common::config(64, 0)).unwrap();
+    let id = producer.subscribe(Start::Latest).unwrap();
+    producer.attach(id, "", hooked(page.region())).unwrap();
+    // Not dropped: its memory refers to the interrupt handler, which refers to it.
+    let shared = ManuallyDrop::new(SharedProducer::<_, _, Pausing, 4>::new(producer).unwrap());
+    // Makes room, which nobody can while another publishes.
+    assert_eq!(shared.push(meta(0), &[]).unwrap().seq, Some(0));
+    let mut room = [0; 16];
+    let block = AttributeBlock::write([("a", &b"b"[..])], &mut room).unwrap();
+    let (way, stored) = (Cell::new(0), Cell::new(0));
+    // In the middle of `subscription`, which looks at the page.
+    let interrupt = |touch| {
+        if touch == Touch::Loaded(cursor_word::CURSOR) {
+            hook.set(None);
+            STORES.set(0);
+            let commit = match way.get() {
+                0 => shared.push(meta(0), &payload(0, 5)).unwrap(),
+                1 => shared.push_with(meta(1), &payload(1, 5), block).unwrap(),
+                _ => {
+                    let mut grant = shared.claim(32).unwrap();
+                    grant.write(&payload(2, 5)).unwrap();
+                    grant.commit_with(meta(2), block).unwrap()
+                }
+            };
+            assert_eq!(commit.seq, None, "the one inside publishes it");
+            stored.set(STORES.get());
+        }
+    };
+    // A push that pauses leaves a word about it, beside the five for the header.
+    for (each, words) in [(0, 6), (1, 6), (2, 5)] {
+        way.set(each);
+        hook.set(Some(&interrupt as &dyn Fn(Touch)));
+        let _ = shared.subscription(id).unwrap();
+        assert_eq!(stored.take(), words, "way {each}");
+    }
 }

@@ -4,7 +4,8 @@
 
 use std::thread;
 
-use aqueduct_core::{ClaimError, Meta, Next, Ring};
+use aqueduct_core::typed::Tagged;
+use aqueduct_core::{AttributeBlock, ClaimError, Meta, Next, ReadError, Record, Ring};
 
 const CAPACITY_BYTES: usize = 512;
 
@@ -104,6 +105,63 @@ fn halves_that_are_dropped_leave_a_ring_that_nobody_can_split() {
     assert!(matches!(producer.push(Meta::default(), &[]), Err(ClaimError::Full { .. })));
     drop(producer);
     assert!(ring.split().is_none());
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Reading {
+    sensor: u32,
+    celsius: f32,
+}
+
+impl Tagged for Reading {
+    const TYPE_TAG: u16 = 7;
+}
+
+#[derive(zerocopy::IntoBytes, zerocopy::Immutable)]
+#[repr(C)]
+struct Pair([u8; 2]);
+
+impl Tagged for Pair {
+    const TYPE_TAG: u16 = 8;
+}
+
+#[test]
+fn the_half_that_produces_pushes_values_and_attributes_as_a_producer_does() {
+    let ring = Ring::<1024>::new();
+    let (mut producer, [mut reader]) = ring.split().expect("the first");
+    let reading = Reading { sensor: 3, celsius: 21.5 };
+    let mut room = [0; 16];
+    let block = AttributeBlock::write([("a", &b"b"[..])], &mut room).expect("there is room");
+
+    assert_eq!(producer.append_pod(1, &reading), Ok(0));
+    assert_eq!(producer.append_with(Meta::default(), b"one", block), Ok(1));
+    assert_eq!(reader.next_pod::<Reading>().map(|next| next == Next::Empty), Ok(true));
+    assert_eq!(producer.push_pod(2, &reading).map(|(seq, _)| seq), Ok(2));
+    let tagged = Meta { type_tag: 9, timestamp_ns: 3 };
+    assert_eq!(producer.push_with(tagged, b"two", block).map(|(seq, _)| seq), Ok(3));
+    assert_eq!(producer.push_bytes_of(4, &Pair([5, 6])).map(|(seq, _)| seq), Ok(4));
+
+    let mut buf = [0; 64];
+    let value = |next: Result<Next<(Record, Reading)>, _>| match next {
+        Ok(Next::Record((record, value))) => (record.type_tag, record.timestamp_ns, value),
+        other => panic!("{other:?}"),
+    };
+    let copied = |next: Result<Next, ReadError>, buf: &[u8]| match next {
+        Ok(Next::Record(record)) => {
+            let attribute = record.attributes(buf).get("a").map(<[u8]>::to_vec);
+            (record.type_tag, record.timestamp_ns, buf[..record.len].to_vec(), attribute)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(value(reader.next_pod()), (7, 1, reading));
+    let next = reader.next(&mut buf);
+    assert_eq!(copied(next, &buf), (0, 0, b"one".to_vec(), Some(b"b".to_vec())));
+    assert_eq!(value(reader.next_pod()), (7, 2, reading));
+    let next = reader.next(&mut buf);
+    assert_eq!(copied(next, &buf), (9, 3, b"two".to_vec(), Some(b"b".to_vec())));
+    let next = reader.next(&mut buf);
+    assert_eq!(copied(next, &buf), (8, 4, vec![5, 6], None));
 }
 
 #[test]

@@ -89,6 +89,41 @@ fn a_producer_without_space_is_woken_by_the_release() {
 }
 
 #[test]
+fn a_task_among_many_producers_is_woken_by_the_release() {
+    let (ring, waiters) = (Ring::<256>::new(), Waiters::<1>::new());
+    let (shared, [mut reader]) = ring.split_shared::<16>().expect("the first");
+    let claim = shared.claim(0).expect("room");
+    let mut committed = 0;
+    while shared.push(Meta::default(), &[]).is_ok() {
+        committed += 1; // after the claim, so not published yet
+    }
+    let ((reading, read), (producing, released)) = (bell(), bell());
+    let (mut reading, mut producing) =
+        (Context::from_waker(&reading), Context::from_waker(&producing));
+    let mut space = pin!(waiters.space_in_shared(&shared, 96));
+    {
+        let mut buf = [0; 8];
+        let mut next = pin!(waiters.next(0, &mut reader, &mut buf));
+        assert!(next.as_mut().poll(&mut reading).is_pending());
+        drop(claim); // publishes the others; a drop can name nobody
+        assert!(read.try_recv().is_err());
+        assert!(space.as_mut().poll(&mut producing).is_pending());
+        read.try_recv().expect("the request for space names whom the drop could not");
+        assert!(matches!(next.poll(&mut reading), Poll::Ready(Ok(Next::Record(_)))));
+    }
+    assert!(released.try_recv().is_err(), "nothing was released");
+    waiters.released(reader.release());
+    released.try_recv().expect("it was woken");
+    assert!(space.as_mut().poll(&mut producing).is_pending(), "that is not enough");
+    while let Ok(Next::Record(_)) = reader.next(&mut []) {}
+    waiters.released(reader.release());
+    released.try_recv().expect("it was woken again");
+    assert_eq!(space.poll(&mut producing), Poll::Ready(Ok(())));
+    let commit = shared.push(Meta::default(), &[0; 96]).expect("it was promised");
+    assert_eq!(commit.seq, Some(committed));
+}
+
+#[test]
 fn threads_park_until_there_is_a_record_or_space() {
     let (ring, waiters) = (Ring::<256>::new(), Waiters::<1>::new());
     let (mut producer, [mut reader]) = ring.split().expect("the first");

@@ -28,3 +28,6 @@ core build "" $built
 core check "" $checked
 core check critical-section,async,crc-small thumbv6m-none-eabi riscv32i-unknown-none-elf
 core check critical-section,async,crc-hook riscv32imc-unknown-none-elf
+# What the crates of the ecosystem ask for, with compare-and-swap and without.
+core check async,embedded-io,postcard,defmt thumbv7em-none-eabihf
+core check critical-section,embedded-io,postcard,defmt thumbv6m-none-eabi

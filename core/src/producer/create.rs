@@ -62,6 +62,7 @@ impl<'a> RingConfig<'a> {
 
 /// Why a ring could not be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum CreateError {
     /// A value is out of range, or the segment too small.
     Geometry(GeometryError),

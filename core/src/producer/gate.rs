@@ -11,6 +11,7 @@ use crate::memory::Memory;
 
 /// Names one subscription of a producer until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SubscriptionId(pub(crate) u8);
 
 impl SubscriptionId {
@@ -25,6 +26,7 @@ impl SubscriptionId {
 /// The readers that the caller must wake, by whatever its platform offers. The core never makes a
 /// system call itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "sleeping readers are woken only by the caller"]
 pub struct Wake {
     /// One `FUTEX_WAKE` of all waiters (not private) on the `tail` word.
@@ -52,6 +54,7 @@ impl Wake {
 /// A reader stored a cursor that no honest reader can have. It was detached; its subscription gates
 /// at `last_seen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Violation {
     /// Whose reader.
     pub subscription: SubscriptionId,

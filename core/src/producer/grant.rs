@@ -147,6 +147,7 @@ impl Filling {
 
 /// More was written into a grant than was claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct GrantOverflow {
     /// Bytes of the refused write.
     pub bytes: usize,

@@ -10,6 +10,7 @@ use crate::memory::MemoryMut;
 
 /// Why there is no room for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ClaimError {
     /// No record of this ring may be so large.
     TooLarge {

@@ -18,6 +18,7 @@ use crate::plain_crc::hash;
 
 /// Where a new subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Start {
     /// At the oldest record that is intact.
     Oldest,
@@ -30,6 +31,7 @@ pub enum Start {
 
 /// The state of a subscription, as the producer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SubscriptionStatus {
     /// Whether a reader is attached.
     pub attached: bool,
@@ -46,6 +48,7 @@ pub struct SubscriptionStatus {
 
 /// Why a subscription or an attachment was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SubscribeError {
     /// No more subscriptions fit.
     TableFull {

@@ -6,6 +6,7 @@ use crate::record::Record;
 
 /// The result of one look at the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Next<T = Record> {
     /// The oldest unread record, which counts as read now.
     Record(T),
@@ -18,6 +19,7 @@ pub enum Next<T = Record> {
 
 /// How far a reader is behind the producer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Lag {
     /// DATA records published and not read. May count a batch that is being published.
     pub records: u64,
@@ -30,6 +32,7 @@ pub struct Lag {
 
 /// Where a search for a stored (epoch, seq) ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Seek {
     /// The next record is the one sought.
     Found,
@@ -46,6 +49,7 @@ pub enum Seek {
 
 /// Why a look at the stream gave no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ReadError {
     /// Payload and attributes do not fit. The reader did not move: call again with a larger
     /// buffer.
@@ -143,6 +147,7 @@ impl core::error::Error for ReadError {}
 
 /// Why a stored sequence number could not be sought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SeekError {
     /// It was stored for another ring and means nothing for this one.
     Epoch {

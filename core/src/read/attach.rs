@@ -15,6 +15,7 @@ use crate::plain_crc::hash;
 
 /// Why a reader could not attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum AttachError {
     /// The ring's header is not acceptable.
     Geometry(GeometryError),

@@ -18,6 +18,7 @@ pub struct Observer<R> {
 
 /// Why an observer could not join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum JoinError {
     /// The ring's header is not acceptable.
     Geometry(GeometryError),

@@ -16,6 +16,7 @@ use crate::record::Record;
 
 /// Counts since the cursor segment was formatted, wrapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ReaderStats {
     /// Damaged records and damaged stretches.
     pub corrupt: u32,

@@ -9,6 +9,7 @@ use crate::memory::{Memory, MemoryMut};
 
 /// How a reader will sleep, so that the producer knows how to wake it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum WaitMode {
     /// `FUTEX_WAIT` (not private) on the `tail` word.
     Futex,
@@ -18,6 +19,7 @@ pub enum WaitMode {
 
 /// Whether to sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Sleep {
     /// Something was published: do not sleep.
     Ready,

@@ -118,6 +118,7 @@ pub struct SharedProducer<
 
 /// The fate of a committed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "sleeping readers are woken only by the caller"]
 pub struct Commit {
     /// Its sequence number, if this call published it. `None`: another party publishes it, or it
@@ -141,6 +142,7 @@ impl Commit {
 
 /// A claim that holds back what was claimed after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Unfinished {
     /// Its ticket; the same value again and again means the same claim.
     pub ticket: u32,
@@ -150,6 +152,7 @@ pub struct Unfinished {
 
 /// A ring is too large to be shared: the claim table has 29-bit positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ShareError {
     /// Its capacity.
     pub granules: u32,
@@ -265,14 +268,12 @@ where
         let written = grant.write(payload);
         debug_assert!(written.is_ok(), "it was claimed with this length");
         let commit = grant.commit(meta);
-        if B::PAUSES > 0 && commit.seq.is_none() && self.claims.is_token_held() {
-            self.backoff(ticket);
-        }
+        self.pause_after(ticket, commit);
         Ok(commit)
     }
 
-    /// Does what [`push`](Self::push) does with a record that has attributes. Payload and block
-    /// together may be as long as a payload.
+    /// Does what [`push`](Self::push) does with a record that has attributes, the pause included.
+    /// Payload and block together may be as long as a payload.
     ///
     /// # Errors
     /// As [`claim`](Self::claim), for both together; nothing was committed then.
@@ -286,10 +287,14 @@ where
             return self.push(meta, payload);
         }
         let bytes = payload.len().saturating_add(attributes.as_bytes().len());
-        let mut grant = self.claim(bytes)?;
+        let Placed { held, head, pad } = self.place(bytes, Free::take_claim)?;
+        let ticket = held.ticket();
+        let mut grant = self.grant(held, head.wrapping_add(pad), bytes);
         let written = grant.write(payload).and_then(|()| grant.commit_with(meta, attributes));
         debug_assert!(written.is_ok(), "it was claimed with this length");
-        Ok(written.unwrap_or(Commit::NOTHING))
+        let commit = written.unwrap_or(Commit::NOTHING);
+        self.pause_after(ticket, commit);
+        Ok(commit)
     }
 
     /// Publishes what is finished and not yet published. Returns the readers to wake, also those of

@@ -157,11 +157,19 @@ where
         }
     }
 
+    /// Pauses after a push that left its record to a party that is publishing.
+    #[inline]
+    pub(super) fn pause_after(&self, ticket: u32, commit: Commit) {
+        if B::PAUSES > 0 && commit.seq.is_none() && self.claims.is_token_held() {
+            self.backoff(ticket);
+        }
+    }
+
     /// Pauses, because another party has the lines of the ring in its cache: taking them away for
     /// the next record at once costs both more than it gains. The fewer records came between two
     /// such meetings, the longer: threads that only meet now and then lose no time.
     #[cold]
-    pub(super) fn backoff(&self, ticket: u32) {
+    fn backoff(&self, ticket: u32) {
         // ORDER(none): a guess.
         let met = meet(self.met.load(Ordering::Relaxed), ticket, B::PAUSES.ilog2());
         // ORDER(none): a guess.

@@ -16,6 +16,8 @@ use atomic_waker::AtomicWaker;
 use crate::memory::{Memory, MemoryMut};
 use crate::producer::{ClaimError, Producer, Wake};
 use crate::read::{Next, ReadError, Reader, Sleep, WaitMode};
+#[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
+use crate::shared::{Backend, SharedProducer};
 
 /// How often one poll looks for a record that is announced and not there yet, before it lets other
 /// tasks run.
@@ -188,6 +190,43 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
         payload_bytes: usize,
     ) -> impl Future<Output = Result<(), ClaimError>> {
         self.space_by(move || producer.want_space(payload_bytes))
+    }
+
+    /// Waits until readers have left room for a record of `payload_bytes` in a ring that many
+    /// produce into; then claim it. While another party publishes, the task lets others run and
+    /// asks again. May be dropped at any time.
+    ///
+    /// One task at a time: where several wait, keep them apart by a mutex of the executor's. And as
+    /// [`SharedProducer::want_space`] has it, a claim may fail afterwards although there was room:
+    /// wait again then.
+    ///
+    /// # Errors
+    /// As [`Producer::want_space`].
+    #[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
+    pub fn space_in_shared<M, C, B, const CLAIMS: usize, const LIMIT: usize>(
+        &self,
+        shared: &SharedProducer<M, C, B, CLAIMS, LIMIT>,
+        payload_bytes: usize,
+    ) -> impl Future<Output = Result<(), ClaimError>>
+    where
+        M: MemoryMut + Clone,
+        C: MemoryMut,
+        B: Backend,
+    {
+        poll_fn(move |context| {
+            self.space.register(context.waker());
+            let Ok(outcome) = shared.want_space(payload_bytes) else {
+                // Whoever publishes is done soon, and tells nobody.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            self.wake(outcome.wake);
+            match outcome.value {
+                Ok(true) => Poll::Ready(Ok(())),
+                Ok(false) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
     }
 
     fn space_by(

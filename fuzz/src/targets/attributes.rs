@@ -48,7 +48,10 @@ pub fn run(bytes: &[u8]) {
     let attributes = Attributes::of(block);
     let ours: Vec<_> = attributes.clone().map(|one| (one.name, one.value)).collect();
     assert_eq!((&ours, attributes.are_whole()), (&expected, whole));
-    assert_eq!(AttributeBlock::from_bytes(block).is_some(), whole);
+    let texts = expected.iter().all(|(name, _)| str::from_utf8(name).is_ok());
+    let used = if block.is_empty() { 0 } else { usize::from(u16_at(block, 0)) };
+    let taken = whole && texts && block[used..].iter().all(|&byte| byte == 0);
+    assert_eq!(AttributeBlock::from_bytes(block).is_some(), taken);
 
     let record = CRecord { len: len as u32, attribute_units: units as u8, ..CRecord::default() };
     // To the byte, so that one too far is seen.
