@@ -46,6 +46,7 @@ fn every_message_says_what_and_carries_its_numbers() {
         ),
         (SubscribeError::CursorSegmentTooSmall { bytes: 12 }.to_string(), ["12", "256"]),
         (SubscribeError::Name(name).to_string(), ["71", "64"]),
+        (CreateError::Exists { epoch: 0xab }.to_string(), ["0xab", "not closed"]),
         (ClaimError::TooLarge { bytes: 9, limit: 8 }.to_string(), ["9", "8"]),
         (ClaimError::Full { needed: 4, free: 2 }.to_string(), ["4 granules", "2 free"]),
         (ClaimError::Busy { in_flight: 64 }.to_string(), ["busy", "64"]),

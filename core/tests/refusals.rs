@@ -204,6 +204,47 @@ fn segments_that_are_too_small_are_refused() {
 }
 
 #[test]
+fn a_segment_with_a_ring_that_was_not_closed_is_refused_to_whoever_asks_and_left_alone() {
+    let ring = Ring::new();
+    let mut before = [0; DATA + 8 * 32];
+    let new = |epoch| {
+        Producer::<Region>::create_new(ring.region(), &RingConfig { epoch, ..config(8, 0) })
+    };
+    let mut first = new(EPOCH).expect("there is none");
+    push(&mut first, 5).unwrap();
+    ring.region().read(0, &mut before);
+    assert_eq!(new(EPOCH + 1).err(), Some(CreateError::Exists { epoch: EPOCH }));
+    drop(first); // killed, for all that the bytes say
+    assert_eq!(new(EPOCH + 1).err(), Some(CreateError::Exists { epoch: EPOCH }));
+    let mut after = before;
+    ring.region().read(0, &mut after);
+    assert_eq!(before, after);
+
+    let mut second = create(&ring, 8, 0);
+    let _ = second.close();
+    assert_eq!(new(EPOCH + 1).expect("it was closed").geometry().epoch(), EPOCH + 1);
+    flip(&ring.region(), 32 * 8);
+    assert!(new(EPOCH + 2).is_ok(), "no ring by its checksum");
+}
+
+#[test]
+fn a_cursor_segment_that_another_reader_has_is_refused_and_left_alone() {
+    let (ring, pages) = (Ring::new(), [Page::new(), Page::new()]);
+    let (mut producer, first, mut reader) = pair(&ring, &pages[0], 8, 0);
+    let second = producer.subscribe(Start::Latest).unwrap();
+    push(&mut producer, 5).unwrap();
+    assert_eq!(common::take(&mut reader), Some((0, 5)));
+    let _ = reader.release();
+    let in_use = SubscribeError::CursorSegmentInUse { by: first };
+    assert_eq!(producer.attach(second, "", pages[0].region()), Err(in_use));
+    assert_eq!(producer.subscription(first).unwrap().lag_granules, 0, "its cursor is its own");
+    assert_eq!(producer.attach(second, "", pages[1].region()), Ok(()));
+    assert_eq!(producer.attach(first, "", pages[0].region()), Ok(()), "its own, anew");
+    assert!(producer.detach(first).is_some());
+    assert_eq!(producer.attach(second, "", pages[0].region()), Ok(()), "nobody has it");
+}
+
+#[test]
 fn names_may_fill_their_fields_and_no_more() {
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, id, _) = pair(&ring, &page, 8, 0);

@@ -50,6 +50,13 @@ pub trait Memory {
 
     /// Makes an atomic fence; the pair is named where it is called.
     fn fence(&self, order: Ordering);
+
+    /// Returns whether this is known to be the same segment as the other, as far as this process
+    /// can see it: not if it was mapped twice. A wrapper around another backend forwards this call.
+    fn is_same(&self, other: &Self) -> bool {
+        let _ = other;
+        false
+    }
 }
 
 /// Stores into a segment.

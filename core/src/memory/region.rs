@@ -240,6 +240,10 @@ fn copy_in<W: Word>(words: &[W], from: &[u8]) {
 }
 
 impl Memory for Region<'_> {
+    fn is_same(&self, other: &Self) -> bool {
+        self.base == other.base
+    }
+
     #[inline]
     fn size(&self) -> usize {
         self.size
@@ -334,6 +338,10 @@ impl<'a> ReadRegion<'a> {
 }
 
 impl Memory for ReadRegion<'_> {
+    fn is_same(&self, other: &Self) -> bool {
+        self.region.is_same(&other.region)
+    }
+
     #[inline]
     fn size(&self) -> usize {
         self.region.size
@@ -386,6 +394,10 @@ impl TrustedRegion<'_> {
 }
 
 impl Memory for TrustedRegion<'_> {
+    fn is_same(&self, other: &Self) -> bool {
+        self.region.is_same(&other.region)
+    }
+
     #[inline]
     fn size(&self) -> usize {
         self.region.size()

@@ -12,7 +12,7 @@ use super::gate::Gate;
 use crate::geometry::{Geometry, GeometryError, distance, low32, max_payload_for};
 use crate::layout::{
     ABI_MAJOR, ABI_MINOR, CLOCK_PRIVATE, DATA_OFFSET_MIN, GRANULE_BYTES, NameError, RING_MAGIC,
-    RingHeader, STATE_RUNNING, name_field, ring_word,
+    RingHeader, STATE_CLOSED, STATE_RUNNING, name_field, ring_word,
 };
 use crate::memory::MemoryMut;
 use crate::plain_crc::hash;
@@ -68,6 +68,11 @@ pub enum CreateError {
     Geometry(GeometryError),
     /// The name does not fit.
     Name(NameError),
+    /// There is a ring already, and nobody closed it.
+    Exists {
+        /// Its epoch.
+        epoch: u64,
+    },
 }
 
 impl From<GeometryError> for CreateError {
@@ -87,6 +92,9 @@ impl fmt::Display for CreateError {
         match self {
             Self::Geometry(error) => error.fmt(f),
             Self::Name(error) => error.fmt(f),
+            Self::Exists { epoch } => {
+                write!(f, "a ring of epoch {epoch:#x}, which was not closed, is there already")
+            }
         }
     }
 }
@@ -94,7 +102,44 @@ impl fmt::Display for CreateError {
 impl core::error::Error for CreateError {}
 
 impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
+    /// Formats the segment as an empty ring unless it holds one that was not closed: the way to
+    /// begin where a second producer must not wipe out the ring of the first.
+    ///
+    /// A ring that was not closed may have a producer, or had one that was killed or reset, which
+    /// the bytes do not tell. Whoever knows that it is gone [recovers](crate::recovery) the ring
+    /// and resumes it, or calls [`create`](Self::create).
+    ///
+    /// # Errors
+    /// [`CreateError::Exists`]; otherwise as `create`. The segment was not written to then.
+    ///
+    /// ```
+    /// use aqueduct_core::{CreateError, Producer, Region, RingConfig, Segment};
+    ///
+    /// static RING: Segment<{ 256 + 1024 }> = Segment::new();
+    /// let config = RingConfig::new("log", 0x5eed_5ef0, 1024);
+    /// let mut first: Producer<Region> = Producer::create_new(RING.region(), &config)?;
+    /// let next = RingConfig { epoch: 0x5eed_5ef1, ..config };
+    /// let second = Producer::<Region>::create_new(RING.region(), &next);
+    /// assert_eq!(second.err(), Some(CreateError::Exists { epoch: 0x5eed_5ef0 }));
+    /// let _ = first.close();
+    /// let _third: Producer<Region> = Producer::create_new(RING.region(), &next)?;
+    /// # Ok::<(), CreateError>(())
+    /// ```
+    pub fn create_new(ring: M, config: &RingConfig<'_>) -> Result<Self, CreateError> {
+        if let Ok(view) = View::open(&ring)
+            // ORDER(none): whoever closes it meanwhile was there when we looked.
+            && ring.load(ring_word::STATE, Ordering::Relaxed) != STATE_CLOSED
+        {
+            return Err(CreateError::Exists { epoch: view.geometry().epoch() });
+        }
+        Self::create(ring, config)
+    }
+
     /// Formats the segment as an empty ring, discarding its contents. The magic is written last.
+    ///
+    /// No other producer may be using the segment, and whoever reads a ring that was in it must be
+    /// told of the new one: its checks refuse every record of another epoch. Where that is not
+    /// certain, [`create_new`](Self::create_new) looks first.
     ///
     /// # Errors
     /// A value of the configuration breaks ABI §2.1, or the segment is too small.

@@ -132,6 +132,19 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
         self.slots.get(id.index())?.as_ref()?.segment.as_ref()
     }
 
+    /// Returns the other subscription, if any, whose reader has this very segment.
+    pub(crate) fn other_with(&self, id: SubscriptionId, segment: &C) -> Option<SubscriptionId> {
+        // One place has no other.
+        if READERS < 2 {
+            return None;
+        }
+        let others = (0u8..).map(SubscriptionId).zip(&self.slots).filter(|(other, _)| *other != id);
+        others.into_iter().find_map(|(other, slot)| {
+            let theirs = slot.as_ref()?.segment.as_ref()?;
+            theirs.is_same(segment).then_some(other)
+        })
+    }
+
     /// Hands the slot a cursor segment that was formatted with the position that [`get`](Self::get)
     /// returns.
     pub(crate) fn attach(&mut self, id: SubscriptionId, segment: C) -> bool {

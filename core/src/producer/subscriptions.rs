@@ -75,6 +75,11 @@ pub enum SubscribeError {
     Name(NameError),
     /// No cursor segment was given.
     NoCursorSegment,
+    /// The reader of another subscription has this very segment.
+    CursorSegmentInUse {
+        /// Its subscription.
+        by: SubscriptionId,
+    },
 }
 
 impl fmt::Display for SubscribeError {
@@ -92,6 +97,9 @@ impl fmt::Display for SubscribeError {
             }
             Self::Name(error) => error.fmt(f),
             Self::NoCursorSegment => f.write_str("no cursor segment was given"),
+            Self::CursorSegmentInUse { by } => {
+                write!(f, "the reader of subscription {} has this cursor segment", by.index())
+            }
         }
     }
 }
@@ -158,10 +166,13 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// Formats a cursor segment for a reader of this subscription and watches it from now on. A
     /// segment attached before is forgotten.
     ///
-    /// Use a segment that no earlier reader can still write to.
+    /// Use a segment that no earlier reader can still write to: two readers that store into one
+    /// release records for each other. A segment of another subscription's attached reader is
+    /// refused if this process has both at one address; nothing else of the kind can be seen.
     ///
     /// # Errors
-    /// Unknown subscription, a segment of less than 256 bytes, a name of more than 32 bytes.
+    /// Unknown subscription, a segment of less than 256 bytes or in use, a name of more than 32
+    /// bytes. The segment was not written to then.
     pub fn attach(
         &mut self,
         id: SubscriptionId,
@@ -171,6 +182,9 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         let (seen, _) = self.gate.get(id).ok_or(SubscribeError::Unknown)?;
         if segment.size() < CURSOR_BYTES_MIN {
             return Err(SubscribeError::CursorSegmentTooSmall { bytes: segment.size() });
+        }
+        if let Some(by) = self.gate.other_with(id, &segment) {
+            return Err(SubscribeError::CursorSegmentInUse { by });
         }
         let mut identity = CursorIdentity {
             magic: CURSOR_MAGIC,

@@ -66,6 +66,11 @@ impl core::error::Error for AttachError {}
 impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// Attaches to a ring and continues where the cursor segment says.
     ///
+    /// One reader at a time may be attached to a cursor segment; it may end and be followed by
+    /// another. Two would release records for each other, unread: the segment does not say whether
+    /// a reader lives, because one that was killed leaves no sign. The readers of a
+    /// [`Ring`](crate::Ring) and of a listener's handoff have segments of their own.
+    ///
     /// # Errors
     /// Ring or cursor segment are not what ABI §2.1 and §6.1 describe, or belong to different
     /// rings.
