@@ -53,7 +53,10 @@ pub trait Memory {
 
     /// Returns whether this is known to be the same segment as the other, as far as this process
     /// can see it: not if it was mapped twice. A wrapper around another backend forwards this call.
-    fn is_same(&self, other: &Self) -> bool {
+    fn is_same(&self, other: &Self) -> bool
+    where
+        Self: Sized,
+    {
         let _ = other;
         false
     }
@@ -105,6 +108,10 @@ impl<T: Memory + ?Sized> Memory for &T {
     #[inline]
     fn fence(&self, order: Ordering) {
         (**self).fence(order);
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        core::ptr::addr_eq(*self, *other)
     }
 }
 
