@@ -105,8 +105,9 @@ impl<'a> Batch<'a> {
         let index = usize::from(ring.0);
         if self.turns[index].is_none() && !self.alone {
             // Two loops that lock rings in different orders would wait for each other for ever.
-            for later in &mut self.turns[index + 1..] {
-                drop(later.take());
+            for later in self.turns[index + 1..].iter_mut().filter_map(Option::take) {
+                let records = later.records();
+                self.wakeups.add(later.publish(), records);
             }
         }
         let rings = &self.shared.rings;

@@ -17,6 +17,8 @@ pub mod driver;
 mod protocol;
 mod settings;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod wakeups;
 mod work;
 
@@ -168,9 +170,9 @@ impl Seat {
         loop {
             let wait = turn.wait(&work);
             debug_assert!(work.batch.is_published(), "a ring would be locked during the wait");
+            // Sends what the last turn answered before it reports the first event.
             driver.turn(wait, |event| work.event(event))?;
-            // The answers of the last turn are on their way now.
-            work.batch.wakeups.make_if_due();
+            // Without an event the turn has not begun yet.
             work.begin();
             turn.after(&mut work, &mut driver);
             work.end();

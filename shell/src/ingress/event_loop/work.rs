@@ -93,9 +93,12 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Begins a turn, at its first event.
+    /// Begins a turn, at its first event. Makes the wake-ups that are due: the answers of the last
+    /// turn are on their way by now, and no ring is locked yet.
     pub(super) fn begin(&mut self) {
         if !std::mem::replace(&mut self.begun, true) {
+            debug_assert!(self.batch.is_published(), "readers would be woken under a lock");
+            self.batch.wakeups.make_if_due();
             self.batch.begin();
         }
     }

@@ -1,0 +1,110 @@
+//! Rings and readers during a turn, without sockets.
+
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+
+use aqueduct_core::AttributeBlock;
+use aqueduct_core::layout::{WAITING_SOCKET, cursor_word};
+
+use super::batch::Batch;
+use super::*;
+use crate::codec::{Outcome, Record, RingId};
+use crate::limits::{ByteLimit, Limit};
+use crate::metrics::Metrics;
+use crate::ring::{Attached, ClockName, Doorbell, Ring, RingSettings};
+use crate::shutdown::Shutdown;
+use crate::sync::lock;
+
+/// Counts how often its reader is woken.
+#[derive(Default)]
+struct Bell(Mutex<usize>);
+
+impl Doorbell for Bell {
+    fn ring(&self) -> bool {
+        *lock(&self.0) += 1;
+        true
+    }
+
+    fn disconnect(&self) {}
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+fn shared() -> Shared {
+    let metrics = Arc::new(Metrics::new().expect("distinct names"));
+    let settings = |name: &str| RingSettings {
+        name: name.to_owned(),
+        capacity_bytes: 1024,
+        max_payload_bytes: 480,
+        full_wait: Duration::ZERO,
+        clock: ClockName::Monotonic,
+        subscriptions: vec!["default".to_owned()],
+        has_attributes: false,
+    };
+    let ring = |name| Arc::new(Ring::create(&settings(name), &metrics).expect("shared memory"));
+    Shared {
+        rings: ["first", "second"].map(ring).into(),
+        metrics,
+        wake_interval: Duration::ZERO,
+        shutdown: Arc::new(Shutdown::default()),
+        connections: Limit::new(1),
+        buffered: ByteLimit::new(1 << 20),
+        overflow: Box::new(drop),
+        refusals: Limit::new(1),
+        page: Box::new(|_| None),
+        hand_over: Box::new(|_, _, _, _| ()),
+    }
+}
+
+/// A reader of the ring of this number that sleeps on its socket.
+fn sleeper(shared: &Shared, ring: usize) -> (Attached, Arc<Bell>) {
+    let bell = Arc::new(Bell::default());
+    let doorbell: Arc<dyn Doorbell> = bell.clone();
+    let attached = shared.rings[ring].attach("default", None, doorbell).expect("free");
+    sleep(&attached.cursor);
+    (attached, bell)
+}
+
+fn sleep(cursor: &OwnedFd) {
+    let waiting = WAITING_SOCKET | 1 << 8;
+    let written = rustix::io::pwrite(cursor, &waiting.to_le_bytes(), cursor_word::WAITING as u64);
+    assert_eq!(written, Ok(4));
+}
+
+fn append(batch: &mut Batch<'_>, ring: u16) {
+    let ring = RingId(ring);
+    let record = Record { ring, type_tag: 0, payload: b"x", attributes: AttributeBlock::NONE };
+    assert!(matches!(batch.record(record), Outcome::Accepted(_)));
+}
+
+#[test]
+fn wake_ups_that_are_due_are_made_when_a_turn_begins_and_no_ring_is_locked() {
+    let shared = shared();
+    let (_reader, bell) = sleeper(&shared, 0);
+    let mailbox = Mailbox::new().expect("a descriptor");
+    let mut work = Work::new(&shared, mailbox, Buffers::default(), true);
+    work.begin();
+    append(&mut work.batch, 0);
+    work.batch.publish();
+    work.end();
+    assert_eq!(*lock(&bell.0), 0, "the answers come first");
+    work.begin();
+    assert_eq!(*lock(&bell.0), 1);
+}
+
+#[test]
+fn a_ring_that_is_published_early_wakes_its_readers_no_earlier_than_the_others() {
+    let shared = shared();
+    let (_reader, bell) = sleeper(&shared, 1);
+    let mut batch = Batch::new(&shared, false);
+    append(&mut batch, 1);
+    // Rings are locked in their order, so the later one is published and unlocked first.
+    append(&mut batch, 0);
+    assert_eq!(batch.next_seq(RingId(1)), 1, "it is published");
+    assert_eq!(*lock(&bell.0), 0, "nobody is woken while the first ring is locked");
+    batch.publish();
+    batch.wakeups.make_if_due();
+    assert_eq!(*lock(&bell.0), 1);
+}
