@@ -107,6 +107,14 @@ fn errors_in_the_file_name_the_file_the_key_and_what_is_allowed() {
         "[http]\nmax_header_bytes = 100\n",
         &[": http.max_header_bytes: `100` is not allowed; allowed: 256 to 65534"],
     );
+    for value in [0, 257] {
+        let said = format!(": http.max_headers: `{value}` is not allowed; allowed: 1 to 256");
+        refused_file(&format!("http.max_headers = {value}\n"), &[&said]);
+    }
+    refused_file(
+        "ingest.wake_interval_us = 10001\n",
+        &[": ingest.wake_interval_us: `10001` is not allowed; allowed: 0 to 10000"],
+    );
 }
 
 #[test]
@@ -148,6 +156,17 @@ fn sizes_and_times_may_have_units_and_addresses_names() {
     );
     let server = Server::start(&["--listen", "localhost:0", "--capacity-bytes", "1MiB"]);
     assert!(server.http.ip().is_loopback() && server.http.is_ipv4(), "{}", server.http);
+}
+
+#[test]
+fn as_many_headers_as_are_allowed_are_read() {
+    let server =
+        Server::with_file("http.max_headers = 256\ningest.wake_interval_us = 10000\n", &[]);
+    for (fields, status) in [(254, 202), (255, 431)] {
+        // Beside them are host and length.
+        let fields = (0..fields).fold(String::new(), |head, n| format!("{head}x{n}: 1\r\n"));
+        assert_eq!(server.exchange(common::record("default", &fields, b"x")).status, status);
+    }
 }
 
 #[test]

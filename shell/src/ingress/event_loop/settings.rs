@@ -20,6 +20,8 @@ const MESSAGE_OVERHEAD_BYTES: u64 = 64 << 10;
 const BUFFERED_BYTES_DEFAULT: u64 = 256 << 20;
 /// Readers are woken again after this time at the earliest, us.
 const WAKE_INTERVAL_US: u64 = 100;
+/// Longest time that this may be, us: a reader sleeps that much longer under load.
+const WAKE_INTERVAL_US_MAX: u64 = 10_000;
 
 /// `[ingest]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -61,7 +63,7 @@ impl IngestSettings {
         let loops = number("ingest.loops", table.loops.as_ref(), default_loops(), 1..=256)?;
         let interval = table.wake_interval_us.as_ref();
         let key = "ingest.wake_interval_us";
-        let interval = number(key, interval, WAKE_INTERVAL_US, 0..=1_000_000)?;
+        let interval = number(key, interval, WAKE_INTERVAL_US, 0..=WAKE_INTERVAL_US_MAX)?;
         Ok(Self {
             driver: table.driver.unwrap_or_default(),
             loops: usize::try_from(loops).unwrap_or(usize::MAX),

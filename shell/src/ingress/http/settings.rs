@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::super::event_loop::{ProtocolName, keep};
 use crate::codec::Keep;
-use crate::codec::http1::Origin;
+use crate::codec::http1::{MAX_HEADERS, Origin};
 use crate::config::{ConfigError, Endpoint, Given, Millis, Size, number, time};
 
 /// `[http]` as it is written.
@@ -26,7 +26,7 @@ pub struct HttpTable {
     pub max_connections: Option<Given<u64>>,
     /// Most bytes of a request head.
     pub max_header_bytes: Option<Given<Size>>,
-    /// Most header fields.
+    /// Most header fields of a request.
     pub max_headers: Option<Given<u64>>,
     /// What is kept with the records, by the names of the attributes.
     pub attributes: Option<Given<Vec<String>>>,
@@ -67,7 +67,7 @@ pub struct HttpLimits {
     pub keep_alive_timeout: Duration,
     /// Most bytes of a request head.
     pub max_header_bytes: usize,
-    /// Most header fields.
+    /// Most header fields of a request, up to [`MAX_HEADERS`].
     pub max_headers: usize,
     /// HTTP/2: most requests of a connection at once.
     pub max_concurrent_streams: u32,
@@ -103,7 +103,8 @@ impl HttpSettings {
                     "http.max_headers",
                     table.max_headers.as_ref(),
                     64,
-                    1..=1024,
+                    // The codec has room for no more, whatever is configured.
+                    1..=MAX_HEADERS as u64,
                 )?),
                 max_concurrent_streams: u32::try_from(number(
                     "http.max_concurrent_streams",
