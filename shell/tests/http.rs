@@ -237,6 +237,26 @@ fn a_page_of_a_configured_origin_may_post_and_its_preflight_is_answered() {
 }
 
 #[test]
+fn a_preflight_allows_the_headers_that_its_address_keeps() {
+    let file = "[http]\norigins = ['https://good.example']\n\
+                attributes = [':path', ':peer', 'x-id', 'content-type', '*', 'traceparent']\n\
+                [[listen]]\naddress = '127.0.0.1:0'\nprotocol = 'http'\nattributes = ['x-other']\n";
+    let server = Server::with_file(file, &[]);
+    let preflight = "OPTIONS /v1/rings/default/records HTTP/1.1\r\nhost: t\r\n\
+                     origin: https://good.example\r\naccess-control-request-method: POST\r\n\
+                     access-control-request-headers: x-id\r\n\r\n";
+    for (mut stream, allowed) in [
+        (server.connect(), "aqueduct-type, content-type, x-id, traceparent"),
+        (server.speak_at_last("http"), "aqueduct-type, content-type, x-other"),
+    ] {
+        stream.write_all(preflight.as_bytes()).expect("sent");
+        let response = Response::read(&mut stream);
+        assert_eq!(response.status, 204, "{response:?}");
+        assert_eq!(response.header("access-control-allow-headers"), Some(allowed));
+    }
+}
+
+#[test]
 fn a_peer_that_takes_no_bytes_is_given_up() {
     // No other clock ends it.
     let file = "[http]\nkeep_alive_timeout_ms = '1h'\nheader_timeout_ms = '1h'\n";

@@ -36,6 +36,11 @@ impl Keep {
         self.names.iter().find(|kept| kept.eq_ignore_ascii_case(name)).map(String::as_str)
     }
 
+    /// The names of the HTTP headers that are kept.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str).filter(|name| !name.starts_with(':'))
+    }
+
     fn keeps_property(&self, key: &str) -> bool {
         self.names
             .iter()

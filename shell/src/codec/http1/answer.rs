@@ -83,10 +83,18 @@ impl<'a, S: Sink> Answer<'a, S> {
         self.sink.note(Event::HttpStatus(status));
     }
 
-    /// The permission that a browser asks for before it lets a page post.
-    pub(super) fn preflight(self) {
+    /// The permission that a browser asks for before it lets a page post, with these headers
+    /// beside [`HEADERS_READ`].
+    pub(super) fn preflight<'h>(self, headers: impl Iterator<Item = &'h str>) {
         status_line(self.out, 204);
         self.out.extend_from_slice(PREFLIGHT);
+        self.out.extend_from_slice(HEADERS_READ.join(", ").as_bytes());
+        // To a browser an asterisk is every header, here it is one that has this name.
+        for name in headers.filter(|name| !HEADERS_READ.contains(name) && *name != "*") {
+            self.out.extend_from_slice(b", ");
+            self.out.extend_from_slice(name.as_bytes());
+        }
+        self.out.extend_from_slice(b"\r\n");
         self.out.extend_from_slice(self.cors.as_bytes());
         end_of_head(self.out, &self.sink.date(), self.then);
         self.sink.note(Event::HttpStatus(204));
@@ -94,8 +102,10 @@ impl<'a, S: Sink> Answer<'a, S> {
 }
 
 const PREFLIGHT: &[u8] = b"access-control-allow-methods: POST\r\n\
-    access-control-allow-headers: aqueduct-type, content-type\r\n\
-    access-control-max-age: 600\r\n";
+    access-control-max-age: 600\r\n\
+    access-control-allow-headers: ";
+/// What every address reads of a request that a page posts.
+const HEADERS_READ: [&str; 2] = ["aqueduct-type", "content-type"];
 
 impl Taken {
     /// Bytes that [`push_json`](Self::push_json) appends.

@@ -104,7 +104,7 @@ pub(super) fn route<S: Sink>(
         },
     };
     if head.method == b"OPTIONS" && origin.is_some() {
-        Answer::new(sink, out, cors, unread).preflight();
+        Answer::new(sink, out, cors, unread).preflight(config.keep.headers());
         return Route::Answered(unread);
     }
     if head.method != b"POST" {
