@@ -203,6 +203,36 @@ fn health_is_answered_however_many_connections_there_are() {
 }
 
 #[test]
+fn pages_beyond_the_limit_are_refused_to_whom_the_others_refuse_them() {
+    let file = "http.origins = ['https://good.example']\nhttp.max_headers = 4\n";
+    let server = Server::with_file(file, &["--max-connections", "1"]);
+    let held = silent(&server, 1);
+    let many = format!("host: a\r\n{}", "x: 1\r\n".repeat(4));
+    for (status, lines) in [
+        (200, "host: a\r\n"),
+        (200, "host: a\r\norigin: https://good.example\r\n"),
+        (400, ""),
+        (400, "host: a\r\nhost: b\r\n"),
+        (400, "host: a b\r\n"),
+        (400, "host: a\r\nx: 1\n"),
+        (403, "host: a\r\norigin: http://evil.example\r\n"),
+        (403, "host: a\r\norigin: null\r\n"),
+        (431, &many),
+    ] {
+        for target in ["/metrics", "http://a/healthz?x=1"] {
+            let response = server.exchange(format!("GET {target} HTTP/1.1\r\n{lines}\r\n"));
+            assert_eq!(response.status, status, "{target} {lines:?}");
+            assert_eq!(response.header("connection"), Some("close"));
+            if status != 200 {
+                response.assert_problem(status);
+            }
+        }
+    }
+    assert!(server.metric("aqueduct_http_connections_refused_total") > 17.5, "not vacuous");
+    drop(held);
+}
+
+#[test]
 fn an_address_of_its_own_answers_however_many_connections_it_has() {
     let server = Server::start(&["--admin-listen", "127.0.0.1:0", "--max-connections", "1"]);
     let admin = server.admin.expect("it says so when it is ready");

@@ -82,6 +82,17 @@ pub enum Resource {
     Metrics,
 }
 
+impl Resource {
+    /// Returns its path.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Health => "/healthz",
+            Self::Readiness => "/readyz",
+            Self::Metrics => "/metrics",
+        }
+    }
+}
+
 /// What a connection waits for, which is what its timeout depends on. The clock starts when this
 /// changes and whenever a message was completed, not with every byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -222,12 +222,7 @@ fn protocol(
 }
 
 fn page(admin: &Admin, resource: Resource) -> Option<PageContent> {
-    let path = match resource {
-        Resource::Health => "/healthz",
-        Resource::Readiness => "/readyz",
-        Resource::Metrics => "/metrics",
-    };
-    Some(match admin.page(path)? {
+    Some(match admin.page(resource.path())? {
         Page::Content(media_type, body) => (200, media_type, "", body),
         Page::Unavailable(detail) => {
             let body = problem_json(503, "Service Unavailable", &detail);

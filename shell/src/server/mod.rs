@@ -151,15 +151,15 @@ impl Server {
             },
             control_connections,
         ));
-        let http = |admin, connections| {
+        let http = |admin, origins, connections| {
             let (metrics, shutdown) = (Arc::clone(&metrics), Arc::clone(&shutdown));
-            let limits = config.http.limits.clone();
+            let rules = (config.http.limits.clone(), origins);
             let places = shares.reserved;
-            Arc::new(Http::new(admin, metrics, shutdown, limits, connections, places))
+            Arc::new(Http::new(admin, metrics, shutdown, rules, connections, places))
         };
 
         let beside = admin_listener.is_none().then(|| Arc::clone(&admin));
-        let overflow = http(beside, Arc::clone(&connections));
+        let overflow = http(beside, config.http.origins.clone(), Arc::clone(&connections));
         let parts = ingest::Parts {
             rings: rings.clone(),
             metrics: Arc::clone(&metrics),
@@ -175,7 +175,7 @@ impl Server {
         let mut accepting = vec![executor.spawn(overflow.serve_overflow(Arc::clone(executor)))];
         let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = admin_listener {
-            let pages = http(Some(admin), Limit::new(shares.admin));
+            let pages = http(Some(admin), Vec::new(), Limit::new(shares.admin));
             accepting.push(executor.spawn(pages.run(listener.into(), Arc::clone(executor))));
         }
         let readers = control.run(Arc::clone(&control_listener), Arc::clone(executor));

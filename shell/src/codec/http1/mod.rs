@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 pub use answer::page;
 pub use head::{MAX_HEADERS, h2c_settings};
+pub use route::page_asked;
 pub use target::is_host;
 
 use self::answer::Answer;

@@ -8,7 +8,7 @@ use super::batch::Form;
 use super::chunked::Chunked;
 use super::head::{self, Head, Tag};
 use super::target::{self, Target};
-use super::{Body, Config, Framing, publish};
+use super::{Body, Config, Framing, Origin, publish};
 use crate::codec::{Event, Kept, Page, Persistence, Reason, Resource, Ring, Sink};
 
 /// What is done about a request.
@@ -71,12 +71,7 @@ pub(super) fn route<S: Sink>(
     };
     // An unread body would have to be read to find the next request.
     let unread = if head.framing == head::Framing::Length(0) { then } else { Persistence::Close };
-    let origin = match head.origin {
-        None => Ok(None),
-        Some(value) => {
-            config.origins.iter().position(|origin| origin.value() == value).map(Some).ok_or(())
-        }
-    };
+    let origin = origin_of(head, &config.origins);
     let cors = origin.ok().flatten().map_or("", |index| &*config.origins[index].lines);
     let refused = |refusal: Refusal, sink: &mut S, out: &mut Vec<u8>, then| {
         let (status, lines, detail) = refusal;
@@ -126,6 +121,41 @@ pub(super) fn route<S: Sink>(
     };
     sink.note(Event::Rejected { ring: Some(ring.id), reason, records: 1 });
     refused(refusal, sink, out, Persistence::Close)
+}
+
+/// Finds the origin that a request comes from, if it comes from a page. One that may not use this
+/// listener is an error.
+fn origin_of(head: &Head<'_>, origins: &[Origin]) -> Result<Option<usize>, ()> {
+    let Some(value) = head.origin else { return Ok(None) };
+    origins.iter().position(|origin| origin.value() == value).map(Some).ok_or(())
+}
+
+/// Reads a head that asks for a page, by the rules of every other request. `None` if it is not
+/// complete or asks for something else.
+///
+/// # Errors
+/// Status and detail of the refusal: the head is malformed, or comes from a page of an origin that
+/// is not one of `origins`.
+pub fn page_asked(
+    input: &[u8],
+    (max_bytes, max_headers): (usize, usize),
+    origins: &[Origin],
+) -> Result<Option<Page>, (u16, &'static str)> {
+    let head = match head::parse(input, max_bytes, max_headers) {
+        Ok(Some(head)) => head,
+        Ok(None) => return Ok(None),
+        Err(bad) => return Err((bad.status, bad.detail)),
+    };
+    let is_read = matches!(head.method, b"GET" | b"HEAD");
+    match target::parse(head.target) {
+        Err(target::BadTarget) => Err((BAD_TARGET.0, BAD_TARGET.2)),
+        Ok(_) if origin_of(&head, origins).is_err() => Err((NO_ORIGIN.0, NO_ORIGIN.2)),
+        Ok(Target::Page(resource)) if is_read => {
+            let head_only = head.method == b"HEAD";
+            Ok(Some(Page { resource, head_only, then: Persistence::Close }))
+        }
+        Ok(_) => Ok(None),
+    }
 }
 
 fn page(resource: Resource, head: &Head<'_>, then: Persistence) -> Route {

@@ -21,6 +21,7 @@ use smol::{Async, Executor, Timer, future};
 use self::reserved::Overflow;
 use crate::accept;
 use crate::admin::Admin;
+use crate::codec::http1::Origin;
 use crate::limits::{Limit, Permit, Rotation};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -41,6 +42,8 @@ pub struct Http {
     metrics: Arc<Metrics>,
     shutdown: Arc<Shutdown>,
     limits: HttpLimits,
+    /// Web origins whose pages may ask.
+    origins: Vec<Origin>,
     connections: Arc<Limit>,
     /// For connections beyond the limit, which are told so.
     reserved: Arc<Rotation>,
@@ -48,19 +51,20 @@ pub struct Http {
 }
 
 impl Http {
-    /// Prepares to serve pages for operators, if there are any here. `connections` bounds how many
+    /// Prepares to serve pages for operators, if there are any here, to clients and to web pages of
+    /// these origins. `connections` bounds how many
     /// connections there are at once; those beyond get one of some reserved `places`, where they
     /// are told so, and where pages for operators are answered all the same.
     pub fn new(
         admin: Option<Arc<Admin>>,
         metrics: Arc<Metrics>,
         shutdown: Arc<Shutdown>,
-        limits: HttpLimits,
+        (limits, origins): (HttpLimits, Vec<Origin>),
         connections: Arc<Limit>,
         places: usize,
     ) -> Self {
         let (reserved, overflow) = (Rotation::new(places), Overflow::new(places));
-        Self { admin, metrics, shutdown, limits, connections, reserved, overflow }
+        Self { admin, metrics, shutdown, limits, origins, connections, reserved, overflow }
     }
 
     /// Accepts until the process begins to end.

@@ -10,12 +10,14 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
+use hyper::StatusCode;
 use smol::io::AsyncReadExt;
 use smol::net::TcpStream;
 use smol::{Timer, future};
 
 use super::{Http, LINGER_REJECTED, finish, linger, reply};
 use crate::admin::{Admin, Page};
+use crate::codec::http1;
 use crate::limits::Place;
 use crate::sync::lock;
 
@@ -84,15 +86,8 @@ async fn answer(http: &Http, mut stream: TcpStream) {
         }
         return;
     }
-    let page = http.admin.as_ref().and_then(|admin| asked(admin, &head));
-    let (status, answer) = match page {
-        Some((Page::Content(kind, content), with_body)) => {
-            (200, content_answer(kind, &content, with_body))
-        }
-        Some((Page::Unavailable(why), _)) => (503, unavailable(&why)),
-        Some((Page::Failed(why), _)) => {
-            (500, reply::raw(500, "Internal Server Error", why, "").into_bytes())
-        }
+    let (status, answer) = match &http.admin {
+        Some(admin) => page(http, admin, &head),
         None => (503, unavailable("too many connections")),
     };
     http.count_response(status);
@@ -122,20 +117,27 @@ fn ends(head: &[u8]) -> bool {
     head.windows(4).any(|end| end == b"\r\n\r\n")
 }
 
-/// Makes the page that a complete head asks for, and says whether its content is wanted.
-fn asked(admin: &Admin, head: &[u8]) -> Option<(Page, bool)> {
-    if !ends(head) {
-        return None;
-    }
-    let line = std::str::from_utf8(head).ok()?.lines().next()?;
-    let (method, rest) = line.split_once(' ')?;
-    let path = rest.strip_suffix(" HTTP/1.1").or(rest.strip_suffix(" HTTP/1.0"))?;
-    let with_body = match method {
-        "GET" => true,
-        "HEAD" => false,
-        _ => return None,
+/// Answers with the page that a head asks for, or why not.
+fn page(http: &Http, admin: &Admin, head: &[u8]) -> (u16, Vec<u8>) {
+    let limits = (http.limits.max_header_bytes, http.limits.max_headers);
+    let asked = match http1::page_asked(head, limits, &http.origins) {
+        Ok(asked) => asked,
+        Err((status, detail)) => {
+            let title = StatusCode::from_u16(status).ok().and_then(|it| it.canonical_reason());
+            return (status, reply::raw(status, title.unwrap_or("Error"), detail, "").into_bytes());
+        }
     };
-    Some((admin.page(path.split('?').next()?)?, with_body))
+    let made = asked.and_then(|asked| Some((admin.page(asked.resource.path())?, asked)));
+    match made {
+        Some((Page::Content(kind, content), asked)) => {
+            (200, content_answer(kind, &content, !asked.head_only))
+        }
+        Some((Page::Unavailable(why), _)) => (503, unavailable(&why)),
+        Some((Page::Failed(why), _)) => {
+            (500, reply::raw(500, "Internal Server Error", why, "").into_bytes())
+        }
+        None => (503, unavailable("too many connections")),
+    }
 }
 
 fn content_answer(kind: &str, content: &[u8], with_body: bool) -> Vec<u8> {
