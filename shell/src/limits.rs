@@ -127,6 +127,17 @@ impl Held {
         }
         fits
     }
+
+    /// Makes room for `more` bytes in `buffer` and holds its whole capacity. It grows as a vector
+    /// does by itself, but not beyond `end` bytes, where its message ends, if that is enough.
+    /// Returns whether there is the memory and others leave it.
+    #[must_use]
+    pub fn reserve(&mut self, buffer: &mut Vec<u8>, more: usize, end: usize) -> bool {
+        let (len, capacity) = (buffer.len() + more, buffer.capacity());
+        let most = if end >= len { end } else { usize::MAX };
+        let capacity = if len > capacity { len.max(most.min(2 * capacity)) } else { capacity };
+        self.resize(capacity) && buffer.try_reserve_exact(capacity - buffer.len()).is_ok()
+    }
 }
 
 impl Drop for Held {
@@ -248,6 +259,20 @@ mod tests {
         assert!(second.resize(100));
         drop(second);
         assert_eq!(limit.used(), 0);
+    }
+
+    #[test]
+    fn a_buffer_grows_to_the_end_of_its_message_and_is_held_whole() {
+        let limit = ByteLimit::new(1000);
+        let (mut held, mut buffer) = (Held::nothing(&limit), Vec::new());
+        for _ in 0..7 {
+            assert!(held.reserve(&mut buffer, 100, 700));
+            buffer.extend_from_slice(&[0; 100]);
+            assert_eq!(limit.used(), buffer.capacity() as u64);
+        }
+        assert_eq!(buffer.capacity(), 700, "400 twice would be more");
+        assert!(!held.reserve(&mut buffer, 1, 0) && limit.used() == 700, "1400 would be too much");
+        assert!(held.reserve(&mut buffer, 1, 701) && limit.used() == 701);
     }
 
     #[test]

@@ -8,14 +8,15 @@ use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aqueduct_client::Event;
 use common::frames::{self, asking, frame};
 use common::http2::{Client, record, request, run};
 use common::reader::Attached;
-use common::{Server, assert_closed};
+use common::{PATIENCE, Server, assert_closed};
 use http_body_util::Full;
+use hyper::Request;
 use hyper::body::{Body, Bytes, Frame};
 use smol::channel::{Receiver, Sender, unbounded};
 
@@ -260,6 +261,83 @@ fn a_full_ring_keeps_streams_waiting_within_bounds_and_takes_them_when_it_has_sp
     assert_eq!(reader.next(), Some((10, 0, vec![2; 64])), "what was refused is not there");
     let series = "aqueduct_records_rejected_total{reason=\"full\",ring=\"default\"}";
     assert!(server.metric(series) > 1.5);
+}
+
+/// A request with a body that comes as the test says, of announced length.
+fn announced(ring: &str, length: usize, body: Told) -> Request<Told> {
+    let path = format!("/v1/rings/{ring}/records");
+    let length = length.to_string();
+    request("POST", &path, &[("content-length", &length)], "").map(|_| body)
+}
+
+/// Waits without blocking the clients until the connections keep so many bytes; returns how many.
+async fn buffered(server: &Server, least: usize) -> usize {
+    let begun = Instant::now();
+    loop {
+        let bytes = server.metric("aqueduct_buffered_bytes").to_string();
+        let bytes = bytes.parse().expect("a whole number");
+        if bytes >= least {
+            return bytes;
+        }
+        assert!(begun.elapsed() < PATIENCE, "only {bytes}");
+        smol::Timer::after(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn bodies_that_wait_for_room_do_not_keep_those_that_have_it_from_arriving() {
+    const LARGE: usize = 60_000;
+    let ring = "capacity_bytes = '128KiB'\nmax_payload_bytes = 60000\nfull_wait_ms = '60s'\n";
+    let file = format!("[[ring]]\nname = 'full'\n{ring}[[ring]]\nname = 'free'\n{ring}");
+    // Who sends first is late first.
+    let server = Server::with_file(&file, &["--body-timeout-ms", "5s"]);
+    for _ in 0..2 {
+        assert_eq!(server.post("full", &vec![0; LARGE]).status, 202);
+    }
+    run(async |tasks| {
+        let client = Client::connect(server.http, &tasks).await;
+        let (sender, small) = told();
+        let small = client.send(announced("free", 1000, small));
+        // The first two wait for the ring, the others for what these two hold of the connection.
+        let large = (0..8).map(|_| {
+            let (sender, body) = told();
+            sender.try_send(Bytes::from(vec![1; LARGE])).expect("room");
+            Box::pin(client.send(announced("full", LARGE, body)))
+                as Pin<Box<dyn Future<Output = _>>>
+        });
+        let waiting = async {
+            join(large.collect()).await;
+            panic!("there was no room for them");
+        };
+        let steps = async {
+            buffered(&server, 2 * LARGE + 6 * (16 << 10)).await;
+            // Until the windows are used up.
+            smol::Timer::after(Duration::from_millis(200)).await;
+            sender.try_send(Bytes::from(vec![2; 1000])).expect("room");
+            drop(sender);
+        };
+        let (answer, ()) = smol::future::or(smol::future::zip(small, steps), waiting).await;
+        assert_eq!(answer.expect("an answer").status, 202);
+    });
+}
+
+#[test]
+fn a_body_of_announced_length_takes_no_more_memory_than_that() {
+    const LARGE: usize = 900_000;
+    let flags = ["--capacity-bytes", "2MiB", "--max-payload-bytes", "900000"];
+    let server = Server::start(&[&flags[..], &["--full-wait-ms", "60s"]].concat());
+    for _ in 0..2 {
+        assert_eq!(server.post("default", &vec![0; LARGE]).status, 202);
+    }
+    run(async |tasks| {
+        let client = Client::connect(server.http, &tasks).await;
+        let waiting = async {
+            client.send(record(vec![1; LARGE])).await.expect("an answer");
+            panic!("there was no room for it");
+        };
+        let bytes = smol::future::or(buffered(&server, LARGE), waiting).await;
+        assert!(bytes < LARGE + (32 << 10), "{bytes}");
+    });
 }
 
 #[test]

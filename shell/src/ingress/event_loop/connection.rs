@@ -129,14 +129,9 @@ impl Connection {
         if self.input.capacity() == 0 {
             self.input = buffers.take();
         }
-        let (len, capacity) = (self.input.len() + rest.len(), self.input.capacity());
-        // As a vector grows by itself, but not beyond the end of the message.
-        let most = if self.need > len { self.need } else { usize::MAX };
-        let capacity = if len > capacity { len.max(most.min(2 * capacity)) } else { capacity };
-        if !self.held.resize(capacity) {
+        if !self.held.reserve(&mut self.input, rest.len(), self.need) {
             return Err(NoRoom);
         }
-        self.input.try_reserve_exact(capacity - self.input.len()).map_err(|_| NoRoom)?;
         self.input.extend_from_slice(rest);
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! takes too long.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -18,13 +19,12 @@ use smol::net::TcpStream;
 use smol_hyper::rt::FuturesIo;
 
 use super::activity::{Activity, Due, OpenStream, Watched};
-use super::{Connection, Http2, exchange, translate};
+use super::{Connection, Http2, STREAM_WINDOW_BYTES, exchange, translate};
 use crate::ingress::http::{LINGER, LINGER_REJECTED, linger};
 use crate::ingress::watchdog::Watchdog;
 
-/// Bytes of one body, and of all of a connection, that may be on their way unread.
-const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+/// What a connection's window may be, bytes (RFC 9113 §6.9).
+const CONNECTION_WINDOW_BYTES: RangeInclusive<u32> = 0xffff..=(1 << 31) - 1;
 /// Most bytes of an answer that wait for the peer's window.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes by which a field of a header list is counted longer than it is (RFC 9113 §6.5.2), and
@@ -59,7 +59,7 @@ pub(super) async fn drive(connection: Connection, stream: TcpStream, read_before
     let mut serving = http2::Builder::new(Tasks(Arc::clone(http2)))
         .max_concurrent_streams(http2.limits.max_concurrent_streams)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_connection_window_size(connection_window(http2.limits.max_concurrent_streams))
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(list_bytes).unwrap_or(u32::MAX))
         .auto_date_header(false)
@@ -111,6 +111,14 @@ pub(super) async fn drive(connection: Connection, stream: TcpStream, read_before
     .await;
     drop(serving);
     settle(http2, stream, &activity, end).await;
+}
+
+/// Returns how many bytes of all bodies of a connection may have arrived and not been read. Each of
+/// its streams can fill its own window, so those that wait for room do not keep the others from
+/// arriving.
+fn connection_window(streams: u32) -> u32 {
+    let (least, most) = (*CONNECTION_WINDOW_BYTES.start(), *CONNECTION_WINDOW_BYTES.end());
+    STREAM_WINDOW_BYTES.saturating_mul(streams).clamp(least, most)
 }
 
 /// Counts how a connection ended, and sees that its last bytes arrive.

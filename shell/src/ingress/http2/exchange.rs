@@ -22,7 +22,7 @@ use crate::ingress::event_loop::{Batch, Shared, write_page};
 use crate::limits::Held;
 use crate::ring::Ticket;
 
-/// Bytes around a chunk.
+/// Bytes around a chunk, and of the last one.
 const CHUNK_BYTES: usize = 32;
 
 /// A request that is being answered. Dropping it before counts its record as lost.
@@ -87,10 +87,17 @@ impl Exchange {
         deadline: Instant,
     ) {
         let mut share: Option<Share> = None;
+        // What has arrived and not been read, at most: it is counted as long as more may come.
+        let mut unread = Held::nothing(&self.shared.buffered);
         let (mut state, mut place) = self.decode(None, false);
         loop {
             match state {
                 State::More { need, wait: Wait::Body } => {
+                    if share.is_none() && !unread.resize(framing.unread_bytes_max()) {
+                        return self.end(|codec, rest, batch, out| {
+                            codec.out_of_memory(rest, batch, out);
+                        });
+                    }
                     let taken = match &mut share {
                         Some(share) => share,
                         none => match take_share(connection, framing, deadline).await {
@@ -105,7 +112,7 @@ impl Exchange {
                     match receive(&mut body, deadline).await {
                         Piece::Data(data) => {
                             let bytes = self.input.len() + data.len();
-                            if !taken.grow(bytes) || !self.keep(&data, framing) {
+                            if !taken.grow(bytes) || !self.keep(&data, framing, need) {
                                 return self.end(|codec, rest, batch, out| {
                                     codec.out_of_memory(rest, batch, out);
                                 });
@@ -133,7 +140,10 @@ impl Exchange {
                         }
                     }
                 }
-                State::Parked => state = self.wait_for_space(place.take()).await,
+                State::Parked => {
+                    let _ = unread.resize(0);
+                    state = self.wait_for_space(place.take()).await;
+                }
                 State::Flush => (state, place) = self.decode(None, false),
                 State::Page(page) => return self.page(page),
                 State::More { .. } | State::Close | State::HandOver => return,
@@ -199,15 +209,15 @@ impl Exchange {
         .await
     }
 
-    /// Keeps a piece of the body; whether there is room for it, here and in what all connections
-    /// together may keep.
-    fn keep(&mut self, data: &[u8], framing: Framing) -> bool {
+    /// Keeps a piece of the body, which has `need` bytes as far as that is known; whether there is
+    /// room for it, here and in what all connections together may keep.
+    fn keep(&mut self, data: &[u8], framing: Framing, need: usize) -> bool {
         if data.is_empty() {
             // As a chunk it would be the last.
             return true;
         }
-        let has_memory = self.input.try_reserve(data.len() + CHUNK_BYTES).is_ok();
-        if !has_memory || !self.held.resize(self.input.capacity()) {
+        let around = if framing == Framing::Chunked { CHUNK_BYTES } else { 0 };
+        if !self.held.reserve(&mut self.input, data.len() + around, need) {
             return false;
         }
         if framing == Framing::Chunked {

@@ -31,6 +31,9 @@ use crate::limits::Permit;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
+/// Bytes of one body that may have arrived and not been read.
+const STREAM_WINDOW_BYTES: u32 = 16 << 10;
+
 /// What the HTTP/2 connections of the process share.
 pub struct Http2 {
     /// Rings, pages and metrics. Weak, because the loops that share them hand connections over.

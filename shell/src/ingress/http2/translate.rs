@@ -13,6 +13,8 @@ use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
+use super::STREAM_WINDOW_BYTES;
+
 /// Most fields of an answer.
 const ANSWER_FIELDS_MAX: usize = 16;
 
@@ -35,6 +37,16 @@ impl Framing {
             Some(length) => Self::Length(length),
             None if ends => Self::None,
             None => Self::Chunked,
+        }
+    }
+
+    /// Returns how many bytes of the body may have arrived and not been read, at most.
+    pub(super) fn unread_bytes_max(self) -> usize {
+        let window = STREAM_WINDOW_BYTES as usize;
+        match self {
+            Self::None => 0,
+            Self::Length(length) => length.min(window),
+            Self::Chunked => window,
         }
     }
 }
