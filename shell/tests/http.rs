@@ -209,6 +209,24 @@ fn a_client_that_is_refused_while_it_sends_sees_no_end_before_it_pauses() {
 }
 
 #[test]
+fn a_refused_client_is_read_on_for_64_mib_and_no_more() {
+    let server = Server::start(&["--max-payload-bytes", "1000"]);
+    let mut stream = server.connect();
+    let head = "POST /v1/rings/default/records HTTP/1.1\r\nhost: t\r\n\
+                content-length: 1000000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("sent");
+    Response::read(&mut stream).assert_problem(413);
+    let piece = vec![7; 64 << 10];
+    let mut sent = 0_usize;
+    while let Ok(bytes) = stream.write(&piece) {
+        sent += bytes;
+        assert!(sent < 100 << 20, "the linger begins again");
+    }
+    // What the kernel holds comes on top.
+    assert!(sent > 60 << 20, "{sent}");
+}
+
+#[test]
 fn a_page_of_a_configured_origin_may_post_and_its_preflight_is_answered() {
     let file = "http.origins = ['https://good.example', 'http://127.0.0.1:3000']\n";
     let server = Server::with_file(file, &[]);

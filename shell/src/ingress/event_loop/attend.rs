@@ -68,7 +68,6 @@ impl Work<'_> {
 
     fn settle(&mut self, id: Id, driver: &mut impl Driver) {
         let (now, ending) = (self.batch.clock.now(), self.batch.is_ending());
-        let linger = self.linger();
         let Self { slots, batch, buffers, deadlines, .. } = self;
         let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
         connection.touched = false;
@@ -104,7 +103,7 @@ impl Work<'_> {
                 return;
             }
             Phase::HandingOver | Phase::Releasing => paused = false,
-            Phase::Closing => {
+            &mut Phase::Closing(linger) => {
                 let is_open = connection.speaker.take_interrupted() && !connection.ended;
                 let quiet = if is_open {
                     LINGER_OPEN_MS
@@ -113,7 +112,7 @@ impl Work<'_> {
                     let short = ending || connection.is_refused();
                     if short { LINGER_SHORT_MS } else { LINGER_QUIET_MS }
                 };
-                connection.deadline_ms = now + quiet;
+                connection.deadline_ms = (now + quiet).min(linger.until_ms);
                 connection.phase = Phase::Lingering(Linger { is_open, ..linger });
                 close = connection.ended && unsent == 0;
                 paused = false;

@@ -28,8 +28,8 @@ pub(super) enum Phase {
     HandingOver,
     /// The driver has been asked to let it go.
     Releasing,
-    /// The last answer is on its way.
-    Closing,
+    /// The last answer is on its way, or our side is to end.
+    Closing(Linger),
     /// Our side is ended, or soon will be; what the peer still sends is thrown away, so that no
     /// reset destroys the last answer.
     Lingering(Linger),
@@ -44,7 +44,7 @@ pub(super) struct Parked {
     pub(super) since_ms: u64,
 }
 
-/// Bounds of a linger.
+/// Bounds of a linger, from the last answer to the end of the connection.
 #[derive(Clone, Copy)]
 pub(super) struct Linger {
     /// Its end, whatever comes, ms.

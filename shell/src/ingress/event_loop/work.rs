@@ -201,7 +201,7 @@ impl<'a> Work<'a> {
                     self.out_of_memory(id);
                 }
             }
-            Phase::Closing => {}
+            Phase::Closing(_) => {}
             Phase::Lingering(linger) => {
                 linger.bytes_left = linger.bytes_left.saturating_sub(bytes.len());
                 let pause_ms = if linger.is_open { LINGER_OPEN_MS } else { LINGER_QUIET_MS };
@@ -273,9 +273,11 @@ impl<'a> Work<'a> {
 
     /// Sends what is in `out`, then ends the connection.
     pub(super) fn close_after_answers(&mut self, id: Id) {
-        let Self { slots, buffers, .. } = self;
+        let Self { slots, buffers, batch, .. } = self;
         if let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) {
-            connection.phase = Phase::Closing;
+            let until_ms = batch.clock.now() + LINGER_MS;
+            let linger = Linger { until_ms, bytes_left: LINGER_BYTES, is_open: false };
+            connection.phase = Phase::Closing(linger);
             connection.deadline_ms = NEVER;
             connection.discard(buffers);
         }
@@ -306,7 +308,7 @@ impl<'a> Work<'a> {
     fn lose(&mut self, id: Id) {
         let Self { slots, batch, .. } = self;
         let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
-        if !matches!(connection.phase, Phase::Closing | Phase::Lingering(_)) {
+        if !matches!(connection.phase, Phase::Closing(_) | Phase::Lingering(_)) {
             connection.speaker.broken(&connection.input, batch);
         }
         self.lost.push(id);
@@ -432,22 +434,22 @@ impl<'a> Work<'a> {
                     self.close_after_answers(id);
                 }
             }
-            // Now our side ends, too.
-            Phase::Lingering(linger) if linger.is_open => connection.phase = Phase::Closing,
+            // The peer pauses: now our side ends, too.
+            Phase::Lingering(linger)
+                if linger.is_open
+                    && linger.bytes_left > 0
+                    && batch.clock.now() < linger.until_ms =>
+            {
+                connection.phase = Phase::Closing(linger);
+            }
             Phase::Lingering(_) => self.lost.push(id),
             Phase::Open
             | Phase::Flushing
             | Phase::Paging(_)
             | Phase::HandingOver
             | Phase::Releasing
-            | Phase::Closing => {}
+            | Phase::Closing(_) => {}
         }
-    }
-
-    /// Bounds of the linger of a connection that ends now.
-    pub(super) fn linger(&self) -> Linger {
-        let until_ms = self.batch.clock.now() + LINGER_MS;
-        Linger { until_ms, bytes_left: LINGER_BYTES, is_open: false }
     }
 
     /// Ends every connection that has nothing to do.
