@@ -421,6 +421,21 @@ fn sigterm_sends_goaway_and_lets_the_streams_finish() {
 }
 
 #[test]
+fn sigterm_during_an_upgrade_does_not_wait_for_a_peer_that_says_nothing() {
+    let mut server = Server::start(&["--drain-timeout-ms", "60s", "--header-timeout-ms", "60s"]);
+    let mut stream = server.connect();
+    let headers =
+        "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n";
+    let asked = format!("GET /healthz HTTP/1.1\r\nhost: t\r\n{headers}\r\n");
+    stream.write_all(asked.as_bytes()).expect("sent");
+    assert_eq!(common::Response::read(&mut stream).status, 101);
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    assert!(!server.log().contains("drain timeout"), "{}", server.log());
+    assert_closed(&mut stream);
+}
+
+#[test]
 fn connections_of_both_versions_share_one_limit() {
     let server = Server::start(&["--max-connections", "2"]);
     run(async |tasks| {

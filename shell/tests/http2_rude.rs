@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::frames::{self, asking, block, frame};
 use common::reader::Attached;
-use common::{PATIENCE, Server};
+use common::{PATIENCE, Response, Server};
 
 /// Begins a connection with what every client sends.
 fn begin(server: &Server) -> TcpStream {
@@ -206,6 +206,55 @@ fn bodies_of_one_connection_are_bounded_together() {
     }
     let series = "aqueduct_http_requests_total{status=\"408\"}";
     assert!((server.metric(series) - 3.0).abs() < 0.5);
+}
+
+#[test]
+fn what_follows_an_upgrade_waits_in_the_kernel_until_the_answers_before_it_are_taken() {
+    const PAGES: u16 = 1000;
+    const UNKNOWN: u8 = 0xbb;
+    let server = Server::start(&[]);
+    assert_eq!(server.get("/healthz").status, 200, "there is the series of it");
+    let mut stream = server.connect();
+    // Less than the pages have, so that the upgrade has to wait for its turn.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 256 << 10).expect("set");
+    let headers =
+        "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n";
+    let get =
+        |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nhost: t\r\n{headers}\r\n");
+    let requests = get("/metrics", "").repeat(usize::from(PAGES)) + &get("/healthz", headers);
+    let rest = [
+        frames::PREFACE.to_vec(),
+        frame(frames::SETTINGS, 0, 0, &[]),
+        // 16 MiB that mean nothing: more than the kernel holds.
+        frame(UNKNOWN, 0, 0, &[0; 16 << 10]).repeat(1024),
+        frame(
+            frames::HEADERS,
+            frames::END_HEADERS | frames::END_STREAM,
+            3,
+            &asking("GET", "/healthz"),
+        ),
+    ];
+    let mut writing = stream.try_clone().expect("a second handle");
+    let writing = std::thread::spawn(move || {
+        writing.write_all(requests.as_bytes()).expect("sent");
+        writing.write_all(&rest.concat()).expect("sent");
+    });
+    let pages = "aqueduct_http_requests_total{status=\"200\"}";
+    server.eventually("all pages are made", || server.metric(pages) >= f64::from(PAGES));
+    std::thread::sleep(Duration::from_millis(300));
+    let bytes = server.metric("aqueduct_buffered_bytes");
+    assert!(bytes < f64::from(1 << 20), "{bytes} bytes are kept before the hand-over");
+    assert!(!writing.is_finished(), "not vacuous");
+    // And nothing of it is lost.
+    for _ in 0..PAGES {
+        assert_eq!(Response::read(&mut stream).status, 200);
+    }
+    assert_eq!(Response::read(&mut stream).status, 101);
+    for number in [1, 3] {
+        let got = frames::read_until(&mut stream, frames::DATA);
+        assert_eq!(got.last().map(|frame| frame.stream), Some(number), "{got:?}");
+    }
+    writing.join().expect("all is sent");
 }
 
 #[test]

@@ -102,7 +102,8 @@ impl Work<'_> {
                 driver.release(id);
                 return;
             }
-            Phase::HandingOver | Phase::Releasing => paused = false,
+            Phase::HandingOver => paused = connection.input.len() > WAITING_INPUT_BYTES,
+            Phase::Releasing => paused = connection.paused,
             &mut Phase::Closing(linger) => {
                 let is_open = connection.speaker.take_interrupted() && !connection.ended;
                 let quiet = if is_open {

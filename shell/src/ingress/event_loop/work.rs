@@ -200,6 +200,8 @@ impl<'a> Work<'a> {
                 if connection.keep(bytes, buffers).is_err() {
                     self.out_of_memory(id);
                 }
+                // It may have sent enough for now.
+                self.touch(id);
             }
             Phase::Closing(_) => {}
             Phase::Lingering(linger) => {

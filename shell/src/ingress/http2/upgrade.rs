@@ -5,16 +5,15 @@
 //! sent: the preface, the client's settings, and the request as a block of header fields that are
 //! spelled out (RFC 7541 §6.2.2).
 
-use std::time::Instant;
-
 use hyper::body::Bytes;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 use smol::{Timer, future};
 
-use super::Connection;
 use super::connection::drive;
+use super::{Connection, Http2};
 use crate::codec::http1::{MAX_HEADERS, PREFACE, h2c_settings};
+use crate::ingress::http::LINGER_REJECTED;
 
 const SWITCHING: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
@@ -60,17 +59,31 @@ pub(super) async fn serve(connection: Connection, mut stream: TcpStream, mut rea
         return;
     };
     read.drain(..asked.head_bytes);
-    let deadline = Instant::now() + http2.limits.header_timeout;
     let settled = future::or(settle(&mut stream, &mut read), async {
-        Timer::at(deadline).await;
+        waited_long_enough(http2).await;
         None
     });
     http2.metrics.http_requests.with_label_values(&["101"]).inc();
     let Some(first) = settled.await else {
-        http2.count_protocol_error("no HTTP/2 preface followed the upgrade");
+        if !http2.shutdown.has_begun() {
+            http2.count_protocol_error("no HTTP/2 preface followed the upgrade");
+        }
         return;
     };
     drive(connection, stream, asked.as_frames(&first, &read)).await;
+}
+
+/// Waits as long as a client may take to send its preface: the time of a head or, once the process
+/// has begun to end, that of a connection without requests.
+async fn waited_long_enough(http2: &Http2) {
+    let late = async {
+        Timer::after(http2.limits.header_timeout).await;
+    };
+    let ending = async {
+        http2.shutdown.wait().await;
+        Timer::after(LINGER_REJECTED).await;
+    };
+    future::or(late, ending).await;
 }
 
 /// Answers that the protocol is switched and waits for the client's preface. Returns the payload of
