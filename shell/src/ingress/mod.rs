@@ -6,6 +6,7 @@
 pub mod listen;
 
 mod watchdog;
+mod watched;
 
 pub mod http;
 

@@ -6,15 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::{Request, service::service_fn};
 use smol::net::TcpStream;
 use smol_hyper::rt::FuturesIo;
 
-use super::activity::{Activity, LastBytes, Watched};
+use super::activity::{Activity, Answering};
 use super::{Http, LINGER, LINGER_REJECTED, finish, linger, reply, routes};
 use crate::ingress::watchdog::Watchdog;
+use crate::ingress::watched::{Tail, Watched};
 
 /// Room for a head and for body bytes on their way, bytes.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -30,14 +31,14 @@ enum End {
 /// Serves one connection until it ends.
 pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
     let activity = Activity::new();
-    let io = FuturesIo::new(Watched { stream, activity: Arc::clone(&activity) });
+    let io = FuturesIo::new(Watched::new(stream, Bytes::new(), Arc::clone(&activity)));
     let service = {
         let (http, activity) = (Arc::clone(http), Arc::clone(&activity));
         service_fn(move |request: Request<Incoming>| {
             activity.busy();
             let answer = routes::answer(&http, &request);
-            let activity = Arc::clone(&activity);
-            let answer = answer.map(|body| LastBytes::new(body, activity));
+            let answering = Answering(Arc::clone(&activity));
+            let answer = answer.map(|body| Tail::new(body, answering));
             std::future::ready(Ok::<_, std::convert::Infallible>(answer))
         })
     };
@@ -75,7 +76,7 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
     .await;
 
     let parts = connection.into_parts();
-    let mut stream = parts.io.into_inner().stream;
+    let mut stream = parts.io.into_inner().into_stream();
     match end {
         End::Done(Ok(())) => {}
         End::Done(Err(error)) => {

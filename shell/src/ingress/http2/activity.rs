@@ -1,22 +1,14 @@
 //! What one HTTP/2 connection is doing, and until when it may: the clock behind its timeouts.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::io;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Instant;
-
-use hyper::body::Bytes;
-use smol::io::{self, AsyncRead, AsyncWrite};
-use smol::net::TcpStream;
 
 use super::frames::Frames;
 use crate::ingress::http::HttpLimits;
+use crate::ingress::watched::Watch;
 use crate::sync::lock;
-
-/// Reads in a row after which others have their turn: a peer that always has bytes ready must not
-/// keep a thread for itself.
-const READS_IN_A_ROW: u32 = 32;
 
 /// Why a connection is looked at when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +87,22 @@ impl Activity {
     }
 }
 
+impl Watch for Activity {
+    fn received(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut state = lock(&self.0);
+        state.frames.pass(bytes, Instant::now());
+        if state.frames.is_flood() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "frames that carry nothing"));
+        }
+        Ok(())
+    }
+
+    fn sent(&self, stuck: bool) {
+        let mut state = lock(&self.0);
+        state.stuck_since = stuck.then(|| state.stuck_since.unwrap_or_else(Instant::now));
+    }
+}
+
 /// An open stream of a connection; dropping it says that it is closed.
 pub(super) struct OpenStream {
     activity: Arc<Activity>,
@@ -131,88 +139,5 @@ impl Drop for OpenStream {
         if let Some(number) = self.answered {
             state.answered.remove(&number);
         }
-    }
-}
-
-/// A socket, with bytes that were read before, that reports what goes through it.
-pub(super) struct Watched {
-    stream: TcpStream,
-    read_before: Bytes,
-    activity: Arc<Activity>,
-    reads: u32,
-}
-
-impl Watched {
-    pub(super) fn new(stream: TcpStream, read_before: Bytes, activity: Arc<Activity>) -> Self {
-        Self { stream, read_before, activity, reads: 0 }
-    }
-
-    fn received(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = lock(&self.activity.0);
-        state.frames.pass(bytes, Instant::now());
-        if state.frames.is_flood() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "frames that carry nothing"));
-        }
-        Ok(bytes.len())
-    }
-
-    fn sent(&self, stuck: bool) {
-        let mut state = lock(&self.activity.0);
-        state.stuck_since = stuck.then(|| state.stuck_since.unwrap_or_else(Instant::now));
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        if !self.read_before.is_empty() {
-            let count = into.len().min(self.read_before.len());
-            into[..count].copy_from_slice(&self.read_before.split_to(count));
-            return Poll::Ready(self.received(&into[..count]));
-        }
-        if self.reads == READS_IN_A_ROW {
-            self.reads = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let read = Pin::new(&mut self.stream).poll_read(cx, into);
-        self.reads = if read.is_pending() { 0 } else { self.reads + 1 };
-        match read {
-            Poll::Ready(Ok(count @ 1..)) => Poll::Ready(self.received(&into[..count])),
-            other => other,
-        }
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.sent(written.is_pending());
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[std::io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.sent(written.is_pending());
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
     }
 }

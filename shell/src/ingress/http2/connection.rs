@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use http_body_util::Full;
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Bytes, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -18,10 +18,11 @@ use smol::io;
 use smol::net::TcpStream;
 use smol_hyper::rt::FuturesIo;
 
-use super::activity::{Activity, Due, OpenStream, Watched};
+use super::activity::{Activity, Due, OpenStream};
 use super::{Connection, Http2, STREAM_WINDOW_BYTES, exchange, translate};
 use crate::ingress::http::{LINGER, LINGER_REJECTED, linger};
 use crate::ingress::watchdog::Watchdog;
+use crate::ingress::watched::{Tail, Watched};
 
 /// What a connection's window may be, bytes (RFC 9113 §6.9).
 const CONNECTION_WINDOW_BYTES: RangeInclusive<u32> = 0xffff..=(1 << 31) - 1;
@@ -156,40 +157,14 @@ async fn respond(
     connection: Arc<Connection>,
     mut open: OpenStream,
     request: Request<Incoming>,
-) -> io::Result<Response<Tail>> {
+) -> io::Result<Response<Tail<OpenStream>>> {
     let (parts, body) = request.into_parts();
     let answer = exchange::answer(&connection, &parts, body).await;
     // Without an answer the stream is reset; there is nobody who could read one.
     let answer = answer.as_deref().and_then(translate::answer);
     let answer = answer.ok_or(io::ErrorKind::ConnectionAborted)?;
     open.answered();
-    Ok(answer.map(|body| Tail { body: Full::new(body), _open: open }))
-}
-
-/// The body of an answer; when it is dropped, the connection has all of it or is gone.
-struct Tail {
-    body: Full<Bytes>,
-    _open: OpenStream,
-}
-
-impl Body for Tail {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    Ok(answer.map(|body| Tail::new(Full::new(body), open)))
 }
 
 /// Runs the streams of a connection where the connection runs.
