@@ -1,4 +1,4 @@
-//! Whole bodies to the sink, and what it says to the client.
+//! Hands whole bodies to the sink, and turns its verdict into the answer.
 
 use super::answer::{Answer, Taken};
 use super::batch::{self, BadBatch, Form, Verdict};
@@ -13,11 +13,11 @@ pub(super) const RETRY: &str = "retry-after: 1\r\n";
 pub(super) enum Published {
     /// It is answered.
     Answered(Persistence),
-    /// No room: to be tried again.
+    /// There is no room yet: the body is to be shown again.
     Full,
 }
 
-/// Hands a whole body over and answers.
+/// Hands a whole body to the sink and answers, unless the ring is full.
 pub(super) fn publish<S: Sink>(
     config: &Config,
     (body, kept): (&Body, &Kept),
@@ -49,7 +49,7 @@ pub(super) fn publish<S: Sink>(
             Verdict::Bad(bad) => return refuse_batch(config, body, bad, sink, out),
         },
     };
-    // It may have begun to end since the head.
+    // The process may have begun to end since the head was read.
     let then = if sink.is_ending() { Persistence::Close } else { body.then };
     match refusal {
         None => {
@@ -135,7 +135,7 @@ fn refuse_batch<S: Sink>(
     Published::Answered(body.then)
 }
 
-/// Answers a body that is larger than allowed. It is not read to its end.
+/// Refuses a body that is larger than allowed. Its rest is not read.
 pub(super) fn too_large<S: Sink>(config: &Config, body: &Body, sink: &mut S, out: &mut Vec<u8>) {
     let (ring, reason) = (Some(body.ring.id), Reason::TooLarge);
     sink.note(Event::Rejected { ring, reason, records: 1 });

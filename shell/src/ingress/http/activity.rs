@@ -1,7 +1,6 @@
-//! What a connection is doing and until when it may: the clock behind every timeout of a
-//! connection.
+//! What a connection is doing, and how long it may take: the clock behind its timeouts.
 //!
-//! It watches the bytes go by and decides nothing else.
+//! It learns this from the bytes that go by, and decides nothing else.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -11,11 +10,11 @@ use super::HttpLimits;
 use crate::ingress::watched::Watch;
 use crate::sync::lock;
 
-/// Where a connection is. Silent → Head (first bytes) → Busy (head complete) → Idle (response
-/// handed over) → Head …
+/// Where a connection is. Silent → Head (first byte) → Busy (head complete) → Idle (response sent)
+/// → Head …
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It never sent a byte: what it has is the time for a head, not that between requests.
+    /// It has not sent a byte yet. It has the time of a head, not that between requests.
     Silent,
     Idle,
     Head,
@@ -47,18 +46,17 @@ impl Activity {
         state.since = Instant::now();
     }
 
-    /// The head of a request is complete.
+    /// Notes that the head of a request is complete.
     pub(super) fn busy(&self) {
         self.enter(Phase::Busy);
     }
 
-    /// Whether the peer takes no bytes.
+    /// Returns whether the peer takes no bytes.
     pub(super) fn is_stuck(&self) -> bool {
         lock(&self.0).stuck_since.is_some()
     }
 
-    /// When the connection has had its time; never, while a request is worked on (it has a clock of
-    /// its own).
+    /// Returns when the connection's time is over; `None` while a request is answered.
     pub(super) fn deadline(&self, limits: &HttpLimits) -> Option<Instant> {
         let state = lock(&self.0);
         let stuck = state.stuck_since.map(|since| since + limits.body_timeout);

@@ -1,4 +1,4 @@
-//! What one HTTP/2 connection is doing, and until when it may: the clock behind its timeouts.
+//! What one HTTP/2 connection is doing, and how long it may take: the clock behind its timeouts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,11 +13,11 @@ use crate::sync::lock;
 /// Why a connection is looked at when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// It is quiet: nobody would miss it.
+    /// It has no requests, and may go.
     Idle,
     /// It left something unfinished, or takes no bytes.
     Late(&'static str),
-    /// Nothing; look again then.
+    /// Nothing is due; look again.
     Nothing,
 }
 
@@ -57,12 +57,12 @@ impl Activity {
         lock(&self.0).open == 0
     }
 
-    /// Returns whether the peer sends more than it says.
+    /// Returns whether the peer has sent too many frames that carry nothing.
     pub(super) fn is_flood(&self) -> bool {
         lock(&self.0).frames.is_flood()
     }
 
-    /// Says what is to be looked at next, and when.
+    /// Returns what will be due next, and when.
     pub(super) fn due(&self, limits: &HttpLimits) -> (Instant, Due) {
         let state = lock(&self.0);
         let stuck = state.stuck_since.map(|since| since + limits.body_timeout);
@@ -71,7 +71,7 @@ impl Activity {
         let quiet = match (state.open, state.had_requests) {
             (0, true) => (state.idle_since + limits.keep_alive_timeout, Due::Idle),
             (0, false) => (state.idle_since + limits.header_timeout, Due::Idle),
-            // A stream may end without a sign of life of the connection.
+            // The last stream may end without any event on the connection: look again.
             (_, _) => (Instant::now() + limits.header_timeout, Due::Nothing),
         };
         [
@@ -119,7 +119,7 @@ impl OpenStream {
         Self { activity, answered: None }
     }
 
-    /// The answer is made: from now on it is the peer that keeps the stream open.
+    /// Notes that the answer is made: from now on only the peer keeps the stream open.
     pub(super) fn answered(&mut self) {
         let mut state = lock(&self.activity.0);
         let number = state.numbers;

@@ -1,8 +1,8 @@
-//! Between the messages of HTTP/2 and those of HTTP/1.1 (RFC 9113 §8).
+//! Translates messages between HTTP/2 and HTTP/1.1 (RFC 9113 §8). Pure.
 //!
 //! A request becomes the head that an HTTP/1.1 client would have sent, and its answer is read back
 //! field by field. So [`http1`](crate::codec::http1) answers every request, whatever brought it,
-//! and the two versions cannot differ in what they accept. Pure.
+//! and the two versions cannot differ in what they accept.
 //!
 //! Nothing can be smuggled through: methods, paths and fields are types of the crate `http`, which
 //! hold no line ends, and what frames a message (`transfer-encoding`, `connection`, `upgrade`) is
@@ -18,10 +18,10 @@ use super::STREAM_WINDOW_BYTES;
 /// Most fields of an answer.
 const ANSWER_FIELDS_MAX: usize = 16;
 
-/// How the end of a body is told to HTTP/1.1.
+/// How HTTP/1.1 finds the end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// There is none.
+    /// There is no body.
     None,
     /// The request says how long it is.
     Length(usize),
@@ -30,7 +30,7 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    /// Finds out how a body is framed; `ends` if the stream ended with the head.
+    /// Chooses how to frame the body of a request; `ends` if its stream ended with the head.
     pub(super) fn of(parts: &Parts, ends: bool) -> Self {
         let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         match length.and_then(|length| length.parse().ok()) {
@@ -68,8 +68,8 @@ pub(super) fn head(parts: &Parts, framing: Framing) -> Vec<u8> {
         field(&mut head, &HOST, authority.as_str().as_bytes());
     }
     for (name, value) in &parts.headers {
-        // RFC 9113 §8.3.1: a host beside the authority must be the same; another one is written,
-        // too, and refused as the second.
+        // RFC 9113 §8.3.1: a `host` beside `:authority` must equal it. One that differs is written
+        // as well, and the codec refuses a request with two hosts.
         let is_repeated = name == HOST
             && authority.is_some_and(|authority| authority.as_str().as_bytes() == value.as_bytes());
         if !is_repeated {
@@ -90,7 +90,7 @@ fn field(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     head.extend_from_slice(b"\r\n");
 }
 
-/// Reads the final answer of a connection that answered one request; `None` if there is none.
+/// Reads the final answer to the one request of a connection; `None` if there is none.
 pub(super) fn answer(mut bytes: &[u8]) -> Option<Response<Bytes>> {
     loop {
         let mut fields = [httparse::EMPTY_HEADER; ANSWER_FIELDS_MAX];
@@ -98,7 +98,7 @@ pub(super) fn answer(mut bytes: &[u8]) -> Option<Response<Bytes>> {
         let Ok(httparse::Status::Complete(head)) = answer.parse(bytes) else { return None };
         let status = StatusCode::from_u16(answer.code?).ok()?;
         if status.is_informational() {
-            // "100 Continue": whoever speaks HTTP/2 has windows to wait for.
+            // 100 Continue: an HTTP/2 client waits for its window instead.
             bytes = &bytes[head..];
             continue;
         }
