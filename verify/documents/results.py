@@ -32,15 +32,26 @@ def machine():
     )
 
 
-def write(readme, name, body):
-    """Replaces the results of this name; a README without the markers is an error."""
-    path = ROOT / readme
+def parts(readme, name):
+    """What stands before, between and after the markers, which belong to the outer parts."""
     begin, end = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
-    before, begun, rest = path.read_text(encoding="utf-8").partition(begin)
-    _, ended, after = rest.partition(end)
+    before, begun, rest = (ROOT / readme).read_text(encoding="utf-8").partition(begin)
+    between, ended, after = rest.partition(end)
     if not begun or not ended:
         raise SystemExit(f"{readme}: no markers {begin} … {end}")
-    path.write_text(f"{before}{begin}\n{body.strip()}\n{end}{after}", encoding="utf-8")
+    return before + begun, between, ended + after
+
+
+def read(readme, name):
+    """The results of this name; a README without the markers is an error."""
+    return parts(readme, name)[1]
+
+
+def write(readme, name, body):
+    """Replaces the results of this name; a README without the markers is an error."""
+    before, _, after = parts(readme, name)
+    text = f"{before}\n{body.strip()}\n{after}"
+    (ROOT / readme).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
