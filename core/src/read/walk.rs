@@ -113,8 +113,9 @@ impl<R: Memory> Walk<R, true> {
 impl<R: Memory> Walk<R, false> {
     /// Stands at the tail of now, however far that is ahead.
     pub(crate) fn skip_to_latest(&mut self) {
-        // ORDER(publish): Acquire, as in `look_ahead`.
-        let tail = self.view.ring.load(ring_word::TAIL, Ordering::Acquire);
+        // ORDER(none): nothing before this tail is read, and the next look loads it again, with
+        // Acquire.
+        let tail = self.view.ring.load(ring_word::TAIL, Ordering::Relaxed);
         if tail != low32(self.position) {
             self.expected = None;
             self.overrun = false;
