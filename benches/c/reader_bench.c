@@ -1,5 +1,6 @@
 /* The C reader of `cross`: the same loops as in benches/src/ring.rs, over two inherited memfds.
- * Run: reader_bench read RING_FD PAGE_FD RECORDS BYTES busy|sleep|drain RELEASE_EVERY CORE
+ * view: as busy, but payloads are checked where they lie, and not copied.
+ * Run: reader_bench read RING_FD PAGE_FD RECORDS BYTES busy|view|sleep|drain RELEASE_EVERY CORE
  *
  *   ready             attached and waiting END CPU READING   when it had the last record
  *   (CLOCK_MONOTONIC), CPU time since `ready`; drain: only while there was something to read; ns */
@@ -98,13 +99,14 @@ static void pin(size_t core)
 int main(int argc, char **argv)
 {
     if (argc != 9 || strcmp(argv[1], "read") != 0) {
-        fail("usage: reader_bench read RING_FD PAGE_FD RECORDS BYTES busy|sleep|drain RELEASE_EVERY CORE");
+        fail("usage: reader_bench read RING_FD PAGE_FD RECORDS BYTES busy|view|sleep|drain RELEASE_EVERY CORE");
     }
     size_t ring_bytes, page_bytes, bytes = (size_t)strtoull(argv[5], NULL, 10);
     void *ring = map(atoi(argv[2]), PROT_READ, &ring_bytes);
     void *page = map(atoi(argv[3]), PROT_READ | PROT_WRITE, &page_bytes);
     uint64_t records = strtoull(argv[4], NULL, 10), seq = 0, began = 0, reading = 0;
     bool drain = strcmp(argv[6], "drain") == 0, asleep = strcmp(argv[6], "sleep") == 0, running = false;
+    bool view = strcmp(argv[6], "view") == 0;
     uint32_t release_every = (uint32_t)strtoul(argv[7], NULL, 10), unreleased = 0, step = 0;
     unsigned char *buf = bytes < 16 ? NULL : malloc(bytes);
     aqd_reader reader;
@@ -120,7 +122,8 @@ int main(int argc, char **argv)
     uint64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     while (seq < records) {
         aqd_record rec;
-        aqd_status status = aqd_reader_next(&reader, buf, bytes, &rec);
+        const void *payload = buf;
+        aqd_status status = view ? aqd_reader_view(&reader, &payload, &rec) : aqd_reader_next(&reader, buf, bytes, &rec);
         if (status == AQD_OK) {
             if (!running) {
                 running = true;
@@ -128,7 +131,7 @@ int main(int argc, char **argv)
                     began = clock_ns(CLOCK_MONOTONIC);
                 }
             }
-            check(buf, rec.len, seq, bytes);
+            check((const unsigned char *)payload, rec.len, seq, bytes);
             seq++;
             if (++unreleased == release_every) {
                 unreleased = 0;

@@ -1,50 +1,32 @@
 //! The CRC of private bytes by one path of the core, beside libraries that are restricted to the
 //! same instructions: a row of a table for each, quickest round of many, in turn.
 //!
-//! Run by `benches/crc/run`: `aqueduct-crc-bench pclmul|avx2|avx512 [ROUNDS]`. crc32fast is
-//! restricted by the build; zlib-ng and ISA-L by the function that is called; crc-fast asks the
-//! processor by itself and is only measured by AVX-512.
+//! Run by `benches/crc/run`: `aqueduct-crc-bench pclmul|avx2|avx512 [ROUNDS]`.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use aqueduct_core::internals::{Crc, Path};
+use aqueduct_crc_bench::{Compute, libraries, path_named};
 
 const SIZES: [usize; 6] = [16, 64, 256, 1024, 4096, 65536];
 
 /// Bytes that one sample goes through, at least.
 const SAMPLE_BYTES: usize = 200_000;
 
-/// A CRC of bytes.
-type Compute = Box<dyn Fn(&[u8]) -> u32>;
-
-// Inside libz-ng.a, which dispatches to them, and of libisal.so.
-unsafe extern "C" {
-    fn crc32_pclmulqdq(crc: u32, bytes: *const u8, len: usize) -> u32;
-    fn crc32_vpclmulqdq(crc: u32, bytes: *const u8, len: usize) -> u32;
-}
-#[link(name = "isal")]
-unsafe extern "C" {
-    fn crc32_gzip_refl_by8(crc: u32, bytes: *const u8, len: u64) -> u32;
-    fn crc32_gzip_refl_by8_02(crc: u32, bytes: *const u8, len: u64) -> u32;
-    fn crc32_gzip_refl_by16_10(crc: u32, bytes: *const u8, len: u64) -> u32;
-}
-
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let path = args.get(1).and_then(|name| Path::ALL.into_iter().find(|path| path.name() == name));
+    let path = args.get(1).and_then(|name| path_named(name));
     let rounds = args.get(2).map_or(Ok(200), |text| text.parse::<u32>());
-    let (Some(path), Ok(rounds)) = (path.filter(|&path| path != Path::Portable), rounds) else {
+    let (Some(path), Ok(rounds)) = (path, rounds) else {
         eprintln!("usage: aqueduct-crc-bench pclmul|avx2|avx512 [ROUNDS]");
         std::process::exit(2);
     };
-    // SAFETY: gives a constant. That it is called links zlib-ng.
-    assert!(!unsafe { libz_ng_sys::zlibVersion() }.is_null());
     let subjects = subjects(path);
     let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(SIZES[SIZES.len() - 1]).collect();
     for (name, compute) in &subjects {
         assert_eq!(compute(b"123456789"), 0xCBF4_3926, "{name}");
-        for len in 0..2000 {
+        for len in (0..2000).chain([SIZES[SIZES.len() - 1]]) {
             assert_eq!(compute(&bytes[..len]), subjects[0].1(&bytes[..len]), "{name}, {len}");
         }
     }
@@ -66,50 +48,7 @@ fn subjects(path: Path) -> Vec<(&'static str, Compute)> {
         crc.update(bytes);
         crc.finalize()
     });
-    let mut all = vec![("Aqueduct", ours), ("crc32fast", Box::new(crc32fast::hash) as Compute)];
-    if path == Path::Avx512 {
-        all.push(("crc-fast", Box::new(crc_fast::crc32_iso_hdlc)));
-        all.push((
-            "zlib-ng",
-            Box::new(|bytes| {
-                // SAFETY: reads a slice; the processor has the instructions.
-                unsafe { crc32_vpclmulqdq(0, bytes.as_ptr(), bytes.len()) }
-            }),
-        ));
-        all.push((
-            "ISA-L",
-            Box::new(|bytes| {
-                // SAFETY: as above.
-                unsafe { crc32_gzip_refl_by16_10(0, bytes.as_ptr(), bytes.len() as u64) }
-            }),
-        ));
-        return all;
-    }
-    all.push((
-        "zlib-ng",
-        Box::new(|bytes| {
-            // SAFETY: as above.
-            unsafe { crc32_pclmulqdq(0, bytes.as_ptr(), bytes.len()) }
-        }),
-    ));
-    if path == Path::Avx2 {
-        all.push((
-            "ISA-L",
-            Box::new(|bytes| {
-                // SAFETY: as above.
-                unsafe { crc32_gzip_refl_by8_02(0, bytes.as_ptr(), bytes.len() as u64) }
-            }),
-        ));
-    } else {
-        all.push((
-            "ISA-L",
-            Box::new(|bytes| {
-                // SAFETY: as above.
-                unsafe { crc32_gzip_refl_by8(0, bytes.as_ptr(), bytes.len() as u64) }
-            }),
-        ));
-    }
-    all
+    std::iter::once(("Aqueduct", ours)).chain(libraries(path)).collect()
 }
 
 /// Nanoseconds of one computation.

@@ -5,14 +5,15 @@
 //! `benches/c/reader_bench.c`.
 //!
 //! ```text
-//! cross throughput READER BYTES BATCH RECORDS READERS busy|sleep|drain   records=N ns=N send_cpu_ns=N receive_cpu_ns=N
+//! cross throughput READER BYTES BATCH RECORDS READERS busy|view|sleep|drain   records=N ns=N send_cpu_ns=N receive_cpu_ns=N
 //! cross trips BYTES TRIPS busy|sleep                                     p50=N p99=N p999=N cpu_ns=N
 //! cross answers READER BYTES TRIPS busy|sleep                            the same
 //! cross idle READER SECONDS                                              cpu_ns=N
 //! ```
 //! *drain*: the producer fills the ring, publishes once and waits; `ns` is the reader's time alone.
 //! *trips*: by two rings, Rust on both sides. *answers*: the reader's release is the answer, and
-//! the producer watches for it. *idle*: CPU time of a reader that sleeps so long.
+//! the producer watches for it. *view*: the C reader checks payloads where they lie. *idle*: CPU
+//! time of a reader that sleeps so long.
 
 use std::os::fd::AsRawFd;
 use std::process::Command;
@@ -28,7 +29,8 @@ use aqueduct_benches::ring::{
 };
 use aqueduct_benches::work::{Payload, RELEASE_EVERY, check, spin};
 
-const USAGE: &str = "usage: cross throughput READER BYTES BATCH RECORDS READERS busy|sleep|drain
+const USAGE: &str =
+    "usage: cross throughput READER BYTES BATCH RECORDS READERS busy|view|sleep|drain
        cross trips BYTES TRIPS busy|sleep
        cross answers READER BYTES TRIPS busy|sleep
        cross idle READER SECONDS";
@@ -236,6 +238,7 @@ fn read(
     release_every: u32,
     core: usize,
 ) {
+    assert!(way != "view", "by the C reader only");
     let (ring, page) = (inherited_mapping(ring, false), inherited_mapping(page, true));
     let mut reader = attach(&ring, &page);
     pin(core).expect("two cores to run on");
