@@ -66,8 +66,9 @@ pub fn read_header<M: Memory + ?Sized>(
 
 /// Copies the payload of the record at byte offset `at`, a multiple of 32, to the start of `into`
 /// and describes it, if it is what a reader mostly finds: DATA without attributes, with sequence
-/// number `seq`, at `position`, whose payload fits, and both CRCs right. `None`: it is not, and
-/// what `into` holds means nothing; [`read_header`] and [`read_with_crc`] say more.
+/// number `seq`, at `position`, whose payload fits, and both CRCs right. `None`: it is not, or
+/// so long that one pass does not pay, and what `into` holds means nothing; [`read_header`] and
+/// [`read_with_crc`] say more.
 #[inline]
 pub fn read_record<M: Memory + ?Sized>(
     memory: &M,

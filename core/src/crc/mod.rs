@@ -210,8 +210,8 @@ pub(crate) mod tests {
 
     /// Beyond every kernel's longest stride.
     #[cfg(not(miri))]
-    pub(crate) const LONG: [usize; 9] =
-        [2047, 4096, 6143, 6144, 6150, 7680, 12_288, 13_111, 65_536];
+    pub(crate) const LONG: [usize; 12] =
+        [2047, 4096, 6143, 6144, 6150, 7680, 12_288, 13_111, 17_215, 17_216, 19_399, 65_536];
 
     #[test]
     #[cfg(not(miri))]
@@ -224,6 +224,38 @@ pub(crate) mod tests {
                 for mut crc in ways() {
                     crc.update(piece);
                     assert_eq!(crc.clone().finalize(), expected, "{len} from {from}: {crc:?}");
+                }
+            }
+        }
+    }
+
+    /// The states of a message after each number of bytes, from one before them.
+    #[cfg(not(miri))]
+    fn states(bytes: &[u8], state: u32) -> Vec<u32> {
+        let step =
+            |state: u32, _| if state & 1 == 1 { state >> 1 ^ 0xEDB8_8320 } else { state >> 1 };
+        let next = |state: &mut u32, &byte: &u8| {
+            *state = (0..8).fold(*state ^ u32::from(byte), step);
+            Some(*state)
+        };
+        [state].into_iter().chain(bytes.iter().scan(state, next)).collect()
+    }
+
+    /// From below the length at which blocks begin to move on by exclusive or to beyond that at
+    /// which more of them do, and, by steps, to two rounds of the most.
+    #[test]
+    #[cfg(not(miri))]
+    fn lengths_about_every_stride_agree_with_the_definition() {
+        let bytes = noise(300_008);
+        for from in 0..16 {
+            let (most, step) = if from % 8 == 0 { (300_000, 1) } else { (19_600, 13) };
+            let bytes = &bytes[from..from + most];
+            let states = states(bytes, u32::MAX);
+            let lengths = (16_900 + from..19_600).step_by(step);
+            for len in lengths.chain((19_600 + from..most).step_by(9973)) {
+                for mut crc in ways() {
+                    crc.update(&bytes[..len]);
+                    assert_eq!(!crc.clone().finalize(), states[len], "{len} from {from}: {crc:?}");
                 }
             }
         }

@@ -154,49 +154,79 @@ pub(super) unsafe extern "sysv64" fn sum_blocks<S: Source>(
 ) -> __m128i {
     // SAFETY: duty 1: at least 16 bytes.
     let first = add(unsafe { source.fresh_block(0) }, starting(state));
-    let (mut x, mut at);
-    if len >= 4 * BLOCK {
-        let mut x0 = first;
-        // SAFETY: duty 1: at least 64 bytes.
-        let mut x1 = unsafe { source.block(BLOCK) };
-        // SAFETY: as above.
-        let mut x2 = unsafe { source.block(2 * BLOCK) };
-        // SAFETY: as above.
-        let mut x3 = unsafe { source.fresh_block(3 * BLOCK) };
-        at = 4 * BLOCK;
-        while len - at >= 4 * BLOCK {
-            let by = pair(const { over(64) });
-            // SAFETY: duty 1: 64 bytes more.
-            x0 = add(fold(x0, by), unsafe { source.block(at) });
-            // SAFETY: as above.
-            x1 = add(fold(x1, by), unsafe { source.block(at + BLOCK) });
-            // SAFETY: as above.
-            x2 = add(fold(x2, by), unsafe { source.block(at + 2 * BLOCK) });
-            let last = if len - at == 4 * BLOCK {
-                // SAFETY: as above.
-                unsafe { source.fresh_block(at + 3 * BLOCK) }
-            } else {
-                // SAFETY: as above.
-                unsafe { source.block(at + 3 * BLOCK) }
-            };
-            x3 = add(fold(x3, by), last);
-            at += 4 * BLOCK;
-        }
-        let left = 4 + (len - at) / BLOCK;
-        // SAFETY: 4 to 7.
-        x = fold(x0, unsafe { TO_BLOCK.one(left) });
-        // SAFETY: one less.
-        x = add(x, fold(x1, unsafe { TO_BLOCK.one(left - 1) }));
-        // SAFETY: two less.
-        x = add(x, fold(x2, unsafe { TO_BLOCK.one(left - 2) }));
-        // SAFETY: three less.
-        let last = if left == 4 { x3 } else { fold(x3, unsafe { TO_BLOCK.one(left - 3) }) };
-        x = add(x, last);
-    } else {
-        // SAFETY: 2 or 3.
-        x = if len < 2 * BLOCK { first } else { fold(first, unsafe { TO_BLOCK.one(len / BLOCK) }) };
-        at = BLOCK;
+    if len < 4 * BLOCK {
+        let by = (len >= 2 * BLOCK).then(|| {
+            // SAFETY: 2 or 3.
+            unsafe { TO_BLOCK.one(len / BLOCK) }
+        });
+        let x = by.map_or(first, |by| fold(first, by));
+        // SAFETY: duties 1 and 2, and the first block has passed.
+        return unsafe { sum_last(x, source, BLOCK, len) };
     }
+    // SAFETY: duty 1: at least 64 bytes.
+    let second = unsafe { source.block(BLOCK) };
+    // SAFETY: as above.
+    let third = unsafe { source.block(2 * BLOCK) };
+    // SAFETY: as above.
+    let x = [first, second, third, unsafe { source.fresh_block(3 * BLOCK) }];
+    // SAFETY: duties 1 and 2, and 64 bytes have passed.
+    unsafe { sum_four(x, source, 4 * BLOCK, len) }
+}
+
+/// The sum of a message of which whole blocks were folded to four registers, those before `at`.
+///
+/// # Safety
+/// 1. The source may be asked for `len` bytes, and was asked for all before `at`.
+/// 2. The processor has the instructions.
+#[inline]
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+pub(super) unsafe fn sum_four<S: Source>(
+    [mut x0, mut x1, mut x2, mut x3]: [__m128i; 4],
+    source: S,
+    mut at: usize,
+    len: usize,
+) -> __m128i {
+    while len - at >= 4 * BLOCK {
+        let by = pair(const { over(64) });
+        // SAFETY: duty 1: 64 bytes more.
+        x0 = add(fold(x0, by), unsafe { source.block(at) });
+        // SAFETY: as above.
+        x1 = add(fold(x1, by), unsafe { source.block(at + BLOCK) });
+        // SAFETY: as above.
+        x2 = add(fold(x2, by), unsafe { source.block(at + 2 * BLOCK) });
+        let last = if len - at == 4 * BLOCK {
+            // SAFETY: as above.
+            unsafe { source.fresh_block(at + 3 * BLOCK) }
+        } else {
+            // SAFETY: as above.
+            unsafe { source.block(at + 3 * BLOCK) }
+        };
+        x3 = add(fold(x3, by), last);
+        at += 4 * BLOCK;
+    }
+    let left = 4 + (len - at) / BLOCK;
+    // SAFETY: 4 to 7.
+    let mut x = fold(x0, unsafe { TO_BLOCK.one(left) });
+    // SAFETY: one less.
+    x = add(x, fold(x1, unsafe { TO_BLOCK.one(left - 1) }));
+    // SAFETY: two less.
+    x = add(x, fold(x2, unsafe { TO_BLOCK.one(left - 2) }));
+    // SAFETY: three less.
+    let last = if left == 4 { x3 } else { fold(x3, unsafe { TO_BLOCK.one(left - 3) }) };
+    x = add(x, last);
+    // SAFETY: duties 1 and 2, and the bytes before `at` have passed.
+    unsafe { sum_last(x, source, at, len) }
+}
+
+/// The sum of a message of which whole blocks were folded to `x`, in the place of its last one;
+/// fewer than 64 bytes are left.
+///
+/// # Safety
+/// 1. The source may be asked for `len` bytes, and was asked for all before `at`, a multiple of 16.
+/// 2. The processor has the instructions.
+#[inline]
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+unsafe fn sum_last<S: Source>(mut x: __m128i, source: S, mut at: usize, len: usize) -> __m128i {
     while len - at >= 2 * BLOCK {
         // SAFETY: 2 or 3.
         let by = unsafe { TO_BLOCK.one((len - at) / BLOCK) };

@@ -34,6 +34,31 @@ pub(super) const fn over(bytes: i32) -> Pair {
     (power(8 * bytes + 32), power(8 * bytes - 32))
 }
 
+/// The product of two powers, as [`power`] gives them.
+const fn times(a: i64, b: i64) -> i64 {
+    let (mut a, b) = (a >> 1, b >> 1);
+    let (mut product, mut bit) = (0, 1 << 31);
+    while bit > 0 {
+        if b & bit != 0 {
+            product ^= a;
+        }
+        a = if a & 1 == 1 { a >> 1 ^ P as i64 } else { a >> 1 };
+        bit >>= 1;
+    }
+    product << 1
+}
+
+/// [`over`] of 2^`exponent` bytes, which may be many.
+pub(super) const fn over_power_of_two(exponent: u32) -> Pair {
+    let mut power_of_two = power(8);
+    let mut n = 0;
+    while n < exponent {
+        power_of_two = times(power_of_two, power_of_two);
+        n += 1;
+    }
+    (times(power_of_two, power(32)), times(power_of_two, power(-32)))
+}
+
 /// x^64 mod P: multiplies the first 64 bits of a sum that stands 4 bytes on.
 pub(super) const OVER_FOUR: Pair = (power(64), 0);
 
@@ -85,6 +110,13 @@ mod tests {
         assert_eq!(over(16), (0x1_7519_97D0, 0x0_CCAA_009E));
         assert_eq!(over(64), (0x1_5444_2BD4, 0x1_C6E4_1596));
         assert_eq!(over(256), (0x1_1542_778A, 0x1_322D_1430));
+    }
+
+    #[test]
+    fn many_bytes_are_squared_as_few_are_counted() {
+        for exponent in 0..12 {
+            assert_eq!(over_power_of_two(exponent), over(1 << exponent), "{exponent}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod header;
 mod pairs;
 #[cfg_attr(miri, path = "shared_miri.rs")]
 mod shared;
+mod sparse;
 mod wide;
 
 #[cfg(not(miri))]
@@ -29,6 +30,7 @@ use self::header::{
     copy_record_by_16, copy_record_by_32, copy_record_by_64, read_header, write_header,
     write_record_by_16, write_record_by_32, write_record_by_64,
 };
+use self::sparse::LONG;
 use super::Path;
 use crate::layout::GRANULE_BYTES;
 use crate::memory::Span;
@@ -136,8 +138,8 @@ impl Clmul {
 
     /// Stores a whole record at `position` to the start of `into`: payload, and before it the
     /// header of its first three numbers and both CRCs, from the `state` after the epoch. False if
-    /// it cannot be written there, or if the lower half of the first number is not the payload's
-    /// length.
+    /// it cannot be written there, if the lower half of the first number is not the payload's
+    /// length, or if the payload is so long that it is better written by itself.
     #[inline]
     #[must_use]
     pub(crate) fn write_record(
@@ -157,6 +159,8 @@ impl Clmul {
         // What follows takes six numbers, as many as go by registers.
         let (prefix, from) = (state ^ position, payload.as_ptr());
         match self.width {
+            // That both checksums are made side by side does not pay there.
+            Width::One if payload.len() >= LONG => return false,
             // SAFETY: (1) header and payload, up to the next multiple of 8, may be written
             // (checked), and the length that `a` names is the payload's (checked); (2) the
             // processor has the instructions (invariant).
@@ -172,7 +176,8 @@ impl Clmul {
     /// Copies the payload of the record whose header is at the start of `from`, and which is at
     /// `position`, to the start of `into`, if it is DATA with number `seq`, fits and is whole by
     /// both CRCs: its first number and its timestamp. `None`: it is not, or `from` is shorter than
-    /// a header and `into` rounded up to [`LOADED_BYTES`]; what `into` holds means nothing.
+    /// a header and `into` rounded up to [`LOADED_BYTES`], or the payload is so long that it is
+    /// better read by itself; what `into` holds means nothing.
     #[inline]
     pub(crate) fn copy_record(
         self,
@@ -188,7 +193,9 @@ impl Clmul {
         match self.width {
             // SAFETY: (1) header and payload, up to the next multiple of 16, may be read (checked);
             // `into` was a slice; (2) the processor has the instructions (invariant).
-            Width::One => unsafe { copy_record_by_16(prefix, seq, from, into, len) },
+            Width::One => unsafe {
+                copy_record_by_16(prefix, seq, from, into, len.min(const { LONG - 1 }))
+            },
             // SAFETY: as above.
             Width::Two => unsafe { copy_record_by_32(prefix, seq, from, into, len) },
             // SAFETY: as above.
@@ -249,8 +256,25 @@ impl Clmul {
 /// 2. The processor has the instructions.
 #[target_feature(enable = "pclmulqdq,sse4.1")]
 unsafe fn run_by_16<S: Source>(state: u32, source: S, len: usize) -> u32 {
+    if len >= LONG {
+        // SAFETY: the same duties, and so many bytes.
+        return unsafe { run_long_by_16(state, source, len) };
+    }
     // SAFETY: the same duties.
     divide(unsafe { blocks::sum(state, source, len) })
+}
+
+/// The same of a long message, in a function of its own: the frame that it needs would be one of
+/// short messages, too.
+///
+/// # Safety
+/// As of `run_by_16`, and `len` is at least [`LONG`].
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "pclmulqdq,sse4.1")]
+unsafe fn run_long_by_16<S: Source>(state: u32, source: S, len: usize) -> u32 {
+    // SAFETY: the same duties.
+    divide(unsafe { sparse::sum_long(state, source, len) })
 }
 
 /// [`Clmul::run`] by registers of two.
