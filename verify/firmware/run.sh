@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds the test programs for Cortex-M4F and Cortex-M0 and runs them in an emulator: as they are,
 # and with seeded faults, which must fail. One line per run; ends non-zero if any of them is not as
-# expected. Installs what is missing (rustup targets; qemu-system-arm by apt-get).
+# expected. Installs what is missing (rustup targets; qemu-system-arm and gcc-arm-none-eabi by
+# apt-get).
 set -eu
 cd "$(dirname "$0")"
 
@@ -14,8 +15,8 @@ trap 'rm -f "$log"' EXIT
 for target in $M4F $M0; do
     rustc --print target-libdir --target "$target" | xargs test -d || rustup target add "$target"
 done
-if ! command -v qemu-system-arm >/dev/null; then
-    apt-get update && apt-get install -y --no-install-recommends qemu-system-arm
+if ! command -v qemu-system-arm >/dev/null || ! command -v arm-none-eabi-g++ >/dev/null; then
+    apt-get update && apt-get install -y --no-install-recommends qemu-system-arm gcc-arm-none-eabi
 fi
 
 failed=0
@@ -40,6 +41,7 @@ run() {
     *) board=microbit ;;
     esac
     elf=$target_dir/$target/$profile/$program
+    case $program in embassy | rtic | mixed) elf=$target_dir/executors/$target/$profile/$program ;; esac
     code=0
     timeout 120 qemu-system-arm -M $board -nographic -semihosting-config enable=on,target=native,arg="$program",arg="seed=$seed" \
         -kernel "$elf" </dev/null >"$log" 2>&1 || code=$?
@@ -84,6 +86,20 @@ arm-none-eabi-objdump -d "$target_dir/$M0/release/waits" | awk -v bound=40 '
         print "interrupts off on the Cortex-M0: " longest " instructions at most, in " sections " places; bound " bound
         exit bad || longest > bound || sections == 0
     }' || failed=1
+
+echo "with executors, and beside C and C++:"
+for target in $M4F $M0; do
+    if ! (cd executors && cargo build --quiet --locked --release --target "$target" --target-dir "$target_dir/executors" --bins 2>"$log"); then
+        cat "$log"
+        exit 1
+    fi
+    for program in embassy rtic mixed; do
+        run passes "$target" release $program
+    done
+    run fails "$target" release embassy deaf
+    run fails "$target" release rtic deaf
+    run fails "$target" release mixed damage
+done
 
 echo "with interrupts before accesses to the private words of the shared producer:"
 for profile in release checked; do
