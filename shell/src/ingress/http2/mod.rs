@@ -31,8 +31,9 @@ use crate::limits::Permit;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
-/// Bytes of one body that may have arrived and not been read.
-const STREAM_WINDOW_BYTES: u32 = 16 << 10;
+/// Bytes of one body that may have arrived and not been read: also what one stream moves in each
+/// round trip, which is what a distant client with a large body waits for.
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 
 /// What the HTTP/2 connections of the process share.
 pub struct Http2 {
