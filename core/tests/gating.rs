@@ -13,6 +13,35 @@ use aqueduct_core::{
 use common::{EPOCH, Page, Ring, create, meta, pair, push, take, word};
 
 #[test]
+fn room_for_a_batch_is_what_the_readers_have_left_and_a_request_is_withdrawn_when_it_is_there() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = pair(&ring, &page, 8, 5_u32.wrapping_neg());
+    for lap in 0..3 {
+        for used in 0..=7 {
+            for granules in 0..=9 {
+                let fits = granules <= 7 - used;
+                assert_eq!(producer.has_room(granules), fits, "{granules} beside {used}");
+                assert_eq!(producer.want_room(granules), fits);
+                assert_eq!(word(&ring, ring_word::SPACE_WANTED) == 0, fits);
+            }
+            if used < 7 {
+                push(&mut producer, 0).unwrap();
+            }
+        }
+        // What was seen of the cursor before is outdated now.
+        take(&mut reader).unwrap();
+        assert!(!producer.has_room(1), "read is not released, in lap {lap}");
+        assert!(reader.release(), "it was asked to tell");
+        assert!(producer.has_room(1) && !producer.has_room(2));
+        while take(&mut reader).is_some() {}
+        let _ = reader.release();
+    }
+    assert!(!producer.has_room(u64::MAX));
+    let _ = producer.close();
+    assert!(!producer.has_room(0) && !producer.want_room(0), "nothing has room in a closed ring");
+}
+
+#[test]
 fn full_ring_says_what_is_missing_and_takes_again_what_was_released() {
     let (ring, page) = (Ring::new(), Page::new());
     let (mut producer, id, mut reader) = pair(&ring, &page, 8, 0);
