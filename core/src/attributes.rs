@@ -2,6 +2,31 @@
 //!
 //! Pure over private bytes; form and names are those of `core/ABI.md` §3.1. Trusts nothing that it
 //! reads.
+//!
+//! ```
+//! use aqueduct_core::attributes::name;
+//! use aqueduct_core::{Attribute, AttributeBlock, AttributeError, AttributeWriter, Attributes};
+//!
+//! let mut room = [0; 48]; // the block is written here, and this is the bound
+//! let mut writer = AttributeWriter::new(&mut room);
+//! writer.add(name::CONTENT_TYPE, b"text/plain")?;
+//! writer.add_parts(&[name::USER_PREFIX, "colour"], b"red")?;
+//! let error = writer.add(name::PATH, b"/v1/orders");
+//! assert_eq!(error, Err(AttributeError::Room { needed: 64, limit: 48 }));
+//! let block = writer.finish();
+//! assert!(!block.is_empty());
+//!
+//! // Kept for many records, or as it came with one.
+//! let bytes = block.as_bytes().to_vec();
+//! assert_eq!(AttributeBlock::from_bytes(&bytes), Some(block));
+//! let attributes = Attributes::of(&bytes);
+//! assert!(attributes.are_whole());
+//! assert_eq!(attributes.get("user:colour"), Some(&b"red"[..]));
+//! for Attribute { name, value } in attributes {
+//!     println!("{}: {} bytes", String::from_utf8_lossy(name), value.len());
+//! }
+//! # Ok::<(), AttributeError>(())
+//! ```
 
 use core::fmt;
 

@@ -2,6 +2,26 @@
 //! headers are acceptable.
 //!
 //! Pure arithmetic over checked values.
+//!
+//! ```
+//! use aqueduct_core::geometry::{
+//!     Geometry, GeometryError, distance, granules_for, low32, max_payload_for, padding_payload_bytes,
+//! };
+//! use aqueduct_core::layout::CLOCK_PRIVATE;
+//!
+//! let geometry = Geometry::new(0x5eed, 64, max_payload_for(64), 256, CLOCK_PRIVATE, 4096)?;
+//! assert_eq!((geometry.epoch(), geometry.capacity(), geometry.max_payload()), (0x5eed, 64, 992));
+//! assert_eq!((geometry.segment_bytes(), geometry.clock_id()), (256 + 64 * 32, CLOCK_PRIVATE));
+//! // Where position 70 is, a lap later than 6, and what is left of the lap.
+//! assert_eq!((geometry.offset_of(70), geometry.room_to_end(70)), (256 + 6 * 32, 58));
+//! let small = Geometry::new(0x5eed, 64, 992, 256, CLOCK_PRIVATE, 2000);
+//! assert_eq!(small, Err(GeometryError::SegmentTooSmall { bytes: 2000, needed: 2304 }));
+//!
+//! assert_eq!((granules_for(0), granules_for(33)), (1, 3)); // a header, and the payload's
+//! assert_eq!(padding_payload_bytes(3), 64);
+//! assert_eq!(distance(u32::MAX, low32(1 << 32 | 5)), 6); // on the circle
+//! # Ok::<(), GeometryError>(())
+//! ```
 
 use core::fmt;
 use core::mem::offset_of;
@@ -105,6 +125,22 @@ impl Geometry {
     ///
     /// # Errors
     /// As [`Geometry::new`], and for magic, version and CRC.
+    ///
+    /// ```
+    /// use aqueduct_core::geometry::Geometry;
+    /// use aqueduct_core::layout::RingHeader;
+    /// use aqueduct_core::{Memory, Producer, Region, RingConfig, Segment};
+    /// use zerocopy::FromBytes;
+    ///
+    /// let ring = Segment::<{ 256 + 1024 }>::new();
+    /// let config = RingConfig::new("events", 0x5eed_5f0b, 1024);
+    /// let producer: Producer<Region> = Producer::create(ring.region(), &config)?;
+    /// let mut bytes = [0; size_of::<RingHeader>()];
+    /// ring.region().read(0, &mut bytes);
+    /// let header = RingHeader::read_from_bytes(&bytes).expect("as many");
+    /// assert_eq!(&Geometry::from_header(&header, 256 + 1024)?, producer.geometry());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn from_header(header: &RingHeader, segment_bytes: usize) -> Result<Self, GeometryError> {
         if header.magic != RING_MAGIC {

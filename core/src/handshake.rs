@@ -2,6 +2,26 @@
 //! §6.3).
 //!
 //! Pure over bytes, both directions; sockets and descriptors are the caller's.
+//!
+//! ```
+//! use aqueduct_core::handshake::{
+//!     Hello, HelloError, Kind, Status, Welcome, WelcomeError, knows_attributes,
+//! };
+//!
+//! // A reader asks,
+//! let hello = Hello { kind: Kind::Attach, ring: "orders", subscription: "" }.encode()?;
+//! // the producer's process reads it,
+//! let asked = Hello::parse(&hello)?;
+//! assert_eq!((asked.kind, asked.ring, asked.subscription), (Kind::Attach, "orders", "default"));
+//! assert!(knows_attributes(&hello));
+//! assert!(matches!(Hello::parse(b"GET / HTTP/1.1"), Err(HelloError::Malformed { .. })));
+//! // and answers, with descriptors or with the reason.
+//! let answer = Welcome::refused(Status::Busy, "somebody reads it").encode();
+//! let Welcome::Refused { status, .. } = Welcome::parse(&answer)? else { panic!("it was refused") };
+//! assert_eq!(Status::from_number(status).map(Status::label), Some("busy"));
+//! assert!(matches!(Welcome::parse(&[]), Err(WelcomeError::Malformed { .. })));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use core::fmt;
 use core::mem::offset_of;

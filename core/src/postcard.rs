@@ -3,6 +3,7 @@
 //!
 //! ```
 //! use aqueduct_core::typed::Tagged;
+//! use aqueduct_core::postcard::{Fill, Filling, ValueError};
 //! use aqueduct_core::{Meta, Next, Ring, postcard};
 //!
 //! #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -27,6 +28,14 @@
 //! let Next::Record((record, payload)) = reader.next_in_place()? else { panic!("it was published") };
 //! assert_eq!(record.len, 12);
 //! assert_eq!(postcard::value::<Reading>(&record, payload)?, reading);
+//! let short = postcard::value::<Reading>(&record, &payload[..5]);
+//! assert!(matches!(short, Err(ValueError::Postcard(_))));
+//!
+//! // Under another flavour, of `postcard` or one's own.
+//! fn write_under<G: Fill>(reading: &Reading, grant: &mut G) -> Result<(), ::postcard::Error> {
+//!     ::postcard::serialize_with_flavor(reading, Filling(grant))
+//! }
+//! write_under(&reading, &mut producer.claim(64)?)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

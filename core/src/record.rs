@@ -16,6 +16,10 @@ const CRC_AT: usize = offset_of!(RecordHeader, header_crc);
 
 /// Computes the CRC-32/ISO-HDLC of bytes; `b"123456789"` gives `0xCBF4_3926`. Infallible. Source:
 /// CRC catalogue.
+///
+/// ```
+/// assert_eq!(aqueduct_core::payload_crc(b"123456789"), 0xCBF4_3926);
+/// ```
 #[must_use]
 #[inline]
 pub fn payload_crc(bytes: &[u8]) -> u32 {
@@ -33,6 +37,24 @@ pub struct Meta {
 }
 
 /// What a reader learns about a record besides its payload.
+///
+/// ```
+/// use aqueduct_core::{AttributeBlock, Meta, Next, Ring};
+///
+/// let ring = Ring::<1024>::new();
+/// let (mut producer, [mut reader]) = ring.split().expect("nobody has split it");
+/// let mut room = [0; 16];
+/// let block = AttributeBlock::write([("a", &b"b"[..])], &mut room)?;
+/// let _ = producer.push_with(Meta { type_tag: 7, timestamp_ns: 5 }, b"payload", block)?;
+///
+/// let mut buf = [0; 64];
+/// let Next::Record(record) = reader.next(&mut buf)? else { panic!("it was pushed") };
+/// assert_eq!((record.seq, record.type_tag, record.timestamp_ns, record.len), (0, 7, 5, 7));
+/// assert_eq!(record.bytes(), 7 + 16);
+/// assert_eq!(record.payload(&buf), b"payload");
+/// assert_eq!(record.attributes(&buf).get("a"), Some(&b"b"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Record {
@@ -184,6 +206,26 @@ impl Header {
 }
 
 /// The stored and the computed CRC of a header that fails its check.
+///
+/// ```
+/// use aqueduct_core::recovery::{Bound, Checkpoint, Cut, recover};
+/// use aqueduct_core::{
+///     HeaderCrc, Memory, MemoryMut, Meta, Producer, Region, RingConfig, Segment,
+/// };
+///
+/// let ring = Segment::<{ 256 + 1024 }>::new();
+/// let config = RingConfig::new("events", 0x5eed_5f0d, 1024);
+/// let mut producer: Producer<Region> = Producer::create(ring.region(), &config)?;
+/// let _ = producer.push(Meta::default(), b"one")?;
+/// let mut length = [0; 8];
+/// ring.region().read(256, &mut length);
+/// length[0] ^= 1; // of the first record's header
+/// ring.region().write(256, &length);
+/// let found = recover(&ring.region(), Checkpoint::oldest(&ring.region()), Bound::Tail)?;
+/// let Cut::Header(HeaderCrc { stored, computed }) = found.cut else { panic!("it is damaged") };
+/// assert_ne!(stored, computed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct HeaderCrc {

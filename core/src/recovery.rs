@@ -3,6 +3,34 @@
 //! [`recover`] finds the longest prefix of intact records and says what was cut and why; [`scan`]
 //! lists everything for a person. Both only read. [`Producer::resume`](crate::Producer::resume)
 //! continues in the same epoch, and is the only one that writes.
+//!
+//! ```
+//! use aqueduct_core::recovery::{Bound, Checkpoint, Cut, Item, RecoverError, Recovery, Scan, recover, scan};
+//! use aqueduct_core::{Memory, MemoryMut, Meta, Producer, Region, RingConfig, Segment};
+//!
+//! let ring = Segment::<{ 256 + 1024 }>::new();
+//! let config = RingConfig::new("log", 0x5eed_5f04, 1024);
+//! let mut log: Producer<Region> = Producer::create(ring.region(), &config)?;
+//! for line in [&b"one"[..], b"two", b"three"] {
+//!     let _ = log.push(Meta::default(), line)?;
+//! }
+//! drop(log); // killed, and a bit of the last line is wrong
+//! let (region, mut word) = (ring.region(), [0; 8]);
+//! region.read(256 + 5 * 32, &mut word);
+//! word[0] ^= 1;
+//! region.write(256 + 5 * 32, &word);
+//!
+//! let found: Result<Recovery, RecoverError> = recover(&region, Checkpoint::oldest(&region), Bound::Tail);
+//! let found = found?;
+//! assert_eq!((found.records, found.next_seq, found.cut_granules), (2, Some(2), 2));
+//! assert!(matches!(found.cut, Cut::Payload { seq: 2, .. }));
+//! let items: Scan<_> = scan(region)?; // for a person
+//! assert_eq!(items.filter(|item| matches!(item, Item::Record(_))).count(), 2);
+//!
+//! let mut log: Producer<Region> = Producer::resume(region, &found)?; // what was cut is erased
+//! assert_eq!(log.push(Meta::default(), b"again")?.0, 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use core::sync::atomic::Ordering;
 

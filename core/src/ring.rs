@@ -46,6 +46,38 @@ pub struct Ring<const BYTES: usize, const READERS: usize = 1> {
 
 /// The producing half of a [`Ring`]: what a [`Producer`] does, except what would take readers or
 /// memory away from the other half.
+///
+/// ```
+/// use aqueduct_core::typed::Tagged;
+/// use aqueduct_core::{AttributeBlock, ClaimError, Meta, Ring};
+///
+/// #[derive(zerocopy::IntoBytes, zerocopy::Immutable)]
+/// #[repr(transparent)]
+/// struct Level(u8);
+/// # impl Clone for Level { fn clone(&self) -> Self { *self } }
+/// # impl Copy for Level {}
+/// // SAFETY: one byte, any value of it.
+/// unsafe impl bytemuck::NoUninit for Level {}
+/// impl Tagged for Level {
+///     const TYPE_TAG: u16 = 7;
+/// }
+///
+/// let mut ring = Ring::<1024>::new();
+/// let (mut producer, [_reader]) = ring.split_mut().expect("it is borrowed");
+/// let mut room = [0; 16];
+/// let block = AttributeBlock::write([("a", &b"b"[..])], &mut room)?;
+/// assert_eq!(producer.append(Meta::default(), b"one")?, 0);
+/// assert_eq!(producer.append_with(Meta::default(), b"two", block)?, 1);
+/// assert_eq!(producer.append_pod(0, &Level(5))?, 2);
+/// assert!(producer.publish().is_none());
+/// assert_eq!(producer.push_pod(0, &Level(6))?.0, 3);
+/// assert_eq!(producer.push_bytes_of(0, &Level(7))?.0, 4);
+/// assert_eq!((producer.next_seq(), producer.backlog()), (5, 10));
+/// assert!(producer.want_space(producer.geometry().max_payload() as usize)?);
+/// assert!(producer.close().is_none());
+/// assert_eq!(producer.push(Meta::default(), b"late"), Err(ClaimError::Closed));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct RingProducer<'a, const READERS: usize = 1> {
     /// INVARIANT: its ring is not given to anybody, and its readers stay attached, for they lend
     /// payloads in place.
@@ -85,6 +117,17 @@ impl<const BYTES: usize, const READERS: usize> Ring<BYTES, READERS> {
 
     /// Gives both halves of a ring that is borrowed for as long as they live. It begins anew: what
     /// an earlier split left in it is gone.
+    ///
+    /// ```
+    /// use aqueduct_core::{Meta, Ring};
+    ///
+    /// let mut ring = Ring::<1024>::new();
+    /// for _ in 0..2 {
+    ///     let (mut producer, [_reader]) = ring.split_mut().expect("it is borrowed");
+    ///     assert_eq!(producer.push(Meta::default(), b"one")?.0, 0);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn split_mut(&mut self) -> Option<Halves<'_, READERS>> {
         self.lives += 1;
         self.halves()
@@ -94,6 +137,25 @@ impl<const BYTES: usize, const READERS: usize> Ring<BYTES, READERS> {
     /// once: `None` if the ring was split in either way.
     ///
     /// `CLAIMS` may be in flight, a power of two from 2 to 256.
+    ///
+    /// ```
+    /// use aqueduct_core::{Meta, Next, Ring};
+    ///
+    /// static RING: Ring<1024> = Ring::new();
+    /// let (shared, [mut reader]) = RING.split_shared::<8>().expect("nobody has split it");
+    /// std::thread::scope(|scope| {
+    ///     for name in ["one", "two"] {
+    ///         let shared = &shared;
+    ///         scope.spawn(move || shared.push(Meta::default(), name.as_bytes()).expect("there is room"));
+    ///     }
+    /// });
+    /// let _ = shared.publish(); // what a meeting may have left
+    /// let mut observer = RING.observer()?; // anybody may look on
+    /// let mut buf = [0; 8];
+    /// assert!(matches!(reader.next(&mut buf)?, Next::Record(record) if record.len == 3));
+    /// assert!(matches!(observer.next(&mut buf)?, Next::Record(record) if record.len == 3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
     #[allow(clippy::type_complexity, reason = "each name says what it is")]
     pub fn split_shared<const CLAIMS: usize>(

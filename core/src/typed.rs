@@ -3,6 +3,54 @@
 //!
 //! Both of the ecosystem's vocabularies work: `bytemuck` and `zerocopy`. Bytes are as the machine
 //! has them; use the little-endian integers of `zerocopy` for records that travel between machines.
+//!
+//! ```
+//! use aqueduct_core::typed::{
+//!     AlignedBuf, NextValueError, Tagged, ViewError, value, view, view_ref, view_slice,
+//! };
+//! use aqueduct_core::{Meta, Next, Ring};
+//!
+//! #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+//! #[repr(C)]
+//! struct Reading {
+//!     sensor: u32,
+//!     celsius: f32,
+//! }
+//! impl Tagged for Reading {
+//!     const TYPE_TAG: u16 = 7;
+//! }
+//!
+//! let ring = Ring::<1024>::new();
+//! let (mut producer, [mut reader]) = ring.split().expect("nobody has split it");
+//! let reading = Reading { sensor: 3, celsius: 21.5 };
+//! let _ = producer.append_pod(0, &reading)?;
+//! let _ = producer.append(Meta { type_tag: 8, timestamp_ns: 0 }, b"no reading")?;
+//! let _ = producer.push_pod(0, &reading)?;
+//!
+//! assert!(matches!(reader.next_pod::<Reading>()?, Next::Record((_, value)) if value == reading));
+//! let other = reader.next_pod::<Reading>(); // its tag is another; it is still unread
+//! assert_eq!(other, Err(NextValueError::View(ViewError::Type { expected: 7, found: 8 })));
+//! let _ = reader.skip()?;
+//!
+//! let mut buf = AlignedBuf::<64>::default(); // as aligned as payloads in the ring are
+//! let Next::Record(record) = reader.next(&mut buf.0)? else { panic!("one is there") };
+//! let payload = record.payload(&buf.0);
+//! assert_eq!(view::<Reading>(&record, payload)?, &reading); // by reference
+//! assert_eq!(view_slice::<Reading>(&record, payload)?, [reading]); // any number of them
+//! assert_eq!(value::<Reading>(&record, payload)?, reading); // a copy, whatever the alignment
+//!
+//! // The same by `zerocopy`, whose integers have one order on every machine.
+//! #[derive(zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout, zerocopy::IntoBytes)]
+//! #[repr(C)]
+//! struct Portable(zerocopy::little_endian::U32);
+//! impl Tagged for Portable {
+//!     const TYPE_TAG: u16 = 9;
+//! }
+//! let _ = producer.push_bytes_of(0, &Portable(5.into()))?;
+//! let Next::Record(record) = reader.next(&mut buf.0)? else { panic!("one is there") };
+//! assert_eq!(view_ref::<Portable>(&record, record.payload(&buf.0))?.0.get(), 5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use core::fmt;
 
@@ -81,6 +129,26 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     ///
     /// # Errors
     /// As [`push`](Self::push).
+    ///
+    /// ```
+    /// use aqueduct_core::typed::Tagged;
+    /// use aqueduct_core::{Producer, Region, RingConfig, Segment};
+    ///
+    /// #[derive(Clone, Copy, bytemuck::NoUninit, zerocopy::IntoBytes, zerocopy::Immutable)]
+    /// #[repr(transparent)]
+    /// struct Level(u32);
+    /// impl Tagged for Level {
+    ///     const TYPE_TAG: u16 = 7;
+    /// }
+    ///
+    /// let ring = Segment::<{ 256 + 1024 }>::new();
+    /// let config = RingConfig::new("levels", 0x5eed_5f05, 1024);
+    /// let mut producer: Producer<Region> = Producer::create(ring.region(), &config)?;
+    /// assert_eq!(producer.append_pod(0, &Level(1))?, 0);
+    /// assert_eq!(producer.push_pod(0, &Level(2))?.0, 1);
+    /// assert_eq!(producer.push_bytes_of(0, &Level(3))?.0, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn push_pod<T: Tagged + bytemuck::NoUninit>(
         &mut self,
         timestamp_ns: u64,
@@ -121,6 +189,25 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// # Errors
     /// [`NextValueError::View`]: the record has another tag or size. It is still unread: `next` or
     /// `skip` takes it. [`NextValueError::Read`] as [`next`](Self::next).
+    ///
+    /// ```
+    /// use aqueduct_core::typed::Tagged;
+    /// use aqueduct_core::{Next, Ring};
+    ///
+    /// #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+    /// #[repr(transparent)]
+    /// struct Level(u32);
+    /// impl Tagged for Level {
+    ///     const TYPE_TAG: u16 = 7;
+    /// }
+    ///
+    /// let ring = Ring::<1024>::new();
+    /// let (mut producer, [mut reader]) = ring.split().expect("nobody has split it");
+    /// let _ = producer.push_pod(5, &Level(1))?;
+    /// let Next::Record((record, level)) = reader.next_pod::<Level>()? else { panic!("it was pushed") };
+    /// assert_eq!((record.timestamp_ns, level), (5, Level(1)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn next_pod<T: Tagged + bytemuck::Pod>(
         &mut self,
     ) -> Result<Next<(Record, T)>, NextValueError> {

@@ -129,6 +129,8 @@ miri() {
             report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test"
             MIRIFLAGS="-Zmiri-disable-isolation"
             ;;
+        ecosystem) [ -z "${ALL:-}" ] || report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --features embedded-io,postcard --test "$test" ;;
+        formats) ;; # nothing of ours but derives; the sections that defmt asks for are a linker's
         waiters) [ -z "${ALL:-}" ] || report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --features async,std --test "$test" ;;
         *) [ -z "${ALL:-}" ] || report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test" ;;
         esac

@@ -17,6 +17,15 @@ const LINE_BYTES: usize = 64;
 
 /// Zeroed memory for a segment inside one program, on the heap: a [`Segment`](super::Segment) whose
 /// size is known when the program runs.
+///
+/// ```
+/// use aqueduct_core::{HeapSegment, Memory};
+///
+/// let bytes = 256 + "4096".parse::<usize>()?; // a setting
+/// let segment = HeapSegment::new(bytes);
+/// assert_eq!(segment.region().size(), 4352);
+/// # Ok::<(), std::num::ParseIntError>(())
+/// ```
 pub struct HeapSegment {
     /// INVARIANT: only ever accessed through a [`Region`], so atomically.
     lines: Box<[Line]>,

@@ -3,6 +3,32 @@
 //!
 //! It knows no record and no checksum. The trait is what lets the algorithms built on it run under
 //! a model checker, whose atomics cannot be laid over bytes.
+//!
+//! ```
+//! use core::sync::atomic::Ordering;
+//!
+//! use aqueduct_core::layout::ring_word;
+//! use aqueduct_core::{Memory, MemoryMut, ReadRegion, Region, Segment, TrustedRegion};
+//!
+//! let segment = Segment::<512>::new();
+//! let region: Region<'_> = segment.region();
+//! region.store(ring_word::TAIL, 7, Ordering::Release); // a control word, below byte 256
+//! region.write(256, b"eight by"); // data
+//!
+//! let reading: ReadRegion<'_> = region.read_only();
+//! assert_eq!((reading.size(), reading.load(ring_word::TAIL, Ordering::Acquire)), (512, 7));
+//! let mut copy = [0; 8];
+//! reading.read(256, &mut copy);
+//! assert_eq!(&copy, b"eight by");
+//! assert!(region.is_same(&segment.region()) && region.span(256, 8).is_some());
+//!
+//! // Addresses: for a futex of one's own, and for memory that comes from elsewhere.
+//! assert_eq!(region.tail_word().cast(), unsafe { reading.base().add(ring_word::TAIL) });
+//! // SAFETY: `segment` lives and has this size, and is only accessed by regions.
+//! let _same = unsafe { Region::from_raw(region.base(), 512) };
+//! // SAFETY: as above; there is no producer that would break the protocol.
+//! let _in_place = unsafe { TrustedRegion::from_raw(region.base(), 512) };
+//! ```
 
 #[cfg(feature = "alloc")]
 mod heap;

@@ -206,6 +206,23 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     ///
     /// # Errors
     /// As [`recover`](crate::recovery::recover), and [`RecoverError::UnknownSeq`].
+    ///
+    /// ```
+    /// use aqueduct_core::recovery::{Bound, Checkpoint, recover};
+    /// use aqueduct_core::{Meta, Producer, Region, RingConfig, Segment};
+    ///
+    /// let ring = Segment::<{ 256 + 1024 }>::new();
+    /// let config = RingConfig::new("log", 0x5eed_5f07, 1024);
+    /// let mut log: Producer<Region> = Producer::create(ring.region(), &config)?;
+    /// let _ = log.push(Meta::default(), b"before the reset")?;
+    /// drop(log);
+    ///
+    /// let region = ring.region();
+    /// let found = recover(&region, Checkpoint::oldest(&region), Bound::Tail)?;
+    /// let mut log: Producer<Region> = Producer::resume(region, &found)?;
+    /// assert_eq!(log.push(Meta::default(), b"after it")?.0, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn resume(ring: M, recovery: &Recovery) -> Result<Self, RecoverError> {
         let next_seq = recovery.next_seq.ok_or(RecoverError::UnknownSeq)?;
         let view = View::open(&ring)?;

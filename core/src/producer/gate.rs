@@ -10,6 +10,17 @@ use crate::layout::{WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_wor
 use crate::memory::Memory;
 
 /// Names one subscription of a producer until it is removed.
+///
+/// ```
+/// use aqueduct_core::{Producer, Region, RingConfig, Segment, Start, SubscriptionId};
+///
+/// let ring = Segment::<{ 256 + 1024 }>::new();
+/// let config = RingConfig::new("events", 0x5eed_5f0c, 1024);
+/// let mut producer: Producer<Region> = Producer::create(ring.region(), &config).unwrap();
+/// let first: SubscriptionId = producer.subscribe(Start::Latest).unwrap();
+/// let second = producer.subscribe(Start::Latest).unwrap();
+/// assert_eq!((first.index(), second.index()), (0, 1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SubscriptionId(pub(crate) u8);
@@ -25,6 +36,22 @@ impl SubscriptionId {
 
 /// The readers that the caller must wake, by whatever its platform offers. The core never makes a
 /// system call itself.
+///
+/// ```
+/// use aqueduct_core::Wake;
+///
+/// let first = Wake { sockets: 0b01, ..Wake::NONE };
+/// let wake = first.and(Wake { futex: true, sockets: 0b10 });
+/// assert!(!wake.is_none());
+/// let mut told = Vec::new();
+/// if wake.futex {
+///     told.push("FUTEX_WAKE on the tail word".to_string());
+/// }
+/// for index in (0..64).filter(|index| wake.sockets >> index & 1 == 1) {
+///     told.push(format!("a packet to the reader of subscription {index}"));
+/// }
+/// assert_eq!(told.len(), 3);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "sleeping readers are woken only by the caller"]
@@ -53,6 +80,25 @@ impl Wake {
 
 /// A reader stored a cursor that no honest reader can have. It was detached; its subscription gates
 /// at `last_seen`.
+///
+/// ```
+/// use core::sync::atomic::Ordering;
+///
+/// use aqueduct_core::layout::cursor_word;
+/// use aqueduct_core::{MemoryMut, Meta, Producer, Region, RingConfig, Segment, Start, Violation};
+///
+/// let (ring, cursor) = (Segment::<{ 256 + 1024 }>::new(), Segment::<256>::new());
+/// let config = RingConfig::new("events", 0x5eed_5f08, 1024);
+/// let mut producer: Producer<Region> = Producer::create(ring.region(), &config)?;
+/// let id = producer.subscribe(Start::Oldest)?;
+/// producer.attach(id, "liar", cursor.region())?;
+/// let _ = producer.push(Meta::default(), b"one")?;
+/// cursor.region().store(cursor_word::CURSOR, 99, Ordering::Release); // past the tail
+/// assert_eq!(producer.backlog(), 2);
+/// let violation = Violation { subscription: id, stored: 99, last_seen: 0, tail: 2 };
+/// assert_eq!(producer.take_violation(), Some(violation));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Violation {

@@ -164,6 +164,36 @@ impl fmt::Display for GrantOverflow {
 impl core::error::Error for GrantOverflow {}
 
 /// Space for one record that is not committed yet. Dropping it leaves no record.
+///
+/// ```
+/// use core::fmt::Write;
+///
+/// use aqueduct_core::{AttributeBlock, GrantOverflow, Meta, Next, Ring};
+///
+/// let ring = Ring::<1024>::new();
+/// let (mut producer, [mut reader]) = ring.split().expect("nobody has split it");
+///
+/// let mut grant = producer.claim(32)?; // the most that it may take
+/// write!(grant, "{:.1} degrees", 21.53)?;
+/// assert_eq!(grant.remaining(), 20);
+/// assert_eq!(grant.write(&[0; 21]), Err(GrantOverflow { bytes: 21, remaining: 20 }));
+/// let mut room = [0; 16];
+/// let unit = AttributeBlock::write([("unit", &b"C"[..])], &mut room)?;
+/// assert_eq!(grant.commit_with(Meta::default(), unit)?, 0);
+/// let _ = producer.publish();
+///
+/// drop(producer.claim(32)?); // no record
+///
+/// // Hardware, or whoever has the address, fills the place.
+/// let grant = producer.claim(32)?;
+/// let place = grant.payload_ptr().expect("memory of this program");
+/// // SAFETY: 20 of the 32 bytes that were claimed; nobody else has them.
+/// unsafe { place.write_bytes(7, 20) };
+/// assert_eq!(grant.commit_filled(Meta::default(), 20, None)?, 1);
+/// let Next::Record((record, payload)) = reader.next_in_place()? else { panic!("one was published") };
+/// assert_eq!((record.seq, payload), (0, &b"21.5 degrees"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "without a commit there is no record"]
 pub struct Grant<'p, M, C, const READERS: usize> {
     pub(super) producer: &'p mut Producer<M, C, READERS>,

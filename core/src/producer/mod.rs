@@ -35,6 +35,46 @@ use crate::transfer::{write_header, write_record};
 
 /// The producer's half of a ring over segment `M`, with up to `READERS` subscriptions, whose cursor
 /// segments are of type `C`.
+///
+/// ```
+/// use aqueduct_core::{
+///     ClaimError, Meta, Next, Producer, Reader, Region, RingConfig, Segment, Start, SubscriptionStatus,
+/// };
+///
+/// let (ring, cursor) = (Segment::<{ 256 + 1024 }>::new(), Segment::<256>::new());
+/// let config = RingConfig::new("jobs", 0x5eed_5f00, 1024);
+/// let mut producer: Producer<Region> = Producer::create(ring.region(), &config)?;
+/// let id = producer.subscribe(Start::Oldest)?; // from now on nothing unread is overwritten
+/// producer.attach(id, "worker", cursor.region())?;
+/// let mut reader = Reader::attach(producer.ring().read_only(), cursor.region())?;
+/// assert_eq!((id.index(), producer.geometry().capacity()), (0, 32));
+///
+/// // A batch becomes visible at once.
+/// assert_eq!(producer.append(Meta::default(), b"one")?, 0);
+/// assert_eq!(producer.append(Meta::default(), b"two")?, 1);
+/// assert_eq!((producer.next_seq(), producer.backlog()), (2, 0));
+/// assert!(producer.publish().is_none()); // nobody sleeps
+/// assert_eq!(producer.backlog(), 4); // granules
+///
+/// // A full ring says so, and the reader learns that somebody waits for space.
+/// while producer.has_room(2) {
+///     let _ = producer.push(Meta::default(), b"more")?;
+/// }
+/// let full = producer.push(Meta::default(), b"too many");
+/// assert!(matches!(full, Err(ClaimError::Full { needed: 2, .. })));
+/// assert!(!producer.want_space(8)? && !producer.want_room(2));
+/// assert!(matches!(reader.next(&mut [0; 32])?, Next::Record(record) if record.seq == 0));
+/// assert!(reader.release()); // true: tell the producer, by whatever means
+/// assert!(producer.want_space(8)?);
+///
+/// // The reader goes and its place stays; then the place goes too.
+/// drop(reader);
+/// assert!(producer.detach(id).is_some() && producer.take_violation().is_none());
+/// let status = producer.subscription(id);
+/// assert!(matches!(status, Some(SubscriptionStatus { attached: false, lag_granules: 28, .. })));
+/// assert!(producer.unsubscribe(id));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Producer<M, C = M, const READERS: usize = 16> {
     ring: M,
     geometry: Geometry,
@@ -145,6 +185,19 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     ///
     /// # Errors
     /// As [`claim`](Self::claim), for both together; nothing was committed then.
+    ///
+    /// ```
+    /// use aqueduct_core::{AttributeBlock, Producer, Meta, Region, RingConfig, Segment};
+    ///
+    /// let ring = Segment::<{ 256 + 1024 }>::new();
+    /// let config = RingConfig::new("events", 0x5eed_5f06, 1024);
+    /// let mut producer: Producer<Region> = Producer::create(ring.region(), &config)?;
+    /// let mut room = [0; 16];
+    /// let block = AttributeBlock::write([("a", &b"b"[..])], &mut room)?;
+    /// assert_eq!(producer.append_with(Meta::default(), b"payload", block)?, 0);
+    /// let _ = producer.publish();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn append_with(
         &mut self,
         meta: Meta,

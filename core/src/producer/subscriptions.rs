@@ -47,6 +47,17 @@ pub struct SubscriptionStatus {
 }
 
 /// Why a subscription or an attachment was refused.
+///
+/// ```
+/// use aqueduct_core::{Producer, Region, RingConfig, Segment, Start, SubscribeError};
+///
+/// let ring = Segment::<{ 256 + 1024 }>::new();
+/// let config = RingConfig::new("events", 0x5eed_5f09, 1024);
+/// let mut producer: Producer<Region, Region, 1> = Producer::create(ring.region(), &config).unwrap();
+/// assert!(producer.subscribe(Start::Latest).is_ok());
+/// let full = producer.subscribe(Start::Latest);
+/// assert_eq!(full, Err(SubscribeError::TableFull { limit: 1 }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SubscribeError {

@@ -14,6 +14,16 @@ use crate::memory::{Memory, MemoryMut};
 use crate::plain_crc::hash;
 
 /// Why a reader could not attach.
+///
+/// ```
+/// use aqueduct_core::{AttachError, Producer, Reader, Region, RingConfig, Segment};
+///
+/// let (ring, cursor) = (Segment::<{ 256 + 1024 }>::new(), Segment::<256>::new());
+/// let config = RingConfig::new("events", 0x5eed_5f0a, 1024);
+/// let _producer: Producer<Region> = Producer::create(ring.region(), &config).unwrap();
+/// let early = Reader::attach(ring.region(), cursor.region()); // nobody formatted the segment
+/// assert_eq!(early.err(), Some(AttachError::CursorSegmentIdentity));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum AttachError {

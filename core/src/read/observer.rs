@@ -12,11 +12,49 @@ use crate::memory::Memory;
 use core::sync::atomic::Ordering;
 
 /// A reader without a cursor.
+///
+/// ```
+/// use aqueduct_core::{Meta, Next, Observer, Producer, Region, RingConfig, Seek, Segment};
+///
+/// let ring = Segment::<{ 256 + 1024 }>::new();
+/// let config = RingConfig::new("orders", 0x5eed_5f03, 1024);
+/// let mut producer: Producer<Region> = Producer::create(ring.region(), &config)?;
+/// let _ = producer.push(Meta::default(), b"before")?;
+/// let mut observer = Observer::latest(ring.region().read_only())?;
+/// assert!(!observer.is_ready());
+/// let _ = producer.push(Meta::default(), b"after")?;
+///
+/// let mut buf = [0; 64];
+/// assert!(matches!(observer.peek()?, Next::Record(record) if record.seq == 1));
+/// assert!(matches!(observer.next(&mut buf)?, Next::Record(record) if record.payload(&buf) == b"after"));
+/// assert_eq!((observer.lost(), observer.corrupt(), observer.next_seq()), (0, 0, Some(2)));
+///
+/// let epoch = observer.geometry().epoch();
+/// assert_eq!(observer.seek(epoch, 0)?, Seek::Found); // also back, as far as the ring goes
+/// assert!(observer.is_at_first() && observer.lag(0)?.records == 2);
+/// assert!(matches!(observer.skip()?, Next::Record(record) if record.seq == 0));
+/// assert_eq!(observer.seek(epoch, 7)?, Seek::Ahead); // at the end; the record is not there yet
+/// observer.skip_to_latest();
+///
+/// let mut next = Observer::latest(ring.region().read_only())?;
+/// next.skip_to_oldest()?;
+/// next.resume(&observer); // another process that goes on where this one was
+/// assert_eq!(next.next(&mut buf)?, Next::Empty);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Observer<R> {
     walk: Walk<R, false>,
 }
 
 /// Why an observer could not join.
+///
+/// ```
+/// use aqueduct_core::{JoinError, Observer, Segment};
+///
+/// let zeros = Segment::<512>::new();
+/// let joined = Observer::oldest(zeros.region().read_only());
+/// assert!(matches!(joined, Err(JoinError::Geometry(_)))); // not a ring, or not yet
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum JoinError {

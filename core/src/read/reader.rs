@@ -27,6 +27,57 @@ pub struct ReaderStats {
 }
 
 /// A gating reader of ring `R` with cursor segment `C`.
+///
+/// ```
+/// use aqueduct_core::{
+///     Lag, Meta, Next, Producer, Reader, ReaderStats, Region, RingConfig, Seek, SeekError, Segment,
+///     Sleep, Start, WaitMode,
+/// };
+///
+/// let (ring, cursor) = (Segment::<{ 256 + 1024 }>::new(), Segment::<256>::new());
+/// let config = RingConfig::new("orders", 0x5eed_5f02, 1024);
+/// let mut producer: Producer<Region> = Producer::create(ring.region(), &config)?;
+/// let id = producer.subscribe(Start::Oldest)?;
+/// producer.attach(id, "books", cursor.region())?;
+/// let mut reader = Reader::attach(ring.region().read_only(), cursor.region())?;
+/// for order in [&b"tea"[..], b"coffee", b"cake", b"bread"] {
+///     let _ = producer.push(Meta { type_tag: 1, timestamp_ns: 1000 }, order)?;
+/// }
+/// assert!(reader.is_ready() && reader.is_at_first());
+/// assert_eq!(reader.lag(5000)?, Lag { records: 4, bytes: 256, nanoseconds: 4000 });
+///
+/// let mut buf = [0; 64];
+/// // Look, then take or leave.
+/// assert!(matches!(reader.peek()?, Next::Record(record) if record.bytes() == 3));
+/// assert!(matches!(reader.skip()?, Next::Record(record) if record.seq == 0));
+/// let Next::Record(record) = reader.next(&mut buf)? else { panic!("three are there") };
+/// assert_eq!((record.payload(&buf), reader.next_seq()), (&b"coffee"[..], Some(2)));
+///
+/// // Forward to what comes after the last that was stored; then many at once, with one release.
+/// let epoch = reader.geometry().epoch();
+/// assert_eq!(reader.seek(epoch, 3), Ok(Seek::Found));
+/// assert_eq!(reader.seek(9, 1), Err(SeekError::Epoch { ring: epoch, stored: 9 }));
+/// let mut orders = Vec::new();
+/// let (records, notify) = reader
+///     .batch(&mut buf, 100, |_, payload| orders.push(payload.to_vec()))
+///     .map_err(|(error, _)| error)?;
+/// assert_eq!((records, notify, orders[0].as_slice()), (1, false, &b"bread"[..]));
+///
+/// // Nothing left: sleep, unless something came just now.
+/// match reader.prepare_sleep(WaitMode::Futex)? {
+///     Sleep::Ready => {}
+///     Sleep::Wait { tail } => assert_eq!(tail, 8), // FUTEX_WAIT while the word holds this, then:
+/// }
+/// reader.finish_sleep(true)?; // it timed out
+/// reader.skip_to_latest()?;
+/// assert_eq!(reader.stats(), ReaderStats { corrupt: 0, lost: 0, missed_wakes: 0 });
+///
+/// // Another reader that goes on where this one was.
+/// let mut next = Reader::attach(ring.region().read_only(), cursor.region())?;
+/// next.resume(&reader);
+/// assert_eq!(next.next(&mut buf)?, Next::Empty);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Reader<R, C> {
     pub(super) walk: Walk<R, true>,
     pub(super) segment: C,
@@ -264,6 +315,20 @@ impl<R: InPlace, C: MemoryMut> Reader<R, C> {
     ///
     /// # Errors
     /// As [`next`](Self::next).
+    ///
+    /// ```
+    /// use aqueduct_core::{AttributeBlock, Meta, Next, Ring};
+    ///
+    /// let ring = Ring::<1024>::new();
+    /// let (mut producer, [mut reader]) = ring.split().expect("nobody has split it");
+    /// let mut room = [0; 16];
+    /// let block = AttributeBlock::write([("a", &b"b"[..])], &mut room)?;
+    /// let _ = producer.push_with(Meta::default(), b"payload", block)?;
+    /// let Next::Record((record, bytes)) = reader.next_in_place_with_attributes()? else { panic!() };
+    /// assert_eq!(record.payload(bytes), b"payload");
+    /// assert_eq!(record.attributes(bytes).get("a"), Some(&b"b"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn next_in_place_with_attributes(&mut self) -> Result<Next<(Record, &[u8])>, ReadError> {
         let located = match self.walk.locate() {
             Ok(Next::Record(located)) => located,

@@ -15,6 +15,26 @@ use core::sync::atomic::Ordering;
 
 /// Space for one record, claimed among others. Dropping it leaves a DISCARD record and returns no
 /// readers to wake: see [`abandon`](Self::abandon).
+///
+/// ```
+/// use aqueduct_core::{AttributeBlock, Meta, Ring};
+///
+/// let ring = Ring::<1024>::new();
+/// let (shared, [_reader]) = ring.split_shared::<8>().expect("nobody has split it");
+/// let mut grant = shared.claim(32)?; // the most that it may take
+/// grant.write(b"payload")?;
+/// assert_eq!(grant.remaining(), 25);
+/// let mut room = [0; 16];
+/// let block = AttributeBlock::write([("a", &b"b"[..])], &mut room)?;
+/// assert_eq!(grant.commit_with(Meta::default(), block)?.seq, Some(0));
+///
+/// let grant = shared.claim(8)?;
+/// let place = grant.payload_ptr().expect("memory of this program");
+/// // SAFETY: the 8 bytes that were claimed; nobody else has them.
+/// unsafe { place.write_bytes(7, 8) };
+/// assert_eq!(grant.commit_filled(Meta::default(), 8, None)?.seq, Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "without a commit there is no record, only a DISCARD"]
 pub struct SharedGrant<'p, M, C, B, const CLAIMS: usize, const READERS: usize>
 where

@@ -90,6 +90,56 @@ struct Inner<M, C, const READERS: usize> {
 ///
 /// `CLAIMS`: how many may be in flight, a power of two from 2 to 256. Rings of up to 2^28 /
 /// `CLAIMS` granules, 2^22 (128 MiB) at most.
+///
+/// ```
+/// use aqueduct_core::shared::{Commit, Contended, Native, Outcome, SharedGrant, Unfinished};
+/// use aqueduct_core::typed::Tagged;
+/// use aqueduct_core::{
+///     AttributeBlock, Meta, Producer, Region, RingConfig, Segment, SharedProducer, Start, Wake,
+/// };
+///
+/// #[derive(Clone, Copy, bytemuck::NoUninit)]
+/// #[repr(transparent)]
+/// struct Celsius(f32);
+/// impl Tagged for Celsius {
+///     const TYPE_TAG: u16 = 7;
+/// }
+///
+/// let (ring, cursor) = (Segment::<{ 256 + 4096 }>::new(), Segment::<256>::new());
+/// let config = RingConfig::new("events", 0x5eed_5f01, 4096);
+/// let producer: Producer<Region> = Producer::create(ring.region(), &config)?;
+/// let shared: SharedProducer<Region> = SharedProducer::new(producer)?;
+///
+/// // Any number of threads and interrupt handlers, each by `&shared`.
+/// let Commit { seq, wake } = shared.push_pod(0, &Celsius(21.5))?;
+/// assert_eq!((seq, wake), (Some(0), Wake::NONE));
+/// let mut room = [0; 16];
+/// let block = AttributeBlock::write([("a", &b"b"[..])], &mut room)?;
+/// assert_eq!(shared.push_with(Meta::default(), b"with a name", block)?.seq, Some(1));
+///
+/// // What was claimed first is published first.
+/// let mut first: SharedGrant<_, _, Native, 64, 16> = shared.claim(32)?;
+/// assert_eq!(shared.push(Meta::default(), b"later")?.seq, None);
+/// assert!(matches!(shared.unfinished(), Some(Unfinished { in_flight: 2, .. })));
+/// first.write(b"sooner")?;
+/// assert_eq!((first.remaining(), first.commit_with(Meta::default(), block)?.seq), (26, Some(2)));
+/// let filled = shared.claim(8)?;
+/// assert!(filled.payload_ptr().is_some()); // where hardware stores it
+/// assert_eq!(filled.commit_filled(Meta::default(), 0, None)?.seq, Some(4));
+///
+/// // What only one party at a time can do fails while another publishes: try again then.
+/// let Ok::<_, Contended>(Outcome { value: id, wake: _ }) = shared.subscribe(Start::Latest) else { panic!() };
+/// let id = id?;
+/// shared.attach(id, "reader", &mut Some(cursor.region()))?.value?;
+/// assert!(shared.subscription(id)?.value.is_some_and(|status| status.attached));
+/// assert!(shared.want_space(shared.geometry().max_payload() as usize)?.value?);
+/// assert!(shared.take_violation()?.value.is_none() && shared.detach(id)?.value.is_some());
+/// assert!(shared.unsubscribe(id)?.value && shared.publish().is_none());
+///
+/// let (mut producer, _wake) = shared.into_producer();
+/// let _ = producer.close();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SharedProducer<
     M,
     C = M,
@@ -151,6 +201,13 @@ pub struct Unfinished {
 }
 
 /// A ring is too large to be shared: the claim table has 29-bit positions.
+///
+/// ```
+/// use aqueduct_core::shared::ShareError;
+///
+/// let error = ShareError { granules: 1 << 23, limit: 1 << 22 }; // 256 MiB
+/// assert!(error.to_string().starts_with("a ring of 8388608 granules"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ShareError {

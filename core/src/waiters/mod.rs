@@ -28,6 +28,33 @@ const LOOKS: u32 = 8;
 /// A `wake` that happens after a `register` wakes what was registered. One that is under way at the
 /// same time may do so or not, as [`atomic_waker::AtomicWaker`] has it; that of `embassy-sync` fits
 /// too, and so does anything under a critical section.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use std::task::Waker;
+///
+/// use aqueduct_core::waiters::{WakerCell, Waiters};
+///
+/// /// Where the ecosystem's cells do not fit: a lock of the platform.
+/// struct Locked(Mutex<Option<Waker>>);
+///
+/// impl WakerCell for Locked {
+///     fn register(&self, waker: &Waker) {
+///         *self.0.lock().unwrap() = Some(waker.clone());
+///     }
+///
+///     fn wake(&self) {
+///         let waker = self.0.lock().unwrap().take();
+///         if let Some(waker) = waker {
+///             waker.wake();
+///         }
+///     }
+/// }
+///
+/// static WAITERS: Waiters<1, Locked> =
+///     Waiters::with([Locked(Mutex::new(None))], Locked(Mutex::new(None)));
+/// WAITERS.released(true);
+/// ```
 pub trait WakerCell {
     /// Keeps the waker, instead of an earlier one.
     fn register(&self, waker: &Waker);
@@ -90,6 +117,14 @@ impl<const READERS: usize> Default for Waiters<READERS> {
 
 impl<const READERS: usize, W> Waiters<READERS, W> {
     /// Creates them of cells of another kind.
+    ///
+    /// ```
+    /// use atomic_waker::AtomicWaker;
+    /// use aqueduct_core::waiters::Waiters;
+    ///
+    /// static WAITERS: Waiters<2> =
+    ///     Waiters::with([const { AtomicWaker::new() }; 2], AtomicWaker::new());
+    /// ```
     #[must_use]
     pub const fn with(readers: [W; READERS], space: W) -> Self {
         const { assert!(READERS <= 64, "a Wake has 64 bits") };
@@ -172,6 +207,24 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
     ///
     /// # Errors
     /// As [`Producer::want_space`].
+    ///
+    /// ```
+    /// use aqueduct_core::waiters::Waiters;
+    /// use aqueduct_core::{ClaimError, Meta, Producer, Region};
+    ///
+    /// async fn push(producer: &mut Producer<Region<'_>>, waiters: &Waiters) -> Result<u64, ClaimError> {
+    ///     loop {
+    ///         match producer.push(Meta::default(), b"hello") {
+    ///             Ok((seq, wake)) => {
+    ///                 waiters.wake(wake);
+    ///                 return Ok(seq);
+    ///             }
+    ///             Err(ClaimError::Full { .. }) => waiters.space(producer, 5).await?,
+    ///             Err(error) => return Err(error),
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn space<M: MemoryMut, C: MemoryMut, const LIMIT: usize>(
         &self,
         producer: &mut Producer<M, C, LIMIT>,
@@ -184,6 +237,24 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
     ///
     /// # Errors
     /// As [`Producer::want_space`].
+    ///
+    /// ```
+    /// use aqueduct_core::{ClaimError, Meta, Ring, waiters::Waiters};
+    /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+    ///
+    /// /// A task that pushes, whenever there is room.
+    /// async fn push(ring: &mut aqueduct_core::ring::RingProducer<'_>, waiters: &Waiters) -> Result<(), ClaimError> {
+    ///     waiters.space_in_ring(ring, 5).await?;
+    ///     let (_, wake) = ring.push(Meta::default(), b"hello")?;
+    ///     waiters.wake(wake);
+    ///     Ok(())
+    /// }
+    ///
+    /// let (ring, waiters) = (Ring::<1024>::new(), Waiters::new());
+    /// let (mut producer, _reader) = ring.split().expect("nobody has split it");
+    /// let mut task = pin!(push(&mut producer, &waiters)); // an executor does this
+    /// assert_eq!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
+    /// ```
     pub fn space_in_ring<const LIMIT: usize>(
         &self,
         producer: &mut crate::ring::RingProducer<'_, LIMIT>,
@@ -202,6 +273,22 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
     ///
     /// # Errors
     /// As [`Producer::want_space`].
+    ///
+    /// ```
+    /// use aqueduct_core::{ClaimError, Meta, Ring, waiters::Waiters};
+    /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+    ///
+    /// let (ring, waiters) = (Ring::<1024>::new(), Waiters::<1>::new());
+    /// let (shared, [_reader]) = ring.split_shared::<8>().expect("nobody has split it");
+    /// let task = async {
+    ///     waiters.space_in_shared(&shared, 5).await?;
+    ///     let commit = shared.push(Meta::default(), b"hello")?;
+    ///     waiters.wake(commit.wake);
+    ///     Ok::<_, ClaimError>(commit.seq)
+    /// };
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// assert_eq!(pin!(task).poll(&mut context), Poll::Ready(Ok(Some(0)))); // an executor does this
+    /// ```
     #[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
     pub fn space_in_shared<M, C, B, const CLAIMS: usize, const LIMIT: usize>(
         &self,

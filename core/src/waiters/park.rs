@@ -77,6 +77,35 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
     ///
     /// # Errors
     /// As [`Producer::want_space`](crate::Producer::want_space).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use aqueduct_core::{Meta, Next, Ring, waiters::Waiters};
+    ///
+    /// let (ring, waiters) = (Ring::<256>::new(), Waiters::<1>::new());
+    /// let (mut producer, [mut reader]) = ring.split().expect("nobody has split it");
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| {
+    ///         for number in 0..100_u32 {
+    ///             waiters.wait_for_space(&mut producer, 4)?;
+    ///             waiters.wake(producer.push(Meta::default(), &number.to_le_bytes())?.1);
+    ///         }
+    ///         waiters.wake(producer.close());
+    ///         Ok::<(), aqueduct_core::ClaimError>(())
+    ///     });
+    ///     let (mut buf, mut records) = ([0; 4], 0);
+    ///     while let Next::Record(_) = waiters.recv(0, &mut reader, &mut buf)? {
+    ///         records += 1;
+    ///         waiters.released(reader.release());
+    ///     }
+    ///     assert_eq!(records, 100);
+    ///     let soon = Duration::from_millis(1); // returns `Empty` after that, were it not closed
+    ///     assert_eq!(waiters.recv_timeout(0, &mut reader, &mut buf, soon)?, Next::Closed);
+    ///     Ok::<(), aqueduct_core::ReadError>(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_for_space<const LIMIT: usize>(
         &self,
         producer: &mut RingProducer<'_, LIMIT>,
