@@ -77,7 +77,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "arithmetic over private values, and there takes minutes")]
     fn found_boundary_is_the_first_of_its_sector_for_every_need_of_the_last_lap() {
         for capacity in [4, 8, 16, 32, 64] {
-            for start in [u64::from(u32::MAX) - 7, 0, 5] {
+            for start in [u64::from(u32::MAX) - 7, 0, 5, 9 << 33] {
                 for step in 1..=u64::from(capacity) / 2 {
                     let mut boundaries = Boundaries::new(&geometry(capacity), start);
                     let sector = u64::from((capacity / 16).max(1));
