@@ -130,20 +130,20 @@ impl Source for Private {
 /// From shared bytes to private ones.
 ///
 /// INVARIANT: `from` is valid for reads of the length of the message, rounded up to 16; `into` for
-/// writes of that length.
+/// writes of that length; the processor has AVX if `VEX`.
 #[derive(Clone, Copy)]
-pub(super) struct Out {
+pub(super) struct Out<const VEX: bool> {
     pub(super) from: *const u8,
     pub(super) into: *mut u8,
 }
 
-impl Source for Out {
+impl<const VEX: bool> Source for Out<VEX> {
     #[inline]
     unsafe fn block(self, at: usize) -> __m128i {
         // SAFETY: within the length (duty 1), so readable (invariant).
         let from = unsafe { self.from.add(at) };
         // SAFETY: as above.
-        let block = unsafe { load_shared(from) };
+        let block = unsafe { load_shared::<VEX>(from) };
         // SAFETY: within the length (duty 1), so writable (invariant).
         let into = unsafe { self.into.add(at) };
         // SAFETY: as above; any alignment.
@@ -185,7 +185,7 @@ impl Source for Out {
         let from = unsafe { self.from.add(at) };
         // SAFETY: readable for 16 bytes: all blocks before were whole, and the length is rounded up
         // (invariant).
-        let whole = unsafe { load_shared(from) };
+        let whole = unsafe { load_shared::<VEX>(from) };
         let mut bytes = [0_u8; BLOCK];
         // SAFETY: 16 bytes of our own.
         unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), whole) };
@@ -208,14 +208,14 @@ impl Source for Out {
 /// From private bytes to shared ones.
 ///
 /// INVARIANT: `from` is valid for reads of the length of the message; `into` for writes of that
-/// length, rounded up to 8.
+/// length, rounded up to 8; the processor has AVX if `VEX`.
 #[derive(Clone, Copy)]
-pub(super) struct In {
+pub(super) struct In<const VEX: bool> {
     pub(super) from: *const u8,
     pub(super) into: *mut u8,
 }
 
-impl Source for In {
+impl<const VEX: bool> Source for In<VEX> {
     #[inline]
     unsafe fn block(self, at: usize) -> __m128i {
         // SAFETY: duty 1.
@@ -223,7 +223,7 @@ impl Source for In {
         // SAFETY: within the length (duty 1), so writable (invariant).
         let into = unsafe { self.into.add(at) };
         // SAFETY: as above.
-        unsafe { store_shared(into, block) };
+        unsafe { store_shared::<VEX>(into, block) };
         block
     }
 
@@ -232,11 +232,11 @@ impl Source for In {
         // SAFETY: within the length (duty 1), so readable (invariant).
         let from = unsafe { self.from.add(at) };
         // SAFETY: 16 bytes as above.
-        let block = unsafe { by_eights(from) };
+        let block = unsafe { by_eights::<VEX>(from) };
         // SAFETY: within the length (duty 1), so writable (invariant).
         let into = unsafe { self.into.add(at) };
         // SAFETY: as above.
-        unsafe { store_shared(into, block) };
+        unsafe { store_shared::<VEX>(into, block) };
         block
     }
 
@@ -258,11 +258,11 @@ impl Source for In {
         // SAFETY: within the length (duty 1), so readable (invariant).
         let from = unsafe { self.from.add(at) };
         // SAFETY: as above: two blocks.
-        let low = unsafe { by_eights(from) };
+        let low = unsafe { by_eights::<VEX>(from) };
         // SAFETY: as above.
         let from = unsafe { from.add(BLOCK) };
         // SAFETY: as above.
-        let pair = _mm256_set_m128i(unsafe { by_eights(from) }, low);
+        let pair = _mm256_set_m128i(unsafe { by_eights::<VEX>(from) }, low);
         // SAFETY: within the length (duty 1), so writable (invariant).
         let into = unsafe { self.into.add(at) };
         // SAFETY: as above, and duty 2.
@@ -291,7 +291,7 @@ impl Source for In {
             // SAFETY: as above: four blocks.
             let from = unsafe { from.add(i * BLOCK) };
             // SAFETY: as above.
-            unsafe { by_eights(from) }
+            unsafe { by_eights::<VEX>(from) }
         };
         let (low, high) = (_mm256_set_m128i(part(1), part(0)), _mm256_set_m128i(part(3), part(2)));
         let block = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
@@ -310,10 +310,10 @@ impl Source for In {
         let into = unsafe { self.into.add(at) };
         if n > 8 {
             // SAFETY: 9 to 15 bytes rounded up are 16.
-            unsafe { store_shared(into, block) };
+            unsafe { store_shared::<VEX>(into, block) };
         } else {
             // SAFETY: 1 to 8 bytes rounded up are 8.
-            unsafe { store_shared_half(into, block) };
+            unsafe { store_shared_half::<VEX>(into, block) };
         }
         block
     }

@@ -24,7 +24,7 @@ use crate::layout::{GRANULE_BYTES, KIND_DATA};
 #[allow(clippy::cast_sign_loss, reason = "64 bits are 64 bits")]
 pub(super) unsafe fn read_header(prefix: u32, from: *const u8) -> ([u64; 4], u32) {
     // SAFETY: duty 1.
-    let header = unsafe { HeaderBlocks::load(from) };
+    let header = unsafe { HeaderBlocks::load::<false>(from) };
     let HeaderBlocks { low, high } = header;
     let numbers = [
         _mm_cvtsi128_si64(low),
@@ -57,12 +57,12 @@ pub(super) unsafe fn write_header(
     let crc = !divide(sum_two(first, second));
     let high = _mm_insert_epi32(high, crc as i32, 3);
     // SAFETY: duty 1.
-    unsafe { HeaderBlocks { high, ..header }.store(into) };
+    unsafe { HeaderBlocks { high, ..header }.store::<false>(into) };
 }
 
 /// The kernels of whole records for one width of registers.
 macro_rules! records {
-    ($features:literal, $by:ident, $write:ident, $read:ident) => {
+    ($features:literal, $vex:literal, $by:ident, $write:ident, $read:ident) => {
         /// Stores a whole record to `into`: the payload at `from`, and before it the header with
         /// both CRCs. `prefix`: as in [`read_header`].
         ///
@@ -85,12 +85,12 @@ macro_rules! records {
             let (first, second) = header.blocks(prefix);
             let sum = $by::sum_two(first, second);
             // SAFETY: duty 1.
-            let payload = In { from, into: unsafe { into.add(GRANULE_BYTES) } };
+            let payload = In::<$vex> { from, into: unsafe { into.add(GRANULE_BYTES) } };
             // SAFETY: duties 1 and 2; the lower half of the first number is the length.
             let payload = unsafe { $by::sum(u32::MAX, payload, a as u32 as usize) };
             let states = $by::divide_both(payload, with_payload(sum, payload));
             // SAFETY: duty 1.
-            unsafe { header.sealed_with(states).store(into) };
+            unsafe { header.sealed_with(states).store::<$vex>(into) };
         }
 
         /// Copies the payload of the record at `from` to `into`, if it is DATA with number `seq`,
@@ -110,12 +110,12 @@ macro_rules! records {
             most: usize,
         ) -> Option<(NonZeroU64, u64)> {
             // SAFETY: duty 1.
-            let header = unsafe { HeaderBlocks::load(from) };
+            let header = unsafe { HeaderBlocks::load::<$vex>(from) };
             let (first, len) = header.expected(seq, most)?;
             let (one, two) = header.blocks(prefix);
             let sum = $by::sum_two(one, two);
             // SAFETY: duty 1.
-            let payload = Out { from: unsafe { from.add(GRANULE_BYTES) }, into };
+            let payload = Out::<$vex> { from: unsafe { from.add(GRANULE_BYTES) }, into };
             // SAFETY: duties 1 and 2, and `len` is at most `most` (checked).
             let payload = unsafe { $by::sum(u32::MAX, payload, len) };
             header.sealed_by($by::divide_both(payload, sum), first)
@@ -123,10 +123,11 @@ macro_rules! records {
     };
 }
 
-records!("pclmulqdq,sse4.1", blocks, write_record_by_16, copy_record_by_16);
-records!("pclmulqdq,sse4.1,avx2,vpclmulqdq", pairs, write_record_by_32, copy_record_by_32);
+records!("pclmulqdq,sse4.1", false, blocks, write_record_by_16, copy_record_by_16);
+records!("pclmulqdq,sse4.1,avx2,vpclmulqdq", true, pairs, write_record_by_32, copy_record_by_32);
 records!(
     "pclmulqdq,sse4.1,avx2,avx512f,avx512vl,vpclmulqdq",
+    true,
     wide,
     write_record_by_64,
     copy_record_by_64
@@ -176,14 +177,15 @@ impl HeaderBlocks {
     ///
     /// # Safety
     /// 1. `from` is valid for reads of 32 bytes.
+    /// 2. The processor has AVX if `VEX`.
     #[inline]
-    unsafe fn load(from: *const u8) -> Self {
+    unsafe fn load<const VEX: bool>(from: *const u8) -> Self {
         // SAFETY: duty 1.
-        let low = unsafe { load_shared(from) };
+        let low = unsafe { load_shared::<VEX>(from) };
         // SAFETY: duty 1.
         let from = unsafe { from.add(BLOCK) };
         // SAFETY: duty 1.
-        Self { low, high: unsafe { load_shared(from) } }
+        Self { low, high: unsafe { load_shared::<VEX>(from) } }
     }
 
     /// Its first number, and the length of its payload, if it is of DATA with this number and at
@@ -238,13 +240,14 @@ impl HeaderBlocks {
     ///
     /// # Safety
     /// 1. `into` is valid for writes of 32 bytes.
+    /// 2. The processor has AVX if `VEX`.
     #[inline]
-    unsafe fn store(self, into: *mut u8) {
+    unsafe fn store<const VEX: bool>(self, into: *mut u8) {
         // SAFETY: duty 1.
-        unsafe { store_shared(into, self.low) };
+        unsafe { store_shared::<VEX>(into, self.low) };
         // SAFETY: duty 1.
         let into = unsafe { into.add(BLOCK) };
         // SAFETY: duty 1.
-        unsafe { store_shared(into, self.high) };
+        unsafe { store_shared::<VEX>(into, self.high) };
     }
 }

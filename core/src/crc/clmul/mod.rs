@@ -203,28 +203,30 @@ impl Clmul {
         }
     }
 
-    /// The state after `len` bytes, all of which pass.
+    /// The state after `len` bytes, all of which pass: of `source`, or of `vex`, which is the same
+    /// for kernels of AVX.
     ///
     /// # Safety
-    /// 1. The source may be asked for `len` bytes (its invariant).
+    /// 1. The sources may be asked for `len` bytes (their invariant).
     #[inline]
-    unsafe fn run<S: Source>(self, state: u32, source: S, len: usize) -> u32 {
+    unsafe fn run<S: Source, V: Source>(self, state: u32, source: S, vex: V, len: usize) -> u32 {
         match self.width {
             // SAFETY: duty 1; the processor has the instructions (invariant).
             Width::One => unsafe { run_by_16(state, source, len) },
             // SAFETY: as above.
-            Width::Two => unsafe { run_by_32(state, source, len) },
+            Width::Two => unsafe { run_by_32(state, vex, len) },
             // SAFETY: as above.
-            Width::Four => unsafe { run_by_64(state, source, len) },
+            Width::Four => unsafe { run_by_64(state, vex, len) },
         }
     }
 
     /// The state after `bytes`.
     #[inline]
     pub(crate) fn update(self, state: u32, bytes: &[u8]) -> u32 {
+        let source = Private(bytes.as_ptr());
         // SAFETY: the processor has the instructions (invariant); `Private` may be read for all of
         // its slice.
-        unsafe { self.run(state, Private(bytes.as_ptr()), bytes.len()) }
+        unsafe { self.run(state, source, source, bytes.len()) }
     }
 
     /// Copies the first `into.len()` bytes of `from` out and gives the state after them; `None` if
@@ -233,9 +235,11 @@ impl Clmul {
     pub(crate) fn copy_out(self, state: u32, from: Span<'_>, into: &mut [u8]) -> Option<u32> {
         let len = into.len();
         let from = from.readable(len.next_multiple_of(LOADED_BYTES))?;
+        let into = into.as_mut_ptr();
+        let (source, vex) = (Out::<false> { from, into }, Out::<true> { from, into });
         // SAFETY: the processor has the instructions (invariant); `from` may be read up to the next
-        // multiple of 16 (checked), and `into` is a slice.
-        Some(unsafe { self.run(state, Out { from, into: into.as_mut_ptr() }, len) })
+        // multiple of 16 (checked), and `into` was a slice.
+        Some(unsafe { self.run(state, source, vex, len) })
     }
 
     /// Copies `bytes` to the start of `into`, filled up with zeros to a multiple of
@@ -243,9 +247,11 @@ impl Clmul {
     #[inline]
     pub(crate) fn copy_in(self, state: u32, bytes: &[u8], into: Span<'_>) -> Option<u32> {
         let into = into.writable(bytes.len().next_multiple_of(STORED_BYTES))?;
+        let (from, len) = (bytes.as_ptr(), bytes.len());
+        let (source, vex) = (In::<false> { from, into }, In::<true> { from, into });
         // SAFETY: the processor has the instructions (invariant); `into` may be written up to the
         // next multiple of 8 (checked), and `bytes` is a slice.
-        Some(unsafe { self.run(state, In { from: bytes.as_ptr(), into }, bytes.len()) })
+        Some(unsafe { self.run(state, source, vex, len) })
     }
 }
 

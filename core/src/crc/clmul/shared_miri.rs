@@ -23,7 +23,7 @@ unsafe fn word<'a>(at: *const u8) -> &'a Word {
 /// # Safety
 /// As there.
 #[target_feature(enable = "sse2")]
-pub(super) unsafe fn by_eights(from: *const u8) -> __m128i {
+pub(super) unsafe fn by_eights<const VEX: bool>(from: *const u8) -> __m128i {
     // SAFETY: duty 1.
     let [low, high] = unsafe { from.cast::<[i64; 2]>().read_unaligned() };
     _mm_set_epi64x(high, low)
@@ -32,7 +32,7 @@ pub(super) unsafe fn by_eights(from: *const u8) -> __m128i {
 /// # Safety
 /// As there.
 #[target_feature(enable = "sse2")]
-pub(super) unsafe fn load_shared(from: *const u8) -> __m128i {
+pub(super) unsafe fn load_shared<const VEX: bool>(from: *const u8) -> __m128i {
     // ORDER(payload): as there.
     // SAFETY: duty 1.
     let low = unsafe { word(from) }.load(Relaxed);
@@ -45,9 +45,9 @@ pub(super) unsafe fn load_shared(from: *const u8) -> __m128i {
 /// # Safety
 /// As there.
 #[target_feature(enable = "sse4.1")]
-pub(super) unsafe fn store_shared(into: *mut u8, block: __m128i) {
+pub(super) unsafe fn store_shared<const VEX: bool>(into: *mut u8, block: __m128i) {
     // SAFETY: duty 1.
-    unsafe { store_shared_half(into, block) };
+    unsafe { store_shared_half::<VEX>(into, block) };
     // SAFETY: duty 1.
     let into = unsafe { into.add(8) };
     // ORDER(payload): as there.
@@ -58,7 +58,7 @@ pub(super) unsafe fn store_shared(into: *mut u8, block: __m128i) {
 /// # Safety
 /// As there.
 #[target_feature(enable = "sse2")]
-pub(super) unsafe fn store_shared_half(into: *mut u8, block: __m128i) {
+pub(super) unsafe fn store_shared_half<const VEX: bool>(into: *mut u8, block: __m128i) {
     // ORDER(payload): as there.
     // SAFETY: duty 1.
     unsafe { word(into) }.store(_mm_cvtsi128_si64(block), Relaxed);
@@ -69,11 +69,11 @@ pub(super) unsafe fn store_shared_half(into: *mut u8, block: __m128i) {
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn load_shared_pair(from: *const u8) -> __m256i {
     // SAFETY: duty 1.
-    let low = unsafe { load_shared(from) };
+    let low = unsafe { load_shared::<true>(from) };
     // SAFETY: duty 1.
     let from = unsafe { from.add(16) };
     // SAFETY: duty 1.
-    _mm256_set_m128i(unsafe { load_shared(from) }, low)
+    _mm256_set_m128i(unsafe { load_shared::<true>(from) }, low)
 }
 
 /// # Safety
@@ -81,11 +81,11 @@ pub(super) unsafe fn load_shared_pair(from: *const u8) -> __m256i {
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn store_shared_pair(into: *mut u8, pair: __m256i) {
     // SAFETY: duty 1.
-    unsafe { store_shared(into, _mm256_extracti128_si256(pair, 0)) };
+    unsafe { store_shared::<true>(into, _mm256_extracti128_si256(pair, 0)) };
     // SAFETY: duty 1.
     let into = unsafe { into.add(16) };
     // SAFETY: duty 1.
-    unsafe { store_shared(into, _mm256_extracti128_si256(pair, 1)) };
+    unsafe { store_shared::<true>(into, _mm256_extracti128_si256(pair, 1)) };
 }
 
 /// # Safety
