@@ -29,6 +29,7 @@ static inline void set_header(struct aqd_header *h, const uint64_t w[4])
 
 #elif defined AQD_CRC_COPIES
 
+#include "crc32/sparse.h"
 #include "crc32/wide.h"
 
 /*@ requires \valid(h);
@@ -145,17 +146,27 @@ AQD_BY_16 static bool load_record_by_16(const unsigned char *from, uint32_t pref
 {
     struct header_blocks header = load_header(from);
     size_t len = expected_len(header, seq);
-    if (len > most) {
+    if (len > most || len >= AQD_SPARSE_LONG) { /* a long payload is better copied by itself */
         return false;
     }
     __m128i payload = aqd_sum_by_16(AQD_CRC32_START, into, from + AQD_GRANULE_BYTES, len, true);
     return describe(rec, header, aqd_divide_both_by_16(payload, header_sum_by_16(header, prefix)), seq, (uint32_t)len);
 }
 
+/*@ requires AQD_SPARSE_LONG <= len && \valid(into + (0 .. len - 1)) && \valid_read(from + (0 .. aqd_loaded(len, 1) - 1));
+    assigns into[0 .. len - 1]; exits \false; */
+AQD_BY_16 AQD_COLD static uint32_t load_long_by_16(unsigned char *into, const unsigned char *from, size_t len)
+{
+    return ~aqd_divide(aqd_sum_long(AQD_CRC32_START, into, from, len, true));
+}
+
 /*@ requires \valid(into + (0 .. len - 1)) && \valid_read(from + (0 .. aqd_loaded(len, 1) - 1));
     assigns into[0 .. len - 1]; exits \false; */
 AQD_BY_16 static uint32_t load_bytes_by_16(unsigned char *into, const unsigned char *from, size_t len)
 {
+    if (AQD_UNLIKELY(len >= AQD_SPARSE_LONG)) {
+        return load_long_by_16(into, from, len);
+    }
     return ~aqd_divide(aqd_sum_by_16(AQD_CRC32_START, into, from, len, true));
 }
 

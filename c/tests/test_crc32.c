@@ -8,7 +8,7 @@
 
 #define BIG (1 << 20)
 
-static unsigned char bytes[BIG + 16];
+static _Alignas(64) unsigned char bytes[BIG + 16];
 
 static void the_nine_digits_give_the_catalogue_value(void)
 {
@@ -100,6 +100,36 @@ static void big_inputs_at_every_alignment_equal_the_definition(void)
     for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
         for (size_t from = 0; from < 16; from += lens[i] == BIG ? 15 : 1) {
             compare(from, lens[i], AQD_CRC32_START);
+        }
+    }
+}
+
+/* Around the length from which blocks by 16 move on by exclusive or, and where more of them begin
+ * to; private bytes and copies, which must touch nothing else. */
+static void every_length_about_a_long_message_equals_the_definition(void)
+{
+    static _Alignas(64) unsigned char room[64 + 20000 + 64];
+    static const size_t skews[] = {0, 16, 32, 48, 1};
+    for (size_t from = 0; from < 16; from++) {
+        uint32_t expected = oracle_crc32_update(AQD_CRC32_START, bytes + from, 16900);
+        for (size_t len = 16900; len < 19600; expected = oracle_crc32_update(expected, bytes + from + len, 1), len++) {
+            if (from % 8 != 0 && len % 13 != from) {
+                continue;
+            }
+            for (size_t i = 0; i < sizeof widths / sizeof *widths && is_there(widths[i]); i++) {
+                CHECK_EQ(update_by(widths[i], AQD_CRC32_START, bytes + from, len), expected);
+                if (from != 0) {
+                    continue; /* payloads lie at granules */
+                }
+                unsigned char *into = room + 64 + skews[len % 5];
+                memset(room, 0x55, 64 + 48);
+                memset(into + len, 0x55, 16);
+                CHECK_EQ(load_bytes_by(widths[i], into, bytes, len), ~expected);
+                CHECK(memcmp(into, bytes, len) == 0);
+                for (size_t n = 1; n <= 16; n++) {
+                    CHECK(*(into - n) == 0x55 && into[len + n - 1] == 0x55);
+                }
+            }
         }
     }
 }
@@ -306,6 +336,7 @@ int main(void)
     RUN(the_nine_digits_give_the_catalogue_value);
     RUN(every_length_to_600_at_every_alignment_equals_the_definition);
     RUN(big_inputs_at_every_alignment_equal_the_definition);
+    RUN(every_length_about_a_long_message_equals_the_definition);
     RUN(no_length_is_read_beyond_its_ends);
     RUN(four_words_equal_their_32_bytes);
     RUN(a_split_input_gives_the_same_state);

@@ -79,6 +79,12 @@ static void print_constants(void)
     over("AQD_CRC32_OVER_64", 64);
     over("AQD_CRC32_OVER_128", 128);
     over("AQD_CRC32_OVER_256", 256);
+    over("AQD_CRC32_OVER_1K", 1024);
+    over("AQD_CRC32_OVER_2K", 2048);
+    over("AQD_CRC32_OVER_4K", 4096);
+    over("AQD_CRC32_OVER_8K", 8192);
+    over("AQD_CRC32_OVER_16K", 16384);
+    over("AQD_CRC32_OVER_32K", 32768);
     printf("/* From 96 bits to 32: P and floor(x^96 / P), reflected. */\n");
     constants("AQD_CRC32_BARRETT", (uint64_t)POLY_REFLECTED << 1 | 1, inverse());
     printf("\n/* How many blocks are multiplied at once at the end of a message: four registers of four, three\n");

@@ -97,6 +97,7 @@ proofs() {
     both ring reader_init reader reader_sleep batch seek lag observer_find observer observer_batch attributes status
     # Its kernels are those of clmul.c, in the same headers, and proved there.
     kernels=aqd_finish,aqd_finish_16,aqd_finish_32,aqd_finish_64,aqd_bulk_16,aqd_bulk_32,aqd_bulk_64,aqd_sum_by_16,aqd_sum_by_32,aqd_sum_wide,aqd_sum_by_64
+    kernels=$kernels,aqd_bulk_on_16,aqd_sum_long,aqd_in_both,aqd_in_rest,aqd_due,aqd_due_at,aqd_kept_before,aqd_kept_next,aqd_fold_over_units
     proof "record_load.c, 64 bits and vectors" "" -machdep gcc_x86_64 c/src/record_load.c -wp-skip-fct "$kernels"
     proof "record_load.c, 32 bits" "" -machdep gcc_x86_32 c/src/record_load.c
     proof "crc32/clmul.c, the addresses of every vector path" "" -machdep gcc_x86_64 c/src/crc32/clmul.c

@@ -27,20 +27,19 @@ AQD_BY_16 AQD_KERNEL __m128i aqd_finish(__m128i x, unsigned char *into, const un
     return aqd_add(aqd_fold(x, aqd_before_tail_factor(tail)), aqd_fold(last, aqd_tail_factor(tail)));
 }
 
-/* Folds bytes, a multiple of 64 and not none, by four independent registers, which x begins. left:
+/* Folds the bytes from `at` to `end`, a multiple of 64, to four registers, and these to one. left:
  * whole blocks from the last four on. */
-/*@ requires 64 <= bytes && bytes % 64 == 0 && 4 <= left <= AQD_CRC32_LAST;
-    requires \valid_read(from + (0 .. bytes - 1)) && (copies ==> \valid(into + (0 .. bytes - 1)));
-    assigns into[0 .. (copies ? bytes - 1 : -1)]; exits \false; */
-AQD_BY_16 AQD_KERNEL __m128i aqd_bulk_16(__m128i x, unsigned char *into, const unsigned char *from, size_t bytes, size_t left, bool copies)
+/*@ requires at <= end && (end - at) % 64 == 0 && 4 <= left <= AQD_CRC32_LAST;
+    requires \valid_read(from + (at .. end - 1)) && (copies ==> \valid(into + (at .. end - 1)));
+    assigns into[at .. (copies ? end - 1 : at - 1)]; exits \false; */
+AQD_BY_16 AQD_KERNEL __m128i aqd_bulk_on_16(__m128i x, __m128i x1, __m128i x2, __m128i x3, unsigned char *into, const unsigned char *from, size_t at, size_t end,
+                                            size_t left, bool copies)
 {
     const __m128i by = aqd_pair(AQD_CRC32_OVER_64);
-    __m128i x1 = aqd_pass_16(into, from, 16, copies), x2 = aqd_pass_16(into, from, 32, copies), x3 = aqd_pass_16(into, from, 48, copies);
-    x = aqd_add(x, aqd_pass_16(into, from, 0, copies));
-    /*@ loop invariant 64 <= at <= bytes && at % 64 == 0;
-        loop assigns at, x, x1, x2, x3, into[0 .. (copies ? bytes - 1 : -1)];
-        loop variant bytes - at; */
-    for (size_t at = 64; at < bytes; at += 64) {
+    /*@ loop invariant \at(at, Pre) <= at <= end && (end - at) % 64 == 0;
+        loop assigns at, x, x1, x2, x3, into[\at(at, Pre) .. (copies ? end - 1 : \at(at, Pre) - 1)];
+        loop variant end - at; */
+    for (; at < end; at += 64) {
         x = aqd_add(aqd_fold(x, by), aqd_pass_16(into, from, at, copies));
         x1 = aqd_add(aqd_fold(x1, by), aqd_pass_16(into, from, at + 16, copies));
         x2 = aqd_add(aqd_fold(x2, by), aqd_pass_16(into, from, at + 32, copies));
@@ -49,6 +48,18 @@ AQD_BY_16 AQD_KERNEL __m128i aqd_bulk_16(__m128i x, unsigned char *into, const u
     x = aqd_add(aqd_fold(x, aqd_factor_16(false, left)), aqd_fold(x1, aqd_factor_16(false, left - 1)));
     x2 = aqd_add(aqd_fold(x2, aqd_factor_16(false, left - 2)), left == 4 ? x3 : aqd_fold(x3, aqd_factor_16(false, left - 3)));
     return aqd_add(x, x2);
+}
+
+/* Folds bytes, a multiple of 64 and not none, by four independent registers, which x begins. left:
+ * whole blocks from the last four on. */
+/*@ requires 64 <= bytes && bytes % 64 == 0 && 4 <= left <= AQD_CRC32_LAST;
+    requires \valid_read(from + (0 .. bytes - 1)) && (copies ==> \valid(into + (0 .. bytes - 1)));
+    assigns into[0 .. (copies ? bytes - 1 : -1)]; exits \false; */
+AQD_BY_16 AQD_KERNEL __m128i aqd_bulk_16(__m128i x, unsigned char *into, const unsigned char *from, size_t bytes, size_t left, bool copies)
+{
+    __m128i x1 = aqd_pass_16(into, from, 16, copies), x2 = aqd_pass_16(into, from, 32, copies), x3 = aqd_pass_16(into, from, 48, copies);
+    x = aqd_add(x, aqd_pass_16(into, from, 0, copies));
+    return aqd_bulk_on_16(x, x1, x2, x3, into, from, 64, bytes, left, copies);
 }
 
 /* The sum of a message whose bytes before `at` were folded to x, in the place of its last whole

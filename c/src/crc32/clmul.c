@@ -7,10 +7,21 @@
 
 #if defined AQD_CRC_CLMUL
 
+#include "sparse.h"
 #include "wide.h"
+
+/*@ requires AQD_SPARSE_LONG <= len && \valid_read(bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+AQD_BY_16 AQD_COLD static uint32_t update_long_by_16(uint32_t state, const unsigned char *bytes, size_t len)
+{
+    return aqd_divide(aqd_sum_long(state, NULL, bytes, len, false));
+}
 
 AQD_BY_16 uint32_t aqd_crc32_update_by_16(uint32_t state, const void *bytes, size_t len)
 {
+    if (AQD_UNLIKELY(len >= AQD_SPARSE_LONG)) {
+        return update_long_by_16(state, (const unsigned char *)bytes, len);
+    }
     return aqd_divide(aqd_sum_by_16(state, NULL, (const unsigned char *)bytes, len, false));
 }
 

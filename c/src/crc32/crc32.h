@@ -2,9 +2,9 @@
  *
  * A state is what the CRC register holds between bytes: AQD_CRC32_START before the first, and the
  * CRC is the state's complement. So the state after a constant prefix is computed once. Pure; no
- * initialisation. Files: select.h chooses; table.c everywhere; clmul.c on x86-64, by the kernels of
- * blocks.h, pairs.h and wide.h, arm.c on AArch64, by those of arm_words.h and arm_blocks.h; they
- * also copy shared bytes, for record_load.c. */
+ * initialisation. Files: select.h chooses; table.c everywhere; clmul.c on x86-64, by the kernels
+ * of blocks.h, sparse.h, pairs.h and wide.h, arm.c on AArch64, by those of arm_words.h and
+ * arm_blocks.h; they also copy shared bytes, for record_load.c. */
 #ifndef AQUEDUCT_CRC32_H
 #define AQUEDUCT_CRC32_H
 
