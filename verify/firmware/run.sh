@@ -70,6 +70,7 @@ for target in $M4F $M0; do
     run fails $target release dual fault
     run fails $target release waits deaf
     run fails $target release log twice
+    run fails $target release log epoch
 done
 
 # The longest way between `cpsid` and what ends it, in instructions, in the program for the
