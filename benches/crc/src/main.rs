@@ -69,8 +69,15 @@ fn print_table(path: Path, subjects: &[(&str, Compute)], quickest: &[[f64; SIZES
         row(name, &quickest.map(|ns| format!("{ns:.1}")));
     }
     let best = |at: usize| quickest[1..].iter().map(|row| row[at]).fold(f64::MAX, f64::min);
-    let rates: Vec<_> =
-        quickest[0].iter().enumerate().map(|(at, ns)| format!("{:.2}", best(at) / ns)).collect();
-    row("rate by the best library", &rates);
+    let rates: Vec<_> = (0..SIZES.len()).map(|at| best(at) / quickest[0][at]).collect();
+    let cells: Vec<_> = rates.iter().map(|rate| format!("{rate:.3}")).collect();
+    row("rate by the best library", &cells);
+    let met = |(len, &rate): (usize, &f64)| match len {
+        1024 | 65536 if rate >= 1.0 => "yes".to_owned(),
+        1024 | 65536 => "**no**".to_owned(),
+        _ => String::new(),
+    };
+    let cells: Vec<_> = SIZES.into_iter().zip(&rates).map(met).collect();
+    row("at least 1", &cells);
     println!();
 }

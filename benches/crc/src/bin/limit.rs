@@ -84,7 +84,7 @@ fn read(ring: &Mapping, page: &Mapping, records: u64, bytes: usize, libraries: &
         };
         let pair = &mut pairs[lap % count];
         let before = seq;
-        let begin = position;
+        let lap_start = position;
         let began = Instant::now();
         position = drain(ring, &reader, position, tail, bytes, |payload, into| {
             (pair.copy)(payload, into);
@@ -95,13 +95,13 @@ fn read(ring: &Mapping, page: &Mapping, records: u64, bytes: usize, libraries: &
         pair.took += began.elapsed();
         pair.records += seq - before;
         // Once more, to see that the library computed what the producer did.
-        drain(ring, &reader, begin, tail, bytes, |payload, into| {
+        drain(ring, &reader, lap_start, tail, bytes, |payload, into| {
             (pair.copy)(payload, into);
             let header = payload.as_ptr().wrapping_sub(GRANULE_BYTES - 24);
             // SAFETY: every payload of the ring has a header before it, whose 25th to 28th bytes
             // are its CRC.
-            let stored = unsafe { header.cast::<u32>().read() };
-            assert_eq!((pair.compute)(into), stored, "{}", pair.name);
+            let stored = unsafe { header.cast::<[u8; 4]>().read() };
+            assert_eq!((pair.compute)(into), u32::from_le_bytes(stored), "{}", pair.name);
         });
         reader.skip_to_latest().expect("an undamaged ring");
         assert!(!reader.release(), "nobody asks for space");
@@ -142,7 +142,9 @@ fn drain(
         let at = geometry.offset_of(position) + GRANULE_BYTES;
         // SAFETY: a record of the ring, which is mapped and as long as its geometry says; the
         // producer of `drain` waits until all of it was released.
-        let payload = unsafe { std::slice::from_raw_parts(ring.base.as_ptr().add(at), bytes) };
+        let payload = unsafe { ring.base.as_ptr().add(at) };
+        // SAFETY: as above.
+        let payload = unsafe { std::slice::from_raw_parts(payload, bytes) };
         each(black_box(payload), &mut into);
         position += u64::from(granules);
     }
@@ -161,6 +163,7 @@ fn by_memcpy(from: &[u8], into: &mut [u8]) {
 }
 
 /// Not `rep movsb`, which some processors are slow at.
+#[allow(clippy::cast_ptr_alignment, reason = "asserted, or any will do")]
 fn by_vectors(from: &[u8], into: &mut [u8]) {
     #[cfg(target_feature = "avx2")]
     type Vector = core::arch::x86_64::__m256i;
