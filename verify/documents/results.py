@@ -11,6 +11,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 
 sys.dont_write_bytecode = True
 
@@ -55,4 +56,5 @@ def write(readme, name, body):
 
 
 if __name__ == "__main__":
-    write(sys.argv[1], sys.argv[2], f"{machine()}.\n\n{sys.stdin.read()}")
+    where = "\n".join(textwrap.wrap(f"{machine()}.", 98, break_on_hyphens=False))
+    write(sys.argv[1], sys.argv[2], f"{where}\n\n{sys.stdin.read()}")
