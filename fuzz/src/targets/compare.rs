@@ -306,7 +306,7 @@ pub fn on_lag(
     let (ours, mut at, mut first) = (ours.unwrap_or_default(), from, None);
     while at != tail && first.is_none() {
         let Ok(head) = layout.head(&bytes, at, tail) else { break };
-        first = (head.kind == wire::DATA).then_some(head.seq);
+        first = head.is_data().then_some(head.seq);
         at = at.wrapping_add(head.granules() as u32);
     }
     let since =
