@@ -32,7 +32,7 @@ static void stop(int signal)
 }
 
 /* Sleeps until the next record is due. A sleep that was too long is made up for, as long as there
- * are records: otherwise the pace would be that of the timers and of whoever has the processor. */
+ * are records: otherwise timers and the scheduler would set the pace. */
 static void keep_pace(struct timespec *due, long pace_us)
 {
     if (due->tv_sec == 0) {

@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use aqueduct_core::typed::Tagged;
-//! use aqueduct_core::postcard::{Fill, Filling, ValueError};
+//! use aqueduct_core::postcard::{Fill, GrantFlavor, ValueError};
 //! use aqueduct_core::{Meta, Next, Ring, postcard};
 //!
 //! #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -33,7 +33,7 @@
 //!
 //! // Under another flavour, of `postcard` or one's own.
 //! fn write_under<G: Fill>(reading: &Reading, grant: &mut G) -> Result<(), ::postcard::Error> {
-//!     ::postcard::serialize_with_flavor(reading, Filling(grant))
+//!     ::postcard::serialize_with_flavor(reading, GrantFlavor(grant))
 //! }
 //! write_under(&reading, &mut producer.claim(64)?)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -82,9 +82,9 @@ where
 
 /// A flavour that ends in a grant, to be put under others: a checksum, COBS.
 #[derive(Debug)]
-pub struct Filling<'g, G>(pub &'g mut G);
+pub struct GrantFlavor<'g, G>(pub &'g mut G);
 
-impl<G: Fill> Flavor for Filling<'_, G> {
+impl<G: Fill> Flavor for GrantFlavor<'_, G> {
     type Output = ();
 
     fn try_extend(&mut self, bytes: &[u8]) -> Result<()> {
@@ -107,7 +107,7 @@ impl<G: Fill> Flavor for Filling<'_, G> {
 /// [`Error::SerializeBufferFull`]: it takes more bytes than are left of the claim. A part of it is
 /// in the grant then: drop it. Otherwise what the value's `Serialize` says.
 pub fn write<T: Serialize + ?Sized, G: Fill>(value: &T, grant: &mut G) -> Result<()> {
-    serialize_with_flavor(value, Filling(grant))
+    serialize_with_flavor(value, GrantFlavor(grant))
 }
 
 /// Takes a value from the payload of a record; it may borrow from it.

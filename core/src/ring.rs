@@ -40,8 +40,6 @@ const EPOCH: u64 = 1;
 /// ```
 pub struct Ring<const BYTES: usize, const READERS: usize = 1> {
     storage: Storage<BYTES, READERS>,
-    /// How often `split_mut` began it anew.
-    lives: u64,
 }
 
 /// The producing half of a [`Ring`]: what a [`Producer`] does, except what would take readers or
@@ -102,7 +100,7 @@ impl<const BYTES: usize, const READERS: usize> Ring<BYTES, READERS> {
             assert!(granules <= MAX_CAPACITY as usize, "BYTES is at most what positions can say");
             assert!(READERS <= 64, "READERS is at most 64");
         }
-        Self { storage: Storage::new(), lives: 0 }
+        Self { storage: Storage::new() }
     }
 
     /// Gives both halves, once: the first call gets them, every other one `None`. The first record
@@ -129,7 +127,7 @@ impl<const BYTES: usize, const READERS: usize> Ring<BYTES, READERS> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn split_mut(&mut self) -> Option<Halves<'_, READERS>> {
-        self.lives += 1;
+        self.storage.begin_anew();
         self.halves()
     }
 
@@ -196,7 +194,7 @@ impl<const BYTES: usize, const READERS: usize> Ring<BYTES, READERS> {
 
     /// Creates the ring in its memory, with a subscription for each cursor segment.
     fn create(&self) -> Result<Producer<Region<'_>, Region<'_>, READERS>, CreateError> {
-        let config = RingConfig::new("", EPOCH.wrapping_add(self.lives), BYTES);
+        let config = RingConfig::new("", EPOCH.wrapping_add(self.storage.lives()), BYTES);
         let mut producer = Producer::create(self.storage.ring(), &config)?;
         for cursor in self.storage.cursors() {
             // Neither can fail: the table has a place for each, and the segments are large enough.

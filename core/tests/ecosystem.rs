@@ -1,6 +1,6 @@
 //! What the crates of the ecosystem do with grants and records: `embedded-io` and `postcard`.
 
-use aqueduct_core::postcard::{Filling, ValueError, value, write};
+use aqueduct_core::postcard::{GrantFlavor, ValueError, value, write};
 use aqueduct_core::typed::{Tagged, ViewError};
 use aqueduct_core::{GrantOverflow, Meta, Next, Reader, Ring};
 use embedded_io::{Error, ErrorKind, Write};
@@ -66,7 +66,7 @@ fn a_value_that_does_not_fit_or_is_none_is_an_error() {
 
     let mut grant = producer.claim(64).expect("room");
     write(&READING, &mut grant).expect("it fits");
-    let mut flavour = Filling(&mut grant);
+    let mut flavour = GrantFlavor(&mut grant);
     flavour.try_push(5).expect("room");
     flavour.finalize().expect("nothing to do");
     grant.commit(Meta { type_tag: 7, timestamp_ns: 0 });

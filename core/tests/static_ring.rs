@@ -165,6 +165,12 @@ fn the_half_that_produces_pushes_values_and_attributes_as_a_producer_does() {
 }
 
 #[test]
+fn a_ring_takes_what_its_documentation_says() {
+    assert_eq!(size_of::<Ring<1024>>(), 1024 + 320 + 256);
+    assert_eq!(size_of::<Ring<4096, 3>>(), 4096 + 320 + 3 * 256);
+}
+
+#[test]
 fn each_life_has_an_epoch_of_its_own() {
     let mut ring = Ring::<128>::new();
     let mut epochs = Vec::new();

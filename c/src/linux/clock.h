@@ -4,7 +4,7 @@
 
 #include "../compiler.h"
 
-/* Bounds every sleep, so that a lost wake-up, whoever lost it, costs no more than this. */
+/* Bounds every sleep, so that a lost wake-up costs no more than this, whichever side lost it. */
 #define AQD_SLEEP_SLICE_MS 500
 
 /* CLOCK_MONOTONIC in milliseconds. */

@@ -23,6 +23,7 @@
 //! assert!(region.is_same(&segment.region()) && region.span(256, 8).is_some());
 //!
 //! // Addresses: for a futex of one's own, and for memory that comes from elsewhere.
+//! // SAFETY: the segment is larger than the offset of its tail.
 //! assert_eq!(region.tail_word().cast(), unsafe { reading.base().add(ring_word::TAIL) });
 //! // SAFETY: `segment` lives and has this size, and is only accessed by regions.
 //! let _same = unsafe { Region::from_raw(region.base(), 512) };

@@ -140,9 +140,9 @@ impl<'a> Region<'a> {
         }
         // SAFETY: as above; there are data words, so these are all control words from `at` on.
         let first = unsafe { first.add(size_of_val(control)) };
+        // They begin at `CONTROL_BYTES` at least, or control words have the same size.
         // SAFETY: `data` words from `first` are in bounds (checked), live for `'a` and are only
-        // accessed so (invariant), for they begin at `CONTROL_BYTES` at least, or control words
-        // have the same size; aligned, because `at` is, and `CONTROL_BYTES`.
+        // accessed so (invariant); aligned, because `at` is, and `CONTROL_BYTES`.
         let data =
             unsafe { core::slice::from_raw_parts(first.cast::<AtomicUsize>().as_ptr(), data) };
         (control, data)

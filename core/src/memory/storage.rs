@@ -28,6 +28,9 @@ pub(crate) struct Storage<const BYTES: usize, const READERS: usize> {
     /// [`trusted`](Self::trusted) was promised.
     ring: UnsafeCell<Bytes<BYTES>>,
     cursors: [Segment<CURSOR_BYTES_MIN>; READERS],
+    /// How often a ring in it began anew. Here it takes no space of its own: the segments are
+    /// aligned to 64.
+    lives: u64,
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic"))]
     taken: AtomicBool,
 }
@@ -41,6 +44,7 @@ impl<const BYTES: usize, const READERS: usize> Storage<BYTES, READERS> {
         Self {
             ring: UnsafeCell::new(Bytes { control: [0; CONTROL_BYTES], data: [0; BYTES] }),
             cursors: [const { Segment::new() }; READERS],
+            lives: 0,
             #[cfg(any(target_has_atomic = "8", feature = "portable-atomic"))]
             taken: AtomicBool::new(false),
         }
@@ -51,6 +55,16 @@ impl<const BYTES: usize, const READERS: usize> Storage<BYTES, READERS> {
     pub(crate) fn take(&self) -> bool {
         // ORDER(none): it decides who goes on, and nothing was written before.
         !self.taken.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes that a ring in it begins anew.
+    pub(crate) const fn begin_anew(&mut self) {
+        self.lives = self.lives.wrapping_add(1);
+    }
+
+    /// Returns how often a ring in it began anew.
+    pub(crate) const fn lives(&self) -> u64 {
+        self.lives
     }
 
     const fn base(&self) -> NonNull<u8> {

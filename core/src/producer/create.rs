@@ -106,8 +106,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// begin where a second producer must not wipe out the ring of the first.
     ///
     /// A ring that was not closed may have a producer, or had one that was killed or reset, which
-    /// the bytes do not tell. Whoever knows that it is gone [recovers](crate::recovery) the ring
-    /// and resumes it, or calls [`create`](Self::create).
+    /// the bytes do not tell. A process that knows that it is gone [recovers](crate::recovery) the
+    /// ring and resumes it, or calls [`create`](Self::create).
     ///
     /// # Errors
     /// [`CreateError::Exists`]; otherwise as `create`. The segment was not written to then.
@@ -127,7 +127,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// ```
     pub fn create_new(ring: M, config: &RingConfig<'_>) -> Result<Self, CreateError> {
         if let Ok(view) = View::open(&ring)
-            // ORDER(none): whoever closes it meanwhile was there when we looked.
+            // ORDER(none): a producer that closes it meanwhile was there when we looked.
             && ring.load(ring_word::STATE, Ordering::Relaxed) != STATE_CLOSED
         {
             return Err(CreateError::Exists { epoch: view.geometry().epoch() });
@@ -137,7 +137,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
 
     /// Formats the segment as an empty ring, discarding its contents. The magic is written last.
     ///
-    /// No other producer may be using the segment, and whoever reads a ring that was in it must be
+    /// No other producer may be using the segment, and readers of a ring that was in it must be
     /// told of the new one: its checks refuse every record of another epoch. Where that is not
     /// certain, [`create_new`](Self::create_new) looks first.
     ///

@@ -96,8 +96,8 @@ impl Filling {
         NonNull::new(ring.span(self.at, self.limit)?.writable(self.limit)?)
     }
 
-    /// Takes the first `len` bytes of the place for the payload, whoever filled them, with this CRC
-    /// or that of what is read back. Returns the CRC.
+    /// Takes the first `len` bytes of the place for the payload, filled by something else, with
+    /// this CRC or that of what is read back. Returns the CRC.
     pub(crate) fn filled<M: MemoryMut>(
         self,
         ring: &M,
@@ -184,7 +184,7 @@ impl core::error::Error for GrantOverflow {}
 ///
 /// drop(producer.claim(32)?); // no record
 ///
-/// // Hardware, or whoever has the address, fills the place.
+/// // Hardware, or a program that has the address, fills the place.
 /// let grant = producer.claim(32)?;
 /// let place = grant.payload_ptr().expect("memory of this program");
 /// // SAFETY: 20 of the 32 bytes that were claimed; nobody else has them.
@@ -228,10 +228,10 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> 
         self.filling.place(self.producer.ring())
     }
 
-    /// Commits the first `len` bytes of the payload's place, whoever filled them: a DMA transfer
-    /// that is over, after what the processor's caches need (see the page on microcontrollers in
-    /// `core/`). Their CRC is taken from `crc`, computed by a hardware unit say, or else from the
-    /// bytes, which are read back. Returns the sequence number.
+    /// Commits the first `len` bytes of the payload's place, which something else has filled: a DMA
+    /// transfer that is over, after what the processor's caches need (see the page on
+    /// microcontrollers in `core/`). Their CRC is taken from `crc`, computed by a hardware unit
+    /// say, or else from the bytes, which are read back. Returns the sequence number.
     ///
     /// A wrong CRC makes a record that readers report as damaged.
     ///

@@ -98,9 +98,9 @@ where
         self.state.as_ref().and_then(|(_, filling)| filling.place(&self.shared.ring))
     }
 
-    /// Commits the first `len` bytes of the payload's place, whoever filled them, with this CRC or
-    /// that of what is read back: see [`Grant::commit_filled`](crate::Grant::commit_filled). Keep
-    /// such transfers short, because later claims are published after it.
+    /// Commits the first `len` bytes of the payload's place, filled by something else, with this
+    /// CRC or that of what is read back: see [`Grant::commit_filled`](crate::Grant::commit_filled).
+    /// Keep such transfers short, because later claims are published after it.
     ///
     /// # Errors
     /// `len` is more than was claimed. It is a DISCARD record then, as of a grant that is dropped.

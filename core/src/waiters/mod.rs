@@ -303,7 +303,7 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
         poll_fn(move |context| {
             self.space.register(context.waker());
             let Ok(outcome) = shared.want_space(payload_bytes) else {
-                // Whoever publishes is done soon, and tells nobody.
+                // The party that publishes is done soon, and tells nobody.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             };

@@ -55,15 +55,15 @@ pub(crate) fn prefetch(span: Span<'_>) {
 #[cfg(miri)]
 pub(crate) const fn prefetch(_: Span<'_>) {}
 
-/// How far after the end of a record the lines are that are asked for while it is written: some
-/// records, if they are small; large ones come line by line, which the processor foresees.
+/// How far past the end of the record being written the lines lie that are asked for, bytes: some
+/// records ahead, if they are small. Of large ones the processor foresees the lines by itself.
 const AHEAD: usize = 288;
 
-/// Begins to take two cache lines from there on away from whoever holds them, to be written. In a
-/// ring that was read before, they are the reader's, and the fence after a publication waits until
-/// all lines stored to before it are here.
+/// Asks for exclusive ownership of the two cache lines from `into` on, which will be written soon.
+/// The reader's core holds the lines of a ring that it has read, and the fence after a publication
+/// waits until every line stored to before it has been taken back.
 ///
-/// `into` may point anywhere: past the end of the segment, too.
+/// `into` may point anywhere, also past the end of the segment.
 #[inline]
 #[cfg(not(miri))]
 fn prefetch_to_write(into: *const u8) {
