@@ -234,7 +234,7 @@ fn the_file_in_the_readme_is_accepted() {
     let file = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
     let tables =
         toml::from_str(file.expect("the README shows a file")).expect("of the right shape");
-    let config = aqueduct::server::Config::check(&tables, &aqueduct::ring::RingFlags::default());
+    let config = aqueduct::server::Config::check(&tables);
     let config = config.expect("every value is allowed");
     assert_eq!(config.rings[0].subscriptions, ["pricing", "audit"]);
     assert_eq!(config.control.allowed.uids, [0, 1000]);
@@ -244,4 +244,128 @@ fn the_file_in_the_readme_is_accepted() {
 fn a_file_without_an_end_is_refused() {
     let message = refused(&["--config", "/dev/zero"]);
     assert!(message.contains("/dev/zero: it has more than 16777216 bytes"), "{message}");
+}
+
+/// Runs a subcommand in an environment of these variables; status, stdout, stderr.
+fn run_with(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let out = command().args(args).envs(variables.iter().copied()).ended().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (out.status.code(), text(out.stdout), text(out.stderr))
+}
+
+fn written(text: &str) -> (Scratch, String) {
+    let scratch = Scratch::new();
+    let file = scratch.path("aqd.toml");
+    std::fs::write(&file, text).expect("written");
+    let file = file.to_str().expect("ASCII").to_owned();
+    (scratch, file)
+}
+
+#[test]
+fn unknown_keys_are_told_their_line_and_the_nearest_name() {
+    for (text, said) in [
+        ("[http]\n\nbody_timeout = 3\n", ":3: ", "; did you mean `body_timeout_ms`?"),
+        ("\n[htpp]\n", ":2: ", "; did you mean `http`?"),
+        ("[[ring]]\nname = 'a'\nsubscription = ['x']\n", ":3: ", "did you mean `subscriptions`?"),
+        ("[log]\nlevel = 'wran'\n", ":2: ", "did you mean `warn`?"),
+    ]
+    .map(|(text, line, hint)| (text, [line, hint]))
+    {
+        refused_file(text, &said);
+    }
+    let message = refused(&["--lisen", "127.0.0.1:0"]);
+    assert!(message.contains("'--listen'"), "{message}");
+}
+
+#[test]
+fn values_out_of_range_name_their_line() {
+    refused_file("\n\n[[ring]]\nname = 'a'\n\ncapacity_bytes = 100\n", &["aqd.toml:6: ring a: "]);
+    let listen = "[[listen]]\naddress = '127.0.0.1:0'\nprotocol = 'mqtt'\n";
+    refused_file(&format!("{listen}ring = 'a'\n"), &["aqd.toml:4: listen.ring", "\"lines\""]);
+    let rings = "[[ring]]\nname = 'a'\n[[ring]]\nname = 'b'\n";
+    refused_file(&format!("{rings}{listen}"), &["aqd.toml:7: listen.topics.ring", "rings a, b"]);
+    let topics =
+        "topics = [\n  { filter = 'x', ring = 'a' },\n  { filter = 'y', ring = 'c' },\n]\n";
+    refused_file(&format!("{rings}{listen}{topics}"), &["aqd.toml:10: listen.topics.ring: `c`"]);
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let (_scratch, file) = written(
+        "[http]\nlisten = '127.0.0.1:1'\nmax_connections = 7\nhttp2 = false\n\
+         [log]\nlevel = 'error'\n[[ring]]\nname = 'a'\n",
+    );
+    let variables = [
+        ("AQUEDUCT_CONFIG", file.as_str()),
+        ("AQUEDUCT_HTTP_LISTEN", "127.0.0.1:2"),
+        ("AQUEDUCT_HTTP_MAX_CONNECTIONS", "8"),
+        ("AQUEDUCT_HTTP_ATTRIBUTES", "[':peer', 'x-id']"),
+        ("AQUEDUCT_FULL_WAIT_MS", "3s"),
+        ("AQUEDUCT_SUBSCRIPTION", "x, y"),
+    ];
+    let args = ["config", "--listen", "127.0.0.1:3", "--full-wait-ms", "4s"];
+    let (status, out, err) = run_with(&args, &variables);
+    assert_eq!(status, Some(0), "{err}");
+    let has = |key: &str, value: &str, origin: &str| {
+        let line = format!("{key} = {value}");
+        let line = if origin.is_empty() { line } else { format!("{line:<39} # {origin}") };
+        assert!(out.lines().any(|each| each == line), "{line:?} not in\n{out}");
+    };
+    has("listen", "\"127.0.0.1:3\"", "--listen");
+    has("max_connections", "8", "AQUEDUCT_HTTP_MAX_CONNECTIONS");
+    has("attributes", "[\":peer\", \"x-id\"]", "AQUEDUCT_HTTP_ATTRIBUTES");
+    has("http2", "false", &format!("{file}:4"));
+    has("level", "\"error\"", &format!("{file}:6"));
+    has("full_wait_ms", "\"4s\"", "--full-wait-ms");
+    has("subscriptions", "[\"x\", \"y\"]", "AQUEDUCT_SUBSCRIPTION");
+    has("capacity_bytes", "\"16MiB\"", "");
+    has("max_connections", "32", "");
+}
+
+#[test]
+fn the_environment_is_checked_as_the_file_is() {
+    for (name, value, said) in [
+        (
+            "AQUEDUCT_HTTP_MAX_CONNECTIONS",
+            "0",
+            "AQUEDUCT_HTTP_MAX_CONNECTIONS: http.max_connections: `0` is not allowed",
+        ),
+        ("AQUEDUCT_HTTP_LISEN", "x", "did you mean `listen`?"),
+        ("AQUEDUCT_HTPP_LISTEN", "x", "did you mean `AQUEDUCT_HTTP_LISTEN`?"),
+        ("AQUEDUCT_RINGS", "a", "did you mean `AQUEDUCT_RING`?"),
+        ("AQUEDUCT_CAPACITY_BYTES", "7x", "AQUEDUCT_CAPACITY_BYTES: `7x`: expected a whole"),
+        ("AQUEDUCT_CAPACITY_BYTES", "7", "AQUEDUCT_CAPACITY_BYTES: `7` is not allowed"),
+        ("AQUEDUCT_CONFIG", "/does/not/exist", "/does/not/exist: No such file"),
+    ] {
+        let (status, out, err) = run_with(&["check-config"], &[(name, value)]);
+        assert_eq!((status, out.as_str()), (Some(2), ""), "{err}");
+        assert!(err.contains(name) || name == "AQUEDUCT_CONFIG", "{name} not in {err}");
+        assert!(err.contains(said), "{said:?} not in {err}");
+    }
+    // Those of others: of our tests and benches, and of container platforms.
+    let foreign = [("AQUEDUCT_TEST_DRIVER", "x"), ("AQUEDUCT_HTTP_PORT", "tcp://10.0.0.1:80")];
+    assert_eq!(run_with(&["check-config"], &foreign).0, Some(0));
+}
+
+#[test]
+fn the_effective_configuration_is_a_file_that_means_the_same() {
+    let (_scratch, file) = written(
+        "[http]\norigins = ['https://a.example']\n[control]\nallow_gids = [7]\n\
+         [[ring]]\nname = 'a'\nfull_wait_ms = '90s'\n[[ring]]\nname = 'b'\nclock = 'monotonic'\n\
+         [[listen]]\naddress = 'unix:/tmp/x'\nprotocol = 'lines'\nring = 'b'\ntype = 3\n\
+         oversize = 'skip'\n[[listen]]\naddress = '127.0.0.1:9'\nprotocol = 'mqtt'\n\
+         topics = [{ filter = 'a/+', ring = 'a', type = 1 }, { filter = '#', ring = 'b' }]\n",
+    );
+    let (status, first, err) = run_with(&["config", "--config", &file], &[]);
+    assert_eq!(status, Some(0), "{err}");
+    let bare = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split(" #").next().unwrap_or("").trim_end().into()).collect()
+    };
+    let (_again, file) = written(&first);
+    let (status, second, err) = run_with(&["config", "--config", &file], &[]);
+    assert_eq!(status, Some(0), "{err}");
+    assert_eq!(bare(&first), bare(&second));
+    assert!(first.contains("topics = [{ filter = \"a/+\", ring = \"a\", type = 1 }"), "{first}");
+    let (status, said, _) = run_with(&["check-config", "--config", &file], &[]);
+    assert_eq!((status, said.as_str()), (Some(0), "the configuration is accepted: rings=2\n"));
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use crate::config::{Address, ConfigError, Given, number};
+use crate::config::{Address, Change, ConfigError, Given, Section, number, quoted};
 
 /// `[admin]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,5 +34,18 @@ impl AdminSettings {
             listen: table.listen.as_ref().map(|given| given.value.socket_addr()),
             max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
         })
+    }
+
+    /// Lists what is in effect.
+    pub fn describe(&self, table: &AdminTable) -> Section {
+        const BOUND: Change = Change::Fixed("the address is bound at the start");
+        let mut section = Section::new("[admin]");
+        if let Some(given) = &table.listen {
+            section.put("listen", quoted(&given.value), Some(given), BOUND);
+        }
+        let places = Change::Fixed("descriptors are shared out at the start");
+        let given = table.max_connections.as_ref();
+        section.put("max_connections", self.max_connections.to_string(), given, places);
+        section
     }
 }

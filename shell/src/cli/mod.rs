@@ -1,14 +1,20 @@
 //! The `aqueduct` command: arguments, log, exit status.
+//!
+//! A subcommand is a variant of [`Command`], and a file here that does it.
 
 mod args;
+mod config;
+mod serve;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::{log, server};
+use crate::server;
 
-pub use args::{Args, Command, ServeArgs};
+pub use args::{Args, Command};
+pub use serve::ServeArgs;
 
 /// Exit status for a command line or a file that is wrong; clap uses the same.
 const EXIT_USAGE: u8 = 2;
@@ -17,7 +23,9 @@ const EXIT_USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     server::ignore_file_size_signal();
     match Args::parse().command {
-        Some(Command::Serve(args)) => serve(&args),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::CheckConfig(args)) => config::check(&args),
+        Some(Command::Config(args)) => config::show(&args),
         None => {
             // Somebody looks around; nobody who does not listen is missed.
             let _ = Args::command().print_help();
@@ -26,28 +34,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(args: &ServeArgs) -> ExitCode {
-    let config = match args.config() {
-        Ok(config) => config,
-        Err(error) => {
-            log::last_words(&format!("aqueduct: {error}"));
-            return ExitCode::from(EXIT_USAGE);
-        }
-    };
-    log::start(config.log);
-    // The runtime panics where the system refuses it a thread or a descriptor; that is logged.
-    match std::panic::catch_unwind(|| server::run(&config)) {
-        Ok(Ok(())) => {
-            log::flush();
-            ExitCode::SUCCESS
-        }
-        Err(_) => {
-            log::flush();
+/// Writes to stdout. Whoever does not take it, as `head` does, is not told so.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("aqueduct: {error}");
             ExitCode::FAILURE
         }
-        Ok(Err(error)) => {
-            log::last_words(&format!("aqueduct: {error}"));
-            ExitCode::FAILURE
-        }
+        _ => ExitCode::SUCCESS,
     }
 }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use toml::Spanned;
 
 use super::{ConfigError, Millis};
 
@@ -12,8 +13,11 @@ use super::{ConfigError, Millis};
 pub enum Origin {
     /// A flag of the command line.
     Flag(&'static str),
-    /// The configuration file.
-    File,
+    /// A variable of the environment that stands for a flag.
+    Variable(&'static str),
+    /// The text of the configuration, from this byte on: see [`Source`](super::Source), which
+    /// knows the file and the line, or the variable.
+    Text(usize),
     /// Nobody gave it.
     Default,
 }
@@ -32,11 +36,18 @@ impl<T> Given<T> {
     pub fn by_flag(value: Option<T>, flag: &'static str) -> Option<Self> {
         value.map(|value| Self { value, origin: Origin::Flag(flag) })
     }
+
+    /// Wraps a value that nobody gave.
+    pub fn by_default(value: T) -> Self {
+        Self { value, origin: Origin::Default }
+    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(|value| Self { value, origin: Origin::File })
+        let spanned = Spanned::<T>::deserialize(deserializer)?;
+        let origin = Origin::Text(spanned.span().start);
+        Ok(Self { value: spanned.into_inner(), origin })
     }
 }
 

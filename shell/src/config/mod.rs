@@ -2,18 +2,24 @@
 //! the one error that all of them report.
 //!
 //! Which settings exist is decided beside what they configure: each module that has settings has a
-//! `settings` file with the table of the configuration file and the check of its values. Flags and
-//! file meet in `cli`.
+//! `settings` file with the table of the configuration file, the check of its values, and a
+//! `describe` that lists what is in effect. File, environment and flags meet in `cli`.
 
 mod address;
+mod effective;
 mod given;
+mod nearest;
+mod source;
 mod units;
 
 use std::fmt;
 use std::path::PathBuf;
 
 pub use address::{Address, Endpoint};
+pub use effective::{Change, Entry, Section, list, quoted, written_size, written_time};
 pub use given::{Given, Origin, number, time};
+pub use nearest::{misspelt, nearest};
+pub use source::{Source, VARIABLE_PREFIX, read_bounded};
 pub use units::{Millis, Size};
 
 /// Why a configuration is refused.
@@ -26,19 +32,19 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file is not TOML of the right shape.
+    /// The text is not TOML of the right shape.
     Parse {
-        /// Its path.
-        path: PathBuf,
-        /// Line, key and what is expected.
-        source: Box<toml::de::Error>,
+        /// File and line, or the variable.
+        place: String,
+        /// Key and what is expected.
+        message: String,
     },
     /// A value is not allowed.
     Value {
         /// Where the value came from.
         origin: Origin,
-        /// The file, if the value came from one.
-        path: Option<PathBuf>,
+        /// The same in words, once it is known.
+        place: Option<String>,
         /// The key in the file.
         key: String,
         /// What was given.
@@ -58,18 +64,18 @@ impl ConfigError {
     ) -> Self {
         Self::Value {
             origin,
-            path: None,
+            place: None,
             key: key.into(),
             value: value.to_string(),
             allowed: allowed.into(),
         }
     }
 
-    /// Names the file that a value may have come from.
+    /// Says in words where a refused value came from.
     #[must_use]
-    pub fn in_file(mut self, file: Option<&std::path::Path>) -> Self {
-        if let Self::Value { path, .. } = &mut self {
-            *path = file.map(std::path::Path::to_owned);
+    pub fn located(mut self, source: &Source) -> Self {
+        if let Self::Value { origin, place, .. } = &mut self {
+            *place = Some(source.place(*origin));
         }
         self
     }
@@ -79,14 +85,12 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::Parse { path, source } => {
-                write!(f, "{}: {}", path.display(), source.to_string().trim_end())
-            }
-            Self::Value { origin, path, key, value, allowed } => {
-                match (origin, path) {
-                    (Origin::Flag(flag), _) => write!(f, "{flag}")?,
-                    (Origin::File, Some(path)) => write!(f, "{}: {key}", path.display())?,
-                    (Origin::File, None) => write!(f, "{key}")?,
+            Self::Parse { place, message } => write!(f, "{place}: {message}"),
+            Self::Value { origin, place, key, value, allowed } => {
+                match (origin, place) {
+                    (Origin::Flag(name) | Origin::Variable(name), _) => write!(f, "{name}")?,
+                    (Origin::Text(_), Some(place)) => write!(f, "{place}: {key}")?,
+                    (Origin::Text(_), None) => write!(f, "{key}")?,
                     (Origin::Default, _) => write!(f, "{key} (default)")?,
                 }
                 write!(f, ": `{value}` is not allowed; allowed: {allowed}")

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::{ConfigError, Given, Millis, Origin, number, time};
+use crate::config::{
+    Change, ConfigError, Given, Millis, Origin, Section, number, quoted, time, written_time,
+};
 
 /// Longest socket path, bytes: what `sockaddr_un` holds with its zero byte.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -23,9 +25,9 @@ pub struct ControlTable {
     /// Most connections at once that have not said yet what they want.
     pub max_handshakes: Option<Given<u64>>,
     /// Users that may attach.
-    pub allow_uids: Option<Vec<u32>>,
+    pub allow_uids: Option<Given<Vec<u32>>>,
     /// Groups that may attach.
-    pub allow_gids: Option<Vec<u32>>,
+    pub allow_gids: Option<Given<Vec<u32>>>,
 }
 
 /// The control socket, checked.
@@ -80,6 +82,25 @@ impl ControlSettings {
             allowed: allowed(table),
         })
     }
+
+    /// Lists what is in effect.
+    pub fn describe(&self, table: &ControlTable) -> Section {
+        const PLACES: Change = Change::Fixed("places for readers are set aside at the start");
+        let mut section = Section::new("[control]");
+        let bound = Change::Fixed("readers know this path");
+        section.put("socket", quoted(self.socket.display()), table.socket.as_ref(), bound);
+        let time = written_time(self.handshake_timeout);
+        let given = table.handshake_timeout_ms.as_ref();
+        section.put("handshake_timeout_ms", time, given, Change::Live);
+        let given = table.max_observers.as_ref();
+        section.put("max_observers", self.max_observers.to_string(), given, PLACES);
+        let given = table.max_handshakes.as_ref();
+        section.put("max_handshakes", self.max_handshakes.to_string(), given, PLACES);
+        let (uids, gids) = (&self.allowed.uids, &self.allowed.gids);
+        section.put("allow_uids", format!("{uids:?}"), table.allow_uids.as_ref(), Change::Live);
+        section.put("allow_gids", format!("{gids:?}"), table.allow_gids.as_ref(), Change::Live);
+        section
+    }
 }
 
 fn socket(table: &ControlTable) -> Result<PathBuf, ConfigError> {
@@ -98,8 +119,9 @@ fn socket(table: &ControlTable) -> Result<PathBuf, ConfigError> {
 /// Groups come on top of the users; only `allow_uids` itself takes root and the own user out.
 fn allowed(table: &ControlTable) -> Allowed {
     let own = rustix::process::geteuid().as_raw();
-    let uids = table.allow_uids.clone().unwrap_or_else(|| vec![own, 0]);
-    Allowed { uids, gids: table.allow_gids.clone().unwrap_or_default() }
+    let uids = table.allow_uids.as_ref().map_or_else(|| vec![own, 0], |given| given.value.clone());
+    let gids = table.allow_gids.as_ref().map(|given| given.value.clone()).unwrap_or_default();
+    Allowed { uids, gids }
 }
 
 /// Finds `$XDG_RUNTIME_DIR/aqueduct.sock`, or `/run/aqueduct.sock` without one.

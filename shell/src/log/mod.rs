@@ -23,6 +23,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::config::{Change, Given, Section, quoted};
+
 use limiter::{Limited, Limiter};
 use queue::Queue;
 
@@ -60,9 +62,9 @@ pub enum LogFormat {
 #[serde(deny_unknown_fields)]
 pub struct LogTable {
     /// Least severe level that is logged.
-    pub level: Option<LogLevel>,
+    pub level: Option<Given<LogLevel>>,
     /// Shape of the log.
-    pub format: Option<LogFormat>,
+    pub format: Option<Given<LogFormat>>,
 }
 
 /// The log, checked.
@@ -78,9 +80,29 @@ impl LogSettings {
     /// Fills in what the table leaves out.
     pub fn check(table: &LogTable) -> Self {
         Self {
-            level: table.level.unwrap_or(LogLevel::Info),
-            format: table.format.unwrap_or(LogFormat::Text),
+            level: table.level.as_ref().map_or(LogLevel::Info, |given| given.value),
+            format: table.format.as_ref().map_or(LogFormat::Text, |given| given.value),
         }
+    }
+
+    /// Lists what is in effect.
+    pub fn describe(&self, table: &LogTable) -> Section {
+        let mut section = Section::new("[log]");
+        let level = match self.level {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        };
+        section.put("level", quoted(level), table.level.as_ref(), Change::Live);
+        let format = match self.format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        let once = Change::Fixed("whoever reads the log expects one shape");
+        section.put("format", quoted(format), table.format.as_ref(), once);
+        section
     }
 }
 

@@ -9,7 +9,10 @@ use aqueduct_core::layout::{
 };
 use serde::Deserialize;
 
-use crate::config::{ConfigError, Given, Millis, Origin, Size, number, time};
+use crate::config::{
+    Change, ConfigError, Given, Millis, Origin, Section, Size, list, number, quoted, time,
+    written_size, written_time,
+};
 
 /// Data area of a ring that says nothing else, bytes.
 const CAPACITY_BYTES_DEFAULT: u64 = 16 << 20;
@@ -29,12 +32,22 @@ pub enum ClockName {
     Monotonic,
 }
 
+impl ClockName {
+    /// Names it as the configuration does.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Realtime => "realtime",
+            Self::Monotonic => "monotonic",
+        }
+    }
+}
+
 /// One `[[ring]]` as it is written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RingTable {
     /// Its name.
-    pub name: String,
+    pub name: Given<String>,
     /// Size of its data area.
     pub capacity_bytes: Option<Given<Size>>,
     /// Largest payload.
@@ -42,16 +55,30 @@ pub struct RingTable {
     /// How long a record waits for space.
     pub full_wait_ms: Option<Given<Millis>>,
     /// Clock of the timestamps.
-    pub clock: Option<ClockName>,
+    pub clock: Option<Given<ClockName>>,
     /// Its subscriptions.
     pub subscriptions: Option<Given<Vec<String>>>,
 }
 
-/// What the flags say of every ring.
+impl RingTable {
+    /// A ring that is named, and no more.
+    pub fn named(name: Given<String>) -> Self {
+        Self {
+            name,
+            capacity_bytes: None,
+            max_payload_bytes: None,
+            full_wait_ms: None,
+            clock: None,
+            subscriptions: None,
+        }
+    }
+}
+
+/// What flags and environment say of every ring.
 #[derive(Clone, Debug, Default)]
 pub struct RingFlags {
     /// Rings to make instead of those of the file.
-    pub names: Vec<String>,
+    pub names: Option<Given<Vec<String>>>,
     /// Replaces the capacity of every ring.
     pub capacity_bytes: Option<Given<Size>>,
     /// Replaces the largest payload of every ring.
@@ -81,27 +108,63 @@ pub struct RingSettings {
     pub has_attributes: bool,
 }
 
-impl RingSettings {
-    /// Checks all rings of the file, with the flags over them; one ring named `default` if neither
-    /// names any.
-    pub fn check(file: &[RingTable], flags: &RingFlags) -> Result<Vec<Self>, ConfigError> {
-        let table_of = |name: &str| RingTable { name: name.to_owned(), ..RingTable::default() };
-        let (tables, origin) = match (&flags.names[..], file) {
-            ([], []) => (vec![table_of("default")], Origin::Default),
-            ([], file) => (file.to_vec(), Origin::File),
-            (names, _) => {
-                (names.iter().map(|name| table_of(name)).collect(), Origin::Flag("--ring"))
+impl RingFlags {
+    /// Puts the flags over the rings of the file; one ring named `default` if neither names any.
+    pub fn put_over(&self, file: &mut Vec<RingTable>) {
+        if let Some(Given { value: names, origin }) = &self.names {
+            let named = |name: &String| Given { value: name.clone(), origin: *origin };
+            *file = names.iter().map(|name| RingTable::named(named(name))).collect();
+        }
+        if file.is_empty() {
+            file.push(RingTable::named(Given::by_default("default".to_owned())));
+        }
+        for ring in file {
+            fn put<T: Clone>(to: &mut Option<Given<T>>, flag: Option<&Given<T>>) {
+                if let Some(given) = flag {
+                    *to = Some(given.clone());
+                }
             }
-        };
+            put(&mut ring.capacity_bytes, self.capacity_bytes.as_ref());
+            put(&mut ring.max_payload_bytes, self.max_payload_bytes.as_ref());
+            put(&mut ring.full_wait_ms, self.full_wait_ms.as_ref());
+            put(&mut ring.subscriptions, self.subscriptions.as_ref());
+        }
+    }
+}
+
+impl RingSettings {
+    /// Checks all rings; one named `default` if there are none.
+    pub fn check(tables: &[RingTable]) -> Result<Vec<Self>, ConfigError> {
+        let default = [RingTable::named(Given::by_default("default".to_owned()))];
+        let tables = if tables.is_empty() { &default } else { tables };
         let mut rings: Vec<Self> = Vec::with_capacity(tables.len());
         for table in tables {
-            check_name(origin, "ring", &table.name, RING_NAME_BYTES)?;
-            if rings.iter().any(|other| other.name == table.name) {
-                return Err(ConfigError::value(origin, "ring", &table.name, "names that differ"));
+            let Given { value: name, origin } = &table.name;
+            check_name(*origin, "ring", name, RING_NAME_BYTES)?;
+            if rings.iter().any(|other| other.name == *name) {
+                return Err(ConfigError::value(*origin, "ring", name, "names that differ"));
             }
-            rings.push(Self::check_one(table, flags)?);
+            rings.push(Self::check_one(table)?);
         }
         Ok(rings)
+    }
+
+    /// Lists what is in effect.
+    pub fn describe(&self, table: &RingTable) -> Section {
+        const MAPPED: Change = Change::Fixed("readers have the ring mapped as it is");
+        let mut section = Section::one_of("[[ring]]", self.name.clone(), table.name.origin);
+        section.put("name", quoted(&self.name), Some(&table.name), MAPPED);
+        let capacity = written_size(self.capacity_bytes);
+        section.put("capacity_bytes", capacity, table.capacity_bytes.as_ref(), MAPPED);
+        let largest = written_size(self.max_payload_bytes.into());
+        section.put("max_payload_bytes", largest, table.max_payload_bytes.as_ref(), MAPPED);
+        let wait = written_time(self.full_wait);
+        section.put("full_wait_ms", wait, table.full_wait_ms.as_ref(), Change::Live);
+        section.put("clock", quoted(self.clock.as_str()), table.clock.as_ref(), MAPPED);
+        let names = list(&self.subscriptions);
+        let held = Change::Fixed("subscriptions hold records back from the start");
+        section.put("subscriptions", names, table.subscriptions.as_ref(), held);
+        section
     }
 
     /// Returns how much memory the ring takes, bytes.
@@ -109,13 +172,14 @@ impl RingSettings {
         self.capacity_bytes + u64::from(DATA_OFFSET_MAPPED)
     }
 
-    fn check_one(table: RingTable, flags: &RingFlags) -> Result<Self, ConfigError> {
-        let name = table.name;
+    fn check_one(table: &RingTable) -> Result<Self, ConfigError> {
+        let name = &table.name.value;
         let key = |key: &str| format!("ring {name}: {key}");
         let granule = GRANULE_BYTES as u64;
         let (least, most) = (u64::from(MIN_CAPACITY) * granule, u64::from(MAX_CAPACITY) * granule);
-        let capacity = flags.capacity_bytes.clone().or(table.capacity_bytes);
-        let (capacity_bytes, origin) = capacity
+        let (capacity_bytes, origin) = table
+            .capacity_bytes
+            .as_ref()
             .map_or((CAPACITY_BYTES_DEFAULT, Origin::Default), |given| {
                 (given.value.0, given.origin)
             });
@@ -127,24 +191,21 @@ impl RingSettings {
         let limit = u64::from(max_payload_for(granules));
         let max_payload = number(
             &key("max_payload_bytes"),
-            flags.max_payload_bytes.as_ref().or(table.max_payload_bytes.as_ref()),
+            table.max_payload_bytes.as_ref(),
             limit.min(MAX_PAYLOAD_BYTES_DEFAULT),
             1..=limit,
         )?;
-        let full_wait = flags.full_wait_ms.as_ref().or(table.full_wait_ms.as_ref());
-        let full_wait = time(&key("full_wait_ms"), full_wait, 1000, 0)?;
-        let subscriptions = check_subscriptions(
-            &key("subscriptions"),
-            flags.subscriptions.as_ref().or(table.subscriptions.as_ref()),
-        )?;
+        let full_wait = time(&key("full_wait_ms"), table.full_wait_ms.as_ref(), 1000, 0)?;
+        let subscriptions =
+            check_subscriptions(&key("subscriptions"), table.subscriptions.as_ref())?;
         Ok(Self {
             capacity_bytes,
             max_payload_bytes: u32::try_from(max_payload).unwrap_or(u32::MAX),
             full_wait,
-            clock: table.clock.unwrap_or(ClockName::Realtime),
+            clock: table.clock.as_ref().map_or(ClockName::Realtime, |given| given.value),
             subscriptions,
             has_attributes: false,
-            name,
+            name: name.clone(),
         })
     }
 }

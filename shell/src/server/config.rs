@@ -1,22 +1,18 @@
 //! All settings together: the tables of the configuration file, and the checked result.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::admin::{AdminSettings, AdminTable};
-use crate::config::{ConfigError, Given, Millis, number, time};
+use crate::config::{
+    Change, ConfigError, Given, Millis, Section, Source, number, time, written_time,
+};
 use crate::control::{ControlSettings, ControlTable};
 use crate::ingress::event_loop::{IngestSettings, IngestTable, ListenSettings, ListenTable};
 use crate::ingress::http::{HttpSettings, HttpTable};
 use crate::log::{LogSettings, LogTable};
-use crate::ring::{RingFlags, RingSettings, RingTable};
-
-/// Largest configuration file, bytes: more than all rings there can be.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+use crate::ring::{RingSettings, RingTable};
 
 /// The configuration file as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -73,36 +69,32 @@ pub struct Config {
     pub rings: Vec<RingSettings>,
 }
 
-impl Tables {
-    /// Reads the configuration file.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = read_bounded(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Parse {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })
-    }
+/// A configuration with what it was made of.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The file, if there is one.
+    pub path: Option<std::path::PathBuf>,
+    /// File and environment, which know the places of values.
+    pub source: Source,
+    /// Everything that was given.
+    pub tables: Tables,
+    /// The same, checked.
+    pub config: Config,
 }
 
-/// Reads a file that may be a pipe, but none without an end.
-fn read_bounded(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
-    }
-    Ok(text)
+impl Tables {
+    /// Tables that there are once: variables of the environment name their keys.
+    pub const ONCE: [&'static str; 6] = ["server", "ingest", "http", "control", "admin", "log"];
 }
 
 impl Config {
     /// Checks everything, before anything is opened.
-    pub fn check(tables: &Tables, ring_flags: &RingFlags) -> Result<Self, ConfigError> {
+    pub fn check(tables: &Tables) -> Result<Self, ConfigError> {
         let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u64).max(2);
         let threads =
             number("server.threads", tables.server.threads.as_ref(), cores.min(1024), 1..=1024)?;
         let drain = tables.server.drain_timeout_ms.as_ref();
-        let mut rings = RingSettings::check(&tables.ring, ring_flags)?;
+        let mut rings = RingSettings::check(&tables.ring)?;
         let http = HttpSettings::check(&tables.http)?;
         let keep_alive = http.limits.keep_alive_timeout;
         let listen = ListenSettings::check(&tables.listen, &rings, keep_alive)?;
@@ -121,5 +113,31 @@ impl Config {
             log: LogSettings::check(&tables.log),
             rings,
         })
+    }
+
+    /// Lists everything that is in effect. `tables` are those that were checked.
+    pub fn describe(&self, tables: &Tables) -> Vec<Section> {
+        let mut server = Section::new("[server]");
+        let started = Change::Fixed("threads are started once");
+        server.put("threads", self.threads.to_string(), tables.server.threads.as_ref(), started);
+        let drain = written_time(self.drain_timeout);
+        let given = tables.server.drain_timeout_ms.as_ref();
+        server.put("drain_timeout_ms", drain, given, Change::Live);
+        let mut sections = vec![
+            server,
+            self.ingest.describe(&tables.ingest),
+            self.http.describe(&tables.http),
+            self.control.describe(&tables.control),
+            self.admin.describe(&tables.admin),
+            self.log.describe(&tables.log),
+        ];
+        let rings = self.rings.iter().zip(&tables.ring);
+        sections.extend(rings.map(|(ring, table)| ring.describe(table)));
+        let addresses = self.listen.iter().zip(&tables.listen).enumerate();
+        sections.extend(
+            addresses
+                .map(|(index, (address, table))| address.describe(index + 1, table, &self.rings)),
+        );
+        sections
     }
 }

@@ -37,7 +37,7 @@ use memory::Available;
 
 use self::ingest::{Addresses, Bindings};
 
-pub use config::{Config, ServerTable, Tables};
+pub use config::{Config, Loaded, ServerTable, Tables};
 pub use descriptors::TooFewDescriptors;
 pub use memory::NotEnoughMemory;
 pub use signals::ignore_file_size_signal;

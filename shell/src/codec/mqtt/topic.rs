@@ -4,6 +4,12 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter(String);
 
+impl std::fmt::Display for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl Filter {
     /// Accepts a filter whose wildcards are where they may be (§4.7.1).
     pub fn new(filter: &str) -> Option<Self> {

@@ -10,7 +10,10 @@ use super::driver::Choice;
 use crate::codec::Keep;
 use crate::codec::lines::{Framing, Oversize};
 use crate::codec::mqtt::Filter;
-use crate::config::{ConfigError, Endpoint, Given, Millis, Origin, Size, number, time};
+use crate::config::{
+    Change, ConfigError, Endpoint, Given, Millis, Origin, Section, Size, list, number, quoted,
+    time, written_size, written_time,
+};
 use crate::ring::RingSettings;
 
 /// What a message may have on top of the largest record, bytes: names, fields, a topic.
@@ -28,7 +31,7 @@ const WAKE_INTERVAL_US_MAX: u64 = 10_000;
 #[serde(deny_unknown_fields)]
 pub struct IngestTable {
     /// How the loops talk to the system.
-    pub driver: Option<Choice>,
+    pub driver: Option<Given<Choice>>,
     /// Event loops, each in a thread.
     pub loops: Option<Given<u64>>,
     /// Most bytes of messages that are not complete, of all connections together.
@@ -65,11 +68,25 @@ impl IngestSettings {
         let key = "ingest.wake_interval_us";
         let interval = number(key, interval, WAKE_INTERVAL_US, 0..=WAKE_INTERVAL_US_MAX)?;
         Ok(Self {
-            driver: table.driver.unwrap_or_default(),
+            driver: table.driver.as_ref().map(|given| given.value).unwrap_or_default(),
             loops: usize::try_from(loops).unwrap_or(usize::MAX),
             max_buffered_bytes,
             wake_interval: Duration::from_micros(interval),
         })
+    }
+
+    /// Lists what is in effect.
+    pub fn describe(&self, table: &IngestTable) -> Section {
+        const STARTED: Change = Change::Fixed("the event loops are started once");
+        let mut section = Section::new("[ingest]");
+        section.put("driver", quoted(self.driver), table.driver.as_ref(), STARTED);
+        section.put("loops", self.loops.to_string(), table.loops.as_ref(), STARTED);
+        let buffered = written_size(self.max_buffered_bytes);
+        let checked = Change::Fixed("it is compared with the machine's memory at the start");
+        section.put("max_buffered_bytes", buffered, table.max_buffered_bytes.as_ref(), checked);
+        let interval = self.wake_interval.as_micros().to_string();
+        section.put("wake_interval_us", interval, table.wake_interval_us.as_ref(), STARTED);
+        section
     }
 }
 
@@ -131,7 +148,7 @@ pub struct TopicTable {
     /// Ring of its messages; may be left out if there is only one.
     pub ring: Option<Given<String>>,
     /// Their type tag.
-    pub r#type: Option<u16>,
+    pub r#type: Option<Given<u16>>,
 }
 
 /// One `[[listen]]` as it is written.
@@ -139,9 +156,9 @@ pub struct TopicTable {
 #[serde(deny_unknown_fields)]
 pub struct ListenTable {
     /// Where connections come in.
-    pub address: Endpoint,
+    pub address: Given<Endpoint>,
     /// What they speak.
-    pub protocol: ProtocolName,
+    pub protocol: Given<ProtocolName>,
     /// How long a connection may say nothing; 0 is for ever.
     pub idle_timeout_ms: Option<Given<Millis>>,
     /// Largest command, packet or frame.
@@ -208,6 +225,48 @@ impl ListenSettings {
             }
     }
 
+    /// Lists what is in effect at the address of this number, from 1 on.
+    pub fn describe(&self, number: usize, table: &ListenTable, rings: &[RingSettings]) -> Section {
+        const BOUND: Change = Change::Fixed("addresses are bound at the start");
+        let origin = table.address.origin;
+        let mut section = Section::one_of("[[listen]]", number.to_string(), origin);
+        section.put("address", quoted(&self.endpoint), Some(&table.address), BOUND);
+        section.put("protocol", quoted(self.name.as_str()), Some(&table.protocol), BOUND);
+        let idle = written_time(self.idle_timeout.unwrap_or_default());
+        section.put("idle_timeout_ms", idle, table.idle_timeout_ms.as_ref(), Change::Live);
+        if self.name != ProtocolName::Http {
+            let most = written_size(self.max_message_bytes as u64);
+            section.put("max_message_bytes", most, table.max_message_bytes.as_ref(), Change::Live);
+        }
+        let name =
+            |target: &Target| quoted(rings.get(target.ring).map_or("", |ring| ring.name.as_str()));
+        match &self.protocol {
+            ProtocolSettings::Http | ProtocolSettings::Resp => {}
+            ProtocolSettings::Mqtt(topics) => {
+                let rule = |(filter, target): &(Filter, Target)| {
+                    let (filter, ring) = (quoted(filter), name(target));
+                    format!("{{ filter = {filter}, ring = {ring}, type = {} }}", target.type_tag)
+                };
+                let rules: Vec<String> = topics.iter().map(rule).collect();
+                let rules = format!("[{}]", rules.join(", "));
+                section.put("topics", rules, table.topics.as_ref(), Change::Live);
+            }
+            ProtocolSettings::Frames(target, _, oversize) => {
+                section.put("ring", name(target), table.ring.as_ref(), Change::Live);
+                let tag = target.type_tag.to_string();
+                section.put("type", tag, table.r#type.as_ref(), Change::Live);
+                let oversize = match oversize {
+                    Oversize::Close => "close",
+                    Oversize::Skip => "skip",
+                };
+                section.put("oversize", quoted(oversize), table.oversize.as_ref(), Change::Live);
+            }
+        }
+        let kept = table.attributes.as_ref().map_or(&[][..], |given| &given.value[..]);
+        section.put("attributes", list(kept), table.attributes.as_ref(), Change::Live);
+        section
+    }
+
     /// Checks the tables against the rings there are.
     pub fn check(
         tables: &[ListenTable],
@@ -222,20 +281,22 @@ impl ListenSettings {
         rings: &[RingSettings],
         keep_alive: Duration,
     ) -> Result<Self, ConfigError> {
-        let name = table.protocol;
+        let name = table.protocol.value;
         let frames = matches!(name, ProtocolName::Lines | ProtocolName::Nul | ProtocolName::Octets);
         let foreign = [
-            ("ring", frames, table.ring.is_some()),
-            ("type", frames, table.r#type.is_some()),
-            ("oversize", frames, table.oversize.is_some()),
-            ("topics", name == ProtocolName::Mqtt, table.topics.is_some()),
+            ("ring", frames, table.ring.as_ref().map(|given| given.origin)),
+            ("type", frames, table.r#type.as_ref().map(|given| given.origin)),
+            ("oversize", frames, table.oversize.as_ref().map(|given| given.origin)),
+            ("topics", name == ProtocolName::Mqtt, table.topics.as_ref().map(|given| given.origin)),
         ];
-        if let Some((key, ..)) = foreign.iter().find(|(_, belongs, given)| *given && !belongs) {
-            let allowed = match *key {
+        let foreign = foreign.into_iter().filter(|(_, belongs, _)| !belongs);
+        let mut foreign = foreign.filter_map(|(key, _, origin)| Some((key, origin?)));
+        if let Some((key, origin)) = foreign.next() {
+            let allowed = match key {
                 "topics" => "topics with protocol = \"mqtt\"",
                 _ => "this key with protocol = \"lines\", \"nul\" or \"octets\"",
             };
-            return Err(refused(&format!("listen.{key}"), name.as_str(), allowed));
+            return Err(refused(origin, &format!("listen.{key}"), name.as_str(), allowed));
         }
         let largest = rings.iter().map(|ring| u64::from(ring.max_payload_bytes)).max().unwrap_or(0);
         let default = if frames { largest } else { largest + MESSAGE_OVERHEAD_BYTES };
@@ -245,8 +306,9 @@ impl ListenSettings {
         let default = if name == ProtocolName::Http { keep_alive } else { Duration::ZERO };
         let default = u64::try_from(default.as_millis()).unwrap_or(0);
         let idle = time("listen.idle_timeout_ms", given, default, 0)?;
+        let place = table.protocol.origin;
         let target = || {
-            target("listen.ring", table.ring.as_ref(), rings).map(|ring| Target {
+            target("listen.ring", table.ring.as_ref(), place, rings).map(|ring| Target {
                 ring,
                 type_tag: table.r#type.as_ref().map_or(0, |given| given.value),
             })
@@ -264,7 +326,7 @@ impl ListenSettings {
             ProtocolName::Octets => ProtocolSettings::Frames(target()?, Framing::Octets, oversize),
         };
         Ok(Self {
-            endpoint: table.address.clone(),
+            endpoint: table.address.value.clone(),
             name,
             protocol,
             idle_timeout: (!idle.is_zero()).then_some(idle),
@@ -313,24 +375,25 @@ pub fn keep(
     Ok(Keep::new(names.clone()))
 }
 
-fn refused(key: &str, value: &str, allowed: &str) -> ConfigError {
-    ConfigError::value(Origin::File, key, value, allowed)
+fn refused(origin: Origin, key: &str, value: &str, allowed: &str) -> ConfigError {
+    ConfigError::value(origin, key, value, allowed)
 }
 
-/// Finds a ring by its name; without one there must be only one ring.
+/// Finds a ring by its name; without one there must be only one ring. `place` is that of the table.
 fn target(
     key: &str,
     name: Option<&Given<String>>,
+    place: Origin,
     rings: &[RingSettings],
 ) -> Result<usize, ConfigError> {
     let names = || rings.iter().map(|ring| ring.name.as_str()).collect::<Vec<_>>().join(", ");
     match name {
         None if rings.len() == 1 => Ok(0),
-        None => Err(refused(key, "", &format!("one of the rings {}", names()))),
-        Some(name) => rings
-            .iter()
-            .position(|ring| ring.name == name.value)
-            .ok_or_else(|| refused(key, &name.value, &format!("one of the rings {}", names()))),
+        None => Err(refused(place, key, "", &format!("one of the rings {}", names()))),
+        Some(name) => rings.iter().position(|ring| ring.name == name.value).ok_or_else(|| {
+            let allowed = format!("one of the rings {}", names());
+            refused(name.origin, key, &name.value, &allowed)
+        }),
     }
 }
 
@@ -339,22 +402,26 @@ fn topics(
     table: &ListenTable,
     rings: &[RingSettings],
 ) -> Result<Vec<(Filter, Target)>, ConfigError> {
-    let filter = |text: &str| {
+    let place = table.protocol.origin;
+    let filter = |text: &str, origin| {
         Filter::new(text).ok_or_else(|| {
-            refused("listen.topics.filter", text, "an MQTT topic filter, as sensors/+/state or #")
+            let allowed = "an MQTT topic filter, as sensors/+/state or #";
+            refused(origin, "listen.topics.filter", text, allowed)
         })
     };
     let Some(topics) = &table.topics else {
-        let ring = target("listen.topics.ring", None, rings)?;
-        return Ok(vec![(filter("#")?, Target { ring, type_tag: 0 })]);
+        let ring = target("listen.topics.ring", None, place, rings)?;
+        return Ok(vec![(filter("#", place)?, Target { ring, type_tag: 0 })]);
     };
     topics
         .value
         .iter()
         .map(|topic| {
-            let ring = target("listen.topics.ring", topic.ring.as_ref(), rings)?;
-            let target = Target { ring, type_tag: topic.r#type.unwrap_or(0) };
-            Ok((filter(&topic.filter.value)?, target))
+            let ring = topic.ring.as_ref();
+            let ring = target("listen.topics.ring", ring, topic.filter.origin, rings)?;
+            let type_tag = topic.r#type.as_ref().map_or(0, |given| given.value);
+            let target = Target { ring, type_tag };
+            Ok((filter(&topic.filter.value, topic.filter.origin)?, target))
         })
         .collect()
 }

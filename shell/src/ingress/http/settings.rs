@@ -8,7 +8,10 @@ use serde::Deserialize;
 use super::super::event_loop::{ProtocolName, keep};
 use crate::codec::Keep;
 use crate::codec::http1::{MAX_HEADERS, Origin};
-use crate::config::{ConfigError, Endpoint, Given, Millis, Size, number, time};
+use crate::config::{
+    Change, ConfigError, Endpoint, Given, Millis, Section, Size, list, number, quoted, time,
+    written_size, written_time,
+};
 
 /// `[http]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -124,6 +127,39 @@ impl HttpSettings {
             origins: origins(table.origins.as_ref())?,
             http2: Self::http2(table.http2.as_ref())?,
         })
+    }
+
+    /// Lists what is in effect.
+    pub fn describe(&self, table: &HttpTable) -> Section {
+        let mut section = Section::new("[http]");
+        let limits = &self.limits;
+        let bound = Change::Fixed("the address is bound at the start");
+        section.put("listen", quoted(&self.listen), table.listen.as_ref(), bound);
+        for (key, time, given) in [
+            ("header_timeout_ms", limits.header_timeout, &table.header_timeout_ms),
+            ("body_timeout_ms", limits.body_timeout, &table.body_timeout_ms),
+            ("keep_alive_timeout_ms", limits.keep_alive_timeout, &table.keep_alive_timeout_ms),
+        ] {
+            section.put(key, written_time(time), given.as_ref(), Change::Live);
+        }
+        let most = self.max_connections.to_string();
+        let shared_out = Change::Fixed("descriptors are shared out at the start");
+        section.put("max_connections", most, table.max_connections.as_ref(), shared_out);
+        let head = written_size(limits.max_header_bytes as u64);
+        section.put("max_header_bytes", head, table.max_header_bytes.as_ref(), Change::Live);
+        let fields = limits.max_headers.to_string();
+        section.put("max_headers", fields, table.max_headers.as_ref(), Change::Live);
+        let names = |given: &Option<Given<Vec<String>>>| {
+            list(given.as_ref().map_or(&[][..], |given| &given.value[..]))
+        };
+        let (attributes, origins) = (names(&table.attributes), names(&table.origins));
+        section.put("attributes", attributes, table.attributes.as_ref(), Change::Live);
+        section.put("origins", origins, table.origins.as_ref(), Change::Live);
+        section.put("http2", self.http2.to_string(), table.http2.as_ref(), Change::Live);
+        let streams = limits.max_concurrent_streams.to_string();
+        let given = table.max_concurrent_streams.as_ref();
+        section.put("max_concurrent_streams", streams, given, Change::Live);
+        section
     }
 
     fn http2(given: Option<&Given<bool>>) -> Result<bool, ConfigError> {

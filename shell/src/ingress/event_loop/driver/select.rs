@@ -21,6 +21,16 @@ pub enum Choice {
     IoUring,
 }
 
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Epoll => "epoll",
+            Self::IoUring => "io_uring",
+        })
+    }
+}
+
 /// A driver that works here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
