@@ -33,11 +33,13 @@ pub enum Refusal {
     /// The process is ending, or the ring is closed. The same record may be accepted by the next
     /// process.
     ShuttingDown,
+    /// The journal of the ring failed, so nothing is taken until the process is started again.
+    Journal,
 }
 
 impl Refusal {
     /// Labels of all reasons, in the order of [`index`](Self::index).
-    pub const LABELS: [&'static str; 9] = [
+    pub const LABELS: [&'static str; 10] = [
         "full",
         "too_large",
         "bad_type",
@@ -47,6 +49,7 @@ impl Refusal {
         "denied",
         "no_memory",
         "shutting_down",
+        "journal",
     ];
 
     /// Returns the place of this reason in [`LABELS`](Self::LABELS).
@@ -61,6 +64,7 @@ impl Refusal {
             Self::Denied => 6,
             Self::NoMemory => 7,
             Self::ShuttingDown => 8,
+            Self::Journal => 9,
         }
     }
 
@@ -76,7 +80,8 @@ impl Refusal {
             | Self::Timeout
             | Self::Disconnected
             | Self::NoMemory
-            | Self::ShuttingDown => true,
+            | Self::ShuttingDown
+            | Self::Journal => true,
             Self::TooLarge { .. } | Self::BadType | Self::Malformed | Self::Denied => false,
         }
     }
@@ -96,6 +101,7 @@ impl fmt::Display for Refusal {
             Self::Disconnected => write!(f, "the record broke off"),
             Self::NoMemory => write!(f, "there is no memory to receive the record"),
             Self::ShuttingDown => write!(f, "shutting down"),
+            Self::Journal => write!(f, "the journal of the ring failed"),
         }
     }
 }
@@ -118,6 +124,7 @@ mod tests {
             Refusal::Denied,
             Refusal::NoMemory,
             Refusal::ShuttingDown,
+            Refusal::Journal,
         ];
         for (index, reason) in all.into_iter().enumerate() {
             assert_eq!((reason.index(), reason.label()), (index, Refusal::LABELS[index]));

@@ -78,6 +78,8 @@ pub enum Reason {
     NoMemory,
     /// The ring is closed or about to be.
     ShuttingDown,
+    /// The journal of the ring failed: nothing is taken until the process is started again.
+    Journal,
 }
 
 /// Sizes of a batch, for the question whether it fits as a whole.

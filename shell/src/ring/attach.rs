@@ -28,14 +28,8 @@ impl Inner {
         Ok(index)
     }
 
-    /// Moves a subscription that has no reader; `oldest_lag` is the distance from the oldest intact
-    /// record to the tail, granules.
-    fn move_to(
-        &mut self,
-        index: usize,
-        start: Option<Start>,
-        oldest_lag: u32,
-    ) -> Result<(), AttachError> {
+    /// Moves a subscription that has no reader.
+    fn move_to(&mut self, index: usize, start: Option<Start>) -> Result<(), AttachError> {
         let start = match start {
             None => return Ok(()),
             // It could be refused only after the subscription has lost its place.
@@ -44,11 +38,22 @@ impl Inner {
         };
         let id = self.subscriptions[index].id;
         let lag = self.producer.subscription(id).map_or(0, |status| status.lag_granules);
+        let ring = self.producer.ring();
+        // ORDER(none): under the mutex, these words are our own.
+        let word = |at| ring.load(at, Ordering::Relaxed);
+        let (oldest, published) = (word(ring_word::OLDEST), word(ring_word::TAIL));
+        let oldest_lag = distance(oldest, ring.tail());
         // `oldest` is rounded up to a sector boundary for observers, so what the subscription holds
         // may be intact even before it.
         if start == Start::Oldest && lag >= oldest_lag {
             return Ok(());
         }
+        // What is not published yet cannot be a place to begin.
+        let start = match start {
+            _ if self.holding.is_none() => start,
+            Start::Oldest => Start::At(oldest),
+            _ => Start::At(published),
+        };
         self.producer.unsubscribe(id);
         // Its place in the table was just freed, and neither end of the ring can be out of range.
         let moved = self.producer.subscribe(start);
@@ -91,17 +96,21 @@ impl Ring {
         let (segment, cursor) = CursorSegment::create(name).map_err(AttachError::Resource)?;
         let mut inner = self.lock();
         let index = inner.free(name)?;
-        // ORDER(none): under the mutex, these words are our own.
-        let word = |at| self.segment.region().load(at, Ordering::Relaxed);
-        inner.move_to(index, start, distance(word(ring_word::OLDEST), word(ring_word::TAIL)))?;
+        inner.move_to(index, start)?;
         let id = inner.subscriptions[index].id;
-        if let Err(error) = inner.producer.attach(id, name, segment) {
+        if let Err(error) = inner.producer.attach(id, name, segment.clone()) {
             debug_assert!(false, "the name and the page's size were checked: {error}");
             return Err(AttachError::NoSubscription);
         }
         inner.attachments += 1;
         let number = inner.attachments;
-        let reader = AttachedReader { attachment: number, doorbell, counted: [0; 3] };
+        let reader = AttachedReader {
+            attachment: number,
+            doorbell,
+            words: segment,
+            woken: 0,
+            counted: [0; 3],
+        };
         inner.subscriptions[index].reader = Some(reader);
         inner.subscriptions[index].metrics.attached.set(1);
         drop(inner);

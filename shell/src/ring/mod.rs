@@ -6,7 +6,9 @@
 
 mod attach;
 mod doorbell;
+mod durable;
 mod error;
+mod memory;
 mod publish;
 mod settings;
 mod subscription;
@@ -20,7 +22,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use aqueduct_core::layout::{CLOCK_MONOTONIC, CLOCK_REALTIME, DATA_OFFSET_MAPPED, GRANULE_BYTES};
-use aqueduct_core::{Memory, Producer, Region, RingConfig, Start, Violation, Wake};
+use aqueduct_core::{Memory, Producer, RingConfig, Start, Violation, Wake};
 use rustix::rand::GetRandomFlags;
 use rustix::time::ClockId;
 
@@ -30,7 +32,10 @@ use crate::sync::lock;
 
 pub use attach::{AttachError, Attached, Attachment};
 pub use doorbell::Doorbell;
+pub use durable::Standing;
+use durable::{Holding, Progress};
 pub use error::RingError;
+use memory::RingMemory;
 pub use publish::{Label, Published, Turn};
 pub use settings::{ClockName, MAX_SUBSCRIPTIONS, RingFlags, RingSettings, RingTable};
 use subscription::Subscription;
@@ -50,17 +55,21 @@ pub struct Ring {
     inner: Mutex<Inner>,
     /// Locked after `inner` where both are. INVARIANT: grows only while `inner` is locked.
     waiters: Arc<Mutex<Waiters>>,
+    /// How far publication has come, where it waits for something.
+    progress: Option<Progress>,
     metrics: RingMetrics,
 }
 
 /// What the producer's mutex guards.
 struct Inner {
-    producer: Producer<Region<'static>, CursorSegment, MAX_SUBSCRIPTIONS>,
+    producer: Producer<RingMemory, CursorSegment, MAX_SUBSCRIPTIONS>,
     /// In the order of the configuration.
     subscriptions: Vec<Subscription>,
     /// Attachments so far: distinguishes an attachment from the next one of the same subscription.
     attachments: u64,
     closed: bool,
+    /// What keeps records back until they are safe.
+    holding: Option<Holding>,
     /// Ticket on whose behalf the readers were asked for space, since it last tried.
     asked_for: Option<u64>,
     /// Granules that the last refused record needed; 0 once a record was published after it.
@@ -120,7 +129,7 @@ impl Ring {
             },
             ..RingConfig::new(&settings.name, epoch, data)
         };
-        let mut producer = Producer::create(segment.region(), &config)?;
+        let mut producer = Producer::create(RingMemory::new(segment.region()), &config)?;
         let mut subscriptions = Vec::with_capacity(settings.subscriptions.len());
         for name in &settings.subscriptions {
             let id = producer.subscribe(Start::Latest)?;
@@ -133,6 +142,7 @@ impl Ring {
             subscriptions,
             attachments: 0,
             closed: false,
+            holding: None,
             asked_for: None,
             refused_granules: 0,
         };
@@ -147,6 +157,7 @@ impl Ring {
             segment,
             inner: Mutex::new(inner),
             waiters: Arc::default(),
+            progress: None,
             metrics: metrics.ring(&settings.name, settings.capacity_bytes),
         })
     }
@@ -226,13 +237,15 @@ impl Ring {
         }
     }
 
-    /// Ends the stream and wakes every sleeper. Records published before stay readable; whatever
+    /// Ends the stream and wakes every sleeper, unless records were appended that may not be
+    /// published. Records published before stay readable; whatever
     /// waits for space is refused.
     pub fn close(&self) {
         let deferred = {
             let mut inner = self.lock();
             inner.closed = true;
-            let wake = inner.producer.close();
+            // A stream that is not whole ends with the process, not with a mark.
+            let wake = if inner.stop_holding() { inner.producer.close() } else { Wake::NONE };
             let mut deferred = inner.settle(wake);
             deferred.waiting.extend(lock(&self.waiters).all_wakers());
             deferred

@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use aqueduct_core::{AttributeBlock, ClaimError, Meta};
+use aqueduct_core::{AttributeBlock, ClaimError, Meta, Wake};
 use smol::Timer;
 
 use super::waiters::{Need, Ticket};
@@ -151,6 +151,8 @@ impl<'a> Turn<'a> {
     fn end(&mut self) -> Option<Deferred> {
         let mut inner = self.inner.take()?;
         let wake = inner.producer.publish();
+        // Readers see nothing of what is held back, so nobody is woken for it.
+        let wake = if inner.holding.is_none() { wake } else { Wake::NONE };
         let mut deferred = inner.settle(wake);
         if self.queued {
             inner.ask_for_space(self.ring, &mut deferred);
@@ -181,7 +183,9 @@ impl Turn<'_> {
         if self.queued && !lock(&self.ring.waiters).is_empty() {
             // What can never succeed is refused for good at once.
             self.check_size(label.bytes_with(payload))?;
-            let closed = self.inner().closed;
+            let inner = self.inner();
+            let closed = inner.closed;
+            inner.check_holding()?;
             return Err(if closed { Refusal::ShuttingDown } else { Refusal::Full });
         }
         self.push(label, payload)
@@ -274,6 +278,7 @@ impl Turn<'_> {
         if inner.closed {
             return Err(Refusal::ShuttingDown);
         }
+        inner.check_holding()?;
         if waits || !inner.producer.has_room(granules) {
             inner.refused_granules = u32::try_from(granules).unwrap_or(u32::MAX);
             if ticket.is_some() {
@@ -345,6 +350,7 @@ impl Turn<'_> {
         let clock = self.ring.clock;
         let timestamp_ns = *self.timestamp_ns.get_or_insert_with(|| now_ns(clock));
         let inner = self.inner();
+        inner.check_holding()?;
         let meta = Meta { type_tag, timestamp_ns };
         let result = inner.producer.append_with(meta, payload, attributes);
         match result {

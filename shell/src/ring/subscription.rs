@@ -9,6 +9,7 @@ use aqueduct_core::SubscriptionStatus;
 
 use super::{Doorbell, Inner, bytes};
 use crate::metrics::SubscriptionMetrics;
+use crate::segment::CursorSegment;
 
 /// One subscription of the configuration.
 pub(super) struct Subscription {
@@ -22,6 +23,10 @@ pub(super) struct Subscription {
 pub(super) struct AttachedReader {
     pub(super) attachment: u64,
     pub(super) doorbell: Arc<dyn Doorbell>,
+    /// Its cursor segment.
+    pub(super) words: CursorSegment,
+    /// The sleep from which it was woken last, where publication waits.
+    pub(super) woken: u32,
     /// Its counters when they were last looked at: corrupt, lost, missed wakes.
     pub(super) counted: [u32; 3],
 }

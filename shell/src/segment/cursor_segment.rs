@@ -1,6 +1,7 @@
 //! A reader's cursor segment: written by the reader, mapped here to see how far it has released.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aqueduct_core::memory::Span;
@@ -13,10 +14,16 @@ use super::memfd::{map, memfd, seal};
 /// Size of a cursor segment, bytes: one page.
 pub const CURSOR_BYTES: usize = 4096;
 
-/// The producer's mapping of one reader's cursor segment; unmapped when it is dropped.
+/// The producer's mapping of one reader's cursor segment; unmapped when its last clone is dropped.
+#[derive(Clone)]
 pub struct CursorSegment {
+    mapping: Arc<Mapping>,
+}
+
+/// A mapping, unmapped when it is dropped.
+struct Mapping {
     /// INVARIANT: its `'static` is not true: it lives as long as this value, and no copy of it
-    /// leaves this type.
+    /// leaves this module.
     region: Region<'static>,
 }
 
@@ -30,13 +37,13 @@ impl CursorSegment {
         // sealing comes next, before anyone else knows the file; (2) page-aligned; (3) the address
         // is known only to the `Region`.
         let region = unsafe { Region::from_raw(base, CURSOR_BYTES) };
-        let segment = Self { region };
+        let segment = Self { mapping: Arc::new(Mapping { region }) };
         seal(fd.as_fd(), SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok((segment, fd))
     }
 }
 
-impl Drop for CursorSegment {
+impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: exactly the bytes that `map` gave; no copy of the region exists (invariant), so
         // nothing refers to them any more.
@@ -48,32 +55,32 @@ impl Drop for CursorSegment {
 
 impl Memory for CursorSegment {
     fn size(&self) -> usize {
-        self.region.size()
+        self.mapping.region.size()
     }
 
     fn load(&self, at: usize, order: Ordering) -> u32 {
-        self.region.load(at, order)
+        self.mapping.region.load(at, order)
     }
 
     fn read(&self, at: usize, into: &mut [u8]) {
-        self.region.read(at, into);
+        self.mapping.region.read(at, into);
     }
 
     fn span(&self, at: usize, len: usize) -> Option<Span<'_>> {
-        self.region.span(at, len)
+        self.mapping.region.span(at, len)
     }
 
     fn fence(&self, order: Ordering) {
-        self.region.fence(order);
+        self.mapping.region.fence(order);
     }
 }
 
 impl MemoryMut for CursorSegment {
     fn store(&self, at: usize, value: u32, order: Ordering) {
-        self.region.store(at, value, order);
+        self.mapping.region.store(at, value, order);
     }
 
     fn write(&self, at: usize, bytes: &[u8]) {
-        self.region.write(at, bytes);
+        self.mapping.region.write(at, bytes);
     }
 }

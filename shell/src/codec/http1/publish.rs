@@ -83,6 +83,10 @@ fn refuse<S: Sink>(
             let (status, lines, detail) = SHUTTING_DOWN;
             (status, lines, detail.to_owned(), Persistence::Close)
         }
+        Reason::Journal => {
+            let name = sink.name(ring);
+            (503, RETRY, format!("the journal of ring {name} failed: nothing is taken"), then)
+        }
         Reason::TooLarge => (413, "", record_limit(body, sink), Persistence::Close),
         Reason::Denied => (403, "", "not allowed to write to this ring".to_owned(), then),
         Reason::BadType

@@ -115,7 +115,8 @@ impl Lines {
             Outcome::Full => Some(State::Parked),
             Outcome::Refused(reason) => {
                 self.reject(reason, sink);
-                matches!(reason, Reason::ShuttingDown | Reason::Denied).then_some(State::Close)
+                matches!(reason, Reason::ShuttingDown | Reason::Denied | Reason::Journal)
+                    .then_some(State::Close)
             }
         }
     }

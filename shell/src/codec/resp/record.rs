@@ -262,6 +262,10 @@ fn refuse<S: Sink>(
             let detail = " bytes, and all of a command fit into the ring";
             reply::error(out, &["ERR a record of ring '", name, "' has at most ", &limit, detail]);
         }
+        Reason::Journal => {
+            let detail = "' failed: nothing is taken";
+            reply::error(out, &["ERR the journal of ring '", name, detail]);
+        }
         Reason::ShuttingDown => reply::error(out, &["ERR shutting down"]),
         Reason::Denied => reply::error(out, &["NOPERM not allowed to write to ring '", name, "'"]),
         Reason::BadType

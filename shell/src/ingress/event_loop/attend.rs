@@ -1,9 +1,11 @@
 //! What follows a turn: answers are sent, sockets paused, resumed and closed, deadlines set.
 
+use super::batch::Batch;
 use super::clock::NEVER;
 use super::connection::Linger;
 use super::connection::{Connection, Phase};
 use super::driver::{Driver, Id};
+use super::held::Unanswerable;
 use super::work::{LINGER_OPEN_MS, LINGER_QUIET_MS, LINGER_SHORT_MS, Slot, Work};
 use crate::codec::http1;
 use crate::codec::{OUTPUT_BYTES_MAX, Page, Persistence, Sink};
@@ -71,7 +73,11 @@ impl Work<'_> {
         let Self { slots, batch, buffers, deadlines, .. } = self;
         let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
         connection.touched = false;
-        let out = std::mem::take(&mut connection.out);
+        let Ok(out) = connection.take_sendable(now, batch) else {
+            tracing::debug!(id, "connection closed: nothing true can be said of its record");
+            self.close(id, driver);
+            return;
+        };
         if out.is_empty() {
             buffers.give(out);
         } else {
@@ -85,25 +91,33 @@ impl Work<'_> {
             return;
         }
         connection.note_unsent(unsent, batch.clock.after(connection.timeouts.body));
-        let mut paused = unsent > UNSENT_BYTES;
+        let held = !connection.answers.is_empty();
+        if held {
+            self.unwatched.push(id);
+            if !std::mem::replace(&mut connection.holding, true) {
+                self.holding.push(id);
+            }
+        }
+        let mut paused = unsent.max(connection.out.len()) > UNSENT_BYTES;
         let (mut again, mut close) = (false, false);
         let waits = connection.again || matches!(connection.phase, Phase::Paging(_));
         match &mut connection.phase {
             Phase::Open | Phase::Paging(_) => {
                 paused |= waits && connection.input.len() > WAITING_INPUT_BYTES;
             }
-            Phase::Flushing if unsent == 0 => {
+            Phase::Flushing if unsent == 0 && !held => {
                 connection.phase = Phase::Open;
                 again = true;
             }
             Phase::Parked(_) | Phase::Flushing => paused = true,
-            Phase::HandingOver if unsent == 0 => {
+            Phase::HandingOver if unsent == 0 && !held => {
                 connection.phase = Phase::Releasing;
                 driver.release(id);
                 return;
             }
             Phase::HandingOver => paused = connection.input.len() > WAITING_INPUT_BYTES,
             Phase::Releasing => paused = connection.paused,
+            Phase::Closing(_) if held => paused = false,
             &mut Phase::Closing(linger) => {
                 let is_open = connection.speaker.take_interrupted() && !connection.ended;
                 let quiet = if is_open {
@@ -132,6 +146,7 @@ impl Work<'_> {
             }
         }
         let by = connection.deadline_ms.min(connection.stuck_ms);
+        let by = by.min(connection.answers.deadline_ms());
         if by != NEVER {
             deadlines.by(by, id, &mut connection.armed);
         }
@@ -145,6 +160,14 @@ impl Work<'_> {
 }
 
 impl Connection {
+    /// Takes the answers that may be sent.
+    fn take_sendable(&mut self, now: u64, batch: &Batch<'_>) -> Result<Vec<u8>, Unanswerable> {
+        if self.answers.is_empty() {
+            return Ok(std::mem::take(&mut self.out));
+        }
+        self.answers.take(&mut self.out, now, |hold| batch.verdict(hold))
+    }
+
     /// Starts, restarts or stops the clock of a peer that does not take its answers.
     fn note_unsent(&mut self, unsent: usize, stuck_after_ms: u64) {
         if unsent == 0 {

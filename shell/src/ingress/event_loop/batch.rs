@@ -5,13 +5,14 @@ use std::sync::Arc;
 use prometheus::IntCounter;
 
 use super::clock::Clock;
+use super::held::{Held, Hold, Until, Verdict};
 use super::shared::{Shared, ring_facts};
 use super::wakeups::Wakeups;
 use crate::codec::{
     Access, BatchSize, Event, Outcome, Reason, Record, Ring as RingFacts, RingId, Room, Sink,
 };
 use crate::refusal::Refusal;
-use crate::ring::{self, Label, Need, Ring, Ticket, Turn};
+use crate::ring::{self, Label, Need, Ring, Standing, Ticket, Turn};
 
 /// Statuses that are counted without a look-up each.
 const STATUSES: usize = 16;
@@ -31,6 +32,8 @@ pub(in crate::ingress) struct Batch<'a> {
     pub(in crate::ingress) waited_ms: Option<u64>,
     /// Records of a batch that were promised room.
     granted: u64,
+    /// What the answers of the connection that is being decoded wait for.
+    holds: Vec<Hold>,
     /// What the last [`Outcome::Full`] was about: the ring and what there was no room for.
     pub(super) full: Option<(RingId, Need)>,
     /// HTTP responses of this turn, by status, with the counter of each.
@@ -51,6 +54,7 @@ impl<'a> Batch<'a> {
             expired: false,
             waited_ms: None,
             granted: 0,
+            holds: Vec::new(),
             full: None,
             statuses: Vec::with_capacity(STATUSES),
             wakeups: Wakeups::new(shared.wake_interval),
@@ -74,6 +78,42 @@ impl<'a> Batch<'a> {
         for (_, count, counter) in self.statuses.iter_mut().filter(|(_, count, _)| *count > 0) {
             counter.inc_by(std::mem::take(count));
         }
+    }
+
+    /// Holds what a connection was answered since its output had `from` bytes, if the records of
+    /// these answers are published later than the turn. To be called after each decoding.
+    pub(super) fn hold(&mut self, from: usize, out: &[u8], answers: &mut Held) {
+        for hold in self.holds.drain(..) {
+            answers.add(from..out.len(), hold);
+        }
+    }
+
+    /// Returns what the answers since the last time wait for.
+    #[cfg(feature = "http2")]
+    pub(in crate::ingress) fn take_holds(&mut self) -> Vec<Hold> {
+        std::mem::take(&mut self.holds)
+    }
+
+    /// Says how a condition stands, for records of turns that have ended.
+    pub(super) fn verdict(&self, hold: &Hold) -> Verdict {
+        match hold.until {
+            Until::Published => match self.ring_of(hold.ring).standing(hold.seq) {
+                Standing::Published => Verdict::Met,
+                Standing::Coming => Verdict::Open,
+                Standing::Lost => Verdict::Never,
+            },
+        }
+    }
+
+    /// A record is in a turn: its answer waits for its publication if that comes later.
+    fn accepted(&mut self, ring: RingId, seq: u64) -> Outcome {
+        if self.ring_of(ring).is_held_back() {
+            match self.holds.iter_mut().find(|hold| hold.ring == ring) {
+                Some(hold) => hold.seq = seq,
+                None => self.holds.push(Hold { ring, seq, until: Until::Published }),
+            }
+        }
+        Outcome::Accepted(seq)
     }
 
     /// Whether everything is published, and so no ring locked.
@@ -182,6 +222,7 @@ fn refusal(reason: Reason) -> Refusal {
         Reason::Denied => Refusal::Denied,
         Reason::NoMemory => Refusal::NoMemory,
         Reason::ShuttingDown => Refusal::ShuttingDown,
+        Reason::Journal => Refusal::Journal,
     }
 }
 
@@ -196,6 +237,7 @@ fn reason(refusal: Refusal) -> Reason {
         Refusal::Denied => Reason::Denied,
         Refusal::NoMemory => Reason::NoMemory,
         Refusal::ShuttingDown => Reason::ShuttingDown,
+        Refusal::Journal => Reason::Journal,
     }
 }
 
@@ -215,14 +257,14 @@ impl Sink for Batch<'_> {
             let Record { ring, type_tag, payload, attributes } = record;
             let label = Label { type_tag, attributes };
             return match self.turn(ring).append_granted(label, payload) {
-                Ok(seq) => Outcome::Accepted(seq),
+                Ok(seq) => self.accepted(ring, seq),
                 Err(refusal) => Outcome::Refused(reason(refusal)),
             };
         }
         match self.append(record) {
             Ok(seq) => {
                 self.taken(record.ring);
-                Outcome::Accepted(seq)
+                self.accepted(record.ring, seq)
             }
             Err(Refusal::Full) => {
                 if self.full(

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch::Batch;
 use super::clock::NEVER;
 use super::deadlines::Armed;
 use super::driver::Buffers;
+use super::held::Held as HeldAnswers;
 use super::protocol::Speaker;
-use crate::codec::{Page, RingId, Wait};
+use crate::codec::{Page, Progress, RingId, Wait};
 use crate::limits::{Held, Permit};
 use crate::ring::Ticket;
 
@@ -68,8 +70,12 @@ pub(super) struct Connection {
     pub(super) input: Vec<u8>,
     /// Its share of what all connections may keep. INVARIANT: at least the capacity of `input`.
     held: Held,
-    /// Answers of this turn.
+    /// Answers of this turn, and those that are held.
     pub(super) out: Vec<u8>,
+    /// What of them may not be sent yet.
+    pub(super) answers: HeldAnswers,
+    /// In the list of those with answers that are held.
+    pub(super) holding: bool,
     /// Bytes of input from which on decoding makes sense again.
     pub(super) need: usize,
     /// What it waits for.
@@ -107,6 +113,8 @@ impl Connection {
             input: Vec::new(),
             held,
             out: Vec::new(),
+            answers: HeldAnswers::default(),
+            holding: false,
             need: 1,
             wait: Wait::First,
             deadline_ms: NEVER,
@@ -119,6 +127,14 @@ impl Connection {
             again: false,
             permit,
         }
+    }
+
+    /// Decodes what is kept.
+    pub(super) fn decode(&mut self, batch: &mut Batch<'_>) -> Progress {
+        let from = self.out.len();
+        let progress = self.speaker.decode(&mut self.input, batch, &mut self.out);
+        batch.hold(from, &self.out, &mut self.answers);
+        progress
     }
 
     /// Keeps bytes that were not consumed.

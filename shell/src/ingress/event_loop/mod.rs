@@ -4,8 +4,8 @@
 //! sends the answers, and then wakes each sleeping reader once, but under load only so often. Under
 //! load batches grow by themselves; a single record is as fast as without.
 //!
-//! Reading order: `driver` (sockets), `clock` and `deadlines`, `protocol` (codecs), `connection`,
-//! `shared`, `wakeups`, `batch` (the rings during a turn), `work` (events), `attend` (after the
+//! Reading order: `driver` (sockets), `clock` and `deadlines`, `protocol` (codecs), `held` (answers
+//! that wait), `connection`, `shared`, `wakeups`, `batch` (the rings during a turn), `work` (events), `attend` (after the
 //! turn), and here the turn itself.
 
 mod attend;
@@ -14,6 +14,7 @@ mod clock;
 mod connection;
 mod deadlines;
 pub mod driver;
+mod held;
 mod protocol;
 mod settings;
 mod shared;
@@ -38,6 +39,8 @@ pub(in crate::ingress) use self::batch::Batch;
 pub use self::connection::Timeouts;
 use self::connection::{Connection, Phase};
 use self::driver::{Buffers, Driver, Epoll, Id, Kind, Listener, Uring};
+#[cfg(feature = "http2")]
+pub(in crate::ingress) use self::held::{Hold, Until};
 pub use self::protocol::Protocol;
 use self::protocol::Speaker;
 #[cfg(feature = "http2")]
@@ -227,6 +230,7 @@ impl<'a> Turn<'a> {
         }
         if mailbox.take_space() {
             work.retry();
+            work.look_at_held();
         }
         work.expire();
         self.accept(work, driver);
@@ -239,6 +243,7 @@ impl<'a> Turn<'a> {
         work.batch.publish();
         work.make_pages();
         work.attend(driver);
+        work.watch_held();
         // A peer that `attend` gave up may have left a will. No ring stays locked during the wait.
         work.batch.publish();
     }

@@ -72,7 +72,8 @@ pub(super) struct Arrival {
 pub(super) struct Mailbox {
     pub(super) waker: Arc<Waker>,
     arrivals: Mutex<Vec<Arrival>>,
-    /// There may be space for the first connection that waits for it.
+    /// A ring has moved: there may be space for the first connection that waits for it, and answers
+    /// that were held may be sent.
     space: Flag,
 }
 
@@ -98,7 +99,8 @@ impl Mailbox {
     }
 }
 
-/// What a ring calls when the first who waits may try again.
+/// What a ring calls when the first who waits may try again, or records were published that
+/// somebody watches.
 impl std::task::Wake for Mailbox {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();

@@ -12,9 +12,10 @@ use super::clock::NEVER;
 use super::connection::{Connection, Linger, Parked, Phase};
 use super::deadlines::{Armed, Deadlines};
 use super::driver::{Buffers, Event, Id, Listener};
+use super::held::Verdict;
 use super::protocol::Speaker;
 use super::shared::{Mailbox, Shared};
-use crate::codec::{Progress, State};
+use crate::codec::{Progress, RingId, State};
 use crate::limits::Permit;
 
 /// Most bytes that are read and thrown away after the last answer.
@@ -57,6 +58,10 @@ pub(super) struct Work<'a> {
     pub(super) again: Vec<Id>,
     /// Asked for a page in this turn.
     pub(super) paging: Vec<Id>,
+    /// With answers that are held.
+    pub(super) holding: Vec<Id>,
+    /// Those of them for which the rings were not asked to call yet.
+    pub(super) unwatched: Vec<Id>,
     /// Broken or expired; to be closed when the turn is published.
     pub(super) lost: Vec<Id>,
     pub(super) accepted: Vec<(Listener, OwnedFd)>,
@@ -85,6 +90,8 @@ impl<'a> Work<'a> {
             touched: Vec::new(),
             again: Vec::new(),
             paging: Vec::new(),
+            holding: Vec::new(),
+            unwatched: Vec::new(),
             lost: Vec::new(),
             accepted: Vec::new(),
             not_accepted: Vec::new(),
@@ -177,7 +184,9 @@ impl<'a> Work<'a> {
                     if connection.out.capacity() == 0 {
                         connection.out = buffers.take();
                     }
+                    let from = connection.out.len();
                     let progress = connection.speaker.decode(bytes, batch, &mut connection.out);
+                    batch.hold(from, &connection.out, &mut connection.answers);
                     let kept = connection.keep(&bytes[progress.consumed..progress.end], buffers);
                     self.decoded(id, progress);
                     if kept.is_err() {
@@ -236,8 +245,7 @@ impl<'a> Work<'a> {
         if connection.out.capacity() == 0 {
             connection.out = buffers.take();
         }
-        let Connection { speaker, input, out, .. } = &mut **connection;
-        let progress = speaker.decode(input, batch, out);
+        let progress = connection.decode(batch);
         connection.consume(progress.consumed, progress.end, buffers);
         self.decoded(id, progress);
     }
@@ -368,8 +376,7 @@ impl<'a> Work<'a> {
         if connection.out.capacity() == 0 {
             connection.out = buffers.take();
         }
-        let Connection { speaker, input, out, .. } = &mut **connection;
-        let progress = speaker.decode(input, batch, out);
+        let progress = connection.decode(batch);
         connection.consume(progress.consumed, progress.end, buffers);
         if progress.state == State::Parked
             && let Some((ring, ticket)) = batch.ticket.take()
@@ -451,6 +458,32 @@ impl<'a> Work<'a> {
             | Phase::HandingOver
             | Phase::Releasing
             | Phase::Closing(_) => {}
+        }
+    }
+
+    /// Looks at the connections whose answers are held, because a ring has moved.
+    pub(super) fn look_at_held(&mut self) {
+        for id in std::mem::take(&mut self.holding) {
+            if let Some(connection) = self.connection(id) {
+                connection.holding = false;
+            }
+            self.touch(id);
+        }
+    }
+
+    /// Has the rings call when the answers that are held may be sent.
+    pub(super) fn watch_held(&mut self) {
+        // A ring that was asked in this turn calls at its next move, whatever the record.
+        let mut watched: Option<RingId> = None;
+        for id in self.unwatched.drain(..) {
+            let Some(Slot::Taken(connection)) = self.slots.get(id as usize) else { continue };
+            let Some(hold) = connection.answers.first() else { continue };
+            if watched == Some(hold.ring) && self.batch.verdict(hold) == Verdict::Open {
+                continue;
+            }
+            let waker = std::task::Waker::from(Arc::clone(&self.mailbox));
+            self.batch.ring_of(hold.ring).watch(hold.seq, waker);
+            watched = Some(hold.ring);
         }
     }
 

@@ -18,7 +18,7 @@ use super::translate::{self, Framing};
 use super::{Connection, Http2};
 use crate::codec::http1::Http1;
 use crate::codec::{Codec, Page, RingId, State, Wait};
-use crate::ingress::event_loop::{Batch, Shared, write_page};
+use crate::ingress::event_loop::{Batch, Hold, Shared, Until, write_page};
 use crate::limits::Held;
 use crate::ring::Ticket;
 
@@ -35,6 +35,8 @@ struct Exchange {
     /// once there is a body in it.
     held: Held,
     out: Vec<u8>,
+    /// What the answer waits for.
+    holds: Vec<Hold>,
     is_done: bool,
 }
 
@@ -70,11 +72,15 @@ pub(super) async fn answer(
         codec: Http1::of_peer(Arc::clone(&connection.codec), &connection.peer),
         input: translate::head(parts, framing),
         out: Vec::new(),
+        holds: Vec::new(),
         is_done: false,
     };
     let deadline = Instant::now() + limits.body_timeout;
     exchange.run(connection, framing, body, deadline).await;
     exchange.is_done = true;
+    if !exchange.released().await {
+        return None;
+    }
     Some(std::mem::take(&mut exchange.out))
 }
 
@@ -162,6 +168,7 @@ impl Exchange {
             since.map(|since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
         batch.ticket = place.map(|place| (place.ring, place.ticket));
         let progress = self.codec.decode(&mut self.input, &mut batch, &mut self.out);
+        self.holds.append(&mut batch.take_holds());
         self.input.truncate(progress.end);
         self.input.drain(..progress.consumed);
         let kept = batch.ticket.take();
@@ -180,6 +187,19 @@ impl Exchange {
         batch.publish();
         let since = since.unwrap_or_else(Instant::now);
         (progress.state, place.map(|(ring, ticket)| Place { ring, ticket, since }))
+    }
+
+    /// Waits until the answer may be sent; false if nothing true can be said of its records.
+    async fn released(&self) -> bool {
+        for hold in &self.holds {
+            let published = match hold.until {
+                Until::Published => self.shared.rings[usize::from(hold.ring.0)].published(hold.seq),
+            };
+            if !published.await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits until the ring has space, or the time for that is over.

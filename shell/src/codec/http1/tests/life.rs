@@ -100,6 +100,14 @@ fn a_ring_that_stays_full_is_answered_503_and_the_connection_goes_on() {
 }
 
 #[test]
+fn a_ring_whose_journal_failed_is_answered_503_and_the_connection_goes_on() {
+    let heard = say_to(Trial { refusal: Some(Reason::Journal), ..Trial::new() }, post("", "x"));
+    assert_eq!(heard.statuses(), [503]);
+    assert!(heard.answers.contains("the journal of ring a failed"), "{}", heard.answers);
+    assert!(heard.answers.contains("retry-after: 1"), "{}", heard.answers);
+}
+
+#[test]
 fn a_process_that_ends_refuses_records_and_closes() {
     let heard = say_to(Trial { is_ending: true, ..Trial::new() }, post("", "x"));
     assert_eq!((heard.statuses(), heard.end), (vec![503], End::Closed));

@@ -1,0 +1,262 @@
+//! Publication that waits for something: the journal's part of a ring.
+//!
+//! Records are appended as ever and kept back by [`RingMemory`](super::memory::RingMemory). When
+//! they are safe, [`Ring::publish_up_to`] shows them to the readers, and those who wait for it look
+//! again. A subscription of its own, whose cursor is what is published, keeps the producer from
+//! overwriting what is not safe yet, whatever readers claim to have released.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use aqueduct_core::layout::{WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_word};
+use aqueduct_core::{Memory, MemoryMut, Start, Wake};
+
+use super::subscription::Subscription;
+use super::{Inner, Ring, RingError};
+use crate::refusal::Refusal;
+use crate::segment::CursorSegment;
+use crate::sync::lock;
+
+#[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
+type Counter = std::sync::atomic::AtomicU64;
+
+/// Name of the cursor segment, for people who look at descriptors.
+const NAME: &str = "journal";
+
+/// How a record of a ring stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Readers may see it. Of a ring with a journal: it is as safe as the ring promises.
+    Published,
+    /// It is on its way.
+    Coming,
+    /// It never will be published by this process.
+    Lost,
+}
+
+/// What others know of a ring whose publication waits.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Sequence number of the first record that is not published.
+    next_seq: Counter,
+    /// 1 once nothing will be published any more.
+    failed: Counter,
+    /// Called at the next progress, and forgotten.
+    watchers: Mutex<Vec<Waker>>,
+}
+
+/// What the producer's mutex guards of it.
+pub(super) struct Holding {
+    /// Cursor of the subscription that holds back what is not published.
+    cursor: CursorSegment,
+    /// Nothing is published any more.
+    pub(super) failed: bool,
+}
+
+impl Progress {
+    fn at(next_seq: u64) -> Self {
+        Self { next_seq: Counter::new(next_seq), ..Self::default() }
+    }
+
+    fn standing(&self, seq: u64) -> Standing {
+        // ORDER(progress): Acquire. What was done before the step was announced has happened.
+        if self.next_seq.load(Ordering::Acquire) > seq {
+            Standing::Published
+        } else if self.failed.load(Ordering::Acquire) != 0 {
+            Standing::Lost
+        } else {
+            Standing::Coming
+        }
+    }
+
+    /// Calls `waker` when anything has changed since this record's standing was
+    /// [`Standing::Coming`]; at once if it has already.
+    fn watch(&self, seq: u64, waker: Waker) {
+        {
+            let mut watchers = lock(&self.watchers);
+            if self.standing(seq) == Standing::Coming {
+                if !watchers.iter().any(|other| other.will_wake(&waker)) {
+                    watchers.push(waker);
+                }
+                return;
+            }
+        }
+        waker.wake();
+    }
+
+    /// Notes that everything before this number is published.
+    fn advance(&self, next_seq: u64) {
+        // ORDER(progress): Release. Pairs with `standing`.
+        self.next_seq.store(next_seq, Ordering::Release);
+        self.tell();
+    }
+
+    fn fail(&self) {
+        // ORDER(progress): Release. Pairs with `standing`.
+        self.failed.store(1, Ordering::Release);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let watchers = std::mem::take(&mut *lock(&self.watchers));
+        for waker in watchers {
+            waker.wake();
+        }
+    }
+}
+
+impl Ring {
+    /// Keeps back what is appended from now on until it is [published](Self::publish_up_to). To be
+    /// called before anyone else knows the ring.
+    pub fn hold_back(&mut self) -> Result<(), RingError> {
+        let (cursor, _) = CursorSegment::create(NAME)?;
+        let inner = self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let id = inner.producer.subscribe(Start::Latest)?;
+        inner.producer.attach(id, NAME, cursor.clone())?;
+        inner.producer.ring().hold();
+        self.progress = Some(Progress::at(inner.producer.next_seq()));
+        inner.holding = Some(Holding { cursor, failed: false });
+        Ok(())
+    }
+
+    /// Whether its records are published later than they are appended.
+    pub fn is_held_back(&self) -> bool {
+        self.progress.is_some()
+    }
+
+    /// Says how a record stands that was appended and whose turn has ended.
+    pub fn standing(&self, seq: u64) -> Standing {
+        self.progress.as_ref().map_or(Standing::Published, |progress| progress.standing(seq))
+    }
+
+    /// Calls `waker` once when this record may have another standing than [`Standing::Coming`]; at
+    /// once if it has.
+    pub fn watch(&self, seq: u64, waker: Waker) {
+        match &self.progress {
+            Some(progress) => progress.watch(seq, waker),
+            None => waker.wake(),
+        }
+    }
+
+    /// Returns once a record is published, or `false` once it never will be.
+    pub async fn published(&self, seq: u64) -> bool {
+        std::future::poll_fn(|cx| match self.standing(seq) {
+            Standing::Published => std::task::Poll::Ready(true),
+            Standing::Lost => std::task::Poll::Ready(false),
+            Standing::Coming => {
+                self.watch(seq, cx.waker().clone());
+                std::task::Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// Returns just past the last record of a turn that has ended, and the sequence number of the
+    /// next one: what the next publication may go up to.
+    pub fn appended(&self) -> (u32, u64) {
+        let inner = self.lock();
+        (inner.producer.ring().tail(), inner.producer.next_seq())
+    }
+
+    /// Publishes everything up to a record boundary, where the record `next_seq` will be.
+    pub fn publish_up_to(&self, position: u32, next_seq: u64) {
+        let deferred = {
+            let mut inner = self.lock();
+            if inner.holding.as_ref().is_none_or(|holding| holding.failed) {
+                return;
+            }
+            inner.publish_held(position, next_seq)
+        };
+        self.advance(next_seq);
+        self.run(deferred);
+        self.space_released();
+    }
+
+    /// Lets those who wait for a publication know of it.
+    pub(super) fn advance(&self, next_seq: u64) {
+        if let Some(progress) = &self.progress {
+            progress.advance(next_seq);
+        }
+    }
+
+    /// Publishes nothing more, ever: what was appended and is not published is lost to the readers
+    /// of this process.
+    pub fn fail(&self) {
+        let waiting = {
+            let mut inner = self.lock();
+            if let Some(holding) = &mut inner.holding {
+                holding.failed = true;
+            }
+            lock(&self.waiters).all_wakers()
+        };
+        if let Some(progress) = &self.progress {
+            progress.fail();
+        }
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+}
+
+impl Inner {
+    /// Refuses what could never be published.
+    #[inline]
+    pub(super) fn check_holding(&self) -> Result<(), Refusal> {
+        match &self.holding {
+            Some(holding) if holding.failed => Err(Refusal::Journal),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the producer publish again, for the end of the stream. False if something was appended
+    /// that may not be published.
+    pub(super) fn stop_holding(&mut self) -> bool {
+        let Some(holding) = &self.holding else { return true };
+        let whole = !holding.failed && self.producer.ring().is_whole();
+        if whole {
+            self.producer.ring().let_go();
+            self.holding = None;
+        }
+        whole
+    }
+
+    /// Publishes up to a record boundary. What is due afterwards.
+    pub(super) fn publish_held(&mut self, position: u32, next_seq: u64) -> super::Deferred {
+        self.producer.ring().publish(position, next_seq);
+        if let Some(holding) = &self.holding {
+            // ORDER(release): Release, as a reader's. The bytes before it were copied by now.
+            holding.cursor.store(cursor_word::CURSOR, position, Ordering::Release);
+        }
+        let wake = sleepers(&mut self.subscriptions, position);
+        self.settle(wake)
+    }
+}
+
+/// Finds the readers that sleep on another tail than this one and were not woken from that yet:
+/// what the core does when it publishes, for a tail that it does not know. To be called after the
+/// tail was stored and a fence.
+fn sleepers(subscriptions: &mut [Subscription], tail: u32) -> Wake {
+    let mut wake = Wake::NONE;
+    for subscription in subscriptions {
+        let Some(reader) = &mut subscription.reader else { continue };
+        // ORDER(sleep): Relaxed; the SeqCst fence of the publication orders it after that.
+        let waiting = reader.words.load(cursor_word::WAITING, Ordering::Relaxed);
+        if waiting == 0 || waiting >> 2 == tail & (u32::MAX >> 2) {
+            reader.woken = 0;
+            continue;
+        }
+        if std::mem::replace(&mut reader.woken, waiting) == waiting {
+            continue;
+        }
+        match waiting & WAITING_MODE_MASK {
+            WAITING_FUTEX => wake.futex = true,
+            WAITING_SOCKET => wake.sockets |= 1 << subscription.id.index(),
+            _ => {}
+        }
+    }
+    wake
+}

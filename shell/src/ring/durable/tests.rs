@@ -1,0 +1,165 @@
+//! Records that are kept back, and whom their publication wakes.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use aqueduct_core::layout::{WAITING_SOCKET, cursor_word, ring_word};
+
+use super::*;
+use crate::metrics::Metrics;
+use crate::ring::{ClockName, Doorbell, RingSettings};
+
+/// 32 granules, held back.
+fn ring() -> Ring {
+    let settings = RingSettings {
+        name: "test".to_owned(),
+        capacity_bytes: 1024,
+        max_payload_bytes: 480,
+        full_wait: Duration::ZERO,
+        clock: ClockName::Monotonic,
+        subscriptions: vec!["default".to_owned()],
+        has_attributes: false,
+    };
+    let metrics = Metrics::new().expect("distinct names");
+    let mut ring = Ring::create(&settings, &metrics).expect("shared memory");
+    ring.hold_back().expect("a subscription is left");
+    ring
+}
+
+#[derive(Default)]
+struct Bell(Mutex<usize>);
+
+impl Doorbell for Bell {
+    fn ring(&self) -> bool {
+        *lock(&self.0) += 1;
+        true
+    }
+
+    fn disconnect(&self) {}
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        let _ = self.ring();
+    }
+}
+
+fn word(ring: &Ring, at: usize) -> u32 {
+    let mut word = [0; 4];
+    assert_eq!(rustix::io::pread(ring.handout().1.as_fd(), &mut word[..], at as u64), Ok(4));
+    u32::from_le_bytes(word)
+}
+
+fn store(cursor: &OwnedFd, at: usize, value: u32) {
+    assert_eq!(rustix::io::pwrite(cursor, &value.to_le_bytes(), at as u64), Ok(4));
+}
+
+fn append(ring: &Ring, bytes: usize) -> Result<u64, Refusal> {
+    ring.turn().append(0, &vec![7; bytes])
+}
+
+#[test]
+fn readers_see_records_as_far_as_they_are_published_and_no_further() {
+    let ring = Arc::new(ring());
+    let bell = Arc::new(Bell::default());
+    let doorbell: Arc<dyn Doorbell> = bell.clone();
+    let attached = ring.attach("default", None, doorbell).expect("free");
+    store(&attached.cursor, cursor_word::WAITING, WAITING_SOCKET);
+    assert_eq!((append(&ring, 32), ring.appended()), (Ok(0), (2, 1)));
+    assert_eq!(append(&ring, 32), Ok(1));
+    let seen = || (word(&ring, ring_word::TAIL), word(&ring, ring_word::NEXT_SEQ), *lock(&bell.0));
+    assert_eq!((seen(), ring.standing(0)), ((0, 0, 0), Standing::Coming));
+    ring.publish_up_to(2, 1);
+    assert_eq!(seen(), (2, 1, 1), "the reader slept on position 0");
+    assert_eq!((ring.standing(0), ring.standing(1)), (Standing::Published, Standing::Coming));
+    store(&attached.cursor, cursor_word::WAITING, WAITING_SOCKET | 2 << 2);
+    ring.publish_up_to(2, 1);
+    assert_eq!(seen(), (2, 1, 1), "it sleeps on this very tail");
+    ring.publish_up_to(4, 2);
+    assert_eq!(seen(), (4, 2, 2));
+    ring.close();
+    assert_eq!(word(&ring, ring_word::STATE), 1);
+}
+
+#[test]
+fn a_watcher_is_called_at_the_next_progress_or_at_once() {
+    let ring = ring();
+    let bell = Arc::new(Bell::default());
+    assert_eq!((append(&ring, 0), append(&ring, 0)), (Ok(0), Ok(1)));
+    ring.watch(1, Waker::from(Arc::clone(&bell)));
+    ring.watch(1, Waker::from(Arc::clone(&bell)));
+    assert_eq!(*lock(&bell.0), 0);
+    ring.publish_up_to(1, 1);
+    assert_eq!(*lock(&bell.0), 1, "once, though it asked twice");
+    ring.watch(0, Waker::from(Arc::clone(&bell)));
+    assert_eq!(*lock(&bell.0), 2, "it is published already");
+}
+
+#[test]
+fn what_is_not_safe_is_never_overwritten_whatever_a_reader_claims() {
+    let ring = Arc::new(ring());
+    let attached = ring.attach("default", None, Arc::new(Bell::default())).expect("free");
+    for seq in 0..15 {
+        assert_eq!(append(&ring, 32), Ok(seq));
+    }
+    assert_eq!(append(&ring, 32), Err(Refusal::Full));
+    // All of it, though it has seen nothing.
+    store(&attached.cursor, cursor_word::CURSOR, 30);
+    assert_eq!(append(&ring, 32), Err(Refusal::Full));
+    ring.publish_up_to(8, 4);
+    assert_eq!(append(&ring, 32), Ok(15));
+    assert!(word(&ring, ring_word::OLDEST) <= 8);
+}
+
+#[test]
+fn a_reader_that_asks_for_the_latest_begins_at_what_is_published() {
+    let ring = Arc::new(ring());
+    assert_eq!(append(&ring, 0), Ok(0));
+    ring.publish_up_to(1, 1);
+    assert_eq!(append(&ring, 0), Ok(1));
+    for (start, cursor) in [(Start::Latest, 1), (Start::Oldest, 0)] {
+        let bell = Arc::new(Bell::default());
+        let attached = ring.attach("default", Some(start), bell).expect("free");
+        let mut word = [0; 4];
+        let read = rustix::io::pread(&attached.cursor, &mut word, cursor_word::CURSOR as u64);
+        assert_eq!((read, u32::from_le_bytes(word)), (Ok(4), cursor), "{start:?}");
+    }
+}
+
+#[test]
+fn after_a_failure_nothing_is_taken_nothing_is_published_and_the_stream_has_no_end() {
+    let ring = ring();
+    assert_eq!(append(&ring, 0), Ok(0));
+    ring.fail();
+    assert_eq!((append(&ring, 0), ring.standing(0)), (Err(Refusal::Journal), Standing::Lost));
+    ring.publish_up_to(1, 1);
+    ring.close();
+    assert_eq!((word(&ring, ring_word::TAIL), word(&ring, ring_word::STATE)), (0, 0));
+}
+
+#[test]
+fn the_oldest_record_is_never_past_the_tail() {
+    let ring = Arc::new(ring());
+    let attached = ring.attach("default", None, Arc::new(Bell::default())).expect("free");
+    let mut boundaries = vec![ring.appended()];
+    for step in 0..400 {
+        while append(&ring, step % 3 * 32).is_ok() {
+            boundaries.push(ring.appended());
+            let (tail, oldest) = (word(&ring, ring_word::TAIL), word(&ring, ring_word::OLDEST));
+            assert!(tail.wrapping_sub(oldest) <= 32, "oldest {oldest}, tail {tail}");
+        }
+        assert!(boundaries.len() > 1, "no progress in step {step}");
+        // Some of it, so that publication is always behind.
+        let some = boundaries.len().div_ceil(2);
+        let (tail, next_seq) = boundaries[some - 1];
+        boundaries.drain(..some - 1);
+        ring.publish_up_to(tail, next_seq);
+        store(&attached.cursor, cursor_word::CURSOR, tail);
+    }
+}
