@@ -2,7 +2,8 @@
 """Results in the READMEs, between `<!-- results:NAME -->` and `<!-- /results:NAME -->`.
 
 As a program: `results.py README NAME < MARKDOWN` replaces what is between these markers by a line
-of date, machine and compilers, and the Markdown.
+of date, machine and compilers, and the Markdown; `results.py README NAME ROW... < LINES` only the
+rows of a table there that begin with `| ROW |`, or adds them at its end.
 """
 
 import datetime
@@ -55,6 +56,22 @@ def write(readme, name, body):
     (ROOT / readme).write_text(text, encoding="utf-8")
 
 
-if __name__ == "__main__":
+def rows_replaced(text, rows, lines):
+    """The text with a table row for each of `rows` taken from `lines`; new ones follow the last."""
+    new = {row: line for row in rows for line in lines if line.startswith(f"| {row} |")}
+    if missing := set(rows) - set(new):
+        raise SystemExit(f"no line for {', '.join(sorted(missing))}")
+    kept = []
+    for line in text.strip().splitlines():
+        row = next((row for row in new if line.startswith(f"| {row} |")), None)
+        kept.append(new.pop(row) if row else line)
+    last = max(at for at, line in enumerate(kept) if line.startswith("|"))
+    return "\n".join(kept[: last + 1] + list(new.values()) + kept[last + 1 :])
+
+
+if __name__ == "__main__" and len(sys.argv) > 3:
+    readme, name, *rows = sys.argv[1:]
+    write(readme, name, rows_replaced(read(readme, name), rows, sys.stdin.read().splitlines()))
+elif __name__ == "__main__":
     where = "\n".join(textwrap.wrap(f"{machine()}.", 98, break_on_hyphens=False))
     write(sys.argv[1], sys.argv[2], f"{where}\n\n{sys.stdin.read()}")
