@@ -9,8 +9,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates whose order is kept, by the directory that holds `src`.
-const CRATES: &[&str] =
-    &["core", "shell", "shell/client", "verify", "fuzz", "benches/ring", "benches/peers"];
+const CRATES: &[&str] = &[
+    "core",
+    "shell",
+    "shell/client",
+    "shell/forward",
+    "verify",
+    "fuzz",
+    "benches/ring",
+    "benches/peers",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("verify has a parent").to_owned()

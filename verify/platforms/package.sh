@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-crates="aqueduct-core aqueduct-client aqueduct"
+crates="aqueduct-core aqueduct-client aqueduct aqueduct-forward"
 for crate in $crates; do set -- "$@" -p "$crate"; done
 cargo package --allow-dirty --quiet "$@"
 for crate in $crates; do

@@ -1,0 +1,462 @@
+//! The way of a record: read, batched, delivered, released. Nothing here knows which sink it is.
+//!
+//! Progress is the subscription's cursor and nothing else: it moves when all of a batch was
+//! acknowledged, put into the dead-letter file, or not wanted. Whatever ends the process in between
+//! has the batch delivered again.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aqueduct_client::{
+    Client, Event, Interrupter, OpenError, Options, ReadError, WaitError, Waited,
+};
+
+use crate::batch::Batch;
+use crate::dead_letter::DeadLetters;
+use crate::metrics::Metrics;
+use crate::progress::Bar;
+use crate::retry::{Next, Retry};
+use crate::settings::Settings;
+use crate::sink::{Failure, Remedy, Sink};
+use crate::stop::Stop;
+
+/// How often an idle process asks whether the other side is there.
+const PROBE_PERIOD: Duration = Duration::from_secs(2);
+/// The shortest time between two looks at the lag.
+const LAG_PERIOD: Duration = Duration::from_millis(200);
+
+/// Why the work ended before its end.
+#[derive(Debug)]
+pub enum Error {
+    /// The ring cannot be attached.
+    Open(OpenError),
+    /// The wait for records failed, for lack of memory.
+    Wait(io::Error),
+    /// The ring cannot be read on.
+    Read(ReadError),
+    /// So many records were read and are not delivered: time is over. They will be delivered again.
+    Undelivered {
+        /// How many.
+        records: usize,
+        /// The last failure.
+        reason: String,
+    },
+    /// A record will never be delivered, and there is no dead-letter file.
+    Poison {
+        /// `epoch-seq`.
+        record: String,
+        /// Why.
+        reason: String,
+    },
+    /// The dead-letter file cannot be written.
+    DeadLetter(io::Error),
+    /// Nothing will be delivered before a person changes something.
+    Sink(Failure),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(error) => write!(f, "the ring: {error}"),
+            Self::Wait(error) => write!(f, "waiting for records: {error}"),
+            Self::Read(error) => write!(f, "the ring: {error}"),
+            Self::Undelivered { records, reason } => {
+                write!(f, "{records} records are not delivered and stay in the ring: {reason}")
+            }
+            Self::Poison { record, reason } => {
+                write!(
+                    f,
+                    "record {record} will never be delivered, and stays in the ring: {reason}"
+                )
+            }
+            Self::DeadLetter(error) => write!(f, "the dead-letter file: {error}"),
+            Self::Sink(failure) => write!(f, "the sink: {failure}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Records acknowledged.
+    pub delivered: u64,
+    /// Records in the dead-letter file.
+    pub dead_lettered: u64,
+    /// Records that are left in the ring.
+    pub left: u64,
+}
+
+/// Carries records until the ring ends, the end is asked for, or with `once` everything was
+/// delivered that was there at the beginning.
+///
+/// # Errors
+/// Any [`Error`]. Nothing that was not delivered is released.
+pub fn run(
+    settings: &Settings,
+    sink: &mut dyn Sink,
+    kind: &str,
+    once: bool,
+    handles: &Handles,
+) -> Result<Report, Error> {
+    let Some(client) = open(settings, once, handles)? else { return Ok(Report::default()) };
+    handles.metrics.attached(true);
+    tracing::info!(
+        ring = client.info().name,
+        epoch = format_args!("{:016x}", client.info().epoch),
+        sink = kind,
+        "attached"
+    );
+    let capacity = client.info().capacity_granules as usize * 32;
+    let seed = u64::from(std::process::id()) ^ client.info().epoch.rotate_left(17);
+    let mut flow = Flow {
+        settings,
+        sink,
+        kind,
+        once,
+        stop: handles.stop.clone(),
+        metrics: &handles.metrics,
+        retry: Retry::new(settings.retry, seed),
+        dead_letters: settings.dead_letters.clone().map(DeadLetters::new),
+        // A full ring waits for the release of this batch.
+        limit_bytes: settings.batch_bytes.min(capacity / 2).max(1),
+        client,
+        batch: Batch::default(),
+        unreleased: 0,
+        probed: None,
+        looked: None,
+    };
+    flow.carry()
+}
+
+/// What the frame shares with other threads.
+#[derive(Clone, Debug)]
+pub struct Handles {
+    /// Asks for the end.
+    pub stop: Stop,
+    /// Wakes the frame when the end was asked for.
+    pub interrupter: Interrupter,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Attaches; `None` if the end was asked for meanwhile.
+fn open(settings: &Settings, once: bool, handles: &Handles) -> Result<Option<Client>, Error> {
+    let forever = Duration::MAX;
+    let mut options = Options::new(&settings.socket)
+        .ring(&*settings.ring)
+        .subscription(&*settings.subscription)
+        .retry_open_for(if once { settings.open_wait } else { forever })
+        .interrupter(&handles.interrupter);
+    if !once {
+        options = options.reconnect_for(forever).standby();
+    }
+    match options.attach() {
+        Ok(client) => Ok(Some(client)),
+        Err(OpenError::Interrupted) if handles.stop.is_asked() => Ok(None),
+        Err(error) => Err(Error::Open(error)),
+    }
+}
+
+/// What ended a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// There may be more.
+    Full,
+    /// There is nothing more now.
+    Empty,
+    /// Another ring comes, and this one's records will not come again.
+    Epoch,
+    /// The ring has ended, for good.
+    End,
+    /// The end was asked for.
+    Asked,
+}
+
+struct Flow<'s> {
+    settings: &'s Settings,
+    sink: &'s mut dyn Sink,
+    kind: &'s str,
+    once: bool,
+    stop: Stop,
+    metrics: &'s Metrics,
+    retry: Retry,
+    dead_letters: Option<DeadLetters>,
+    /// Bytes that a batch may have.
+    limit_bytes: usize,
+    client: Client,
+    batch: Batch,
+    /// Records read since the last release, wanted or not.
+    unreleased: u64,
+    probed: Option<Instant>,
+    looked: Option<Instant>,
+}
+
+impl Flow<'_> {
+    fn carry(&mut self) -> Result<Report, Error> {
+        let total = if self.once { self.client.lag().map_or(0, |lag| lag.records) } else { 0 };
+        let mut bar = if self.once { Bar::new(total) } else { None };
+        let mut read = 0;
+        loop {
+            let limit = if self.once { total - read } else { u64::MAX };
+            let ended = self.fill(limit)?;
+            read += self.unreleased;
+            self.deliver()?;
+            let is_done = match ended {
+                Ended::End | Ended::Asked => true,
+                Ended::Full | Ended::Empty | Ended::Epoch => self.once && read >= total,
+            };
+            self.release();
+            if let Some(bar) = &mut bar {
+                bar.show(read);
+            }
+            if is_done || (self.once && ended != Ended::Full) {
+                break;
+            }
+        }
+        if let Some(bar) = bar {
+            bar.end(read);
+        }
+        let left = self.client.lag().map_or(0, |lag| lag.records);
+        let delivered = self.metrics.delivered_records.get();
+        Ok(Report { delivered, dead_lettered: self.metrics.dead_lettered_records.get(), left })
+    }
+
+    /// Reads a batch of at most `limit` records.
+    fn fill(&mut self, limit: u64) -> Result<Ended, Error> {
+        self.batch.clear(self.client.info().epoch);
+        self.unreleased = 0;
+        let limit_records = self.settings.batch_records as u64;
+        let mut until = None;
+        if limit == 0 {
+            return Ok(Ended::Full);
+        }
+        loop {
+            if self.batch.len() as u64 >= limit_records
+                || self.batch.bytes() >= self.limit_bytes
+                || self.unreleased >= limit
+                // What is not wanted is held, too, until it is released.
+                || self.unreleased >= limit_records.max(1024)
+            {
+                return Ok(Ended::Full);
+            }
+            let needed = self.client.info().max_payload_bytes as usize;
+            match self.client.next_into(self.batch.room(needed)) {
+                Ok(Event::Record(record)) => {
+                    self.unreleased += 1;
+                    let types = self.settings.types.as_ref();
+                    if types.is_none_or(|types| types.contains(&record.type_tag)) {
+                        self.batch.keep(record);
+                    } else {
+                        self.metrics.filtered_records.add(1);
+                    }
+                    if until.is_none() {
+                        until = Instant::now().checked_add(self.settings.batch_wait);
+                    }
+                }
+                Ok(Event::Empty) if self.once => return Ok(Ended::Empty),
+                Ok(Event::Empty) => {
+                    let now = Instant::now();
+                    let is_due = until.is_some_and(|until| until <= now);
+                    if is_due || (self.batch.is_empty() && self.unreleased > 0) {
+                        return Ok(Ended::Empty);
+                    }
+                    let left = until.map(|until| until - now);
+                    if left.is_none() {
+                        self.look_around();
+                    }
+                    match self.client.wait(Some(left.unwrap_or(PROBE_PERIOD))) {
+                        Ok(Waited::Ready | Waited::Elapsed) => {}
+                        Ok(Waited::Interrupted) if !self.stop.is_asked() => {}
+                        Ok(Waited::Interrupted) => return Ok(Ended::Asked),
+                        Err(error) => return Err(Error::Wait(error)),
+                    }
+                    self.metrics.attached(self.client.is_attached());
+                }
+                Ok(Event::EpochChanged(change)) => {
+                    if change.missed_old || change.missed_new {
+                        self.metrics.missed.add(1);
+                        tracing::error!(?change, "another ring, and records are missing");
+                    } else {
+                        tracing::info!(
+                            epoch = format_args!("{:016x}", change.new_epoch),
+                            down_ms = change.down.as_millis(),
+                            "another ring"
+                        );
+                    }
+                    return Ok(Ended::Epoch);
+                }
+                Ok(Event::Closed | Event::Lost) => return Ok(Ended::End),
+                Err(ReadError::BufferTooSmall { needed, .. }) => _ = self.batch.room(needed),
+                Err(error @ ReadError::TailOutOfRange { .. }) => return Err(Error::Read(error)),
+                Err(error) => {
+                    self.metrics.damaged.add(1);
+                    tracing::error!(%error, "the ring is damaged; reading on");
+                }
+            }
+            if self.stop.is_asked() {
+                return Ok(Ended::Asked);
+            }
+        }
+    }
+
+    /// While there is nothing to do: is the other side there?
+    fn look_around(&mut self) {
+        self.look_at_lag();
+        if self.probed.is_some_and(|probed| probed.elapsed() < PROBE_PERIOD) {
+            return;
+        }
+        match self.sink.probe(&self.stop) {
+            Ok(()) => {
+                self.metrics.answered();
+                self.metrics.circuit(false);
+            }
+            Err(failure) => {
+                self.metrics.failed();
+                tracing::warn!(reason = failure.reason, "the other side does not answer");
+            }
+        }
+        self.probed = Some(Instant::now());
+    }
+
+    fn look_at_lag(&mut self) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LAG_PERIOD) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        if let Ok(lag) = self.client.lag() {
+            self.metrics.lag_records.set(lag.records);
+            self.metrics.lag_bytes.set(lag.bytes);
+            self.metrics.lag_ms.set(lag.nanoseconds / 1_000_000);
+        }
+    }
+
+    /// Delivers the batch, whatever it takes.
+    fn deliver(&mut self) -> Result<(), Error> {
+        // Out of the flow, which is changed while its records are lent.
+        let batch = std::mem::take(&mut self.batch);
+        let delivered = self.deliver_all(&batch);
+        self.batch = batch;
+        delivered
+    }
+
+    fn deliver_all(&mut self, batch: &Batch) -> Result<(), Error> {
+        let all = batch.records();
+        let mut from = 0;
+        // How many are tried together: fewer while one of them is refused.
+        let mut together = all.len();
+        self.metrics.waiting(all.len() as u64);
+        while from < all.len() {
+            self.look_at_lag();
+            let records = all.slice(from..(from + together).min(all.len()));
+            let failure = match self.sink.deliver(&records, &self.stop) {
+                Ok(delivered) => {
+                    self.metrics.known_records.add(delivered.known);
+                    self.metrics.acknowledged(records.len() as u64, records.payload_bytes());
+                    self.metrics.circuit(false);
+                    self.retry.succeeded();
+                    from += records.len();
+                    together = all.len() - from;
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            debug_assert!(failure.done <= records.len(), "{failure:?}");
+            if failure.done > 0 {
+                let done = records.slice(0..failure.done);
+                self.metrics.acknowledged(done.len() as u64, done.payload_bytes());
+                self.retry.succeeded();
+                from += failure.done;
+            }
+            match failure.remedy {
+                Remedy::Retry(after) => {
+                    self.metrics.failed();
+                    self.metrics.retries.add(1);
+                    self.pause(&failure, after, all.len() - from)?;
+                }
+                Remedy::Split if records.len() - failure.done > 1 => {
+                    together = (records.len() - failure.done) / 2;
+                }
+                Remedy::Split | Remedy::Poison => {
+                    if let Some(record) = (from < all.len()).then(|| all.get(from)) {
+                        self.bury(&record, &failure.reason)?;
+                        from += 1;
+                        together = (all.len() - from).max(1);
+                    }
+                }
+                Remedy::Stop => return Err(Error::Sink(failure)),
+            }
+        }
+        if !all.is_empty() {
+            self.metrics.delivered_batches.add(1);
+        }
+        self.metrics.waiting(0);
+        self.probed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Waits before the next attempt; with an open circuit, until the other side is there.
+    fn pause(
+        &mut self,
+        failure: &Failure,
+        after: Option<Duration>,
+        records: usize,
+    ) -> Result<(), Error> {
+        let mut next = self.retry.failed(after);
+        let mut reason = failure.reason.clone();
+        loop {
+            let (Next::Retry(pause) | Next::Probe(pause)) = next;
+            tracing::warn!(reason, pause_ms = pause.as_millis(), records, "not delivered");
+            if self.stop.is_over() {
+                return Err(Error::Undelivered { records, reason });
+            }
+            self.metrics.circuit(self.retry.is_open());
+            self.stop.pause(pause);
+            self.look_at_lag();
+            if self.stop.is_over() {
+                return Err(Error::Undelivered { records, reason });
+            }
+            match next {
+                Next::Retry(_) => return Ok(()),
+                Next::Probe(_) => match self.sink.probe(&self.stop) {
+                    Ok(()) => return Ok(()),
+                    Err(failure) => {
+                        next = self.retry.failed(None);
+                        reason = failure.reason;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Puts a record into the dead-letter file, or stops.
+    fn bury(&mut self, record: &crate::batch::View<'_>, reason: &str) -> Result<(), Error> {
+        let Some(dead_letters) = &mut self.dead_letters else {
+            return Err(Error::Poison { record: record.name(), reason: reason.to_owned() });
+        };
+        dead_letters.add(record, self.kind, reason).map_err(Error::DeadLetter)?;
+        self.metrics.dead_lettered_records.add(1);
+        tracing::error!(record = record.name(), reason, "put into the dead-letter file");
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        if self.unreleased > 0 {
+            self.client.release();
+        }
+        self.look_at_lag();
+    }
+}
+
+impl From<WaitError> for Error {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Read(error) => Self::Read(error),
+            WaitError::System(error) => Self::Wait(error),
+            WaitError::Interrupted => Self::Wait(io::ErrorKind::Interrupted.into()),
+        }
+    }
+}

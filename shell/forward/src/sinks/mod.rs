@@ -1,0 +1,86 @@
+//! The sinks that there are, and which of them a configuration means.
+
+pub mod file;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::compress::Compression;
+use crate::envelope::Envelope;
+use crate::sink::Sink;
+
+/// Names of the sinks that exist, and whether this build has them.
+pub const KINDS: &[(&str, bool)] = &[("file", true)];
+
+/// What every sink is told.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// How records are written.
+    pub envelope: Envelope,
+    /// What is compressed.
+    pub compression: Compression,
+    /// Name of the subscription: where progress is kept on the other side, its name there.
+    pub flow: String,
+}
+
+/// Opens a sink by its table, whose `kind` says which. Does not wait for the other side.
+///
+/// # Errors
+/// What is wrong with the table, with the name of its key.
+pub fn open(mut table: toml::Table, context: &Context) -> Result<(String, Box<dyn Sink>), String> {
+    let kind = match table.remove("kind") {
+        Some(toml::Value::String(kind)) => kind,
+        Some(_) => return Err("sink.kind: the name of a sink is a string".to_owned()),
+        None => return Err("sink.kind: which sink? file, for instance".to_owned()),
+    };
+    let sink: Box<dyn Sink> = match kind.as_str() {
+        "file" => Box::new(file::File::open(parse(table)?, context)?),
+        other => return Err(unknown(other)),
+    };
+    Ok((kind, sink))
+}
+
+/// Why a kind of sink cannot be opened.
+fn unknown(kind: &str) -> String {
+    if KINDS.iter().any(|(name, _)| *name == kind) {
+        return format!("sink.kind: this build has no `{kind}`; build with --features {kind}");
+    }
+    let built: Vec<_> = KINDS.iter().filter(|(_, built)| *built).map(|(name, _)| *name).collect();
+    format!("sink.kind: `{kind}` is no sink; this build has: {}", built.join(", "))
+}
+
+/// Reads the rest of a table.
+fn parse<T: DeserializeOwned>(table: toml::Table) -> Result<T, String> {
+    T::deserialize(toml::Value::Table(table))
+        .map_err(|error| format!("[sink] {}", error.to_string().trim_end().replace('\n', " ")))
+}
+
+/// A default that is true.
+#[allow(dead_code, reason = "not every build has a sink that needs it")]
+const fn yes() -> bool {
+    true
+}
+
+/// The least that a table may say.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "not every build has a sink that needs it")]
+struct Nothing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(text: &str) -> String {
+        let table = toml::from_str(text).expect("TOML");
+        open(table, &Context::default()).err().expect("it is refused")
+    }
+
+    #[test]
+    fn a_table_that_is_wrong_is_told_by_its_key() {
+        assert_eq!(error_of(""), "sink.kind: which sink? file, for instance");
+        assert!(error_of("kind = 'fire'").starts_with("sink.kind: `fire` is no sink; this build"));
+        let typo = error_of("kind = 'file'\npaht = 'x'");
+        assert!(typo.contains("paht") && typo.contains("path"), "{typo}");
+    }
+}

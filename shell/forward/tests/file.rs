@@ -1,0 +1,199 @@
+//! The frame as a process, with a file as its sink: what arrives, in which form, and how it ends.
+
+mod common;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use common::{Forward, Listener, Scratch, eventually, get, lines, metric};
+
+/// A configuration with a file as its sink.
+fn to_file(scratch: &Scratch, more: &str) -> String {
+    format!("[sink]\nkind = 'file'\npath = '{}'\n{more}", scratch.join("out").display())
+}
+
+#[test]
+fn once_delivers_what_is_there_and_ends() {
+    let scratch = Scratch::new("once");
+    let listener = Listener::start(&scratch);
+    let mut client = listener.client();
+    assert!(client.lines("one\ntwo\nthree\n"));
+    let config = to_file(&scratch, "");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    assert_eq!(lines(&scratch.join("out")), ["one", "two", "three"]);
+    let log = forward.process.log();
+    assert!(log.contains("delivered=3 dead_lettered=0 left=0"), "{log}");
+    // Released: nothing comes twice.
+    client.record(0, b"four");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0));
+    assert_eq!(lines(&scratch.join("out")), ["one", "two", "three", "four"]);
+}
+
+#[test]
+fn stdout_is_a_sink_by_a_flag_and_the_log_goes_elsewhere() {
+    let scratch = Scratch::new("stdout");
+    let listener = Listener::start(&scratch);
+    listener.client().record(7, b"{\"a\": 1}");
+    let config = "[envelope]\nform = 'json'\njson_payload = true\n";
+    let flags = ["--once", "--to", "-"];
+    let mut forward = Forward::start(&scratch, &listener.socket, config, &flags);
+    assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    let out = lines(&scratch.join("stdout"));
+    let value: serde_json::Value = serde_json::from_str(&out[0]).expect("JSON");
+    assert_eq!((out.len(), &value["seq"], &value["type"]), (1, &0.into(), &7.into()));
+    assert_eq!(value["payload"]["a"], 1);
+}
+
+#[test]
+fn only_the_wanted_types_arrive_and_the_others_are_released() {
+    let scratch = Scratch::new("types");
+    let listener = Listener::start_with(&scratch, &["--capacity-bytes", "64KiB"]);
+    let config = to_file(&scratch, "[from]\ntypes = [2, 3]\n");
+    let more = ["--admin-listen", "127.0.0.1:0"];
+    let forward = Forward::start(&scratch, &listener.socket, &config, &more);
+    let admin = forward.admin();
+    let mut client = listener.client();
+    // Several times the ring: what is not wanted must not hold it up.
+    for n in 0..6000_u16 {
+        client.record(n % 1000, b"0123456789");
+    }
+    let out = scratch.join("out");
+    eventually("twelve lines", || (lines(&out).len() == 12).then_some(()));
+    let page = eventually("all are counted", || {
+        let page = get(admin, "/metrics").1;
+        (metric(&page, "filtered_records_total") > 5987.5).then_some(page)
+    });
+    assert!((metric(&page, "delivered_records_total") - 12.0).abs() < 0.1, "{page}");
+    assert!(metric(&page, "lag_records") < 0.5, "{page}");
+}
+
+#[test]
+fn a_record_waits_for_others_no_longer_than_it_is_told() {
+    let scratch = Scratch::new("wait");
+    let listener = Listener::start(&scratch);
+    let config = to_file(&scratch, "[batch]\nrecords = 3\nwait_ms = '1500ms'\n");
+    let _forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    let out = scratch.join("out");
+    eventually("the sink is probed", || out.exists().then_some(()));
+    let mut client = listener.client();
+    let began = Instant::now();
+    assert!(client.lines("one\ntwo\nthree\nfour\n"));
+    eventually("the first batch", || (lines(&out).len() == 3).then_some(()));
+    assert!(began.elapsed() < Duration::from_millis(1400), "a full batch does not wait");
+    eventually("the second batch", || (lines(&out).len() == 4).then_some(()));
+    assert!(began.elapsed() >= Duration::from_millis(1500), "one that is not full does");
+}
+
+#[test]
+fn poison_stops_the_process_unless_there_is_a_dead_letter_file() {
+    let scratch = Scratch::new("poison");
+    let listener = Listener::start(&scratch);
+    let mut client = listener.client();
+    for payload in ["one", "t\nwo", "three"] {
+        client.record(5, payload.as_bytes());
+    }
+    let config = to_file(&scratch, "");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(4));
+    let log = forward.process.log();
+    assert!(log.contains("-1 will never be delivered") && log.contains("a line break"), "{log}");
+    assert_eq!(lines(&scratch.join("out")), ["one"]);
+
+    let dead = scratch.join("dead");
+    let config = to_file(&scratch, &format!("[poison]\nfile = '{}'\n", dead.display()));
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    assert_eq!(lines(&scratch.join("out")), ["one", "one", "three"], "at least once");
+    let dead = lines(&dead);
+    let letter: serde_json::Value = serde_json::from_str(&dead[0]).expect("JSON");
+    assert_eq!((dead.len(), &letter["record"]["text"]), (1, &"t\nwo".into()));
+    assert_eq!((&letter["record"]["seq"], &letter["sink"]), (&1.into(), &"file".into()));
+    assert!(letter["reason"].as_str().is_some_and(|reason| reason.contains("line break")));
+}
+
+#[test]
+fn sigterm_delivers_what_was_read_and_the_status_says_if_it_could_not() {
+    let scratch = Scratch::new("term");
+    let listener = Listener::start(&scratch);
+    let mut client = listener.client();
+    // A long wait for others: only the signal has the batch delivered.
+    let config = to_file(&scratch, "[batch]\nwait_ms = '1h'\n");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    forward.process.wait_for_log("attached");
+    client.record(0, b"one");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+    assert_eq!(lines(&scratch.join("out")), ["one"]);
+
+    // A disk without room: what was read stays in the ring.
+    let config = "[sink]\nkind = 'file'\npath = '/dev/full'\n[shutdown]\ndrain_timeout_ms = 300\n";
+    let mut forward = Forward::start(&scratch, &listener.socket, config, &[]);
+    client.record(0, b"two");
+    forward.process.wait_for_log("not delivered");
+    let began = Instant::now();
+    assert_eq!(forward.stop(), 3, "{}", forward.process.log());
+    assert!(began.elapsed() < Duration::from_secs(5), "within the deadline");
+    forward.process.wait_for_log("1 records are not delivered and stay in the ring");
+    let config = to_file(&scratch, "");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0));
+    assert_eq!(lines(&scratch.join("out")), ["one", "two"]);
+}
+
+#[test]
+fn it_is_ready_only_while_the_other_side_is_there() {
+    let scratch = Scratch::new("ready");
+    let listener = Listener::start(&scratch);
+    // A symbolic link: where the sink is, changes.
+    let out = scratch.join("out");
+    std::os::unix::fs::symlink("/dev/full", &out).expect("linked");
+    let config = to_file(&scratch, "[retry]\nbreaker_failures = 3\nbreaker_pause_ms = 50\n");
+    let more = ["--admin-listen", "127.0.0.1:0"];
+    let forward = Forward::start(&scratch, &listener.socket, &config, &more);
+    let admin = forward.admin();
+    assert_eq!(get(admin, "/healthz"), (200, "ok\n".to_owned()));
+    eventually("idle and ready", || (get(admin, "/readyz").0 == 200).then_some(()));
+    listener.client().record(0, b"one");
+    eventually("not ready", || (get(admin, "/readyz").0 == 503).then_some(()));
+    let page = eventually("the circuit opens", || {
+        let page = get(admin, "/metrics").1;
+        (metric(&page, "breaker_openings_total") > 0.5).then_some(page)
+    });
+    assert!(metric(&page, "retries_total") > 1.5 && metric(&page, "in_flight_records") > 0.5);
+    fs::remove_file(&out).expect("removed");
+    eventually("delivered", || (lines(&out) == ["one"]).then_some(()));
+    eventually("ready again", || (get(admin, "/readyz").0 == 200).then_some(()));
+    let page = get(admin, "/metrics").1;
+    assert!(metric(&page, "in_flight_records") < 0.5 && metric(&page, "breaker_open") < 0.5);
+    assert_eq!(get(admin, "/nothing").0, 404);
+}
+
+#[test]
+fn settings_that_are_wrong_end_it_with_2_and_a_check_reads_no_ring() {
+    let scratch = Scratch::new("settings");
+    let nowhere = scratch.join("nobody.sock");
+    for (config, says) in [
+        ("", "sink.kind"),
+        ("[sink]\nkind = 'file'\n", "path"),
+        ("[batch]\nrecords = 0\n[sink]\nkind = 'file'\npath = '-'\n", "batch.records: `0`"),
+        ("[nothing]\n", "nothing"),
+    ] {
+        let mut forward = Forward::start(&scratch, &nowhere, config, &["--check"]);
+        assert_eq!(forward.process.wait().code(), Some(2), "{config}");
+        let log = forward.process.log();
+        let last = log.lines().filter(|line| line.contains(says)).count();
+        assert!(last > 0, "{config}: {log}");
+    }
+    let config = to_file(&scratch, "");
+    let mut forward = Forward::start(&scratch, &nowhere, &config, &["--check"]);
+    assert_eq!(forward.process.wait().code(), Some(0));
+    let mut forward = Forward::start(
+        &scratch,
+        &nowhere,
+        &to_file(&scratch, "[from]\nopen_wait_ms = 50\n"),
+        &["--once"],
+    );
+    assert_eq!(forward.process.wait().code(), Some(1), "no listener");
+}
