@@ -44,6 +44,8 @@ pub struct Metrics {
     pub control_connections: IntGauge,
     /// Handshakes, by outcome.
     pub control_handshakes: IntCounterVec,
+    /// Reloads of the configuration, by outcome.
+    pub reloads: IntCounterVec,
     log_dropped: IntCounter,
     log_suppressed: IntCounter,
     /// Held while the two are brought up to date, so that no line is counted twice.
@@ -129,6 +131,11 @@ impl Metrics {
             control_handshakes: make.counters(
                 "aqueduct_control_handshakes_total",
                 "Readers that asked to attach, by outcome.",
+                &["outcome"],
+            )?,
+            reloads: make.counters(
+                "aqueduct_config_reloads_total",
+                "Times that the configuration was read again, by outcome.",
                 &["outcome"],
             )?,
             log_dropped: make.counter(

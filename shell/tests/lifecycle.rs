@@ -51,6 +51,7 @@ fn a_reader_that_never_releases_delays_the_end_by_the_drain_timeout_only() {
 
 #[test]
 fn sighup_ends_it_as_sigterm_does() {
+    // It has no file to read again.
     let mut server = Server::start(&[]);
     let mut reader = Attached::attach(&server.socket, "", "");
     assert_eq!(server.post("default", b"x").status, 202);

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use super::reload::ReloadArgs;
 use super::serve::ServeArgs;
 
 /// Carries records from HTTP through a shared-memory ring into readers in other processes.
@@ -22,4 +23,6 @@ pub enum Command {
     CheckConfig(Box<ServeArgs>),
     /// Print the settings that `serve` with the same flags, environment and file would have.
     Config(Box<ServeArgs>),
+    /// Have a running process read its file again; nothing changes if it cannot take all of it.
+    Reload(ReloadArgs),
 }

@@ -4,6 +4,7 @@
 
 mod args;
 mod config;
+mod reload;
 mod serve;
 
 use std::io::Write;
@@ -14,6 +15,7 @@ use clap::{CommandFactory, Parser};
 use crate::server;
 
 pub use args::{Args, Command};
+pub use reload::ReloadArgs;
 pub use serve::ServeArgs;
 
 /// Exit status for a command line or a file that is wrong; clap uses the same.
@@ -23,9 +25,10 @@ const EXIT_USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     server::ignore_file_size_signal();
     match Args::parse().command {
-        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Serve(args)) => serve::run(*args),
         Some(Command::CheckConfig(args)) => config::check(&args),
         Some(Command::Config(args)) => config::show(&args),
+        Some(Command::Reload(args)) => reload::run(&args),
         None => {
             // Somebody looks around; nobody who does not listen is missed.
             let _ = Args::command().print_help();

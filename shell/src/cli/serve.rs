@@ -1,7 +1,9 @@
 //! `aqueduct serve`: its flags, how they and the environment go over the file, and the process.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::EXIT_USAGE;
 use crate::config::{
@@ -180,7 +182,7 @@ fn check_variables() -> Result<(), ConfigError> {
 }
 
 /// Serves until a signal ends it.
-pub(super) fn run(args: &ServeArgs) -> ExitCode {
+pub(super) fn run(args: ServeArgs) -> ExitCode {
     let loaded = match args.load() {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -190,7 +192,9 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
     };
     log::start(loaded.config.log);
     // The runtime panics where the system refuses it a thread or a descriptor; that is logged.
-    match std::panic::catch_unwind(|| server::run(&loaded.config)) {
+    let load: server::Load = Arc::new(move || args.load());
+    let serve = AssertUnwindSafe(|| server::run(&loaded, load));
+    match std::panic::catch_unwind(serve) {
         Ok(Ok(())) => {
             log::flush();
             ExitCode::SUCCESS

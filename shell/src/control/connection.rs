@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown};
 use smol::{Async, Timer, future};
 
+use super::reload::{DONE, OUTCOME_BYTES_MAX, REFUSED, RELOAD};
 use crate::ring::Doorbell;
 
 /// Process on the other end, as the kernel knew it when it connected.
@@ -45,6 +46,15 @@ pub struct Hello {
     pub subscription: String,
     /// It knows records with attributes.
     pub knows_attributes: bool,
+}
+
+/// What the first packet of a connection asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A reader wants to attach.
+    Attach(Hello),
+    /// `aqueduct reload` wants the configuration read again.
+    Reload,
 }
 
 /// What a reader said after it was attached.
@@ -87,8 +97,8 @@ impl ControlConnection {
         &self.groups
     }
 
-    /// Receives the HELLO, if it comes in time.
-    pub async fn hello(&self, timeout: Duration) -> Result<Hello, HelloError> {
+    /// Receives the first packet, if it comes in time.
+    pub async fn asked(&self, timeout: Duration) -> Result<Asked, HelloError> {
         // One byte more, so that a packet that is too long is told from one that fits.
         let mut packet = [0; HELLO_BYTES + 1];
         let deadline = Instant::now() + timeout;
@@ -107,13 +117,34 @@ impl ControlConnection {
         if bytes == 0 {
             return Err(HelloError::HangUp);
         }
+        if packet[..bytes] == RELOAD[..] {
+            return Ok(Asked::Reload);
+        }
         let hello = handshake::Hello::parse(&packet[..bytes]).map_err(HelloError::Packet)?;
-        Ok(Hello {
+        Ok(Asked::Attach(Hello {
             kind: hello.kind,
             ring: hello.ring.to_owned(),
             subscription: hello.subscription.to_owned(),
             knows_attributes: handshake::knows_attributes(&packet[..bytes]),
-        })
+        }))
+    }
+
+    /// Tells the outcome of a reload, as [`reload`](super::reload) reads it.
+    pub fn tell_reloaded(&self, outcome: &Result<String, String>) {
+        let (mark, text) = match outcome {
+            Ok(text) => (DONE, text),
+            Err(text) => (REFUSED, text),
+        };
+        let mut end = text.len().min(OUTCOME_BYTES_MAX - 1);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let packet = [&[mark], &text.as_bytes()[..end]].concat();
+        if let Err(errno) =
+            rustix::net::send(&self.socket, &packet, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+        {
+            tracing::debug!(peer = %self.peer, %errno, "outcome of the reload not sent");
+        }
     }
 
     /// Tells the reader that it is attached and gives it the ring, then the cursor segment, of

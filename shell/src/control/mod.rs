@@ -2,10 +2,12 @@
 
 mod connection;
 mod listener;
+mod reload;
 mod session;
 mod settings;
 
-pub use connection::{ControlConnection, Hello, HelloError, Packet, Peer};
+pub use connection::{Asked, ControlConnection, Hello, HelloError, Packet, Peer};
 pub use listener::ControlListener;
-pub use session::Control;
+pub use reload::reload;
+pub use session::{Control, Reload};
 pub use settings::{Allowed, ControlSettings, ControlTable};

@@ -3,23 +3,29 @@
 //! Decides who is attached and who is evicted; what that means for a ring is `ring`'s business.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aqueduct_core::Start;
 use aqueduct_core::handshake::{self, Kind, Status};
 use smol::{Executor, future};
 
-use super::{Allowed, ControlConnection, ControlListener, ControlSettings, HelloError, Packet};
+use super::{
+    Allowed, Asked, ControlConnection, ControlListener, ControlSettings, HelloError, Packet, Peer,
+};
 use crate::accept;
 use crate::limits::{Limit, Permit, Place, Rotation};
 use crate::metrics::Metrics;
 use crate::ring::{AttachError, Attachment, Doorbell, Ring};
 use crate::segment::CURSOR_BYTES;
 use crate::shutdown::Shutdown;
+use crate::sync::Live;
 
 /// Connections of peers that may not attach, which are only told so.
 pub(super) const REJECTIONS: usize = 16;
+
+/// Reads the configuration again; says what has changed, or why nothing has.
+pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// Who was let in.
 enum Admitted {
@@ -32,8 +38,10 @@ pub struct Control {
     rings: Vec<Arc<Ring>>,
     metrics: Arc<Metrics>,
     shutdown: Arc<Shutdown>,
-    allowed: Allowed,
-    handshake_timeout: Duration,
+    /// Who may attach, and how long a HELLO may take.
+    rules: Live<(Allowed, Duration)>,
+    /// Reads the configuration again.
+    reload: OnceLock<Reload>,
     connections: Arc<Limit>,
     observers: Arc<Limit>,
     handshakes: Arc<Rotation>,
@@ -63,13 +71,24 @@ impl Control {
             rings,
             metrics,
             shutdown,
-            allowed: settings.allowed.clone(),
-            handshake_timeout: settings.handshake_timeout,
+            rules: Live::new((settings.allowed.clone(), settings.handshake_timeout)),
+            reload: OnceLock::new(),
             connections,
             observers: Limit::new(settings.max_observers),
             handshakes: Rotation::new(settings.max_handshakes),
             rejections: Limit::new(REJECTIONS),
         }
+    }
+
+    /// Serves connections that come from now on by these settings.
+    pub fn set_rules(&self, settings: &ControlSettings) {
+        self.rules.set((settings.allowed.clone(), settings.handshake_timeout));
+    }
+
+    /// Has the root user, and the one of this process, ask for reloads.
+    pub fn on_reload(&self, reload: Reload) {
+        // Set once, before anyone connects.
+        let _ = self.reload.set(reload);
     }
 
     /// Accepts until it is dropped: during a shutdown, readers are told why they cannot attach.
@@ -91,7 +110,8 @@ impl Control {
         executor: &Executor<'static>,
     ) {
         let peer = connection.peer();
-        if self.allowed.permits(peer.uid, connection.groups())
+        let rules = self.rules.get();
+        if rules.0.permits(peer.uid, connection.groups())
             && let Some(permit) = self.connections.acquire()
         {
             let place = self.handshakes.enter().await;
@@ -116,7 +136,8 @@ impl Control {
         _permit: Permit,
         message: &'static str,
     ) {
-        if let Ok(_) | Err(HelloError::Packet(_)) = connection.hello(self.handshake_timeout).await {
+        let timeout = self.rules.get().1;
+        if let Ok(_) | Err(HelloError::Packet(_)) = connection.asked(timeout).await {
             connection.refuse(Status::NotPermitted, message);
         }
     }
@@ -191,8 +212,13 @@ impl Control {
             connection.refuse(status, message);
             None
         };
-        let hello = match connection.hello(self.handshake_timeout).await {
-            Ok(hello) => hello,
+        let timeout = self.rules.get().1;
+        let hello = match connection.asked(timeout).await {
+            Ok(Asked::Attach(hello)) => hello,
+            Ok(Asked::Reload) => {
+                connection.tell_reloaded(&self.reloaded(peer).await);
+                return None;
+            }
             Err(error @ (HelloError::HangUp | HelloError::Receive(_))) => {
                 tracing::debug!(%peer, %error, "control connection ended");
                 return None;
@@ -247,6 +273,29 @@ impl Control {
         // If it is not sent, the attachment is dropped, and so undone.
         self.welcome(connection, ring, Some(attached.cursor.as_fd()))
             .then_some(Admitted::Reader(attached.attachment))
+    }
+
+    /// Reads the configuration again for this peer.
+    async fn reloaded(&self, peer: Peer) -> Result<String, String> {
+        let own = rustix::process::geteuid().as_raw();
+        if peer.uid != own && peer.uid != 0 {
+            tracing::warn!(%peer, "reload refused: neither root nor the user of this process");
+            return Err("only root and the user of the process may ask for a reload".to_owned());
+        }
+        let Some(reload) = self.reload.get() else {
+            return Err("the process has no configuration to read again".to_owned());
+        };
+        tracing::info!(%peer, "reload asked for");
+        let (sender, outcome) = smol::channel::bounded(1);
+        let reload = Arc::clone(reload);
+        // It reads files and resolves names, which takes its time.
+        let thread = std::thread::Builder::new().name("aqueduct-reload".to_owned());
+        let thread = thread.spawn(move || {
+            // The peer may be gone.
+            let _ = sender.send_blocking(reload());
+        });
+        thread.map_err(|error| format!("starting a thread: {error}"))?;
+        outcome.recv().await.unwrap_or_else(|_| Err("the reload panicked".to_owned()))
     }
 
     /// Sends the answer to an accepted reader. Returns whether it was sent.

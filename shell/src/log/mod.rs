@@ -21,7 +21,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::{Change, Given, Section, quoted};
 
@@ -115,6 +115,8 @@ struct Log {
 }
 
 static LOG: OnceLock<Log> = OnceLock::new();
+/// The filter by levels, for changing it.
+static LEVELS: OnceLock<Box<dyn Fn(Targets) + Send + Sync>> = OnceLock::new();
 
 /// The log, and the thread that writes it, from the first line on.
 fn log() -> &'static Log {
@@ -131,13 +133,6 @@ fn log() -> &'static Log {
 
 /// Starts the log of this process, on stderr. A panic is logged, too.
 pub fn start(settings: LogSettings) {
-    let level = match settings.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
     let lines =
         tracing_subscriber::fmt::layer::<Registry>().with_writer(Lines).log_internal_errors(false);
     let lines = match settings.format {
@@ -145,9 +140,11 @@ pub fn start(settings: LogSettings) {
         LogFormat::Json => lines.json().boxed(),
     };
     let limited = lines.with_filter(Limited(Arc::clone(&log().limiter)));
-    // What the HTTP/2 layer says of each frame is of the level `trace` here.
-    let frames = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
-    let levels = Targets::new().with_default(level).with_target("h2", frames);
+    let (levels, handle) = reload::Layer::new(targets(settings.level));
+    // Fails only where there is no log any more.
+    let change = move |levels| drop(handle.reload(levels));
+    // A process has one log.
+    let _ = LEVELS.set(Box::new(change));
     tracing_subscriber::registry().with(limited).with(levels).init();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -157,6 +154,27 @@ pub fn start(settings: LogSettings) {
         tracing::error!(place, "panic: {}", message.unwrap_or("without a message"));
     }));
     tell_file_size_limit();
+}
+
+/// Which lines a level is for.
+fn targets(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    // What the HTTP/2 layer says of each frame is of the level `trace` here.
+    let frames = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
+    Targets::new().with_default(level).with_target("h2", frames)
+}
+
+/// Logs from this level on.
+pub fn set_level(level: LogLevel) {
+    if let Some(change) = LEVELS.get() {
+        change(targets(level));
+    }
 }
 
 /// Says how far the log can grow, if it is a file and there is a limit.

@@ -17,6 +17,7 @@ mod tests;
 mod waiters;
 
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
@@ -42,13 +43,17 @@ use subscription::Subscription;
 use waiters::Waiters;
 pub use waiters::{Need, Ticket, WAITING_MAX};
 
+#[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
+type Number = std::sync::atomic::AtomicU64;
+
 /// One ring with its subscriptions.
 pub struct Ring {
     name: String,
     epoch: u64,
     capacity: u32,
     max_payload_bytes: u32,
-    full_wait: Duration,
+    /// Milliseconds.
+    full_wait: Number,
     clock: ClockName,
     has_attributes: bool,
     segment: RingSegment,
@@ -151,7 +156,7 @@ impl Ring {
             epoch,
             capacity,
             max_payload_bytes: settings.max_payload_bytes,
-            full_wait: settings.full_wait,
+            full_wait: Number::new(written_ms(settings.full_wait)),
             clock: settings.clock,
             has_attributes: settings.has_attributes,
             segment,
@@ -189,7 +194,14 @@ impl Ring {
 
     /// Returns how long a record is meant to wait for space.
     pub fn full_wait(&self) -> Duration {
-        self.full_wait
+        // ORDER(none): a setting; nothing is read because of it.
+        Duration::from_millis(self.full_wait.load(Ordering::Relaxed))
+    }
+
+    /// Has records wait for this long from now on.
+    pub fn set_full_wait(&self, wait: Duration) {
+        // ORDER(none): as above.
+        self.full_wait.store(written_ms(wait), Ordering::Relaxed);
     }
 
     /// Returns where the events of this ring are counted.
@@ -314,6 +326,11 @@ impl Inner {
         }
         deferred
     }
+}
+
+/// Counts milliseconds.
+fn written_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Reads the clock, nanoseconds.

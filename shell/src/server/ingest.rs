@@ -11,8 +11,8 @@ use crate::codec::{Keep, Resource, http1, lines, mqtt, resp};
 use crate::config::Endpoint;
 use crate::ingress::event_loop::driver::select;
 use crate::ingress::event_loop::{
-    HandOver, ListenSettings, Listening, Loops, PageContent, Protocol, ProtocolName,
-    ProtocolSettings, Shared, Target, Timeouts, ring_facts,
+    Address, Addresses, HandOver, ListenSettings, Listening, Loops, PageContent, Protocol,
+    ProtocolName, ProtocolSettings, Shared, Target, Timeouts, ring_facts,
 };
 use crate::ingress::http::{Http, HttpLimits, problem_json};
 use crate::ingress::listen::Bound;
@@ -50,7 +50,7 @@ pub(super) struct Bindings {
 }
 
 /// Where connections come in, as the ready line says it.
-pub(super) struct Addresses {
+pub(super) struct Whereabouts {
     pub(super) http: String,
     /// ` PROTOCOL=ADDRESS` for each further one.
     pub(super) others: String,
@@ -69,22 +69,51 @@ impl Bindings {
     }
 
     /// Says where everything is.
-    pub(super) fn addresses(&self, config: &Config) -> Addresses {
+    pub(super) fn addresses(&self, config: &Config) -> Whereabouts {
         let others = config.listen.iter().zip(&self.others);
         let others = others.map(|(listen, bound)| {
             let (protocol, at) = (listen.name.as_str(), &bound.endpoint);
             format!(" {protocol}={at}")
         });
-        Addresses { http: self.http.endpoint.to_string(), others: others.collect() }
+        Whereabouts { http: self.http.endpoint.to_string(), others: others.collect() }
     }
 }
 
-/// Starts the loops. Returns them and the socket files, which are to be removed in the end.
+/// Loops that run, and what a reload needs of them.
+pub(super) struct Started {
+    pub(super) loops: Arc<Loops>,
+    /// To be removed in the end.
+    pub(super) socket_files: Vec<SocketFile>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) set_http2_limits: SetLimits,
+}
+
+/// Bounds HTTP/2 connections that come from now on.
+pub(super) type SetLimits = Box<dyn Fn(&HttpLimits) + Send + Sync>;
+
+/// Makes the rules of every address, in the order in which they are bound.
+pub(super) fn addresses(config: &Config, rings: &[Arc<Ring>]) -> Result<Vec<Address>, ServeError> {
+    let limits = &config.http.limits;
+    let mut addresses = Vec::with_capacity(1 + config.listen.len());
+    let times = timeouts(limits, Some(limits.keep_alive_timeout), true);
+    let first = http(config, config.http.keep.clone());
+    addresses.push(Address { protocol: first, timeouts: Arc::new(times) });
+    for settings in &config.listen {
+        // Clients of Redis and of syslog connect long before they have something to say.
+        let speaks_first = matches!(settings.name, ProtocolName::Http | ProtocolName::Mqtt);
+        let timeouts = timeouts(limits, settings.idle_timeout, speaks_first);
+        let protocol = protocol(config, settings, rings)?;
+        addresses.push(Address { protocol, timeouts: Arc::new(timeouts) });
+    }
+    Ok(addresses)
+}
+
+/// Starts the loops.
 pub(super) fn start(
     config: &Config,
     parts: Parts,
     bindings: Bindings,
-) -> Result<(Loops, Vec<SocketFile>), ServeError> {
+) -> Result<Started, ServeError> {
     let Parts {
         rings,
         metrics,
@@ -98,23 +127,20 @@ pub(super) fn start(
     } = parts;
     let mut files = Vec::new();
     let mut listening = Vec::with_capacity(1 + bindings.others.len());
-    let mut listen = |bound: Bound, protocol, timeouts| {
+    for bound in [bindings.http].into_iter().chain(bindings.others) {
         files.extend(bound.file);
-        let timeouts = Arc::new(timeouts);
-        listening.push(Listening { socket: bound.socket, protocol, timeouts });
-    };
-    let limits = &config.http.limits;
-    let first = http(config, config.http.keep.clone());
-    listen(bindings.http, first, timeouts(limits, Some(limits.keep_alive_timeout), true));
-    for (settings, bound) in config.listen.iter().zip(bindings.others) {
-        // Clients of Redis and of syslog connect long before they have something to say.
-        let speaks_first = matches!(settings.name, ProtocolName::Http | ProtocolName::Mqtt);
-        let timeouts = timeouts(limits, settings.idle_timeout, speaks_first);
-        listen(bound, protocol(config, settings, &rings)?, timeouts);
+        listening.push(Listening { socket: bound.socket });
     }
+    let addresses = Addresses::new(addresses(config, &rings)?);
+    let mut set_http2_limits: SetLimits = Box::new(|_| ());
     let shared = Arc::new_cyclic(|shared| Shared {
         rings,
-        hand_over: hand_over(config, shared, &metrics, &shutdown, executor),
+        addresses,
+        hand_over: {
+            let (hand_over, set) = hand_over(config, shared, &metrics, &shutdown, executor);
+            set_http2_limits = set;
+            hand_over
+        },
         metrics,
         wake_interval: config.ingest.wake_interval,
         shutdown,
@@ -128,7 +154,7 @@ pub(super) fn start(
     let loops =
         Loops::start(kind, config.ingest.loops, &shared, listening).map_err(ServeError::Loops)?;
     tracing::info!(driver = %kind, loops = config.ingest.loops, "event loops started");
-    Ok((loops, files))
+    Ok(Started { loops: Arc::new(loops), socket_files: files, shared, set_http2_limits })
 }
 
 fn timeouts(limits: &HttpLimits, idle: Option<Duration>, speaks_first: bool) -> Timeouts {
@@ -146,7 +172,7 @@ fn hand_over(
     metrics: &Arc<Metrics>,
     shutdown: &Arc<Shutdown>,
     executor: Arc<Executor<'static>>,
-) -> HandOver {
+) -> (HandOver, SetLimits) {
     let largest = config.rings.iter().map(|ring| ring.max_payload_bytes).max().unwrap_or(0);
     let http2 = crate::ingress::http2::Http2::new(
         Weak::clone(shared),
@@ -155,7 +181,11 @@ fn hand_over(
         executor,
         usize::try_from(largest).unwrap_or(usize::MAX),
     );
-    Box::new(move |socket, codec, read, permit| http2.adopt(socket, &codec, read, permit))
+    let setting = Arc::clone(&http2);
+    (
+        Box::new(move |socket, address, read, permit| http2.adopt(socket, address, read, permit)),
+        Box::new(move |limits| setting.set_limits(limits.clone())),
+    )
 }
 
 /// Without HTTP/2 nothing is handed over.
@@ -166,8 +196,8 @@ fn hand_over(
     _: &Arc<Metrics>,
     _: &Arc<Shutdown>,
     _: Arc<Executor<'static>>,
-) -> HandOver {
-    Box::new(|_, _, _, _| ())
+) -> (HandOver, SetLimits) {
+    (Box::new(|_, _, _, _| ()), Box::new(|_| ()))
 }
 
 fn http(config: &Config, keep: Keep) -> Protocol {

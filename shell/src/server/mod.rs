@@ -5,6 +5,7 @@ mod config;
 mod descriptors;
 mod ingest;
 mod memory;
+mod reload;
 mod signals;
 
 use std::fmt;
@@ -35,11 +36,13 @@ use crate::socket_file::{BindError, SocketFile};
 use descriptors::Shares;
 use memory::Available;
 
-use self::ingest::{Addresses, Bindings};
+use self::ingest::{Bindings, Whereabouts};
 
 pub use config::{Config, Loaded, ServerTable, Tables};
 pub use descriptors::TooFewDescriptors;
 pub use memory::NotEnoughMemory;
+pub use reload::Load;
+use reload::Reloader;
 pub use signals::ignore_file_size_signal;
 
 /// How often a shutdown looks whether the readers are through.
@@ -50,7 +53,11 @@ const OTHER_THREADS: usize = 3;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs until a signal ends it. The second signal ends the process at once.
-pub fn run(config: &Config) -> Result<(), ServeError> {
+/// With a configuration file, SIGHUP has `load` read it again; without one it ends the process as
+/// SIGTERM does, for closing a terminal must lose nothing.
+pub fn run(loaded: &Loaded, load: Load) -> Result<(), ServeError> {
+    let config = &loaded.config;
+    let has_file = loaded.path.is_some();
     let shares = descriptors::share_out(config).map_err(ServeError::Descriptors)?;
     check_memory(config, &shares)?;
     check_threads(config.threads + config.ingest.loops + OTHER_THREADS)
@@ -62,17 +69,32 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
         start_thread(number, &executor).map_err(ServeError::Thread)?;
     }
     smol::block_on(async {
-        let server = Server::bind(config, shares, &executor)?;
+        let server = Server::bind(loaded, load, shares, &executor)?;
         server.announce();
-        let signal = endings.next().await;
+        let is_hangup = |signal: &Option<io::Result<Signal>>| {
+            has_file && matches!(signal, Some(Ok(Signal::Hup)))
+        };
+        let signal = loop {
+            let signal = endings.next().await;
+            if !is_hangup(&signal) {
+                break signal;
+            }
+            // The outcome is logged.
+            let _ = server.reloader.reload();
+        };
         tracing::info!(?signal, "shutting down");
+        let drain_timeout = server.reloader.drain_timeout();
         future::or(
             async {
-                server.finish(config.drain_timeout).await;
+                server.finish(drain_timeout).await;
                 Ok(())
             },
             async {
-                let second = endings.next().await.and_then(Result::ok).unwrap_or(Signal::Term);
+                let mut second = endings.next().await;
+                while is_hangup(&second) {
+                    second = endings.next().await;
+                }
+                let second = second.and_then(Result::ok).unwrap_or(Signal::Term);
                 tracing::warn!(signal = ?second, "second signal: stopping at once");
                 log::flush();
                 std::process::exit(128 + second as i32)
@@ -90,8 +112,9 @@ struct Server {
     rings: Vec<Arc<Ring>>,
     shutdown: Arc<Shutdown>,
     connections: Arc<Limit>,
-    loops: Loops,
-    addresses: Addresses,
+    loops: Arc<Loops>,
+    reloader: Arc<Reloader>,
+    addresses: Whereabouts,
     socket_files: Vec<SocketFile>,
     admin_address: Option<SocketAddr>,
     control_listener: Arc<ControlListener>,
@@ -101,10 +124,12 @@ struct Server {
 
 impl Server {
     fn bind(
-        config: &Config,
+        loaded: &Loaded,
+        load: Load,
         shares: Shares,
         executor: &Arc<Executor<'static>>,
     ) -> Result<Self, ServeError> {
+        let config = &loaded.config;
         let metrics = Arc::new(Metrics::new().map_err(ServeError::Metrics)?);
         let shutdown = Arc::new(Shutdown::default());
         let mut rings = Vec::with_capacity(config.rings.len());
@@ -171,13 +196,32 @@ impl Server {
             overflow: Arc::clone(&overflow),
             executor: Arc::clone(executor),
         };
-        let (loops, socket_files) = ingest::start(config, parts, bindings)?;
-        let mut accepting = vec![executor.spawn(overflow.serve_overflow(Arc::clone(executor)))];
+        let ingest::Started { loops, socket_files, shared, set_http2_limits } =
+            ingest::start(config, parts, bindings)?;
+        let mut accepting =
+            vec![executor.spawn(Arc::clone(&overflow).serve_overflow(Arc::clone(executor)))];
         let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
+        let mut pages = None;
         if let Some((listener, _)) = admin_listener {
-            let pages = http(Some(admin), Vec::new(), Limit::new(shares.admin));
-            accepting.push(executor.spawn(pages.run(listener.into(), Arc::clone(executor))));
+            let served = http(Some(admin), Vec::new(), Limit::new(shares.admin));
+            pages = Some(Arc::clone(&served));
+            accepting.push(executor.spawn(served.run(listener.into(), Arc::clone(executor))));
         }
+        let changing = reload::Parts {
+            shared,
+            loops: Arc::clone(&loops),
+            control: Arc::clone(&control),
+            overflow,
+            pages,
+            set_http2_limits,
+        };
+        let reloader = Arc::new(Reloader::new(load, loaded.clone(), changing));
+        // Weak: the reloader has the control connections, too.
+        let reloading = Arc::downgrade(&reloader);
+        control.on_reload(Arc::new(move || match reloading.upgrade() {
+            Some(reloader) => reloader.reload(),
+            None => Err("shutting down".to_owned()),
+        }));
         let readers = control.run(Arc::clone(&control_listener), Arc::clone(executor));
         let accepting_readers = executor.spawn(readers);
         Ok(Self {
@@ -185,6 +229,7 @@ impl Server {
             shutdown,
             connections,
             loops,
+            reloader,
             addresses,
             socket_files,
             admin_address,
@@ -196,7 +241,7 @@ impl Server {
 
     /// Writes the one line on stdout.
     fn announce(&self) {
-        let Addresses { http, others } = &self.addresses;
+        let Whereabouts { http, others } = &self.addresses;
         let socket = self.control_listener.path().display();
         let admin = self.admin_address.map_or(String::new(), |address| format!(" admin={address}"));
         let line = format!("aqueduct ready http={http}{admin}{others} socket={socket}\n");

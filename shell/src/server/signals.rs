@@ -5,8 +5,7 @@ use std::io;
 
 use async_signal::{Signal, Signals};
 
-/// Listens for the signals that end the process. SIGHUP is one of them: closing a terminal must
-/// lose nothing.
+/// Listens for the signals that end the process, or have it read its configuration again.
 pub(super) fn endings() -> io::Result<Signals> {
     Signals::new([Signal::Term, Signal::Int, Signal::Hup])
 }

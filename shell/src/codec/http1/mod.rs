@@ -80,6 +80,8 @@ impl Origin {
 /// One connection.
 pub struct Http1 {
     config: Arc<Config>,
+    /// Rules that replace them with the next request.
+    next_config: Option<Arc<Config>>,
     /// Nothing but empty lines has come yet.
     is_new: bool,
     /// Its address, where that is kept.
@@ -149,6 +151,7 @@ impl Http1 {
     pub fn of_peer(config: Arc<Config>, peer: &str) -> Self {
         Self {
             config,
+            next_config: None,
             is_new: true,
             peer: peer.into(),
             body: None,
@@ -160,6 +163,11 @@ impl Http1 {
     /// Returns the rules of its address.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// Takes the rules of its address, which have changed, for the next request and those after it.
+    pub fn follow(&mut self, config: &Arc<Config>) {
+        self.next_config = Some(Arc::clone(config));
     }
 
     /// Looks for a request head at the front of `input`.
@@ -180,6 +188,9 @@ impl Http1 {
             if PREFACE.starts_with(input) {
                 return Step::stop(State::More { need: PREFACE.len(), wait: Wait::Head });
             }
+        }
+        if let Some(next) = self.next_config.take() {
+            self.config = next;
         }
         // Not a clone: its count would travel between the loops with every request.
         let config = &*self.config;

@@ -67,6 +67,12 @@ enum Skipped {
     Bytes(u64),
 }
 
+/// Longest frame with what is kept of its connection, bytes.
+fn limit(config: &Config, kept: &Kept) -> usize {
+    let of_ring = usize::try_from(config.ring.max_payload_bytes).unwrap_or(usize::MAX);
+    config.max_frame_bytes.min(of_ring.saturating_sub(kept.bytes()))
+}
+
 impl Lines {
     /// A connection on which nothing has come yet.
     pub fn new(config: Arc<Config>) -> Self {
@@ -76,9 +82,14 @@ impl Lines {
     /// The same from a peer of this address.
     pub fn of_peer(config: Arc<Config>, peer: &str) -> Self {
         let kept = config.keep.of_peer(peer);
-        let of_ring = usize::try_from(config.ring.max_payload_bytes).unwrap_or(usize::MAX);
-        let limit = config.max_frame_bytes.min(of_ring.saturating_sub(kept.bytes()));
+        let limit = limit(&config, &kept);
         Self { config, limit, kept, skipped: None }
+    }
+
+    /// Takes the rules of its address, which have changed.
+    pub fn follow(&mut self, config: &Arc<Config>) {
+        self.limit = limit(config, &self.kept);
+        self.config = Arc::clone(config);
     }
 
     fn reject<S: Sink>(&self, reason: Reason, sink: &mut S) {

@@ -83,6 +83,11 @@ impl Mqtt {
         Self { config, number, peer: peer.into(), session: None }
     }
 
+    /// Takes the rules of its address, which have changed.
+    pub fn follow(&mut self, config: &Arc<Config>) {
+        self.config = Arc::clone(config);
+    }
+
     /// Takes one packet from the front of `input`; 0 bytes if it is not used up.
     fn packet<S: Sink>(
         &mut self,

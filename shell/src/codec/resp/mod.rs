@@ -48,6 +48,11 @@ impl Resp {
         Self { config, session, scanner: Scanner::default(), is_new: true }
     }
 
+    /// Takes the rules of its address, which have changed.
+    pub fn follow(&mut self, config: &Arc<Config>) {
+        self.config = Arc::clone(config);
+    }
+
     /// Takes one command from the front of `input`: the bytes that it used, or why to stop.
     fn step<S: Sink>(
         &mut self,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::batch::Batch;
 use super::clock::NEVER;
 use super::deadlines::Armed;
-use super::driver::Buffers;
+use super::driver::{Buffers, Listener};
 use super::held::Held as HeldAnswers;
 use super::protocol::Speaker;
 use crate::codec::{Page, Progress, RingId, Wait};
@@ -63,6 +63,8 @@ pub(super) struct NoRoom;
 /// One connection.
 #[allow(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
 pub(super) struct Connection {
+    /// Number of the address that it came in by.
+    pub(super) address: Listener,
     pub(super) speaker: Speaker,
     pub(super) timeouts: Arc<Timeouts>,
     pub(super) phase: Phase,
@@ -101,12 +103,14 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(
+        address: Listener,
         speaker: Speaker,
         timeouts: Arc<Timeouts>,
         permit: Permit,
         held: Held,
     ) -> Self {
         Self {
+            address,
             speaker,
             timeouts,
             phase: Phase::Open,

@@ -8,6 +8,7 @@
 //! that wait), `connection`, `shared`, `wakeups`, `batch` (the rings during a turn), `work` (events), `attend` (after the
 //! turn), and here the turn itself.
 
+mod address;
 mod attend;
 mod batch;
 mod clock;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
+pub use self::address::{Address, Addresses};
 #[cfg(feature = "http2")]
 pub(in crate::ingress) use self::attend::write_page;
 #[cfg(feature = "http2")]
@@ -60,14 +62,10 @@ const ACCEPT_PAUSE_MS: u64 = 50;
 /// Pause before a loop that failed starts again.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listening socket and what is spoken there.
+/// A listening socket. Its place in the list is its number in [`Addresses`].
 pub struct Listening {
     /// Bound and listening.
     pub socket: OwnedFd,
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// How long the parts of an exchange may take.
-    pub timeouts: Arc<Timeouts>,
 }
 
 /// Running loops.
@@ -193,11 +191,24 @@ struct Turn<'a> {
     /// Connections so far.
     connections: u64,
     ending: bool,
+    /// What is spoken where, and how often that has changed.
+    addresses: Arc<[Address]>,
+    generation: u64,
 }
 
 impl<'a> Turn<'a> {
     fn new(seat: &'a Seat) -> Self {
-        Self { seat, next: 0, accept_again: Vec::new(), connections: 0, ending: false }
+        let addresses = &seat.shared.addresses;
+        let (generation, addresses) = (addresses.generation(), addresses.now());
+        Self {
+            seat,
+            next: 0,
+            accept_again: Vec::new(),
+            connections: 0,
+            ending: false,
+            addresses,
+            generation,
+        }
     }
 
     /// Returns how long nothing has to be done unless something happens.
@@ -216,6 +227,7 @@ impl<'a> Turn<'a> {
         let mailbox = &self.seat.mailboxes[self.seat.index];
         if std::mem::take(&mut work.woken) {
             mailbox.waker.taken();
+            self.follow(work);
             for arrival in mailbox.take_arrivals() {
                 add(work, driver, arrival);
             }
@@ -248,6 +260,17 @@ impl<'a> Turn<'a> {
         work.batch.publish();
     }
 
+    /// Takes what a reload has changed.
+    fn follow(&mut self, work: &mut Work<'_>) {
+        let addresses = &self.seat.shared.addresses;
+        let generation = addresses.generation();
+        if generation != self.generation {
+            self.generation = generation;
+            self.addresses = addresses.now();
+            work.follow(&self.addresses);
+        }
+    }
+
     fn accept(&mut self, work: &mut Work<'_>, driver: &mut impl Driver) {
         let now = work.batch.clock.now();
         self.accept_again.retain(|&(at, listener)| {
@@ -263,15 +286,11 @@ impl<'a> Turn<'a> {
         let shared = &self.seat.shared;
         for (listener, socket) in std::mem::take(&mut work.accepted) {
             self.connections += 1;
-            let (speaker, timeouts) = match self.seat.listening.borrow().get(listener as usize) {
-                Some(at) => {
-                    let speaker = at.protocol.speaker(self.connections, socket.as_fd());
-                    (speaker, Arc::clone(&at.timeouts))
-                }
-                None => continue,
-            };
+            let Some(at) = self.addresses.get(listener as usize) else { continue };
+            let speaker = at.protocol.speaker(self.connections, socket.as_fd());
+            let (address, timeouts) = (listener, Arc::clone(&at.timeouts));
             if let Some(permit) = shared.connections.acquire() {
-                self.deal(work, driver, Arrival { socket, speaker, timeouts, permit });
+                self.deal(work, driver, Arrival { socket, address, speaker, timeouts, permit });
                 continue;
             }
             shared.metrics.http_connections_refused.inc();
@@ -281,7 +300,7 @@ impl<'a> Turn<'a> {
                 continue;
             }
             if let Some(permit) = shared.refusals.acquire() {
-                let id = add(work, driver, Arrival { socket, speaker, timeouts, permit });
+                let id = add(work, driver, Arrival { socket, address, speaker, timeouts, permit });
                 refuse(work, id);
             }
         }
@@ -301,7 +320,7 @@ impl<'a> Turn<'a> {
 
 /// Takes a connection into this loop.
 fn add(work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) -> Option<Id> {
-    let Arrival { socket, speaker, timeouts, permit } = arrival;
+    let Arrival { socket, address, speaker, timeouts, permit } = arrival;
     let id = work.free.pop().unwrap_or_else(|| {
         work.slots.push(Slot::Free);
         Id::try_from(work.slots.len() - 1).unwrap_or(Id::MAX)
@@ -313,7 +332,7 @@ fn add(work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) -> Optio
     }
     let deadline_ms = work.batch.clock.after(timeouts.of(Wait::First));
     let held = Held::nothing(&work.shared.buffered);
-    let mut connection = Connection::new(speaker, timeouts, permit, held);
+    let mut connection = Connection::new(address, speaker, timeouts, permit, held);
     connection.deadline_ms = deadline_ms;
     work.slots[id as usize] = Slot::Taken(Box::new(connection));
     work.touch(id);

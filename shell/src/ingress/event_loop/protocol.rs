@@ -88,6 +88,18 @@ impl Speaker {
         }
     }
 
+    /// Takes the rules of its address, which have changed.
+    pub(super) fn follow(&mut self, protocol: &Protocol) {
+        match (self, protocol) {
+            (Self::Http(codec), Protocol::Http(config)) => codec.follow(config),
+            (Self::Resp(codec), Protocol::Resp(config)) => codec.follow(config),
+            (Self::Mqtt(codec), Protocol::Mqtt(config)) => codec.follow(config),
+            (Self::Lines(codec), Protocol::Lines(config)) => codec.follow(config),
+            // An address keeps its protocol, and one that is refused learns nothing new.
+            _ => {}
+        }
+    }
+
     /// Whether a message that finds no space is refused in the end. Otherwise it waits for ever,
     /// and the socket is not read meanwhile.
     pub(super) fn gives_up_when_full(&self) -> bool {

@@ -228,6 +228,7 @@ impl ListenSettings {
     /// Lists what is in effect at the address of this number, from 1 on.
     pub fn describe(&self, number: usize, table: &ListenTable, rings: &[RingSettings]) -> Section {
         const BOUND: Change = Change::Fixed("addresses are bound at the start");
+        const KEPT: Change = Change::Fixed("readers were told whether records have attributes");
         let origin = table.address.origin;
         let mut section = Section::one_of("[[listen]]", number.to_string(), origin);
         section.put("address", quoted(&self.endpoint), Some(&table.address), BOUND);
@@ -263,7 +264,7 @@ impl ListenSettings {
             }
         }
         let kept = table.attributes.as_ref().map_or(&[][..], |given| &given.value[..]);
-        section.put("attributes", list(kept), table.attributes.as_ref(), Change::Live);
+        section.put("attributes", list(kept), table.attributes.as_ref(), KEPT);
         section
     }
 

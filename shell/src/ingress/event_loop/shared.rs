@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::address::Addresses;
 use super::connection::Timeouts;
-use super::driver::Waker;
+use super::driver::{Listener, Waker};
 use super::protocol::Speaker;
-use crate::codec::{Resource, Ring as RingFacts, RingId, http1};
+use crate::codec::{Resource, Ring as RingFacts, RingId};
 use crate::limits::{ByteLimit, Limit, Permit};
 use crate::metrics::Metrics;
 use crate::ring::Ring;
@@ -21,14 +22,16 @@ type Flag = std::sync::atomic::AtomicBool;
 /// A page for operators: status, media type, further header lines, content.
 pub type PageContent = (u16, &'static str, &'static str, Vec<u8>);
 
-/// Takes a connection: its socket, the rules of its address, the bytes that were read, and its
+/// Takes a connection: its socket, the number of its address, the bytes that were read, and its
 /// place among the connections.
-pub type HandOver = Box<dyn Fn(OwnedFd, Arc<http1::Config>, Vec<u8>, Permit) + Send + Sync>;
+pub type HandOver = Box<dyn Fn(OwnedFd, u32, Vec<u8>, Permit) + Send + Sync>;
 
 /// What an event loop needs of the process around it.
 pub struct Shared {
     /// All rings, by the number that codecs know them by.
     pub rings: Vec<Arc<Ring>>,
+    /// What is spoken at each address.
+    pub addresses: Addresses,
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
     /// Least time between two wake-ups of readers by one loop.
@@ -63,6 +66,7 @@ pub fn ring_facts(rings: &[Arc<Ring>], index: usize) -> Option<RingFacts> {
 /// A connection on its way to a loop.
 pub(super) struct Arrival {
     pub(super) socket: OwnedFd,
+    pub(super) address: Listener,
     pub(super) speaker: Speaker,
     pub(super) timeouts: Arc<Timeouts>,
     pub(super) permit: Permit,

@@ -47,6 +47,7 @@ fn shared() -> Shared {
     Shared {
         rings: ["first", "second"].map(ring).into(),
         metrics,
+        addresses: Addresses::new(Vec::new()),
         wake_interval: Duration::ZERO,
         shutdown: Arc::new(Shutdown::default()),
         connections: Limit::new(1),

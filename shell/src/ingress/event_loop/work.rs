@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::address::Address;
 use super::batch::Batch;
 use super::clock::NEVER;
 use super::connection::{Connection, Linger, Parked, Phase};
@@ -167,9 +168,9 @@ impl<'a> Work<'a> {
         let Some(slot) = self.slots.get_mut(id as usize) else { return };
         if let Slot::Taken(mut connection) = std::mem::replace(slot, Slot::Free) {
             self.deadlines.cancel(id, &mut connection.armed);
-            if let Speaker::Http(codec) = &connection.speaker {
-                let rules = Arc::clone(codec.config());
-                (self.shared.hand_over)(socket, rules, connection.input, connection.permit);
+            if let Speaker::Http(_) = &connection.speaker {
+                let address = connection.address;
+                (self.shared.hand_over)(socket, address, connection.input, connection.permit);
             }
         }
         self.free.push(id);
@@ -484,6 +485,18 @@ impl<'a> Work<'a> {
             let waker = std::task::Waker::from(Arc::clone(&self.mailbox));
             self.batch.ring_of(hold.ring).watch(hold.seq, waker);
             watched = Some(hold.ring);
+        }
+    }
+
+    /// Renews what connections know of their addresses, after a reload.
+    pub(super) fn follow(&mut self, addresses: &[Address]) {
+        for slot in &mut self.slots {
+            if let Slot::Taken(connection) = slot
+                && let Some(address) = addresses.get(connection.address as usize)
+            {
+                connection.speaker.follow(&address.protocol);
+                connection.timeouts = Arc::clone(&address.timeouts);
+            }
         }
     }
 

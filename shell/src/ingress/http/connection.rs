@@ -42,14 +42,15 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
             std::future::ready(Ok::<_, std::convert::Infallible>(answer))
         })
     };
+    let (limits, _) = &*http.rules.get();
     let mut connection = http1::Builder::new()
         // The watchdog's business: hyper's timeout knows no difference between an idle connection
         // and a slow head.
         .header_read_timeout(None)
         // A client that only ends its sending side is answered.
         .half_close(true)
-        .max_headers(http.limits.max_headers)
-        .max_header_size(http.limits.max_header_bytes)
+        .max_headers(limits.max_headers)
+        .max_header_size(limits.max_header_bytes)
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(io, service);
 
@@ -71,7 +72,7 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
                 Some(Poll::Pending) | None => break,
             }
         }
-        watchdog.poll(activity.deadline(&http.limits), cx).map(|()| End::TimedOut)
+        watchdog.poll(activity.deadline(limits), cx).map(|()| End::TimedOut)
     })
     .await;
 

@@ -25,6 +25,7 @@ use crate::codec::http1::Origin;
 use crate::limits::{Limit, Permit, Rotation};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use crate::sync::Live;
 
 pub use reply::problem_json;
 pub use settings::{HttpLimits, HttpSettings, HttpTable};
@@ -41,9 +42,8 @@ pub struct Http {
     admin: Option<Arc<Admin>>,
     metrics: Arc<Metrics>,
     shutdown: Arc<Shutdown>,
-    limits: HttpLimits,
-    /// Web origins whose pages may ask.
-    origins: Vec<Origin>,
+    /// What bounds a connection, and web origins whose pages may ask.
+    rules: Live<(HttpLimits, Vec<Origin>)>,
     connections: Arc<Limit>,
     /// For connections beyond the limit, which are told so.
     reserved: Arc<Rotation>,
@@ -59,12 +59,18 @@ impl Http {
         admin: Option<Arc<Admin>>,
         metrics: Arc<Metrics>,
         shutdown: Arc<Shutdown>,
-        (limits, origins): (HttpLimits, Vec<Origin>),
+        rules: (HttpLimits, Vec<Origin>),
         connections: Arc<Limit>,
         places: usize,
     ) -> Self {
         let (reserved, overflow) = (Rotation::new(places), Overflow::new(places));
-        Self { admin, metrics, shutdown, limits, origins, connections, reserved, overflow }
+        let rules = Live::new(rules);
+        Self { admin, metrics, shutdown, rules, connections, reserved, overflow }
+    }
+
+    /// Serves connections that come from now on by these rules.
+    pub fn set_rules(&self, limits: HttpLimits, origins: Vec<Origin>) {
+        self.rules.set((limits, origins));
     }
 
     /// Accepts until the process begins to end.

@@ -119,8 +119,9 @@ fn ends(head: &[u8]) -> bool {
 
 /// Answers with the page that a head asks for, or why not.
 fn page(http: &Http, admin: &Admin, head: &[u8]) -> (u16, Vec<u8>) {
-    let limits = (http.limits.max_header_bytes, http.limits.max_headers);
-    let asked = match http1::page_asked(head, limits, &http.origins) {
+    let (limits, origins) = &*http.rules.get();
+    let limits = (limits.max_header_bytes, limits.max_headers);
+    let asked = match http1::page_asked(head, limits, origins) {
         Ok(asked) => asked,
         Err((status, detail)) => {
             let title = StatusCode::from_u16(status).ok().and_then(|it| it.canonical_reason());

@@ -131,6 +131,7 @@ impl HttpSettings {
 
     /// Lists what is in effect.
     pub fn describe(&self, table: &HttpTable) -> Section {
+        const KEPT: Change = Change::Fixed("readers were told whether records have attributes");
         let mut section = Section::new("[http]");
         let limits = &self.limits;
         let bound = Change::Fixed("the address is bound at the start");
@@ -153,7 +154,7 @@ impl HttpSettings {
             list(given.as_ref().map_or(&[][..], |given| &given.value[..]))
         };
         let (attributes, origins) = (names(&table.attributes), names(&table.origins));
-        section.put("attributes", attributes, table.attributes.as_ref(), Change::Live);
+        section.put("attributes", attributes, table.attributes.as_ref(), KEPT);
         section.put("origins", origins, table.origins.as_ref(), Change::Live);
         section.put("http2", self.http2.to_string(), table.http2.as_ref(), Change::Live);
         let streams = limits.max_concurrent_streams.to_string();

@@ -47,6 +47,7 @@ enum End {
 pub(super) async fn drive(connection: Connection, stream: TcpStream, read_before: Bytes) {
     let activity = Activity::new();
     let http2 = &Arc::clone(&connection.http2);
+    let limits = Arc::clone(&connection.limits);
     let connection = Arc::new(connection);
     let service = {
         let activity = Arc::clone(&activity);
@@ -55,12 +56,11 @@ pub(super) async fn drive(connection: Connection, stream: TcpStream, read_before
         })
     };
     let io = FuturesIo::new(Watched::new(stream.clone(), read_before, Arc::clone(&activity)));
-    let list_bytes =
-        http2.limits.max_header_bytes + FIELD_BYTES * (http2.limits.max_headers + PSEUDO_FIELDS);
+    let list_bytes = limits.max_header_bytes + FIELD_BYTES * (limits.max_headers + PSEUDO_FIELDS);
     let mut serving = http2::Builder::new(Tasks(Arc::clone(http2)))
-        .max_concurrent_streams(http2.limits.max_concurrent_streams)
+        .max_concurrent_streams(limits.max_concurrent_streams)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(connection_window(http2.limits.max_concurrent_streams))
+        .initial_connection_window_size(connection_window(limits.max_concurrent_streams))
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(list_bytes).unwrap_or(u32::MAX))
         .auto_date_header(false)
@@ -88,7 +88,7 @@ pub(super) async fn drive(connection: Connection, stream: TcpStream, read_before
                 Pin::new(&mut serving).graceful_shutdown();
                 continue;
             }
-            let (mut at, mut due) = activity.due(&http2.limits);
+            let (mut at, mut due) = activity.due(&limits);
             if let Some(told) = told
                 && activity.is_idle()
             {

@@ -13,9 +13,9 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::http::request::Parts;
 use smol::{Timer, future};
 
+use super::Connection;
 use super::budget::Share;
 use super::translate::{self, Framing};
-use super::{Connection, Http2};
 use crate::codec::http1::Http1;
 use crate::codec::{Codec, Page, RingId, State, Wait};
 use crate::ingress::event_loop::{Batch, Hold, Shared, Until, write_page};
@@ -63,13 +63,14 @@ pub(super) async fn answer(
     parts: &Parts,
     body: Incoming,
 ) -> Option<Vec<u8>> {
-    let Http2 { shared, limits, .. } = &*connection.http2;
-    let shared = shared.upgrade()?;
+    let limits = &connection.limits;
+    let shared = connection.http2.shared.upgrade()?;
+    let rules = super::rules(&shared, connection.address)?;
     let framing = Framing::of(parts, body.is_end_stream());
     let mut exchange = Exchange {
         held: Held::nothing(&shared.buffered),
         shared,
-        codec: Http1::of_peer(Arc::clone(&connection.codec), &connection.peer),
+        codec: Http1::of_peer(rules, &connection.peer),
         input: translate::head(parts, framing),
         out: Vec::new(),
         holds: Vec::new(),

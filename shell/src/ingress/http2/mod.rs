@@ -24,12 +24,13 @@ use hyper::body::Bytes;
 use smol::{Async, Executor};
 
 use self::budget::Budget;
-use super::event_loop::{Shared, peer_name};
+use super::event_loop::{Protocol, Shared, peer_name};
 use super::http::HttpLimits;
 use crate::codec::http1::{self, PREFACE};
 use crate::limits::Permit;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use crate::sync::Live;
 
 /// Bytes of one body that may have arrived and not been read: also what one stream moves in each
 /// round trip, which is what a distant client with a large body waits for.
@@ -39,7 +40,7 @@ const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 pub struct Http2 {
     /// Rings, pages and metrics. Weak, because the loops that share them hand connections over.
     shared: Weak<Shared>,
-    limits: HttpLimits,
+    limits: Live<HttpLimits>,
     metrics: Arc<Metrics>,
     shutdown: Arc<Shutdown>,
     executor: Arc<Executor<'static>>,
@@ -50,8 +51,10 @@ pub struct Http2 {
 /// What the streams of a connection share.
 struct Connection {
     http2: Arc<Http2>,
-    /// The rules of its address.
-    codec: Arc<http1::Config>,
+    /// Number of the address that it came in by, whose rules each request looks up.
+    address: u32,
+    /// What bounds it, as it was when the connection came.
+    limits: Arc<HttpLimits>,
     /// Its address, where that is kept.
     peer: String,
     /// For the bodies of its streams together: as much as the one request of an HTTP/1.1 connection
@@ -68,23 +71,22 @@ impl Http2 {
         executor: Arc<Executor<'static>>,
         largest_record_bytes: usize,
     ) -> Arc<Self> {
+        let limits = Live::new(limits);
         Arc::new(Self { shared, limits, metrics, shutdown, executor, largest_record_bytes })
     }
 
     /// Serves a connection whose first bytes are a preface, or a request that asks for an upgrade.
     /// Its requests are answered by the rules of its address; the permit is kept as long as it
     /// lasts.
-    pub fn adopt(
-        self: &Arc<Self>,
-        socket: OwnedFd,
-        rules: &Arc<http1::Config>,
-        read: Vec<u8>,
-        permit: Permit,
-    ) {
+    pub fn adopt(self: &Arc<Self>, socket: OwnedFd, address: u32, read: Vec<u8>, permit: Permit) {
+        let Some(rules) = self.shared.upgrade().and_then(|shared| rules(&shared, address)) else {
+            return;
+        };
         let peer = if rules.keep.keeps(PEER) { peer_name(socket.as_fd()) } else { String::new() };
         let connection = Connection {
             http2: Arc::clone(self),
-            codec: Arc::clone(rules),
+            address,
+            limits: self.limits.get(),
             peer,
             budget: Budget::new(rules.max_batch_bytes.max(self.largest_record_bytes)),
         };
@@ -110,8 +112,21 @@ impl Http2 {
         self.executor.spawn(serving).detach();
     }
 
+    /// Bounds connections that come from now on as this says.
+    pub fn set_limits(&self, limits: HttpLimits) {
+        self.limits.set(limits);
+    }
+
     fn count_protocol_error(&self, what: &str) {
         self.metrics.protocol_errors.inc();
         tracing::debug!(what, "HTTP/2 connection closed");
+    }
+}
+
+/// The rules of an address as they are now.
+fn rules(shared: &Shared, address: u32) -> Option<Arc<http1::Config>> {
+    match &shared.addresses.now().get(address as usize)?.protocol {
+        Protocol::Http(config) => Some(Arc::clone(config)),
+        Protocol::Resp(_) | Protocol::Mqtt(_) | Protocol::Lines(_) => None,
     }
 }

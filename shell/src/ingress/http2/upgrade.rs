@@ -77,7 +77,7 @@ pub(super) async fn serve(connection: Connection, mut stream: TcpStream, mut rea
 /// has begun to end, that of a connection without requests.
 async fn waited_long_enough(http2: &Http2) {
     let late = async {
-        Timer::after(http2.limits.header_timeout).await;
+        Timer::after(http2.limits.get().header_timeout).await;
     };
     let ending = async {
         http2.shutdown.wait().await;

@@ -1,0 +1,170 @@
+//! Reading the configuration again while the process runs: what can change does, all at once, or
+//! nothing does.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::ingest::{self, SetLimits};
+use super::{Config, Loaded};
+use crate::config::{Change, ConfigError, Entry, Origin, Section};
+use crate::control::Control;
+use crate::ingress::event_loop::{Loops, Shared};
+use crate::ingress::http::Http;
+use crate::log;
+use crate::sync::lock;
+
+/// Reads flags, environment and file as at the start.
+pub type Load = Arc<dyn Fn() -> Result<Loaded, ConfigError> + Send + Sync>;
+
+/// What a reload changes.
+pub(super) struct Parts {
+    pub(super) shared: Arc<Shared>,
+    pub(super) loops: Arc<Loops>,
+    pub(super) control: Arc<Control>,
+    /// Who serves HTTP connections beyond the limit, and the pages of operators.
+    pub(super) overflow: Arc<Http>,
+    pub(super) pages: Option<Arc<Http>>,
+    pub(super) set_http2_limits: SetLimits,
+}
+
+/// The configuration in effect, and how it is replaced.
+pub(super) struct Reloader {
+    load: Load,
+    parts: Parts,
+    /// Locked while one reload is made.
+    current: Mutex<Loaded>,
+}
+
+impl Reloader {
+    pub(super) fn new(load: Load, current: Loaded, parts: Parts) -> Self {
+        for outcome in ["applied", "refused"] {
+            parts.shared.metrics.reloads.with_label_values(&[outcome]);
+        }
+        Self { load, parts, current: Mutex::new(current) }
+    }
+
+    /// How long a shutdown may wait for requests and readers.
+    pub(super) fn drain_timeout(&self) -> Duration {
+        lock(&self.current).config.drain_timeout
+    }
+
+    /// Reads the configuration again, and puts it into effect if everything in it can be. Returns
+    /// what has changed, or why nothing has.
+    pub(super) fn reload(&self) -> Result<String, String> {
+        let outcome = self.try_reload();
+        let label = match &outcome {
+            Ok(changes) => {
+                tracing::info!(changes, "configuration reloaded");
+                "applied"
+            }
+            Err(reason) => {
+                tracing::error!(reason, "reload refused: nothing has changed");
+                "refused"
+            }
+        };
+        self.parts.shared.metrics.reloads.with_label_values(&[label]).inc();
+        outcome
+    }
+
+    fn try_reload(&self) -> Result<String, String> {
+        let mut current = lock(&self.current);
+        let loaded = (self.load)().map_err(|error| error.to_string())?;
+        let changes = compare(&current, &loaded)?;
+        self.apply(&loaded.config)?;
+        *current = loaded;
+        Ok(if changes.is_empty() {
+            "no setting has changed".to_owned()
+        } else {
+            changes.join("; ")
+        })
+    }
+
+    /// Puts a configuration into effect. What may fail comes first.
+    fn apply(&self, config: &Config) -> Result<(), String> {
+        let Parts { shared, loops, control, overflow, pages, set_http2_limits } = &self.parts;
+        let addresses =
+            ingest::addresses(config, &shared.rings).map_err(|error| error.to_string())?;
+        log::set_level(config.log.level);
+        for (ring, settings) in shared.rings.iter().zip(&config.rings) {
+            ring.set_full_wait(settings.full_wait);
+        }
+        control.set_rules(&config.control);
+        overflow.set_rules(config.http.limits.clone(), config.http.origins.clone());
+        if let Some(pages) = pages {
+            pages.set_rules(config.http.limits.clone(), Vec::new());
+        }
+        set_http2_limits(&config.http.limits);
+        shared.addresses.replace(addresses);
+        loops.wake();
+        Ok(())
+    }
+}
+
+/// Says what differs, if all of it can change while the process runs; else why not.
+fn compare(old: &Loaded, new: &Loaded) -> Result<Vec<String>, String> {
+    let before = old.config.describe(&old.tables);
+    let after = new.config.describe(&new.tables);
+    let names = |sections: &[Section]| sections.iter().map(Section::name).collect::<Vec<_>>();
+    let (names_before, names_after) = (names(&before), names(&after));
+    if names_before != names_after {
+        return Err(refused_sections(new, &names_before, &after));
+    }
+    let mut changes = Vec::new();
+    for (before, after) in before.iter().zip(&after) {
+        let old_entries: HashMap<&str, &Entry> =
+            before.entries.iter().map(|entry| (entry.key, entry)).collect();
+        for entry in &after.entries {
+            let old_value = old_entries.get(entry.key).map(|old| old.value.as_str());
+            if old_value == Some(&entry.value) {
+                continue;
+            }
+            let key = format!("{}: {}", after.name(), entry.key);
+            let old_value = old_value.unwrap_or("none");
+            if let Change::Fixed(reason) = entry.change {
+                let place = place(new, entry.origin, after);
+                let value = &entry.value;
+                return Err(format!(
+                    "{place}: {key} cannot change from {old_value} to {value} while the process \
+                     runs: {reason}"
+                ));
+            }
+            changes.push(format!("{key} = {} (was {old_value})", entry.value));
+        }
+        let gone = |entry: &&Entry| after.entries.iter().all(|other| other.key != entry.key);
+        if let Some(entry) = before.entries.iter().find(gone) {
+            let place = place(new, Origin::Default, after);
+            let key = format!("{}: {}", after.name(), entry.key);
+            return Err(format!("{place}: {key} cannot be removed while the process runs"));
+        }
+    }
+    Ok(changes)
+}
+
+/// Where to look for what is refused: the value, its table, or the file.
+fn place(loaded: &Loaded, origin: Origin, section: &Section) -> String {
+    match [origin, section.origin].into_iter().find(|origin| *origin != Origin::Default) {
+        Some(origin) => loaded.source.place(origin),
+        None => loaded
+            .path
+            .as_ref()
+            .map_or_else(|| "configuration".to_owned(), |path| path.display().to_string()),
+    }
+}
+
+/// Why the tables themselves cannot change.
+fn refused_sections(new: &Loaded, before: &[String], after: &[Section]) -> String {
+    let added = after.iter().find(|section| !before.contains(&section.name()));
+    if let Some(section) = added {
+        let place = place(new, Origin::Default, section);
+        let name = section.name();
+        return format!("{place}: {name} cannot be added while the process runs");
+    }
+    let names: Vec<String> = after.iter().map(Section::name).collect();
+    let section = Section::new("");
+    let place = place(new, Origin::Default, &section);
+    match before.iter().find(|name| !names.contains(name)) {
+        Some(name) => format!("{place}: {name} cannot be removed while the process runs"),
+        None => format!("{place}: rings keep their order while the process runs"),
+    }
+}
