@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use aqueduct::config::{Address, ConfigError};
+use aqueduct::config::Address;
 use aqueduct::log::{self, LogFormat, LogLevel};
 use aqueduct_client::Interrupter;
 use async_signal::{Signal, Signals};
@@ -17,7 +17,7 @@ use smol::stream::StreamExt;
 use crate::admin;
 use crate::metrics::Metrics;
 use crate::run::{self, Error, Handles, Report};
-use crate::settings::{Settings, Tables};
+use crate::settings::{Refused, Settings, Tables};
 use crate::sinks;
 use crate::stop::Stop;
 
@@ -72,8 +72,8 @@ impl Args {
     /// Reads the file that the flags name, puts the flags over it, and checks the result.
     ///
     /// # Errors
-    /// Any [`ConfigError`].
-    pub fn settings(&self) -> Result<Settings, ConfigError> {
+    /// Any [`Refused`].
+    pub fn settings(&self) -> Result<Settings, Refused> {
         let mut tables = match &self.config {
             Some(path) => Tables::read(path)?,
             None => Tables::default(),

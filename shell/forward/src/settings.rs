@@ -1,10 +1,12 @@
 //! The configuration file, and the check of its values.
 
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aqueduct::config::{Address, ConfigError, Given, Millis, Origin, Size, number, time};
-use aqueduct::log::{LogSettings, LogTable};
+use aqueduct::config::{Address, Millis, Size};
+use aqueduct::log::{LogFormat, LogLevel, LogSettings};
 use serde::Deserialize;
 
 use crate::compress::{Codec, Compression};
@@ -52,7 +54,7 @@ pub struct FromTable {
     /// Types that are delivered; without it, all.
     pub types: Option<Vec<u16>>,
     /// How long `--once` waits for a listener.
-    pub open_wait_ms: Option<Given<Millis>>,
+    pub open_wait_ms: Option<Millis>,
 }
 
 /// `[batch]`.
@@ -60,11 +62,11 @@ pub struct FromTable {
 #[serde(deny_unknown_fields, default)]
 pub struct BatchTable {
     /// Most records.
-    pub records: Option<Given<u64>>,
+    pub records: Option<u64>,
     /// Most bytes of payloads and attributes; one record may be larger.
-    pub bytes: Option<Given<Size>>,
+    pub bytes: Option<Size>,
     /// The longest that a record waits for others.
-    pub wait_ms: Option<Given<Millis>>,
+    pub wait_ms: Option<Millis>,
 }
 
 /// `[envelope]`.
@@ -84,7 +86,7 @@ pub struct CompressionTable {
     /// How.
     pub codec: Codec,
     /// Bytes up to which nothing is compressed.
-    pub above_bytes: Option<Given<Size>>,
+    pub above_bytes: Option<Size>,
 }
 
 /// `[retry]`.
@@ -92,13 +94,13 @@ pub struct CompressionTable {
 #[serde(deny_unknown_fields, default)]
 pub struct RetryTable {
     /// The pause after the first failure.
-    pub first_ms: Option<Given<Millis>>,
+    pub first_ms: Option<Millis>,
     /// The longest.
-    pub longest_ms: Option<Given<Millis>>,
+    pub longest_ms: Option<Millis>,
     /// Failures in a row that open the circuit.
-    pub breaker_failures: Option<Given<u64>>,
+    pub breaker_failures: Option<u64>,
     /// How long it stays open.
-    pub breaker_pause_ms: Option<Given<Millis>>,
+    pub breaker_pause_ms: Option<Millis>,
 }
 
 /// `[poison]`.
@@ -114,7 +116,7 @@ pub struct PoisonTable {
 #[serde(deny_unknown_fields, default)]
 pub struct ShutdownTable {
     /// How long the end waits for what is in flight.
-    pub drain_timeout_ms: Option<Given<Millis>>,
+    pub drain_timeout_ms: Option<Millis>,
 }
 
 /// `[admin]`.
@@ -124,10 +126,47 @@ pub struct AdminTable {
     /// Where health and metrics are served; without it, nowhere.
     pub listen: Option<Address>,
     /// The longest that a ready process waits for an acknowledgement.
-    pub ready_age_ms: Option<Given<Millis>>,
+    pub ready_age_ms: Option<Millis>,
     /// The most records that a ready process is behind.
-    pub ready_lag_records: Option<Given<u64>>,
+    pub ready_lag_records: Option<u64>,
 }
+
+/// `[log]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogTable {
+    /// Least severe level that is logged.
+    pub level: Option<LogLevel>,
+    /// Shape of the log.
+    pub format: Option<LogFormat>,
+}
+
+/// Why settings are refused, in words: file and line, or key, value and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused(String);
+
+impl Refused {
+    fn value(key: &str, value: impl fmt::Display, allowed: impl fmt::Display) -> Self {
+        Self(format!("{key}: `{value}` is not allowed; allowed: {allowed}"))
+    }
+
+    /// Names the file that the settings are from.
+    #[must_use]
+    pub fn in_file(self, file: Option<&Path>) -> Self {
+        match file {
+            Some(file) => Self(format!("{}: {}", file.display(), self.0)),
+            None => self,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// All settings, checked.
 #[derive(Debug)]
@@ -171,33 +210,32 @@ impl Tables {
     ///
     /// # Errors
     /// It cannot be read, or is not TOML of this shape.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Parse {
-            path: path.to_owned(),
-            source: Box::new(source),
+    pub fn read(path: &Path) -> Result<Self, Refused> {
+        let text = std::fs::read_to_string(path).map_err(|error| Refused(error.to_string()));
+        text.and_then(|text| {
+            toml::from_str(&text).map_err(|error| Refused(error.to_string().trim_end().to_owned()))
         })
+        .map_err(|error| error.in_file(Some(path)))
     }
 
     /// Checks every value and fills in what is left out.
     ///
     /// # Errors
     /// The first value that is not allowed. What is wrong with `[sink]` is found when it is opened.
-    pub fn check(self) -> Result<Settings, ConfigError> {
+    pub fn check(self) -> Result<Settings, Refused> {
         const GIB: u64 = 1 << 30;
         let Self { from, batch, envelope, compression, sink, retry, poison, shutdown, admin, log } =
             self;
         if !compression.codec.is_built() {
             let name = compression.codec.encoding().unwrap_or_default();
             let allowed = format!("what this build has; build with --features {name}");
-            return Err(ConfigError::value(Origin::File, "compression.codec", name, allowed));
+            return Err(Refused::value("compression.codec", name, allowed));
         }
-        let above = compression.above_bytes.as_ref();
+        let above = compression.above_bytes;
         let subscription = from.subscription.unwrap_or_default();
-        let first = time("retry.first_ms", retry.first_ms.as_ref(), 50, 1)?;
-        let longest = time("retry.longest_ms", retry.longest_ms.as_ref(), 2000, 1)?;
-        let failures = retry.breaker_failures.as_ref();
+        let first = time("retry.first_ms", retry.first_ms, 50, 1)?;
+        let longest = time("retry.longest_ms", retry.longest_ms, 2000, 1)?;
+        let failures = retry.breaker_failures;
         let flow = if subscription.is_empty() { "default" } else { &*subscription };
         let context = Context {
             envelope: Envelope { form: envelope.form, is_json_payload: envelope.json_payload },
@@ -207,16 +245,16 @@ impl Tables {
             },
             flow: flow.to_owned(),
         };
-        let (records, bytes) = (batch.records.as_ref(), batch.bytes.as_ref());
+        let (records, bytes) = (batch.records, batch.bytes);
         Ok(Settings {
             socket: from.socket.unwrap_or_else(default_socket),
             ring: from.ring.unwrap_or_default(),
             subscription,
             types: from.types,
-            open_wait: time("from.open_wait_ms", from.open_wait_ms.as_ref(), 5000, 0)?,
+            open_wait: time("from.open_wait_ms", from.open_wait_ms, 5000, 0)?,
             batch_records: small(number("batch.records", records, 1000, 1..=1_000_000)?),
             batch_bytes: small(number("batch.bytes", bytes, 1 << 20, 1..=GIB)?),
-            batch_wait: time("batch.wait_ms", batch.wait_ms.as_ref(), 100, 0)?,
+            batch_wait: time("batch.wait_ms", batch.wait_ms, 100, 0)?,
             sink,
             context,
             retry: Policy {
@@ -229,38 +267,53 @@ impl Tables {
                     1..=1_000_000,
                 )?)
                 .unwrap_or(u32::MAX),
-                breaker_pause: time(
-                    "retry.breaker_pause_ms",
-                    retry.breaker_pause_ms.as_ref(),
-                    2000,
-                    1,
-                )?,
+                breaker_pause: time("retry.breaker_pause_ms", retry.breaker_pause_ms, 2000, 1)?,
             },
             dead_letters: poison.file,
-            drain_timeout: time(
-                "shutdown.drain_timeout_ms",
-                shutdown.drain_timeout_ms.as_ref(),
-                5000,
-                0,
-            )?,
+            drain_timeout: time("shutdown.drain_timeout_ms", shutdown.drain_timeout_ms, 5000, 0)?,
             readiness: Readiness {
-                acknowledgement: time(
-                    "admin.ready_age_ms",
-                    admin.ready_age_ms.as_ref(),
-                    10_000,
-                    100,
-                )?,
+                acknowledgement: time("admin.ready_age_ms", admin.ready_age_ms, 10_000, 100)?,
                 lag_records: number(
                     "admin.ready_lag_records",
-                    admin.ready_lag_records.as_ref(),
+                    admin.ready_lag_records,
                     u64::MAX,
                     0..=u64::MAX,
                 )?,
             },
             admin: admin.listen,
-            log: LogSettings::check(&log),
+            log: LogSettings {
+                level: log.level.unwrap_or(LogLevel::Info),
+                format: log.format.unwrap_or(LogFormat::Text),
+            },
         })
     }
+}
+
+/// Longest time that any setting takes, ms: one day.
+const DAY_MS: u64 = 86_400_000;
+
+/// Checks a number against its range.
+fn number(
+    key: &str,
+    given: Option<impl Into<u64>>,
+    default: u64,
+    range: RangeInclusive<u64>,
+) -> Result<u64, Refused> {
+    let value = given.map_or(default, Into::into);
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(Refused::value(key, value, format!("{} to {}", range.start(), range.end())))
+}
+
+/// Checks a time: at least `least_ms`, at most a day.
+fn time(
+    key: &str,
+    given: Option<Millis>,
+    default_ms: u64,
+    least_ms: u64,
+) -> Result<Duration, Refused> {
+    number(key, given, default_ms, least_ms..=DAY_MS).map(Duration::from_millis)
 }
 
 /// A number that was checked against a limit that every machine holds.
@@ -280,7 +333,7 @@ fn default_socket() -> PathBuf {
 mod tests {
     use super::*;
 
-    fn checked(text: &str) -> Result<Settings, ConfigError> {
+    fn checked(text: &str) -> Result<Settings, Refused> {
         toml::from_str::<Tables>(text).expect("TOML of this shape").check()
     }
 
