@@ -1,6 +1,8 @@
 //! The sinks that there are, and which of them a configuration means.
 
 pub mod file;
+#[cfg(feature = "http")]
+pub mod http;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +12,7 @@ use crate::envelope::Envelope;
 use crate::sink::Sink;
 
 /// Names of the sinks that exist, and whether this build has them.
-pub const KINDS: &[(&str, bool)] = &[("file", true)];
+pub const KINDS: &[(&str, bool)] = &[("file", true), ("http", cfg!(feature = "http"))];
 
 /// What every sink is told.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +37,8 @@ pub fn open(mut table: toml::Table, context: &Context) -> Result<(String, Box<dy
     };
     let sink: Box<dyn Sink> = match kind.as_str() {
         "file" => Box::new(file::File::open(parse(table)?, context)?),
+        #[cfg(feature = "http")]
+        "http" => Box::new(http::Http::open(parse(table)?, context)?),
         other => return Err(unknown(other)),
     };
     Ok((kind, sink))

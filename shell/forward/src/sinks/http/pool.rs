@@ -1,0 +1,152 @@
+//! Connections that are used again: so many at most, waited for so long, looked at before use.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::HeaderValue;
+use smol::LocalExecutor;
+use smol::future::FutureExt;
+use smol_hyper::rt::FuturesIo;
+
+use super::connect::Connector;
+use crate::sink::Failure;
+
+/// Settings of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Most connections.
+    pub(super) active: usize,
+    /// The longest wait for one.
+    pub(super) wait: Duration,
+    /// Whether one that was idle is looked at before it is used.
+    pub(super) test_on_borrow: bool,
+}
+
+/// Connections, idle or lent.
+pub(super) struct Pool {
+    connector: Connector,
+    executor: Rc<LocalExecutor<'static>>,
+    limits: Limits,
+    token_file: Option<PathBuf>,
+    idle: RefCell<Vec<Connection>>,
+    /// INVARIANT: those that are lent or being made, at most `limits.active`.
+    lent: Cell<usize>,
+}
+
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    token: Option<HeaderValue>,
+}
+
+/// A connection that is lent. Closed when it is dropped without being given back.
+pub(super) struct Pooled<'p> {
+    pool: &'p Pool,
+    connection: Option<Connection>,
+}
+
+impl Pool {
+    pub(super) fn new(
+        connector: Connector,
+        executor: Rc<LocalExecutor<'static>>,
+        limits: Limits,
+        token_file: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            connector,
+            executor,
+            limits,
+            token_file,
+            idle: RefCell::default(),
+            lent: Cell::new(0),
+        }
+    }
+
+    /// Lends a connection: an idle one, or a new one. `time` bounds the wait, too.
+    pub(super) async fn borrow(&self, time: Duration) -> Result<Pooled<'_>, Failure> {
+        debug_assert!(self.lent.get() < self.limits.active, "nobody asks for more");
+        self.lent.set(self.lent.get() + 1);
+        let mut pooled = Pooled { pool: self, connection: None };
+        if self.limits.test_on_borrow {
+            // What happened to idle connections is known to their tasks, once they ran.
+            while self.executor.try_tick() {}
+        }
+        loop {
+            let Some(connection) = self.idle.borrow_mut().pop() else { break };
+            if !self.limits.test_on_borrow || connection.sender.is_ready() {
+                pooled.connection = Some(connection);
+                return Ok(pooled);
+            }
+        }
+        let wait = self.limits.wait.min(time);
+        let late = async {
+            smol::Timer::after(wait).await;
+            Err(Failure::retry(format!("no connection in {} ms", wait.as_millis())))
+        };
+        pooled.connection = Some(self.connect().or(late).await?);
+        Ok(pooled)
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let token = self.token()?;
+        let stream = self.connector.connect().await.map_err(Failure::retry)?;
+        let (sender, connection) =
+            http1::handshake(FuturesIo::new(stream)).await.map_err(Failure::retry)?;
+        let run = async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        };
+        self.executor.spawn(run).detach();
+        Ok(Connection { sender, token })
+    }
+
+    /// Reads the token. It may be written anew while this process runs.
+    fn token(&self) -> Result<Option<HeaderValue>, Failure> {
+        let Some(path) = &self.token_file else { return Ok(None) };
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::retry(format!("the token file {}: {error}", path.display()))
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+        let token = text.lines().next().unwrap_or_default().trim();
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| failed(&"its first line is no token"))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+impl Pooled<'_> {
+    /// Lends its sending side.
+    pub(super) fn sender(&mut self) -> &mut SendRequest<Full<Bytes>> {
+        &mut self.connection().sender
+    }
+
+    /// Returns the value of `authorization`.
+    pub(super) fn token(&self) -> Option<&HeaderValue> {
+        self.connection.as_ref().and_then(|connection| connection.token.as_ref())
+    }
+
+    fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("it has one until it is given back or dropped")
+    }
+
+    /// Gives it back, after an answer that was read to its end.
+    pub(super) fn give_back(mut pooled: Self) {
+        if let Some(connection) = pooled.connection.take()
+            && !connection.sender.is_closed()
+        {
+            pooled.pool.idle.borrow_mut().push(connection);
+        }
+    }
+}
+
+impl Drop for Pooled<'_> {
+    fn drop(&mut self) {
+        self.pool.lent.set(self.pool.lent.get() - 1);
+    }
+}
