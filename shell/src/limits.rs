@@ -94,6 +94,11 @@ impl ByteLimit {
         Arc::new(Self { most, used: Count::new(0) })
     }
 
+    /// Returns how many bytes may still be held.
+    pub fn left(&self) -> u64 {
+        self.most.saturating_sub(self.used())
+    }
+
     /// Returns how many bytes are held.
     pub fn used(&self) -> u64 {
         // ORDER(none): a number for people.

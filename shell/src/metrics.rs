@@ -25,6 +25,8 @@ pub enum Eviction {
     Cursor,
     /// It sent a packet that no reader sends.
     Packet,
+    /// An operator had it evicted.
+    Operator,
 }
 
 /// All metrics of the process.
@@ -80,7 +82,7 @@ pub struct RingMetrics {
     pub wakes_futex: IntCounter,
     /// `W` packets.
     pub wakes_socket: IntCounter,
-    evictions: [IntCounter; 2],
+    evictions: [IntCounter; 3],
 }
 
 /// The metrics of one subscription.
@@ -226,7 +228,7 @@ impl Metrics {
             wait: self.wait.with_label_values(&[name]),
             wakes_futex: self.wakes.with_label_values(&[name, "futex"]),
             wakes_socket: self.wakes.with_label_values(&[name, "socket"]),
-            evictions: ["cursor", "packet"]
+            evictions: ["cursor", "packet", "operator"]
                 .map(|reason| self.evictions.with_label_values(&[name, reason])),
         }
     }

@@ -182,11 +182,13 @@ fn connections_get_the_descriptors_that_readers_and_operators_leave() {
 fn health_is_answered_however_many_connections_there_are() {
     let server = Server::start(&["--max-connections", "2"]);
     let held = silent(&server, 500);
-    for path in ["/healthz", "/readyz", "/metrics"] {
+    for (path, status) in [("/healthz", 200), ("/readyz", 503), ("/metrics", 200)] {
         let response = server.get(path);
-        assert_eq!(response.status, 200, "{response:?}");
+        assert_eq!(response.status, status, "{response:?}");
         assert_eq!(response.header("connection"), Some("close"));
     }
+    let not_ready = server.get("/readyz").body;
+    assert!(not_ready.contains("all places for connections are taken"), "{not_ready}");
     // Anything else is told that there are too many, and nothing is published.
     server.post("default", b"x").assert_problem(503);
     server.get("/nothing").assert_problem(503);
@@ -239,8 +241,8 @@ fn an_address_of_its_own_answers_however_many_connections_it_has() {
     let _held = silent(&server, 100);
     let _held_there: Vec<_> =
         (0..200).map(|_| TcpStream::connect(admin).expect("it accepts")).collect();
-    for path in ["/healthz", "/readyz", "/metrics"] {
-        assert_eq!(Server::exchange_at(admin, get(path)).status, 200);
+    for (path, status) in [("/healthz", 200), ("/readyz", 503), ("/metrics", 200)] {
+        assert_eq!(Server::exchange_at(admin, get(path)).status, status);
     }
 }
 

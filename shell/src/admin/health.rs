@@ -13,6 +13,13 @@ pub(super) fn ready(admin: &Admin) -> Page {
     if admin.shutdown.has_begun() {
         missing.push("shutting down".to_owned());
     }
+    if admin.http_connections.used() >= admin.http_connections.most() {
+        missing.push("all places for connections are taken".to_owned());
+    }
+    let largest = admin.rings.iter().map(|ring| u64::from(ring.max_payload_bytes())).max();
+    if admin.buffered.left() < largest.unwrap_or(0) {
+        missing.push("no memory is left for a large record".to_owned());
+    }
     missing.extend(
         admin
             .rings

@@ -1,11 +1,14 @@
-//! What an operator and an orchestrator ask: health, readiness, metrics.
+//! What an operator and an orchestrator ask: health, readiness, metrics; the rings and their
+//! readers; and a description of all that.
 //!
 //! Answers are pages without a protocol; an ingress that speaks HTTP serves them, on its own
 //! address or beside the records.
 
 mod health;
 mod metrics_page;
+mod rings;
 mod settings;
+mod target;
 
 use std::sync::Arc;
 
@@ -15,6 +18,10 @@ use crate::ring::Ring;
 use crate::shutdown::Shutdown;
 
 pub use settings::{AdminSettings, AdminTable};
+pub use target::Target;
+
+/// Describes everything at the address of operators, as `OpenAPI` 3.1.
+const DESCRIPTION: &str = include_str!("openapi.json");
 
 /// What is asked about.
 pub struct Admin {
@@ -41,13 +48,29 @@ pub enum Page {
     Unavailable(String),
     /// The answer could not be made.
     Failed(&'static str),
+    /// There is no such thing, and what is missing.
+    Missing(&'static str),
+    /// What was asked for is done.
+    Done,
 }
 
 impl Admin {
-    /// Paths of all pages.
-    pub const PATHS: [&'static str; 3] = ["/healthz", "/readyz", "/metrics"];
+    /// Answers at the address of operators, by a method that the target has.
+    pub fn answer(&self, target: &Target) -> Page {
+        match target {
+            Target::Health => health::live(),
+            Target::Readiness => health::ready(self),
+            Target::Metrics => metrics_page::page(self),
+            Target::Description => {
+                Page::Content("application/json", DESCRIPTION.as_bytes().to_vec())
+            }
+            Target::Rings => rings::all(self),
+            Target::Ring(name) => rings::one(self, name),
+            Target::Reader(ring, name) => rings::evict(self, ring, name),
+        }
+    }
 
-    /// Makes the page of a path; `None` if there is none.
+    /// Makes a page that may also be beside the records, by its path; `None` if there is none.
     pub fn page(&self, path: &str) -> Option<Page> {
         match path {
             "/healthz" => Some(health::live()),

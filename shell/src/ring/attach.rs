@@ -117,14 +117,7 @@ impl Ring {
         if start == Some(Start::Latest) {
             self.space_released();
         }
-        Ok(Attached {
-            attachment: Attachment {
-                ring: Arc::clone(self),
-                subscription: name.to_owned(),
-                number,
-            },
-            cursor,
-        })
+        Ok(Attached { attachment: Attachment::of(self, name, number), cursor })
     }
 
     /// Detaches a reader whose connection has closed but whose task has not run yet, so that an
@@ -138,15 +131,16 @@ impl Ring {
         };
         // It detaches when it is dropped, as the one its task holds will; the second of them finds
         // nothing to do.
-        drop(gone.map(|number| Attachment {
-            ring: Arc::clone(self),
-            subscription: name.to_owned(),
-            number,
-        }));
+        drop(gone.map(|number| Attachment::of(self, name, number)));
     }
 }
 
 impl Attachment {
+    /// The attachment of this number, to be dropped.
+    pub(super) fn of(ring: &Arc<Ring>, subscription: &str, number: u64) -> Self {
+        Self { ring: Arc::clone(ring), subscription: subscription.to_owned(), number }
+    }
+
     /// The ring.
     pub fn ring(&self) -> &Ring {
         &self.ring

@@ -258,6 +258,8 @@ fn page(admin: &Admin, resource: Resource) -> Option<PageContent> {
             let body = problem_json(503, "Service Unavailable", &detail);
             (503, PROBLEM, "retry-after: 1\r\n", body.into_bytes())
         }
+        // None of the three pages that may be beside the records.
+        Page::Missing(_) | Page::Done => return None,
         Page::Failed(detail) => {
             let body = problem_json(500, "Internal Server Error", detail);
             (500, PROBLEM, "", body.into_bytes())

@@ -5,8 +5,8 @@
 //! load batches grow by themselves; a single record is as fast as without.
 //!
 //! Reading order: `driver` (sockets), `clock` and `deadlines`, `protocol` (codecs), `held` (answers
-//! that wait), `connection`, `shared`, `wakeups`, `batch` (the rings during a turn), `work` (events), `attend` (after the
-//! turn), and here the turn itself.
+//! that wait), `connection`, `shared`, `wakeups`, `batch` (the rings during a turn), `work` (events),
+//! `attend` (after the turn), and here the turn itself.
 
 mod address;
 mod attend;

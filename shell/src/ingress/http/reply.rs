@@ -23,6 +23,13 @@ pub(super) fn with(
     response
 }
 
+/// A response without a body.
+pub(super) fn empty(status: StatusCode) -> Reply {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
 /// A problem; `detail` is for people.
 pub(super) fn problem(status: StatusCode, detail: &str) -> Reply {
     let title = status.canonical_reason().unwrap_or("Error");

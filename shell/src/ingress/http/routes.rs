@@ -1,25 +1,21 @@
-//! What each path answers: pages for operators.
+//! What each path answers at the address of operators.
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{HOST, ORIGIN};
 use hyper::{Method, Request, StatusCode, Version};
 
 use super::Http;
-use super::reply::{Reply, allowing, closing, problem, retry_later, with};
-use crate::admin::{Admin, Page};
+use super::reply::{Reply, allowing, closing, empty, problem, retry_later, with};
+use crate::admin::{Admin, Page, Target};
 use crate::codec::http1::is_host;
 
 /// Answers one request and counts the answer.
 pub(super) fn answer(http: &Http, request: &Request<Incoming>) -> Reply {
-    let path = request.uri().path();
-    let reply = match &http.admin {
-        Some(admin) if Admin::PATHS.contains(&path) => {
-            refusal(request).unwrap_or_else(|| page(admin, request.method(), path))
+    let reply = match (&http.admin, Target::of(request.uri().path())) {
+        (Some(admin), Some(target)) => {
+            refusal(request).unwrap_or_else(|| page(admin, request.method(), &target))
         }
-        _ => problem(
-            StatusCode::NOT_FOUND,
-            "no such resource; health and metrics are at /healthz, /readyz and /metrics",
-        ),
+        _ => problem(StatusCode::NOT_FOUND, "no such resource; see /openapi.json"),
     };
     http.count_response(reply.status().as_u16());
     // An unread body would have to be read to find the next request.
@@ -43,15 +39,16 @@ fn refusal(request: &Request<Incoming>) -> Option<Reply> {
         .then(|| problem(StatusCode::FORBIDDEN, "pages of this origin may not use this listener"))
 }
 
-fn page(admin: &Admin, method: &Method, path: &str) -> Reply {
-    if method != Method::GET && method != Method::HEAD {
-        let reply = problem(StatusCode::METHOD_NOT_ALLOWED, "this resource is only read");
-        return allowing(reply, "GET, HEAD");
+fn page(admin: &Admin, method: &Method, target: &Target) -> Reply {
+    if !target.methods().split(", ").any(|allowed| method == allowed) {
+        let reply = problem(StatusCode::METHOD_NOT_ALLOWED, "this resource has other methods");
+        return allowing(reply, target.methods());
     }
-    match admin.page(path) {
-        Some(Page::Content(kind, content)) => with(StatusCode::OK, kind, content),
-        Some(Page::Unavailable(why)) => retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, &why)),
-        Some(Page::Failed(why)) => problem(StatusCode::INTERNAL_SERVER_ERROR, why),
-        None => problem(StatusCode::NOT_FOUND, "no such resource"),
+    match admin.answer(target) {
+        Page::Content(kind, content) => with(StatusCode::OK, kind, content),
+        Page::Unavailable(why) => retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, &why)),
+        Page::Failed(why) => problem(StatusCode::INTERNAL_SERVER_ERROR, why),
+        Page::Missing(what) => problem(StatusCode::NOT_FOUND, what),
+        Page::Done => empty(StatusCode::NO_CONTENT),
     }
 }
