@@ -17,9 +17,6 @@ pub mod metrics;
 // The way of a record: shared memory, and the ring in it.
 pub mod segment;
 
-// The records in files, for rings that outlive the process.
-pub mod journal;
-
 pub mod ring;
 
 // The way out: readers attach over a socket. The accept loop and the files of UNIX sockets are
@@ -32,7 +29,10 @@ pub mod control;
 // What operators ask.
 pub mod admin;
 
-// The way in: protocols as pure bytes, and the sockets that bring records.
+// The way in: routes and what requests pass on them, protocols as pure bytes, and the sockets that
+// bring records.
+pub mod middleware;
+
 pub mod codec;
 
 pub mod ingress;

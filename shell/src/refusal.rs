@@ -28,6 +28,8 @@ pub enum Refusal {
     Disconnected,
     /// The client may not write to this ring.
     Denied,
+    /// The client has asked too often. The same record may be accepted later.
+    RateLimited,
     /// There is no memory to receive it. The same record may be accepted later.
     NoMemory,
     /// The process is ending, or the ring is closed. The same record may be accepted by the next
@@ -39,7 +41,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Labels of all reasons, in the order of [`index`](Self::index).
-    pub const LABELS: [&'static str; 10] = [
+    pub const LABELS: [&'static str; 11] = [
         "full",
         "too_large",
         "bad_type",
@@ -50,6 +52,7 @@ impl Refusal {
         "no_memory",
         "shutting_down",
         "journal",
+        "rate_limited",
     ];
 
     /// Returns the place of this reason in [`LABELS`](Self::LABELS).
@@ -65,6 +68,7 @@ impl Refusal {
             Self::NoMemory => 7,
             Self::ShuttingDown => 8,
             Self::Journal => 9,
+            Self::RateLimited => 10,
         }
     }
 
@@ -81,6 +85,7 @@ impl Refusal {
             | Self::Disconnected
             | Self::NoMemory
             | Self::ShuttingDown
+            | Self::RateLimited
             | Self::Journal => true,
             Self::TooLarge { .. } | Self::BadType | Self::Malformed | Self::Denied => false,
         }
@@ -97,6 +102,7 @@ impl fmt::Display for Refusal {
             Self::BadType => write!(f, "the type must be one decimal number from 0 to 65535"),
             Self::Malformed => write!(f, "the record is malformed"),
             Self::Denied => write!(f, "the client may not write to this ring"),
+            Self::RateLimited => write!(f, "the client has asked too often"),
             Self::Timeout => write!(f, "the record did not arrive in time"),
             Self::Disconnected => write!(f, "the record broke off"),
             Self::NoMemory => write!(f, "there is no memory to receive the record"),
@@ -125,6 +131,7 @@ mod tests {
             Refusal::NoMemory,
             Refusal::ShuttingDown,
             Refusal::Journal,
+            Refusal::RateLimited,
         ];
         for (index, reason) in all.into_iter().enumerate() {
             assert_eq!((reason.index(), reason.label()), (index, Refusal::LABELS[index]));

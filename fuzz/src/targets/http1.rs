@@ -19,6 +19,7 @@ pub fn run(bytes: &[u8]) {
         max_batch_bytes: 4096,
         origins: Origin::new("https://good.example").into_iter().collect(),
         http2: input.below(2) == 1,
+        routes: None,
         keep: Keep::default(),
     });
     let way = Way::take(&mut input);

@@ -13,6 +13,8 @@
 //! A codec keeps no bytes. Whatever it did not consume stays in the loop's buffer and is shown
 //! again, with more after it, so the state of an idle connection is the codec itself: a few words.
 
+use crate::middleware::Job;
+
 mod keep;
 mod progress;
 mod sink;
@@ -60,6 +62,11 @@ pub trait Codec {
     /// no answers, not reading is the only one: the connection waits until there is room.
     fn gives_up_when_full(&self) -> bool {
         true
+    }
+
+    /// Takes the work that a [`State::Away`] is about, once.
+    fn take_job(&mut self) -> Option<Job> {
+        None
     }
 
     /// Counts what is lost with a connection that broke (a reset, or a peer that takes no bytes).

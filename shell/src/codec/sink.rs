@@ -1,5 +1,7 @@
 //! Where a codec puts records, and what it asks the process about.
 
+use std::time::Instant;
+
 use aqueduct_core::AttributeBlock;
 
 /// Bytes of a granule, and of a record's header.
@@ -74,6 +76,8 @@ pub enum Reason {
     Disconnected,
     /// The peer may not write here.
     Denied,
+    /// The peer has asked too often.
+    RateLimited,
     /// There is no memory to receive it.
     NoMemory,
     /// The ring is closed or about to be.
@@ -160,6 +164,12 @@ pub trait Sink {
     /// [`Room::Yes`], by as many calls of [`record`](Self::record).
     fn room(&mut self, ring: RingId, batch: BatchSize) -> Room;
 
+    /// Appends one record to each of several rings, or to none of them, and puts its sequence
+    /// numbers into `seqs`, in the order of `rings`, which is the one of their numbers. The answer
+    /// is about the first ring if it is [`Outcome::Accepted`]. A record that has waited for room in
+    /// one ring, and then finds none in another, is refused.
+    fn fan_out(&mut self, rings: &[RingId], record: Record<'_>, seqs: &mut Vec<u64>) -> Outcome;
+
     /// Records that the ring has taken in this epoch: the next sequence number.
     fn next_seq(&self, ring: RingId) -> u64;
 
@@ -174,6 +184,9 @@ pub trait Sink {
 
     /// Whether the process is about to end: connections close after their next answer.
     fn is_ending(&self) -> bool;
+
+    /// Now, as the turn began.
+    fn now(&self) -> Instant;
 
     /// Now as an HTTP date (`Sun, 06 Nov 1994 08:49:37 GMT`), at most a second old.
     fn date(&self) -> [u8; 29];

@@ -8,6 +8,8 @@ pub mod listen;
 mod watchdog;
 mod watched;
 
+pub mod workers;
+
 pub mod http;
 
 pub mod event_loop;

@@ -22,6 +22,8 @@ pub(super) const BURST: u64 = 50;
 pub(super) const PERIOD: Duration = Duration::from_secs(10);
 /// Target of the summaries, which are not limited themselves.
 pub(super) const SUMMARY: &str = "aqueduct::log::summary";
+/// Target of lines that a configuration asked for, one for each request: they are not limited.
+pub const ACCESS: &str = "aqueduct::access";
 
 /// Counts lines by their kind.
 pub(super) struct Limiter {
@@ -121,7 +123,7 @@ impl<S: Subscriber> Filter<S> for Limited {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        if *metadata.level() > Level::INFO || metadata.target() == SUMMARY {
+        if *metadata.level() > Level::INFO || [SUMMARY, ACCESS].contains(&metadata.target()) {
             return true;
         }
         self.0.admit(metadata.callsite(), Instant::now(), || {

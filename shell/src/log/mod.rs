@@ -25,6 +25,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::{Change, Given, Section, quoted};
 
+pub use limiter::ACCESS;
 use limiter::{Limited, Limiter};
 use queue::Queue;
 

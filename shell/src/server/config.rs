@@ -12,6 +12,7 @@ use crate::control::{ControlSettings, ControlTable};
 use crate::ingress::event_loop::{IngestSettings, IngestTable, ListenSettings, ListenTable};
 use crate::ingress::http::{HttpSettings, HttpTable};
 use crate::log::{LogSettings, LogTable};
+use crate::middleware::{RouteSettings, RouteTable};
 use crate::ring::{RingSettings, RingTable};
 
 /// The configuration file as it is written.
@@ -34,6 +35,8 @@ pub struct Tables {
     pub log: LogTable,
     /// The rings.
     pub ring: Vec<RingTable>,
+    /// Routes of HTTP.
+    pub route: Vec<RouteTable>,
 }
 
 /// `[server]` as it is written.
@@ -67,6 +70,8 @@ pub struct Config {
     pub log: LogSettings,
     /// At least one, with distinct names.
     pub rings: Vec<RingSettings>,
+    /// Routes of HTTP.
+    pub routes: RouteSettings,
 }
 
 /// A configuration with what it was made of.
@@ -98,8 +103,10 @@ impl Config {
         let http = HttpSettings::check(&tables.http)?;
         let keep_alive = http.limits.keep_alive_timeout;
         let listen = ListenSettings::check(&tables.listen, &rings, keep_alive)?;
+        let routes = RouteSettings::check(&tables.route, &rings)?;
         for (index, ring) in rings.iter_mut().enumerate() {
             ring.has_attributes = !http.keep.is_empty()
+                || routes.brings_attributes_to(index)
                 || listen.iter().any(|address| address.brings_attributes_to(index));
         }
         Ok(Self {
@@ -112,6 +119,7 @@ impl Config {
             admin: AdminSettings::check(&tables.admin)?,
             log: LogSettings::check(&tables.log),
             rings,
+            routes,
         })
     }
 
@@ -138,6 +146,7 @@ impl Config {
             addresses
                 .map(|(index, (address, table))| address.describe(index + 1, table, &self.rings)),
         );
+        sections.extend(self.routes.describe(&tables.route));
         sections
     }
 }

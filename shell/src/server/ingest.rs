@@ -16,8 +16,10 @@ use crate::ingress::event_loop::{
 };
 use crate::ingress::http::{Http, HttpLimits, problem_json};
 use crate::ingress::listen::Bound;
+use crate::ingress::workers::Workers;
 use crate::limits::{ByteLimit, Limit};
 use crate::metrics::Metrics;
+use crate::middleware::Router;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
 use crate::socket_file::SocketFile;
@@ -94,15 +96,16 @@ pub(super) type SetLimits = Box<dyn Fn(&HttpLimits) + Send + Sync>;
 /// Makes the rules of every address, in the order in which they are bound.
 pub(super) fn addresses(config: &Config, rings: &[Arc<Ring>]) -> Result<Vec<Address>, ServeError> {
     let limits = &config.http.limits;
+    let router = Arc::new(config.routes.router(None).map_err(ServeError::Routes)?);
     let mut addresses = Vec::with_capacity(1 + config.listen.len());
     let times = timeouts(limits, Some(limits.keep_alive_timeout), true);
-    let first = http(config, config.http.keep.clone());
+    let first = http(config, config.http.keep.clone(), &router);
     addresses.push(Address { protocol: first, timeouts: Arc::new(times) });
     for settings in &config.listen {
         // Clients of Redis and of syslog connect long before they have something to say.
         let speaks_first = matches!(settings.name, ProtocolName::Http | ProtocolName::Mqtt);
         let timeouts = timeouts(limits, settings.idle_timeout, speaks_first);
-        let protocol = protocol(config, settings, rings)?;
+        let protocol = protocol(config, settings, rings, &router)?;
         addresses.push(Address { protocol, timeouts: Arc::new(timeouts) });
     }
     Ok(addresses)
@@ -148,6 +151,7 @@ pub(super) fn start(
         buffered,
         overflow: Box::new(move |socket| overflow.turn_over(socket)),
         refusals: Limit::new(reserved),
+        workers: Workers::new(config.threads),
         page: Box::new(move |resource| admin.as_ref().and_then(|admin| page(admin, resource))),
     });
     let kind = select(config.ingest.driver).map_err(ServeError::Loops)?;
@@ -200,7 +204,7 @@ fn hand_over(
     (Box::new(|_, _, _, _| ()), Box::new(|_| ()))
 }
 
-fn http(config: &Config, keep: Keep) -> Protocol {
+fn http(config: &Config, keep: Keep, router: &Arc<Router>) -> Protocol {
     let largest_ring = config.rings.iter().map(|ring| ring.capacity_bytes).max().unwrap_or(0);
     // A batch must fit by itself into what all bodies may take.
     let largest_batch = largest_ring.min(config.ingest.max_buffered_bytes / 2);
@@ -211,6 +215,7 @@ fn http(config: &Config, keep: Keep) -> Protocol {
         origins: config.http.origins.clone(),
         http2: config.http.http2,
         keep,
+        routes: http1::Routes::new(router),
     }))
 }
 
@@ -218,10 +223,11 @@ fn protocol(
     config: &Config,
     settings: &ListenSettings,
     rings: &[Arc<Ring>],
+    router: &Arc<Router>,
 ) -> Result<Protocol, ServeError> {
     let facts = |target: &Target| ring_facts(rings, target.ring).ok_or(ServeError::TooManyRings);
     Ok(match &settings.protocol {
-        ProtocolSettings::Http => http(config, settings.keep.clone()),
+        ProtocolSettings::Http => http(config, settings.keep.clone(), router),
         ProtocolSettings::Resp => {
             let (max_command_bytes, keep) = (settings.max_message_bytes, settings.keep.clone());
             Protocol::Resp(Arc::new(resp::Config { max_command_bytes, keep }))

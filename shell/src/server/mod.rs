@@ -21,7 +21,7 @@ use smol::stream::StreamExt;
 use smol::{Async, Executor, Task, Timer, future};
 
 use crate::admin::Admin;
-use crate::config::Endpoint;
+use crate::config::{ConfigError, Endpoint};
 use crate::control::{Control, ControlListener, ControlSettings};
 use crate::ingress::event_loop::Loops;
 use crate::ingress::http::Http;
@@ -416,6 +416,8 @@ pub enum ServeError {
     Loops(io::Error),
     /// More rings than codecs can number.
     TooManyRings,
+    /// The routes.
+    Routes(ConfigError),
     /// The control socket.
     Socket(BindError),
 }
@@ -433,6 +435,7 @@ impl fmt::Display for ServeError {
             Self::Ring { name, error } => write!(f, "ring {name}: {error}"),
             Self::Listen { address, error } => write!(f, "listening on {address}: {error}"),
             Self::TooManyRings => write!(f, "there are more than 65535 rings"),
+            Self::Routes(error) => error.fmt(f),
             Self::Loops(error) => write!(f, "event loops: {error}"),
             Self::Socket(error) => error.fmt(f),
         }

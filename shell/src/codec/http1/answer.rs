@@ -3,6 +3,7 @@
 use crate::codec::progress::{Page, Persistence};
 use crate::codec::sink::{Event, Sink};
 use crate::codec::text::{decimal_len, push_decimal, push_hex};
+use crate::middleware::Exchange;
 
 /// Records that are answered together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(super) struct Answer<'a, S> {
     out: &'a mut Vec<u8>,
     /// Whole lines that every answer to this origin has.
     cors: &'a str,
+    /// The request, if units know of it.
+    exchange: Option<&'a Exchange>,
     then: Persistence,
     /// The request is HEAD: its answer has a length and no body (RFC 9110 §9.3.2).
     head_only: bool,
@@ -35,7 +38,7 @@ impl<'a, S: Sink> Answer<'a, S> {
         cors: &'a str,
         then: Persistence,
     ) -> Self {
-        Self { sink, out, cors, then, head_only: false }
+        Self { sink, out, cors, exchange: None, then, head_only: false }
     }
 
     /// Leaves the body out if the request is HEAD.
@@ -43,23 +46,43 @@ impl<'a, S: Sink> Answer<'a, S> {
         Self { head_only: method == b"HEAD", ..self }
     }
 
+    /// Answers a request that units know of: with their lines, and they learn of it.
+    pub(super) fn of(self, exchange: Option<&'a Exchange>) -> Self {
+        Self { exchange, ..self }
+    }
+
+    /// Lines that the units of the request give its answer.
+    fn unit_lines(&self) -> &'a [u8] {
+        self.exchange.map_or(b"", |exchange| exchange.lines.as_bytes())
+    }
+
+    fn count(self, status: u16) {
+        self.sink.note(Event::HttpStatus(status));
+        if let Some(exchange) = self.exchange {
+            exchange.answered(status);
+        }
+    }
+
     /// `202 Accepted`.
     ///
     /// One record: `{"seq":N,"epoch":"<16 hex digits>"}`; a batch adds `"first"`, `"last"` and
     /// `"taken"`, and its `seq` is its first.
-    pub(super) fn accepted(self, taken: &Taken) {
-        let out = self.out;
+    /// One that went to several rings adds `"rings"`: `more` are their names and what each took.
+    pub(super) fn accepted(self, taken: &Taken, more: &[(&str, Taken)]) {
+        let lines = self.unit_lines();
+        let out = &mut *self.out;
         out.extend_from_slice(
             b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\naqueduct-seq: ",
         );
         push_decimal(out, taken.first);
         out.extend_from_slice(b"\r\ncontent-length: ");
-        push_decimal(out, taken.json_len());
+        push_decimal(out, taken.json_len(more));
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(self.cors.as_bytes());
+        out.extend_from_slice(lines);
         end_of_head(out, &self.sink.date(), self.then);
-        taken.push_json(out);
-        self.sink.note(Event::HttpStatus(202));
+        taken.push_json(out, more);
+        self.count(202);
     }
 
     /// A problem (RFC 9457). `lines` are whole header lines; `detail` is for people.
@@ -76,17 +99,20 @@ impl<'a, S: Sink> Answer<'a, S> {
         head(self.out, status, "application/problem+json", body.len());
         self.out.extend_from_slice(lines.as_bytes());
         self.out.extend_from_slice(self.cors.as_bytes());
+        self.out.extend_from_slice(self.unit_lines());
         end_of_head(self.out, &self.sink.date(), self.then);
         if !self.head_only {
             self.out.extend_from_slice(&body);
         }
-        self.sink.note(Event::HttpStatus(status));
+        self.count(status);
     }
 
-    /// The permission that a browser asks for before it lets a page post, with these headers
+    /// The permission that a browser asks for before it lets a page send, with these headers
     /// beside [`HEADERS_READ`].
-    pub(super) fn preflight<'h>(self, headers: impl Iterator<Item = &'h str>) {
+    pub(super) fn preflight<'h>(self, methods: &str, headers: impl Iterator<Item = &'h str>) {
         status_line(self.out, 204);
+        self.out.extend_from_slice(b"access-control-allow-methods: ");
+        self.out.extend_from_slice(methods.as_bytes());
         self.out.extend_from_slice(PREFLIGHT);
         self.out.extend_from_slice(HEADERS_READ.join(", ").as_bytes());
         // To a browser an asterisk is every header, here it is one that has this name.
@@ -101,7 +127,7 @@ impl<'a, S: Sink> Answer<'a, S> {
     }
 }
 
-const PREFLIGHT: &[u8] = b"access-control-allow-methods: POST\r\n\
+const PREFLIGHT: &[u8] = b"\r\n\
     access-control-max-age: 600\r\n\
     access-control-allow-headers: ";
 /// What every address reads of a request that a page posts.
@@ -109,15 +135,16 @@ const HEADERS_READ: [&str; 2] = ["aqueduct-type", "content-type"];
 
 impl Taken {
     /// Bytes that [`push_json`](Self::push_json) appends.
-    fn json_len(&self) -> u64 {
+    fn json_len(&self, more: &[(&str, Self)]) -> u64 {
         let first = decimal_len(self.first);
         let single = 7 + first + 10 + 16 + 2;
-        self.batch.map_or(single, |count| {
-            single + 9 + first + 8 + decimal_len(self.last) + 9 + decimal_len(count)
-        })
+        let batch = self
+            .batch
+            .map_or(0, |count| 9 + first + 8 + decimal_len(self.last) + 9 + decimal_len(count));
+        single + batch + more_len(more)
     }
 
-    fn push_json(&self, out: &mut Vec<u8>) {
+    fn push_json(&self, out: &mut Vec<u8>, more: &[(&str, Self)]) {
         out.extend_from_slice(b"{\"seq\":");
         push_decimal(out, self.first);
         out.extend_from_slice(b",\"epoch\":\"");
@@ -131,8 +158,31 @@ impl Taken {
             out.extend_from_slice(b",\"taken\":");
             push_decimal(out, count);
         }
+        for (index, (name, taken)) in more.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { MORE } else { b"," });
+            // Names of rings need no escapes.
+            out.extend_from_slice(b"{\"ring\":\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\",");
+            let begun = out.len();
+            taken.push_json(out, &[]);
+            // The brace that it begins with is there already.
+            out.remove(begun);
+        }
+        if !more.is_empty() {
+            out.push(b']');
+        }
         out.push(b'}');
     }
+}
+
+const MORE: &[u8] = b",\"rings\":[";
+
+/// Bytes of what [`Taken::push_json`] adds for several rings.
+fn more_len(more: &[(&str, Taken)]) -> u64 {
+    let each = more.iter().map(|(name, taken)| 10 + name.len() as u64 + taken.json_len(&[]));
+    let commas = more.len().saturating_sub(1) as u64;
+    if more.is_empty() { 0 } else { MORE.len() as u64 + each.sum::<u64>() + commas + 1 }
 }
 
 /// Appends the answer to a [`Page`]: `headers` are whole lines, as `retry-after: 1\r\n`.
@@ -187,6 +237,7 @@ const fn reason_phrase(status: u16) -> &'static str {
         200 => "OK",
         204 => "No Content",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -194,10 +245,13 @@ const fn reason_phrase(status: u16) -> &'static str {
         413 => "Payload Too Large",
         415 => "Unsupported Media Type",
         417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Error",
     }
@@ -236,7 +290,7 @@ mod tests {
         for seq in [0, 9, 10, 12_345, u64::MAX] {
             let (mut out, mut sink) = (Vec::new(), Trial::new());
             let taken = Taken { epoch: 0xab, first: seq, last: seq, batch: None };
-            Answer::new(&mut sink, &mut out, "", Persistence::Stay).accepted(&taken);
+            Answer::new(&mut sink, &mut out, "", Persistence::Stay).accepted(&taken, &[]);
             let (head, body) = parse(&out);
             assert_eq!(body, format!("{{\"seq\":{seq},\"epoch\":\"00000000000000ab\"}}"));
             assert_eq!(
@@ -257,11 +311,26 @@ mod tests {
     fn a_batch_names_its_first_and_last_record_and_how_many_there_are() {
         let (mut out, mut sink) = (Vec::new(), Trial::new());
         let taken = Taken { epoch: 1, first: 99, last: 108, batch: Some(10) };
-        Answer::new(&mut sink, &mut out, "a: b\r\n", Persistence::Close).accepted(&taken);
+        Answer::new(&mut sink, &mut out, "a: b\r\n", Persistence::Close).accepted(&taken, &[]);
         let (head, body) = parse(&out);
         let fields = "\"first\":99,\"last\":108,\"taken\":10";
         assert_eq!(body, format!("{{\"seq\":99,\"epoch\":\"0000000000000001\",{fields}}}"));
         assert!(head.contains("\r\na: b\r\nconnection: close\r\n"), "{head}");
+    }
+
+    #[test]
+    fn a_record_of_several_rings_names_each() {
+        let (mut out, mut sink) = (Vec::new(), Trial::new());
+        let taken = |seq| Taken { epoch: seq, first: seq, last: seq, batch: None };
+        let more = [("a", taken(7)), ("bb", taken(10))];
+        Answer::new(&mut sink, &mut out, "", Persistence::Stay).accepted(&more[0].1, &more);
+        let (_, body) = parse(&out);
+        assert_eq!(
+            body,
+            "{\"seq\":7,\"epoch\":\"0000000000000007\",\"rings\":[\
+             {\"ring\":\"a\",\"seq\":7,\"epoch\":\"0000000000000007\"},\
+             {\"ring\":\"bb\",\"seq\":10,\"epoch\":\"000000000000000a\"}]}"
+        );
     }
 
     #[test]

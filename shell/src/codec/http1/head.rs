@@ -54,6 +54,7 @@ pub(super) struct Head<'a> {
     pub(super) content_type: Option<&'a [u8]>,
     /// A content coding other than identity is named.
     pub(super) is_coded: bool,
+    pub(super) host: Option<&'a [u8]>,
     pub(super) origin: Option<&'a [u8]>,
     pub(super) expect: Option<&'a [u8]>,
     /// `Upgrade: h2c`, with all that belongs to it.
@@ -124,6 +125,7 @@ pub(super) fn parse(
         tag: fields.tag,
         content_type: fields.content_type,
         is_coded: fields.is_coded,
+        host: fields.host,
         origin: fields.origin,
         // RFC 9110 §10.1.1: an expectation of an HTTP/1.0 client is ignored.
         expect: fields.expect.filter(|_| !is_http10),

@@ -8,6 +8,7 @@ mod batch;
 mod chunked;
 pub mod date;
 mod head;
+mod on_route;
 mod publish;
 mod route;
 mod target;
@@ -24,12 +25,15 @@ pub use target::is_host;
 use self::answer::Answer;
 use self::batch::Form;
 use self::chunked::{BadChunk, Chunked, Joined};
+use self::on_route::{Change, OnRoute};
+use self::publish::Asked;
 use self::publish::Published;
-use self::route::Route;
+use self::route::Decision;
 use super::{
     Codec, Event, Keep, Kept, OUTPUT_BYTES_MAX, Persistence, Progress, Reason, Ring, Sink, State,
     Wait,
 };
+use crate::middleware::{Job, Route, Router};
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -49,6 +53,26 @@ pub struct Config {
     pub http2: bool,
     /// What is kept with the records of a request.
     pub keep: Keep,
+    /// Configured routes, if there are any.
+    pub routes: Option<Routes>,
+}
+
+/// The routes of an address.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    router: Arc<Router>,
+    /// What is kept with the records of each, if it says so itself.
+    keeps: Vec<Option<Keep>>,
+}
+
+impl Routes {
+    /// Takes the routes of the process; `None` if there are none.
+    pub fn new(router: &Arc<Router>) -> Option<Self> {
+        let keep = |route: &Arc<Route>| route.attributes.clone().map(Keep::new);
+        let keeps = router.routes().iter().map(keep).collect();
+        let router = Arc::clone(router);
+        (!router.routes().is_empty()).then_some(Self { router, keeps })
+    }
 }
 
 /// A web origin whose pages may post.
@@ -84,7 +108,7 @@ pub struct Http1 {
     next_config: Option<Arc<Config>>,
     /// Nothing but empty lines has come yet.
     is_new: bool,
-    /// Its address, where that is kept.
+    /// Its address, where that is kept or routes want to know it.
     peer: Box<str>,
     /// The request whose head is consumed.
     body: Option<Body>,
@@ -92,6 +116,8 @@ pub struct Http1 {
     kept: Kept,
     /// A request was answered before its body was read.
     interrupted: bool,
+    /// What is known of a request that came by a route.
+    on_route: Option<Box<OnRoute>>,
 }
 
 /// A request for records whose head was good.
@@ -157,6 +183,7 @@ impl Http1 {
             body: None,
             kept: Kept::default(),
             interrupted: false,
+            on_route: None,
         }
     }
 
@@ -189,7 +216,9 @@ impl Http1 {
                 return Step::stop(State::More { need: PREFACE.len(), wait: Wait::Head });
             }
         }
-        if let Some(next) = self.next_config.take() {
+        if self.on_route.is_none()
+            && let Some(next) = self.next_config.take()
+        {
             self.config = next;
         }
         // Not a clone: its count would travel between the loops with every request.
@@ -206,22 +235,23 @@ impl Http1 {
             }
         };
         self.is_new = false;
-        let kept = route::keep(config, &self.peer, &head, &input[..head.bytes]);
-        let attribute_bytes = kept.as_ref().map(Kept::bytes);
-        match route::route(config, &head, attribute_bytes.ok(), sink, out) {
-            Route::Answered(then) => {
+        let request = route::Request { config, peer: &self.peer, bytes: &input[..head.bytes] };
+        match route::route(&request, &head, &mut self.on_route, sink, out) {
+            Decision::Away => Step::stop(State::Away),
+            Decision::Answered(then) => {
+                self.on_route = None;
                 self.interrupted = head.framing != head::Framing::Length(0);
                 Step::answered(head.bytes, then)
             }
-            Route::Page(page) => Step {
+            Decision::Page(page) => Step {
                 consumed: head.bytes,
                 messages: 1,
                 state: Some(State::Page(page)),
                 ..Step::default()
             },
-            Route::HandOver => Step::stop(State::HandOver),
-            Route::Body(body) => {
-                self.kept = kept.unwrap_or_default();
+            Decision::HandOver => Step::stop(State::HandOver),
+            Decision::Body(body, kept) => {
+                self.kept = kept;
                 self.body = Some(body);
                 Step { consumed: head.bytes, ..Step::default() }
             }
@@ -254,25 +284,54 @@ impl Http1 {
                 }
             },
         };
-        let of_body = (&*body, &self.kept);
-        match publish::publish(&self.config, of_body, &input[..length], sink, out) {
+        let changing = self.on_route.as_mut().filter(|on| on.exchange.route().changes_bodies());
+        let changed = changing.map(|on| {
+            let of_record = usize::try_from(body.ring.max_payload_bytes).unwrap_or(usize::MAX);
+            on.change(&input[..length], of_record.saturating_sub(body.attribute_bytes))
+        });
+        let on_route = self.on_route.as_deref();
+        let payload = on_route.and_then(|on| on.changed.as_deref()).unwrap_or(&input[..length]);
+        let asked = Asked { config: &self.config, body, kept: &self.kept, on_route };
+        let published = match changed {
+            None | Some(Change::Done) => publish::publish(asked, payload, sink, out),
+            Some(Change::Refused(problem)) => {
+                Published::Answered(publish::refuse_changed(asked, &problem, sink, out))
+            }
+            Some(Change::Away) => return Self::again_later(body, input, length, wire, State::Away),
+        };
+        match published {
             Published::Answered(then) => {
                 self.body = None;
                 self.kept = Kept::default();
+                self.on_route = None;
                 Step::answered(wire, then)
             }
-            Published::Full => {
-                // Shown again later as if it had come with a length.
-                input.copy_within(wire.., length);
-                body.framing = Framing::Length(length);
-                Step { removed: wire - length, ..Step::stop(State::Parked) }
-            }
+            Published::Full => Self::again_later(body, input, length, wire, State::Parked),
         }
+    }
+
+    /// Has a whole body shown again later, as if it had come with a length.
+    fn again_later(
+        body: &mut Body,
+        input: &mut [u8],
+        length: usize,
+        wire: usize,
+        state: State,
+    ) -> Step {
+        input.copy_within(wire.., length);
+        body.framing = Framing::Length(length);
+        Step { removed: wire - length, ..Step::stop(state) }
+    }
+
+    /// A request for records whose body is this one.
+    fn asked<'a>(&'a self, body: &'a Body) -> Asked<'a> {
+        let on_route = self.on_route.as_deref();
+        Asked { config: &self.config, body, kept: &self.kept, on_route }
     }
 
     fn refuse_chunk<S: Sink>(&self, body: &Body, bad: BadChunk, sink: &mut S, out: &mut Vec<u8>) {
         match bad {
-            BadChunk::TooLarge => publish::too_large(&self.config, body, sink, out),
+            BadChunk::TooLarge => publish::too_large(self.asked(body), sink, out),
             BadChunk::Malformed => {
                 self.give_up(
                     body,
@@ -315,7 +374,7 @@ impl Http1 {
         out: &mut Vec<u8>,
     ) {
         sink.note(Event::Rejected { ring: Some(body.ring.id), reason, records: 1 });
-        let answer = Answer::new(sink, out, body.cors(&self.config), Persistence::Close);
+        let answer = self.asked(body).answer(sink, out, Persistence::Close);
         answer.problem(status, if status == 503 { publish::RETRY } else { "" }, detail);
     }
 }
@@ -370,6 +429,10 @@ impl Codec for Http1 {
             let answer = Answer::new(sink, out, "", Persistence::Close);
             answer.problem(408, "", "the request head did not arrive in time");
         }
+    }
+
+    fn take_job(&mut self) -> Option<Job> {
+        self.on_route.as_mut()?.job.take()
     }
 
     fn broken<S: Sink>(&mut self, _rest: &[u8], sink: &mut S) {

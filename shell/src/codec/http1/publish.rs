@@ -2,8 +2,10 @@
 
 use super::answer::{Answer, Taken};
 use super::batch::{self, BadBatch, Form, Verdict};
+use super::on_route::{self, OnRoute};
 use super::{Body, Config};
-use crate::codec::{Event, Kept, Outcome, Persistence, Reason, Record, Sink};
+use crate::codec::{Event, Kept, Outcome, Persistence, Reason, Record, Ring, Sink};
+use crate::middleware::Problem;
 
 /// The refusal of every record while the process ends.
 pub(super) const SHUTTING_DOWN: (u16, &str, &str) = (503, RETRY, "shutting down");
@@ -17,14 +19,45 @@ pub(super) enum Published {
     Full,
 }
 
+/// A request for records.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) config: &'a Config,
+    pub(super) body: &'a Body,
+    pub(super) kept: &'a Kept,
+    /// What is known of it if it came by a route.
+    pub(super) on_route: Option<&'a OnRoute>,
+}
+
+impl<'a> Asked<'a> {
+    /// Begins its answer.
+    pub(super) fn answer<S: Sink>(
+        &self,
+        sink: &'a mut S,
+        out: &'a mut Vec<u8>,
+        then: Persistence,
+    ) -> Answer<'a, S> {
+        let exchange = self.on_route.map(|on| &on.exchange);
+        Answer::new(sink, out, self.body.cors(self.config), then).of(exchange)
+    }
+
+    /// The rings of a record that goes to several.
+    fn several(&self) -> Option<&'a [Ring]> {
+        self.on_route.map(|on| &*on.rings).filter(|rings| rings.len() > 1)
+    }
+}
+
 /// Hands a whole body to the sink and answers, unless the ring is full.
 pub(super) fn publish<S: Sink>(
-    config: &Config,
-    (body, kept): (&Body, &Kept),
+    asked: Asked<'_>,
     payload: &[u8],
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Published {
+    let Asked { body, kept, .. } = asked;
+    if let Some(rings) = asked.several() {
+        return fan_out(asked, rings, payload, sink, out);
+    }
     let epoch = body.ring.epoch;
     let (taken, refusal) = match body.form {
         Form::One => {
@@ -46,37 +79,79 @@ pub(super) fn publish<S: Sink>(
             Verdict::Bad(BadBatch::Refused(size, reason)) => {
                 (Taken::default(), Some((reason, size.records)))
             }
-            Verdict::Bad(bad) => return refuse_batch(config, body, bad, sink, out),
+            Verdict::Bad(bad) => return refuse_batch(asked, bad, sink, out),
         },
     };
     // The process may have begun to end since the head was read.
     let then = if sink.is_ending() { Persistence::Close } else { body.then };
     match refusal {
         None => {
-            Answer::new(sink, out, body.cors(config), then).accepted(&taken);
+            asked.answer(sink, out, then).accepted(&taken, &[]);
             Published::Answered(then)
         }
-        Some((reason, records)) => refuse(config, body, reason, records, then, sink, out),
+        Some((reason, records)) => refuse(asked, reason, records, then, sink, out),
+    }
+}
+
+/// Hands a record to several rings, or to none.
+fn fan_out<S: Sink>(
+    asked: Asked<'_>,
+    rings: &[Ring],
+    payload: &[u8],
+    sink: &mut S,
+    out: &mut Vec<u8>,
+) -> Published {
+    let Asked { body, kept, .. } = asked;
+    let ids: Vec<_> = rings.iter().map(|ring| ring.id).collect();
+    let (ring, attributes) = (body.ring.id, kept.block());
+    let record = Record { ring, type_tag: body.tag, payload, attributes };
+    let mut seqs = Vec::with_capacity(ids.len());
+    let outcome = sink.fan_out(&ids, record, &mut seqs);
+    let then = if sink.is_ending() { Persistence::Close } else { body.then };
+    match outcome {
+        Outcome::Full => Published::Full,
+        Outcome::Refused(reason) => refuse(asked, reason, 1, then, sink, out),
+        Outcome::Accepted(_) => {
+            let names: Vec<_> = ids.iter().map(|id| sink.name(*id).to_owned()).collect();
+            let taken = rings.iter().zip(&seqs).map(|(ring, &seq)| Taken {
+                epoch: ring.epoch,
+                first: seq,
+                last: seq,
+                batch: None,
+            });
+            let each: Vec<_> = names.iter().map(String::as_str).zip(taken).collect();
+            let first = each.first().map(|(_, taken)| *taken).unwrap_or_default();
+            asked.answer(sink, out, then).accepted(&first, &each);
+            Published::Answered(then)
+        }
     }
 }
 
 /// Answers a record or batch that the sink refused.
 fn refuse<S: Sink>(
-    config: &Config,
-    body: &Body,
+    asked: Asked<'_>,
     reason: Reason,
     records: u64,
     then: Persistence,
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Published {
+    let body = asked.body;
     let ring = body.ring.id;
     sink.note(Event::Rejected { ring: Some(ring), reason, records });
-    let cors = body.cors(config);
     let (status, lines, detail, then) = match reason {
         Reason::Full => {
-            let name = sink.name(ring);
-            let detail = format!("ring {name} stayed full: its readers have not released enough");
+            let detail = match asked.several() {
+                None => {
+                    let name = sink.name(ring);
+                    format!("ring {name} stayed full: its readers have not released enough")
+                }
+                Some(rings) => {
+                    let names: Vec<_> = rings.iter().map(|ring| sink.name(ring.id)).collect();
+                    let names = names.join(", ");
+                    format!("not all of the rings {names} had room: the record is in none of them")
+                }
+            };
             (503, RETRY, detail, then)
         }
         Reason::ShuttingDown => {
@@ -90,23 +165,24 @@ fn refuse<S: Sink>(
         Reason::TooLarge => (413, "", record_limit(body, sink), Persistence::Close),
         Reason::Denied => (403, "", "not allowed to write to this ring".to_owned(), then),
         Reason::BadType
+        | Reason::RateLimited
         | Reason::Malformed
         | Reason::Timeout
         | Reason::Disconnected
         | Reason::NoMemory => (400, "", "the ring does not take this record".to_owned(), then),
     };
-    Answer::new(sink, out, cors, then).problem(status, lines, &detail);
+    asked.answer(sink, out, then).problem(status, lines, &detail);
     Published::Answered(then)
 }
 
 /// Answers a batch that cannot be appended.
 fn refuse_batch<S: Sink>(
-    config: &Config,
-    body: &Body,
+    asked: Asked<'_>,
     bad: BadBatch,
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Published {
+    let body = asked.body;
     let capacity = body.ring.capacity_bytes;
     let (status, reason, records, detail) = match bad {
         BadBatch::Malformed(index, why) => {
@@ -126,7 +202,7 @@ fn refuse_batch<S: Sink>(
             (413, Reason::TooLarge, records, detail)
         }
         BadBatch::Refused(size, reason) => {
-            return refuse(config, body, reason, size.records, body.then, sink, out);
+            return refuse(asked, reason, size.records, body.then, sink, out);
         }
         BadBatch::Interrupted(taken) => {
             (500, Reason::Malformed, 1, format!("only {taken} records of the batch were taken"))
@@ -135,19 +211,37 @@ fn refuse_batch<S: Sink>(
     if records > 0 {
         sink.note(Event::Rejected { ring: Some(body.ring.id), reason, records });
     }
-    Answer::new(sink, out, body.cors(config), body.then).problem(status, "", &detail);
+    asked.answer(sink, out, body.then).problem(status, "", &detail);
     Published::Answered(body.then)
 }
 
 /// Refuses a body that is larger than allowed. Its rest is not read.
-pub(super) fn too_large<S: Sink>(config: &Config, body: &Body, sink: &mut S, out: &mut Vec<u8>) {
+pub(super) fn too_large<S: Sink>(asked: Asked<'_>, sink: &mut S, out: &mut Vec<u8>) {
+    let body = asked.body;
     let (ring, reason) = (Some(body.ring.id), Reason::TooLarge);
     sink.note(Event::Rejected { ring, reason, records: 1 });
     let detail = match body.form {
+        Form::One if asked.on_route.is_some_and(|on| on.exchange.route().changes_bodies()) => {
+            format!("a body of this route has at most {} bytes", body.limit)
+        }
         Form::One => record_limit(body, sink),
         _ => format!("a batch has at most {} bytes", body.limit),
     };
-    Answer::new(sink, out, body.cors(config), Persistence::Close).problem(413, "", &detail);
+    asked.answer(sink, out, Persistence::Close).problem(413, "", &detail);
+}
+
+/// Refuses a body as a unit of its route does.
+pub(super) fn refuse_changed<S: Sink>(
+    asked: Asked<'_>,
+    problem: &Problem,
+    sink: &mut S,
+    out: &mut Vec<u8>,
+) -> Persistence {
+    let (ring, reason) = (Some(asked.body.ring.id), on_route::reason(problem.fault));
+    sink.note(Event::Rejected { ring, reason, records: 1 });
+    let then = if sink.is_ending() { Persistence::Close } else { asked.body.then };
+    asked.answer(sink, out, then).problem(problem.status, &problem.lines, &problem.detail);
+    then
 }
 
 fn record_limit<S: Sink>(body: &Body, sink: &S) -> String {

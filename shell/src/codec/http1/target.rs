@@ -20,25 +20,46 @@ pub(super) struct BadTarget;
 /// Reads a request target in origin-form or absolute-form (RFC 9112 §3.2). `*` and the
 /// authority-form name no resource.
 pub(super) fn parse(target: &[u8]) -> Result<Target<'_>, BadTarget> {
+    Ok(split(target)?.map_or(Target::Unknown, |parts| parts.resource()))
+}
+
+/// A target that has a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Parts<'a> {
+    /// Of the absolute-form.
+    pub(super) authority: Option<&'a [u8]>,
+    /// Without the query.
+    pub(super) path: &'a [u8],
+}
+
+/// Takes a target apart; `None` for the asterisk-form and the authority-form.
+pub(super) fn split(target: &[u8]) -> Result<Option<Parts<'_>>, BadTarget> {
     if !target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#') {
         return Err(BadTarget);
     }
-    let path = match target.first() {
-        Some(b'/') => target,
+    let (authority, path) = match target.first() {
+        Some(b'/') => (None, target),
         _ => match after_authority(target) {
-            Some(path) => path?,
+            Some(parts) => parts.map(|(authority, path)| (Some(authority), path))?,
             // Asterisk-form and authority-form.
-            None if target == b"*" || is_host(target) => return Ok(Target::Unknown),
+            None if target == b"*" || is_host(target) => return Ok(None),
             None => return Err(BadTarget),
         },
     };
     let path = path.split(|byte| *byte == b'?').next().unwrap_or(path);
-    Ok(match path {
-        b"/healthz" => Target::Page(Resource::Health),
-        b"/readyz" => Target::Page(Resource::Readiness),
-        b"/metrics" => Target::Page(Resource::Metrics),
-        _ => ring_of(path).map_or(Target::Unknown, Target::Records),
-    })
+    Ok(Some(Parts { authority, path }))
+}
+
+impl<'a> Parts<'a> {
+    /// The resource of this listener that the path names.
+    pub(super) fn resource(&self) -> Target<'a> {
+        match self.path {
+            b"/healthz" => Target::Page(Resource::Health),
+            b"/readyz" => Target::Page(Resource::Readiness),
+            b"/metrics" => Target::Page(Resource::Metrics),
+            path => ring_of(path).map_or(Target::Unknown, Target::Records),
+        }
+    }
 }
 
 /// `{ring}` of `/v1/rings/{ring}/records`.
@@ -46,14 +67,22 @@ fn ring_of(path: &[u8]) -> Option<&[u8]> {
     path.strip_prefix(b"/v1/rings/")?.strip_suffix(b"/records").filter(|name| !name.contains(&b'/'))
 }
 
-/// The path and query of `http://authority/path`; `None` if it has another form.
-fn after_authority(target: &[u8]) -> Option<Result<&[u8], BadTarget>> {
+/// The two parts of the absolute-form.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
+/// The authority, and the path with its query, of `http://authority/path`; `None` if it has another
+/// form.
+fn after_authority(target: &[u8]) -> Option<Result<Pair<'_>, BadTarget>> {
     let scheme = target.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case(b"http://"))?;
     let rest = &target[scheme.len()..];
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     // RFC 9110 §4.2.4: userinfo in a target is likely an attempt to disguise the authority.
-    Some(if authority.is_empty() || !is_host(authority) { Err(BadTarget) } else { Ok(path) })
+    Some(if authority.is_empty() || !is_host(authority) {
+        Err(BadTarget)
+    } else {
+        Ok((authority, path))
+    })
 }
 
 /// Whether the value of a `Host` field is `uri-host [ ":" port ]` (RFC 9110 §7.2), or empty, which

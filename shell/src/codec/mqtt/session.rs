@@ -240,7 +240,7 @@ impl Session {
                     let ring = Some(route.ring.id);
                     sink.note(Event::Rejected { ring, reason, records: 1 });
                     Some(match reason {
-                        Reason::Full | Reason::Journal => Code::Quota,
+                        Reason::Full | Reason::Journal | Reason::RateLimited => Code::Quota,
                         Reason::Denied => Code::NotAuthorized,
                         Reason::ShuttingDown => return Err(Code::ShuttingDown),
                         _ => Code::Implementation,

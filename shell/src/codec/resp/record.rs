@@ -267,6 +267,7 @@ fn refuse<S: Sink>(
             reply::error(out, &["ERR the journal of ring '", name, detail]);
         }
         Reason::ShuttingDown => reply::error(out, &["ERR shutting down"]),
+        Reason::RateLimited => reply::error(out, &["BUSY too many commands"]),
         Reason::Denied => reply::error(out, &["NOPERM not allowed to write to ring '", name, "'"]),
         Reason::BadType
         | Reason::Malformed

@@ -3,6 +3,8 @@
 pub mod http;
 pub mod hyper;
 
+use std::time::Instant;
+
 use crate::codec::sink::{
     Access, BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink,
 };
@@ -118,6 +120,23 @@ impl Sink for Trial {
         }
     }
 
+    fn fan_out(&mut self, rings: &[RingId], record: Record<'_>, seqs: &mut Vec<u64>) -> Outcome {
+        if self.refusal.is_none() && !self.has_room() {
+            return Outcome::Full;
+        }
+        for &ring in rings {
+            self.promised = 1;
+            match self.record(Record { ring, ..record }) {
+                Outcome::Accepted(seq) => seqs.push(seq),
+                other => {
+                    self.promised = 0;
+                    return other;
+                }
+            }
+        }
+        Outcome::Accepted(seqs[0])
+    }
+
     fn next_seq(&self, ring: RingId) -> u64 {
         self.next_seqs[usize::from(ring.0)]
     }
@@ -140,6 +159,10 @@ impl Sink for Trial {
 
     fn is_ending(&self) -> bool {
         self.is_ending
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
     }
 
     fn date(&self) -> [u8; 29] {
@@ -190,6 +213,7 @@ pub fn converse<C: Codec>(
                     break;
                 }
                 State::Parked => assert!(sink.fulls > 0, "there was room"),
+                State::Away => codec.take_job().expect("one is there").run(),
                 State::Flush => sent.append(&mut out),
                 State::Page(page) => {
                     sent.append(&mut out);

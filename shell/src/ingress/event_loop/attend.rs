@@ -109,7 +109,7 @@ impl Work<'_> {
                 connection.phase = Phase::Open;
                 again = true;
             }
-            Phase::Parked(_) | Phase::Flushing => paused = true,
+            Phase::Parked(_) | Phase::Away { .. } | Phase::Flushing => paused = true,
             Phase::HandingOver if unsent == 0 && !held => {
                 connection.phase = Phase::Releasing;
                 driver.release(id);

@@ -1,6 +1,7 @@
 //! What one turn brings into the rings: a [`Sink`] over the turns of all rings, published together.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::IntCounter;
 
@@ -220,6 +221,7 @@ fn refusal(reason: Reason) -> Refusal {
         Reason::Timeout => Refusal::Timeout,
         Reason::Disconnected => Refusal::Disconnected,
         Reason::Denied => Refusal::Denied,
+        Reason::RateLimited => Refusal::RateLimited,
         Reason::NoMemory => Refusal::NoMemory,
         Reason::ShuttingDown => Refusal::ShuttingDown,
         Reason::Journal => Refusal::Journal,
@@ -235,6 +237,7 @@ fn reason(refusal: Refusal) -> Reason {
         Refusal::Timeout => Reason::Timeout,
         Refusal::Disconnected => Reason::Disconnected,
         Refusal::Denied => Reason::Denied,
+        Refusal::RateLimited => Reason::RateLimited,
         Refusal::NoMemory => Reason::NoMemory,
         Refusal::ShuttingDown => Reason::ShuttingDown,
         Refusal::Journal => Reason::Journal,
@@ -304,6 +307,45 @@ impl Sink for Batch<'_> {
         }
     }
 
+    fn fan_out(&mut self, rings: &[RingId], record: Record<'_>, seqs: &mut Vec<u64>) -> Outcome {
+        let Record { type_tag, payload, attributes, .. } = record;
+        let mut size = BatchSize::default();
+        size.add(payload.len() + attributes.as_bytes().len());
+        let granules = size.granules + size.largest - 1;
+        let has_waited = self.ticket.is_some();
+        debug_assert!(rings.is_sorted_by_key(|ring| ring.0), "rings are locked in their order");
+        for &ring in rings {
+            let ticket = self.ticket.take_if(|(of, _)| *of == ring);
+            let expired = self.expired;
+            let granted =
+                self.turn(ring).grant(ticket.as_ref().map(|(_, it)| it), granules, expired);
+            match granted {
+                Ok(()) => {}
+                Err(Refusal::Full) => {
+                    // It keeps its place only where it has one.
+                    let refused = has_waited && ticket.is_none();
+                    self.ticket = ticket;
+                    self.expired |= refused;
+                    return if self.full(ring, Need::Batch(granules)) {
+                        Outcome::Refused(Reason::Full)
+                    } else {
+                        Outcome::Full
+                    };
+                }
+                Err(refusal) => return Outcome::Refused(reason(refusal)),
+            }
+        }
+        for &ring in rings {
+            let label = Label { type_tag, attributes };
+            match self.turn(ring).append_granted(label, payload) {
+                Ok(seq) => seqs.push(seq),
+                Err(refusal) => return Outcome::Refused(reason(refusal)),
+            }
+            self.taken(ring);
+        }
+        seqs.first().map_or(Outcome::Refused(Reason::Malformed), |seq| Outcome::Accepted(*seq))
+    }
+
     fn next_seq(&self, ring: RingId) -> u64 {
         let open = self.turns[usize::from(ring.0)].as_ref();
         self.ring_of(ring).metrics().records.get() + open.map_or(0, Turn::records)
@@ -338,6 +380,10 @@ impl Sink for Batch<'_> {
 
     fn is_ending(&self) -> bool {
         self.ending
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.instant()
     }
 
     fn date(&self) -> [u8; 29] {

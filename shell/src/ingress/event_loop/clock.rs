@@ -53,6 +53,11 @@ impl Clock {
         Duration::from_millis(then.saturating_sub(now))
     }
 
+    /// Returns the time as all loops tell it.
+    pub(in crate::ingress) fn instant(&self) -> Instant {
+        self.begun + Duration::from_millis(self.now_ms)
+    }
+
     /// Returns the date as HTTP writes it.
     pub(in crate::ingress) fn date(&self) -> [u8; 29] {
         self.date

@@ -15,13 +15,16 @@ use crate::ring::Ticket;
 
 /// What a connection is doing.
 ///
-/// Open to Parked, Flushing or Paging, and back; from each of them to Closing, Lingering and gone,
-/// or to `HandingOver`, Releasing and gone. A failure ends every phase.
+/// Open to Parked, Away, Flushing or Paging, and back; from each of them to Closing, Lingering and
+/// gone, or to `HandingOver`, Releasing and gone. A failure ends every phase.
 pub(super) enum Phase {
     /// Bytes are decoded as they come.
     Open,
     /// The front of the input waits for space in a ring.
     Parked(Parked),
+    /// The front of the input waits for a worker. The number tells this wait from others; what the
+    /// work may take of the memory of all connections is held.
+    Away { number: u64, _held: Held },
     /// Decoding goes on when everything is sent.
     Flushing,
     /// A page is to be made once the turn is published.

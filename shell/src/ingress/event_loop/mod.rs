@@ -5,8 +5,8 @@
 //! load batches grow by themselves; a single record is as fast as without.
 //!
 //! Reading order: `driver` (sockets), `clock` and `deadlines`, `protocol` (codecs), `held` (answers
-//! that wait), `connection`, `shared`, `wakeups`, `batch` (the rings during a turn), `work` (events),
-//! `attend` (after the turn), and here the turn itself.
+//! that wait), `connection`, `shared`, `wakeups`, `batch` (the rings during a turn), `work`
+//! (events), `attend` (after the turn), and here the turn itself.
 
 mod address;
 mod attend;
@@ -230,6 +230,9 @@ impl<'a> Turn<'a> {
             self.follow(work);
             for arrival in mailbox.take_arrivals() {
                 add(work, driver, arrival);
+            }
+            for (id, number) in mailbox.take_done() {
+                work.back(id, number);
             }
         }
         for id in std::mem::take(&mut work.again) {

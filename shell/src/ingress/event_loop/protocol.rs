@@ -11,6 +11,7 @@ use crate::codec::lines::{self, Lines};
 use crate::codec::mqtt::{self, Mqtt};
 use crate::codec::resp::{self, Resp};
 use crate::codec::{Codec, Event, Keep, Progress, Reason, Sink, State};
+use crate::middleware::Job;
 
 /// The protocol of a listening address.
 #[derive(Clone, Debug)]
@@ -51,12 +52,21 @@ macro_rules! ask {
 impl Protocol {
     /// Makes the codec of a new connection, whose number no other connection has or had.
     pub(super) fn speaker(&self, number: u64, socket: BorrowedFd<'_>) -> Speaker {
-        let peer = if self.keep().keeps(PEER) { peer_name(socket) } else { String::new() };
+        let peer = if self.wants_peer() { peer_name(socket) } else { String::new() };
         match self {
             Self::Http(config) => Speaker::Http(Http1::of_peer(Arc::clone(config), &peer)),
             Self::Resp(config) => Speaker::Resp(Resp::of_peer(Arc::clone(config), number, &peer)),
             Self::Mqtt(config) => Speaker::Mqtt(Mqtt::of_peer(Arc::clone(config), number, &peer)),
             Self::Lines(config) => Speaker::Lines(Lines::of_peer(Arc::clone(config), &peer)),
+        }
+    }
+
+    /// Whether its codecs want to know who their peers are.
+    fn wants_peer(&self) -> bool {
+        match self {
+            // Routes may come while it is open.
+            Self::Http(_) => true,
+            _ => self.keep().keeps(PEER),
         }
     }
 
@@ -127,6 +137,11 @@ impl Speaker {
 
     pub(super) fn timed_out<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
         ask!(self, codec => codec.timed_out(rest, sink, out), refused => {});
+    }
+
+    /// Takes work that is to be done elsewhere.
+    pub(super) fn take_job(&mut self) -> Option<Job> {
+        ask!(self, codec => codec.take_job(), refused => None)
     }
 
     /// Whether the last answer came before the end of what it answers, so that the peer may be

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::address::Addresses;
 use super::connection::Timeouts;
-use super::driver::{Listener, Waker};
+use super::driver::{Id, Listener, Waker};
 use super::protocol::Speaker;
 use crate::codec::{Resource, Ring as RingFacts, RingId};
+use crate::ingress::workers::Workers;
 use crate::limits::{ByteLimit, Limit, Permit};
 use crate::metrics::Metrics;
 use crate::ring::Ring;
@@ -50,6 +51,8 @@ pub struct Shared {
     pub page: Box<dyn Fn(Resource) -> Option<PageContent> + Send + Sync>,
     /// Takes connections of HTTP/2, with the bytes that were read.
     pub hand_over: HandOver,
+    /// Does what is too long for a loop.
+    pub workers: Arc<Workers>,
 }
 
 /// What codecs have to know about a ring.
@@ -76,6 +79,8 @@ pub(super) struct Arrival {
 pub(super) struct Mailbox {
     pub(super) waker: Arc<Waker>,
     arrivals: Mutex<Vec<Arrival>>,
+    /// Connections whose work is done, with the numbers of their waits.
+    done: Mutex<Vec<(Id, u64)>>,
     /// A ring has moved: there may be space for the first connection that waits for it, and answers
     /// that were held may be sent.
     space: Flag,
@@ -84,7 +89,8 @@ pub(super) struct Mailbox {
 impl Mailbox {
     pub(super) fn new() -> std::io::Result<Arc<Self>> {
         let waker = Arc::new(Waker::new()?);
-        Ok(Arc::new(Self { waker, arrivals: Mutex::default(), space: Flag::new(false) }))
+        let (arrivals, done) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { waker, arrivals, done, space: Flag::new(false) }))
     }
 
     pub(super) fn send(&self, arrival: Arrival) {
@@ -94,6 +100,15 @@ impl Mailbox {
 
     pub(super) fn take_arrivals(&self) -> Vec<Arrival> {
         std::mem::take(&mut lock(&self.arrivals))
+    }
+
+    pub(super) fn work_is_done(&self, id: Id, number: u64) {
+        lock(&self.done).push((id, number));
+        self.waker.wake();
+    }
+
+    pub(super) fn take_done(&self) -> Vec<(Id, u64)> {
+        std::mem::take(&mut lock(&self.done))
     }
 
     /// Whether [`wake`](std::task::Wake::wake) was called since the last time.

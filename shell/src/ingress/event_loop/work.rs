@@ -17,7 +17,7 @@ use super::held::Verdict;
 use super::protocol::Speaker;
 use super::shared::{Mailbox, Shared};
 use crate::codec::{Progress, RingId, State};
-use crate::limits::Permit;
+use crate::limits::{Held, Permit};
 
 /// Most bytes that are read and thrown away after the last answer.
 const LINGER_BYTES: usize = 64 << 20;
@@ -203,6 +203,7 @@ impl<'a> Work<'a> {
             }
             Phase::Open
             | Phase::Parked(_)
+            | Phase::Away { .. }
             | Phase::Flushing
             | Phase::Paging(_)
             | Phase::HandingOver
@@ -272,6 +273,7 @@ impl<'a> Work<'a> {
                 }
             }
             State::Parked => self.park(id),
+            State::Away => self.send_away(id),
             State::Flush => connection.phase = Phase::Flushing,
             State::Page(page) => {
                 connection.phase = Phase::Paging(page);
@@ -279,6 +281,41 @@ impl<'a> Work<'a> {
             }
             State::HandOver => connection.phase = Phase::HandingOver,
             State::Close => self.close_after_answers(id),
+        }
+    }
+
+    /// Gives the work that a connection waits for to a worker.
+    fn send_away(&mut self, id: Id) {
+        let Self { slots, shared, mailbox, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        connection.deadline_ms = NEVER;
+        let Some(job) = connection.speaker.take_job() else {
+            debug_assert!(false, "a connection waits for no work");
+            self.lost.push(id);
+            return;
+        };
+        self.places += 1;
+        let number = self.places;
+        let mut held = Held::nothing(&shared.buffered);
+        let has_room = held.resize(job.bytes);
+        connection.phase = Phase::Away { number, _held: held };
+        let mailbox = Arc::clone(mailbox);
+        let done = Box::new(move || mailbox.work_is_done(id, number));
+        if has_room {
+            shared.workers.run(job, done);
+        } else {
+            // Its errand learns that it will not be done.
+            drop(job);
+            done();
+        }
+    }
+
+    /// Goes on with a connection whose work is done.
+    pub(super) fn back(&mut self, id: Id, number: u64) {
+        let Some(connection) = self.connection(id) else { return };
+        if matches!(connection.phase, Phase::Away { number: awaited, .. } if awaited == number) {
+            connection.phase = Phase::Open;
+            self.decode(id);
         }
     }
 
@@ -454,6 +491,7 @@ impl<'a> Work<'a> {
             }
             Phase::Lingering(_) => self.lost.push(id),
             Phase::Open
+            | Phase::Away { .. }
             | Phase::Flushing
             | Phase::Paging(_)
             | Phase::HandingOver

@@ -151,6 +151,10 @@ impl Exchange {
                     let _ = unread.resize(0);
                     state = self.wait_for_space(place.take()).await;
                 }
+                State::Away => {
+                    self.work().await;
+                    (state, place) = self.decode(None, false);
+                }
                 State::Flush => (state, place) = self.decode(None, false),
                 State::Page(page) => return self.page(page),
                 State::More { .. } | State::Close | State::HandOver => return,
@@ -228,6 +232,23 @@ impl Exchange {
             Poll::Ready(self.decode(place.take(), true).0)
         })
         .await
+    }
+
+    /// Waits until a worker has done what the codec wants.
+    async fn work(&mut self) {
+        let Some(job) = self.codec.take_job() else { return };
+        let mut held = Held::nothing(&self.shared.buffered);
+        if !held.resize(job.bytes) {
+            // Dropped, which its errand learns.
+            return;
+        }
+        let (done, is_done) = smol::channel::bounded::<()>(1);
+        let tell = move || {
+            // The request may be gone.
+            let _ = done.try_send(());
+        };
+        self.shared.workers.run(job, Box::new(tell));
+        let _ = is_done.recv().await;
     }
 
     /// Keeps a piece of the body, which has `need` bytes as far as that is known; whether there is

@@ -19,7 +19,6 @@ mod upgrade;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
-use aqueduct_core::attributes::name::PEER;
 use hyper::body::Bytes;
 use smol::{Async, Executor};
 
@@ -82,7 +81,7 @@ impl Http2 {
         let Some(rules) = self.shared.upgrade().and_then(|shared| rules(&shared, address)) else {
             return;
         };
-        let peer = if rules.keep.keeps(PEER) { peer_name(socket.as_fd()) } else { String::new() };
+        let peer = peer_name(socket.as_fd());
         let connection = Connection {
             http2: Arc::clone(self),
             address,

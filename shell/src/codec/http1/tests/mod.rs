@@ -4,6 +4,7 @@ mod attributes;
 mod batches;
 mod forms;
 mod life;
+mod routes;
 mod splits;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(super) fn config() -> Arc<Config> {
         max_batch_bytes: 4096,
         origins: Origin::new("https://good.example").into_iter().collect(),
         http2: true,
+        routes: None,
         keep: Keep::default(),
     })
 }

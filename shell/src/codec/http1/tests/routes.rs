@@ -1,0 +1,308 @@
+//! Requests on configured routes.
+
+use std::sync::Arc;
+
+use aqueduct_core::AttributeBlock;
+
+use super::super::{Config, Http1, Routes};
+use super::config;
+use crate::codec::trial::{Trial, converse};
+use crate::codec::{Event, Reason};
+use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
+use crate::middleware::units::{Authenticate, BodyLimit, Per, RateLimit, RequestId, ValidJson};
+use crate::middleware::{Acknowledge, Host, Pattern, Route, Router, Unit};
+
+const PEER: &str = "192.0.2.1:4711";
+
+fn route(method: &'static str, path: &str, rings: &[&str], units: Vec<Arc<dyn Unit>>) -> Route {
+    Route {
+        index: 0,
+        methods: vec![method],
+        host: Host::Any,
+        pattern: Pattern::new(path).unwrap(),
+        rings: rings.iter().map(|&ring| ring.to_owned()).collect(),
+        type_tag: None,
+        attributes: None,
+        acknowledge: Acknowledge::Published,
+        units,
+    }
+}
+
+fn with(routes: Vec<Route>) -> Arc<Config> {
+    let routes = Routes::new(&Arc::new(Router::new(routes).unwrap()));
+    Arc::new(Config { routes, max_header_bytes: 16_384, ..Config::clone(&config()) })
+}
+
+/// Says `request` whole and byte by byte; both must come to the same, which is returned.
+#[track_caller]
+fn say(config: impl Fn() -> Arc<Config>, sink: &Trial, request: &[u8]) -> (String, Trial) {
+    let hear = |cuts: &[usize]| {
+        let mut sink = sink.clone();
+        let mut codec = Http1::of_peer(config(), PEER);
+        let (answers, _) = converse(&mut codec, &mut sink, request, cuts);
+        (String::from_utf8(answers).expect("answers are text"), sink)
+    };
+    let (whole, pieces) = (hear(&[]), hear(&vec![1; request.len()]));
+    assert_eq!(whole.0, pieces.0);
+    assert_eq!((&whole.1.records, &whole.1.attributes), (&pieces.1.records, &pieces.1.attributes));
+    assert_eq!(whole.1.events, pieces.1.events);
+    whole
+}
+
+fn request(method: &str, target: &str, lines: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "{method} {target} HTTP/1.1\r\nhost: a\r\n{lines}content-length: {length}\r\n\r\n{body}"
+    )
+    .into()
+}
+
+#[test]
+fn a_path_is_matched_in_its_normal_form_and_its_parameters_are_kept() {
+    let routes = || {
+        let attributes = Some(vec![":param.id".to_owned(), ":path".to_owned()]);
+        with(vec![Route {
+            type_tag: Some(7),
+            attributes,
+            ..route("PUT", "/crm/users/{id}", &["a"], Vec::new())
+        }])
+    };
+    for (target, id) in [
+        ("/crm/users/17", "17"),
+        ("/crm/./x/../users/17?q=/crm", "17"),
+        ("/%63rm/users/%31%37", "17"),
+        ("/crm/users/a%2Fb%20c", "a/b c"),
+        ("http://any/crm/users/17", "17"),
+        ("/crm/users/%2e%2e/users/17", "17"),
+    ] {
+        let (answers, sink) = say(routes, &Trial::new(), &request("PUT", target, "", "x"));
+        assert!(answers.starts_with("HTTP/1.1 202 "), "{target}: {answers}");
+        assert_eq!((sink.records[0].type_tag, &*sink.records[0].payload), (7, &b"x"[..]));
+        let block = AttributeBlock::from_bytes(&sink.attributes[0]).expect("a block");
+        let kept: Vec<_> = block.attributes().map(|one| (one.name, one.value)).collect();
+        assert_eq!(
+            kept,
+            [(&b":path"[..], target.as_bytes()), (b":param.id", id.as_bytes())]
+                .map(|(name, value)| (name, value))
+        );
+    }
+    for (target, status) in [
+        ("/crm/users/17/", "404"),
+        ("/CRM/users/17", "404"),
+        ("/crm//users/17", "404"),
+        ("/crm/users/..", "404"),
+        ("/crm/users/%2e", "404"),
+        ("/crm%2Fusers/17", "404"),
+        ("/crm/users/%", "400"),
+        ("/crm/users/%00", "400"),
+        ("/crm/users/%ff", "400"),
+        ("/v1/rings/c/records", "404"),
+        ("*", "404"),
+    ] {
+        let (answers, sink) = say(routes, &Trial::new(), &request("PUT", target, "", ""));
+        assert!(answers.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {answers}");
+        assert!(answers.contains("application/problem+json"), "{answers}");
+        assert_eq!(sink.records, []);
+    }
+}
+
+#[test]
+fn own_resources_stay_and_a_wrong_method_names_the_right_ones() {
+    let routes = || {
+        with(vec![
+            route("PUT", "/x", &["a"], Vec::new()),
+            Route { host: Host::only("b"), ..route("PATCH", "/x", &["a"], Vec::new()) },
+        ])
+    };
+    let (answers, sink) = say(routes, &Trial::new(), &super::post("aqueduct-type: 3\r\n", "own"));
+    assert!(answers.starts_with("HTTP/1.1 202 "), "{answers}");
+    assert_eq!(sink.records[0].type_tag, 3);
+    let (answers, _) = say(routes, &Trial::new(), &request("POST", "/x", "", ""));
+    assert!(
+        answers.starts_with("HTTP/1.1 405 ") && answers.contains("\r\nallow: PUT\r\n"),
+        "{answers}"
+    );
+    let (answers, _) =
+        say(routes, &Trial::new(), b"PATCH http://B:1/x HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(answers.starts_with("HTTP/1.1 202 "), "the target's authority is the host: {answers}");
+    let origin = "origin: https://good.example\r\naccess-control-request-method: PUT\r\n";
+    let (answers, _) = say(routes, &Trial::new(), &request("OPTIONS", "/x", origin, ""));
+    assert!(answers.starts_with("HTTP/1.1 204 "), "{answers}");
+    assert!(answers.contains("\r\naccess-control-allow-methods: PUT\r\n"), "{answers}");
+    assert!(answers.contains("content-type, authorization"), "{answers}");
+}
+
+#[test]
+fn a_route_that_names_a_type_refuses_another_one() {
+    let routes =
+        || with(vec![Route { type_tag: Some(7), ..route("POST", "/x", &["a"], Vec::new()) }]);
+    let bytes = request("POST", "/x", "aqueduct-type: 7\r\n", "");
+    let (answers, sink) = say(routes, &Trial::new(), &bytes);
+    assert!(answers.starts_with("HTTP/1.1 400 "), "{answers}");
+    assert!(
+        sink.events
+            .iter()
+            .any(|event| matches!(event, Event::Rejected { reason: Reason::BadType, .. }))
+    );
+}
+
+#[test]
+fn every_ring_of_a_route_takes_the_record_or_none_does() {
+    let routes = || with(vec![route("POST", "/x", &["a", "b"], Vec::new())]);
+    for fulls in [0, 2] {
+        let sink = Trial { fulls, ..Trial::new() };
+        let both = [request("POST", "/x", "", "one"), request("POST", "/x", "", "two")].concat();
+        let (answers, sink) = say(routes, &sink, &both);
+        let rings: Vec<_> = sink.records.iter().map(|record| record.ring).collect();
+        assert_eq!(rings, [0, 1, 0, 1]);
+        let rings = "\"rings\":[{\"ring\":\"a\",\"seq\":1,\"epoch\":\"0123456789abcdef\"},\
+                     {\"ring\":\"b\",\"seq\":1,\"epoch\":\"0123456789abcdef\"}]}";
+        assert!(answers.ends_with(rings), "{answers}");
+    }
+    // Ring b takes 16 bytes.
+    let (answers, sink) = say(routes, &Trial::new(), &request("POST", "/x", "", &"x".repeat(17)));
+    assert!(answers.starts_with("HTTP/1.1 413 "), "{answers}");
+    assert_eq!(sink.records, []);
+    let sink = Trial { refusal: Some(Reason::Full), ..Trial::new() };
+    let (answers, sink) = say(routes, &sink, &request("POST", "/x", "", "x"));
+    assert!(answers.starts_with("HTTP/1.1 503 "), "{answers}");
+    assert!(answers.contains("the record is in none of them"), "{answers}");
+    assert_eq!(sink.records, []);
+}
+
+#[test]
+fn units_pass_refuse_and_change_in_their_order() {
+    let routes = || {
+        with(vec![route(
+            "POST",
+            "/x",
+            &["a"],
+            vec![
+                Arc::new(RequestId::new(true)),
+                Arc::new(RateLimit::new(Per::Client, 0.001, 3, 10)),
+                Arc::new(BodyLimit { max_bytes: 40 }),
+                Arc::new(ValidJson { minify: true }),
+            ],
+        )])
+    };
+    let id = "x-request-id: seven\r\n";
+    let all = [
+        request("POST", "/x", id, " { \"a\" : 1 } "),
+        request("POST", "/x", id, "{\"a\":1,\"a\":2}"),
+        request("POST", "/x", id, "[1, 2]"),
+        request("POST", "/x", id, "[3]"),
+    ]
+    .concat();
+    let (answers, sink) = say(routes, &Trial::new(), &all);
+    let payloads: Vec<_> = sink.records.iter().map(|record| &*record.payload).collect();
+    assert_eq!(payloads, [&b"{\"a\":1}"[..], b"[1,2]"]);
+    let statuses = answers.match_indices("HTTP/1.1 ").map(|(at, _)| &answers[at + 9..at + 12]);
+    assert_eq!(statuses.collect::<Vec<_>>(), ["202", "400", "202", "429"], "{answers}");
+    assert_eq!(answers.matches("\r\nx-request-id: seven\r\n").count(), 4, "{answers}");
+    assert!(answers.contains("\r\nretry-after: "), "{answers}");
+    let reasons = sink.events.iter().filter_map(|event| match event {
+        Event::Rejected { reason, .. } => Some(*reason),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), [Reason::Malformed, Reason::RateLimited]);
+    let (answers, _) = say(routes, &Trial::new(), &request("POST", "/x", id, &" ".repeat(41)));
+    assert!(answers.starts_with("HTTP/1.1 413 "), "{answers}");
+}
+
+/// Knows the token `good` at once, and the password `slow` after a while.
+#[derive(Debug)]
+struct Known;
+
+impl Credentials for Known {
+    fn check(&self, presented: &Presented<'_>) -> Check {
+        match presented {
+            Presented::Bearer(b"good") => Check::Granted(Arc::new(Credential {
+                name: "ann".to_owned(),
+                rings: Some(vec!["a".to_owned()]),
+            })),
+            Presented::Bearer(_) => Check::Denied,
+            Presented::Basic { .. } => Check::Slow,
+        }
+    }
+
+    fn verify(&self, presented: &Presented<'_>) -> Option<Arc<Credential>> {
+        let name = "bob".to_owned();
+        (*presented == Presented::Basic { name: b"bob", secret: b"slow" })
+            .then(|| Arc::new(Credential { name, rings: None }))
+    }
+}
+
+#[test]
+fn credentials_are_checked_before_the_body_is_read_and_slow_ones_by_a_worker() {
+    let routes = || {
+        let known =
+            || -> Vec<Arc<dyn Unit>> { vec![Arc::new(Authenticate::new(Arc::new(Known), None))] };
+        let kept = Some(vec![":credential".to_owned()]);
+        with(vec![
+            Route { attributes: kept, ..route("POST", "/x", &["a"], known()) },
+            route("POST", "/b", &["b"], known()),
+        ])
+    };
+    let bearer = |token: &str| format!("authorization: Bearer {token}\r\n");
+    // bob:slow, bob:fast
+    let (slow, wrong) =
+        ("authorization: Basic Ym9iOnNsb3c=\r\n", "authorization: Basic Ym9iOmZhc3Q=\r\n");
+    for (path, lines, status, name) in [
+        ("/x", bearer("good"), 202, "ann"),
+        ("/x", slow.to_owned(), 202, "bob"),
+        ("/b", slow.to_owned(), 202, "bob"),
+        ("/b", bearer("good"), 403, ""),
+        ("/x", bearer("bad"), 401, ""),
+        ("/x", wrong.to_owned(), 401, ""),
+        ("/x", String::new(), 401, ""),
+        ("/x", bearer("good") + &bearer("good"), 400, ""),
+    ] {
+        let bytes = request("POST", path, &lines, "body");
+        let (answers, sink) = say(routes, &Trial::new(), &bytes);
+        assert!(answers.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {lines}: {answers}");
+        assert_eq!(answers.contains("\r\nwww-authenticate: "), status == 401);
+        assert_eq!(sink.records.len(), usize::from(status == 202));
+        if path == "/x" && status == 202 {
+            let block = AttributeBlock::from_bytes(&sink.attributes[0]).expect("a block");
+            let kept: Vec<_> = block.attributes().map(|one| one.value).collect();
+            assert_eq!(kept, [name.as_bytes()]);
+        }
+    }
+}
+
+#[test]
+fn a_large_body_is_changed_by_a_worker_and_waits_for_space_changed() {
+    /// Reads more than a loop may.
+    #[derive(Debug)]
+    struct Heavy;
+    impl Unit for Heavy {
+        fn name(&self) -> &'static str {
+            "heavy"
+        }
+        fn changes_bodies(&self) -> bool {
+            true
+        }
+        fn reads(&self, _: usize) -> usize {
+            1 << 20
+        }
+        fn body(
+            &self,
+            mut body: Vec<u8>,
+            _: usize,
+            _: &[String],
+        ) -> Result<Vec<u8>, crate::middleware::Problem> {
+            let name = std::thread::current().name().map(str::to_owned);
+            assert!(name.is_some(), "the test's thread plays the worker");
+            body.make_ascii_uppercase();
+            Ok(body)
+        }
+    }
+    let routes = || with(vec![route("POST", "/x", &["a"], vec![Arc::new(Heavy)])]);
+    let chunked = b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+                    3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n";
+    let both = [&chunked[..], &request("POST", "/x", "", "next")].concat();
+    let (answers, sink) = say(routes, &Trial { fulls: 2, ..Trial::new() }, &both);
+    assert_eq!(answers.matches("HTTP/1.1 202 ").count(), 2, "{answers}");
+    let payloads: Vec<_> = sink.records.iter().map(|record| &*record.payload).collect();
+    assert_eq!(payloads, [&b"ABCDEFG"[..], b"NEXT"]);
+}

@@ -1,0 +1,65 @@
+//! What a unit asks of whoever knows the credentials.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What a request presents.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Presented<'a> {
+    /// `authorization: Bearer TOKEN` (RFC 6750).
+    Bearer(&'a [u8]),
+    /// `authorization: Basic …` (RFC 7617), decoded.
+    Basic {
+        /// Up to the first colon.
+        name: &'a [u8],
+        /// What follows it.
+        secret: &'a [u8],
+    },
+}
+
+/// Never shows a secret.
+impl fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bearer(_) => f.write_str("Bearer"),
+            Self::Basic { name, .. } => write!(f, "Basic {}", String::from_utf8_lossy(name)),
+        }
+    }
+}
+
+/// Who presented it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Its name, which may be logged.
+    pub name: String,
+    /// The rings that it may write to; `None` is all of them.
+    pub rings: Option<Vec<String>>,
+}
+
+impl Credential {
+    /// Whether it may write to a ring.
+    pub fn may_write(&self, ring: &str) -> bool {
+        self.rings.as_ref().is_none_or(|rings| rings.iter().any(|name| name == ring))
+    }
+}
+
+/// What a first look found.
+#[derive(Clone, Debug)]
+pub enum Check {
+    /// It is right.
+    Granted(Arc<Credential>),
+    /// It is wrong.
+    Denied,
+    /// Finding out takes longer than an event loop may: ask [`Credentials::verify`] elsewhere.
+    Slow,
+}
+
+/// Knows who may do what.
+pub trait Credentials: Send + Sync + fmt::Debug {
+    /// Looks whether what is presented is known already, or can be found out by one fast hash. Is
+    /// called on an event loop.
+    fn check(&self, presented: &Presented<'_>) -> Check;
+
+    /// Finds out, however long it takes. Is called on a worker.
+    fn verify(&self, presented: &Presented<'_>) -> Option<Arc<Credential>>;
+}

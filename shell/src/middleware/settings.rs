@@ -1,0 +1,537 @@
+//! The tables `[[route]]` of the configuration.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::credentials::Credentials;
+use super::route::Acknowledge;
+use super::units::{AccessLog, Authenticate, BodyLimit, Per, RateLimit, RequestId, ValidJson};
+use super::{Host, METHODS, Pattern, Route, Router, Unit};
+use crate::config::{
+    Change, ConfigError, Given, Origin, Section, Size, list, number, quoted, written_size,
+};
+use crate::ring::RingSettings;
+
+/// Most routes.
+const ROUTES_MAX: usize = 1024;
+/// Buckets of a rate limit, unless something else is said.
+const BUCKETS: u64 = 16_384;
+
+/// One `[[route]]` as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTable {
+    /// One method, or several.
+    pub method: Option<Given<OneOrMore>>,
+    /// Whom requests ask; without it, anyone.
+    pub host: Option<Given<String>>,
+    /// Their path, with parameters as `{id}`.
+    pub path: Given<String>,
+    /// Where their records go: one ring, or several. May be left out if there is only one.
+    pub ring: Option<Given<OneOrMore>>,
+    /// The tag of their records, instead of the one that they name.
+    pub r#type: Option<Given<u16>>,
+    /// What is kept with them, instead of what the address keeps.
+    pub attributes: Option<Given<Vec<String>>>,
+    /// What they pass, in order.
+    pub units: Option<Given<Vec<UnitTable>>>,
+}
+
+/// A text, or a list of texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneOrMore(
+    /// At least one.
+    pub Vec<String>,
+);
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneOrMore;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> Result<OneOrMore, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                if texts.is_empty() {
+                    return Err(serde::de::Error::invalid_length(0, &self));
+                }
+                Ok(OneOrMore(texts))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A unit as it is written: its name, or a table with `unit` and what it takes.
+#[derive(Clone, Debug, Default)]
+pub struct UnitTable(Keys);
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    unit: String,
+    allow: Option<Vec<String>>,
+    keep: Option<bool>,
+    per: Option<String>,
+    rate: Option<f64>,
+    burst: Option<u32>,
+    max_clients: Option<u64>,
+    max_bytes: Option<Size>,
+    minify: Option<bool>,
+}
+
+impl<'de> Deserialize<'de> for UnitTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = UnitTable;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a unit, or a table with the key `unit`")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<UnitTable, E> {
+                Ok(UnitTable(Keys { unit: name.to_owned(), ..Keys::default() }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<UnitTable, A::Error> {
+                Keys::deserialize(MapAccessDeserializer::new(map)).map(UnitTable)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// The routes, checked. The credentials come later: their file is opened by another part.
+#[derive(Clone, Debug, Default)]
+pub struct RouteSettings {
+    routes: Vec<Checked>,
+}
+
+#[derive(Clone, Debug)]
+struct Checked {
+    methods: Vec<&'static str>,
+    host: Host,
+    pattern: Pattern,
+    rings: Vec<usize>,
+    names: Vec<String>,
+    type_tag: Option<u16>,
+    attributes: Option<Vec<String>>,
+    units: Vec<UnitSettings>,
+    acknowledge: Acknowledge,
+}
+
+#[derive(Clone, Debug)]
+enum UnitSettings {
+    AccessLog,
+    Authenticate { allowed: Option<Vec<String>> },
+    BodyLimit { max_bytes: usize },
+    Json { minify: bool },
+    RateLimit { per: Per, rate: f64, burst: u32, most: usize },
+    RequestId { keeps: bool },
+}
+
+impl UnitSettings {
+    /// Writes it as the configuration does.
+    fn written(&self) -> String {
+        match self {
+            Self::AccessLog => quoted("access_log"),
+            Self::Authenticate { allowed: None } => quoted("authenticate"),
+            Self::Authenticate { allowed: Some(names) } => {
+                format!("{{ unit = \"authenticate\", allow = {} }}", list(names))
+            }
+            Self::BodyLimit { max_bytes } => {
+                let size = written_size(*max_bytes as u64);
+                format!("{{ unit = \"body_limit\", max_bytes = {size} }}")
+            }
+            Self::Json { minify } => format!("{{ unit = \"json\", minify = {minify} }}"),
+            Self::RateLimit { per, rate, burst, most } => {
+                let per = if *per == Per::Client { "client" } else { "credential" };
+                format!(
+                    "{{ unit = \"rate_limit\", per = \"{per}\", rate = {rate:?}, burst = {burst}, \
+                     max_clients = {most} }}"
+                )
+            }
+            Self::RequestId { keeps } => format!("{{ unit = \"request_id\", keep = {keeps} }}"),
+        }
+    }
+}
+
+/// Names of all units, and of the keys that each takes.
+const UNITS: [(&str, &[&str]); 6] = [
+    ("access_log", &[]),
+    ("authenticate", &["allow"]),
+    ("body_limit", &["max_bytes"]),
+    ("json", &["minify"]),
+    ("rate_limit", &["per", "rate", "burst", "max_clients"]),
+    ("request_id", &["keep"]),
+];
+
+fn refused(key: &str, value: impl fmt::Display, allowed: impl Into<String>) -> ConfigError {
+    ConfigError::value(Origin::Default, key, value, allowed)
+}
+
+/// Says where a value that is refused was given.
+fn at<T>(given: &Given<T>) -> impl FnOnce(ConfigError) -> ConfigError {
+    let place = given.origin;
+    move |mut error| {
+        if let ConfigError::Value { origin, .. } = &mut error {
+            *origin = place;
+        }
+        error
+    }
+}
+
+impl Keys {
+    /// Names of the keys that are given.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        [
+            ("allow", self.allow.is_some()),
+            ("keep", self.keep.is_some()),
+            ("per", self.per.is_some()),
+            ("rate", self.rate.is_some()),
+            ("burst", self.burst.is_some()),
+            ("max_clients", self.max_clients.is_some()),
+            ("max_bytes", self.max_bytes.is_some()),
+            ("minify", self.minify.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_given)| is_given.then_some(key))
+    }
+
+    fn check(&self) -> Result<UnitSettings, ConfigError> {
+        let Some((_, keys)) = UNITS.iter().find(|(name, _)| *name == self.unit) else {
+            let names = UNITS.map(|(name, _)| name).join(", ");
+            return Err(refused("route.units", &self.unit, format!("one of {names}")));
+        };
+        if let Some(foreign) = self.given().find(|key| !keys.contains(key)) {
+            let allowed = match keys {
+                [] => "no key beside `unit`".to_owned(),
+                keys => format!("for `{}`: {}", self.unit, keys.join(", ")),
+            };
+            return Err(refused("route.units", foreign, allowed));
+        }
+        let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        Ok(match self.unit.as_str() {
+            "access_log" => UnitSettings::AccessLog,
+            "authenticate" => UnitSettings::Authenticate { allowed: self.allow.clone() },
+            "body_limit" => {
+                let Some(Size(bytes)) = self.max_bytes.filter(|size| size.0 > 0) else {
+                    return Err(refused("route.units.max_bytes", "", "a size for `body_limit`"));
+                };
+                UnitSettings::BodyLimit { max_bytes: count(bytes) }
+            }
+            "json" => UnitSettings::Json { minify: self.minify.unwrap_or(false) },
+            "rate_limit" => self.rate_limit()?,
+            _ => UnitSettings::RequestId { keeps: self.keep.unwrap_or(false) },
+        })
+    }
+
+    fn rate_limit(&self) -> Result<UnitSettings, ConfigError> {
+        let per = match self.per.as_deref() {
+            None | Some("client") => Per::Client,
+            Some("credential") => Per::Credential,
+            Some(other) => {
+                return Err(refused("route.units.per", other, "\"client\" or \"credential\""));
+            }
+        };
+        let rate = self.rate.unwrap_or(0.0);
+        if !(0.001..=1e9).contains(&rate) {
+            let allowed = "requests a second for `rate_limit`: 0.001 to 1000000000";
+            return Err(refused("route.units.rate", rate, allowed));
+        }
+        let burst = self.burst.unwrap_or_else(|| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+            let second = rate.ceil() as u32;
+            second.max(1)
+        });
+        if burst == 0 {
+            return Err(refused("route.units.burst", burst, "at least 1"));
+        }
+        let given = self.max_clients.map(Given::by_default);
+        let most = number("route.units.max_clients", given.as_ref(), BUCKETS, 1..=1 << 20)?;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Ok(UnitSettings::RateLimit { per, rate, burst, most })
+    }
+}
+
+impl RouteSettings {
+    /// Checks the tables against the rings there are.
+    pub fn check(tables: &[RouteTable], rings: &[RingSettings]) -> Result<Self, ConfigError> {
+        if tables.len() > ROUTES_MAX {
+            let allowed = format!("at most {ROUTES_MAX} routes");
+            return Err(refused("route", tables.len(), allowed));
+        }
+        let routes = tables.iter().map(|table| Checked::new(table, rings));
+        let settings = Self { routes: routes.collect::<Result<_, _>>()? };
+        settings.sorted(None)?;
+        Ok(settings)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// Lists what is in effect. `tables` are those that were checked.
+    pub fn describe(&self, tables: &[RouteTable]) -> Vec<Section> {
+        let each = self.routes.iter().zip(tables).enumerate();
+        each.map(|(index, (route, table))| route.describe(index + 1, table)).collect()
+    }
+
+    /// Whether a route keeps something with records of this ring.
+    pub fn brings_attributes_to(&self, ring: usize) -> bool {
+        self.routes.iter().any(|route| {
+            route.attributes.as_ref().is_some_and(|names| !names.is_empty())
+                && route.rings.contains(&ring)
+        })
+    }
+
+    /// Whether one of them wants credentials.
+    pub fn wants_credentials(&self) -> bool {
+        let wants = |unit: &UnitSettings| matches!(unit, UnitSettings::Authenticate { .. });
+        self.routes.iter().any(|route| route.units.iter().any(wants))
+    }
+
+    /// Makes the routes, in the order in which they are tried.
+    ///
+    /// # Errors
+    /// Two of them take the same requests, or one wants credentials where there are none.
+    pub fn router(
+        &self,
+        credentials: Option<&Arc<dyn Credentials>>,
+    ) -> Result<Router, ConfigError> {
+        if self.wants_credentials() && credentials.is_none() {
+            let allowed = "this unit where there are credentials";
+            return Err(refused("route.units", "authenticate", allowed));
+        }
+        self.sorted(credentials)
+    }
+
+    fn sorted(&self, credentials: Option<&Arc<dyn Credentials>>) -> Result<Router, ConfigError> {
+        let routes = self.routes.iter().map(|route| route.make(credentials)).collect();
+        Router::new(routes).map_err(|(one, other)| {
+            let allowed = format!(
+                "routes that differ in method, host or path; `{}` takes the same requests",
+                other.pattern.as_str()
+            );
+            refused("route.path", one.pattern.as_str(), allowed)
+        })
+    }
+}
+
+impl Checked {
+    fn new(table: &RouteTable, rings: &[RingSettings]) -> Result<Self, ConfigError> {
+        let methods = match &table.method {
+            None => vec!["POST"],
+            Some(given) => {
+                let names = given.value.0.iter().map(|name| method(name));
+                names.collect::<Result<_, _>>().map_err(at(given))?
+            }
+        };
+        let host = match &table.host {
+            None => Host::Any,
+            Some(given) if is_host(&given.value) => Host::only(&given.value),
+            Some(given) => {
+                let allowed = "a name or address as requests name it, without a port";
+                return Err(ConfigError::value(given.origin, "route.host", &given.value, allowed));
+            }
+        };
+        let refused_path = |allowed: &str| {
+            ConfigError::value(table.path.origin, "route.path", &table.path.value, allowed)
+        };
+        let pattern = Pattern::new(&table.path.value).map_err(refused_path)?;
+        if pattern.as_str().starts_with("/v1/") || PAGES.contains(&pattern.as_str()) {
+            let allowed =
+                "a path that is not the listener's own: /v1/…, /healthz, /readyz, /metrics";
+            return Err(refused_path(allowed));
+        }
+        let given = table.ring.as_ref();
+        let rings = match given {
+            None => rings_of(None, rings).map_err(at(&table.path))?,
+            Some(given) => rings_of(Some(&given.value), rings).map_err(at(given))?,
+        };
+        let (rings, names) = rings.into_iter().unzip();
+        let units = match &table.units {
+            None => Vec::new(),
+            Some(given) => units(&given.value).map_err(at(given))?,
+        };
+        let attributes = match &table.attributes {
+            None => None,
+            Some(given) => Some(attributes(&given.value, &pattern).map_err(at(given))?),
+        };
+        Ok(Self {
+            methods,
+            host,
+            attributes,
+            pattern,
+            rings,
+            names,
+            type_tag: table.r#type.as_ref().map(|given| given.value),
+            units,
+            acknowledge: Acknowledge::Published,
+        })
+    }
+
+    fn describe(&self, number: usize, table: &RouteTable) -> Section {
+        let mut section = Section::one_of("[[route]]", number.to_string(), table.path.origin);
+        section.put("method", list(&self.methods), table.method.as_ref(), Change::Live);
+        if let Host::Only(host) = &self.host {
+            section.put("host", quoted(host), table.host.as_ref(), Change::Live);
+        }
+        section.put("path", quoted(self.pattern.as_str()), Some(&table.path), Change::Live);
+        let told =
+            Change::Fixed("readers are told when they attach whether records have attributes");
+        let keeps = self.attributes.is_some();
+        let ring = if keeps { told } else { Change::Live };
+        section.put("ring", list(&self.names), table.ring.as_ref(), ring);
+        if let Some(tag) = self.type_tag {
+            section.put("type", tag.to_string(), table.r#type.as_ref(), Change::Live);
+        }
+        if let Some(names) = &self.attributes {
+            section.put("attributes", list(names), table.attributes.as_ref(), told);
+        }
+        let units: Vec<_> = self.units.iter().map(UnitSettings::written).collect();
+        let units = format!("[{}]", units.join(", "));
+        section.put("units", units, table.units.as_ref(), Change::Live);
+        section
+    }
+
+    fn make(&self, credentials: Option<&Arc<dyn Credentials>>) -> Route {
+        let units = self.units.iter().filter_map(|unit| -> Option<Arc<dyn Unit>> {
+            Some(match unit {
+                UnitSettings::AccessLog => Arc::new(AccessLog),
+                UnitSettings::Authenticate { allowed } => {
+                    Arc::new(Authenticate::new(Arc::clone(credentials?), allowed.clone()))
+                }
+                &UnitSettings::BodyLimit { max_bytes } => Arc::new(BodyLimit { max_bytes }),
+                &UnitSettings::Json { minify } => Arc::new(ValidJson { minify }),
+                &UnitSettings::RateLimit { per, rate, burst, most } => {
+                    Arc::new(RateLimit::new(per, rate, burst, most))
+                }
+                &UnitSettings::RequestId { keeps } => Arc::new(RequestId::new(keeps)),
+            })
+        });
+        Route {
+            index: 0,
+            methods: self.methods.clone(),
+            host: self.host.clone(),
+            pattern: self.pattern.clone(),
+            rings: self.names.clone(),
+            type_tag: self.type_tag,
+            attributes: self.attributes.clone(),
+            acknowledge: self.acknowledge.clone(),
+            units: units.collect(),
+        }
+    }
+}
+
+/// Checks the units of a route.
+fn units(tables: &[UnitTable]) -> Result<Vec<UnitSettings>, ConfigError> {
+    let mut is_known = false;
+    let mut units = Vec::with_capacity(tables.len());
+    for UnitTable(keys) in tables {
+        let unit = keys.check()?;
+        match unit {
+            UnitSettings::Authenticate { .. } => is_known = true,
+            UnitSettings::RateLimit { per: Per::Credential, .. } if !is_known => {
+                let allowed = "\"credential\" after the unit `authenticate`";
+                return Err(refused("route.units.per", "credential", allowed));
+            }
+            _ => {}
+        }
+        units.push(unit);
+    }
+    Ok(units)
+}
+
+/// Paths of pages.
+const PAGES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+fn method(name: &str) -> Result<&'static str, ConfigError> {
+    let known = METHODS.into_iter().find(|method| *method == name);
+    known.ok_or_else(|| refused("route.method", name, METHODS.join(", ")))
+}
+
+fn is_host(name: &str) -> bool {
+    let of_address = |byte: u8| byte.is_ascii_hexdigit() || b":.".contains(&byte);
+    match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => !address.is_empty() && address.bytes().all(of_address),
+        None => {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        }
+    }
+}
+
+/// Finds rings by name: their places and names, in the order of the configuration.
+fn rings_of(
+    given: Option<&OneOrMore>,
+    rings: &[RingSettings],
+) -> Result<Vec<(usize, String)>, ConfigError> {
+    let known = || rings.iter().map(|ring| ring.name.as_str()).collect::<Vec<_>>().join(", ");
+    let Some(OneOrMore(names)) = given else {
+        return match rings {
+            [only] => Ok(vec![(0, only.name.clone())]),
+            _ => Err(refused("route.ring", "", format!("one of the rings {}", known()))),
+        };
+    };
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        let Some(place) = rings.iter().position(|ring| ring.name == *name) else {
+            return Err(refused("route.ring", name, format!("one of the rings {}", known())));
+        };
+        if found.iter().any(|(other, _)| *other == place) {
+            return Err(refused("route.ring", name, "rings that differ"));
+        }
+        found.push((place, name.clone()));
+    }
+    // The order in which they are locked.
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Attributes that only routes have, beside `:param.NAME`.
+const OF_ROUTES: [&str; 4] = [":path", ":peer", ":request-id", ":credential"];
+
+fn attributes(names: &[String], pattern: &Pattern) -> Result<Vec<String>, ConfigError> {
+    for (index, name) in names.iter().enumerate() {
+        let is_known = match name.strip_prefix(":param.") {
+            Some(parameter) => pattern.parameters().iter().any(|known| known == parameter),
+            None if name.starts_with(':') => OF_ROUTES.contains(&name.as_str()),
+            None => {
+                let token = |byte: u8| {
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte)
+                };
+                !name.is_empty() && name.len() <= 255 && name.bytes().all(token)
+            }
+        };
+        if !is_known {
+            let allowed = "\":path\", \":peer\", \":request-id\", \":credential\", \":param.NAME\" of \
+                           the path's parameters, and names of HTTP headers in lower case";
+            return Err(refused("route.attributes", name.escape_debug(), allowed));
+        }
+        if names[..index].contains(name) {
+            return Err(refused("route.attributes", name, "names that differ"));
+        }
+    }
+    Ok(names.to_vec())
+}

@@ -1,0 +1,192 @@
+//! Who sends a request: bearer tokens and Basic credentials.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
+use crate::middleware::{Exchange, Fault, Field, Job, Outcome, Problem, RequestHead, Step, Unit};
+
+/// What a request without credentials is told to send.
+pub const CHALLENGE: &str =
+    "www-authenticate: Bearer realm=\"aqueduct\", Basic realm=\"aqueduct\", charset=\"UTF-8\"\r\n";
+
+/// Longest value of `authorization` that is looked at, bytes.
+const VALUE_BYTES_MAX: usize = 4096;
+/// What verifying a password may take: argon2 is configured with less.
+const VERIFY_BYTES: usize = 64 << 20;
+
+/// Lets requests pass whose `authorization` is right, and which may write to all rings of the
+/// route.
+#[derive(Debug)]
+pub struct Authenticate {
+    credentials: Arc<dyn Credentials>,
+    /// Names of those who may pass; `None` is everyone who is known.
+    allowed: Option<Vec<String>>,
+}
+
+impl Authenticate {
+    /// Asks these credentials. `allowed` names those who may pass.
+    pub fn new(credentials: Arc<dyn Credentials>, allowed: Option<Vec<String>>) -> Self {
+        Self { credentials, allowed }
+    }
+
+    fn enter(&self, who: Arc<Credential>, exchange: &mut Exchange) -> Result<(), Problem> {
+        let is_allowed =
+            self.allowed.as_ref().is_none_or(|names| names.iter().any(|name| *name == who.name));
+        let may_write = exchange.route().rings.iter().all(|ring| who.may_write(ring));
+        exchange.credential = Some(who);
+        if is_allowed && may_write {
+            return Ok(());
+        }
+        Err(Problem {
+            status: 403,
+            fault: Fault::Denied,
+            lines: "".into(),
+            detail: "this credential may not use this route".into(),
+        })
+    }
+}
+
+fn unauthorized(detail: &'static str) -> Problem {
+    Problem { status: 401, fault: Fault::Denied, lines: CHALLENGE.into(), detail: detail.into() }
+}
+
+/// A value of `authorization`, with its secrets.
+enum Value {
+    Bearer(Vec<u8>),
+    Basic(Vec<u8>, Vec<u8>),
+}
+
+impl Value {
+    /// Reads it: the scheme in any case, and what is valid in it only.
+    fn parse(value: &[u8]) -> Option<Self> {
+        if value.len() > VALUE_BYTES_MAX {
+            return None;
+        }
+        let space = memchr::memchr(b' ', value)?;
+        let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
+        if scheme.eq_ignore_ascii_case(b"bearer") {
+            let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+            return (!rest.is_empty() && rest.iter().all(is_token))
+                .then(|| Self::Bearer(rest.to_owned()));
+        }
+        if scheme.eq_ignore_ascii_case(b"basic") {
+            let pair = base64(rest)?;
+            let colon = memchr::memchr(b':', &pair)?;
+            return Some(Self::Basic(pair[..colon].to_owned(), pair[colon + 1..].to_owned()));
+        }
+        None
+    }
+
+    fn presented(&self) -> Presented<'_> {
+        match self {
+            Self::Bearer(token) => Presented::Bearer(token),
+            Self::Basic(name, secret) => Presented::Basic { name, secret },
+        }
+    }
+}
+
+/// Decodes base64 with its padding (RFC 4648 §4); bits that are not used must be zero.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(4) {
+        return None;
+    }
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    if padding > 2 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let digits = &text[..text.len() - padding];
+    for group in digits.chunks(4) {
+        let mut bits = 0_u32;
+        for &digit in group {
+            let six = match digit {
+                b'A'..=b'Z' => digit - b'A',
+                b'a'..=b'z' => digit - b'a' + 26,
+                b'0'..=b'9' => digit - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return None,
+            };
+            bits = bits << 6 | u32::from(six);
+        }
+        let missing = 4 - group.len();
+        bits <<= 6 * missing;
+        let octets = &bits.to_be_bytes()[1..];
+        let (used, unused) = octets.split_at(3 - missing);
+        if unused.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        bytes.extend_from_slice(used);
+    }
+    Some(bytes)
+}
+
+impl Unit for Authenticate {
+    fn name(&self) -> &'static str {
+        "authenticate"
+    }
+
+    fn head(&self, head: &RequestHead<'_>, exchange: &mut Exchange) -> Result<Step, Problem> {
+        let value = match head.field("authorization") {
+            Field::Absent => return Err(unauthorized("this route wants credentials")),
+            Field::Many => {
+                return Err(Problem::malformed("the field authorization is there twice"));
+            }
+            Field::One(value) => value,
+        };
+        let Some(value) = Value::parse(value) else {
+            return Err(unauthorized("the field authorization has no Bearer token or Basic pair"));
+        };
+        match self.credentials.check(&value.presented()) {
+            Check::Granted(who) => self.enter(who, exchange).map(|()| Step::Next),
+            Check::Denied => Err(unauthorized("these credentials are not right")),
+            Check::Slow => {
+                let credentials = Arc::clone(&self.credentials);
+                Ok(Step::Work(Job::new(VERIFY_BYTES, move || {
+                    Outcome::Credential(credentials.verify(&value.presented()))
+                })))
+            }
+        }
+    }
+
+    fn settle(&self, outcome: Outcome, exchange: &mut Exchange) -> Result<(), Problem> {
+        match outcome {
+            Outcome::Credential(Some(who)) => self.enter(who, exchange),
+            Outcome::Credential(None) => Err(unauthorized("these credentials are not right")),
+            Outcome::Undone(problem) => Err(problem),
+            Outcome::Body(_) => Err(Problem::failed()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_what_rfc_4648_says_and_nothing_else() {
+        let vectors =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
+        for (bytes, text) in vectors {
+            assert_eq!(base64(text.as_bytes()).as_deref(), Some(bytes.as_bytes()), "{text}");
+        }
+        for text in ["Zg", "Zg=", "Zh==", "Zm9=", "====", "Zg==Zg==", "Zm 9v", "Zm9v\n", "Zm-v"] {
+            assert_eq!(base64(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn schemes_are_read_in_any_case_and_nothing_is_shown_of_a_secret() {
+        assert!(
+            matches!(Value::parse(b"bearer  abc"), Some(Value::Bearer(token)) if token == b"abc")
+        );
+        let Some(basic @ Value::Basic(..)) = Value::parse(b"BASIC YTpiOmM=") else { panic!() };
+        assert_eq!(basic.presented(), Presented::Basic { name: b"a", secret: b"b:c" });
+        assert_eq!(format!("{:?}", basic.presented()), "Basic a");
+        assert_eq!(format!("{:?}", Presented::Bearer(b"secret")), "Bearer");
+        for value in ["", "Bearer", "Bearer ", "Bearer a b", "Digest x", "Basic !", "Basic YQ=="] {
+            assert!(Value::parse(value.as_bytes()).is_none(), "{value}");
+        }
+    }
+}

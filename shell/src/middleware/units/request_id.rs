@@ -1,0 +1,70 @@
+//! A name for each request, in its answer, its log line and its record.
+
+use std::fmt::Write;
+
+use rustix::rand::GetRandomFlags;
+
+use crate::middleware::{Exchange, Field, Problem, RequestHead, Step, Unit};
+
+#[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
+type Counter = std::sync::atomic::AtomicU64;
+
+/// The header that carries it.
+const HEADER: &str = "x-request-id";
+/// Longest id that is taken from a client.
+const ID_BYTES_MAX: usize = 128;
+
+/// Gives each request an id of 32 hexadecimal digits, which no other request of any process has, or
+/// keeps the one that a client sent.
+#[derive(Debug)]
+pub struct RequestId {
+    /// Keeps the id of a request that has one.
+    keeps: bool,
+    /// Drawn once.
+    process: u64,
+    next: Counter,
+}
+
+impl RequestId {
+    /// `keeps`: an id that a client sent is kept, if it is made of letters, digits and `._-`.
+    pub fn new(keeps: bool) -> Self {
+        let mut bytes = [0; 8];
+        // Without random numbers, at least the time tells processes apart.
+        if rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::empty()) != Ok(bytes.len()) {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let ns = now.map_or(0, |since| since.as_nanos());
+            bytes = u64::try_from(ns & u128::from(u64::MAX)).unwrap_or(0).to_ne_bytes();
+        }
+        Self { keeps, process: u64::from_ne_bytes(bytes), next: Counter::new(0) }
+    }
+}
+
+impl Unit for RequestId {
+    fn name(&self) -> &'static str {
+        "request_id"
+    }
+
+    fn head(&self, head: &RequestHead<'_>, exchange: &mut Exchange) -> Result<Step, Problem> {
+        let given = match head.field(HEADER) {
+            Field::One(id) if self.keeps => std::str::from_utf8(id).ok().filter(|id| is_id(id)),
+            _ => None,
+        };
+        let id = given.map_or_else(
+            || {
+                // ORDER(none): only its being different matters.
+                let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                format!("{:016x}{number:016x}", self.process)
+            },
+            str::to_owned,
+        );
+        // Writing to a string cannot fail.
+        let _ = write!(exchange.lines, "{HEADER}: {id}\r\n");
+        exchange.request_id = Some(id);
+        Ok(Step::Next)
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    let is_of_id = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(is_of_id)
+}
