@@ -17,6 +17,9 @@ pub mod metrics;
 // The way of a record: shared memory, and the ring in it.
 pub mod segment;
 
+// The records in files, for rings that outlive the process.
+pub mod journal;
+
 pub mod ring;
 
 // The way out: readers attach over a socket. The accept loop and the files of UNIX sockets are

@@ -1,0 +1,353 @@
+//! The writing half: appends what was appended to the ring, and syncs it.
+//!
+//! The first write or sync that fails is the last: the system may have dropped what it could not
+//! write and report success the next time. So nothing is tried again, by this process.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::cursors::CursorFile;
+use super::files::{File, Files, write_at};
+use super::format::{Durability, GRANULE, HEADER_BYTES, SegmentHeader, segment_name};
+use super::seeded::{self, Bug};
+
+/// Name of a segment that is not one yet.
+pub const NEW_NAME: &str = "next.tmp";
+
+/// Something that the file system did not do.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What was asked for.
+    pub what: &'static str,
+    /// Name of the file, or of the directory.
+    pub name: String,
+    /// What the system said.
+    pub error: Arc<io::Error>,
+}
+
+impl Failure {
+    /// Says what failed on which file.
+    pub fn of(what: &'static str, name: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let name = name.into();
+        move |error| Self { what, name, error: Arc::new(error) }
+    }
+
+    /// Returns whether there is no space left, for now.
+    pub fn is_out_of_space(&self) -> bool {
+        matches!(
+            self.error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        )
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.what, self.name, self.error)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What is the same for all segments of this run.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Name of the ring.
+    pub ring: String,
+    /// What its records survive.
+    pub durability: Durability,
+    /// Granules of its data area.
+    pub capacity: u32,
+    /// Clock of its timestamps.
+    pub clock_id: u32,
+    /// Boot of the machine.
+    pub boot: [u8; 16],
+    /// Bytes of records in a segment. At least the capacity of the ring, so that whatever is not
+    /// published fits into one.
+    pub segment_bytes: u64,
+}
+
+/// A segment that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Place among the segments.
+    pub serial: u64,
+    /// Its header; `None` if it is damaged.
+    pub header: Option<SegmentHeader>,
+}
+
+/// A segment file with its space, whose header is still to be written.
+pub struct Prepared<F>(F);
+
+/// Reserves the space of one segment. To be called while nothing else is in a hurry: it takes
+/// milliseconds.
+pub fn prepare<D: Files>(files: &D, facts: &Facts) -> Result<Prepared<D::File>, Failure> {
+    let file = files.create(NEW_NAME).map_err(Failure::of("creating", NEW_NAME))?;
+    let reserved = file
+        .fallocate(HEADER_BYTES as u64 + facts.segment_bytes)
+        .map_err(Failure::of("reserving space for", NEW_NAME))
+        .and_then(|()| file.fdatasync().map_err(Failure::of("syncing", NEW_NAME)));
+    if let Err(failure) = reserved {
+        // What was reserved is given back; if not, the next try begins with the same file.
+        let _ = files.unlink(NEW_NAME);
+        return Err(failure);
+    }
+    Ok(Prepared(file))
+}
+
+/// The journal of one ring, to be appended to.
+pub struct Log<D: Files> {
+    files: Arc<D>,
+    facts: Facts,
+    epoch: u64,
+    /// The last segment.
+    file: D::File,
+    /// Position of its first record.
+    first: u64,
+    /// Just past what was written.
+    written: u64,
+    /// All segments, in order; the last is `file`.
+    segments: Vec<Segment>,
+    prepared: Option<Prepared<D::File>>,
+    failure: Option<Failure>,
+}
+
+impl<D: Files> Log<D> {
+    /// Begins a segment after those that are there: empty, or with these records, which are durable
+    /// when this returns.
+    pub fn begin(
+        files: Arc<D>,
+        facts: Facts,
+        segments: Vec<Segment>,
+        epoch: u64,
+        (position, seq): (u64, u64),
+        records: &[u8],
+        now_ns: u64,
+    ) -> Result<Self, Failure> {
+        let prepared = prepare(&*files, &facts)?;
+        write_at(&prepared.0, records, HEADER_BYTES as u64)
+            .map_err(Failure::of("writing", NEW_NAME))?;
+        let mut segments = segments;
+        let header = facts.header(epoch, &segments, (position, seq), now_ns);
+        let file = publish_segment(&*files, prepared, &header, true)?;
+        segments.push(Segment { serial: header.serial, header: Some(header) });
+        let written = position + records.len() as u64 / GRANULE;
+        Ok(Self {
+            files,
+            facts,
+            epoch,
+            file,
+            first: position,
+            written,
+            segments,
+            prepared: None,
+            failure: None,
+        })
+    }
+
+    /// Returns just past what was written.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Returns the epoch of its records.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns the first failure.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Returns the directory.
+    pub fn files(&self) -> &Arc<D> {
+        &self.files
+    }
+
+    /// Returns what is the same for all segments.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Returns the segments that are there, in order.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Returns up to which position records may be appended to the ring, so that there is space for
+    /// them on the disk; `u64::MAX` if there is a segment to spare.
+    pub fn limit(&self) -> u64 {
+        if self.prepared.is_some() { u64::MAX } else { self.end_of_segment() }
+    }
+
+    /// Returns whether a segment should be [prepared](prepare).
+    pub fn needs_segment(&self) -> bool {
+        self.prepared.is_none() && self.failure.is_none()
+    }
+
+    /// Takes a segment to spare.
+    pub fn spare(&mut self, prepared: Prepared<D::File>) {
+        self.prepared = Some(prepared);
+    }
+
+    fn end_of_segment(&self) -> u64 {
+        self.first + self.facts.segment_bytes / GRANULE
+    }
+
+    /// Writes records, whole ones, that come right after those before; `seq` is the number of the
+    /// first DATA record that is not older than they are. They are as safe as a write makes them.
+    ///
+    /// # Errors
+    /// The first failure, for ever.
+    pub fn append(&mut self, records: &[u8], seq: u64, now_ns: u64) -> Result<(), Failure> {
+        self.check()?;
+        let result = self.try_append(records, seq, now_ns);
+        self.note(result)
+    }
+
+    fn try_append(&mut self, records: &[u8], seq: u64, now_ns: u64) -> Result<(), Failure> {
+        let granules = records.len() as u64 / GRANULE;
+        if self.written + granules > self.end_of_segment() {
+            self.roll(seq, now_ns)?;
+        }
+        let at = HEADER_BYTES as u64 + (self.written - self.first) * GRANULE;
+        write_at(&self.file, records, at)
+            .map_err(|error| Failure::of("writing", self.name())(error))?;
+        self.written += granules;
+        Ok(())
+    }
+
+    /// Makes everything that was appended durable.
+    ///
+    /// # Errors
+    /// The first failure, for ever.
+    pub fn sync(&mut self) -> Result<(), Failure> {
+        self.check()?;
+        let result =
+            self.file.fdatasync().map_err(|error| Failure::of("syncing", self.name())(error));
+        self.note(result)
+    }
+
+    /// Begins the next segment at what was written last. With `disk`, what is in the one before is
+    /// durable first, so that there is never a hole between two.
+    fn roll(&mut self, seq: u64, now_ns: u64) -> Result<(), Failure> {
+        let is_durable = self.facts.durability == Durability::Disk;
+        if is_durable {
+            self.file.fdatasync().map_err(|error| Failure::of("syncing", self.name())(error))?;
+        }
+        let prepared = match self.prepared.take() {
+            Some(prepared) => prepared,
+            None => prepare(&*self.files, &self.facts)?,
+        };
+        let place = (self.written, seq);
+        let header = self.facts.header(self.epoch, &self.segments, place, now_ns);
+        self.file = publish_segment(&*self.files, prepared, &header, is_durable)?;
+        self.first = self.written;
+        self.segments.push(Segment { serial: header.serial, header: Some(header) });
+        Ok(())
+    }
+
+    /// Makes records as safe as the ring promises, so that they may be published.
+    ///
+    /// # Errors
+    /// The first failure, for ever: nothing may be published any more.
+    pub fn commit(&mut self, records: &[u8], seq: u64, now_ns: u64) -> Result<(), Failure> {
+        self.append(records, seq, now_ns)?;
+        if self.facts.durability == Durability::Disk && !seeded::is(Bug::PublishBeforeSync) {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the first segments as far as nobody needs them, by cursors that are durable, and
+    /// `may_go` agrees for a segment and those after it.
+    pub fn retain(
+        &mut self,
+        cursors: &CursorFile<D::File>,
+        mut may_go: impl FnMut(&Segment, &[Segment]) -> bool,
+    ) -> Result<usize, Failure> {
+        let (mut removed, needed) = (0, cursors.needed(self.epoch));
+        while let [first, rest @ ..] = &self.segments[..] {
+            let Some(next) = rest.first() else { break };
+            let is_old = |segment: &Segment| {
+                segment.header.as_ref().is_none_or(|header| header.epoch != self.epoch)
+            };
+            let ends = next.header.as_ref().map_or(u64::MAX, |header| header.first_position);
+            let is_read = is_old(first) || (!is_old(next) && ends <= needed);
+            if !is_read || !may_go(first, rest) {
+                break;
+            }
+            let name = segment_name(first.serial);
+            match self.files.unlink(&name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Failure::of("removing", name)(error));
+                }
+                _ => {}
+            }
+            self.segments.remove(0);
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn name(&self) -> String {
+        self.segments.last().map_or_else(String::new, |last| segment_name(last.serial))
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn note(&mut self, result: Result<(), Failure>) -> Result<(), Failure> {
+        if let Err(failure) = &result
+            && !seeded::is(Bug::RetryAfterFailedSync)
+        {
+            self.failure = Some(failure.clone());
+        }
+        result
+    }
+}
+
+impl Facts {
+    fn header(
+        &self,
+        epoch: u64,
+        segments: &[Segment],
+        (first_position, first_seq): (u64, u64),
+        created_ns: u64,
+    ) -> SegmentHeader {
+        SegmentHeader {
+            serial: segments.last().map_or(1, |last| last.serial + 1),
+            epoch,
+            first_position,
+            first_seq,
+            created_ns,
+            boot: self.boot,
+            durability: self.durability,
+            capacity: self.capacity,
+            clock_id: self.clock_id,
+            ring: self.ring.clone(),
+        }
+    }
+}
+
+/// Makes a prepared file a segment. Whoever finds its name after a loss of power finds all of it.
+fn publish_segment<D: Files>(
+    files: &D,
+    prepared: Prepared<D::File>,
+    header: &SegmentHeader,
+    is_durable: bool,
+) -> Result<D::File, Failure> {
+    let name = segment_name(header.serial);
+    write_at(&prepared.0, &header.encode(), 0).map_err(Failure::of("writing", NEW_NAME))?;
+    if is_durable {
+        prepared.0.fdatasync().map_err(Failure::of("syncing", NEW_NAME))?;
+    }
+    files.rename(NEW_NAME, &name).map_err(Failure::of("naming", &name))?;
+    if is_durable && !seeded::is(Bug::NoDirectorySync) {
+        files.sync_dir().map_err(Failure::of("syncing the directory for", &name))?;
+    }
+    Ok(prepared.0)
+}

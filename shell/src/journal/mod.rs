@@ -1,0 +1,22 @@
+//! The journal of a ring: its records in files, so that they survive the process or the power.
+//!
+//! Knows bytes and a small file system, neither rings nor protocols. Reading order: `files` (what
+//! is asked of the file system), `disk` (the real one), `format` (the bytes), `walk` (records, each
+//! checked), `cursors`, `log` (the writing half), `recover` (the reading half).
+
+pub mod cursors;
+pub mod disk;
+pub mod files;
+pub mod format;
+pub mod log;
+pub mod recover;
+mod seeded;
+#[cfg(test)]
+mod tests;
+pub mod walk;
+
+pub use self::cursors::CursorFile;
+pub use self::disk::Disk;
+pub use self::format::{Cursors, Durability};
+pub use self::log::{Facts, Failure, Log, Prepared, prepare};
+pub use self::recover::{Damage, Journal, OpenError, Opened, Past, Stretch};

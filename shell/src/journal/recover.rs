@@ -1,0 +1,457 @@
+//! The reading half: what is in a directory when a process starts.
+//!
+//! Nothing is believed that does not check, and nobody is asked. The answer says where the unread
+//! records begin and end, whether numbers may go on after them, and what is missing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::cursors::{self, CursorFile};
+use super::files::{File, Files, read_at};
+use super::format::{
+    BadBlock, Cursors, Durability, GRANULE, HEADER_BYTES, SegmentHeader, segment_name, serial_of,
+};
+use super::log::{Facts, Failure, Log, NEW_NAME, Segment};
+use super::walk::{Cut, Found, Step, Walk};
+
+/// Name of the file that is locked.
+pub const LOCK_NAME: &str = "lock";
+
+/// Files that a process may have left unfinished.
+const NEW_NAMES: [&str; 2] = [NEW_NAME, cursors::NEW_NAME];
+
+/// Why a directory cannot be used.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has it.
+    Locked,
+    /// The file system.
+    Failed(Failure),
+    /// A newer program wrote this file.
+    Newer {
+        /// Its name.
+        name: String,
+        /// Version of its format.
+        version: u32,
+    },
+    /// It is another ring's.
+    OtherRing {
+        /// Whose.
+        ring: String,
+    },
+}
+
+impl From<Failure> for OpenError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked => write!(f, "another process uses this journal"),
+            Self::Failed(failure) => failure.fmt(f),
+            Self::Newer { name, version } => {
+                write!(f, "{name}: {}", BadBlock::Newer { version: *version })
+            }
+            Self::OtherRing { ring } => write!(f, "this is the journal of ring {ring}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Something that is missing or damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// A segment whose header cannot be read.
+    Segment {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: BadBlock,
+    },
+    /// Records that were safe are not there.
+    Records {
+        /// Where the damage begins.
+        position: u64,
+        /// What was found there.
+        cut: Cut,
+        /// Number of the first record that is missing, if it is known.
+        first: Option<u64>,
+        /// Number of the next record that is intact; `None` if none is.
+        next: Option<u64>,
+    },
+    /// No copy of the cursors is intact though there are segments.
+    Cursors,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Segment { name, why } => write!(f, "{name}: {why}"),
+            Self::Records { position, cut, first, next } => {
+                write!(f, "at position {position}: {cut}")?;
+                if let Some(first) = first {
+                    write!(f, "; missing from record {first} on")?;
+                }
+                match next {
+                    Some(next) => write!(f, "; record {next} is the next that is intact"),
+                    None => write!(f, "; no intact record follows"),
+                }
+            }
+            Self::Cursors => write!(f, "no copy of the cursors is intact"),
+        }
+    }
+}
+
+/// A stretch of intact records, one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stretch {
+    /// Position of the first.
+    pub start: u64,
+    /// The records as they were in the ring.
+    pub bytes: Vec<u8>,
+}
+
+impl Stretch {
+    /// Returns just past the last.
+    pub fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64 / GRANULE
+    }
+}
+
+/// What is known of the last life of a ring.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Granules of its data area.
+    pub capacity: u32,
+    /// What was not released, in order; more than one if something is missing between.
+    pub stretches: Vec<Stretch>,
+    /// Just past the last intact record.
+    pub end: u64,
+    /// Number of the record that comes there.
+    pub next_seq: u64,
+    /// Positions of the subscriptions, by name, within what is there.
+    pub positions: Vec<(String, u64)>,
+    /// Whether numbers may go on in this epoch: nobody can have seen a record past the end.
+    pub may_go_on: bool,
+    /// The bytes past the end that were never safe, if there are any: why they are cut.
+    pub torn: Option<Cut>,
+    /// What is missing of what was safe.
+    pub damage: Vec<Damage>,
+}
+
+/// A directory that was looked at and not written to yet.
+pub struct Opened<D: Files> {
+    files: Arc<D>,
+    facts: Facts,
+    lock: D::Lock,
+    segments: Vec<Segment>,
+    cursors: CursorFile<D::File>,
+    /// `None` if there was nothing.
+    pub past: Option<Past>,
+}
+
+/// A journal in use.
+pub struct Journal<D: Files> {
+    /// Where records go.
+    pub log: Log<D>,
+    /// Where cursors go.
+    pub cursors: CursorFile<D::File>,
+    /// For as long as the process may write.
+    pub lock: D::Lock,
+}
+
+impl<D: Files> Opened<D> {
+    /// Locks the directory and finds what is there. Nothing is changed but leftovers of files that
+    /// were never finished.
+    pub fn open(files: D, facts: Facts) -> Result<Self, OpenError> {
+        let lock = files.lock(LOCK_NAME).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::WouldBlock {
+                OpenError::Locked
+            } else {
+                Failure::of("locking", LOCK_NAME)(error).into()
+            }
+        })?;
+        let names = files.list().map_err(Failure::of("listing", "the directory"))?;
+        for name in names.iter().filter(|name| NEW_NAMES.contains(&name.as_str())) {
+            files.unlink(name).map_err(Failure::of("removing", name))?;
+        }
+        let mut serials: Vec<u64> = names.iter().filter_map(|name| serial_of(name)).collect();
+        serials.sort_unstable();
+        let mut damage = Vec::new();
+        let mut segments = Vec::with_capacity(serials.len());
+        for serial in serials {
+            let name = segment_name(serial);
+            let header = match read_header(&files, &name)? {
+                Ok(header) if header.serial != serial => Err(BadBlock::Content),
+                Ok(header) if header.ring != facts.ring => {
+                    return Err(OpenError::OtherRing { ring: header.ring });
+                }
+                Err(BadBlock::Newer { version }) => {
+                    return Err(OpenError::Newer { name, version });
+                }
+                other => other,
+            };
+            let header = header.map_err(|why| damage.push(Damage::Segment { name, why })).ok();
+            segments.push(Segment { serial, header });
+        }
+        let is_there = names.iter().any(|name| name == cursors::NAME);
+        let (cursors, copies) =
+            CursorFile::open(&files, is_there).map_err(Failure::of("opening", cursors::NAME))?;
+        for copy in &copies {
+            if let Err(BadBlock::Newer { version }) = copy {
+                let name = cursors::NAME.to_owned();
+                return Err(OpenError::Newer { name, version: *version });
+            }
+        }
+        let mut opened =
+            Self { files: Arc::new(files), facts, lock, segments, cursors, past: None };
+        opened.past = opened.look(&copies, damage)?;
+        Ok(opened)
+    }
+
+    fn look(
+        &mut self,
+        copies: &[cursors::Copy; 2],
+        mut damage: Vec<Damage>,
+    ) -> Result<Option<Past>, Failure> {
+        let Some(newest) = self.segments.iter().rev().find_map(|each| each.header.clone()) else {
+            return Ok(None);
+        };
+        let epoch = newest.epoch;
+        let valid = copies.iter().enumerate().filter_map(|(place, copy)| {
+            let (cursors, counter) = copy.as_ref().ok()?;
+            (cursors.epoch == epoch).then_some((*counter, place, cursors))
+        });
+        let saved = valid.max_by_key(|(counter, ..)| *counter);
+        if let Some((_, place, _)) = saved {
+            self.cursors.keep(place);
+        } else {
+            damage.push(Damage::Cursors);
+        }
+        let saved = saved.map(|(.., cursors)| cursors.clone());
+        // A segment that cannot be read, at the end, may have held anything.
+        let newest_serial = newest.serial;
+        let is_last = self.segments.last().is_some_and(|last| last.serial == newest_serial);
+        let chain: Vec<&SegmentHeader> = {
+            let of_epoch = self.segments.iter().filter_map(|each| each.header.as_ref());
+            of_epoch.filter(|header| header.epoch == epoch).collect()
+        };
+        let mut search = Search {
+            files: &*self.files,
+            saved: saved.as_ref(),
+            // Everything before it was safe.
+            known: newest.first_position.max(saved.as_ref().map_or(0, |saved| saved.published)),
+            damage,
+            stretches: Vec::new(),
+            torn: None,
+            end: 0,
+            next_seq: None,
+        };
+        search.run(&chain)?;
+        let Search { known, damage, stretches, torn, end, next_seq, .. } = search;
+        let is_whole = damage.iter().all(|each| matches!(each, Damage::Cursors))
+            && is_last
+            && end >= known
+            && saved.is_some();
+        let same_boot = newest.boot == self.facts.boot;
+        let ended = saved.as_ref().is_some_and(|saved| saved.is_end && saved.published == end);
+        let survived = newest.durability == Durability::Disk || same_boot || ended;
+        let start = stretches.first().map_or(end, |first| first.start);
+        let positions = saved.map_or(Vec::new(), |saved| {
+            let within = |(name, at): (String, u64)| (name, at.clamp(start, end.max(start)));
+            saved.positions.into_iter().map(within).collect()
+        });
+        Ok(Some(Past {
+            epoch,
+            capacity: newest.capacity,
+            stretches,
+            end,
+            next_seq: next_seq.unwrap_or(0),
+            positions,
+            may_go_on: is_whole && survived && next_seq.is_some(),
+            torn,
+            damage,
+        }))
+    }
+
+    /// Returns whether this is the first process that uses the directory.
+    pub fn is_new(&self) -> bool {
+        self.past.is_none()
+    }
+
+    /// Goes on in the epoch of the past, after its last record. What was cut is cut for good.
+    pub fn go_on(self, now_ns: u64) -> Result<Journal<D>, Failure> {
+        let (epoch, place) =
+            self.past.as_ref().map_or((0, (0, 0)), |past| (past.epoch, (past.end, past.next_seq)));
+        self.begin(epoch, place, &[], now_ns)
+    }
+
+    /// Begins an epoch that was never used, with these records, from position and number 0 on, and
+    /// the subscriptions at these positions.
+    pub fn begin_epoch(
+        mut self,
+        epoch: u64,
+        (records, next_seq): (&[u8], u64),
+        positions: Vec<(String, u64)>,
+        now_ns: u64,
+    ) -> Result<Journal<D>, Failure> {
+        let published = records.len() as u64 / GRANULE;
+        let cursors = Cursors { epoch, published, next_seq, is_end: false, positions };
+        // Before the segment that makes them count. Those of the last epoch count until then.
+        let failed = || Failure::of("writing", cursors::NAME);
+        self.cursors.write(&cursors).map_err(failed())?;
+        self.cursors.sync().map_err(failed())?;
+        self.begin(epoch, (0, 0), records, now_ns)
+    }
+
+    fn begin(
+        self,
+        epoch: u64,
+        place: (u64, u64),
+        records: &[u8],
+        now_ns: u64,
+    ) -> Result<Journal<D>, Failure> {
+        let Self { files, facts, lock, segments, cursors, .. } = self;
+        let log = Log::begin(files, facts, segments, epoch, place, records, now_ns)?;
+        Ok(Journal { log, cursors, lock })
+    }
+}
+
+/// Reads the header of a segment.
+pub fn read_header<D: Files>(
+    files: &D,
+    name: &str,
+) -> Result<Result<SegmentHeader, BadBlock>, Failure> {
+    let file = files.open(name).map_err(Failure::of("opening", name))?;
+    let mut block = vec![0; HEADER_BYTES];
+    let read = read_at(&file, &mut block, 0).map_err(Failure::of("reading", name))?;
+    Ok(SegmentHeader::decode(&block[..read]))
+}
+
+/// The search for what was not released.
+struct Search<'a, D> {
+    files: &'a D,
+    saved: Option<&'a Cursors>,
+    known: u64,
+    damage: Vec<Damage>,
+    stretches: Vec<Stretch>,
+    torn: Option<Cut>,
+    end: u64,
+    next_seq: Option<u64>,
+}
+
+impl<D: Files> Search<'_, D> {
+    /// Walks the segments of the epoch, from the slowest subscription on.
+    fn run(&mut self, chain: &[&SegmentHeader]) -> Result<(), Failure> {
+        let Some(first) = chain.first() else { return Ok(()) };
+        let slowest = self.saved.and_then(|saved| saved.positions.iter().map(|(_, at)| *at).min());
+        let published = self.saved.map(|saved| saved.published);
+        let wanted = slowest.or(published).unwrap_or(first.first_position);
+        // Without cursors everything that is kept is unread.
+        let begin = chain.iter().rposition(|each| each.first_position <= wanted);
+        if begin.is_none() {
+            let (next, position) = (Some(first.first_seq), wanted);
+            self.damage.push(Damage::Records { position, cut: Cut::Blank, first: None, next });
+        }
+        let begin = begin.unwrap_or(0);
+        let mut from = wanted.max(chain[begin].first_position);
+        self.next_seq = if from == chain[begin].first_position {
+            Some(chain[begin].first_seq)
+        } else {
+            self.saved.filter(|saved| saved.published == from).map(|saved| saved.next_seq)
+        };
+        self.end = from;
+        for index in begin..chain.len() {
+            let limit = chain.get(index + 1).map(|next| next.first_position);
+            self.segment(chain[index], from, limit)?;
+            if let Some(next) = chain.get(index + 1) {
+                from = next.first_position;
+                if self.next_seq.is_none_or(|seq| seq != next.first_seq) && self.end == from {
+                    self.next_seq = Some(next.first_seq);
+                }
+            }
+        }
+        if self.end < self.known {
+            let (position, first) = (self.end, self.next_seq);
+            let is_noted = |each: &Damage| matches!(each, Damage::Records { position: at, .. } if *at == position);
+            if !self.damage.iter().any(is_noted) {
+                let cut = self.torn.unwrap_or(Cut::Blank);
+                self.damage.push(Damage::Records { position, cut, first, next: None });
+            }
+            self.torn = None;
+        }
+        Ok(())
+    }
+
+    fn segment(
+        &mut self,
+        header: &SegmentHeader,
+        from: u64,
+        limit: Option<u64>,
+    ) -> Result<(), Failure> {
+        let name = segment_name(header.serial);
+        let file = self.files.open(&name).map_err(Failure::of("opening", &name))?;
+        let failed = || Failure::of("reading", segment_name(header.serial));
+        let size = file.size().map_err(failed())?;
+        let space = size.saturating_sub(HEADER_BYTES as u64) / GRANULE;
+        let is_last = limit.is_none();
+        let limit = limit.unwrap_or(header.first_position + space);
+        let from = from.min(limit);
+        let known_seq = if self.end == from { self.next_seq } else { None };
+        let span = (from, limit);
+        let mut walk = Walk::new(&file, header.epoch, header.first_position, span, known_seq);
+        loop {
+            match walk.step().map_err(failed())? {
+                Step::Record(found) => self.take(&found),
+                Step::Cut(Cut::None) => break,
+                Step::Cut(cut) => {
+                    let position = walk.position();
+                    if is_last && position >= self.known {
+                        self.torn = (cut != Cut::Blank).then_some(cut);
+                        break;
+                    }
+                    let first = walk.next_seq();
+                    let goes_on = walk.skip_damage().map_err(failed())?;
+                    let next =
+                        if goes_on { self.resume(&mut walk).map_err(failed())? } else { None };
+                    self.damage.push(Damage::Records { position, cut, first, next });
+                    if next.is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        // A process that was killed may have left it to the system: it must be safe before anyone
+        // sees it.
+        file.fdatasync().map_err(Failure::of("syncing", &name))
+    }
+
+    /// Takes the record past damage; returns its number.
+    fn resume(&mut self, walk: &mut Walk<'_, D::File>) -> std::io::Result<Option<u64>> {
+        match walk.step()? {
+            Step::Record(found) => {
+                self.take(&found);
+                Ok(Some(found.header.seq))
+            }
+            Step::Cut(_) => Ok(None),
+        }
+    }
+
+    fn take(&mut self, found: &Found<'_>) {
+        let last = self.stretches.last_mut().filter(|last| last.end() == found.position);
+        if let Some(last) = last {
+            last.bytes.extend_from_slice(found.bytes);
+        } else {
+            let (start, bytes) = (found.position, found.bytes.to_vec());
+            self.stretches.push(Stretch { start, bytes });
+        }
+        self.end = found.end();
+        self.next_seq = Some(found.header.seq + u64::from(found.header.is_data()));
+    }
+}

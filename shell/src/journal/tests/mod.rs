@@ -1,0 +1,356 @@
+//! Loss of power, at every step, on a simulated file system; every call that fails once.
+
+mod sim;
+mod story;
+
+use self::sim::{All, Choice, Fault, Random, Sim, State};
+use self::story::{BOOT, Life, Oracle, facts};
+use super::format::{Durability, segment_name};
+use super::recover::{Damage, OpenError, Opened};
+use super::seeded::{self, Bug};
+
+/// Images of one state that are looked at one by one; of more, so many are drawn.
+const IMAGES_OF_A_STATE: usize = 600;
+
+/// What a story was at each change of the disk.
+struct Told {
+    states: Vec<State>,
+    /// What was known when so many states had been.
+    known: Vec<(usize, Oracle)>,
+}
+
+impl Told {
+    /// What was known at a state, at the latest.
+    fn oracle(&self, state: usize) -> &Oracle {
+        let upto = self.known.partition_point(|(states, _)| *states <= state + 1);
+        &self.known[upto - 1].1
+    }
+}
+
+/// How images are counted.
+#[derive(Default)]
+struct Tally {
+    images: usize,
+    /// States of which every image was looked at.
+    exhausted: usize,
+    states: usize,
+    sizes: (usize, usize),
+}
+
+/// Lives on, at random, for so many steps, from a state that was left by others.
+fn tell(from: State, oracle: Oracle, epoch: u64, steps: usize, random: &mut Random) -> Told {
+    let (sim, mut oracle) = (Sim::of(from), oracle);
+    sim.record();
+    let mut known = vec![(0, oracle.clone())];
+    let mut life = match Life::start(&sim, Durability::Disk, BOOT, epoch, &mut oracle) {
+        Ok(life) => life,
+        Err(error) => panic!("it does not start: {error}"),
+    };
+    known.push((sim.trail_len(), oracle.clone()));
+    for _ in 0..steps {
+        match random.choose(8) {
+            0..=3 => {
+                let sizes: Vec<usize> =
+                    (0..=random.choose(3)).map(|_| random.choose(200)).collect();
+                let batch = life.append(&sizes, random, &mut oracle);
+                known.push((sim.trail_len(), oracle.clone()));
+                life.commit(&batch, &mut oracle).expect("a file system without faults");
+            }
+            4 => life.release(random.choose(2), 1 + random.choose(3), &mut oracle),
+            5 => life.save(random.choose(2) == 0, &oracle).expect("no faults"),
+            6 => {
+                for which in 0..2 {
+                    life.release(which, 9, &mut oracle);
+                }
+                known.push((sim.trail_len(), oracle.clone()));
+                life.save(random.choose(2) == 0, &oracle).expect("no faults");
+                life.tidy().expect("no faults");
+            }
+            _ => life.prepare().expect("no faults"),
+        }
+        known.push((sim.trail_len(), oracle.clone()));
+    }
+    drop(life);
+    Told { states: sim.take_trail(), known }
+}
+
+/// Recovers from an image and compares; the image after a start and an end, for more.
+fn recover(image: State, oracle: &Oracle, numbers_hold: bool) -> Result<Sim, String> {
+    let sim = Sim::of(image);
+    let opened = Opened::open(sim.clone(), facts(Durability::Disk))
+        .map_err(|error| format!("it does not open: {error}"))?;
+    oracle.check(opened.past.as_ref(), numbers_hold)?;
+    Ok(sim)
+}
+
+/// Looks at the images of every state. Returns the first complaint.
+fn look(told: &Told, tally: &mut Tally, random: &mut Random) -> Result<(), String> {
+    for (index, state) in told.states.iter().enumerate() {
+        let oracle = told.oracle(index);
+        tally.states += 1;
+        let mut all = All::default();
+        let mut looked = 0;
+        let exhausted = loop {
+            recover(state.image(&mut all), oracle, true)
+                .map_err(|error| format!("state {index}, image {looked}: {error}"))?;
+            looked += 1;
+            if !all.advance() {
+                break true;
+            }
+            if looked == IMAGES_OF_A_STATE {
+                break false;
+            }
+        };
+        tally.exhausted += usize::from(exhausted);
+        if !exhausted {
+            for drawn in 0..IMAGES_OF_A_STATE {
+                recover(state.image(random), oracle, true)
+                    .map_err(|error| format!("state {index}, drawn {drawn}: {error}"))?;
+            }
+            looked += IMAGES_OF_A_STATE;
+        }
+        tally.images += looked;
+        let (files, bytes) = state.size();
+        tally.sizes = (tally.sizes.0.max(files), tally.sizes.1.max(bytes));
+    }
+    Ok(())
+}
+
+/// Tells stories, one life after the other, each begun on what a loss of power left of the one
+/// before, until so many images were looked at.
+fn campaign(images: usize, seed: u64) -> Result<Tally, String> {
+    let (mut tally, mut story) = (Tally::default(), 0);
+    while tally.images < images {
+        story += 1;
+        let mut random = Random(seed.wrapping_mul(0x1000) + story);
+        let (mut state, mut oracle) = (State::default(), Oracle::default());
+        for life in 0..3 {
+            let (epoch, steps) = (story * 8 + life + 1, 2 + random.choose(8));
+            let told = tell(state, oracle, epoch, steps, &mut random);
+            look(&told, &mut tally, &mut random)
+                .map_err(|error| format!("seed {seed}, story {story}, life {life}: {error}"))?;
+            let at = random.choose(told.states.len());
+            state = told.states[at].image(&mut random);
+            oracle = told.oracle(at).clone();
+        }
+    }
+    Ok(tally)
+}
+
+fn images_wanted() -> usize {
+    std::env::var("JOURNAL_IMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000)
+}
+
+#[test]
+fn no_loss_of_power_loses_or_repeats_or_invents_a_record() {
+    let seed = std::env::var("JOURNAL_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let tally = campaign(images_wanted(), seed).unwrap_or_else(|error| panic!("{error}"));
+    println!(
+        "images={} states={} exhausted={} files={} bytes={}",
+        tally.images, tally.states, tally.exhausted, tally.sizes.0, tally.sizes.1
+    );
+    assert!(tally.exhausted * 2 > tally.states, "most states are enumerated");
+    // Two epochs' segments, one to spare, cursors and the lock: nothing grows.
+    assert!(tally.sizes.0 <= 24, "{} files", tally.sizes.0);
+}
+
+#[test]
+fn every_mistake_that_is_made_on_purpose_is_noticed() {
+    for bug in
+        [Bug::PublishBeforeSync, Bug::NoDirectorySync, Bug::HeaderTrusted, Bug::CursorAfterUnlink]
+    {
+        seeded::make(Some(bug));
+        let noticed = std::panic::catch_unwind(|| campaign(60_000, 1));
+        seeded::make(None);
+        // A complaint, or a start that fails.
+        assert!(!matches!(noticed, Ok(Ok(_))), "{bug:?} was not noticed");
+    }
+}
+
+/// Errors that a call may have; 0 is a short read or write.
+fn errnos(call: &str) -> &'static [i32] {
+    use libc::{EACCES, EBADF, EDQUOT, EFBIG, EINTR, EIO, EMFILE, ENOENT, ENOSPC, EROFS, ESTALE};
+    match call {
+        "pwrite" => &[0, EIO, ENOSPC, EDQUOT, EFBIG, EINTR, EROFS, ESTALE],
+        "pread" => &[0, EIO, EINTR, ESTALE],
+        "fdatasync" => &[EIO, ENOSPC, EDQUOT, EINTR, EROFS],
+        "fallocate" => &[ENOSPC, EIO, EFBIG, EINTR, EDQUOT],
+        "open" | "create" => &[EMFILE, ENOENT, EACCES, EROFS, EIO, ENOSPC],
+        "lock" => &[EBADF, EINTR, EIO],
+        _ => &[EIO, ENOSPC, ENOENT, EROFS, EACCES],
+    }
+}
+
+/// A life in which every call of the journal happens at least once, with a start on what another
+/// left. Returns whether nothing failed.
+fn eventful(sim: &Sim, oracle: &mut Oracle) -> bool {
+    let mut random = Random(5);
+    let mut is_whole = true;
+    for epoch in 1..=2 {
+        let Ok(mut life) = Life::start(sim, Durability::Disk, BOOT, epoch, oracle) else {
+            return false;
+        };
+        let mut has_failed = false;
+        for step in 0..6 {
+            let batch = life.append(&[40, 10, 90], &mut random, oracle);
+            let result = life.commit(&batch, oracle);
+            assert!(!(has_failed && result.is_ok()), "it goes on after a failure");
+            has_failed |= result.is_err();
+            life.release(0, 2 + step, oracle);
+            life.release(1, 3, oracle);
+            let seen_to = life.prepare().is_ok() & life.save(step % 2 == 0, oracle).is_ok();
+            is_whole &= !has_failed & seen_to & life.tidy().is_ok();
+        }
+    }
+    is_whole
+}
+
+#[test]
+fn every_call_fails_once_at_every_place_with_each_errno() {
+    let sim = Sim::default();
+    assert!(eventful(&sim, &mut Oracle::default()));
+    let calls = sim.calls();
+    for call in ["pwrite", "pread", "fdatasync", "fallocate", "create", "open", "rename", "unlink"]
+    {
+        assert!(calls.contains(&call), "{call} never happens");
+    }
+    let mut runs = 0;
+    for (call, name) in calls.iter().enumerate() {
+        for &errno in errnos(name) {
+            let (sim, mut oracle) = (Sim::default(), Oracle::default());
+            sim.fail(Fault { call, errno, short: errno == 0 });
+            let is_whole = eventful(&sim, &mut oracle);
+            if errno == 0 || (errno == libc::EINTR && name.starts_with('p')) {
+                assert!(is_whole, "call {call}, {name}: {errno} is no failure");
+            }
+            let at = |error| format!("call {call}, {name}, errno {errno}: {error}");
+            let mut random = Random(call as u64);
+            for image in 0..8 {
+                let image =
+                    if image == 0 { sim.state().killed() } else { sim.state().image(&mut random) };
+                recover(image, &oracle, true).map_err(at).unwrap_or_else(|at| panic!("{at}"));
+            }
+            runs += 1;
+        }
+    }
+    assert!(runs > 300, "{runs}");
+}
+
+#[test]
+fn a_sync_that_is_tried_again_would_lose_records() {
+    let lost = |bug| {
+        seeded::make(bug);
+        let noticed = std::panic::catch_unwind(|| {
+            let (sim, mut oracle) = (Sim::default(), Oracle::default());
+            let mut life = Life::start(&sim, Durability::Disk, BOOT, 1, &mut oracle)
+                .unwrap_or_else(|error| panic!("{error}"));
+            let batch = life.append(&[190, 190, 190], &mut Random(1), &mut oracle);
+            sim.fail(Fault { call: sim.calls().len() + 1, errno: libc::EIO, short: false });
+            assert!(life.commit(&batch, &mut oracle).is_err());
+            let again = life.journal.log.sync().is_ok();
+            let later = life.append(&[10], &mut Random(1), &mut oracle);
+            let _ = life.commit(&later, &mut oracle);
+            (again, recover(sim.state().image(&mut Oldest), &oracle, true).is_err())
+        });
+        seeded::make(None);
+        noticed.unwrap_or((true, true))
+    };
+    assert_eq!(lost(None), (false, false));
+    assert_eq!(lost(Some(Bug::RetryAfterFailedSync)), (true, true));
+}
+
+/// Nothing that was not synced is there, but names are.
+struct Oldest;
+
+impl Choice for Oldest {
+    fn choose(&mut self, _: usize) -> usize {
+        0
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_loses_nothing_and_its_numbers_go_on() {
+    for durability in [Durability::Process, Durability::Disk] {
+        for seed in 0..60 {
+            let (mut state, mut random) = (State::default(), Random(seed));
+            let mut oracle = Oracle::default();
+            for epoch in 1..=3 {
+                let sim = Sim::of(state);
+                let mut life = Life::start(&sim, durability, BOOT, epoch, &mut oracle)
+                    .unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(life.journal.log.epoch(), 1, "the first epoch goes on");
+                for _ in 0..6 {
+                    let batch = life.append(&[random.choose(90), 7], &mut random, &mut oracle);
+                    life.commit(&batch, &mut oracle).expect("no faults");
+                    life.release(random.choose(2), 1, &mut oracle);
+                    life.save(false, &oracle).expect("no faults");
+                }
+                state = sim.state().killed();
+                recover(state.clone(), &oracle, true).unwrap_or_else(|error| panic!("{error}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn after_another_boot_a_ring_that_was_not_synced_begins_an_epoch() {
+    let (sim, mut oracle, mut random) = (Sim::default(), Oracle::default(), Random(3));
+    let mut life = Life::start(&sim, Durability::Process, BOOT, 1, &mut oracle)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let batch = life.append(&[40, 90], &mut random, &mut oracle);
+    life.commit(&batch, &mut oracle).expect("no faults");
+    drop(life);
+    for _ in 0..50 {
+        let sim = Sim::of(sim.state().image(&mut random));
+        let other = super::Facts { boot: [8; 16], ..facts(Durability::Process) };
+        let opened = Opened::open(sim.clone(), other).unwrap_or_else(|error| panic!("{error}"));
+        assert!(opened.past.is_none_or(|past| !past.may_go_on));
+    }
+}
+
+#[test]
+fn a_second_process_a_foreign_ring_and_a_newer_format_are_refused_and_nothing_is_changed() {
+    let (sim, mut oracle) = (Sim::default(), Oracle::default());
+    let life = Life::start(&sim, Durability::Disk, BOOT, 1, &mut oracle);
+    let second = Opened::open(sim.clone(), facts(Durability::Disk));
+    assert!(matches!(second.err(), Some(OpenError::Locked)));
+    drop(life);
+    let other = super::Facts { ring: "other".to_owned(), ..facts(Durability::Disk) };
+    let refused = Opened::open(sim.clone(), other).err();
+    assert!(matches!(refused, Some(OpenError::OtherRing { ring }) if ring == "ring"));
+}
+
+#[test]
+fn one_bad_bit_anywhere_is_survived_and_what_it_cost_is_said() {
+    let (sim, mut oracle, mut random) = (Sim::default(), Oracle::default(), Random(9));
+    let mut life = Life::start(&sim, Durability::Disk, BOOT, 1, &mut oracle)
+        .unwrap_or_else(|error| panic!("{error}"));
+    for _ in 0..3 {
+        let batch = life.append(&[40, 90], &mut random, &mut oracle);
+        life.commit(&batch, &mut oracle).expect("no faults");
+    }
+    life.save(true, &oracle).expect("no faults");
+    drop(life);
+    let (first, whole) = (segment_name(1), sim.state());
+    let used = 4096 + 6 * 4 * 32;
+    for bit in (0..192 * 8).chain(4096 * 8..used * 8).step_by(3) {
+        let mut state = whole.clone();
+        state.damage(&first, bit);
+        let opened = Opened::open(Sim::of(state), facts(Durability::Disk));
+        let past = opened.unwrap_or_else(|error| panic!("{error}")).past;
+        let Some(past) = past else {
+            assert!(bit < 192 * 8, "bit {bit}: everything is gone");
+            continue;
+        };
+        let found = story::records(&past);
+        if found.len() < 6 {
+            assert!(!past.may_go_on, "bit {bit}: a number would be given twice");
+            assert!(
+                past.damage.iter().any(|each| matches!(each, Damage::Records { .. })),
+                "bit {bit}: {:?}",
+                past.damage
+            );
+            assert!(found.len() >= 5, "bit {bit}: the record and no other is lost");
+        }
+    }
+}
