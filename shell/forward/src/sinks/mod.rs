@@ -3,6 +3,10 @@
 pub mod file;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(any(feature = "http", feature = "postgres"))]
+mod join;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +16,8 @@ use crate::envelope::Envelope;
 use crate::sink::Sink;
 
 /// Names of the sinks that exist, and whether this build has them.
-pub const KINDS: &[(&str, bool)] = &[("file", true), ("http", cfg!(feature = "http"))];
+pub const KINDS: &[(&str, bool)] =
+    &[("file", true), ("http", cfg!(feature = "http")), ("postgres", cfg!(feature = "postgres"))];
 
 /// What every sink is told.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +44,8 @@ pub fn open(mut table: toml::Table, context: &Context) -> Result<(String, Box<dy
         "file" => Box::new(file::File::open(parse(table)?, context)?),
         #[cfg(feature = "http")]
         "http" => Box::new(http::Http::open(parse(table)?, context)?),
+        #[cfg(feature = "postgres")]
+        "postgres" => Box::new(postgres::Postgres::open(parse(table)?, context)?),
         other => return Err(unknown(other)),
     };
     Ok((kind, sink))

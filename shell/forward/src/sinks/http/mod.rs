@@ -25,6 +25,7 @@ use self::body::{Body, Piece};
 use self::connect::Connector;
 use self::pool::{Pool, Pooled};
 use super::Context;
+use super::join::join_all;
 use crate::batch::Records;
 use crate::compress::Compression;
 use crate::envelope::{Envelope, Form};
@@ -230,28 +231,6 @@ impl Http {
         }
         Ok(())
     }
-}
-
-/// Runs futures until all have ended.
-async fn join_all<T, F: Future<Output = T> + Unpin>(mut futures: Vec<F>) -> Vec<T> {
-    let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
-    smol::future::poll_fn(move |context| {
-        let mut is_done = true;
-        for (future, result) in futures.iter_mut().zip(&mut results) {
-            if result.is_none() {
-                match future.poll(context) {
-                    std::task::Poll::Ready(output) => *result = Some(output),
-                    std::task::Poll::Pending => is_done = false,
-                }
-            }
-        }
-        if is_done {
-            std::task::Poll::Ready(results.iter_mut().filter_map(Option::take).collect())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await
 }
 
 impl Sink for Http {

@@ -1,0 +1,282 @@
+//! The sink `postgres` against a real server: what the rows are, and that each is there once,
+//! whoever dies and whenever.
+#![cfg(feature = "postgres")]
+
+mod common;
+#[path = "common/postgres.rs"]
+mod postgres;
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Forward, Listener, Random, Scratch, eventually, get, lines, metric};
+use postgres::{Proxy, Server};
+use rustix::process::Signal;
+
+/// A configuration for a table of this name, whose columns are `seq` and `n`.
+fn config(directory: &Path, table: &str, more: &str) -> String {
+    format!(
+        "[retry]\nfirst_ms = 10\nlongest_ms = 200\nbreaker_pause_ms = 200\n[batch]\nwait_ms = 5\n\
+         [sink]\nkind = 'postgres'\nurl = 'host={} user=postgres'\ntable = '{table}'\n\
+         progress_table = '{table}_progress'\n{more}\n\
+         [[sink.columns]]\nname = 'seq'\nfield = 'seq'\n\
+         [[sink.columns]]\nname = 'n'\npointer = '/n'\n",
+        directory.display()
+    )
+}
+
+fn post(listener: &Listener, from: u64, to: u64) {
+    let all: Vec<_> = (from..to).map(|n| format!("{{\"n\": {n}}}")).collect();
+    assert!(listener.client().lines(&all.join("\n")));
+}
+
+/// That a table has the numbers below `count`, each once, in the order of their records.
+#[track_caller]
+fn has_each_once(server: &Server, table: &str, count: u64) {
+    let query = format!(
+        "SELECT count(*), count(DISTINCT n), min(n), max(n), \
+         (SELECT count(*) FROM (SELECT n - lag(n) OVER (ORDER BY seq) AS d FROM {table}) AS x WHERE d <> 1) \
+         FROM {table}"
+    );
+    assert_eq!(server.sql(&query), format!("{count}|{count}|0|{}|0", count - 1), "{table}");
+}
+
+#[test]
+fn rows_are_what_the_columns_name_and_poison_is_found() {
+    let server = Server::start();
+    let scratch = Scratch::new("rows");
+    let listener = Listener::start(&scratch);
+    server.sql(
+        "CREATE SCHEMA s; CREATE TABLE s.readings (epoch text, seq bigint PRIMARY KEY, type int, \
+         at timestamptz, id text NOT NULL, value double precision CHECK (value < 100), \
+         attributes jsonb, raw bytea, body text)",
+    );
+    let mut client = listener.client();
+    client.record(7, br#"{"id": "a\tb\\\n\"c", "value": 21.5}"#);
+    for n in 1..60 {
+        client.record(8, format!("{{\"id\": \"x\", \"value\": {n}}}").as_bytes());
+    }
+    client.record(9, br#"{"id": "x", "value": "warm"}"#); // no number
+    client.record(9, br#"{"id": "x", "value": 100}"#); // violates the check
+    client.record(9, br#"{"value": 1}"#); // violates NOT NULL
+    client.record(9, b"warm"); // no JSON
+    client.record(9, b"{\"id\": \"\\u0000\"}"); // no text of PostgreSQL
+    client.record(10, br#"{"id": "last"}"#);
+    let dead = scratch.join("dead");
+    let config = format!(
+        "[sink]\nkind = 'postgres'\ntable = 's.readings'\nurl = 'host=/nowhere,{} user=postgres'\n\
+         columns = [{{ name = 'epoch', field = 'epoch' }}, {{ name = 'seq', field = 'seq' }}, \
+         {{ name = 'type', field = 'type' }}, {{ name = 'at', field = 'timestamp' }}, \
+         {{ name = 'id', pointer = '/id' }}, {{ name = 'value', pointer = '/value' }}, \
+         {{ name = 'attributes', field = 'attributes' }}, \
+         {{ name = 'raw', field = 'payload_bytes' }}, {{ name = 'body', field = 'payload' }}]\n\
+         [poison]\nfile = '{}'\n",
+        server.directory().display(),
+        dead.display()
+    );
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    assert_eq!(server.sql("SELECT count(*), sum(type) FROM s.readings"), "61|489");
+    let first = "SELECT id = E'a\\tb\\\\\\n\"c', value, raw = convert_to(body, 'UTF8'), \
+                 attributes, abs(extract(epoch FROM now() - at)) < 60 FROM s.readings WHERE seq = 0";
+    assert_eq!(server.sql(first), "t|21.5|t|{}|t");
+    assert_eq!(server.sql("SELECT value IS NULL FROM s.readings WHERE id = 'last'"), "t");
+    let dead: Vec<serde_json::Value> =
+        lines(&dead).iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let seqs: Vec<_> = dead.iter().filter_map(|it| it["record"]["seq"].as_u64()).collect();
+    assert_eq!(seqs, [60, 61, 62, 63, 64]);
+    let reasons: Vec<_> = dead.iter().filter_map(|it| it["reason"].as_str()).collect();
+    for (reason, part) in reasons.iter().zip(["22P02", "23514", "23502", "not JSON", "22021"]) {
+        assert!(reason.contains(part), "{reason}: {part}");
+    }
+    assert_eq!(server.sql("SELECT flow, seq FROM aqueduct_progress"), "s|65");
+}
+
+#[test]
+fn cut_at_every_message_each_row_is_there_once() {
+    let server = Server::start();
+    let scratch = Scratch::new("cuts");
+    let listener = Listener::start(&scratch);
+    server.sql("CREATE TABLE cuts (seq bigint, n bigint)");
+    let proxy_directory = scratch.join("proxy");
+    std::fs::create_dir(&proxy_directory).expect("a directory");
+    let config = config(&proxy_directory, "cuts", "");
+    let mut posted = 0;
+    let mut cuts = 0;
+    for is_after in [false, true] {
+        for cut in 0.. {
+            assert!(cut < 200, "it never ends");
+            let proxy = Proxy::start(&proxy_directory, &server.directory(), cut, is_after);
+            post(&listener, posted, posted + 3);
+            posted += 3;
+            let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+            assert_eq!(forward.process.wait().code(), Some(0), "cut {cut}");
+            has_each_once(&server, "cuts", posted);
+            if !proxy.has_cut() {
+                break;
+            }
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 30, "{cuts}");
+    println!("postgres: {cuts} cuts, {posted} records, each once");
+}
+
+#[test]
+fn a_transaction_that_a_killed_process_left_is_waited_for() {
+    let server = Server::start();
+    let scratch = Scratch::new("left");
+    let listener = Listener::start(&scratch);
+    server.sql("CREATE TABLE left_over (seq bigint, n bigint)");
+    let config = config(&server.directory(), "left_over", "");
+    post(&listener, 0, 3);
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    post(&listener, 3, 6);
+    // What it had done before it was killed, and is committed a second later.
+    thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            server.sql(
+                "INSERT INTO left_over VALUES (3, 3), (4, 4), (5, 5); \
+                 UPDATE left_over_progress SET seq = 5; SELECT pg_sleep(1)",
+            )
+        });
+        eventually("it sleeps", || {
+            let query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+            (server.sql(query) == "1").then_some(())
+        });
+        let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+        assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+        other.join().expect("it was committed");
+    });
+    has_each_once(&server, "left_over", 6);
+}
+
+#[test]
+fn killed_at_random_each_row_is_there_once() {
+    let number = |name: &str, default| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (kills, seed): (u64, u64) = (number("KILLS", 5), number("SEED", 0x5eed));
+    let mut random = Random(seed | 1);
+    let mut server = Server::start();
+    server.sql("ALTER SYSTEM SET default_transaction_isolation = 'serializable'");
+    let scratch = Scratch::new("pkills");
+    let listener = Listener::start_with(&scratch, &["--capacity-bytes", "1MiB"]);
+    server.sql("CREATE TABLE kills (seq bigint, n bigint)");
+    let directory = server.directory();
+    let config = |connections: u64| {
+        config(&directory, "kills", &format!("max_active = {connections}\ntimeout_ms = 3000"))
+    };
+    let mut forward = Forward::start(&scratch, &listener.socket, &config(1), &[]);
+    let (mut posted, mut by) = (0, [0; 3]);
+    for kill in 0..kills {
+        let until = Instant::now() + Duration::from_millis(random.below(150));
+        while Instant::now() < until {
+            post(&listener, posted, posted + 20);
+            posted += 20;
+            thread::sleep(Duration::from_millis(1));
+        }
+        match if kill < 3 { kill } else { random.below(10).min(2) } {
+            0 => {
+                server.kill();
+                server.run();
+                by[0] += 1;
+            }
+            1 => {
+                server.sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                     WHERE application_name = 'aqueduct-forward'",
+                );
+                by[1] += 1;
+            }
+            _ => {
+                forward.process.kill();
+                // Divided in another way than before.
+                let config = config(1 + random.below(3));
+                forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+                by[2] += 1;
+            }
+        }
+    }
+    post(&listener, posted, posted + 1);
+    posted += 1;
+    let last = format!("SELECT count(*) FROM kills WHERE n = {}", posted - 1);
+    let count = format!("SELECT count(*) >= {posted} FROM kills");
+    eventually("all rows", || {
+        (server.sql(&last) == "1" && server.sql(&count) == "t").then_some(())
+    });
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+    has_each_once(&server, "kills", posted);
+    println!(
+        "postgres: {} kills of the server, {} of sessions, {} of the forwarder, {posted} records, \
+         0 lost, 0 twice",
+        by[0], by[1], by[2]
+    );
+}
+
+#[test]
+fn a_session_that_ended_while_idle_is_not_used_and_a_server_that_hangs_is_told() {
+    let mut server = Server::start();
+    server.sql("CREATE TABLE idle (seq bigint, n bigint)");
+    let scratch = Scratch::new("idle");
+    let listener = Listener::start(&scratch);
+    let more = "timeout_ms = 500\nmax_wait_ms = 500\n[admin]\nready_age_ms = 5000";
+    let config = config(&server.directory(), "idle", more).replace(
+        "[[sink.columns]]\nname = 'seq'\nfield = 'seq'\n[[sink.columns]]\nname = 'n'\npointer = '/n'\n",
+        "",
+    );
+    let config = config.replace(
+        "[admin]",
+        "columns = [{ name = 'seq', field = 'seq' }, { name = 'n', pointer = '/n' }]\n[admin]",
+    );
+    let flags = ["--admin-listen", "127.0.0.1:0"];
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &flags);
+    let admin = forward.admin();
+    for n in 0..3 {
+        post(&listener, n, n + 1);
+        let count = (n + 1).to_string();
+        eventually("a row", || (server.sql("SELECT count(*) FROM idle") == count).then_some(()));
+        thread::sleep(Duration::from_millis(50));
+        server.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE application_name = 'aqueduct-forward'",
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(metric(&get(admin, "/metrics").1, "retries_total") < 0.5, "nothing failed");
+    // The server hangs: its socket takes bytes, and nobody answers.
+    server.process().signal(Signal::STOP);
+    let sessions = sessions(&server);
+    post(&listener, 3, 4);
+    eventually("not ready", || (get(admin, "/readyz").0 == 503).then_some(()));
+    for session in &sessions {
+        rustix::process::kill_process(*session, Signal::CONT).expect("it is the server's");
+    }
+    server.process().signal(Signal::CONT);
+    let back = Instant::now();
+    eventually("ready", || (get(admin, "/readyz").0 == 200).then_some(()));
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+    eventually("the row", || (server.sql("SELECT count(*) FROM idle") == "4").then_some(()));
+    assert_eq!(forward.stop(), 0);
+    has_each_once(&server, "idle", 4);
+}
+
+/// Stops the sessions of a server that is stopped itself, and returns them.
+fn sessions(server: &Server) -> Vec<rustix::process::Pid> {
+    let mut stopped = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("it is there").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let line = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = line.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
+        let is_ours = parent.and_then(|it| it.parse::<u32>().ok()) == Some(server.pid());
+        if is_ours && let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            rustix::process::kill_process(pid, Signal::STOP).expect("it is the server's");
+            stopped.push(pid);
+        }
+    }
+    stopped
+}
