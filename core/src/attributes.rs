@@ -55,7 +55,7 @@ const HEAD_BYTES: usize = 4;
 const ENTRY_BYTES: usize = 3;
 
 /// A named value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attribute<'b> {
     /// At least one byte; mostly ASCII.
     pub name: &'b [u8],
@@ -64,8 +64,9 @@ pub struct Attribute<'b> {
 }
 
 /// Why an attribute does not fit a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum AttributeError {
     /// A name has 1 to 255 bytes.
     Name {
@@ -98,7 +99,7 @@ impl fmt::Display for AttributeError {
 impl core::error::Error for AttributeError {}
 
 /// A block that is ready for a record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AttributeBlock<'b> {
     /// INVARIANT: a whole number of units, at most 255; if any, a head and the entries it counts.
     bytes: &'b [u8],

@@ -213,8 +213,9 @@ impl Geometry {
 }
 
 /// Why a segment is not an acceptable ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum GeometryError {
     /// The first bytes are not [`RING_MAGIC`].
     Magic {

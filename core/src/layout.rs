@@ -224,7 +224,7 @@ pub fn name_field<const N: usize>(name: &str) -> Result<[u8; N], NameError> {
 }
 
 /// A name does not fit its field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NameError {
     /// Length of the name, bytes.

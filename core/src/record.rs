@@ -102,7 +102,7 @@ impl Record {
 }
 
 /// A record's header in the machine's own integers, without its CRC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Header {
     /// Bytes after the header: the payload and the attribute block.
     pub len: u32,

@@ -41,7 +41,7 @@ use crate::read::view::{Located, View};
 use crate::record::HeaderCrc;
 
 /// A record boundary that is known to be good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Checkpoint {
     /// A position where a record begins: a saved cursor, or the ring's own `oldest`. Not more than
@@ -66,7 +66,7 @@ impl Checkpoint {
 }
 
 /// How far a prefix may reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Bound {
     /// To the `tail` word: what was published and no more. Right after a killed process, whose
@@ -78,7 +78,7 @@ pub enum Bound {
 }
 
 /// Why a prefix ends where it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Cut {
     /// At the bound, with everything before it intact.
@@ -104,7 +104,7 @@ pub enum Cut {
 }
 
 /// A prefix of intact records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Recovery {
     /// The checkpoint's position, where the prefix begins.
@@ -127,8 +127,9 @@ pub struct Recovery {
 }
 
 /// Why nothing could be recovered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum RecoverError {
     /// The ring's header is not acceptable.
     Geometry(GeometryError),
@@ -243,7 +244,7 @@ pub(crate) fn prefix<R: Memory>(
 }
 
 /// One thing found in a ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Item {
     /// An intact user's record.

@@ -83,8 +83,9 @@ impl<const BYTES: usize> Default for AlignedBuf<BYTES> {
 }
 
 /// Why a payload is not a value of the type asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ViewError {
     /// The record has another tag.
     Type {
@@ -229,7 +230,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
 }
 
 /// Why a reader gave no value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum NextValueError {

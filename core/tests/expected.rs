@@ -15,7 +15,7 @@ use aqueduct_core::payload_crc;
 use aqueduct_core::{
     Memory, MemoryMut, Next, Producer, ReadError, Reader, Region, RingConfig, Start, TrustedRegion,
 };
-use common::{DATA, EPOCH, Page, Ring, config, meta, payload, push, take};
+use common::{DATA, EPOCH, Page, Ring, config, meta, payload, push, take, with};
 
 const CAPACITY: u32 = 16;
 
@@ -109,7 +109,7 @@ fn length_is_believed_up_to_the_end_of_the_ring_and_not_a_granule_further() {
 fn length_is_believed_up_to_the_rings_limit_and_not_a_byte_further() {
     for (len, possible) in [(69, true), (70, true), (71, false), (96, false)] {
         let (ring, page) = (Ring::new(), Page::new());
-        let config = RingConfig { max_payload_bytes: Some(70), ..config(CAPACITY, 0) };
+        let config = with(config(CAPACITY, 0), |config| config.max_payload_bytes = Some(70));
         let (mut reader, position) = second_of(&ring, &page, &config, &[0, 70]);
         forge(&ring, position, len, |_| ());
         let found = next(&mut reader);

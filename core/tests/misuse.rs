@@ -126,8 +126,8 @@ fn two_producers_may_create_and_write_the_same_segment() {
     let ring = Ring::new();
     thread::scope(|scope| {
         for data_offset_bytes in [256, 320] {
-            let config =
-                RingConfig { data_offset_bytes, ..RingConfig::new("twice", 7, CAPACITY_BYTES / 2) };
+            let mut config = RingConfig::new("twice", 7, CAPACITY_BYTES / 2);
+            config.data_offset_bytes = data_offset_bytes;
             let ring = &ring;
             scope.spawn(move || {
                 if let Some(Ok(mut producer)) = tried(|| Producer::create(ring.region(), &config)) {

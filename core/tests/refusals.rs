@@ -8,7 +8,7 @@ use aqueduct_core::{
     AttachError, CreateError, Memory, MemoryMut, Observer, Producer, Reader, Region, RingConfig,
     Segment, Start, SubscribeError,
 };
-use common::{DATA, EPOCH, Page, Ring, config, create, flip, pair, push};
+use common::{DATA, EPOCH, Page, Ring, config, create, flip, pair, push, with};
 use zerocopy::{FromZeros, IntoBytes};
 
 fn refused(config: &RingConfig<'_>) -> CreateError {
@@ -19,44 +19,54 @@ fn refused(config: &RingConfig<'_>) -> CreateError {
 #[test]
 fn configurations_that_break_a_rule_are_refused() {
     let good = config(8, 0);
-    assert_eq!(refused(&RingConfig { epoch: 0, ..good }), GeometryError::ZeroEpoch.into());
+    assert_eq!(refused(&with(good, |config| config.epoch = 0)), GeometryError::ZeroEpoch.into());
     for (bytes, granules) in
         [(0, 0), (32, 1), (64, 2), (96, 3), (127, 3), (129, 4), (160, 5), (257, 8)]
     {
         assert_eq!(
-            refused(&RingConfig { capacity_bytes: bytes, ..good }),
+            refused(&with(good, |config| config.capacity_bytes = bytes)),
             GeometryError::Capacity { granules }.into(),
             "{bytes}"
         );
     }
     for limit in [97, u32::MAX] {
         let error = GeometryError::MaxPayload { bytes: limit, limit: 96 };
-        assert_eq!(refused(&RingConfig { max_payload_bytes: Some(limit), ..good }), error.into());
+        assert_eq!(
+            refused(&with(good, |config| config.max_payload_bytes = Some(limit))),
+            error.into()
+        );
     }
     for bytes in [0, 192, 255, 257, 288, u32::MAX] {
         assert_eq!(
-            refused(&RingConfig { data_offset_bytes: bytes, ..good }),
+            refused(&with(good, |config| config.data_offset_bytes = bytes)),
             GeometryError::DataOffset { bytes }.into()
         );
     }
     let size = (DATA + 64 * 32) as u64;
     let error = GeometryError::SegmentTooSmall { bytes: size, needed: size + 64 };
-    assert_eq!(refused(&RingConfig { data_offset_bytes: 320, ..config(64, 0) }), error.into());
+    assert_eq!(
+        refused(&with(config(64, 0), |config| config.data_offset_bytes = 320)),
+        error.into()
+    );
     let error = GeometryError::SegmentTooSmall { bytes: size, needed: 256 + 128 * 32 };
     assert_eq!(refused(&config(128, 0)), error.into());
     let name = "n".repeat(65);
     assert_eq!(
-        refused(&RingConfig { name: &name, ..good }),
+        refused(&with(good, |config| config.name = &name)),
         NameError { bytes: 65, limit: 64 }.into()
     );
     let ring = Ring::new();
     assert!(
-        Producer::<Region>::create(ring.region(), &RingConfig { name: &name[1..], ..good }).is_ok()
+        Producer::<Region>::create(ring.region(), &with(good, |config| config.name = &name[1..]))
+            .is_ok()
     );
     assert!(
         Producer::<Region>::create(
             ring.region(),
-            &RingConfig { name: "", capacity_bytes: 128, ..good }
+            &with(good, |config| {
+                config.name = "";
+                config.capacity_bytes = 128;
+            })
         )
         .is_ok()
     );
@@ -94,7 +104,7 @@ fn changed(change: impl Fn(&mut RingHeader), fix_crc: bool) -> Option<GeometryEr
     });
     let observer = Observer::oldest(region).err().map(|error| match error {
         aqueduct_core::JoinError::Geometry(error) => error,
-        aqueduct_core::JoinError::Read(error) => panic!("{error}"),
+        error => panic!("{error}"),
     });
     assert_eq!(reader, observer);
     assert_eq!(aqueduct_core::recovery::scan(region).err(), reader);
@@ -177,7 +187,7 @@ fn every_flipped_bit_of_a_page_identity_is_refused_and_so_is_a_foreign_page() {
         flip(&page.region(), bit);
     }
     assert!(Reader::attach(ring.region(), page.region()).is_ok());
-    let elsewhere = RingConfig { epoch: 5, ..config(8, 0) };
+    let elsewhere = with(config(8, 0), |config| config.epoch = 5);
     drop(Producer::<Region>::create(other.region(), &elsewhere).unwrap());
     let error = Reader::attach(other.region(), page.region()).err();
     assert_eq!(error, Some(AttachError::Epoch { ring: 5, cursor_segment: EPOCH }));
@@ -208,7 +218,10 @@ fn a_segment_with_a_ring_that_was_not_closed_is_refused_to_whoever_asks_and_left
     let ring = Ring::new();
     let mut before = [0; DATA + 8 * 32];
     let new = |epoch| {
-        Producer::<Region>::create_new(ring.region(), &RingConfig { epoch, ..config(8, 0) })
+        Producer::<Region>::create_new(
+            ring.region(),
+            &with(config(8, 0), |config| config.epoch = epoch),
+        )
     };
     let mut first = new(EPOCH).expect("there is none");
     push(&mut first, 5).unwrap();
@@ -266,7 +279,7 @@ fn ring_made_anew_in_used_memory_is_empty() {
         push(&mut producer, 9).unwrap();
     }
     let _ = producer.close();
-    let anew = RingConfig { epoch: 77, ..config(8, 0) };
+    let anew = with(config(8, 0), |config| config.epoch = 77);
     let mut producer: Producer<_> = Producer::create(ring.region(), &anew).unwrap();
     let id = producer.subscribe(Start::Oldest).unwrap();
     producer.attach(id, "", page.region()).unwrap();

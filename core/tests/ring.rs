@@ -5,7 +5,9 @@ mod common;
 use aqueduct_core::geometry::max_payload_for;
 use aqueduct_core::layout::ring_word;
 use aqueduct_core::{ClaimError, Next, ReadError, Reader, Start};
-use common::{Page, Ring, Rng, checked, config, create, meta, pair, payload, push, take, word};
+use common::{
+    Page, Ring, Rng, checked, config, create, meta, pair, payload, push, take, with, word,
+};
 
 /// First positions at which the 32-bit circle closes within the test, and 0.
 fn starts(granules: u32) -> impl Iterator<Item = u32> {
@@ -82,7 +84,7 @@ fn largest_payload_fits_an_empty_ring_wherever_it_begins_and_one_byte_more_never
 #[test]
 fn configured_limit_of_payloads_holds() {
     let ring = Ring::new();
-    let limited = aqueduct_core::RingConfig { max_payload_bytes: Some(7), ..config(8, 0) };
+    let limited = with(config(8, 0), |config| config.max_payload_bytes = Some(7));
     let mut producer: aqueduct_core::Producer<_> =
         aqueduct_core::Producer::create(ring.region(), &limited).unwrap();
     assert!(producer.append(meta(0), &[0; 7]).is_ok());

@@ -72,12 +72,11 @@ impl Shape {
 
     #[must_use]
     pub fn config(&self) -> RingConfig<'static> {
-        RingConfig {
-            max_payload_bytes: Some(self.max_payload),
-            data_offset_bytes: self.data_offset,
-            first_position: self.first_position,
-            ..RingConfig::new("fuzz", self.epoch, self.capacity as usize * 32)
-        }
+        let mut config = RingConfig::new("fuzz", self.epoch, self.capacity as usize * 32);
+        config.max_payload_bytes = Some(self.max_payload);
+        config.data_offset_bytes = self.data_offset;
+        config.first_position = self.first_position;
+        config
     }
 
     #[must_use]

@@ -123,6 +123,7 @@ fn note(seen: &Result<Next, ReadError>) {
         Err(ReadError::Gap { .. }) => "gap",
         Err(ReadError::Overrun { .. }) => "overrun",
         Err(ReadError::TailOutOfRange { .. }) => "tail out of range",
+        Err(error) => panic!("nothing is known of this error: {error}"),
     };
     SEEN.add(name, 1);
 }
@@ -179,6 +180,7 @@ fn reader(dice: &mut Rng, seed: u64) {
                     Ok(Seek::Gone { oldest }) => assert!(oldest > seq),
                     Ok(Seek::Ahead) | Err(SeekError::Read(_)) => {}
                     Err(SeekError::Epoch { .. }) => assert_eq!(epoch, 1),
+                    Err(error) => panic!("nothing is known of this error: {error}"),
                 }
             }
             9 => {

@@ -3,6 +3,7 @@
 # notice.
 #
 #   verify/mutants/accidents.sh [NAME...]    default: all of verify/mutants/accidents; 20 minutes
+#   verify/mutants/accidents.sh --check      only that each patch applies; a second
 #
 # Each is a patch; "Fault:" says what is wrong, "Test:" which test must fail: PACKAGE FILE NAME,
 # with `lib` for the tests of the library itself, or `c PROGRAM NAME`. It must apply; without it the
@@ -14,6 +15,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 [ "${CONTAINED:-}" = $$ ] || exec verify/contained verify/mutants/accidents.sh "$@"
 patches=$PWD/verify/mutants/accidents
+if [ "${1:-}" = --check ]; then
+    stale=0
+    for patch in "$patches"/*.patch; do
+        patch --quiet --strip=1 --dry-run --force <"$patch" || { echo "FAIL $patch does not apply" && stale=1; }
+    done
+    exit $stale
+fi
 target=${CARGO_TARGET_DIR:-$PWD/target}
 case $target in /*) ;; *) target=$PWD/$target ;; esac
 export CARGO_TARGET_DIR=$target/seeded

@@ -43,10 +43,8 @@ const SLEEP_MS: u32 = 1000;
 /// overwrites its oldest records.
 pub fn create<M: MemoryMut>(segment: M) -> Producer<M> {
     let capacity_bytes = segment.size() - DATA_OFFSET_MAPPED as usize;
-    let config = RingConfig {
-        data_offset_bytes: DATA_OFFSET_MAPPED,
-        ..RingConfig::new("bench", EPOCH, capacity_bytes)
-    };
+    let mut config = RingConfig::new("bench", EPOCH, capacity_bytes);
+    config.data_offset_bytes = DATA_OFFSET_MAPPED;
     Producer::create(segment, &config).expect("a header page and a power of two")
 }
 

@@ -94,7 +94,7 @@ const _: () = assert!(offset_of!(WelcomePacket, message) == 32);
 const _: () = assert!(size_of::<WelcomePacket>() == WELCOME_BYTES);
 
 /// What a reader asks to become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A gating reader that continues where its subscription is.
     Attach = 1,
@@ -127,7 +127,7 @@ pub fn knows_attributes(hello: &[u8]) -> bool {
 }
 
 /// What a reader asks for: the content of a HELLO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hello<'a> {
     /// What it asks to become.
     pub kind: Kind,
@@ -196,7 +196,8 @@ fn until_zero(field: &[u8]) -> &[u8] {
 }
 
 /// Why a packet is not a HELLO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum HelloError {
     /// Its bytes make no sense.
     Malformed {
@@ -224,7 +225,7 @@ impl fmt::Display for HelloError {
 impl core::error::Error for HelloError {}
 
 /// `status` of a WELCOME.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Attached.
     Attached = 0,
@@ -284,7 +285,7 @@ impl Status {
 }
 
 /// What the producer's process answers: the content of a WELCOME.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Welcome<'a> {
     /// The reader is attached. The packet carries the descriptor of the ring and, unless an
     /// observer asked, that of the cursor segment.
@@ -366,7 +367,8 @@ fn cut_between_characters(text: &[u8], limit: usize) -> &[u8] {
 }
 
 /// Why a packet is not a WELCOME.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WelcomeError {
     /// Size or magic are wrong.
     Malformed {

@@ -20,8 +20,15 @@ use crate::read::view::View;
 use crate::record::Framing;
 use crate::recovery::{RecoverError, Recovery};
 
-/// The properties of a new ring.
+/// The properties of a new ring: [`new`](Self::new), then any field changed.
+///
+/// ```
+/// let mut config = aqueduct_core::RingConfig::new("events", 0x5eed_5ef2, 64 * 1024);
+/// config.max_payload_bytes = Some(1024);
+/// config.clock_id = aqueduct_core::layout::CLOCK_REALTIME;
+/// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct RingConfig<'a> {
     /// Name, at most 64 bytes.
     pub name: &'a str,
@@ -61,8 +68,9 @@ impl<'a> RingConfig<'a> {
 }
 
 /// Why a ring could not be created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum CreateError {
     /// A value is out of range, or the segment too small.
     Geometry(GeometryError),
@@ -118,7 +126,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// static RING: Segment<{ 256 + 1024 }> = Segment::new();
     /// let config = RingConfig::new("log", 0x5eed_5ef0, 1024);
     /// let mut first: Producer<Region> = Producer::create_new(RING.region(), &config)?;
-    /// let next = RingConfig { epoch: 0x5eed_5ef1, ..config };
+    /// let mut next = config;
+    /// next.epoch = 0x5eed_5ef1;
     /// let second = Producer::<Region>::create_new(RING.region(), &next);
     /// assert_eq!(second.err(), Some(CreateError::Exists { epoch: 0x5eed_5ef0 }));
     /// let _ = first.close();

@@ -9,8 +9,9 @@ use crate::layout::{GRANULE_BYTES, KIND_PAD, ring_word};
 use crate::memory::MemoryMut;
 
 /// Why there is no room for a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ClaimError {
     /// No record of this ring may be so large.
     TooLarge {

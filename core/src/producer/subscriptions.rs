@@ -17,7 +17,7 @@ use crate::memory::MemoryMut;
 use crate::plain_crc::hash;
 
 /// Where a new subscription begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Start {
     /// At the oldest record that is intact.
@@ -30,7 +30,7 @@ pub enum Start {
 }
 
 /// The state of a subscription, as the producer sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SubscriptionStatus {
     /// Whether a reader is attached.
@@ -58,8 +58,9 @@ pub struct SubscriptionStatus {
 /// let full = producer.subscribe(Start::Latest);
 /// assert_eq!(full, Err(SubscribeError::TableFull { limit: 1 }));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum SubscribeError {
     /// No more subscriptions fit.
     TableFull {

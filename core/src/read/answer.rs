@@ -48,8 +48,9 @@ pub enum Seek {
 }
 
 /// Why a look at the stream gave no record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ReadError {
     /// Payload and attributes do not fit. The reader did not move: call again with a larger
     /// buffer.
@@ -146,8 +147,9 @@ impl fmt::Display for ReadError {
 impl core::error::Error for ReadError {}
 
 /// Why a stored sequence number could not be sought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum SeekError {
     /// It was stored for another ring and means nothing for this one.
     Epoch {

@@ -24,8 +24,9 @@ use crate::plain_crc::hash;
 /// let early = Reader::attach(ring.region(), cursor.region()); // nobody formatted the segment
 /// assert_eq!(early.err(), Some(AttachError::CursorSegmentIdentity));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum AttachError {
     /// The ring's header is not acceptable.
     Geometry(GeometryError),

@@ -5,7 +5,7 @@
 
 use super::view::View;
 use super::walk::{Damage, Walk};
-use super::{Lag, Next, ReadError, Seek, SeekError};
+use super::{AttachError, Lag, Next, ReadError, Seek, SeekError};
 use crate::geometry::{Geometry, GeometryError};
 use crate::layout::ring_word;
 use crate::memory::Memory;
@@ -55,8 +55,9 @@ pub struct Observer<R> {
 /// let joined = Observer::oldest(zeros.region().read_only());
 /// assert!(matches!(joined, Err(JoinError::Geometry(_)))); // not a ring, or not yet
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum JoinError {
     /// The ring's header is not acceptable.
     Geometry(GeometryError),
@@ -74,6 +75,15 @@ impl core::fmt::Display for JoinError {
 }
 
 impl core::error::Error for JoinError {}
+
+impl From<JoinError> for AttachError {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Geometry(error) => Self::Geometry(error),
+            JoinError::Read(error) => Self::TailOutOfRange(error),
+        }
+    }
+}
 
 impl<R: Memory> Observer<R> {
     /// Joins at the oldest record that is intact.

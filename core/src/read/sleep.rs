@@ -8,7 +8,7 @@ use crate::layout::{WAITING_FUTEX, WAITING_SOCKET, cursor_word};
 use crate::memory::{Memory, MemoryMut};
 
 /// How a reader will sleep, so that the producer knows how to wake it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum WaitMode {
     /// `FUTEX_WAIT` (not private) on the `tail` word.
@@ -18,7 +18,7 @@ pub enum WaitMode {
 }
 
 /// Whether to sleep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Sleep {
     /// Something was published: do not sleep.

@@ -17,7 +17,7 @@ use crate::transfer::{expect_record, read_record};
 const OVERRUNS_PER_CALL: u32 = 8;
 
 /// Damage seen so far, wrapping.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Damage {
     pub(super) corrupt: u32,
     pub(super) lost: u32,

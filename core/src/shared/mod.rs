@@ -208,7 +208,7 @@ pub struct Unfinished {
 /// let error = ShareError { granules: 1 << 23, limit: 1 << 22 }; // 256 MiB
 /// assert!(error.to_string().starts_with("a ring of 8388608 granules"));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ShareError {
     /// Its capacity.

@@ -14,7 +14,7 @@ use crate::producer::{SubscriptionId, Violation, Wake};
 
 /// The result of such a call. It has published what others committed, so there may be readers to
 /// wake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "sleeping readers are woken only by the caller"]
 pub struct Outcome<T> {
@@ -25,7 +25,7 @@ pub struct Outcome<T> {
 }
 
 /// Another party is publishing just now. Try again; in an interrupt handler, next time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Contended;
 

@@ -21,10 +21,18 @@ pub type Page = Segment<256>;
 
 /// A ring of this many granules whose first record stands at `first`.
 pub fn config(granules: u32, first: u32) -> RingConfig<'static> {
-    RingConfig {
-        first_position: first,
-        ..RingConfig::new("test", EPOCH, granules as usize * GRANULE_BYTES)
-    }
+    let mut config = RingConfig::new("test", EPOCH, granules as usize * GRANULE_BYTES);
+    config.first_position = first;
+    config
+}
+
+/// The same with something changed.
+pub fn with<'a>(
+    mut config: RingConfig<'a>,
+    change: impl FnOnce(&mut RingConfig<'a>),
+) -> RingConfig<'a> {
+    change(&mut config);
+    config
 }
 
 pub fn create(ring: &Ring, granules: u32, first: u32) -> Producer<Region<'_>> {

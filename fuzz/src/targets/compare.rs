@@ -23,6 +23,11 @@ pub fn refusal_of_ring(error: GeometryError, status: i32) {
     assert_eq!(status, expected, "{error}");
 }
 
+/// An error that was added to the crate and not to what it is compared with.
+pub fn unknown(error: &impl std::fmt::Display) -> ! {
+    panic!("nothing is known of this error: {error}")
+}
+
 /// An attachment that was refused. C does not tell a damaged page from that of another ring.
 pub fn refusal(error: AttachError, status: i32) {
     match error {
@@ -36,6 +41,7 @@ pub fn refusal(error: AttachError, status: i32) {
         }
         AttachError::Epoch { .. } => assert_eq!(status, c_library::CURSOR, "{error}"),
         AttachError::TailOutOfRange(_) => assert_eq!(status, c_library::TAIL, "{error}"),
+        _ => unknown(&error),
     }
 }
 
@@ -110,6 +116,7 @@ pub fn on_error(error: ReadError, c: &CSide<'_>, status: i32, record: &CRecord) 
                 "{error}"
             );
         }
+        _ => unknown(&error),
     }
 }
 
@@ -263,6 +270,7 @@ pub fn on_seek(
             assert_eq!((status, c.position()), (c_library::EPOCH, from))
         }
         Err(SeekError::Read(error)) => on_error(error, c, status, &CRecord::default()),
+        Err(error) => unknown(&error),
     }
 }
 

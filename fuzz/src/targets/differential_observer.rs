@@ -114,6 +114,7 @@ pub fn run(bytes: &[u8]) {
         Ok(ours) => ours,
         Err(JoinError::Geometry(error)) => return compare::refusal_of_ring(error, status),
         Err(JoinError::Read(error)) => return assert_eq!(status, c_library::TAIL, "{error}"),
+        Err(error) => compare::unknown(&error),
     };
     // C joins at the oldest first; where that makes no sense, it is an observer all the same.
     assert!(status == c_library::OK || latest && status == c_library::TAIL, "{status}");

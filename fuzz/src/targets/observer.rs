@@ -40,7 +40,7 @@ fn compare(image: &Image, latest: bool, mut input: Input<'_>) {
             return assert_eq!(Refusal::TailOutOfRange, expected, "{error}");
         }
         (Ok(_), Err(expected)) => panic!("joined, though {expected:?}"),
-        (Err(error), Ok(_)) => panic!("{error}"),
+        (Err(error), expected) => panic!("{error}; expected: {:?}", expected.err()),
     };
     let mut buffer = vec![0; image.ring.size()];
     let mut last_seq = None;
@@ -61,7 +61,7 @@ fn compare(image: &Image, latest: bool, mut input: Input<'_>) {
                 let seq = some_seq(&mut input, last_seq);
                 let found = observer.seek(oracle.layout.epoch, seq).map_err(|error| match error {
                     SeekError::Read(error) => error,
-                    SeekError::Epoch { .. } => panic!("{error}"),
+                    error => panic!("{error}"),
                 });
                 assert_eq!(found, oracle.seek(&ring, seq, true));
             }

@@ -7,6 +7,7 @@ use aqueduct_core::memory::Region;
 use aqueduct_core::{AttachError, SeekError};
 use aqueduct_core::{ReadError, ReadRegion, Reader, WaitMode};
 
+use super::compare::unknown;
 use super::outcome;
 use crate::image::Image;
 use crate::input::Input;
@@ -27,6 +28,7 @@ pub fn refusal_of_ring(error: GeometryError) -> Refusal {
         | GeometryError::Capacity { .. }
         | GeometryError::MaxPayload { .. }
         | GeometryError::DataOffset { .. } => Refusal::Geometry,
+        _ => unknown(&error),
     }
 }
 
@@ -39,6 +41,7 @@ pub fn refusal(error: AttachError) -> Refusal {
         AttachError::CursorSegmentIdentity => Refusal::CursorSegmentIdentity,
         AttachError::Epoch { .. } => Refusal::PageEpoch,
         AttachError::TailOutOfRange(_) => Refusal::TailOutOfRange,
+        _ => unknown(&error),
     }
 }
 
@@ -157,7 +160,7 @@ fn compare(image: &Image, mut input: Input<'_>) {
 fn read_error(error: SeekError) -> ReadError {
     match error {
         SeekError::Read(error) => error,
-        SeekError::Epoch { .. } => panic!("{error}"),
+        error => panic!("{error}"),
     }
 }
 

@@ -268,7 +268,7 @@ impl<'m> World<'_, 'm> {
                     "full, with the tail at {tail:#x} and everything released"
                 );
             }
-            ClaimError::Closed => panic!("{error}"),
+            error => panic!("{error}"),
         }
     }
 

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use aqueduct_core::handshake::{HELLO_BYTES, WELCOME_BYTES, Welcome, WelcomeError};
+use aqueduct_core::handshake::{HELLO_BYTES, WELCOME_BYTES, Welcome};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
@@ -98,9 +98,7 @@ pub(crate) fn finish(
         Ok(Welcome::Refused { status, message }) => {
             return Err(OpenError::Refused { status, message: printable(message) });
         }
-        Err(error @ (WelcomeError::Malformed { .. } | WelcomeError::Version { .. })) => {
-            return Err(OpenError::Welcome(error));
-        }
+        Err(error) => return Err(OpenError::Welcome(error)),
     };
     let found = descriptors.len();
     match (request.observe, &descriptors[..]) {

@@ -156,6 +156,7 @@ impl std::error::Error for OpenError {}
 
 /// Why [`Client::next_wait`](crate::Client::next_wait) failed.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum WaitError {
     /// An [`Interrupter`](crate::Interrupter) interrupted the wait, or did before it began.
     Interrupted,
@@ -187,12 +188,4 @@ impl fmt::Display for WaitError {
     }
 }
 
-impl std::error::Error for WaitError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Interrupted => None,
-            Self::Read(error) => Some(error),
-            Self::System(error) => Some(error),
-        }
-    }
-}
+impl std::error::Error for WaitError {}

@@ -162,11 +162,7 @@ impl Source {
 
 /// Joins at the oldest record that is intact; if records come too fast for that, somewhere.
 fn observe(ring: RingMapping) -> Result<Observing, AttachError> {
-    use aqueduct_core::JoinError;
-    let mut observer = Observer::latest(ring).map_err(|error| match error {
-        JoinError::Geometry(error) => AttachError::Geometry(error),
-        JoinError::Read(error) => AttachError::TailOutOfRange(error),
-    })?;
+    let mut observer = Observer::latest(ring)?;
     match observer.skip_to_oldest() {
         Err(error @ ReadError::TailOutOfRange { .. }) => Err(AttachError::TailOutOfRange(error)),
         _ => Ok(observer),

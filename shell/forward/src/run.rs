@@ -457,6 +457,7 @@ impl From<WaitError> for Error {
             WaitError::Read(error) => Self::Read(error),
             WaitError::System(error) => Self::Wait(error),
             WaitError::Interrupted => Self::Wait(io::ErrorKind::Interrupted.into()),
+            other => Self::Wait(io::Error::other(other.to_string())),
         }
     }
 }

@@ -126,15 +126,13 @@ impl Ring {
             .map_err(|_| RingError::AddressSpace { bytes: settings.capacity_bytes })?;
         let segment = RingSegment::create(&settings.name, data + DATA_OFFSET_MAPPED as usize)?;
         let epoch = random_epoch()?;
-        let config = RingConfig {
-            max_payload_bytes: Some(settings.max_payload_bytes),
-            data_offset_bytes: DATA_OFFSET_MAPPED,
-            created_ns: now_ns(ClockName::Realtime),
-            clock_id: match settings.clock {
-                ClockName::Realtime => CLOCK_REALTIME,
-                ClockName::Monotonic => CLOCK_MONOTONIC,
-            },
-            ..RingConfig::new(&settings.name, epoch, data)
+        let mut config = RingConfig::new(&settings.name, epoch, data);
+        config.max_payload_bytes = Some(settings.max_payload_bytes);
+        config.data_offset_bytes = DATA_OFFSET_MAPPED;
+        config.created_ns = now_ns(ClockName::Realtime);
+        config.clock_id = match settings.clock {
+            ClockName::Realtime => CLOCK_REALTIME,
+            ClockName::Monotonic => CLOCK_MONOTONIC,
         };
         let mut producer = Producer::create(RingMemory::new(segment.region()), &config)?;
         let mut subscriptions = Vec::with_capacity(settings.subscriptions.len());

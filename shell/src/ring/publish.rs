@@ -368,8 +368,8 @@ impl Turn<'_> {
                 inner.refused_granules = needed;
                 Err(Refusal::Full)
             }
-            // A single producer is never busy.
-            Err(ClaimError::Busy { .. }) => Err(Refusal::Full),
+            // A single producer is never busy; a reason of a later version says not now either.
+            Err(_) => Err(Refusal::Full),
         }
     }
 }

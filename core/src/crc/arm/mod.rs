@@ -46,7 +46,7 @@ pub(crate) fn prefetch(span: Span<'_>) {
 }
 
 /// What the processor has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Extension {
     /// CRC32.
     Crc32,

@@ -79,7 +79,7 @@ fn prefetch_to_write(into: *const u8) {
 const fn prefetch_to_write(_: *const u8) {}
 
 /// How many blocks of 16 bytes a register holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Width {
     One,
     Two,

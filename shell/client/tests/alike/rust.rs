@@ -176,6 +176,6 @@ fn read_error(error: ReadError) -> String {
         ReadError::TailOutOfRange { position, tail } => {
             format!("tail position={position} tail={tail}")
         }
-        ReadError::BufferTooSmall { .. } => panic!("the buffer grows"),
+        error => panic!("{error}; the buffer grows, and C knows nothing else"),
     }
 }

@@ -80,13 +80,11 @@ impl Fake {
     pub fn of_granules(path: &Path, epoch: u64, first_position: u32, granules: usize) -> Self {
         let ring_bytes = DATA_OFFSET_MAPPED as usize + granules * 32;
         let ring = Segment::new("ring", ring_bytes, SEALS);
-        let config = RingConfig {
-            data_offset_bytes: DATA_OFFSET_MAPPED,
-            created_ns: 77,
-            clock_id: CLOCK_REALTIME,
-            first_position,
-            ..RingConfig::new("demo", epoch, granules * 32)
-        };
+        let mut config = RingConfig::new("demo", epoch, granules * 32);
+        config.data_offset_bytes = DATA_OFFSET_MAPPED;
+        config.created_ns = 77;
+        config.clock_id = CLOCK_REALTIME;
+        config.first_position = first_position;
         let mut producer = Producer::create(ring.region, &config).expect("a ring");
         let subscription = producer.subscribe(Start::Latest).expect("a subscription");
         let cursor = Segment::new("cursor", CURSOR_BYTES, SEALS);

@@ -101,10 +101,8 @@ impl Core {
         match (&mut self.producer, self.subscriptions) {
             (None, _) if self.ticks == RING_AT_TICK => {
                 let ring = region(self.map.ring);
-                let config = RingConfig {
-                    first_position: u32::MAX - 3000,
-                    ..RingConfig::new("dual", 0xD0A1_0000_0000_0001, 4096)
-                };
+                let mut config = RingConfig::new("dual", 0xD0A1_0000_0000_0001, 4096);
+                config.first_position = u32::MAX - 3000;
                 self.producer =
                     Some(Producer::create(ring, &config).expect("the map leaves room for it"));
             }

@@ -92,10 +92,8 @@ impl Interrupt {
 
 /// Reads every record the handler makes.
 pub(crate) fn run() {
-    let config = RingConfig {
-        first_position: FIRST_POSITION,
-        ..RingConfig::new("plain", 0x0A0B_0C0D_0102_0304, DATA_BYTES)
-    };
+    let mut config = RingConfig::new("plain", 0x0A0B_0C0D_0102_0304, DATA_BYTES);
+    config.first_position = FIRST_POSITION;
     let mut producer =
         Producer::create(RING.region(), &config).expect("the configuration is right");
     let subscription = producer.subscribe(Start::Oldest).expect("there is room for one");

@@ -281,10 +281,8 @@ impl Checker {
 
 /// All three make records; the main loop reads them all.
 pub(crate) fn run() {
-    let config = RingConfig {
-        first_position: FIRST_POSITION,
-        ..RingConfig::new("shared", 0x0102_0304_0A0B_0C0D, DATA_BYTES)
-    };
+    let mut config = RingConfig::new("shared", 0x0102_0304_0A0B_0C0D, DATA_BYTES);
+    config.first_position = FIRST_POSITION;
     let mut producer =
         Producer::create(RING.region(), &config).expect("the configuration is right");
     let subscription = producer.subscribe(Start::Oldest).expect("there is room for one");
