@@ -49,6 +49,11 @@ impl Batch {
         &mut self.bytes[self.used..]
     }
 
+    /// Lends a record whose payload and attributes are at the start of the room.
+    pub fn view(&self, record: Record) -> View<'_> {
+        View::new(self.epoch, record, &self.bytes[self.used..self.used + record.bytes()])
+    }
+
     /// Keeps the record whose payload and attributes are at the start of the room.
     pub fn keep(&mut self, record: Record) {
         debug_assert!(self.used + record.bytes() <= self.bytes.len(), "it was read into the room");
@@ -113,14 +118,7 @@ impl<'b> Records<'b> {
     pub fn get(&self, at: usize) -> View<'b> {
         let (record, begin) = self.batch.records[self.range.clone()][at];
         let bytes = &self.batch.bytes[begin..begin + record.bytes()];
-        View {
-            epoch: self.batch.epoch,
-            seq: record.seq,
-            type_tag: record.type_tag,
-            timestamp_ns: record.timestamp_ns,
-            payload: record.payload(bytes),
-            attributes: record.attributes(bytes),
-        }
+        View::new(self.batch.epoch, record, bytes)
     }
 
     /// Returns some of them, counted from 0.
@@ -168,7 +166,18 @@ pub struct View<'b> {
     pub attributes: Attributes<'b>,
 }
 
-impl View<'_> {
+impl<'b> View<'b> {
+    fn new(epoch: u64, record: Record, bytes: &'b [u8]) -> Self {
+        Self {
+            epoch,
+            seq: record.seq,
+            type_tag: record.type_tag,
+            timestamp_ns: record.timestamp_ns,
+            payload: record.payload(bytes),
+            attributes: record.attributes(bytes),
+        }
+    }
+
     /// Returns `epoch-seq`, 16 hexadecimal digits and a decimal number: the name of the record
     /// wherever one is needed.
     pub fn name(&self) -> String {

@@ -37,7 +37,7 @@ impl DeadLetters {
             now.as_nanos()
         )
         .into_bytes();
-        let envelope = Envelope { form: Form::Json, is_json_payload: false };
+        let envelope = Envelope { form: Form::Json, ..Envelope::default() };
         envelope.encode(record, &mut line).map_err(io::Error::other)?;
         line.extend_from_slice(b"}\n");
         let written = self.write(&line);

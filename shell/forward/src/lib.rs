@@ -10,6 +10,8 @@ pub mod compress;
 pub mod envelope;
 pub mod json;
 
+pub mod select;
+
 // What may stop, fail, wait and be counted.
 pub mod stop;
 

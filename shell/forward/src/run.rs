@@ -247,8 +247,7 @@ impl Flow<'_> {
             match self.client.next_into(self.batch.room(needed)) {
                 Ok(Event::Record(record)) => {
                     self.unreleased += 1;
-                    let types = self.settings.types.as_ref();
-                    if types.is_none_or(|types| types.contains(&record.type_tag)) {
+                    if self.settings.select.wants(&self.batch.view(record)) {
                         self.batch.keep(record);
                     } else {
                         self.metrics.filtered_records.add(1);

@@ -10,9 +10,11 @@ use aqueduct::log::{LogFormat, LogLevel, LogSettings};
 use serde::Deserialize;
 
 use crate::compress::{Codec, Compression};
-use crate::envelope::{Envelope, Form};
+use crate::envelope::{Envelope, Form, is_xml_name};
+use crate::json::is_pointer;
 use crate::metrics::Readiness;
 use crate::retry::Policy;
+use crate::select::{Condition, Select};
 use crate::sinks::Context;
 
 /// The file as it is written.
@@ -53,6 +55,9 @@ pub struct FromTable {
     pub subscription: Option<String>,
     /// Types that are delivered; without it, all.
     pub types: Option<Vec<u16>>,
+    /// Conditions on payloads of JSON; what does not meet all of them is not delivered.
+    #[serde(rename = "where")]
+    pub conditions: Vec<Condition>,
     /// How long `--once` waits for a listener.
     pub open_wait_ms: Option<Millis>,
 }
@@ -77,6 +82,8 @@ pub struct EnvelopeTable {
     pub form: Form,
     /// Whether payloads are JSON, for the form `json`.
     pub json_payload: bool,
+    /// Name of the root, for the form `xml`.
+    pub root: Option<String>,
 }
 
 /// `[compression]`.
@@ -177,8 +184,8 @@ pub struct Settings {
     pub ring: String,
     /// Name of the subscription; empty: `default`.
     pub subscription: String,
-    /// Types that are delivered; `None`: all.
-    pub types: Option<Vec<u16>>,
+    /// What is delivered.
+    pub select: Select,
     /// How long `--once` waits for a listener.
     pub open_wait: Duration,
     /// Most records of a batch.
@@ -232,13 +239,24 @@ impl Tables {
             return Err(Refused::value("compression.codec", name, allowed));
         }
         let above = compression.above_bytes;
+        if let Some(wrong) = from.conditions.iter().find(|it| !is_pointer(&it.pointer)) {
+            return Err(Refused::value("from.where.pointer", &wrong.pointer, "a JSON pointer"));
+        }
+        let root = envelope.root.unwrap_or_else(|| "record".to_owned());
+        if !is_xml_name(&root) {
+            return Err(Refused::value("envelope.root", root, "a name of XML"));
+        }
         let subscription = from.subscription.unwrap_or_default();
         let first = time("retry.first_ms", retry.first_ms, 50, 1)?;
         let longest = time("retry.longest_ms", retry.longest_ms, 2000, 1)?;
         let failures = retry.breaker_failures;
         let flow = if subscription.is_empty() { "default" } else { &*subscription };
         let context = Context {
-            envelope: Envelope { form: envelope.form, is_json_payload: envelope.json_payload },
+            envelope: Envelope {
+                form: envelope.form,
+                is_json_payload: envelope.json_payload,
+                root: root.into(),
+            },
             compression: Compression {
                 codec: compression.codec,
                 above_bytes: small(number("compression.above_bytes", above, 1024, 0..=GIB)?),
@@ -250,7 +268,7 @@ impl Tables {
             socket: from.socket.unwrap_or_else(default_socket),
             ring: from.ring.unwrap_or_default(),
             subscription,
-            types: from.types,
+            select: Select { types: from.types, conditions: from.conditions },
             open_wait: time("from.open_wait_ms", from.open_wait_ms, 5000, 0)?,
             batch_records: small(number("batch.records", records, 1000, 1..=1_000_000)?),
             batch_bytes: small(number("batch.bytes", bytes, 1 << 20, 1..=GIB)?),
@@ -343,7 +361,7 @@ mod tests {
         assert_eq!((settings.batch_records, settings.batch_bytes), (1000, 1 << 20));
         assert_eq!(settings.context.flow, "default");
         assert_eq!(settings.retry.longest, Duration::from_secs(2));
-        assert!(settings.dead_letters.is_none() && settings.types.is_none());
+        assert!(settings.dead_letters.is_none() && settings.select.types.is_none());
     }
 
     #[test]

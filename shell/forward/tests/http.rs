@@ -373,7 +373,10 @@ fn killed_at_random_nothing_is_lost_and_a_service_that_looks_at_names_takes_each
         next = next.max(seq + 1);
     }
     let twice = names(&kept).len() - posted;
-    println!("http: {kills} kills, {posted} records, 0 lost, {twice} came again and were known");
+    println!(
+        "http: {kills} kills of the forwarder; the service hung up one time in ten, {posted} \
+         records, 0 lost, {twice} twice, known by their names"
+    );
 }
 
 #[cfg(feature = "tls")]

@@ -4,6 +4,9 @@
 mod avro;
 mod json;
 mod protobuf;
+mod xml;
+
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -11,6 +14,7 @@ use crate::batch::View;
 
 pub use json::base64;
 pub use protobuf::element;
+pub use xml::is_name as is_xml_name;
 
 /// The form of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -25,28 +29,40 @@ pub enum Form {
     Protobuf,
     /// `schema/record.avsc`, in Avro's single-object encoding.
     Avro,
+    /// One XML document; payloads must be JSON objects.
+    Xml,
 }
 
 /// How records are written.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Envelope {
     /// The form.
     pub form: Form,
     /// JSON only: payloads are JSON, and become the value of `payload`.
     pub is_json_payload: bool,
+    /// XML only: name of the root element.
+    pub root: Arc<str>,
+}
+
+impl Default for Envelope {
+    fn default() -> Self {
+        Self { form: Form::Raw, is_json_payload: false, root: "record".into() }
+    }
 }
 
 impl Envelope {
     /// Appends a record.
     ///
     /// # Errors
-    /// The record has no such form: its payload should be JSON and is not. `into` may have grown.
+    /// The record has no such form: its payload should be JSON and is not, for instance. `into` may
+    /// have grown.
     pub fn encode(&self, record: &View<'_>, into: &mut Vec<u8>) -> Result<(), String> {
         match self.form {
             Form::Raw => into.extend_from_slice(record.payload),
             Form::Json => return json::encode(record, self.is_json_payload, into),
             Form::Protobuf => protobuf::encode(record, into),
             Form::Avro => avro::encode(record, into),
+            Form::Xml => return xml::encode(record, &self.root, into),
         }
         Ok(())
     }
@@ -58,6 +74,7 @@ impl Envelope {
             Form::Json => "application/json",
             Form::Protobuf => "application/x-protobuf",
             Form::Avro => "application/vnd.apache.avro.single-object",
+            Form::Xml => "application/xml",
         }
     }
 }

@@ -63,7 +63,7 @@ fn batch() -> Batch {
     batch
 }
 
-fn encoded(envelope: Envelope) -> Vec<Vec<u8>> {
+fn encoded(envelope: &Envelope) -> Vec<Vec<u8>> {
     let batch = batch();
     let encode = |record| {
         let mut bytes = Vec::new();
@@ -76,7 +76,8 @@ fn encoded(envelope: Envelope) -> Vec<Vec<u8>> {
 #[test]
 fn protobuf_is_what_prost_reads_and_writes() {
     let mut body = Vec::new();
-    let ours = encoded(Envelope { form: Form::Protobuf, is_json_payload: false });
+    let ours =
+        encoded(&Envelope { form: Form::Protobuf, is_json_payload: false, ..Envelope::default() });
     for record in &ours {
         element(record, &mut body);
     }
@@ -98,7 +99,8 @@ fn protobuf_is_what_prost_reads_and_writes() {
 
 #[test]
 fn json_is_one_object_on_one_line() {
-    let ours = encoded(Envelope { form: Form::Json, is_json_payload: false });
+    let ours =
+        encoded(&Envelope { form: Form::Json, is_json_payload: false, ..Envelope::default() });
     let expected = [
         r#"{"epoch":"5f0c3a9be2d14477","seq":0,"type":0,"timestamp_ns":0,"text":""}"#.to_owned(),
         [
@@ -121,7 +123,7 @@ fn json_is_one_object_on_one_line() {
 
 #[test]
 fn a_payload_of_json_is_embedded_and_another_one_refused() {
-    let envelope = Envelope { form: Form::Json, is_json_payload: true };
+    let envelope = Envelope { form: Form::Json, is_json_payload: true, ..Envelope::default() };
     let batch = batch();
     let mut line = Vec::new();
     envelope.encode(&batch.records().get(1), &mut line).expect("its payload is JSON");
@@ -136,7 +138,8 @@ fn a_payload_of_json_is_embedded_and_another_one_refused() {
 
 #[test]
 fn avro_is_marker_fingerprint_and_datum() {
-    let ours = encoded(Envelope { form: Form::Avro, is_json_payload: false });
+    let ours =
+        encoded(&Envelope { form: Form::Avro, is_json_payload: false, ..Envelope::default() });
     let head = &ours[0][..10];
     assert_eq!(head[..2], [0xC3, 0x01]);
     assert!(ours.iter().all(|record| record.starts_with(head)), "one schema");
@@ -159,4 +162,29 @@ fn base64_is_that_of_rfc_4648() {
         assert_eq!(base64(bytes.as_bytes()), text);
     }
     assert_eq!(base64(&[0xfb, 0xff, 0xbf]), "+/+/");
+}
+
+#[test]
+fn xml_has_an_element_for_each_member() {
+    let envelope = Envelope { form: Form::Xml, root: "order".into(), ..Envelope::default() };
+    let mut batch = Batch::default();
+    batch.clear(1);
+    let good = r#"{"id": 7, "name": "a<b>&\"c\r\u00e9", "lines": [{"n": 1}, {"n": 2.5}, null],
+                   "paid": true, "none": null, "empty": {}}"#;
+    for payload in
+        [good, "7", "{\"a b\": 1}", "{\"a\": [[1]]}", "{\"a\": \"\\u0001\"}", "{", "{\"xMl\": 1}"]
+    {
+        batch.push(5, 2, 9, payload.as_bytes(), b"");
+    }
+    let mut xml = Vec::new();
+    envelope.encode(&batch.records().get(0), &mut xml).expect("an object");
+    assert_eq!(
+        std::str::from_utf8(&xml).expect("UTF-8"),
+        "<order epoch=\"0000000000000001\" seq=\"5\" type=\"2\" timestamp-ns=\"9\"><empty></empty>\
+         <id>7</id><lines><n>1</n></lines><lines><n>2.5</n></lines><lines></lines>\
+         <name>a&lt;b&gt;&amp;\"c&#13;\u{e9}</name><none></none><paid>true</paid></order>"
+    );
+    for at in 1..batch.len() {
+        assert!(envelope.encode(&batch.records().get(at), &mut Vec::new()).is_err(), "{at}");
+    }
 }

@@ -71,7 +71,7 @@ impl File {
     /// # Errors
     /// None; as other sinks.
     pub fn open(table: Table, context: &Context) -> Result<Self, String> {
-        Ok(Self { table, envelope: context.envelope, open: None, buffer: Vec::new() })
+        Ok(Self { table, envelope: context.envelope.clone(), open: None, buffer: Vec::new() })
     }
 
     fn opened(&mut self) -> io::Result<&mut Open> {
@@ -143,7 +143,7 @@ impl Frames {
     /// Appends a record to a batch.
     fn append(
         self,
-        envelope: Envelope,
+        envelope: &Envelope,
         record: &View<'_>,
         into: &mut Vec<u8>,
     ) -> Result<(), String> {
@@ -219,7 +219,7 @@ impl Sink for File {
         self.buffer.clear();
         for (at, record) in records.iter().enumerate() {
             let before = self.buffer.len();
-            let appended = self.table.frames.append(self.envelope, &record, &mut self.buffer);
+            let appended = self.table.frames.append(&self.envelope, &record, &mut self.buffer);
             if let Err(reason) = appended {
                 self.buffer.truncate(before);
                 self.write().map_err(|error| failure(&error))?;

@@ -34,7 +34,7 @@ pub(super) struct Piece {
 
 impl Body {
     /// Returns the media type.
-    pub(super) const fn media_type(self, envelope: Envelope) -> &'static str {
+    pub(super) const fn media_type(self, envelope: &Envelope) -> &'static str {
         match self {
             Self::Ndjson => "application/x-ndjson",
             Self::Counted => "application/vnd.aqueduct.records",
@@ -47,7 +47,7 @@ impl Body {
     /// with the first record that has no such form; those before it are in the bodies.
     pub(super) fn pieces(
         self,
-        envelope: Envelope,
+        envelope: &Envelope,
         records: &Records<'_>,
         (most_records, most_bytes): (usize, usize),
     ) -> (Vec<Piece>, Option<Failure>) {
@@ -97,7 +97,7 @@ impl Body {
     /// Appends one record as it stands in a body.
     fn frame(
         self,
-        envelope: Envelope,
+        envelope: &Envelope,
         record: &crate::batch::View<'_>,
         into: &mut Vec<u8>,
     ) -> Result<(), String> {
@@ -141,7 +141,7 @@ mod tests {
         for (seq, payload) in [(5, "1"), (6, "22"), (8, "333"), (9, "4\n4"), (10, "5")] {
             batch.push(seq, 0, 0, payload.as_bytes(), b"");
         }
-        let (pieces, failure) = body.pieces(Envelope::default(), &batch.records(), limits);
+        let (pieces, failure) = body.pieces(&Envelope::default(), &batch.records(), limits);
         (pieces.into_iter().map(|piece| (piece.key, piece.records)).collect(), failure)
     }
 

@@ -101,12 +101,12 @@ impl Http {
         let connector = Connector::new(&uri, table.ca_file.as_deref())?;
         let form = context.envelope.form;
         let envelope = match (table.body, form) {
-            (Body::Protobuf, _) => Envelope { form: Form::Protobuf, ..context.envelope },
-            (Body::Counted, _) => Envelope { form: Form::Raw, ..context.envelope },
-            (Body::Ndjson, Form::Protobuf | Form::Avro) => {
+            (Body::Protobuf, _) => Envelope { form: Form::Protobuf, ..context.envelope.clone() },
+            (Body::Counted, _) => Envelope { form: Form::Raw, ..context.envelope.clone() },
+            (Body::Ndjson, Form::Protobuf | Form::Avro | Form::Xml) => {
                 return Err("sink.body: `ndjson` needs the envelope `json` or `raw`".to_owned());
             }
-            _ => context.envelope,
+            _ => context.envelope.clone(),
         };
         let mut headers = HeaderMap::new();
         for (name, value) in &table.headers {
@@ -166,7 +166,7 @@ impl Http {
         *request.uri_mut() = path.parse().unwrap_or_default();
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
-        let media_type = self.body.media_type(self.envelope);
+        let media_type = self.body.media_type(&self.envelope);
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(media_type));
         if let Some(encoding) = encoding {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
@@ -237,7 +237,7 @@ impl Sink for Http {
     fn deliver(&mut self, records: &Records<'_>, stop: &Stop) -> Result<Delivered, Failure> {
         let limits = (self.request_records, self.request_bytes);
         // What cannot be written is poison, after what comes before it was sent.
-        let (pieces, refused) = self.body.pieces(self.envelope, records, limits);
+        let (pieces, refused) = self.body.pieces(&self.envelope, records, limits);
         let executor = Rc::clone(&self.executor);
         smol::block_on(executor.run(self.send_all(&pieces, stop)))?;
         match refused {
