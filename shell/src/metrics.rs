@@ -18,6 +18,12 @@ use crate::sync::lock;
 const WAIT_BUCKETS_SECONDS: [f64; 12] =
     [1e-6, 5e-6, 2.5e-5, 1e-4, 5e-4, 2.5e-3, 1e-2, 5e-2, 0.25, 1.0, 5.0, 25.0];
 
+/// Buckets of commits, seconds: from a write to memory to a disk in trouble.
+const COMMIT_BUCKETS_SECONDS: [f64; 12] =
+    [2e-6, 5e-6, 1e-5, 5e-5, 2e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 5e-2, 0.25, 1.0];
+/// Buckets of the records of a batch.
+const BATCH_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0, 2048.0];
+
 /// The reason why a reader was evicted; values of the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
@@ -58,6 +64,13 @@ pub struct Metrics {
     capacity_bytes: IntGaugeVec,
     used_bytes: IntGaugeVec,
     wait: HistogramVec,
+    journal_commit: HistogramVec,
+    journal_batch: HistogramVec,
+    journal_bytes: IntCounterVec,
+    journal_segments: IntGaugeVec,
+    journal_failed: IntGaugeVec,
+    journal_short: IntGaugeVec,
+    journal_cursor_failures: IntCounterVec,
     wakes: IntCounterVec,
     evictions: IntCounterVec,
     lag_bytes: IntGaugeVec,
@@ -85,6 +98,24 @@ pub struct RingMetrics {
     evictions: [IntCounter; 3],
 }
 
+/// The metrics of the journal of one ring.
+pub struct JournalMetrics {
+    /// How long batches took to be safe, seconds.
+    pub commit: Histogram,
+    /// Records in a batch.
+    pub batch: Histogram,
+    /// Bytes written, headers and padding included.
+    pub bytes: IntCounter,
+    /// Segments on the disk.
+    pub segments: IntGauge,
+    /// 1 once it has failed.
+    pub failed: IntGauge,
+    /// 1 while no further segment can be reserved.
+    pub short: IntGauge,
+    /// Tries to save cursors that failed.
+    pub cursor_failures: IntCounter,
+}
+
 /// The metrics of one subscription.
 pub struct SubscriptionMetrics {
     /// Bytes published and not released.
@@ -101,6 +132,7 @@ pub struct SubscriptionMetrics {
 
 impl Metrics {
     /// Registers all metrics, at zero.
+    #[allow(clippy::too_many_lines, reason = "a list")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let make = Make(&registry);
@@ -175,6 +207,43 @@ impl Metrics {
                 WAIT_BUCKETS_SECONDS,
                 ring,
             )?,
+            journal_commit: make.histograms(
+                "aqueduct_journal_commit_seconds",
+                "Time that a batch of records took to be as safe as the ring promises.",
+                COMMIT_BUCKETS_SECONDS,
+                ring,
+            )?,
+            journal_batch: make.histograms(
+                "aqueduct_journal_batch_records",
+                "Records that were made safe together.",
+                BATCH_BUCKETS,
+                ring,
+            )?,
+            journal_bytes: make.counters(
+                "aqueduct_journal_bytes_total",
+                "Bytes written to the journal, headers and padding included.",
+                ring,
+            )?,
+            journal_segments: make.gauges(
+                "aqueduct_journal_segments",
+                "Segments of the journal on the disk.",
+                ring,
+            )?,
+            journal_failed: make.gauges(
+                "aqueduct_journal_failed",
+                "1 once the journal has failed: nothing is taken until the next start.",
+                ring,
+            )?,
+            journal_short: make.gauges(
+                "aqueduct_journal_out_of_space",
+                "1 while there is no space for a further segment.",
+                ring,
+            )?,
+            journal_cursor_failures: make.counters(
+                "aqueduct_journal_cursor_failures_total",
+                "Tries to save the cursors of subscriptions that failed.",
+                ring,
+            )?,
             wakes: make.counters(
                 "aqueduct_wakes_total",
                 "Wake-ups sent to sleeping readers, by way.",
@@ -230,6 +299,20 @@ impl Metrics {
             wakes_socket: self.wakes.with_label_values(&[name, "socket"]),
             evictions: ["cursor", "packet", "operator"]
                 .map(|reason| self.evictions.with_label_values(&[name, reason])),
+        }
+    }
+
+    /// The metrics of a ring's journal, all of them present from now on.
+    pub fn journal(&self, ring: &str) -> JournalMetrics {
+        let labels = [ring];
+        JournalMetrics {
+            commit: self.journal_commit.with_label_values(&labels),
+            batch: self.journal_batch.with_label_values(&labels),
+            bytes: self.journal_bytes.with_label_values(&labels),
+            segments: self.journal_segments.with_label_values(&labels),
+            failed: self.journal_failed.with_label_values(&labels),
+            short: self.journal_short.with_label_values(&labels),
+            cursor_failures: self.journal_cursor_failures.with_label_values(&labels),
         }
     }
 

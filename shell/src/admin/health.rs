@@ -27,6 +27,7 @@ pub(super) fn ready(admin: &Admin) -> Page {
             .filter(|ring| ring.refresh().full)
             .map(|ring| format!("ring {} is full", ring.name())),
     );
+    missing.extend(admin.rings.iter().filter_map(|ring| ring.journal_trouble()));
     if missing.is_empty() {
         return Page::Content("application/json", br#"{"ready":true}"#.to_vec());
     }

@@ -292,6 +292,21 @@ impl<D: Files> Log<D> {
         Ok(removed)
     }
 
+    /// Checks that the last segment still has its name: nobody would find what is written to it.
+    ///
+    /// # Errors
+    /// The first failure, for ever.
+    pub fn check_linked(&mut self) -> Result<(), Failure> {
+        self.check()?;
+        let result = match self.file.is_linked() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(io::Error::other("it was removed by another program")),
+            Err(error) => Err(error),
+        };
+        let result = result.map_err(|error| Failure::of("looking for", self.name())(error));
+        self.note(result)
+    }
+
     fn name(&self) -> String {
         self.segments.last().map_or_else(String::new, |last| segment_name(last.serial))
     }

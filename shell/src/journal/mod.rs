@@ -11,6 +11,7 @@ pub mod format;
 pub mod log;
 pub mod recover;
 mod seeded;
+mod settings;
 #[cfg(test)]
 mod tests;
 pub mod walk;
@@ -20,3 +21,4 @@ pub use self::disk::Disk;
 pub use self::format::{Cursors, Durability};
 pub use self::log::{Facts, Failure, Log, Prepared, prepare};
 pub use self::recover::{Damage, Journal, OpenError, Opened, Past, Stretch};
+pub use self::settings::{JournalSettings, JournalTable};

@@ -244,6 +244,7 @@ impl<D: Files> Opened<D> {
         };
         let mut search = Search {
             files: &*self.files,
+            held: u64::from(newest.capacity).saturating_sub(1),
             saved: saved.as_ref(),
             // Everything before it was safe.
             known: newest.first_position.max(saved.as_ref().map_or(0, |saved| saved.published)),
@@ -337,6 +338,9 @@ pub fn read_header<D: Files>(
 /// The search for what was not released.
 struct Search<'a, D> {
     files: &'a D,
+    /// Most granules that the ring can have held at once: what lies farther back was released by
+    /// everyone, whatever the saved cursors say, or it would have been full.
+    held: u64,
     saved: Option<&'a Cursors>,
     known: u64,
     damage: Vec<Damage>,
@@ -377,6 +381,7 @@ impl<D: Files> Search<'_, D> {
                 }
             }
         }
+        self.trim(self.end);
         if self.end < self.known {
             let (position, first) = (self.end, self.next_seq);
             let is_noted = |each: &Damage| matches!(each, Damage::Records { position: at, .. } if *at == position);
@@ -443,6 +448,26 @@ impl<D: Files> Search<'_, D> {
         }
     }
 
+    fn start(&self) -> u64 {
+        self.stretches.first().map_or(0, |first| first.start)
+    }
+
+    /// Drops what everyone has released, given that the ring came to this end.
+    fn trim(&mut self, end: u64) {
+        let from = end.saturating_sub(self.held);
+        self.stretches.retain(|stretch| stretch.end() > from);
+        let Some(first) = self.stretches.first_mut() else { return };
+        let mut dropped = 0;
+        while first.start + (dropped as u64 / GRANULE) < from {
+            let Some(len) = first.bytes.get(dropped..dropped + 4) else { break };
+            let len = len.iter().rev().fold(0, |len, &byte| len << 8 | u64::from(byte));
+            dropped += usize::try_from((1 + len.div_ceil(GRANULE)) * GRANULE).unwrap_or(usize::MAX);
+        }
+        let dropped = dropped.min(first.bytes.len());
+        first.bytes.drain(..dropped);
+        first.start += dropped as u64 / GRANULE;
+    }
+
     fn take(&mut self, found: &Found<'_>) {
         let last = self.stretches.last_mut().filter(|last| last.end() == found.position);
         if let Some(last) = last {
@@ -450,6 +475,9 @@ impl<D: Files> Search<'_, D> {
         } else {
             let (start, bytes) = (found.position, found.bytes.to_vec());
             self.stretches.push(Stretch { start, bytes });
+        }
+        if found.end() - self.start() > 2 * self.held + 1 {
+            self.trim(found.end());
         }
         self.end = found.end();
         self.next_seq = Some(found.header.seq + u64::from(found.header.is_data()));

@@ -2,12 +2,16 @@
 
 use std::fmt;
 
-use aqueduct_core::{CreateError, SubscribeError};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aqueduct_core::recovery::RecoverError;
+use aqueduct_core::{ClaimError, CreateError, SubscribeError};
 
 use crate::segment::SegmentError;
 
 /// The reason why a ring could not be created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum RingError {
     /// No shared memory.
     Segment(SegmentError),
@@ -24,6 +28,22 @@ pub enum RingError {
     Random {
         /// What the system said.
         errno: rustix::io::Errno,
+    },
+    /// The directory of its journal.
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: Arc<std::io::Error>,
+    },
+    /// Its journal.
+    Journal(Arc<dyn std::error::Error + Send + Sync>),
+    /// The records of its journal do not make a ring: a bug.
+    Recover(RecoverError),
+    /// The records of its journal that nobody has read do not fit.
+    Unread {
+        /// What the ring says.
+        error: ClaimError,
     },
 }
 
@@ -55,6 +75,18 @@ impl fmt::Display for RingError {
                 write!(f, "{bytes} bytes are more than this machine can address")
             }
             Self::Random { errno } => write!(f, "getrandom: {errno}"),
+            Self::Directory { path, error } => {
+                write!(f, "directory of the journal {}: {error}", path.display())
+            }
+            Self::Journal(error) => write!(f, "journal: {error}"),
+            Self::Recover(error) => write!(f, "records of the journal: {error}"),
+            Self::Unread { error } => {
+                write!(
+                    f,
+                    "what nobody has read does not fit ({error}): begin with the capacity_bytes \
+                     and max_payload_bytes that the ring had"
+                )
+            }
         }
     }
 }

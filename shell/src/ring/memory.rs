@@ -61,6 +61,11 @@ impl RingMemory {
         self.region.load(ring_word::TAIL, Ordering::Relaxed)
     }
 
+    /// Returns just past the last record that readers see.
+    pub(super) fn published(&self) -> u32 {
+        if self.holds.get() { self.published.get() } else { self.tail() }
+    }
+
     /// Returns whether readers see everything.
     pub(super) fn is_whole(&self) -> bool {
         self.appended == self.published

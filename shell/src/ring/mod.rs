@@ -8,6 +8,7 @@ mod attach;
 mod doorbell;
 mod durable;
 mod error;
+mod journaled;
 mod look;
 mod memory;
 mod publish;
@@ -23,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
 
-use aqueduct_core::layout::{CLOCK_MONOTONIC, CLOCK_REALTIME, DATA_OFFSET_MAPPED, GRANULE_BYTES};
+use aqueduct_core::layout::{DATA_OFFSET_MAPPED, GRANULE_BYTES};
 use aqueduct_core::{Memory, Producer, RingConfig, Start, Violation, Wake};
 use rustix::rand::GetRandomFlags;
 use rustix::time::ClockId;
@@ -37,6 +38,7 @@ pub use doorbell::Doorbell;
 pub use durable::Standing;
 use durable::{Holding, Progress};
 pub use error::RingError;
+use journaled::Journaled;
 pub use look::{NotEvicted, RingLook, SubscriptionLook};
 use memory::RingMemory;
 pub use publish::{Label, Published, Turn};
@@ -64,12 +66,18 @@ pub struct Ring {
     waiters: Arc<Mutex<Waiters>>,
     /// How far publication has come, where it waits for something.
     progress: Option<Progress>,
+    /// Where its records are made safe.
+    journal: Option<Journaled>,
+    /// Sequence number that the first record of this process gets.
+    first_seq: u64,
     metrics: RingMetrics,
 }
 
+type RingProducer = Producer<RingMemory, CursorSegment, MAX_SUBSCRIPTIONS>;
+
 /// What the producer's mutex guards.
 struct Inner {
-    producer: Producer<RingMemory, CursorSegment, MAX_SUBSCRIPTIONS>,
+    producer: RingProducer,
     /// In the order of the configuration.
     subscriptions: Vec<Subscription>,
     /// Attachments so far: distinguishes an attachment from the next one of the same subscription.
@@ -120,28 +128,53 @@ pub struct RingStatus {
 }
 
 impl Ring {
-    /// Creates the ring, with all its subscriptions.
+    /// Creates the ring, with all its subscriptions. Its records live as long as the process.
     pub fn create(settings: &RingSettings, metrics: &Metrics) -> Result<Self, RingError> {
+        let segment = Self::make_segment(settings)?;
+        let epoch = random_epoch()?;
+        let producer = Self::format(settings, &segment, epoch, 0)?;
+        Self::assemble(settings, metrics, segment, producer, epoch, |_| Start::Latest)
+    }
+
+    fn make_segment(settings: &RingSettings) -> Result<RingSegment, RingError> {
         let data = usize::try_from(settings.capacity_bytes)
             .map_err(|_| RingError::AddressSpace { bytes: settings.capacity_bytes })?;
-        let segment = RingSegment::create(&settings.name, data + DATA_OFFSET_MAPPED as usize)?;
-        let epoch = random_epoch()?;
+        Ok(RingSegment::create(&settings.name, data + DATA_OFFSET_MAPPED as usize)?)
+    }
+
+    /// Formats a segment as an empty ring.
+    fn format(
+        settings: &RingSettings,
+        segment: &RingSegment,
+        epoch: u64,
+        first_position: u32,
+    ) -> Result<RingProducer, RingError> {
+        let data = usize::try_from(settings.capacity_bytes).unwrap_or(usize::MAX);
         let mut config = RingConfig::new(&settings.name, epoch, data);
         config.max_payload_bytes = Some(settings.max_payload_bytes);
         config.data_offset_bytes = DATA_OFFSET_MAPPED;
         config.created_ns = now_ns(ClockName::Realtime);
-        config.clock_id = match settings.clock {
-            ClockName::Realtime => CLOCK_REALTIME,
-            ClockName::Monotonic => CLOCK_MONOTONIC,
-        };
-        let mut producer = Producer::create(RingMemory::new(segment.region()), &config)?;
+        config.clock_id = settings.clock.id();
+        config.first_position = first_position;
+        Ok(Producer::create(RingMemory::new(segment.region()), &config)?)
+    }
+
+    /// Puts a ring together; `start` says where each subscription begins.
+    fn assemble(
+        settings: &RingSettings,
+        metrics: &Metrics,
+        segment: RingSegment,
+        mut producer: RingProducer,
+        epoch: u64,
+        start: impl Fn(&str) -> Start,
+    ) -> Result<Self, RingError> {
         let mut subscriptions = Vec::with_capacity(settings.subscriptions.len());
         for name in &settings.subscriptions {
-            let id = producer.subscribe(Start::Latest)?;
+            let id = producer.subscribe(start(name))?;
             let metrics = metrics.subscription(&settings.name, name);
             subscriptions.push(Subscription::new(name.clone(), id, metrics));
         }
-        let capacity = producer.geometry().capacity();
+        let (capacity, first_seq) = (producer.geometry().capacity(), producer.next_seq());
         let inner = Inner {
             producer,
             subscriptions,
@@ -163,8 +196,15 @@ impl Ring {
             inner: Mutex::new(inner),
             waiters: Arc::default(),
             progress: None,
+            journal: None,
+            first_seq,
             metrics: metrics.ring(&settings.name, settings.capacity_bytes),
         })
+    }
+
+    /// Returns the sequence number that the first record of this process got or will get.
+    pub fn first_seq(&self) -> u64 {
+        self.first_seq
     }
 
     /// Returns whether its records may have attributes.
@@ -226,6 +266,12 @@ impl Ring {
                 attached_lag = attached_lag.max(
                     status.filter(|status| status.attached).map_or(0, |status| status.lag_granules),
                 );
+            }
+            if inner.holding.as_ref().is_some_and(|holding| holding.failed) {
+                // What no reader will ever see is not waited for.
+                let memory = inner.producer.ring();
+                let unseen = memory.tail().wrapping_sub(memory.published());
+                attached_lag = attached_lag.saturating_sub(unseen);
             }
             // One granule is the core's own.
             let free = (self.capacity - 1).saturating_sub(used);

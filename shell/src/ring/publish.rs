@@ -5,7 +5,8 @@ use std::sync::MutexGuard;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use aqueduct_core::{AttributeBlock, ClaimError, Meta, Wake};
+use aqueduct_core::layout::GRANULE_BYTES;
+use aqueduct_core::{AttributeBlock, ClaimError, Meta};
 use smol::Timer;
 
 use super::waiters::{Need, Ticket};
@@ -107,6 +108,9 @@ impl Ring {
             Err(Refusal::Full) => self.wait_for_space(type_tag, payload, full_wait).await?,
             other => other?,
         };
+        if !self.published(seq).await {
+            return Err(Refusal::Journal);
+        }
         Ok(Published { seq, epoch: self.epoch })
     }
 
@@ -152,12 +156,21 @@ impl<'a> Turn<'a> {
         let mut inner = self.inner.take()?;
         let wake = inner.producer.publish();
         // Readers see nothing of what is held back, so nobody is woken for it.
-        let wake = if inner.holding.is_none() { wake } else { Wake::NONE };
-        let mut deferred = inner.settle(wake);
+        let is_held = inner.holding.is_some();
+        let (mut deferred, committed) = if is_held {
+            let mut committed = self.ring.commit_turn(&mut inner);
+            let deferred = committed.deferred(&mut inner);
+            (deferred, Some(committed))
+        } else {
+            (inner.settle(wake), None)
+        };
         if self.queued {
             inner.ask_for_space(self.ring, &mut deferred);
         }
         drop(inner);
+        if let Some(committed) = committed {
+            self.ring.committed(committed);
+        }
         if self.records > 0 {
             self.ring.metrics.records.inc_by(self.records);
             self.ring.metrics.payload_bytes.inc_by(self.payload_bytes);
@@ -185,7 +198,7 @@ impl Turn<'_> {
             self.check_size(label.bytes_with(payload))?;
             let inner = self.inner();
             let closed = inner.closed;
-            inner.check_holding()?;
+            inner.check_holding(None)?;
             return Err(if closed { Refusal::ShuttingDown } else { Refusal::Full });
         }
         self.push(label, payload)
@@ -278,7 +291,8 @@ impl Turn<'_> {
         if inner.closed {
             return Err(Refusal::ShuttingDown);
         }
-        inner.check_holding()?;
+        inner.check_holding(None)?;
+        let waits = waits || inner.holding.as_ref().is_some_and(|it| !it.has_room(granules));
         if waits || !inner.producer.has_room(granules) {
             inner.refused_granules = u32::try_from(granules).unwrap_or(u32::MAX);
             if ticket.is_some() {
@@ -346,11 +360,11 @@ impl Turn<'_> {
     }
 
     fn push(&mut self, label: Label<'_>, payload: &[u8]) -> Result<u64, Refusal> {
-        let Label { type_tag, attributes } = label;
         let clock = self.ring.clock;
         let timestamp_ns = *self.timestamp_ns.get_or_insert_with(|| now_ns(clock));
         let inner = self.inner();
-        inner.check_holding()?;
+        inner.check_holding(Some(label.bytes_with(payload)))?;
+        let Label { type_tag, attributes } = label;
         let meta = Meta { type_tag, timestamp_ns };
         let result = inner.producer.append_with(meta, payload, attributes);
         match result {
@@ -398,6 +412,15 @@ impl Inner {
             return;
         }
         self.asked_for = Some(number);
+        let granules = match need {
+            Need::Record(bytes) => 1 + bytes.div_ceil(GRANULE_BYTES) as u64,
+            Need::Batch(granules) => granules,
+        };
+        if self.holding.as_ref().is_some_and(|it| !it.failed && !it.has_room(granules)) {
+            // Whoever makes room in the journal calls.
+            self.asked_for = None;
+            return;
+        }
         let must_wait = match need {
             Need::Record(payload_bytes) => {
                 matches!(self.producer.want_space(payload_bytes), Ok(false))

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aqueduct_core::geometry::max_payload_for;
 use aqueduct_core::layout::{
-    DATA_OFFSET_MAPPED, GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY, RING_NAME_BYTES,
-    SUBSCRIPTION_NAME_BYTES,
+    CLOCK_MONOTONIC, CLOCK_REALTIME, DATA_OFFSET_MAPPED, GRANULE_BYTES, MAX_CAPACITY, MIN_CAPACITY,
+    RING_NAME_BYTES, SUBSCRIPTION_NAME_BYTES,
 };
 use serde::Deserialize;
 
@@ -13,6 +13,7 @@ use crate::config::{
     Change, ConfigError, Given, Millis, Origin, Section, Size, list, number, quoted, time,
     written_size, written_time,
 };
+use crate::journal::Durability;
 
 /// Data area of a ring that says nothing else, bytes.
 const CAPACITY_BYTES_DEFAULT: u64 = 16 << 20;
@@ -33,6 +34,14 @@ pub enum ClockName {
 }
 
 impl ClockName {
+    /// Returns its number in the ring's header.
+    pub const fn id(self) -> u32 {
+        match self {
+            Self::Realtime => CLOCK_REALTIME,
+            Self::Monotonic => CLOCK_MONOTONIC,
+        }
+    }
+
     /// Names it as the configuration does.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,6 +65,8 @@ pub struct RingTable {
     pub full_wait_ms: Option<Given<Millis>>,
     /// Clock of the timestamps.
     pub clock: Option<Given<ClockName>>,
+    /// What its records survive.
+    pub durability: Option<Given<Durability>>,
     /// Its subscriptions.
     pub subscriptions: Option<Given<Vec<String>>>,
 }
@@ -69,6 +80,7 @@ impl RingTable {
             max_payload_bytes: None,
             full_wait_ms: None,
             clock: None,
+            durability: None,
             subscriptions: None,
         }
     }
@@ -102,6 +114,8 @@ pub struct RingSettings {
     pub full_wait: Duration,
     /// Clock of the timestamps.
     pub clock: ClockName,
+    /// What its records survive.
+    pub durability: Durability,
     /// At least one, distinct.
     pub subscriptions: Vec<String>,
     /// Its records may have attributes, because an address that keeps some can bring them.
@@ -161,6 +175,9 @@ impl RingSettings {
         let wait = written_time(self.full_wait);
         section.put("full_wait_ms", wait, table.full_wait_ms.as_ref(), Change::Live);
         section.put("clock", quoted(self.clock.as_str()), table.clock.as_ref(), MAPPED);
+        let opened = Change::Fixed("journals are opened at the start");
+        let survives = quoted(self.durability.as_str());
+        section.put("durability", survives, table.durability.as_ref(), opened);
         let names = list(&self.subscriptions);
         let held = Change::Fixed("subscriptions hold records back from the start");
         section.put("subscriptions", names, table.subscriptions.as_ref(), held);
@@ -196,13 +213,17 @@ impl RingSettings {
             1..=limit,
         )?;
         let full_wait = time(&key("full_wait_ms"), table.full_wait_ms.as_ref(), 1000, 0)?;
+        let durability = table.durability.as_ref().map_or(Durability::Memory, |given| given.value);
+        // The journal is a subscription of its own.
+        let most = MAX_SUBSCRIPTIONS - usize::from(durability != Durability::Memory);
         let subscriptions =
-            check_subscriptions(&key("subscriptions"), table.subscriptions.as_ref())?;
+            check_subscriptions(&key("subscriptions"), table.subscriptions.as_ref(), most)?;
         Ok(Self {
             capacity_bytes,
             max_payload_bytes: u32::try_from(max_payload).unwrap_or(u32::MAX),
             full_wait,
             clock: table.clock.as_ref().map_or(ClockName::Realtime, |given| given.value),
+            durability,
             subscriptions,
             has_attributes: false,
             name: name.clone(),
@@ -213,6 +234,7 @@ impl RingSettings {
 fn check_subscriptions(
     key: &str,
     given: Option<&Given<Vec<String>>>,
+    most: usize,
 ) -> Result<Vec<String>, ConfigError> {
     let Some(Given { value: names, origin }) = given else { return Ok(vec!["default".to_owned()]) };
     for (index, name) in names.iter().enumerate() {
@@ -221,12 +243,12 @@ fn check_subscriptions(
             return Err(ConfigError::value(*origin, key, name, "names that differ"));
         }
     }
-    if !(1..=MAX_SUBSCRIPTIONS).contains(&names.len()) {
+    if !(1..=most).contains(&names.len()) {
         return Err(ConfigError::value(
             *origin,
             key,
             format!("{} names", names.len()),
-            format!("1 to {MAX_SUBSCRIPTIONS} names"),
+            format!("1 to {most} names"),
         ));
     }
     Ok(names.clone())

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use aqueduct_core::layout::{cursor_word, ring_word};
 
 use super::*;
+use crate::journal::Durability;
 use crate::refusal::Refusal;
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -22,6 +23,7 @@ fn ring() -> Arc<Ring> {
         full_wait: LONG,
         clock: ClockName::Monotonic,
         subscriptions: vec!["default".to_owned()],
+        durability: Durability::Memory,
         has_attributes: false,
     };
     let metrics = Metrics::new().expect("distinct names");

@@ -6,11 +6,12 @@ use serde::Deserialize;
 
 use crate::admin::{AdminSettings, AdminTable};
 use crate::config::{
-    Change, ConfigError, Given, Millis, Section, Source, number, time, written_time,
+    Change, ConfigError, Given, Millis, Origin, Section, Source, number, time, written_time,
 };
 use crate::control::{ControlSettings, ControlTable};
 use crate::ingress::event_loop::{IngestSettings, IngestTable, ListenSettings, ListenTable};
 use crate::ingress::http::{HttpSettings, HttpTable};
+use crate::journal::{Durability, JournalSettings, JournalTable};
 use crate::log::{LogSettings, LogTable};
 use crate::middleware::{RouteSettings, RouteTable};
 use crate::ring::{RingSettings, RingTable};
@@ -33,6 +34,8 @@ pub struct Tables {
     pub admin: AdminTable,
     /// The log.
     pub log: LogTable,
+    /// Journals.
+    pub journal: JournalTable,
     /// The rings.
     pub ring: Vec<RingTable>,
     /// Routes of HTTP.
@@ -68,6 +71,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// The log.
     pub log: LogSettings,
+    /// The journals of the rings that have one; `None` if none has.
+    pub journal: Option<JournalSettings>,
     /// At least one, with distinct names.
     pub rings: Vec<RingSettings>,
     /// Routes of HTTP.
@@ -89,7 +94,8 @@ pub struct Loaded {
 
 impl Tables {
     /// Tables that there are once: variables of the environment name their keys.
-    pub const ONCE: [&'static str; 6] = ["server", "ingest", "http", "control", "admin", "log"];
+    pub const ONCE: [&'static str; 7] =
+        ["server", "ingest", "http", "control", "admin", "log", "journal"];
 }
 
 impl Config {
@@ -118,6 +124,7 @@ impl Config {
             control: ControlSettings::check(&tables.control)?,
             admin: AdminSettings::check(&tables.admin)?,
             log: LogSettings::check(&tables.log),
+            journal: JournalSettings::check(&tables.journal, &durabilities(&tables.ring))?,
             rings,
             routes,
         })
@@ -139,6 +146,7 @@ impl Config {
             self.admin.describe(&tables.admin),
             self.log.describe(&tables.log),
         ];
+        sections.extend(self.journal.as_ref().map(|journal| journal.describe(&tables.journal)));
         let rings = self.rings.iter().zip(&tables.ring);
         sections.extend(rings.map(|(ring, table)| ring.describe(table)));
         let addresses = self.listen.iter().zip(&tables.listen).enumerate();
@@ -149,4 +157,13 @@ impl Config {
         sections.extend(self.routes.describe(&tables.route));
         sections
     }
+}
+
+/// Which rings want a journal, and where that is said.
+fn durabilities(rings: &[RingTable]) -> Vec<(String, Durability, Origin)> {
+    let durability = |ring: &RingTable| {
+        let given = ring.durability.as_ref()?;
+        Some((ring.name.value.clone(), given.value, given.origin))
+    };
+    rings.iter().filter_map(durability).collect()
 }

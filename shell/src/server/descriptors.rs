@@ -6,11 +6,15 @@ use std::fmt;
 use rustix::process::{Resource, Rlimit};
 
 use super::Config;
+use crate::journal::Durability;
+use crate::ring::RingSettings;
 
 /// Descriptors of the process itself: runtime, signals, listeners, lock, and a few in hand.
 const OWN: u64 = 24;
 /// Descriptors of an event loop.
 const PER_LOOP: u64 = 6;
+/// Descriptors of a journal: directory, lock, cursors, two segments, and one while it is read.
+const PER_JOURNAL: u64 = 6;
 /// What each reserve gets at least.
 const RESERVE_MIN: u64 = 2;
 /// Places for connections beyond the limit.
@@ -70,6 +74,8 @@ struct Wanted {
 impl Wanted {
     fn of(config: &Config, open_now: u64) -> Self {
         let subscriptions: usize = config.rings.iter().map(|ring| ring.subscriptions.len()).sum();
+        let has_journal = |ring: &&RingSettings| ring.durability != Durability::Memory;
+        let journals = config.rings.iter().filter(has_journal).count();
         let own = open_now + OWN + PER_LOOP * config.ingest.loops as u64;
         Self {
             // A ring in the making has two descriptors; a UNIX socket has a lock.
@@ -77,6 +83,7 @@ impl Wanted {
                 + config.rings.len() as u64
                 + 1
                 + subscriptions as u64
+                + PER_JOURNAL * journals as u64
                 + 2 * config.listen.len() as u64,
             observers: config.control.max_observers as u64,
             handshakes: config.control.max_handshakes as u64,

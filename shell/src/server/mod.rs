@@ -26,6 +26,7 @@ use crate::control::{Control, ControlListener, ControlSettings};
 use crate::ingress::event_loop::Loops;
 use crate::ingress::http::Http;
 use crate::ingress::listen::Bound;
+use crate::journal::Durability;
 use crate::limits::{ByteLimit, Limit};
 use crate::log;
 use crate::metrics::Metrics;
@@ -134,9 +135,14 @@ impl Server {
         let shutdown = Arc::new(Shutdown::default());
         let mut rings = Vec::with_capacity(config.rings.len());
         for settings in &config.rings {
-            let ring = Ring::create(settings, &metrics)
-                .map_err(|error| ServeError::Ring { name: settings.name.clone(), error })?;
-            rings.push(Arc::new(ring));
+            let journal = config.journal.as_ref();
+            let journal = journal.filter(|_| settings.durability != Durability::Memory);
+            let ring = match journal {
+                Some(journal) => Ring::open(settings, journal, &metrics),
+                None => Ring::create(settings, &metrics).map(Arc::new),
+            };
+            let failed = |error| ServeError::Ring { name: settings.name.clone(), error };
+            rings.push(ring.map_err(failed)?);
         }
         let admin_listener = match config.admin.listen {
             Some(address) => {
@@ -283,6 +289,9 @@ impl Server {
             tracing::warn!("drain timeout: attached readers have not released everything");
         }
         for ring in &self.rings {
+            let finishing = Arc::clone(ring);
+            // The disk may take its time, and a second signal must not wait for it.
+            smol::unblock(move || finishing.finish_journal()).await;
             let left_bytes = ring.refresh().used_bytes;
             ring.close();
             if left_bytes > 0 {

@@ -348,7 +348,8 @@ impl Sink for Batch<'_> {
 
     fn next_seq(&self, ring: RingId) -> u64 {
         let open = self.turns[usize::from(ring.0)].as_ref();
-        self.ring_of(ring).metrics().records.get() + open.map_or(0, Turn::records)
+        let of = self.ring_of(ring);
+        of.first_seq() + of.metrics().records.get() + open.map_or(0, Turn::records)
     }
 
     fn note(&mut self, event: Event) {

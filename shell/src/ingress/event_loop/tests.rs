@@ -9,6 +9,7 @@ use aqueduct_core::layout::{WAITING_SOCKET, cursor_word};
 use super::batch::Batch;
 use super::*;
 use crate::codec::{Outcome, Record, RingId};
+use crate::journal::Durability;
 use crate::limits::{ByteLimit, Limit};
 use crate::metrics::Metrics;
 use crate::ring::{Attached, ClockName, Doorbell, Ring, RingSettings};
@@ -41,6 +42,7 @@ fn shared() -> Shared {
         full_wait: Duration::ZERO,
         clock: ClockName::Monotonic,
         subscriptions: vec!["default".to_owned()],
+        durability: Durability::Memory,
         has_attributes: false,
     };
     let ring = |name| Arc::new(Ring::create(&settings(name), &metrics).expect("shared memory"));

@@ -12,7 +12,9 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use aqueduct_core::layout::{WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_word};
+use aqueduct_core::layout::{
+    GRANULE_BYTES, WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_word,
+};
 use aqueduct_core::{Memory, MemoryMut, Start, Wake};
 
 use super::subscription::Subscription;
@@ -24,6 +26,8 @@ use crate::sync::lock;
 #[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 type Counter = std::sync::atomic::AtomicU64;
 
+/// Largest buffer that is kept.
+const BUFFER_BYTES: usize = 1 << 20;
 /// Name of the cursor segment, for people who look at descriptors.
 const NAME: &str = "journal";
 
@@ -55,6 +59,47 @@ pub(super) struct Holding {
     cursor: CursorSegment,
     /// Nothing is published any more.
     pub(super) failed: bool,
+    /// Number of the first record that is not published.
+    pub(super) next_seq: u64,
+    /// Granules for which there is space where they are to be safe; `u64::MAX` without a limit.
+    room: u64,
+    /// For whoever commits under the producer's mutex.
+    buffer: Vec<u8>,
+}
+
+impl Holding {
+    /// Whether there is space for so many granules, and for as many that may be lost to padding.
+    pub(super) fn has_room(&self, granules: u64) -> bool {
+        self.room / 2 >= granules
+    }
+
+    /// Takes space for a record of so many bytes.
+    fn take_room(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.room == u64::MAX {
+            return Ok(());
+        }
+        let granules = 1 + bytes.div_ceil(GRANULE_BYTES) as u64;
+        if !self.has_room(granules) {
+            return Err(Refusal::Full);
+        }
+        self.room -= 2 * granules;
+        Ok(())
+    }
+
+    /// Sets how much space there is.
+    pub(super) fn set_room(&mut self, granules: u64) {
+        self.room = granules;
+    }
+
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
+    pub(super) fn give_buffer(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= BUFFER_BYTES {
+            self.buffer = buffer;
+        }
+    }
 }
 
 impl Progress {
@@ -118,8 +163,10 @@ impl Ring {
         let id = inner.producer.subscribe(Start::Latest)?;
         inner.producer.attach(id, NAME, cursor.clone())?;
         inner.producer.ring().hold();
-        self.progress = Some(Progress::at(inner.producer.next_seq()));
-        inner.holding = Some(Holding { cursor, failed: false });
+        let next_seq = inner.producer.next_seq();
+        self.progress = Some(Progress::at(next_seq));
+        let (room, buffer) = (u64::MAX, Vec::new());
+        inner.holding = Some(Holding { cursor, failed: false, next_seq, room, buffer });
         Ok(())
     }
 
@@ -193,6 +240,7 @@ impl Ring {
             }
             lock(&self.waiters).all_wakers()
         };
+        // Whoever waits for a publication learns that there will be none.
         if let Some(progress) = &self.progress {
             progress.fail();
         }
@@ -203,13 +251,18 @@ impl Ring {
 }
 
 impl Inner {
-    /// Refuses what could never be published.
+    /// Refuses what could never be published, and for now what finds no space where it is to be
+    /// safe: a record of so many bytes, or, without one, what could be any.
     #[inline]
-    pub(super) fn check_holding(&self) -> Result<(), Refusal> {
-        match &self.holding {
-            Some(holding) if holding.failed => Err(Refusal::Journal),
-            _ => Ok(()),
+    pub(super) fn check_holding(&mut self, bytes: Option<usize>) -> Result<(), Refusal> {
+        let Some(holding) = &mut self.holding else { return Ok(()) };
+        if holding.failed {
+            return Err(Refusal::Journal);
         }
+        if self.closed {
+            return Err(Refusal::ShuttingDown);
+        }
+        bytes.map_or(Ok(()), |bytes| holding.take_room(bytes))
     }
 
     /// Lets the producer publish again, for the end of the stream. False if something was appended
@@ -227,7 +280,8 @@ impl Inner {
     /// Publishes up to a record boundary. What is due afterwards.
     pub(super) fn publish_held(&mut self, position: u32, next_seq: u64) -> super::Deferred {
         self.producer.ring().publish(position, next_seq);
-        if let Some(holding) = &self.holding {
+        if let Some(holding) = &mut self.holding {
+            holding.next_seq = next_seq;
             // ORDER(release): Release, as a reader's. The bytes before it were copied by now.
             holding.cursor.store(cursor_word::CURSOR, position, Ordering::Release);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use aqueduct_core::layout::{WAITING_SOCKET, cursor_word, ring_word};
 
 use super::*;
+use crate::journal::Durability;
 use crate::metrics::Metrics;
 use crate::ring::{ClockName, Doorbell, RingSettings};
 
@@ -20,6 +21,7 @@ fn ring() -> Ring {
         full_wait: Duration::ZERO,
         clock: ClockName::Monotonic,
         subscriptions: vec!["default".to_owned()],
+        durability: Durability::Memory,
         has_attributes: false,
     };
     let metrics = Metrics::new().expect("distinct names");

@@ -1,0 +1,157 @@
+//! What is done beside the records: space is reserved, cursors are saved, segments removed.
+
+use std::time::Instant;
+
+use super::{Journaled, TICK, wide};
+use crate::journal::log::Segment;
+use crate::journal::{Cursors, Failure, prepare};
+use crate::ring::{ClockName, Ring, now_ns};
+use crate::sync::lock;
+
+/// What the thread remembers.
+struct Kept {
+    /// Written last.
+    saved: Option<Cursors>,
+    /// Whether that is durable.
+    is_durable: bool,
+    synced: Instant,
+    /// Nothing is said twice.
+    told: bool,
+}
+
+impl Ring {
+    /// Looks after the journal until the bell has rung for the last time.
+    pub(super) fn keep_for_ever(&self) {
+        let Some(journal) = &self.journal else { return };
+        let mut kept = Kept { saved: None, is_durable: false, synced: Instant::now(), told: false };
+        loop {
+            let is_last = journal.keeper.wait(Some(TICK));
+            if !is_last {
+                self.reserve(journal);
+                self.check_directory(journal);
+            }
+            if let Err(failure) = self.save(journal, &mut kept, is_last) {
+                if !std::mem::replace(&mut kept.told, true) {
+                    let ring = &self.name;
+                    tracing::error!(%ring, %failure, "cursors are not saved: tried again");
+                }
+                journal.metrics.cursor_failures.inc();
+                // What was written may be forgotten by the system: it is written anew.
+                kept.saved = None;
+            } else {
+                kept.told = false;
+            }
+            if is_last {
+                break;
+            }
+            self.remove_segments(journal);
+        }
+        journal.keeper.end();
+    }
+
+    /// Has a segment to spare, so that a full disk is known before it hurts.
+    fn reserve(&self, journal: &Journaled) {
+        let (files, facts) = {
+            let log = lock(&journal.log);
+            if !log.needs_segment() {
+                return;
+            }
+            (log.files().clone(), log.facts().clone())
+        };
+        match prepare(&*files, &facts) {
+            Ok(prepared) => {
+                lock(&journal.log).spare(prepared);
+                self.set_limit(journal);
+                if lock(&journal.short).take().is_some() {
+                    journal.metrics.short.set(0);
+                    tracing::info!(ring = %self.name, "there is space for the journal again");
+                }
+                self.space_released();
+            }
+            Err(failure) => {
+                let mut short = lock(&journal.short);
+                if short.is_none() {
+                    journal.metrics.short.set(1);
+                    tracing::error!(
+                        ring = %self.name,
+                        %failure,
+                        "no further segment: records are taken until the present one is full"
+                    );
+                }
+                *short = Some(failure);
+            }
+        }
+    }
+
+    /// Nobody could find again what is written to files without names.
+    fn check_directory(&self, journal: &Journaled) {
+        let checked = lock(&journal.log).check_linked();
+        if let Err(failure) = checked {
+            self.note_failure(&failure);
+        }
+    }
+
+    /// Where everyone is.
+    fn cursors(&self, journal: &Journaled, is_end: bool) -> Cursors {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let memory = inner.producer.ring();
+        let (tail, shown) = (memory.tail(), memory.published());
+        let next_seq = inner.holding.as_ref().map_or(0, |holding| holding.next_seq);
+        // The mutex of the log comes after this one wherever both are held.
+        let near = lock(&journal.log).written();
+        let published = wide(near, shown);
+        let mut positions = Vec::with_capacity(inner.subscriptions.len());
+        for index in 0..inner.subscriptions.len() {
+            let id = inner.subscriptions[index].id;
+            let Some(status) = inner.producer.subscription(id) else { continue };
+            let at = wide(near, tail).saturating_sub(status.lag_granules.into());
+            positions.push((inner.subscriptions[index].name.clone(), at.min(published)));
+        }
+        Cursors { epoch: self.epoch, published, next_seq, is_end, positions }
+    }
+
+    fn save(&self, journal: &Journaled, kept: &mut Kept, is_last: bool) -> Result<(), Failure> {
+        let failed = lock(&journal.failure).is_some();
+        let is_end = is_last && !failed && { lock(&journal.log).sync().is_ok() };
+        let cursors = self.cursors(journal, is_end);
+        let mut file = lock(&journal.cursors);
+        if kept.saved.as_ref() != Some(&cursors) {
+            file.write(&cursors).map_err(Failure::of("writing", "cursors"))?;
+            kept.saved = Some(cursors);
+            kept.is_durable = false;
+        }
+        let is_due = kept.synced.elapsed() >= journal.settings.cursor_sync || is_last;
+        if !kept.is_durable && is_due {
+            file.sync().map_err(Failure::of("syncing", "cursors"))?;
+            kept.is_durable = true;
+            kept.synced = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Removes what nobody needs and nobody wants kept.
+    fn remove_segments(&self, journal: &Journaled) {
+        let settings = &journal.settings;
+        let now = now_ns(ClockName::Realtime);
+        let retain_ns = u64::try_from(settings.retain.as_nanos()).unwrap_or(u64::MAX);
+        let result = {
+            let (mut log, cursors) = (lock(&journal.log), lock(&journal.cursors));
+            let bytes = log.facts().segment_bytes;
+            log.retain(&cursors, |_, rest: &[Segment]| {
+                let kept = bytes.saturating_mul(rest.len() as u64 - 1);
+                // Its last record is no younger than the segment after it.
+                let ended = rest.first().and_then(|next| next.header.as_ref());
+                let age = ended.map_or(u64::MAX, |next| now.saturating_sub(next.created_ns));
+                kept >= settings.retain_bytes && age >= retain_ns
+            })
+        };
+        match result {
+            Ok(0) => {}
+            Ok(removed) => tracing::debug!(ring = %self.name, removed, "segments removed"),
+            Err(failure) => tracing::warn!(ring = %self.name, %failure, "a segment stays"),
+        }
+        let segments = lock(&journal.log).segments().len();
+        journal.metrics.segments.set(i64::try_from(segments).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,350 @@
+//! A ring with a journal: what is appended is written, and synced if so configured, and then
+//! published.
+//!
+//! With `process`, the turn that appends writes by itself, because a hand-over costs more than the
+//! write. With `disk`, a thread takes what all turns have appended, syncs it once and publishes it,
+//! while the next turns append. Another thread reserves space, saves cursors and removes segments,
+//! so that no record waits for that.
+
+mod begin;
+mod keep;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aqueduct_core::layout::{DATA_OFFSET_MAPPED, GRANULE_BYTES};
+use aqueduct_core::{Memory, Wake};
+
+use super::durable::Holding;
+use super::{ClockName, Deferred, Inner, Ring, now_ns};
+use crate::journal::disk::{Disk, File};
+use crate::journal::recover::Journal;
+use crate::journal::{CursorFile, Durability, Failure, JournalSettings, Log};
+use crate::metrics::JournalMetrics;
+use crate::sync::lock;
+
+/// How often cursors, space and the directory are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// How long an end waits for the disk.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The journal of a ring, and who works on it.
+pub(super) struct Journaled {
+    durability: Durability,
+    settings: JournalSettings,
+    log: Mutex<Log<Disk>>,
+    cursors: Mutex<CursorFile<File>>,
+    /// Held for as long as the process lives.
+    _lock: std::os::fd::OwnedFd,
+    committer: Bell,
+    keeper: Bell,
+    /// Why nothing is taken, if the journal failed.
+    failure: Mutex<Option<Failure>>,
+    /// Why no space could be reserved, if that is so.
+    short: Mutex<Option<Failure>>,
+    metrics: JournalMetrics,
+}
+
+/// What a thread waits for.
+#[derive(Default)]
+struct Bell {
+    state: Mutex<Rung>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Rung {
+    /// There is something to do.
+    now: bool,
+    /// It is the last.
+    last: bool,
+    /// The thread has ended, or never was.
+    ended: bool,
+}
+
+impl Bell {
+    fn ring(&self, last: bool) {
+        let mut state = lock(&self.state);
+        let is_news = !state.now || last;
+        state.now = true;
+        state.last |= last;
+        drop(state);
+        if is_news {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until it is rung, or for so long. Returns whether it was the last time.
+    fn wait(&self, at_most: Option<Duration>) -> bool {
+        let mut state = lock(&self.state);
+        let until = at_most.map(|at_most| Instant::now() + at_most);
+        while !state.now {
+            let Some(until) = until else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.now = false;
+        state.last
+    }
+
+    /// Says that the thread has ended.
+    fn end(&self) {
+        lock(&self.state).ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for that; false if it took too long.
+    fn ended(&self, patience: Duration) -> bool {
+        let state = lock(&self.state);
+        let waited = self.changed.wait_timeout_while(state, patience, |state| !state.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended
+    }
+}
+
+/// What is to be committed.
+struct Batch {
+    /// Where it ends, and the number of the record that comes there.
+    end: (u32, u64),
+    /// Where it begins.
+    begin: (u32, u64),
+}
+
+impl Journaled {
+    fn new(journal: Journal<Disk>, settings: &JournalSettings, metrics: JournalMetrics) -> Self {
+        let Journal { log, cursors, lock } = journal;
+        metrics.segments.set(i64::try_from(log.segments().len()).unwrap_or(i64::MAX));
+        Self {
+            durability: log.facts().durability,
+            settings: settings.clone(),
+            log: Mutex::new(log),
+            cursors: Mutex::new(cursors),
+            _lock: lock,
+            committer: Bell::default(),
+            keeper: Bell::default(),
+            failure: Mutex::default(),
+            short: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// Writes records, syncs them if so configured, and counts.
+    fn commit(&self, records: &[u8], first: u64, count: u64) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let (result, needs_segment) = {
+            let mut log = lock(&self.log);
+            let result = log.commit(records, first, now_ns(ClockName::Realtime));
+            self.metrics.segments.set(i64::try_from(log.segments().len()).unwrap_or(i64::MAX));
+            (result, log.needs_segment())
+        };
+        if needs_segment {
+            self.keeper.ring(false);
+        }
+        if result.is_ok() {
+            self.metrics.commit.observe(begun.elapsed().as_secs_f64());
+            #[allow(clippy::cast_precision_loss, reason = "a statistic")]
+            self.metrics.batch.observe(count as f64);
+            self.metrics.bytes.inc_by(records.len() as u64);
+        }
+        result
+    }
+}
+
+/// The position near another one that has these low 32 bits.
+fn wide(near: u64, position: u32) -> u64 {
+    #[allow(clippy::cast_possible_truncation, reason = "the low bits are what is compared")]
+    let ahead = position.wrapping_sub(near as u32).cast_signed();
+    near.saturating_add_signed(ahead.into())
+}
+
+impl Ring {
+    /// Says why records are not taken, if the journal is why.
+    pub fn journal_trouble(&self) -> Option<String> {
+        let journal = self.journal.as_ref()?;
+        if let Some(failure) = &*lock(&journal.failure) {
+            return Some(format!("the journal of ring {} failed: {failure}", self.name));
+        }
+        let short = lock(&journal.short);
+        let failure = short.as_ref()?;
+        // As long as the last segment has room, nothing is refused.
+        let largest = 1 + u64::from(self.max_payload_bytes).div_ceil(GRANULE_BYTES as u64);
+        let has_room =
+            { self.lock().holding.as_ref().is_none_or(|holding| holding.has_room(largest)) };
+        (!has_room).then(|| format!("no space for the journal of ring {}: {failure}", self.name))
+    }
+
+    /// What a turn does when it ends: writes by itself, or has the thread do it.
+    pub(super) fn commit_turn(&self, inner: &mut Inner) -> Committed {
+        let (Some(journal), Some(batch)) = (&self.journal, inner.uncommitted()) else {
+            return Committed::Later;
+        };
+        if journal.durability == Durability::Disk {
+            journal.committer.ring(false);
+            return Committed::Later;
+        }
+        let mut records = inner.holding.as_mut().map(Holding::take_buffer).unwrap_or_default();
+        self.copy(&batch, &mut records);
+        let count = batch.end.1 - batch.begin.1;
+        let result = journal.commit(&records, batch.begin.1, count);
+        if let Some(holding) = &mut inner.holding {
+            holding.give_buffer(records);
+            holding.failed |= result.is_err();
+        }
+        match result {
+            Ok(()) => {
+                inner.set_limit(&lock(&journal.log));
+                let deferred = inner.publish_held(batch.end.0, batch.end.1);
+                Committed::Now(Some(deferred), batch.end.1)
+            }
+            Err(failure) => Committed::Never(failure),
+        }
+    }
+
+    /// Lets others know what came of a turn. Nothing is locked.
+    pub(super) fn committed(&self, committed: Committed) {
+        match committed {
+            Committed::Now(_, next_seq) => self.advance(next_seq),
+            Committed::Never(failure) => self.note_failure(&failure),
+            Committed::Later => {}
+        }
+    }
+
+    /// Commits what was appended until there is nothing left, and again when the bell rings.
+    fn commit_for_ever(&self) {
+        let Some(journal) = &self.journal else { return };
+        let mut records = Vec::new();
+        loop {
+            let is_last = journal.committer.wait(None);
+            while let Some(batch) = { self.lock().uncommitted() } {
+                self.copy(&batch, &mut records);
+                let count = batch.end.1 - batch.begin.1;
+                match journal.commit(&records, batch.begin.1, count) {
+                    Ok(()) => {
+                        self.set_limit(journal);
+                        self.publish_up_to(batch.end.0, batch.end.1);
+                    }
+                    Err(failure) => {
+                        self.note_failure(&failure);
+                        break;
+                    }
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        journal.committer.end();
+    }
+
+    /// Ends the ring's records for this process: whoever waits learns that there is no answer.
+    fn note_failure(&self, failure: &Failure) {
+        if let Some(journal) = &self.journal {
+            let mut first = lock(&journal.failure);
+            if first.is_none() {
+                *first = Some(failure.clone());
+                journal.metrics.failed.set(1);
+                tracing::error!(
+                    ring = %self.name,
+                    %failure,
+                    "the journal failed: nothing is taken until the process is started again"
+                );
+            }
+        }
+        self.fail();
+    }
+
+    /// Brings up to date how much may be appended.
+    fn set_limit(&self, journal: &Journaled) {
+        let mut inner = self.lock();
+        inner.set_limit(&lock(&journal.log));
+    }
+
+    /// Copies records out of the ring. Nobody writes to them before they are published.
+    fn copy(&self, batch: &Batch, into: &mut Vec<u8>) {
+        let granules = batch.end.0.wrapping_sub(batch.begin.0);
+        let first = batch.begin.0 & (self.capacity - 1);
+        let to_end = granules.min(self.capacity - first);
+        let bytes = |granules: u32| granules as usize * GRANULE_BYTES;
+        into.resize(bytes(granules), 0);
+        let region = self.segment.region();
+        let (front, back) = into.split_at_mut(bytes(to_end));
+        region.read(DATA_OFFSET_MAPPED as usize + bytes(first), front);
+        if !back.is_empty() {
+            region.read(DATA_OFFSET_MAPPED as usize, back);
+        }
+    }
+
+    /// Commits what is left and saves where everyone is. To be called when nobody appends any more,
+    /// before the stream ends.
+    pub fn finish_journal(&self) {
+        let Some(journal) = &self.journal else { return };
+        self.lock().closed = true;
+        journal.committer.ring(true);
+        if !journal.committer.ended(END_PATIENCE) {
+            tracing::error!(ring = %self.name, "the disk takes too long: the journal is left");
+            return;
+        }
+        journal.keeper.ring(true);
+        if !journal.keeper.ended(END_PATIENCE) {
+            tracing::error!(ring = %self.name, "the disk takes too long: cursors are left");
+        }
+    }
+}
+
+/// What came of the records of a turn.
+pub(super) enum Committed {
+    /// They are published; what is due, and the number of the next record.
+    Now(Option<Deferred>, u64),
+    /// They will be.
+    Later,
+    /// They never will be.
+    Never(Failure),
+}
+
+impl Committed {
+    /// Takes what is due.
+    pub(super) fn deferred(&mut self, inner: &mut Inner) -> Deferred {
+        match self {
+            Self::Now(deferred, _) => deferred.take().unwrap_or_default(),
+            Self::Later | Self::Never(_) => inner.settle(Wake::NONE),
+        }
+    }
+}
+
+impl Inner {
+    /// Brings up to date how much may be appended.
+    fn set_limit(&mut self, log: &Log<Disk>) {
+        let limit = log.limit();
+        let appended = wide(log.written(), self.producer.ring().tail());
+        if let Some(holding) = &mut self.holding {
+            let left = limit.saturating_sub(appended);
+            holding.set_room(if limit == u64::MAX { u64::MAX } else { left });
+        }
+    }
+
+    /// What was appended and not committed.
+    fn uncommitted(&self) -> Option<Batch> {
+        let holding = self.holding.as_ref().filter(|holding| !holding.failed)?;
+        let memory = self.producer.ring();
+        let (begin, end) = (memory.published(), memory.tail());
+        (begin != end).then(|| Batch {
+            end: (end, self.producer.next_seq()),
+            begin: (begin, holding.next_seq),
+        })
+    }
+}
+
+/// Starts a thread that works for a ring.
+fn spawn(ring: &Arc<Ring>, name: &str, work: fn(&Ring)) -> std::io::Result<()> {
+    let working = Arc::clone(ring);
+    std::thread::Builder::new().name(format!("aqueduct-{name}")).spawn(move || work(&working))?;
+    Ok(())
+}
