@@ -36,6 +36,9 @@ pub mod admin;
 // bring records.
 pub mod middleware;
 
+// Who may write to which ring.
+pub mod credentials;
+
 pub mod codec;
 
 pub mod ingress;

@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use aqueduct::codec::http1::{Config, Http1};
 use aqueduct::codec::{
-    Access, BatchSize, Codec, Event, Keep, Outcome, Reason, Record, Ring, RingId, Room, Sink,
-    State, Wait,
+    BatchSize, Codec, Event, Keep, Outcome, Reason, Record, Ring, RingId, Room, Sink, State, Wait,
 };
 
 struct Counting;
@@ -74,14 +73,6 @@ impl Sink for Nowhere {
         black_box(event);
     }
 
-    fn authenticate(&mut self, _: &[u8], _: &[u8]) -> Access {
-        Access::Open
-    }
-
-    fn needs_authentication(&self) -> bool {
-        false
-    }
-
     fn is_ending(&self) -> bool {
         false
     }
@@ -98,6 +89,7 @@ impl Sink for Nowhere {
 #[test]
 fn the_common_form_of_a_request_allocates_nothing() {
     let config = Arc::new(Config {
+        guard: None,
         max_header_bytes: 16_384,
         max_headers: 64,
         max_batch_bytes: 1 << 20,

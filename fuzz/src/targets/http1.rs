@@ -20,6 +20,7 @@ pub fn run(bytes: &[u8]) {
         origins: Origin::new("https://good.example").into_iter().collect(),
         http2: input.below(2) == 1,
         routes: None,
+        guard: None,
         keep: Keep::default(),
     });
     let way = Way::take(&mut input);

@@ -24,6 +24,7 @@ fn config(all: bool) -> Config {
         max_packet_bytes: 300,
         max_keep_alive: 100,
         keep: Keep::default(),
+        credentials: None,
     }
 }
 

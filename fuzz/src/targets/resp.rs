@@ -16,7 +16,8 @@ use crate::input::Input;
 /// One input.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let config = Arc::new(Config { max_command_bytes: 512, keep: Keep::default() });
+    let config =
+        Arc::new(Config { max_command_bytes: 512, keep: Keep::default(), credentials: None });
     let way = Way::take(&mut input);
     let bytes = input.rest();
     let heard = hear(|| Resp::new(Arc::clone(&config), 1), bytes, &way);

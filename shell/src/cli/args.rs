@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use super::credential::CredentialCommand;
 use super::reload::ReloadArgs;
 use super::serve::ServeArgs;
 
@@ -23,6 +24,9 @@ pub enum Command {
     CheckConfig(Box<ServeArgs>),
     /// Print the settings that `serve` with the same flags, environment and file would have.
     Config(Box<ServeArgs>),
+    /// Manage who may write.
+    #[command(subcommand)]
+    Credential(CredentialCommand),
     /// Have a running process read its file again; nothing changes if it cannot take all of it.
     Reload(ReloadArgs),
 }

@@ -5,14 +5,16 @@ use std::process::ExitCode;
 
 use super::{EXIT_USAGE, ServeArgs, print};
 use crate::config::{Origin, Section, Source};
+use crate::server;
 
 /// Says whether the settings are accepted.
 pub(super) fn check(args: &ServeArgs) -> ExitCode {
-    match args.load() {
-        Ok(loaded) => {
-            let rings = loaded.config.rings.len();
-            print(&format!("the configuration is accepted: rings={rings}\n"))
-        }
+    let checked = args.load().map_err(|error| error.to_string()).and_then(|loaded| {
+        server::check_files(&loaded.config).map_err(|error| error.to_string())?;
+        Ok(loaded.config.rings.len())
+    });
+    match checked {
+        Ok(rings) => print(&format!("the configuration is accepted: rings={rings}\n")),
         Err(error) => {
             eprintln!("aqueduct: {error}");
             ExitCode::from(EXIT_USAGE)

@@ -4,6 +4,7 @@
 
 mod args;
 mod config;
+mod credential;
 mod reload;
 mod serve;
 
@@ -15,6 +16,7 @@ use clap::{CommandFactory, Parser};
 use crate::server;
 
 pub use args::{Args, Command};
+pub use credential::{AddArgs, CredentialCommand};
 pub use reload::ReloadArgs;
 pub use serve::ServeArgs;
 
@@ -28,6 +30,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(*args),
         Some(Command::CheckConfig(args)) => config::check(&args),
         Some(Command::Config(args)) => config::show(&args),
+        Some(Command::Credential(command)) => credential::run(&command),
         Some(Command::Reload(args)) => reload::run(&args),
         None => {
             // Somebody looks around; nobody who does not listen is missed.

@@ -16,6 +16,7 @@
 use crate::middleware::Job;
 
 mod keep;
+mod login;
 mod progress;
 mod sink;
 mod text;
@@ -28,8 +29,9 @@ pub mod mqtt;
 pub mod resp;
 
 pub use keep::{ALL_USER_PROPERTIES, Keep, Kept};
+pub use login::{Access, Login};
 pub use progress::{Page, Persistence, Progress, Resource, State, Wait};
-pub use sink::{Access, BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink};
+pub use sink::{BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink};
 
 /// Decoding stops once so many bytes of answers are waiting to be sent, so that a peer that
 /// pipelines without reading cannot make them grow. See [`State::Flush`].

@@ -119,17 +119,6 @@ impl BatchSize {
     }
 }
 
-/// Whether a peer may go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// No credentials are configured: everyone may.
-    Open,
-    /// The credentials are right.
-    Granted,
-    /// They are wrong.
-    Denied,
-}
-
 /// What a codec reports for counting and for rate-limited log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -175,12 +164,6 @@ pub trait Sink {
 
     /// Counts.
     fn note(&mut self, event: Event);
-
-    /// Checks credentials.
-    fn authenticate(&mut self, name: &[u8], secret: &[u8]) -> Access;
-
-    /// Whether connections must be authenticated before they may write.
-    fn needs_authentication(&self) -> bool;
 
     /// Whether the process is about to end: connections close after their next answer.
     fn is_ending(&self) -> bool;

@@ -1,5 +1,6 @@
 //! All settings together: the tables of the configuration file, and the checked result.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use crate::config::{
     Change, ConfigError, Given, Millis, Origin, Section, Source, number, time, written_time,
 };
 use crate::control::{ControlSettings, ControlTable};
+use crate::credentials::CredentialsTable;
 use crate::ingress::event_loop::{IngestSettings, IngestTable, ListenSettings, ListenTable};
 use crate::ingress::http::{HttpSettings, HttpTable};
 use crate::journal::{Durability, JournalSettings, JournalTable};
@@ -36,6 +38,8 @@ pub struct Tables {
     pub log: LogTable,
     /// Journals.
     pub journal: JournalTable,
+    /// Who may write.
+    pub credentials: CredentialsTable,
     /// The rings.
     pub ring: Vec<RingTable>,
     /// Routes of HTTP.
@@ -73,6 +77,8 @@ pub struct Config {
     pub log: LogSettings,
     /// The journals of the rings that have one; `None` if none has.
     pub journal: Option<JournalSettings>,
+    /// The file of credentials, if there is one.
+    pub credentials: Option<PathBuf>,
     /// At least one, with distinct names.
     pub rings: Vec<RingSettings>,
     /// Routes of HTTP.
@@ -83,7 +89,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The file, if there is one.
-    pub path: Option<std::path::PathBuf>,
+    pub path: Option<PathBuf>,
     /// File and environment, which know the places of values.
     pub source: Source,
     /// Everything that was given.
@@ -94,8 +100,8 @@ pub struct Loaded {
 
 impl Tables {
     /// Tables that there are once: variables of the environment name their keys.
-    pub const ONCE: [&'static str; 7] =
-        ["server", "ingest", "http", "control", "admin", "log", "journal"];
+    pub const ONCE: [&'static str; 8] =
+        ["server", "ingest", "http", "control", "admin", "log", "journal", "credentials"];
 }
 
 impl Config {
@@ -105,10 +111,11 @@ impl Config {
         let threads =
             number("server.threads", tables.server.threads.as_ref(), cores.min(1024), 1..=1024)?;
         let drain = tables.server.drain_timeout_ms.as_ref();
+        let has_credentials = tables.credentials.file.is_some();
         let mut rings = RingSettings::check(&tables.ring)?;
-        let http = HttpSettings::check(&tables.http)?;
+        let http = HttpSettings::check(&tables.http, has_credentials)?;
         let keep_alive = http.limits.keep_alive_timeout;
-        let listen = ListenSettings::check(&tables.listen, &rings, keep_alive)?;
+        let listen = ListenSettings::check(&tables.listen, &rings, keep_alive, has_credentials)?;
         let routes = RouteSettings::check(&tables.route, &rings)?;
         for (index, ring) in rings.iter_mut().enumerate() {
             ring.has_attributes = !http.keep.is_empty()
@@ -125,9 +132,15 @@ impl Config {
             admin: AdminSettings::check(&tables.admin)?,
             log: LogSettings::check(&tables.log),
             journal: JournalSettings::check(&tables.journal, &durabilities(&tables.ring))?,
+            credentials: tables.credentials.file.as_ref().map(|given| given.value.clone()),
             rings,
             routes,
         })
+    }
+
+    /// Whether clients send secrets, or the process has some.
+    pub fn has_secrets(&self) -> bool {
+        self.credentials.is_some()
     }
 
     /// Lists everything that is in effect. `tables` are those that were checked.
@@ -145,6 +158,7 @@ impl Config {
             self.control.describe(&tables.control),
             self.admin.describe(&tables.admin),
             self.log.describe(&tables.log),
+            tables.credentials.describe(),
         ];
         sections.extend(self.journal.as_ref().map(|journal| journal.describe(&tables.journal)));
         let rings = self.rings.iter().zip(&tables.ring);

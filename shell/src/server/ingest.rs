@@ -9,6 +9,7 @@ use super::{Config, ServeError};
 use crate::admin::{Admin, Page};
 use crate::codec::{Keep, Resource, http1, lines, mqtt, resp};
 use crate::config::Endpoint;
+use crate::credentials::Store;
 use crate::ingress::event_loop::driver::select;
 use crate::ingress::event_loop::{
     Address, Addresses, HandOver, ListenSettings, Listening, Loops, PageContent, Protocol,
@@ -20,6 +21,9 @@ use crate::ingress::workers::Workers;
 use crate::limits::{ByteLimit, Limit};
 use crate::metrics::Metrics;
 use crate::middleware::Router;
+use crate::middleware::Unit;
+use crate::middleware::credentials::Credentials;
+use crate::middleware::units::Authenticate;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
 use crate::socket_file::SocketFile;
@@ -96,16 +100,18 @@ pub(super) type SetLimits = Box<dyn Fn(&HttpLimits) + Send + Sync>;
 /// Makes the rules of every address, in the order in which they are bound.
 pub(super) fn addresses(config: &Config, rings: &[Arc<Ring>]) -> Result<Vec<Address>, ServeError> {
     let limits = &config.http.limits;
-    let router = Arc::new(config.routes.router(None).map_err(ServeError::Routes)?);
+    let credentials = credentials(config)?;
+    let router = config.routes.router(credentials.as_ref()).map_err(ServeError::Routes)?;
+    let parts = AddressParts { config, router: Arc::new(router), credentials };
     let mut addresses = Vec::with_capacity(1 + config.listen.len());
     let times = timeouts(limits, Some(limits.keep_alive_timeout), true);
-    let first = http(config, config.http.keep.clone(), &router);
+    let first = parts.http(config.http.keep.clone(), config.http.authenticate);
     addresses.push(Address { protocol: first, timeouts: Arc::new(times) });
     for settings in &config.listen {
         // Clients of Redis and of syslog connect long before they have something to say.
         let speaks_first = matches!(settings.name, ProtocolName::Http | ProtocolName::Mqtt);
         let timeouts = timeouts(limits, settings.idle_timeout, speaks_first);
-        let protocol = protocol(config, settings, rings, &router)?;
+        let protocol = parts.protocol(settings, rings)?;
         addresses.push(Address { protocol, timeouts: Arc::new(timeouts) });
     }
     Ok(addresses)
@@ -204,57 +210,90 @@ fn hand_over(
     (Box::new(|_, _, _, _| ()), Box::new(|_| ()))
 }
 
-fn http(config: &Config, keep: Keep, router: &Arc<Router>) -> Protocol {
-    let largest_ring = config.rings.iter().map(|ring| ring.capacity_bytes).max().unwrap_or(0);
-    // A batch must fit by itself into what all bodies may take.
-    let largest_batch = largest_ring.min(config.ingest.max_buffered_bytes / 2);
-    Protocol::Http(Arc::new(http1::Config {
-        max_header_bytes: config.http.limits.max_header_bytes,
-        max_headers: config.http.limits.max_headers,
-        max_batch_bytes: usize::try_from(largest_batch).unwrap_or(usize::MAX),
-        origins: config.http.origins.clone(),
-        http2: config.http.http2,
-        keep,
-        routes: http1::Routes::new(router),
-    }))
+/// Opens the files that a configuration names, to see whether they are good.
+pub fn check_files(config: &Config) -> Result<(), ServeError> {
+    credentials(config).map(|_| ())
 }
 
-fn protocol(
-    config: &Config,
-    settings: &ListenSettings,
-    rings: &[Arc<Ring>],
-    router: &Arc<Router>,
-) -> Result<Protocol, ServeError> {
-    let facts = |target: &Target| ring_facts(rings, target.ring).ok_or(ServeError::TooManyRings);
-    Ok(match &settings.protocol {
-        ProtocolSettings::Http => http(config, settings.keep.clone(), router),
-        ProtocolSettings::Resp => {
-            let (max_command_bytes, keep) = (settings.max_message_bytes, settings.keep.clone());
-            Protocol::Resp(Arc::new(resp::Config { max_command_bytes, keep }))
-        }
-        ProtocolSettings::Mqtt(topics) => {
-            let rules = topics.iter().map(|(filter, target)| {
-                let route = mqtt::Route { ring: facts(target)?, type_tag: target.type_tag };
-                Ok(mqtt::Rule { filter: filter.clone(), route })
-            });
-            Protocol::Mqtt(Arc::new(mqtt::Config {
-                rules: rules.collect::<Result<_, _>>()?,
-                max_packet_bytes: settings.max_message_bytes,
-                max_keep_alive: 0,
-                keep: settings.keep.clone(),
-            }))
-        }
-        ProtocolSettings::Frames(target, framing, oversize) => {
-            Protocol::Lines(Arc::new(lines::Config {
-                ring: facts(target)?,
-                type_tag: target.type_tag,
-                framing: *framing,
-                max_frame_bytes: settings.max_message_bytes,
-                oversize: *oversize,
-                keep: settings.keep.clone(),
-            }))
-        }
-    })
+/// Opens the file of credentials, if there is one.
+fn credentials(config: &Config) -> Result<Option<Arc<dyn Credentials>>, ServeError> {
+    let Some(path) = &config.credentials else { return Ok(None) };
+    let rings: Vec<&str> = config.rings.iter().map(|ring| ring.name.as_str()).collect();
+    match Store::read(path, &rings) {
+        Ok(store) => Ok(Some(Arc::new(store))),
+        Err(error) => Err(ServeError::Credentials { path: path.clone(), error }),
+    }
+}
+
+/// What the rules of all addresses are made of.
+struct AddressParts<'a> {
+    config: &'a Config,
+    router: Arc<Router>,
+    credentials: Option<Arc<dyn Credentials>>,
+}
+
+impl AddressParts<'_> {
+    fn http(&self, keep: Keep, authenticate: bool) -> Protocol {
+        let config = self.config;
+        let credentials = self.credentials.as_ref().filter(|_| authenticate);
+        let guard = credentials.map(|credentials| {
+            let unit: Arc<dyn Unit> = Arc::new(Authenticate::new(Arc::clone(credentials), None));
+            http1::Guard::new(config.rings.iter().map(|ring| ring.name.as_str()), &[unit])
+        });
+        let largest_ring = config.rings.iter().map(|ring| ring.capacity_bytes).max().unwrap_or(0);
+        // A batch must fit by itself into what all bodies may take.
+        let largest_batch = largest_ring.min(config.ingest.max_buffered_bytes / 2);
+        Protocol::Http(Arc::new(http1::Config {
+            max_header_bytes: config.http.limits.max_header_bytes,
+            max_headers: config.http.limits.max_headers,
+            max_batch_bytes: usize::try_from(largest_batch).unwrap_or(usize::MAX),
+            origins: config.http.origins.clone(),
+            http2: config.http.http2,
+            keep,
+            routes: http1::Routes::new(&self.router),
+            guard,
+        }))
+    }
+
+    fn protocol(
+        &self,
+        settings: &ListenSettings,
+        rings: &[Arc<Ring>],
+    ) -> Result<Protocol, ServeError> {
+        let facts =
+            |target: &Target| ring_facts(rings, target.ring).ok_or(ServeError::TooManyRings);
+        let credentials = self.credentials.clone().filter(|_| settings.authenticate);
+        Ok(match &settings.protocol {
+            ProtocolSettings::Http => self.http(settings.keep.clone(), settings.authenticate),
+            ProtocolSettings::Resp => {
+                let (max_command_bytes, keep) = (settings.max_message_bytes, settings.keep.clone());
+                Protocol::Resp(Arc::new(resp::Config { max_command_bytes, keep, credentials }))
+            }
+            ProtocolSettings::Mqtt(topics) => {
+                let rules = topics.iter().map(|(filter, target)| {
+                    let route = mqtt::Route { ring: facts(target)?, type_tag: target.type_tag };
+                    Ok(mqtt::Rule { filter: filter.clone(), route })
+                });
+                Protocol::Mqtt(Arc::new(mqtt::Config {
+                    rules: rules.collect::<Result<_, _>>()?,
+                    max_packet_bytes: settings.max_message_bytes,
+                    max_keep_alive: 0,
+                    keep: settings.keep.clone(),
+                    credentials,
+                }))
+            }
+            ProtocolSettings::Frames(target, framing, oversize) => {
+                Protocol::Lines(Arc::new(lines::Config {
+                    ring: facts(target)?,
+                    type_tag: target.type_tag,
+                    framing: *framing,
+                    max_frame_bytes: settings.max_message_bytes,
+                    oversize: *oversize,
+                    keep: settings.keep.clone(),
+                }))
+            }
+        })
+    }
 }
 
 fn page(admin: &Admin, resource: Resource) -> Option<PageContent> {

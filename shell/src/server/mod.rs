@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use smol::{Async, Executor, Task, Timer, future};
 use crate::admin::Admin;
 use crate::config::{ConfigError, Endpoint};
 use crate::control::{Control, ControlListener, ControlSettings};
+use crate::credentials::StoreError;
 use crate::ingress::event_loop::Loops;
 use crate::ingress::http::Http;
 use crate::ingress::listen::Bound;
@@ -41,6 +43,7 @@ use self::ingest::{Bindings, Whereabouts};
 
 pub use config::{Config, Loaded, ServerTable, Tables};
 pub use descriptors::TooFewDescriptors;
+pub use ingest::check_files;
 pub use memory::NotEnoughMemory;
 pub use reload::Load;
 use reload::Reloader;
@@ -71,6 +74,12 @@ pub fn run(loaded: &Loaded, load: Load) -> Result<(), ServeError> {
     }
     smol::block_on(async {
         let server = Server::bind(loaded, load, shares, &executor)?;
+        // Once the rings are made: what is in /proc of such a process belongs to root.
+        if config.has_secrets()
+            && let Err(error) = keep_memory_private()
+        {
+            tracing::warn!(%error, "a core dump would have secrets");
+        }
         server.announce();
         let is_hangup = |signal: &Option<io::Result<Signal>>| {
             has_file && matches!(signal, Some(Ok(Signal::Hup)))
@@ -314,6 +323,11 @@ impl Server {
     }
 }
 
+/// Has the kernel write no core dump of this process, and let nobody but root look into it.
+fn keep_memory_private() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}
+
 /// Waits for the value until the deadline; what is ready is taken even then.
 async fn within<T>(work: impl Future<Output = T>, deadline: Instant) -> Option<T> {
     future::or(async { Some(work.await) }, async {
@@ -425,6 +439,13 @@ pub enum ServeError {
     Loops(io::Error),
     /// More rings than codecs can number.
     TooManyRings,
+    /// The file of credentials.
+    Credentials {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        error: StoreError,
+    },
     /// The routes.
     Routes(ConfigError),
     /// The control socket.
@@ -443,6 +464,7 @@ impl fmt::Display for ServeError {
             Self::Metrics(error) => write!(f, "metrics: {error}"),
             Self::Ring { name, error } => write!(f, "ring {name}: {error}"),
             Self::Listen { address, error } => write!(f, "listening on {address}: {error}"),
+            Self::Credentials { path, error } => write!(f, "{}: {error}", path.display()),
             Self::TooManyRings => write!(f, "there are more than 65535 rings"),
             Self::Routes(error) => error.fmt(f),
             Self::Loops(error) => write!(f, "event loops: {error}"),

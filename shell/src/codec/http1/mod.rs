@@ -15,6 +15,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use answer::page;
@@ -33,7 +34,7 @@ use super::{
     Codec, Event, Keep, Kept, OUTPUT_BYTES_MAX, Persistence, Progress, Reason, Ring, Sink, State,
     Wait,
 };
-use crate::middleware::{Job, Route, Router};
+use crate::middleware::{Acknowledge, Found, Host, Job, Pattern, Route, Router, Unit};
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -55,6 +56,40 @@ pub struct Config {
     pub keep: Keep,
     /// Configured routes, if there are any.
     pub routes: Option<Routes>,
+    /// What requests pass that post to a ring by its own path; `None` is nothing.
+    pub guard: Option<Guard>,
+}
+
+/// Routes for the paths that each ring has by itself, by the name of the ring.
+#[derive(Clone, Debug, Default)]
+pub struct Guard(HashMap<String, Arc<Route>>);
+
+impl Guard {
+    /// Has the requests for these rings pass these units.
+    pub fn new<'a>(rings: impl Iterator<Item = &'a str>, units: &[Arc<dyn Unit>]) -> Self {
+        let route = |name: &str| {
+            Some(Route {
+                // Of no configured route.
+                index: usize::MAX,
+                methods: vec!["POST"],
+                host: Host::Any,
+                pattern: Pattern::new(&format!("/v1/rings/{name}/records")).ok()?,
+                rings: vec![name.to_owned()],
+                type_tag: None,
+                attributes: None,
+                acknowledge: Acknowledge::default(),
+                units: units.to_vec(),
+            })
+        };
+        let routes = rings.filter_map(|name| Some((name.to_owned(), Arc::new(route(name)?))));
+        Self(routes.collect())
+    }
+
+    /// Finds the route of a ring.
+    fn find(&self, name: &str) -> Option<Found> {
+        let route = Arc::clone(self.0.get(name)?);
+        Some(Found { route, values: Vec::new() })
+    }
 }
 
 /// The routes of an address.

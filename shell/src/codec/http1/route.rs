@@ -88,7 +88,7 @@ fn keep(
 ) -> Result<Kept, AttributeError> {
     let Request { config, peer, bytes } = request;
     let routes = config.routes.as_ref();
-    let own = routes.zip(on).and_then(|(routes, on)| routes.keeps[on.route().index].as_ref());
+    let own = routes.zip(on).and_then(|(routes, on)| routes.keeps.get(on.route().index)?.as_ref());
     own.unwrap_or(&config.keep).collect(peer, |collector| {
         collector.value(PATH, head.target)?;
         if let Some(on) = on {
@@ -173,7 +173,16 @@ pub(super) fn route<S: Sink>(
                 return Decision::Answered(unread);
             }
             Some(_) if head.method != b"POST" => return refused(POST_ONLY, sink, out, unread),
-            Some(ring) => ring,
+            Some(ring) => match guard(config, ring, sink) {
+                Guarded::No => ring,
+                Guarded::By(found) => {
+                    match entered(request, head, found, (on, cors, unread), sink, out) {
+                        Ok(ring) => ring,
+                        Err(decision) => return decision,
+                    }
+                }
+                Guarded::Unknown => return refused(NO_RING, sink, out, unread),
+            },
         },
         Ok(Way::None(NotFound::Method(allowed))) if asks_permission => {
             let headers = ROUTE_HEADERS.into_iter().chain(config.keep.headers());
@@ -194,19 +203,12 @@ pub(super) fn route<S: Sink>(
         Ok(Way::None(NotFound::Bad(bad))) => {
             return refused((400, "", bad.0), sink, out, Persistence::Close);
         }
-        Ok(Way::Route(found)) => match enter(request, head, found, on, sink) {
-            Entered::Ring(ring) => ring,
-            Entered::Away => return Decision::Away,
-            Entered::NoRing => return refused(NO_RING, sink, out, unread),
-            Entered::Refused(problem, ring) => {
-                let reason = on_route::reason(problem.fault);
-                sink.note(Event::Rejected { ring: Some(ring.id), reason, records: 1 });
-                let exchange = on.as_ref().map(|on| &on.exchange);
-                let answer = Answer::new(sink, out, cors, unread).of(exchange);
-                answer.problem(problem.status, &problem.lines, &problem.detail);
-                return Decision::Answered(unread);
+        Ok(Way::Route(found)) => {
+            match entered(request, head, found, (on, cors, unread), sink, out) {
+                Ok(ring) => ring,
+                Err(decision) => return decision,
             }
-        },
+        }
     };
     let on = on.as_deref();
     let route = on.map(|on| on.exchange.route());
@@ -241,6 +243,47 @@ pub(super) fn route<S: Sink>(
     let answer = Answer::new(sink, out, cors, Persistence::Close).for_method(head.method);
     answer.of(on.map(|on| &on.exchange)).problem(status, lines, detail);
     Decision::Answered(Persistence::Close)
+}
+
+/// What stands before the own path of a ring.
+enum Guarded {
+    No,
+    By(Found),
+    Unknown,
+}
+
+fn guard<S: Sink>(config: &Config, ring: Ring, sink: &S) -> Guarded {
+    let Some(guard) = &config.guard else { return Guarded::No };
+    guard.find(sink.name(ring.id)).map_or(Guarded::Unknown, Guarded::By)
+}
+
+/// Has a request pass the units of a route: the ring of its record, or what is done instead.
+fn entered<S: Sink>(
+    request: &Request<'_>,
+    head: &Head<'_>,
+    found: Found,
+    (on, cors, unread): (&mut Option<Box<OnRoute>>, &str, Persistence),
+    sink: &mut S,
+    out: &mut Vec<u8>,
+) -> Result<Ring, Decision> {
+    match enter(request, head, found, on, sink) {
+        Entered::Ring(ring) => Ok(ring),
+        Entered::Away => Err(Decision::Away),
+        Entered::NoRing => {
+            let (status, lines, detail) = NO_RING;
+            let answer = Answer::new(sink, out, cors, unread).for_method(head.method);
+            answer.problem(status, lines, detail);
+            Err(Decision::Answered(unread))
+        }
+        Entered::Refused(problem, ring) => {
+            let reason = on_route::reason(problem.fault);
+            sink.note(Event::Rejected { ring: Some(ring.id), reason, records: 1 });
+            let exchange = on.as_ref().map(|on| &on.exchange);
+            let answer = Answer::new(sink, out, cors, unread).of(exchange);
+            answer.problem(problem.status, &problem.lines, &problem.detail);
+            Err(Decision::Answered(unread))
+        }
+    }
 }
 
 /// What came of a request that takes a route.

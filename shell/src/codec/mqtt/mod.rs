@@ -17,10 +17,15 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::middleware::Job;
+use crate::middleware::credentials::Credentials;
+
 use self::reason::Code;
-use self::session::{Session, Then};
+use self::session::{Connected, From, Session, Then};
 use self::wire::FixedHeader;
-use super::{Codec, Event, Keep, OUTPUT_BYTES_MAX, Progress, Reason, Ring, Sink, State, Wait};
+use super::{
+    Codec, Event, Keep, Login, OUTPUT_BYTES_MAX, Progress, Reason, Ring, Sink, State, Wait,
+};
 
 pub use topic::Filter;
 
@@ -35,6 +40,8 @@ pub struct Config {
     pub max_keep_alive: u16,
     /// What is kept with the records.
     pub keep: Keep,
+    /// Who may write; `None` is everyone.
+    pub credentials: Option<Arc<dyn Credentials>>,
 }
 
 /// Where the messages of some topics go.
@@ -70,6 +77,8 @@ pub struct Mqtt {
     peer: Box<str>,
     /// Set once CONNECT was accepted.
     session: Option<Session>,
+    /// Who the client is.
+    login: Login,
 }
 
 impl Mqtt {
@@ -80,7 +89,7 @@ impl Mqtt {
 
     /// The same from a peer of this address.
     pub fn of_peer(config: Arc<Config>, number: u64, peer: &str) -> Self {
-        Self { config, number, peer: peer.into(), session: None }
+        Self { config, number, peer: peer.into(), session: None, login: Login::default() }
     }
 
     /// Takes the rules of its address, which have changed.
@@ -111,10 +120,15 @@ impl Mqtt {
         let packet = &input[header.bytes..bytes];
         let Some(session) = &mut self.session else {
             let peer = (self.number, &*self.peer);
-            self.session = session::connect(packet, &self.config, peer, sink, out);
-            return Ok((bytes, self.session.is_none().then_some(State::Close)));
+            match session::connect(packet, &self.config, &mut self.login, peer, sink, out) {
+                Connected::Session(session) => self.session = Some(session),
+                Connected::Refused => return Ok((bytes, Some(State::Close))),
+                Connected::Away => return Ok((0, Some(State::Away))),
+            }
+            return Ok((bytes, None));
         };
-        match session.packet(header, packet, (&self.config, &self.peer), sink, out)? {
+        let from = From { config: &self.config, login: &self.login, peer: &self.peer };
+        match session.packet(header, packet, &from, sink, out)? {
             Then::GoOn if sink.is_ending() => Err(Code::ShuttingDown),
             Then::GoOn => Ok((bytes, None)),
             Then::Wait => Ok((0, Some(State::Parked))),
@@ -172,6 +186,10 @@ impl Codec for Mqtt {
             }
         };
         Progress { consumed: at, end, messages, state }
+    }
+
+    fn take_job(&mut self) -> Option<Job> {
+        self.login.take_job()
     }
 
     fn end_of_input<S: Sink>(&mut self, rest: &[u8], sink: &mut S, _out: &mut Vec<u8>) {

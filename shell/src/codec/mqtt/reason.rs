@@ -10,6 +10,7 @@ pub(super) enum Code {
     ClientId = 0x85,
     BadCredentials = 0x86,
     NotAuthorized = 0x87,
+    Busy = 0x89,
     ShuttingDown = 0x8b,
     BadAuthentication = 0x8c,
     KeepAlive = 0x8d,
@@ -26,7 +27,11 @@ impl Code {
     pub(super) const fn is_violation(self) -> bool {
         !matches!(
             self,
-            Self::Implementation | Self::NotAuthorized | Self::ShuttingDown | Self::Quota
+            Self::Implementation
+                | Self::NotAuthorized
+                | Self::Busy
+                | Self::ShuttingDown
+                | Self::Quota
         )
     }
 }

@@ -9,7 +9,7 @@ use super::reason::Code;
 use super::wire::{FixedHeader, Reader, push_packet};
 use super::{Config, Route};
 use crate::codec::text::push_decimal;
-use crate::codec::{Access, Event, Kept, Outcome, Reason, Record, Ring, Sink};
+use crate::codec::{Access, Event, Kept, Login, Outcome, Reason, Record, Ring, Sink};
 
 /// A client that was accepted.
 pub(super) struct Session {
@@ -43,14 +43,40 @@ pub(super) enum Then {
     Close,
 }
 
+/// What came of the first packet.
+pub(super) enum Connected {
+    Session(Session),
+    /// It is answered, or deserves no answer.
+    Refused,
+    /// A worker is needed: it is to be tried again afterwards.
+    Away,
+}
+
+/// Where the packets of a session come from.
+pub(super) struct From<'a> {
+    pub(super) config: &'a Config,
+    /// Who the client is.
+    pub(super) login: &'a Login,
+    /// Its address, where that is kept.
+    pub(super) peer: &'a str,
+}
+
+impl From<'_> {
+    fn may_write<S: Sink>(&self, route: &Route, sink: &S) -> bool {
+        let credentials = self.config.credentials.as_ref();
+        self.login.may_write(credentials, sink.name(route.ring.id))
+    }
+}
+
 /// Answers the first packet.
 pub(super) fn connect<S: Sink>(
     packet: &[u8],
     config: &Config,
+    login: &mut Login,
     (number, peer): (u64, &str),
     sink: &mut S,
     out: &mut Vec<u8>,
-) -> Option<Session> {
+) -> Connected {
     let connect = match connect::read(packet) {
         Ok(connect) => connect,
         Err(bad) => {
@@ -60,12 +86,16 @@ pub(super) fn connect<S: Sink>(
                 BadConnect::OtherVersion => push_packet(out, 0x20, &[0, 1]),
                 BadConnect::Refused(version, code) => refuse_connect(version, code, out),
             }
-            return None;
+            return Connected::Refused;
         }
     };
-    if let Err(code) = permit(&connect, sink) {
-        refuse_connect(connect.version, code, out);
-        return None;
+    match permit(&connect, config, login, sink) {
+        Ok(true) => {}
+        Ok(false) => return Connected::Away,
+        Err(code) => {
+            refuse_connect(connect.version, code, out);
+            return Connected::Refused;
+        }
     }
     let will = connect.will.map(|will| {
         Box::new(Will {
@@ -98,11 +128,16 @@ pub(super) fn connect<S: Sink>(
             session.push(out, 0x20, &answer);
         }
     }
-    Some(session)
+    Connected::Session(session)
 }
 
-/// Whether a client may connect.
-fn permit<S: Sink>(connect: &Connect<'_>, sink: &mut S) -> Result<(), Code> {
+/// Whether a client may connect; false: a worker finds out.
+fn permit<S: Sink>(
+    connect: &Connect<'_>,
+    config: &Config,
+    login: &mut Login,
+    sink: &mut S,
+) -> Result<bool, Code> {
     if connect.version == Version::Five && connect.properties.has_method {
         return Err(Code::BadAuthentication);
     }
@@ -122,11 +157,19 @@ fn permit<S: Sink>(connect: &Connect<'_>, sink: &mut S) -> Result<(), Code> {
         return Err(Code::ShuttingDown);
     }
     let (name, secret) = (connect.name.unwrap_or(""), connect.password.unwrap_or(b""));
-    match sink.authenticate(name.as_bytes(), secret) {
-        Access::Denied if connect.name.is_none() => Err(Code::NotAuthorized),
-        Access::Denied => Err(Code::BadCredentials),
-        Access::Open if sink.needs_authentication() => Err(Code::NotAuthorized),
-        Access::Open | Access::Granted => Ok(()),
+    match login.ask(config.credentials.as_ref(), name.as_bytes(), secret) {
+        Access::Away => return Ok(false),
+        Access::Denied if connect.name.is_none() => return Err(Code::NotAuthorized),
+        Access::Denied => return Err(Code::BadCredentials),
+        Access::Busy => return Err(Code::Busy),
+        Access::Open | Access::Granted => {}
+    }
+    // A will is published when nobody can be asked any more.
+    let from = From { config, login, peer: "" };
+    let will = connect.will.as_ref().and_then(|will| config.route(will.topic));
+    match will {
+        Some(route) if !from.may_write(&route, sink) => Err(Code::NotAuthorized),
+        _ => Ok(true),
     }
 }
 
@@ -136,7 +179,7 @@ fn refuse_connect(version: Version, code: Code, out: &mut Vec<u8>) {
     let code = match (version, code) {
         (Version::Five, code) => return push_packet(out, 0x20, &[0, code as u8, 0]),
         (Version::Three, Code::ClientId) => 2,
-        (Version::Three, Code::ShuttingDown) => 3,
+        (Version::Three, Code::ShuttingDown | Code::Busy) => 3,
         (Version::Three, Code::BadCredentials) => 4,
         (Version::Three, Code::NotAuthorized) => 5,
         (Version::Three, _) => return,
@@ -183,7 +226,7 @@ impl Session {
         &mut self,
         header: FixedHeader,
         packet: &[u8],
-        (config, peer): (&Config, &str),
+        from: &From<'_>,
         sink: &mut S,
         out: &mut Vec<u8>,
     ) -> Result<Then, Code> {
@@ -197,7 +240,7 @@ impl Session {
             return Err(Code::Malformed);
         }
         match header.kind {
-            3 => return self.publish(flags, packet, (config, peer), sink, out),
+            3 => return self.publish(flags, packet, from, sink, out),
             6 => self.release(packet, out)?,
             8 => self.subscribe(packet, out)?,
             10 => self.unsubscribe(packet, out)?,
@@ -217,12 +260,18 @@ impl Session {
         &mut self,
         flags: u8,
         packet: &[u8],
-        (config, peer): (&Config, &str),
+        from: &From<'_>,
         sink: &mut S,
         out: &mut Vec<u8>,
     ) -> Result<Then, Code> {
         let message = publish::read(packet, flags, self.version)?;
+        let (config, peer) = (from.config, from.peer);
         let refused = match config.route(message.topic) {
+            Some(route) if !from.may_write(&route, sink) => {
+                let (ring, reason) = (Some(route.ring.id), Reason::Denied);
+                sink.note(Event::Rejected { ring, reason, records: 1 });
+                Some(Code::NotAuthorized)
+            }
             None => {
                 let reason = Reason::Denied;
                 sink.note(Event::Rejected { ring: None, reason, records: 1 });

@@ -2,7 +2,10 @@
 
 use super::frame::Args;
 use super::{record, reply};
-use crate::codec::{Access, Event, Kept, Sink};
+use std::sync::Arc;
+
+use crate::codec::{Access, Event, Kept, Login, Reason, Sink};
+use crate::middleware::credentials::Credentials;
 
 /// What the answer to `INFO` and `HELLO` says that we are compatible with: clients look for a
 /// version that knows streams.
@@ -11,7 +14,8 @@ const REDIS_VERSION: &str = "7.0.0";
 /// What a connection remembers.
 pub(super) struct Session {
     id: u64,
-    is_authenticated: bool,
+    /// Who the client is.
+    pub(super) login: Login,
     /// 2 or 3, as the client asked.
     protocol: u8,
     /// Goes with every record.
@@ -25,6 +29,8 @@ pub(super) enum Executed {
     Answered,
     /// There is no room for its records: it is to be tried again.
     Full,
+    /// A worker is needed: it is to be tried again afterwards.
+    Away,
     /// It is answered, or deserves no answer, and the connection ends.
     Close,
 }
@@ -33,14 +39,15 @@ pub(super) enum Executed {
 pub(super) type Parts<'a> = &'a [&'a str];
 
 impl Session {
-    pub(super) const fn new(id: u64, kept: Kept) -> Self {
-        Self { id, is_authenticated: false, protocol: 2, kept }
+    pub(super) fn new(id: u64, kept: Kept) -> Self {
+        Self { id, login: Login::default(), protocol: 2, kept }
     }
 
     /// Executes one command.
     pub(super) fn execute<S: Sink>(
         &mut self,
         mut args: Args<'_>,
+        credentials: Option<&Arc<dyn Credentials>>,
         sink: &mut S,
         out: &mut Vec<u8>,
     ) -> Executed {
@@ -51,11 +58,21 @@ impl Session {
         };
         upper.copy_from_slice(name);
         upper.make_ascii_uppercase();
-        if sink.needs_authentication()
-            && !self.is_authenticated
+        if !self.login.is_in(credentials)
             && !matches!(&*upper, b"AUTH" | b"HELLO" | b"QUIT" | b"POST" | b"HOST:")
         {
             reply::error(out, &["NOAUTH Authentication required."]);
+            return Executed::Answered;
+        }
+        if matches!(&*upper, b"XADD" | b"RPUSH" | b"LPUSH" | b"PUBLISH")
+            && let Some(ring) = args.clone().next()
+            && let Some(known) = sink.ring(ring)
+            && !self.login.may_write(credentials, sink.name(known.id))
+        {
+            let values = if upper.ends_with(b"PUSH") { args.count() as u64 - 1 } else { 1 };
+            let (ring, reason) = (Some(known.id), Reason::Denied);
+            sink.note(Event::Rejected { ring, reason, records: values });
+            reply::error(out, &["NOPERM these credentials may not write to this ring"]);
             return Executed::Answered;
         }
         match &*upper {
@@ -67,8 +84,8 @@ impl Session {
                 (Some(message), None) => reply::bulk(out, message),
                 _ => wrong_number("echo", out),
             },
-            b"AUTH" => self.auth(args, sink, out),
-            b"HELLO" => self.hello(args, sink, out),
+            b"AUTH" => return self.auth(args, credentials, out),
+            b"HELLO" => return self.hello(args, credentials, out),
             b"SELECT" => match (args.next(), args.next()) {
                 (Some(b"0"), None) => reply::ok(out),
                 (Some(_), None) => reply::error(out, &["ERR DB index is out of range"]),
@@ -93,65 +110,78 @@ impl Session {
         Executed::Answered
     }
 
-    fn auth<S: Sink>(&mut self, mut args: Args<'_>, sink: &mut S, out: &mut Vec<u8>) {
+    fn auth(
+        &mut self,
+        mut args: Args<'_>,
+        credentials: Option<&Arc<dyn Credentials>>,
+        out: &mut Vec<u8>,
+    ) -> Executed {
         let (name, secret) = match (args.next(), args.next(), args.next()) {
             (Some(secret), None, None) => (&b"default"[..], secret),
             (Some(name), Some(secret), None) => (name, secret),
-            _ => return wrong_number("auth", out),
+            _ => {
+                wrong_number("auth", out);
+                return Executed::Answered;
+            }
         };
-        if self.authenticate(name, secret, sink, out) {
+        self.authenticate((name, secret), credentials, out).unwrap_or_else(|| {
             reply::ok(out);
-        }
+            Executed::Answered
+        })
     }
 
-    /// Checks credentials; answers if they are not granted.
-    fn authenticate<S: Sink>(
+    /// Checks credentials; answers if they are not granted. `None`: they are.
+    fn authenticate(
         &mut self,
-        name: &[u8],
-        secret: &[u8],
-        sink: &mut S,
+        (name, secret): (&[u8], &[u8]),
+        credentials: Option<&Arc<dyn Credentials>>,
         out: &mut Vec<u8>,
-    ) -> bool {
-        match sink.authenticate(name, secret) {
-            Access::Granted => self.is_authenticated = true,
-            Access::Denied => {
-                reply::error(out, &["WRONGPASS invalid username-password pair"]);
-                return false;
-            }
-            Access::Open => {
-                let detail = "ERR AUTH called though no credentials are configured";
-                reply::error(out, &[detail]);
-                return false;
-            }
-        }
-        true
+    ) -> Option<Executed> {
+        let error = match self.login.ask(credentials, name, secret) {
+            Access::Granted => return None,
+            Access::Away => return Some(Executed::Away),
+            Access::Denied => "WRONGPASS invalid username-password pair",
+            Access::Busy => "ERR no time or memory to check the password: try again",
+            Access::Open => "ERR AUTH called though no credentials are configured",
+        };
+        reply::error(out, &[error]);
+        Some(Executed::Answered)
     }
 
     /// `HELLO [2|3 [AUTH name secret] [SETNAME name]]`. Newer clients begin with 3 and some know no
     /// way back. Of what it adds only the map is used, in this answer.
-    fn hello<S: Sink>(&mut self, mut args: Args<'_>, sink: &mut S, out: &mut Vec<u8>) {
+    fn hello(
+        &mut self,
+        mut args: Args<'_>,
+        credentials: Option<&Arc<dyn Credentials>>,
+        out: &mut Vec<u8>,
+    ) -> Executed {
+        let error = |parts: &[&str], out: &mut Vec<u8>| {
+            reply::error(out, parts);
+            Executed::Answered
+        };
         let protocol = match args.next() {
             None => self.protocol,
             Some(b"2") => 2,
             Some(b"3") => 3,
-            Some(_) => return reply::error(out, &["NOPROTO unsupported protocol version"]),
+            Some(_) => return error(&["NOPROTO unsupported protocol version"], out),
         };
         while let Some(option) = args.next() {
             if option.eq_ignore_ascii_case(b"AUTH") {
                 let (Some(name), Some(secret)) = (args.next(), args.next()) else {
-                    return reply::error(out, &["ERR Syntax error in HELLO option 'AUTH'"]);
+                    return error(&["ERR Syntax error in HELLO option 'AUTH'"], out);
                 };
-                if !self.authenticate(name, secret, sink, out) {
-                    return;
+                if let Some(executed) = self.authenticate((name, secret), credentials, out) {
+                    return executed;
                 }
             } else if !option.eq_ignore_ascii_case(b"SETNAME") || args.next().is_none() {
-                return reply::error(out, &["ERR Syntax error in HELLO option"]);
+                return error(&["ERR Syntax error in HELLO option"], out);
             }
         }
-        if sink.needs_authentication() && !self.is_authenticated {
+        if !self.login.is_in(credentials) {
             let detail = "NOAUTH HELLO must be called with the client already authenticated, \
                           otherwise the HELLO <proto> AUTH <user> <pass> option can be used";
-            return reply::error(out, &[detail]);
+            return error(&[detail], out);
         }
         self.protocol = protocol;
         if protocol == 3 {
@@ -173,6 +203,7 @@ impl Session {
         }
         reply::bulk(out, b"modules");
         reply::array(out, 0);
+        Executed::Answered
     }
 
     /// What client libraries say about themselves; nothing of it is kept.

@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 use self::command::{Executed, Session};
 use self::frame::{Args, Scan, Scanner};
+use crate::middleware::Job;
+use crate::middleware::credentials::Credentials;
+
 use super::{Codec, Event, Keep, OUTPUT_BYTES_MAX, Progress, Reason, Sink, State, Wait};
 
 /// What bounds the commands of an address.
@@ -25,6 +28,8 @@ pub struct Config {
     pub max_command_bytes: usize,
     /// What is kept with the records: the peer's address, or nothing.
     pub keep: Keep,
+    /// Who may write; `None` is everyone.
+    pub credentials: Option<Arc<dyn Credentials>>,
 }
 
 /// One connection.
@@ -53,6 +58,10 @@ impl Resp {
         self.config = Arc::clone(config);
     }
 
+    fn execute<S: Sink>(&mut self, args: Args<'_>, sink: &mut S, out: &mut Vec<u8>) -> Executed {
+        self.session.execute(args, self.config.credentials.as_ref(), sink, out)
+    }
+
     /// Takes one command from the front of `input`: the bytes that it used, or why to stop.
     fn step<S: Sink>(
         &mut self,
@@ -76,9 +85,9 @@ impl Resp {
                 return Err((0, State::More { need, wait }));
             }
             Ok(Scan::Nothing { bytes }) => return Ok((bytes, false)),
-            Ok(Scan::Command { bytes, args }) => (bytes, self.session.execute(args, sink, out)),
+            Ok(Scan::Command { bytes, args }) => (bytes, self.execute(args, sink, out)),
             Ok(Scan::Inline { bytes, command }) => {
-                (bytes, self.session.execute(Args::whole(&command), sink, out))
+                (bytes, self.execute(Args::whole(&command), sink, out))
             }
             Err(bad) => {
                 sink.note(Event::ProtocolError);
@@ -93,6 +102,7 @@ impl Resp {
                 Ok((bytes, true))
             }
             Executed::Full => Err((0, State::Parked)),
+            Executed::Away => Err((0, State::Away)),
             Executed::Close => Err((bytes, State::Close)),
         }
     }
@@ -118,6 +128,10 @@ impl Codec for Resp {
             }
         };
         Progress { consumed: at, end, messages, state }
+    }
+
+    fn take_job(&mut self) -> Option<Job> {
+        self.session.login.take_job()
     }
 
     fn end_of_input<S: Sink>(&mut self, rest: &[u8], sink: &mut S, _out: &mut Vec<u8>) {

@@ -3,12 +3,12 @@
 pub mod http;
 pub mod hyper;
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::sink::{
-    Access, BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink,
-};
+use crate::codec::sink::{BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink};
 use crate::codec::{Codec, OUTPUT_BYTES_MAX, Persistence, Progress, State};
+use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
 
 /// What a record was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +40,6 @@ pub struct Trial {
     pub refusal: Option<Reason>,
     /// Whether the process ends.
     pub is_ending: bool,
-    /// Name and secret that are asked for.
-    pub credentials: Option<(Vec<u8>, Vec<u8>)>,
     /// The next sequence numbers.
     pub next_seqs: [u64; 2],
 }
@@ -145,18 +143,6 @@ impl Sink for Trial {
         self.events.push(event);
     }
 
-    fn authenticate(&mut self, name: &[u8], secret: &[u8]) -> Access {
-        match &self.credentials {
-            None => Access::Open,
-            Some((right_name, right)) if right_name == name && right == secret => Access::Granted,
-            Some(_) => Access::Denied,
-        }
-    }
-
-    fn needs_authentication(&self) -> bool {
-        self.credentials.is_some()
-    }
-
     fn is_ending(&self) -> bool {
         self.is_ending
     }
@@ -236,4 +222,32 @@ pub fn converse<C: Codec>(
     codec.end_of_input(&buffer, sink, &mut out);
     sent.append(&mut out);
     (sent, End::Input)
+}
+
+/// Credentials that are one name and one secret.
+#[derive(Debug)]
+pub struct OneCredential {
+    /// The name.
+    pub name: &'static str,
+    /// The secret.
+    pub secret: &'static str,
+    /// Where it may write.
+    pub rings: Option<Vec<String>>,
+    /// Whether a worker finds out.
+    pub is_slow: bool,
+}
+
+impl Credentials for OneCredential {
+    fn check(&self, presented: &Presented<'_>) -> Check {
+        if self.is_slow {
+            return Check::Slow;
+        }
+        self.verify(presented).map_or(Check::Denied, Check::Granted)
+    }
+
+    fn verify(&self, presented: &Presented<'_>) -> Option<Arc<Credential>> {
+        let right = Presented::Basic { name: self.name.as_bytes(), secret: self.secret.as_bytes() };
+        let credential = || Credential { name: self.name.to_owned(), rings: self.rings.clone() };
+        (*presented == right).then(|| Arc::new(credential()))
+    }
 }

@@ -10,7 +10,7 @@ use super::held::{Held, Hold, Until, Verdict};
 use super::shared::{Shared, ring_facts};
 use super::wakeups::Wakeups;
 use crate::codec::{
-    Access, BatchSize, Event, Outcome, Reason, Record, Ring as RingFacts, RingId, Room, Sink,
+    BatchSize, Event, Outcome, Reason, Record, Ring as RingFacts, RingId, Room, Sink,
 };
 use crate::refusal::Refusal;
 use crate::ring::{self, Label, Need, Ring, Standing, Ticket, Turn};
@@ -369,14 +369,6 @@ impl Sink for Batch<'_> {
                 tracing::debug!("connection closed: its peer broke the protocol");
             }
         }
-    }
-
-    fn authenticate(&mut self, _name: &[u8], _secret: &[u8]) -> Access {
-        Access::Open
-    }
-
-    fn needs_authentication(&self) -> bool {
-        false
     }
 
     fn is_ending(&self) -> bool {

@@ -49,7 +49,7 @@ use self::protocol::Speaker;
 pub(in crate::ingress) use self::protocol::peer_name;
 pub use self::settings::{
     IngestSettings, IngestTable, ListenSettings, ListenTable, ProtocolName, ProtocolSettings,
-    Target, keep,
+    Target, authenticate, keep,
 };
 use self::shared::{Arrival, Mailbox};
 pub use self::shared::{HandOver, PageContent, Shared, ring_facts};

@@ -173,6 +173,8 @@ pub struct ListenTable {
     pub topics: Option<Given<Vec<TopicTable>>>,
     /// What is kept with the records, by the names of the attributes.
     pub attributes: Option<Given<Vec<String>>>,
+    /// Whether whoever brings records needs credentials.
+    pub authenticate: Option<Given<bool>>,
 }
 
 /// A ring by its place in the configuration, and a type tag.
@@ -212,6 +214,8 @@ pub struct ListenSettings {
     pub max_message_bytes: usize,
     /// What is kept with the records.
     pub keep: Keep,
+    /// Whether whoever brings records needs credentials.
+    pub authenticate: bool,
 }
 
 impl ListenSettings {
@@ -265,6 +269,8 @@ impl ListenSettings {
         }
         let kept = table.attributes.as_ref().map_or(&[][..], |given| &given.value[..]);
         section.put("attributes", list(kept), table.attributes.as_ref(), KEPT);
+        let asks = self.authenticate.to_string();
+        section.put("authenticate", asks, table.authenticate.as_ref(), Change::Live);
         section
     }
 
@@ -273,14 +279,17 @@ impl ListenSettings {
         tables: &[ListenTable],
         rings: &[RingSettings],
         keep_alive: Duration,
+        has_credentials: bool,
     ) -> Result<Vec<Self>, ConfigError> {
-        tables.iter().map(|table| Self::check_one(table, rings, keep_alive)).collect()
+        let check = |table| Self::check_one(table, rings, keep_alive, has_credentials);
+        tables.iter().map(check).collect()
     }
 
     fn check_one(
         table: &ListenTable,
         rings: &[RingSettings],
         keep_alive: Duration,
+        has_credentials: bool,
     ) -> Result<Self, ConfigError> {
         let name = table.protocol.value;
         let frames = matches!(name, ProtocolName::Lines | ProtocolName::Nul | ProtocolName::Octets);
@@ -326,7 +335,17 @@ impl ListenSettings {
             ProtocolName::Nul => ProtocolSettings::Frames(target()?, Framing::Nul, oversize),
             ProtocolName::Octets => ProtocolSettings::Frames(target()?, Framing::Octets, oversize),
         };
+        let asks = table.authenticate.as_ref();
+        let authenticate = match asks.map(|given| given.value) {
+            Some(true) | None if frames && (has_credentials || asks.is_some()) => {
+                let place = asks.map_or(place, |given| given.origin);
+                let allowed = "false: this protocol has no words for credentials";
+                return Err(refused(place, "listen.authenticate", "true", allowed));
+            }
+            _ => authenticate("listen.authenticate", asks, has_credentials)?,
+        };
         Ok(Self {
+            authenticate,
             endpoint: table.address.value.clone(),
             name,
             protocol,
@@ -334,6 +353,21 @@ impl ListenSettings {
             max_message_bytes: usize::try_from(max_message).unwrap_or(usize::MAX),
             keep: keep("listen.attributes", table.attributes.as_ref(), name)?,
         })
+    }
+}
+
+/// Checks whether an address asks for credentials: where there are some, it does by default.
+pub fn authenticate(
+    key: &str,
+    given: Option<&Given<bool>>,
+    has_credentials: bool,
+) -> Result<bool, ConfigError> {
+    match given {
+        Some(Given { value: true, origin }) if !has_credentials => {
+            let allowed = "true where `credentials.file` names some";
+            Err(ConfigError::value(*origin, key, true, allowed))
+        }
+        given => Ok(given.map_or(has_credentials, |given| given.value)),
     }
 }
 

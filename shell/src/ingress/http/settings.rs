@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::super::event_loop::{ProtocolName, keep};
+use super::super::event_loop::{ProtocolName, authenticate, keep};
 use crate::codec::Keep;
 use crate::codec::http1::{MAX_HEADERS, Origin};
 use crate::config::{
@@ -39,6 +39,8 @@ pub struct HttpTable {
     pub http2: Option<Given<bool>>,
     /// HTTP/2: most requests of a connection at once.
     pub max_concurrent_streams: Option<Given<u64>>,
+    /// Whether whoever posts needs credentials.
+    pub authenticate: Option<Given<bool>>,
 }
 
 /// HTTP, checked.
@@ -56,6 +58,8 @@ pub struct HttpSettings {
     pub origins: Vec<Origin>,
     /// Whether HTTP/2 is spoken, too.
     pub http2: bool,
+    /// Whether whoever posts needs credentials.
+    pub authenticate: bool,
 }
 
 /// Bounds of one HTTP connection.
@@ -77,8 +81,8 @@ pub struct HttpLimits {
 }
 
 impl HttpSettings {
-    /// Checks the table.
-    pub fn check(table: &HttpTable) -> Result<Self, ConfigError> {
+    /// Checks the table, where there are credentials or not.
+    pub fn check(table: &HttpTable, has_credentials: bool) -> Result<Self, ConfigError> {
         let ms = |key: &str, given: &Option<Given<Millis>>, default| {
             time(&format!("http.{key}"), given.as_ref(), default, 1)
         };
@@ -126,6 +130,11 @@ impl HttpSettings {
             keep: keep("http.attributes", table.attributes.as_ref(), ProtocolName::Http)?,
             origins: origins(table.origins.as_ref())?,
             http2: Self::http2(table.http2.as_ref())?,
+            authenticate: authenticate(
+                "http.authenticate",
+                table.authenticate.as_ref(),
+                has_credentials,
+            )?,
         })
     }
 
@@ -160,6 +169,8 @@ impl HttpSettings {
         let streams = limits.max_concurrent_streams.to_string();
         let given = table.max_concurrent_streams.as_ref();
         section.put("max_concurrent_streams", streams, given, Change::Live);
+        let asks = self.authenticate.to_string();
+        section.put("authenticate", asks, table.authenticate.as_ref(), Change::Live);
         section
     }
 

@@ -22,6 +22,7 @@ pub(super) fn config() -> Arc<Config> {
         origins: Origin::new("https://good.example").into_iter().collect(),
         http2: true,
         routes: None,
+        guard: None,
         keep: Keep::default(),
     })
 }

@@ -9,8 +9,9 @@ mod three;
 use std::sync::Arc;
 
 use super::{Config, Filter, Mqtt, Route, Rule};
-use crate::codec::trial::{End, Trial, converse};
+use crate::codec::trial::{End, OneCredential, Trial, converse};
 use crate::codec::{Event, Keep, Reason, RingId, Sink};
+use crate::middleware::credentials::Credentials;
 
 /// CONNECT of 3.1.1 with a clean session, a keep-alive time of 10 s and the identifier `c`.
 pub(super) const CONNECT_3: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x0a\0\x01c";
@@ -33,6 +34,7 @@ pub(super) fn config() -> Config {
         max_packet_bytes: 4096,
         max_keep_alive: 0,
         keep: Keep::default(),
+        credentials: None,
     }
 }
 
@@ -50,6 +52,15 @@ pub(super) struct Heard {
 /// Says `packets` at once, to a sink that takes everything.
 pub(super) fn say(packets: &[&[u8]]) -> Heard {
     say_to(Trial::new(), packets)
+}
+
+/// Says it where these credentials are asked for.
+pub(super) fn say_with(credentials: OneCredential, packets: &[&[u8]]) -> Heard {
+    let credentials: Option<Arc<dyn Credentials>> = Some(Arc::new(credentials));
+    let config = Arc::new(Config { credentials, ..config() });
+    let (mut codec, mut sink) = (Mqtt::new(config, 42), Trial::new());
+    let (answers, end) = converse(&mut codec, &mut sink, &packets.concat(), &[]);
+    Heard { answers, end, sink }
 }
 
 pub(super) fn say_to(mut sink: Trial, packets: &[&[u8]]) -> Heard {

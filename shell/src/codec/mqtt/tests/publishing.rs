@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::{CONNACK_3, CONNACK_5, CONNECT_3, CONNECT_5, codec, packet, rejected, say, say_to};
-use crate::codec::trial::{End, Kept, Trial};
+use super::{
+    CONNACK_3, CONNACK_5, CONNECT_3, CONNECT_5, codec, packet, rejected, say, say_to, say_with,
+};
+use crate::codec::trial::{End, Kept, OneCredential, Trial};
 use crate::codec::{Codec, Event, Reason, State, Wait};
 
 /// PUBLISH with this first byte; in MQTT 5 the rest has an empty block of properties.
@@ -185,7 +187,10 @@ fn half_a_packet_is_counted_when_its_client_leaves() {
 
 #[test]
 fn credentials_are_checked_before_anything_else() {
-    let sink = || Trial { credentials: Some((b"n".to_vec(), b"s".to_vec())), ..Trial::new() };
+    let known = |is_slow| {
+        let rings = Some(vec!["a".to_owned()]);
+        OneCredential { name: "n", secret: "s", rings, is_slow }
+    };
     let connect = |version: u8, flags: u8, login: &[u8]| {
         let properties: &[u8] = if version == 5 { b"\0" } else { b"" };
         let head = [&b"\0\x04MQTT"[..], &[version, flags, 0, 10], properties].concat();
@@ -195,14 +200,18 @@ fn credentials_are_checked_before_anything_else() {
         (4, &[0x20, 2, 0, 5][..], &[0x20, 2, 0, 4][..]),
         (5, &[0x20, 3, 0, 0x87, 0], &[0x20, 3, 0, 0x86, 0]),
     ] {
-        let message = publish(0x30, "a/x", None, version == 5, b"m");
-        let heard = say_to(sink(), &[&connect(version, 2, b""), &message]);
-        assert_eq!((&*heard.answers, heard.end), (refused, End::Closed));
-        let heard = say_to(sink(), &[&connect(version, 0xc2, b"\0\x01n\0\x01x"), &message]);
-        assert_eq!((&*heard.answers, heard.end), (wrong, End::Closed));
-        assert!(heard.sink.records.is_empty());
-        let heard = say_to(sink(), &[&connect(version, 0xc2, b"\0\x01n\0\x01s"), &message]);
-        assert_eq!((heard.sink.records.len(), heard.end), (1, End::Input));
+        // Whether they are known at once or a worker finds out.
+        for is_slow in [false, true] {
+            let say_to = |packets: &[&[u8]]| say_with(known(is_slow), packets);
+            let message = publish(0x30, "a/x", None, version == 5, b"m");
+            let heard = say_to(&[&connect(version, 2, b""), &message]);
+            assert_eq!((&*heard.answers, heard.end), (refused, End::Closed));
+            let heard = say_to(&[&connect(version, 0xc2, b"\0\x01n\0\x01x"), &message]);
+            assert_eq!((&*heard.answers, heard.end), (wrong, End::Closed));
+            assert!(heard.sink.records.is_empty());
+            let heard = say_to(&[&connect(version, 0xc2, b"\0\x01n\0\x01s"), &message]);
+            assert_eq!((heard.sink.records.len(), heard.end), (1, End::Input));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Each command and its reply.
 
-use super::{array, say, say_to};
-use crate::codec::trial::{EPOCH, End, Kept, Trial};
+use super::{array, say, say_to, say_with};
+use crate::codec::trial::{EPOCH, End, Kept, OneCredential, Trial};
 use crate::codec::{Event, Reason, RingId};
 
 /// Commands as lines, and the replies to them.
@@ -126,18 +126,42 @@ fn a_ring_that_stays_full_is_busy_for_each_command_alone() {
     assert_eq!(heard.sink.events, [rejected(2), rejected(1)]);
 }
 
+fn known(is_slow: bool) -> OneCredential {
+    let rings = Some(vec!["a".to_owned()]);
+    OneCredential { name: "default", secret: "s", rings, is_slow }
+}
+
 #[test]
 fn without_credentials_nothing_but_them_is_listened_to() {
-    let sink = || Trial { credentials: Some((b"default".to_vec(), b"s".to_vec())), ..Trial::new() };
-    let heard = say_to(sink(), "PING\r\nXADD a * data x\r\nXLEN a\r\nHELLO 2\r\n");
-    assert_eq!(heard.replies.matches("-NOAUTH ").count(), 4, "{}", heard.replies);
-    assert!(heard.sink.records.is_empty());
-    let heard = say_to(sink(), "AUTH wrong\r\nAUTH other s\r\nPING\r\nAUTH s\r\nPING\r\n");
-    let wrong = "-WRONGPASS invalid username-password pair\r\n";
-    let expected = format!("{wrong}{wrong}-NOAUTH Authentication required.\r\n+OK\r\n+PONG\r\n");
-    assert_eq!(heard.replies, expected);
-    let heard = say_to(sink(), "HELLO 2 AUTH default s SETNAME x\r\nXADD a * data x\r\n");
-    assert_eq!(heard.sink.records.len(), 1, "{}", heard.replies);
+    // Whether they are known at once or a worker finds out.
+    for is_slow in [false, true] {
+        let heard = say_with(known(is_slow), "PING\r\nXADD a * data x\r\nXLEN a\r\nHELLO 2\r\n");
+        assert_eq!(heard.replies.matches("-NOAUTH ").count(), 4, "{}", heard.replies);
+        assert!(heard.sink.records.is_empty());
+        let heard =
+            say_with(known(is_slow), "AUTH wrong\r\nAUTH other s\r\nPING\r\nAUTH s\r\nPING\r\n");
+        let wrong = "-WRONGPASS invalid username-password pair\r\n";
+        let expected =
+            format!("{wrong}{wrong}-NOAUTH Authentication required.\r\n+OK\r\n+PONG\r\n");
+        assert_eq!(heard.replies, expected);
+        let login = "HELLO 2 AUTH default s SETNAME x\r\nXADD a * data x\r\n";
+        let heard = say_with(known(is_slow), login);
+        assert_eq!(heard.sink.records.len(), 1, "{}", heard.replies);
+    }
+}
+
+#[test]
+fn credentials_are_good_for_their_rings_only() {
+    let heard = say_with(
+        known(false),
+        "AUTH s\r\nPUBLISH a x\r\nPUBLISH b x\r\nRPUSH b 1 2 3\r\nXADD b * data x\r\nXLEN b\r\n",
+    );
+    let denied = "-NOPERM these credentials may not write to this ring\r\n";
+    assert_eq!(heard.replies, format!("+OK\r\n:1\r\n{denied}{denied}{denied}:0\r\n"));
+    assert_eq!(heard.sink.records.len(), 1);
+    let rejected =
+        |records| Event::Rejected { ring: Some(RingId(1)), reason: Reason::Denied, records };
+    assert_eq!(heard.sink.events, [rejected(1), rejected(3), rejected(1)]);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::{Config, Resp};
 use crate::codec::Keep;
-use crate::codec::trial::{End, Trial, converse};
+use crate::codec::trial::{End, OneCredential, Trial, converse};
+use crate::middleware::credentials::Credentials;
 
 /// What a whole conversation came to.
 pub(super) struct Heard {
@@ -24,12 +25,24 @@ impl Heard {
 }
 
 pub(super) fn codec() -> Resp {
-    Resp::new(Arc::new(Config { max_command_bytes: 4096, keep: Keep::default() }), 42)
+    Resp::new(
+        Arc::new(Config { max_command_bytes: 4096, keep: Keep::default(), credentials: None }),
+        42,
+    )
 }
 
 /// Says `bytes` at once, to a sink that takes everything.
 pub(super) fn say(bytes: impl AsRef<[u8]>) -> Heard {
     say_to(Trial::new(), bytes)
+}
+
+/// Says it where these credentials are asked for.
+pub(super) fn say_with(credentials: OneCredential, bytes: impl AsRef<[u8]>) -> Heard {
+    let credentials: Option<Arc<dyn Credentials>> = Some(Arc::new(credentials));
+    let config = Config { max_command_bytes: 4096, keep: Keep::default(), credentials };
+    let (mut codec, mut sink) = (Resp::new(Arc::new(config), 42), Trial::new());
+    let (replies, end) = converse(&mut codec, &mut sink, bytes.as_ref(), &[]);
+    Heard { replies: String::from_utf8_lossy(&replies).into_owned(), end, sink }
 }
 
 pub(super) fn say_to(mut sink: Trial, bytes: impl AsRef<[u8]>) -> Heard {

@@ -1,0 +1,91 @@
+//! Who a connection is, for protocols that say so once: RESP and MQTT.
+
+use std::sync::Arc;
+
+use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
+use crate::middleware::{Errand, Job, Outcome};
+
+/// What verifying a password may take, bytes.
+const VERIFY_BYTES: usize = 64 << 20;
+
+/// Whether a peer may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nobody is asked for credentials here.
+    Open,
+    /// The credentials are right.
+    Granted,
+    /// They are wrong.
+    Denied,
+    /// A worker finds out: [`State::Away`](super::State::Away), then ask again.
+    Away,
+    /// The workers have no time or no memory: they may be right.
+    Busy,
+}
+
+/// What a connection has said of itself.
+#[derive(Debug, Default)]
+pub struct Login {
+    /// Set once credentials were right.
+    credential: Option<Arc<Credential>>,
+    /// For a worker.
+    job: Option<Job>,
+    /// What the worker finds.
+    errand: Option<Errand>,
+}
+
+impl Login {
+    /// Asks whether the peer has this name. After [`Access::Away`], the same is to be asked again.
+    pub fn ask(
+        &mut self,
+        credentials: Option<&Arc<dyn Credentials>>,
+        name: &[u8],
+        secret: &[u8],
+    ) -> Access {
+        let Some(credentials) = credentials else { return Access::Open };
+        if let Some(errand) = &self.errand {
+            let Some(outcome) = errand.take() else { return Access::Away };
+            self.errand = None;
+            return match outcome {
+                Outcome::Credential(Some(credential)) => self.enter(credential),
+                Outcome::Credential(None) => Access::Denied,
+                Outcome::Body(_) | Outcome::Undone(_) => Access::Busy,
+            };
+        }
+        match credentials.check(&Presented::Basic { name, secret }) {
+            Check::Granted(credential) => self.enter(credential),
+            Check::Denied => Access::Denied,
+            Check::Slow => {
+                let credentials = Arc::clone(credentials);
+                let (name, secret) = (name.to_vec(), secret.to_vec());
+                let job = Job::new(VERIFY_BYTES, move || {
+                    let presented = Presented::Basic { name: &name, secret: &secret };
+                    Outcome::Credential(credentials.verify(&presented))
+                });
+                self.errand = Some(job.errand());
+                self.job = Some(job);
+                Access::Away
+            }
+        }
+    }
+
+    fn enter(&mut self, credential: Arc<Credential>) -> Access {
+        self.credential = Some(credential);
+        Access::Granted
+    }
+
+    /// Takes the work of an [`Access::Away`], once.
+    pub fn take_job(&mut self) -> Option<Job> {
+        self.job.take()
+    }
+
+    /// Whether it has been let in, where these credentials are asked for.
+    pub fn is_in(&self, credentials: Option<&Arc<dyn Credentials>>) -> bool {
+        credentials.is_none() || self.credential.is_some()
+    }
+
+    /// Whether it may write to a ring, where these credentials are asked for.
+    pub fn may_write(&self, credentials: Option<&Arc<dyn Credentials>>, ring: &str) -> bool {
+        credentials.is_none() || self.credential.as_ref().is_some_and(|who| who.may_write(ring))
+    }
+}

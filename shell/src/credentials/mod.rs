@@ -1,0 +1,273 @@
+//! Credentials: who may write to which ring, from a file of salted hashes.
+//!
+//! Tokens are long and random; one fast hash knows them again, so an event loop checks them at
+//! once. Passwords cost an Argon2id, which never runs on an event loop; what it found is remembered
+//! for a while.
+
+mod base64;
+mod cache;
+mod hash;
+mod line;
+mod settings;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use self::cache::Cache;
+use self::hash::{Hash, Token};
+use self::line::Line;
+use crate::config::read_bounded;
+use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
+
+pub use settings::CredentialsTable;
+
+/// Longest password that is looked at, bytes.
+const PASSWORD_BYTES_MAX: usize = 1024;
+/// Names that stand for no name: what clients send that have none to send.
+const NO_NAMES: [&[u8]; 2] = [b"", b"default"];
+
+/// All credentials of a file.
+pub struct Store {
+    /// By the public part.
+    tokens: HashMap<String, (Hash, Arc<Credential>)>,
+    /// By name; several for one name while a password is being replaced.
+    passwords: HashMap<String, Vec<(Hash, Arc<Credential>)>>,
+    cache: Cache,
+}
+
+/// Why a file of credentials is refused.
+#[derive(Debug)]
+pub enum StoreError {
+    /// It cannot be read.
+    Read(io::Error),
+    /// A line is wrong.
+    Line {
+        /// Which, from 1 on.
+        number: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A line names a ring that there is not.
+    Ring {
+        /// Which line, from 1 on.
+        number: usize,
+        /// The name.
+        ring: String,
+    },
+    /// The system has no random bytes.
+    Random(io::Error),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => error.fmt(f),
+            Self::Line { number, reason } => write!(f, "line {number}: {reason}"),
+            Self::Ring { number, ring } => {
+                write!(f, "line {number}: there is no ring `{}`", ring.escape_debug())
+            }
+            Self::Random(error) => write!(f, "random bytes: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl Store {
+    /// Reads a file. Its lines may name these rings only.
+    pub fn read(path: &Path, rings: &[&str]) -> Result<Self, StoreError> {
+        let store = Self::parse(&read_bounded(path).map_err(StoreError::Read)?, rings)?;
+        if let Ok(stat) = rustix::fs::stat(path)
+            && stat.st_mode & 0o007 != 0
+        {
+            tracing::warn!(
+                path = %path.display(),
+                "everyone on this machine may read or write the file of credentials"
+            );
+        }
+        Ok(store)
+    }
+
+    fn parse(text: &str, rings: &[&str]) -> Result<Self, StoreError> {
+        let mut tokens = HashMap::new();
+        let mut passwords: HashMap<String, Vec<_>> = HashMap::new();
+        for (index, text) in text.lines().enumerate() {
+            let number = index + 1;
+            let refused = |reason| StoreError::Line { number, reason };
+            let Some(line) = Line::read(text).map_err(refused)? else { continue };
+            let unknown = |ring: &&String| !rings.contains(&ring.as_str());
+            if let Some(ring) = line.rings.iter().flatten().find(unknown) {
+                return Err(StoreError::Ring { number, ring: ring.clone() });
+            }
+            let credential = Arc::new(Credential { name: line.name.clone(), rings: line.rings });
+            match &line.hash {
+                Hash::Token { id, .. } => {
+                    if tokens.insert(id.clone(), (line.hash.clone(), credential)).is_some() {
+                        return Err(refused("this token is there twice"));
+                    }
+                }
+                Hash::Password { .. } => {
+                    passwords.entry(line.name).or_default().push((line.hash, credential));
+                }
+            }
+        }
+        Ok(Self { tokens, passwords, cache: Cache::new().map_err(StoreError::Random)? })
+    }
+
+    /// Whose token it is. Of whoever gives a name, too, it must be the owner's.
+    fn token(&self, token: &Token<'_>, name: &[u8]) -> Option<Arc<Credential>> {
+        let (hash, credential) = self.tokens.get(token.id)?;
+        let is_owner = NO_NAMES.contains(&name) || credential.name.as_bytes() == name;
+        (hash.is_of_token(token) && is_owner).then(|| Arc::clone(credential))
+    }
+
+    /// Whose password it is. Takes as long for a name that nobody has.
+    fn password(&self, name: &[u8], secret: &[u8]) -> Option<Arc<Credential>> {
+        let of_name = std::str::from_utf8(name).ok().and_then(|name| self.passwords.get(name));
+        if let Some(passwords) = of_name {
+            let mut right = None;
+            for (hash, credential) in passwords {
+                if hash.is_of_password(secret) {
+                    right.get_or_insert(credential);
+                }
+            }
+            return right.map(Arc::clone);
+        }
+        if let Some((hash, _)) = self.passwords.values().next().and_then(|any| any.first()) {
+            let _ = hash.is_of_password(secret);
+        }
+        None
+    }
+}
+
+impl Credentials for Store {
+    fn check(&self, presented: &Presented<'_>) -> Check {
+        let granted = |found: Option<_>| found.map_or(Check::Denied, Check::Granted);
+        match *presented {
+            Presented::Bearer(token) => {
+                granted(Token::read(token).and_then(|token| self.token(&token, b"")))
+            }
+            Presented::Basic { name, secret } => {
+                if let Some(token) = Token::read(secret) {
+                    return granted(self.token(&token, name));
+                }
+                if self.passwords.is_empty() || secret.len() > PASSWORD_BYTES_MAX {
+                    return Check::Denied;
+                }
+                self.cache.get(name, secret)
+            }
+        }
+    }
+
+    fn verify(&self, presented: &Presented<'_>) -> Option<Arc<Credential>> {
+        match (self.check(presented), *presented) {
+            (Check::Granted(credential), _) => Some(credential),
+            (Check::Slow, Presented::Basic { name, secret }) => {
+                let found = self.password(name, secret);
+                self.cache.put(name, secret, found.as_ref());
+                found
+            }
+            (Check::Denied | Check::Slow, _) => None,
+        }
+    }
+}
+
+/// Shows no hash.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("tokens", &self.tokens.len())
+            .field("passwords", &self.passwords.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a token for `name`: the token, and the line for the file. The error says what is wrong.
+pub fn new_token(name: &str, rings: Option<Vec<String>>) -> Result<(String, String), String> {
+    let (token, hash) = Hash::new_token().map_err(|error| error.to_string())?;
+    Ok((token, Line::new(name, hash, rings)?.to_string()))
+}
+
+/// Makes the line for a password of `name`. The error says what is wrong.
+pub fn new_password(
+    name: &str,
+    password: &[u8],
+    rings: Option<Vec<String>>,
+) -> Result<String, String> {
+    if !(8..=PASSWORD_BYTES_MAX).contains(&password.len()) {
+        return Err(format!("a password has 8 to {PASSWORD_BYTES_MAX} bytes"));
+    }
+    if Token::read(password).is_some() {
+        return Err("a password does not look like a token".to_owned());
+    }
+    let hash = Hash::of_password(password).map_err(|error| error.to_string())?;
+    Ok(Line::new(name, hash, rings)?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(check: &Check) -> Option<&str> {
+        match check {
+            Check::Granted(credential) => Some(credential.name.as_str()),
+            Check::Denied => None,
+            Check::Slow => Some("slow"),
+        }
+    }
+
+    #[test]
+    fn tokens_are_checked_at_once_and_passwords_once_for_many() {
+        let (token, line) = new_token("robot", Some(vec!["a".to_owned()])).expect("a token");
+        let password = "m=64,t=1,p=1";
+        let hash = |secret: &str| {
+            let made = new_password("ann", secret.as_bytes(), None).expect("a password");
+            assert!(!made.contains(secret));
+            made
+        };
+        let text = format!("# remark\n{line}\n{}\n{}\n", hash("first one"), hash("second one"));
+        assert!(!text.contains(password) && !text.contains(&token));
+        let store = Store::parse(&text, &["a"]).expect("good");
+        let bearer = |token: &str| store.check(&Presented::Bearer(token.as_bytes()));
+        assert!(matches!(bearer(&token), Check::Granted(who) if who.may_write("a")));
+        assert!(matches!(bearer(&token), Check::Granted(who) if !who.may_write("b")));
+        assert_eq!((name(&bearer("")), name(&bearer(&token[..40]))), (None, None));
+        let basic = |name, secret| Presented::Basic { name, secret };
+        for (who, found) in [(&b"robot"[..], true), (b"", true), (b"default", true), (b"x", false)]
+        {
+            let check = store.check(&basic(who, token.as_bytes()));
+            assert_eq!(name(&check).is_some(), found, "{who:?}");
+        }
+        // Both passwords of a name are good while one replaces the other.
+        for secret in [&b"first one"[..], b"second one"] {
+            assert_eq!(name(&store.check(&basic(b"ann", secret))), Some("slow"));
+            assert!(store.verify(&basic(b"ann", secret)).is_some());
+            assert_eq!(name(&store.check(&basic(b"ann", secret))), Some("ann"), "remembered");
+            assert_eq!(name(&store.check(&basic(b"bob", secret))), Some("slow"));
+        }
+        assert!(store.verify(&basic(b"bob", b"first one")).is_none());
+        assert_eq!(name(&store.check(&basic(b"bob", b"first one"))), None, "remembered, too");
+        let long = [b'x'; PASSWORD_BYTES_MAX + 1];
+        assert_eq!(name(&store.check(&basic(b"ann", &long))), None);
+        assert_eq!(format!("{store:?}"), "Store { tokens: 1, passwords: 1, .. }");
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_is_told_its_line() {
+        let (_, line) = new_token("robot", Some(vec!["a".to_owned()])).expect("a token");
+        for (text, said) in [
+            (format!("\n{line}\n{line}\n"), "line 3: this token is there twice"),
+            (format!("{line},b\n"), "line 1: there is no ring `b`"),
+            ("\n\nx y\n".to_owned(), "line 3: a hash begins with"),
+        ] {
+            let error = Store::parse(&text, &["a"]).expect_err("it is wrong").to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let missing = Store::read(Path::new("/does/not/exist"), &[]).expect_err("not there");
+        assert!(missing.to_string().contains("No such file"), "{missing}");
+        assert!(new_token("a b", None).is_err() && new_password("a", b"short", None).is_err());
+    }
+}
