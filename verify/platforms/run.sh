@@ -173,7 +173,7 @@ part() {
     case $1 in
     miri) miri "${2:-4}" ;;
     i686)
-        need packages gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386
+        need packages gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386 lib32gcc-s1
         cross i686-unknown-linux-gnu i686-linux-gnu-gcc ""
         ;;
     s390x)
