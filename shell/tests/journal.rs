@@ -2,9 +2,16 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::Mutex;
+#[allow(clippy::disallowed_types, reason = "a flag between threads of the test")]
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use aqueduct_client::{Event, Options};
 use common::http2;
 use common::reader::Attached;
 use common::{Ends, Response, Scratch, Server, command, record};
@@ -45,7 +52,10 @@ fn kill(server: &mut Server, flags: &[String]) {
 /// What an answer says: sequence number and epoch.
 fn place(response: &Response) -> (u64, String) {
     assert_eq!(response.status, 202, "{response:?}");
-    let body = &response.body;
+    place_in(&response.body)
+}
+
+fn place_in(body: &str) -> (u64, String) {
     let field = |name: &str| {
         let after = body.split_once(name).unwrap_or_else(|| panic!("{body}")).1;
         after.trim_start_matches(['"', ':']).split(['"', ',', '}']).next().unwrap_or("").to_owned()
@@ -133,7 +143,7 @@ fn answers_of_a_pipeline_come_in_order_in_every_protocol() {
         stream.write_all(one.repeat(50).as_bytes()).expect("sent");
         let mut answers = String::new();
         let mut piece = [0; 4096];
-        while answers.matches("-").count() < 50 {
+        while answers.matches('-').count() < 50 {
             let read = stream.read(&mut piece).expect("answers");
             assert_ne!(read, 0, "{answers}");
             answers.push_str(&String::from_utf8_lossy(&piece[..read]));
@@ -211,9 +221,9 @@ fn a_journal_that_vanishes_is_noticed_and_told_and_readers_keep_what_they_have()
     let refused = server.post("default", b"lost");
     refused.assert_problem(503);
     assert!(refused.header("retry-after").is_some());
-    assert_eq!(server.metric("aqueduct_journal_failed{ring=\"default\"}"), 1.0);
+    assert!(server.metric("aqueduct_journal_failed{ring=\"default\"}") > 0.5);
     let rejected = "aqueduct_records_rejected_total{reason=\"journal\",ring=\"default\"}";
-    assert_eq!(server.metric(rejected), 1.0);
+    assert!((server.metric(rejected) - 1.0).abs() < 0.1);
     let mut reader = Attached::attach(&server.socket, "", "");
     assert_eq!(reader.next().map(|record| record.2), Some(b"safe".to_vec()));
     reader.release();
@@ -272,4 +282,241 @@ fn another_size_of_the_ring_begins_an_epoch_with_what_is_unread() {
     let last = std::iter::from_fn(|| reader.next()).last();
     assert_eq!(last.map(|record| (record.0, record.2)), Some((2, b"two".to_vec())));
     assert_eq!(place(&server.post("default", b"three")), (3, other), "{}", server.log());
+}
+
+/// What clients and readers know together.
+#[derive(Default)]
+struct Known {
+    /// What was answered 202, by number.
+    answered: BTreeMap<u64, Vec<u8>>,
+    /// What a reader was handed, by number.
+    seen: BTreeMap<u64, Vec<u8>>,
+    epochs: BTreeSet<String>,
+}
+
+impl Known {
+    fn see(&mut self, seq: u64, payload: &[u8]) {
+        let before = self.seen.entry(seq).or_insert_with(|| payload.to_vec());
+        assert_eq!(before, payload, "number {seq} was given twice");
+    }
+}
+
+#[allow(clippy::disallowed_types, reason = "see the import")]
+/// Sends numbered records until it is told to stop, wherever the listener is.
+fn send(client: usize, address: &Mutex<SocketAddr>, stop: &AtomicBool, known: &Mutex<Known>) {
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let at = *address.lock().expect("no panic");
+        let Ok(mut stream) = TcpStream::connect(at) else {
+            std::thread::sleep(Duration::from_millis(2));
+            continue;
+        };
+        stream.set_read_timeout(Some(common::PATIENCE)).expect("a timeout");
+        // Until the connection breaks: whether its last record was taken, nobody knows.
+        while !stop.load(Ordering::Relaxed) {
+            number += 1;
+            let payload = format!("client {client}, record {number}, {}", "x".repeat(number % 300));
+            let sent = stream.write_all(&record("default", "", payload.as_bytes()));
+            let Some((status, body)) = sent.ok().and_then(|()| answer(&mut stream)) else { break };
+            if status != 202 {
+                assert_eq!(status, 503, "{body}");
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            let (seq, epoch) = place_in(&body);
+            let mut known = known.lock().expect("no panic");
+            let twice = known.answered.insert(seq, payload.into_bytes());
+            assert_eq!(twice, None, "two clients were given number {seq}");
+            known.epochs.insert(epoch);
+        }
+    }
+}
+
+/// Reads one response; `None` if the connection breaks.
+fn answer(stream: &mut TcpStream) -> Option<(u16, String)> {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 1024];
+    loop {
+        let read = stream.read(&mut piece).ok().filter(|&read| read > 0)?;
+        bytes.extend_from_slice(&piece[..read]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if body.len() >= length.and_then(|length| length.parse().ok()).unwrap_or(0) {
+            return Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()));
+        }
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_types, reason = "see the import")]
+fn killed_at_random_moments_nothing_that_was_answered_is_lost_or_renumbered() {
+    let rounds = std::env::var("AQUEDUCT_KILL_ROUNDS").ok().and_then(|text| text.parse().ok());
+    let rounds: usize = rounds.unwrap_or(8);
+    let mut random = std::process::id();
+    let mut below = move |bound: u64| {
+        random = random.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+        u64::from(random >> 8) % bound
+    };
+    for durability in ["process", "disk"] {
+        let (mut server, flags) = start(durability, "cursor_sync_ms = 20");
+        let address = Mutex::new(server.http);
+        let (stop, known) = (AtomicBool::new(false), Mutex::new(Known::default()));
+        std::thread::scope(|scope| {
+            for client in 0..4 {
+                let (address, stop, known) = (&address, &stop, &known);
+                scope.spawn(move || send(client, address, stop, known));
+            }
+            let mut released = 0;
+            for round in 0..rounds.div_ceil(2) {
+                let mut reader = Attached::attach(&server.socket, "", "");
+                let until = Instant::now() + Duration::from_millis(5 + below(60));
+                let mut last = None;
+                while Instant::now() < until {
+                    let Some((seq, _, payload)) = reader.next() else {
+                        std::thread::sleep(Duration::from_micros(200));
+                        continue;
+                    };
+                    match last {
+                        None => assert!(seq <= released, "{durability}: {seq} after {released}"),
+                        Some(last) => assert_eq!(seq, last + 1, "{durability}"),
+                    }
+                    last = Some(seq);
+                    known.lock().expect("no panic").see(seq, &payload);
+                    if below(4) == 0 {
+                        reader.release();
+                        released = released.max(seq + 1);
+                    }
+                }
+                // The reader, the listener, or both at once.
+                if round % 3 == 0 {
+                    drop(reader);
+                    continue;
+                }
+                server.signal(Signal::KILL);
+                let _ = server.wait();
+                server.start_again(&strs(&flags));
+                *address.lock().expect("no panic") = server.http;
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let mut reader = Attached::attach(&server.socket, "", "");
+        let mut known = known.into_inner().expect("no panic");
+        while let Some((seq, _, payload)) = reader.next() {
+            known.see(seq, &payload);
+        }
+        assert_eq!(known.epochs.len(), 1, "{durability}: {}", server.log());
+        assert!(!known.answered.is_empty());
+        for (seq, payload) in &known.answered {
+            assert_eq!(known.seen.get(seq), Some(payload), "{durability}: record {seq} is lost");
+        }
+        println!(
+            "{durability}: rounds={} answered={} seen={}",
+            rounds.div_ceil(2),
+            known.answered.len(),
+            known.seen.len()
+        );
+    }
+}
+
+#[test]
+fn a_client_that_reconnects_goes_on_without_a_gap_or_a_repeat() {
+    let (mut server, flags) = start("disk", "");
+    let options = Options::new(&server.socket).reconnect_for(common::PATIENCE);
+    let mut client = options.attach().expect("an honest server");
+    let mut next = || {
+        loop {
+            match client.next().expect("undamaged") {
+                Event::Record((record, _)) => return record.seq,
+                Event::Empty => {
+                    let _ = client.wait(Some(common::PATIENCE)).expect("polled");
+                }
+                _ => panic!("neither another epoch nor an end"),
+            }
+        }
+    };
+    for seq in 0..12 {
+        assert_eq!(place(&server.post("default", b"x")).0, seq);
+        // Nothing is released: what was read and kept is not handed over again.
+        assert_eq!(next(), seq);
+        if seq % 4 == 3 {
+            kill(&mut server, &flags);
+        }
+    }
+}
+
+#[test]
+fn a_journal_is_inspected_verified_replayed_and_trimmed() {
+    let (mut server, flags) = start("disk", "retain_bytes = \"1GiB\"");
+    for n in 0..10_u8 {
+        let payload = [b"record ", &[b'0' + n][..]].concat();
+        assert_eq!(server.post("default", &payload).status, 202);
+    }
+    let ring = journal(&server);
+    let run = |arguments: &[&str]| {
+        let directory = ring.to_str().expect("ASCII");
+        let (what, more) = arguments.split_first().expect("a command");
+        let output = command().args(["journal", what, directory]).args(more).ended();
+        let output = output.expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (status, said, _) = run(&["inspect"]);
+    assert_eq!(status, Some(0));
+    assert!(said.contains("ring default, disk, epoch") && said.contains("  10 records"), "{said}");
+    let (status, said, complaints) = run(&["verify"]);
+    assert_eq!((status, complaints.as_str()), (Some(0), ""), "{said}");
+    assert!(said.ends_with(" 10 records, 0 damaged places\n"), "{said}");
+    let (_, lines, _) = run(&["replay", "--format", "lines", "--from", "3", "--to", "6"]);
+    assert_eq!(lines, "record 3\nrecord 4\nrecord 5\n");
+    let (_, objects, _) = run(&["replay", "--from", "2020-01-01T00:00:00Z"]);
+    assert_eq!(objects.lines().count(), 10);
+    assert!(objects.contains("\"seq\":7,\"type\":0,"), "{objects}");
+    assert!(objects.contains("\"data\":\"record 7\"}"), "{objects}");
+    // Into a ring of another listener, in order.
+    let other = Server::start(&[]);
+    let url = format!("http://{}/v1/rings/default/records", other.http);
+    let (status, _, complaints) = run(&["replay", "--url", &url, "--speed", "1000"]);
+    assert_eq!(status, Some(0), "{complaints}");
+    let mut reader = Attached::attach(&other.socket, "", "");
+    let found: Vec<_> = std::iter::from_fn(|| reader.next().map(|record| record.2)).collect();
+    assert_eq!((found.len(), &found[9][..]), (10, &b"record 9"[..]));
+    let (status, _, complaints) = run(&["trim"]);
+    assert_eq!(status, Some(1));
+    assert!(complaints.contains("another process uses this journal"), "{complaints}");
+
+    let mut reader = Attached::attach(&server.socket, "", "");
+    while reader.next().is_some() {}
+    reader.release();
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    server.start_again(&strs(&flags));
+    server.signal(Signal::KILL);
+    let _ = server.wait();
+    let (status, said, complaints) = run(&["trim"]);
+    assert_eq!((status, said.as_str()), (Some(0), "1 segments removed, 1 kept\n"), "{complaints}");
+
+    // A record in the middle is damaged.
+    server.start_again(&strs(&flags));
+    for n in 0..3_u8 {
+        assert_eq!(server.post("default", &[n; 40]).status, 202);
+    }
+    server.signal(Signal::KILL);
+    let _ = server.wait();
+    let mut segments: Vec<_> = std::fs::read_dir(&ring)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "segment"))
+        .collect();
+    segments.sort();
+    let newest = segments.last().expect("one");
+    let mut bytes = std::fs::read(newest).expect("readable");
+    bytes[4096 + 96 + 40] ^= 1;
+    std::fs::write(newest, bytes).expect("written");
+    let (status, said, _) = run(&["inspect"]);
+    assert_eq!(status, Some(0));
+    assert!(said.contains("damage at position") && said.contains("record 11 is damaged"), "{said}");
+    let (status, _, complaints) = run(&["verify"]);
+    assert_eq!(status, Some(1));
+    assert!(complaints.contains("record 11 is damaged"), "{complaints}");
 }

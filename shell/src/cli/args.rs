@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use super::credential::CredentialCommand;
+use super::journal::JournalArgs;
 use super::reload::ReloadArgs;
 use super::serve::ServeArgs;
 
@@ -29,4 +30,6 @@ pub enum Command {
     Credential(CredentialCommand),
     /// Have a running process read its file again; nothing changes if it cannot take all of it.
     Reload(ReloadArgs),
+    /// Look at the records of a ring that are in files, and play them back.
+    Journal(JournalArgs),
 }

@@ -5,6 +5,7 @@
 mod args;
 mod config;
 mod credential;
+mod journal;
 mod reload;
 mod serve;
 
@@ -17,6 +18,7 @@ use crate::server;
 
 pub use args::{Args, Command};
 pub use credential::{AddArgs, CredentialCommand};
+pub use journal::JournalArgs;
 pub use reload::ReloadArgs;
 pub use serve::ServeArgs;
 
@@ -32,6 +34,7 @@ pub fn main() -> ExitCode {
         Some(Command::Config(args)) => config::show(&args),
         Some(Command::Credential(command)) => credential::run(&command),
         Some(Command::Reload(args)) => reload::run(&args),
+        Some(Command::Journal(args)) => journal::run(&args),
         None => {
             // Somebody looks around; nobody who does not listen is missed.
             let _ = Args::command().print_help();

@@ -18,6 +18,10 @@ pub const CURSORS_BYTES: usize = 4096;
 /// Granule of positions, bytes.
 pub const GRANULE: u64 = GRANULE_BYTES as u64;
 
+/// No position and no number is as large: far beyond what can ever be written, and no sum or
+/// offset overflows.
+const LARGEST: u64 = 1 << 50;
+
 const SEGMENT_MAGIC: [u8; 8] = *b"AQDJRNLS";
 const CURSORS_MAGIC: [u8; 8] = *b"AQDJRNLC";
 /// Bytes of a header that mean something, its CRC included.
@@ -195,8 +199,7 @@ impl SegmentHeader {
         let [serial, epoch, first_position, first_seq, created_ns] = [(); 5].map(|()| get.u64());
         let (boot, capacity, clock_id) = (get.bytes(), get.u32(), get.u32());
         let ring = name_of(&get.bytes::<RING_NAME_BYTES>())?;
-        // Far beyond what can ever be written, and no sum overflows.
-        let possible = |number: u64| number < 1 << 60;
+        let possible = |number: u64| number < LARGEST;
         if epoch == 0 || ![serial, first_position, first_seq].into_iter().all(possible) {
             return Err(BadBlock::Content);
         }
@@ -262,7 +265,7 @@ impl Cursors {
         let [counter, epoch, published, next_seq] = [(); 4].map(|()| get.u64());
         let is_end = count >> 31 == 1;
         let count = (count & (u32::MAX >> 1)) as usize;
-        let possible = |number: u64| number < 1 << 60;
+        let possible = |number: u64| number < LARGEST;
         if count > ENTRIES_MAX || ![counter, published, next_seq].into_iter().all(possible) {
             return Err(BadBlock::Content);
         }
@@ -288,7 +291,7 @@ pub fn segment_name(serial: u64) -> String {
 /// Place of the segment with this name; `None` if it is none.
 pub fn serial_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".segment").filter(|digits| digits.len() == 16)?;
-    let serial = u64::from_str_radix(digits, 16).ok().filter(|&serial| serial < 1 << 60)?;
+    let serial = u64::from_str_radix(digits, 16).ok().filter(|&serial| serial < LARGEST)?;
     (segment_name(serial) == name).then_some(serial)
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Knows bytes and a small file system, neither rings nor protocols. Reading order: `files` (what
 //! is asked of the file system), `disk` (the real one), `format` (the bytes), `walk` (records, each
-//! checked), `cursors`, `log` (the writing half), `recover` (the reading half).
+//! checked), `cursors`, `log` (the writing half), `recover` (the reading half), `history` (for
+//! people), `settings`.
 
 pub mod cursors;
 pub mod disk;
 pub mod files;
 pub mod format;
+pub mod history;
 pub mod log;
 pub mod recover;
 mod seeded;

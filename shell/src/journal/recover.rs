@@ -238,10 +238,19 @@ impl<D: Files> Opened<D> {
         // A segment that cannot be read, at the end, may have held anything.
         let newest_serial = newest.serial;
         let is_last = self.segments.last().is_some_and(|last| last.serial == newest_serial);
-        let chain: Vec<&SegmentHeader> = {
-            let of_epoch = self.segments.iter().filter_map(|each| each.header.as_ref());
-            of_epoch.filter(|header| header.epoch == epoch).collect()
-        };
+        let mut chain: Vec<&SegmentHeader> = Vec::new();
+        for header in self.segments.iter().filter_map(|each| each.header.as_ref()) {
+            let before = chain.last().map_or(0, |last| last.first_position);
+            if header.epoch != epoch {
+                continue;
+            }
+            if header.first_position < before {
+                let name = segment_name(header.serial);
+                damage.push(Damage::Segment { name, why: BadBlock::Content });
+                continue;
+            }
+            chain.push(header);
+        }
         let mut search = Search {
             files: &*self.files,
             held: u64::from(newest.capacity).saturating_sub(1),
@@ -476,7 +485,7 @@ impl<D: Files> Search<'_, D> {
             let (start, bytes) = (found.position, found.bytes.to_vec());
             self.stretches.push(Stretch { start, bytes });
         }
-        if found.end() - self.start() > 2 * self.held + 1 {
+        if found.end().saturating_sub(self.start()) > 2 * self.held + 1 {
             self.trim(found.end());
         }
         self.end = found.end();

@@ -49,6 +49,8 @@ pub use reload::Load;
 use reload::Reloader;
 pub use signals::ignore_file_size_signal;
 
+/// Threads of a journal: one commits, one looks after it.
+const THREADS_OF_A_JOURNAL: usize = 2;
 /// How often a shutdown looks whether the readers are through.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// Threads of the runtime, for signals and for the ready line.
@@ -64,7 +66,9 @@ pub fn run(loaded: &Loaded, load: Load) -> Result<(), ServeError> {
     let has_file = loaded.path.is_some();
     let shares = descriptors::share_out(config).map_err(ServeError::Descriptors)?;
     check_memory(config, &shares)?;
-    check_threads(config.threads + config.ingest.loops + OTHER_THREADS)
+    let journals = config.rings.iter().filter(|ring| ring.durability != Durability::Memory);
+    let of_journals = journals.count() * THREADS_OF_A_JOURNAL;
+    check_threads(config.threads + config.ingest.loops + OTHER_THREADS + of_journals)
         .map_err(ServeError::Thread)?;
     // Before anything is visible, so that a signal finds its handler.
     let mut endings = signals::endings().map_err(ServeError::Signals)?;

@@ -354,3 +354,93 @@ fn one_bad_bit_anywhere_is_survived_and_what_it_cost_is_said() {
         }
     }
 }
+
+/// A number near those that matter, or any.
+fn some_number(random: &mut Random) -> u64 {
+    match random.choose(4) {
+        0 => random.next(),
+        1 => random.next() % (1 << 52),
+        _ => random.next() % 70,
+    }
+}
+
+/// A header that is whole and may say anything.
+fn some_header(random: &mut Random) -> Vec<u8> {
+    let header = super::format::SegmentHeader {
+        serial: 1 + random.next() % 4,
+        epoch: 1 + random.next() % 2,
+        first_position: some_number(random),
+        first_seq: some_number(random),
+        created_ns: some_number(random),
+        boot: BOOT,
+        durability: Durability::Disk,
+        capacity: u32::try_from(some_number(random) % (1 << 32)).unwrap_or(0),
+        clock_id: 0,
+        ring: "ring".to_owned(),
+    };
+    header.encode()
+}
+
+#[test]
+fn any_bytes_as_a_directory_are_survived_and_nothing_foreign_is_found() {
+    let (sim, mut oracle) = (Sim::default(), Oracle::default());
+    assert!(eventful(&sim, &mut oracle));
+    let whole = sim.state().killed();
+    let files = whole.names();
+    let (mut opened, mut found) = (0, 0);
+    for seed in 0..3_000 {
+        let mut random = Random(seed);
+        let mut state = whole.clone();
+        for _ in 0..=random.choose(4) {
+            let name = files[random.choose(files.len())].clone();
+            let mut bytes = state.get(&name);
+            match random.choose(6) {
+                0 => bytes.truncate(random.choose(bytes.len() + 1)),
+                1 => {
+                    let any = |random: &mut Random| random.next().to_le_bytes()[0];
+                    bytes = (0..random.choose(9000)).map(|_| any(&mut random)).collect();
+                }
+                2 if bytes.len() > 4096 => {
+                    let header = some_header(&mut random);
+                    bytes[..header.len()].copy_from_slice(&header);
+                }
+                3 => {
+                    let cursors = super::Cursors {
+                        epoch: 1,
+                        published: some_number(&mut random),
+                        next_seq: some_number(&mut random),
+                        is_end: random.choose(2) == 0,
+                        positions: vec![("a".to_owned(), some_number(&mut random))],
+                    };
+                    let block = cursors.encode(random.next() % 50);
+                    let at = 4096 * random.choose(2);
+                    if bytes.len() >= at + block.len() {
+                        bytes[at..at + block.len()].copy_from_slice(&block);
+                    }
+                }
+                4 => bytes = state.get(&files[random.choose(files.len())]),
+                _ => {
+                    for _ in 0..=random.choose(8) {
+                        let at = random.choose(bytes.len().max(1));
+                        if let Some(byte) = bytes.get_mut(at) {
+                            *byte = random.next().to_le_bytes()[0];
+                        }
+                    }
+                }
+            }
+            let name = match random.choose(8) {
+                0 => segment_name(random.next() % 6),
+                _ => name,
+            };
+            state.put(&name, bytes);
+        }
+        let Ok(open) = Opened::open(Sim::of(state), facts(Durability::Disk)) else { continue };
+        opened += 1;
+        let Some(past) = open.past else { continue };
+        for (seq, _, payload) in story::records(&past) {
+            found += 1;
+            assert!(oracle.was_sent(past.epoch, seq, &payload), "seed {seed}: record {seq}");
+        }
+    }
+    assert!(opened > 1000 && found > 1000, "{opened} opened, {found} found");
+}

@@ -173,6 +173,19 @@ impl State {
         }
     }
 
+    /// Has a file with these bytes.
+    pub(super) fn put(&mut self, name: &str, bytes: Vec<u8>) {
+        let inode = Inode { live: bytes.clone(), durable: bytes, pending: Vec::new() };
+        self.inodes.push(inode);
+        self.names.insert(name.to_owned(), self.inodes.len() - 1);
+        self.durable_names = self.names.clone();
+    }
+
+    /// Bytes of a file.
+    pub(super) fn get(&self, name: &str) -> Vec<u8> {
+        self.names.get(name).map_or_else(Vec::new, |&index| self.inodes[index].live.clone())
+    }
+
     /// Names of all files.
     pub(super) fn names(&self) -> Vec<String> {
         self.names.keys().cloned().collect()

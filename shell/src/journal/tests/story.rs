@@ -109,6 +109,13 @@ impl Oracle {
     }
 }
 
+impl Oracle {
+    /// Whether this was ever sent under this number.
+    pub(super) fn was_sent(&self, epoch: u64, seq: u64, payload: &[u8]) -> bool {
+        self.sent.get(&(epoch, seq)).is_some_and(|sent| sent.iter().any(|it| it == payload))
+    }
+}
+
 /// Numbers, positions and payloads of what was found.
 pub(super) fn records(past: &Past) -> Vec<(u64, u64, Vec<u8>)> {
     let framing = Framing::new(past.epoch);

@@ -127,7 +127,7 @@ fn go_on(
     let capacity = settings.capacity_bytes / GRANULE;
     let fits = past.stretches.len() <= 1
         && u64::from(past.capacity) == capacity
-        && past.end - start < capacity
+        && past.end.saturating_sub(start) < capacity
         && largest(past) <= u64::from(settings.max_payload_bytes);
     if !fits {
         return Ok(None);

@@ -1,0 +1,556 @@
+//! `aqueduct journal`: looks at the records of a ring that are in files, and plays them back.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{EXIT_USAGE, print};
+use crate::journal::Failure;
+use crate::journal::history::{History, Piece};
+use crate::journal::walk::{Cut, Found};
+
+/// Flags of `aqueduct journal`.
+#[derive(Clone, Debug, Args)]
+pub struct JournalArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
+#[derive(Clone, Debug, Subcommand)]
+enum What {
+    /// Print what is there: segments, places of subscriptions, damage
+    Inspect {
+        /// Directory of one ring's journal
+        directory: PathBuf,
+    },
+    /// Check every record; ends with 1 if one is missing or damaged
+    Verify {
+        /// Directory of one ring's journal
+        directory: PathBuf,
+    },
+    /// Write records to stdout, or send them to a ring
+    Replay(ReplayArgs),
+    /// Remove the segments that every subscription has read
+    Trim {
+        /// Directory of one ring's journal, which no process uses
+        directory: PathBuf,
+        /// Only those that end before this record or time
+        #[arg(long, value_name = "SEQ|TIME")]
+        before: Option<Bound>,
+    },
+}
+
+#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
+#[derive(Clone, Debug, Args)]
+struct ReplayArgs {
+    /// Directory of one ring's journal
+    directory: PathBuf,
+    /// First record: a sequence number, or a time as 2026-11-29T10:00:00Z [default: the oldest]
+    #[arg(long, value_name = "SEQ|TIME")]
+    from: Option<Bound>,
+    /// The record or time before which it ends [default: after the newest]
+    #[arg(long, value_name = "SEQ|TIME")]
+    to: Option<Bound>,
+    /// Shape of the output
+    #[arg(long, value_enum, default_value = "ndjson")]
+    format: Format,
+    /// Sends each record to this ring instead, as http://HOST:PORT/v1/rings/RING/records, and waits
+    /// for its answer
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Pauses between records: 1 as when they were recorded, 10 ten times as fast [default: none]
+    #[arg(long, value_name = "FACTOR")]
+    speed: Option<f64>,
+}
+
+/// A record by its number or by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    Seq(u64),
+    /// Nanoseconds since the Unix epoch.
+    Time(u64),
+}
+
+#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// An object per line: epoch, seq, type, time, and data as text or data_base64
+    Ndjson,
+    /// Payloads, each with a line feed
+    Lines,
+}
+
+impl FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(seq) = text.parse() {
+            return Ok(Self::Seq(seq));
+        }
+        time_of(text)
+            .map(Self::Time)
+            .ok_or_else(|| "a sequence number, or a time as 2026-11-29T10:00:00Z".to_owned())
+    }
+}
+
+impl Bound {
+    /// Whether a record with this number and time is at or past it.
+    fn is_reached(self, seq: u64, timestamp_ns: u64) -> bool {
+        match self {
+            Self::Seq(bound) => seq >= bound,
+            Self::Time(bound) => timestamp_ns >= bound,
+        }
+    }
+}
+
+/// Does it.
+pub(super) fn run(args: &JournalArgs) -> ExitCode {
+    let result = match &args.what {
+        What::Inspect { directory } => History::open(directory).map(|history| inspect(&history)),
+        What::Verify { directory } => History::open(directory).map(|history| verify(&history)),
+        What::Replay(args) => History::open(&args.directory)
+            .and_then(|history| replay(&history, args).map(|()| ExitCode::SUCCESS)),
+        What::Trim { directory, before } => {
+            History::open(directory).and_then(|history| trim(&history, *before))
+        }
+    };
+    result.unwrap_or_else(|failure| {
+        if failure.error.kind() == io::ErrorKind::BrokenPipe {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("aqueduct: {failure}");
+        ExitCode::FAILURE
+    })
+}
+
+fn inspect(history: &History) -> ExitCode {
+    let mut text = String::new();
+    for piece in &history.pieces {
+        // Writing to a string cannot fail.
+        let _ = describe(&mut text, history, piece);
+    }
+    if history.pieces.is_empty() {
+        text.push_str("no segments\n");
+    }
+    for (place, copy) in history.cursors.iter().flatten().enumerate() {
+        let _ = match copy {
+            Ok((cursors, counter)) => {
+                let _ = writeln!(
+                    text,
+                    "cursors {place}: number {counter}, epoch {:016x}, published to {} (record {}){}",
+                    cursors.epoch,
+                    cursors.published,
+                    cursors.next_seq,
+                    if cursors.is_end { ", ended in order" } else { "" }
+                );
+                cursors
+                    .positions
+                    .iter()
+                    .try_for_each(|(name, at)| writeln!(text, "  {name}: position {at}"))
+            }
+            Err(why) => writeln!(text, "cursors {place}: {why}"),
+        };
+    }
+    for name in &history.foreign {
+        let _ = writeln!(text, "{name}: not a file of a journal");
+    }
+    print(&text)
+}
+
+fn describe(text: &mut String, history: &History, piece: &Piece) -> std::fmt::Result {
+    let name = &piece.name;
+    let header = match &piece.header {
+        Ok(header) => header,
+        Err(why) => return writeln!(text, "{name}: {why}"),
+    };
+    writeln!(
+        text,
+        "{name}: ring {}, {}, epoch {:016x}, from position {} (record {}), begun {}",
+        header.ring,
+        header.durability.as_str(),
+        header.epoch,
+        header.first_position,
+        header.first_seq,
+        written(header.created_ns)
+    )?;
+    let (mut records, mut bytes) = (0_u64, 0_u64);
+    let walked = history.walk(piece, |_, found| {
+        records += u64::from(found.header.is_data());
+        bytes += found.bytes.len() as u64;
+        Ok(true)
+    });
+    writeln!(text, "  {records} records, {bytes} bytes with their headers")?;
+    match walked {
+        Err(failure) => writeln!(text, "  {failure}"),
+        Ok(ends) => ends.iter().try_for_each(|end| {
+            let what = if end.is_damage(piece) {
+                "damage"
+            } else if matches!(end.cut, Cut::None | Cut::Blank) {
+                "end"
+            } else {
+                "torn end, never answered"
+            };
+            let next = end.next_seq.map_or("?".to_owned(), |seq| seq.to_string());
+            writeln!(text, "  {what} at position {} (record {next}): {}", end.position, end.cut)
+        }),
+    }
+}
+
+fn verify(history: &History) -> ExitCode {
+    let (mut records, mut damages) = (0_u64, 0_u64);
+    for piece in &history.pieces {
+        if let Err(why) = &piece.header {
+            eprintln!("{}: {why}", piece.name);
+            damages += 1;
+        }
+        let walked = history.walk(piece, |_, found| {
+            records += u64::from(found.header.is_data());
+            Ok(true)
+        });
+        match walked {
+            Ok(ends) => {
+                for end in ends.iter().filter(|end| end.is_damage(piece)) {
+                    let Piece { name, .. } = piece;
+                    eprintln!("{name}: at position {}: {}", end.position, end.cut);
+                    damages += 1;
+                }
+            }
+            Err(failure) => {
+                eprintln!("{failure}");
+                damages += 1;
+            }
+        }
+    }
+    let bad_copies = history.cursors.iter().flatten().filter(|copy| copy.is_err()).count();
+    if !history.pieces.is_empty() && history.cursors.as_ref().is_none_or(|_| bad_copies == 2) {
+        eprintln!("no copy of the cursors is intact");
+        damages += 1;
+    }
+    let segments = history.pieces.len();
+    let printed =
+        print(&format!("{segments} segments, {records} records, {damages} damaged places\n"));
+    if damages > 0 { ExitCode::FAILURE } else { printed }
+}
+
+fn trim(history: &History, before: Option<Bound>) -> Result<ExitCode, Failure> {
+    let Some(_lock) = history.lock()? else {
+        eprintln!("aqueduct: another process uses this journal");
+        return Ok(ExitCode::FAILURE);
+    };
+    let newest = history.pieces.iter().rev().find_map(|piece| piece.header.as_ref().ok());
+    let epoch = newest.map_or(0, |header| header.epoch);
+    let saved = history.cursors.iter().flatten().flatten();
+    let saved = saved.filter(|(cursors, _)| cursors.epoch == epoch);
+    let saved = saved.max_by_key(|(_, counter)| *counter).map(|(cursors, _)| cursors);
+    let needed = saved.and_then(|saved| saved.positions.iter().map(|(_, at)| *at).min());
+    let (mut removed, mut kept) = (0, 0);
+    for (index, piece) in history.pieces.iter().enumerate() {
+        let next = history.pieces.get(index + 1).and_then(|next| next.header.as_ref().ok());
+        let is_read = match (&piece.header, piece.limit) {
+            (Ok(header), _) if header.epoch != epoch => true,
+            (Ok(_), Some(limit)) => needed.is_some_and(|needed| limit <= needed),
+            _ => false,
+        };
+        let is_old = before.is_none_or(|before| {
+            next.is_some_and(|next| match before {
+                Bound::Seq(seq) => next.epoch == epoch && next.first_seq <= seq,
+                Bound::Time(time) => next.created_ns <= time,
+            })
+        });
+        // Only from the front, so that there is never a hole.
+        if kept > 0 || !is_read || !is_old {
+            kept += 1;
+            continue;
+        }
+        history.remove(piece)?;
+        removed += 1;
+    }
+    Ok(print(&format!("{removed} segments removed, {kept} kept\n")))
+}
+
+fn replay(history: &History, args: &ReplayArgs) -> Result<(), Failure> {
+    let mut output = match &args.url {
+        Some(url) => {
+            let Some(target) = Target::of(url) else {
+                eprintln!("aqueduct: {url}: allowed is http://HOST:PORT/PATH");
+                std::process::exit(EXIT_USAGE.into());
+            };
+            Output::Ring(Box::new(target))
+        }
+        None => Output::Text(io::BufWriter::new(io::stdout().lock()), args.format),
+    };
+    let mut pace = Pace { speed: args.speed.filter(|speed| *speed > 0.0), first: None };
+    for piece in &history.pieces {
+        let mut is_over = false;
+        let ends = history.walk(piece, |header, found| {
+            let (seq, timestamp_ns) = (found.header.seq, found.header.timestamp_ns);
+            if !found.header.is_data()
+                || args.from.is_some_and(|from| !from.is_reached(seq, timestamp_ns))
+            {
+                return Ok(true);
+            }
+            if args.to.is_some_and(|to| to.is_reached(seq, timestamp_ns)) {
+                is_over = true;
+                return Ok(false);
+            }
+            pace.wait(timestamp_ns);
+            output.put(header.epoch, found)?;
+            Ok(true)
+        })?;
+        for end in ends.iter().filter(|end| end.is_damage(piece)) {
+            eprintln!("{}: damage at position {}: {}", piece.name, end.position, end.cut);
+        }
+        if is_over {
+            break;
+        }
+    }
+    output.flush().map_err(Failure::of("writing", "the output"))
+}
+
+/// When the next record is due.
+struct Pace {
+    speed: Option<f64>,
+    /// When the first was played, and when it was recorded.
+    first: Option<(Instant, u64)>,
+}
+
+impl Pace {
+    fn wait(&mut self, timestamp_ns: u64) {
+        let Some(speed) = self.speed else { return };
+        let (began, recorded) = *self.first.get_or_insert((Instant::now(), timestamp_ns));
+        let after = Duration::from_nanos(timestamp_ns.saturating_sub(recorded));
+        let after = Duration::try_from_secs_f64(after.as_secs_f64() / speed).unwrap_or_default();
+        std::thread::sleep((began + after).saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Where records go.
+enum Output<'o> {
+    Text(io::BufWriter<io::StdoutLock<'o>>, Format),
+    Ring(Box<Target>),
+}
+
+impl Output<'_> {
+    fn put(&mut self, epoch: u64, found: &Found<'_>) -> io::Result<()> {
+        let (payload, _) = found.content();
+        match self {
+            Self::Ring(target) => target.send(found.header.type_tag, payload),
+            Self::Text(out, Format::Lines) => {
+                out.write_all(payload)?;
+                out.write_all(b"\n")
+            }
+            Self::Text(out, Format::Ndjson) => {
+                let header = &found.header;
+                write!(
+                    out,
+                    "{{\"epoch\":\"{epoch:016x}\",\"seq\":{},\"type\":{},\"time\":\"{}\",",
+                    header.seq,
+                    header.type_tag,
+                    written(header.timestamp_ns)
+                )?;
+                match std::str::from_utf8(payload) {
+                    Ok(text) => write!(out, "\"data\":{}}}", json(text))?,
+                    Err(_) => write!(out, "\"data_base64\":\"{}\"}}", base64(payload))?,
+                }
+                out.write_all(b"\n")
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Text(out, _) => out.flush(),
+            Self::Ring(_) => Ok(()),
+        }
+    }
+}
+
+/// A ring of a listener, over one connection.
+struct Target {
+    host: String,
+    path: String,
+    stream: Option<BufReader<TcpStream>>,
+}
+
+impl Target {
+    fn of(url: &str) -> Option<Self> {
+        let (host, path) = url.strip_prefix("http://")?.split_once('/')?;
+        let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+        Some(Self { host, path: format!("/{path}"), stream: None })
+    }
+
+    /// Sends one record until it is taken; a refusal that will stay is an error.
+    fn send(&mut self, type_tag: u16, payload: &[u8]) -> io::Result<()> {
+        loop {
+            let stream = match &mut self.stream {
+                Some(stream) => stream,
+                none => none.insert(BufReader::new(TcpStream::connect(&self.host)?)),
+            };
+            let Self { host, path, .. } = self;
+            let mut request = format!(
+                "POST {path} HTTP/1.1\r\nhost: {host}\r\naqueduct-type: {type_tag}\r\n\
+                 content-length: {}\r\n\r\n",
+                payload.len()
+            )
+            .into_bytes();
+            request.extend_from_slice(payload);
+            stream.get_mut().write_all(&request)?;
+            let (status, closes) = answer(stream)?;
+            if closes {
+                self.stream = None;
+            }
+            match status {
+                200..=299 => return Ok(()),
+                503 => std::thread::sleep(Duration::from_millis(200)),
+                _ => return Err(io::Error::other(format!("{host} answers {status}"))),
+            }
+        }
+    }
+}
+
+/// Reads one response; returns its status, and whether the connection ends.
+fn answer(stream: &mut BufReader<TcpStream>) -> io::Result<(u16, bool)> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other("the answer is not HTTP"))?;
+    let (mut length, mut closes) = (0, false);
+    loop {
+        line.clear();
+        stream.read_line(&mut line)?;
+        let lower = line.trim_end().to_ascii_lowercase();
+        if lower.is_empty() {
+            break;
+        }
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        closes |= lower == "connection: close";
+    }
+    io::copy(&mut io::Read::take(&mut *stream, length), &mut io::sink())?;
+    Ok((status, closes))
+}
+
+/// Writes a string of JSON.
+fn json(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            character if character < ' ' => {
+                // Writing to a string cannot fail.
+                let _ = write!(quoted, "\\u{:04x}", u32::from(character));
+            }
+            character => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Encodes bytes (RFC 4648, with padding).
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let mut three = [0; 3];
+        three[..group.len()].copy_from_slice(group);
+        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        for index in 0..4 {
+            let letter = usize::try_from(bits >> (18 - 6 * index) & 63).unwrap_or(0);
+            text.push(if index <= group.len() { LETTERS[letter].into() } else { '=' });
+        }
+    }
+    text
+}
+
+/// Writes a time (RFC 3339, UTC, nanoseconds).
+fn written(ns: u64) -> String {
+    let (seconds, fraction) = (ns / 1_000_000_000, ns % 1_000_000_000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Source: Howard Hinnant, "chrono-compatible low-level date algorithms".
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
+}
+
+/// Reads a time (RFC 3339 in UTC), ns since the Unix epoch.
+fn time_of(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let numbers = |text: &str, by: char| -> Option<Vec<u64>> {
+        text.split(by).map(|part| part.parse().ok()).collect()
+    };
+    let date = numbers(date, '-')?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let time = numbers(time, ':')?;
+    let (&[year, month, day], &[hour, minute, second]) = (&date[..], &time[..]) else {
+        return None;
+    };
+    let possible = (1970..2500).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 61;
+    if !possible || fraction.len() > 9 {
+        return None;
+    }
+    let fraction: u64 = format!("{fraction:0<9}").parse().ok()?;
+    let shifted_year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
+    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_and_read() {
+        for (text, ns) in [
+            ("1970-01-01T00:00:00.000000000Z", 0),
+            ("2000-02-29T23:59:59.000000001Z", 951_868_799_000_000_001),
+            ("2026-11-29T10:00:00.500000000Z", 1_795_946_400_500_000_000),
+        ] {
+            assert_eq!((written(ns), time_of(text)), (text.to_owned(), Some(ns)));
+        }
+        assert_eq!(time_of("2026-11-29T10:00:00Z"), Some(1_795_946_400_000_000_000));
+        for text in ["", "x", "2026-13-01T00:00:00Z", "2026-11-29T10:00:00", "2026-11-29"] {
+            assert_eq!(time_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn base64_and_json_are_as_their_standards_have_it() {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+        assert_eq!(json("a\"b\\\n\u{1}é"), "\"a\\\"b\\\\\\n\\u0001é\"");
+    }
+}
