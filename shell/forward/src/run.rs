@@ -123,6 +123,7 @@ pub fn run(
         dead_letters: settings.dead_letters.clone().map(DeadLetters::new),
         // A full ring waits for the release of this batch.
         limit_bytes: settings.batch_bytes.min(capacity / 2).max(1),
+        limit_granules: (client.info().capacity_granules / 2).max(1),
         client,
         batch: Batch::default(),
         unreleased: 0,
@@ -187,6 +188,8 @@ struct Flow<'s> {
     dead_letters: Option<DeadLetters>,
     /// Bytes that a batch may have.
     limit_bytes: usize,
+    /// Granules of the ring that it may hold: small records take more there than their bytes.
+    limit_granules: u32,
     client: Client,
     batch: Batch,
     /// Records read since the last release, wanted or not.
@@ -231,12 +234,14 @@ impl Flow<'_> {
         self.unreleased = 0;
         let limit_records = self.settings.batch_records as u64;
         let mut until = None;
+        let (mut begin, mut held) = (None, 0);
         if limit == 0 {
             return Ok(Ended::Full);
         }
         loop {
             if self.batch.len() as u64 >= limit_records
                 || self.batch.bytes() >= self.limit_bytes
+                || held >= self.limit_granules
                 || self.unreleased >= limit
                 // What is not wanted is held, too, until it is released.
                 || self.unreleased >= limit_records.max(1024)
@@ -247,6 +252,7 @@ impl Flow<'_> {
             match self.client.next_into(self.batch.room(needed)) {
                 Ok(Event::Record(record)) => {
                     self.unreleased += 1;
+                    held = record.position.wrapping_sub(*begin.get_or_insert(record.position));
                     if self.settings.select.wants(&self.batch.view(record)) {
                         self.batch.keep(record);
                     } else {
@@ -264,10 +270,11 @@ impl Flow<'_> {
                         return Ok(Ended::Empty);
                     }
                     let left = until.map(|until| until - now);
-                    if left.is_none() {
+                    // A batch that is gathered for long tells nothing of the other side.
+                    if left.is_none_or(|left| left > PROBE_PERIOD) {
                         self.look_around();
                     }
-                    match self.client.wait(Some(left.unwrap_or(PROBE_PERIOD))) {
+                    match self.client.wait(Some(left.unwrap_or(PROBE_PERIOD).min(PROBE_PERIOD))) {
                         Ok(Waited::Ready | Waited::Elapsed) => {}
                         Ok(Waited::Interrupted) if !self.stop.is_asked() => {}
                         Ok(Waited::Interrupted) => return Ok(Ended::Asked),

@@ -15,7 +15,7 @@ use crate::json::is_pointer;
 use crate::metrics::Readiness;
 use crate::retry::Policy;
 use crate::select::{Condition, Select};
-use crate::sinks::Context;
+use crate::sinks::{Context, batch_defaults};
 
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -264,15 +264,22 @@ impl Tables {
             flow: flow.to_owned(),
         };
         let (records, bytes) = (batch.records, batch.bytes);
+        let defaults = batch_defaults(sink.get("kind").and_then(toml::Value::as_str));
+        let wait_ms = u64::try_from(defaults.wait.as_millis()).unwrap_or(DAY_MS);
         Ok(Settings {
             socket: from.socket.unwrap_or_else(default_socket),
             ring: from.ring.unwrap_or_default(),
             subscription,
             select: Select { types: from.types, conditions: from.conditions },
             open_wait: time("from.open_wait_ms", from.open_wait_ms, 5000, 0)?,
-            batch_records: small(number("batch.records", records, 1000, 1..=1_000_000)?),
-            batch_bytes: small(number("batch.bytes", bytes, 1 << 20, 1..=GIB)?),
-            batch_wait: time("batch.wait_ms", batch.wait_ms, 100, 0)?,
+            batch_records: small(number(
+                "batch.records",
+                records,
+                defaults.records,
+                1..=1_000_000,
+            )?),
+            batch_bytes: small(number("batch.bytes", bytes, defaults.bytes, 1..=GIB)?),
+            batch_wait: time("batch.wait_ms", batch.wait_ms, wait_ms, 0)?,
             sink,
             context,
             retry: Policy {

@@ -5,8 +5,16 @@ pub mod file;
 pub mod http;
 #[cfg(any(feature = "http", feature = "postgres"))]
 mod join;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(feature = "nats")]
+pub mod nats;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,8 +24,39 @@ use crate::envelope::Envelope;
 use crate::sink::Sink;
 
 /// Names of the sinks that exist, and whether this build has them.
-pub const KINDS: &[(&str, bool)] =
-    &[("file", true), ("http", cfg!(feature = "http")), ("postgres", cfg!(feature = "postgres"))];
+pub const KINDS: &[(&str, bool)] = &[
+    ("file", true),
+    ("http", cfg!(feature = "http")),
+    ("kafka", cfg!(feature = "kafka")),
+    ("nats", cfg!(feature = "nats")),
+    ("parquet", cfg!(feature = "parquet")),
+    ("postgres", cfg!(feature = "postgres")),
+];
+
+/// What is delivered together, where the configuration does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchDefaults {
+    /// Most records.
+    pub records: u64,
+    /// Most bytes.
+    pub bytes: u64,
+    /// The longest that a record waits for others.
+    pub wait: Duration,
+}
+
+/// Returns the defaults of a kind of sink: a batch is a file of some, and files are not small.
+pub fn batch_defaults(kind: Option<&str>) -> BatchDefaults {
+    match kind {
+        Some("parquet") => {
+            BatchDefaults { records: 1_000_000, bytes: 64 << 20, wait: Duration::from_secs(60) }
+        }
+        // A batch waits for its last report, and librdkafka makes requests of its own of it.
+        Some("kafka") => {
+            BatchDefaults { records: 10_000, bytes: 8 << 20, wait: Duration::from_millis(20) }
+        }
+        _ => BatchDefaults { records: 1000, bytes: 1 << 20, wait: Duration::from_millis(100) },
+    }
+}
 
 /// What every sink is told.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +83,12 @@ pub fn open(mut table: toml::Table, context: &Context) -> Result<(String, Box<dy
         "file" => Box::new(file::File::open(parse(table)?, context)?),
         #[cfg(feature = "http")]
         "http" => Box::new(http::Http::open(parse(table)?, context)?),
+        #[cfg(feature = "kafka")]
+        "kafka" => Box::new(kafka::Kafka::open(parse(table)?, context)?),
+        #[cfg(feature = "nats")]
+        "nats" => Box::new(nats::Nats::open(parse(table)?, context)?),
+        #[cfg(feature = "parquet")]
+        "parquet" => Box::new(parquet::Parquet::open(parse(table)?, context)?),
         #[cfg(feature = "postgres")]
         "postgres" => Box::new(postgres::Postgres::open(parse(table)?, context)?),
         other => return Err(unknown(other)),

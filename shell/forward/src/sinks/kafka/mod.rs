@@ -1,0 +1,307 @@
+//! Kafka, and whatever speaks its protocol, by librdkafka.
+//!
+//! Delivered means that each record has its delivery report: with the default `acks=all` all
+//! replicas in sync have it, with `acks=1` its leader. Whatever librdkafka gives up comes again
+//! from the first record without a report, so the records of a partition stay in order; what comes
+//! twice is told by the headers `aqueduct-epoch` and `aqueduct-seq`.
+
+mod outcome;
+mod reports;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aqueduct::config::Millis;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
+use serde::Deserialize;
+
+use super::Context;
+use crate::batch::{Records, View};
+use crate::envelope::{Envelope, Form};
+use crate::json;
+use crate::sink::{Delivered, Failure, Sink};
+use crate::stop::Stop;
+use reports::{Observer, Reports};
+
+/// What librdkafka is set to, unless `[sink.settings]` says otherwise.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("client.id", "aqueduct-forward"),
+    // A batch is complete when it is given to librdkafka: there is nothing to wait for.
+    ("linger.ms", "1"),
+    // The partitions that the clients for Java give to the same keys.
+    ("partitioner", "murmur2_random"),
+    // At its own defaults nothing is sent for seconds after the brokers are back.
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "500"),
+    ("retry.backoff.ms", "50"),
+    ("retry.backoff.max.ms", "500"),
+    ("socket.keepalive.enable", "true"),
+    ("socket.timeout.ms", "10000"),
+];
+
+/// Settings that the sink makes itself, and how they are named here.
+const OURS: &[(&str, &str)] = &[
+    ("bootstrap.servers", "sink.brokers"),
+    ("metadata.broker.list", "sink.brokers"),
+    ("message.timeout.ms", "sink.delivery_timeout_ms"),
+    ("delivery.timeout.ms", "sink.delivery_timeout_ms"),
+];
+
+/// How long the name of a broker and its answer are waited for by a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a wait looks at the deadline.
+const TICK: Duration = Duration::from_millis(100);
+
+/// `[sink]` with `kind = "kafka"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// `host:port`, several with commas between them.
+    brokers: String,
+    /// The topic.
+    topic: String,
+    /// Attribute that is the message's key; a record without it has none.
+    key_attribute: Option<String>,
+    /// JSON pointer into the payload to the key; a record without it has none.
+    key_pointer: Option<String>,
+    /// How long an attempt goes on.
+    delivery_timeout_ms: Option<Millis>,
+    /// Settings of librdkafka, by its names.
+    #[serde(default)]
+    settings: BTreeMap<String, toml::Value>,
+}
+
+/// Where the key comes from.
+#[derive(Debug)]
+enum Key {
+    None,
+    Attribute(String),
+    Pointer(String),
+}
+
+type Client = ThreadedProducer<Observer>;
+
+/// The sink.
+pub struct Kafka {
+    topic: String,
+    key: Key,
+    timeout: Duration,
+    config: ClientConfig,
+    envelope: Envelope,
+    /// Made by the first delivery or probe, and again after a failure that librdkafka calls fatal.
+    client: Option<Client>,
+    reports: Arc<Reports>,
+}
+
+impl Kafka {
+    /// Takes the settings. Brokers are connected to by the first delivery or probe.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, with the name of the key: librdkafka's own, too.
+    pub fn open(table: Table, context: &Context) -> Result<Self, String> {
+        let key = match (table.key_attribute, table.key_pointer) {
+            (None, None) => Key::None,
+            (Some(name), None) => Key::Attribute(name),
+            (None, Some(pointer)) if json::is_pointer(&pointer) => Key::Pointer(pointer),
+            (None, Some(_)) => return Err("sink.key_pointer: it begins with `/`".to_owned()),
+            (Some(_), Some(_)) => {
+                return Err("sink.key_pointer: there is a key_attribute already".to_owned());
+            }
+        };
+        let timeout_ms = table.delivery_timeout_ms.map_or(30_000, Into::<u64>::into);
+        if !(100..=900_000).contains(&timeout_ms) {
+            let allowed = "allowed: 100ms to 15m";
+            return Err(format!("sink.delivery_timeout_ms: `{timeout_ms}` is not; {allowed}"));
+        }
+        let mut config = ClientConfig::new();
+        for (name, value) in DEFAULTS {
+            config.set(*name, *value);
+        }
+        config.set("bootstrap.servers", table.brokers);
+        config.set("message.timeout.ms", timeout_ms.to_string());
+        for (name, value) in table.settings {
+            if let Some((_, ours)) = OURS.iter().find(|(theirs, _)| *theirs == name) {
+                return Err(format!("sink.settings: `{name}` is {ours}"));
+            }
+            let value = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Float(number) => number.to_string(),
+                toml::Value::Boolean(is) => is.to_string(),
+                _ => return Err(format!("sink.settings: `{name}`: a string, number or boolean")),
+            };
+            config.set(name, value);
+        }
+        let acks = config.get("request.required.acks").or(config.get("acks")).unwrap_or_default();
+        if acks == "0" {
+            return Err("sink.settings: with `acks` 0 nothing says what is delivered".to_owned());
+        }
+        let waits_for_all = acks == "all" || acks == "-1";
+        if config.get("enable.idempotence").is_none() && config.get("retries").is_none() {
+            // It needs acks=all, and retries of its own.
+            config.set("enable.idempotence", waits_for_all.to_string());
+        }
+        let reports = Arc::new(Reports::default());
+        let sink = Self {
+            topic: table.topic,
+            key,
+            timeout: Duration::from_millis(timeout_ms),
+            config,
+            envelope: context.envelope.clone(),
+            client: None,
+            reports,
+        };
+        // librdkafka checks its settings when a client is made, which connects to nobody yet.
+        let checked = sink.connect().map_err(|error| format!("[sink.settings] {error}"))?;
+        drop(checked);
+        Ok(sink)
+    }
+
+    fn connect(&self) -> Result<Client, KafkaError> {
+        self.config.create_with_context(Observer::new(Arc::clone(&self.reports)))
+    }
+
+    fn client(&mut self) -> Result<&Client, Failure> {
+        // Its numbering of messages is broken for good, as it says: a new one begins anew.
+        let is_broken = |client: &Client| client.client().fatal_error().is_some();
+        if self.client.as_ref().is_some_and(is_broken) {
+            tracing::warn!("librdkafka's client has failed for good; another one is made");
+            self.client = None;
+        }
+        if self.client.is_none() {
+            self.client = Some(self.connect().map_err(Failure::retry)?);
+        }
+        self.client.as_ref().ok_or_else(|| Failure::retry("no client"))
+    }
+
+    /// Gives a record to librdkafka, waiting for room in its queue.
+    fn send(
+        client: &Client,
+        message: Message,
+        topic: &str,
+        ticket: usize,
+        until: Instant,
+    ) -> Result<(), KafkaError> {
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, ticket)
+            .payload(&message.payload)
+            .headers(message.headers);
+        if let Some(key) = &message.key {
+            record = record.key(key);
+        }
+        if message.timestamp_ms > 0 {
+            record = record.timestamp(message.timestamp_ms);
+        }
+        loop {
+            match client.send(record) {
+                Ok(()) => return Ok(()),
+                Err((error, back)) => {
+                    let is_full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+                    if !is_full || Instant::now() >= until {
+                        return Err(error);
+                    }
+                    record = back;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+    }
+
+    /// Makes a message of a record.
+    fn message(&self, record: &View<'_>) -> Result<Message, String> {
+        let mut payload = Vec::with_capacity(record.payload.len() + 64);
+        self.envelope.encode(record, &mut payload)?;
+        let key = match &self.key {
+            Key::None => None,
+            Key::Attribute(name) => record.attributes.get(name).map(<[u8]>::to_vec),
+            Key::Pointer(pointer) => {
+                json::text(&json::parse(record.payload)?, pointer).map(String::into_bytes)
+            }
+        };
+        let mut headers = OwnedHeaders::new_with_capacity(8);
+        let mut put = |key: &str, value: &[u8]| {
+            headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
+        };
+        put("aqueduct-epoch", format!("{:016x}", record.epoch).as_bytes());
+        put("aqueduct-seq", record.seq.to_string().as_bytes());
+        put("aqueduct-type", record.type_tag.to_string().as_bytes());
+        if self.envelope.form == Form::Raw {
+            // Any other form has them inside.
+            for attribute in record.attributes.clone() {
+                put(&String::from_utf8_lossy(attribute.name), attribute.value);
+            }
+        }
+        let timestamp_ms = i64::try_from(record.timestamp_ns / 1_000_000).unwrap_or(0);
+        Ok(Message { key, payload, headers, timestamp_ms })
+    }
+}
+
+/// What is sent.
+struct Message {
+    key: Option<Vec<u8>>,
+    payload: Vec<u8>,
+    headers: OwnedHeaders,
+    /// 0: none.
+    timestamp_ms: i64,
+}
+
+impl Sink for Kafka {
+    fn deliver(&mut self, records: &Records<'_>, stop: &Stop) -> Result<Delivered, Failure> {
+        self.client()?;
+        let Some(client) = &self.client else { return Err(Failure::retry("no client")) };
+        let until = Instant::now() + stop.time_for(self.timeout);
+        let tickets = self.reports.begin(records.len());
+        // Why the record after those that were sent was not.
+        let mut refused = None;
+        for (at, record) in records.iter().enumerate() {
+            let sent = match self.message(&record) {
+                Ok(message) => Self::send(client, message, &self.topic, tickets.of(at), until)
+                    .map_err(|error| outcome::of_sending(at, &error)),
+                Err(reason) => Err(Failure::poison(at, reason)),
+            };
+            if let Err(failure) = sent {
+                refused = Some(failure);
+                break;
+            }
+        }
+        let sent = refused.as_ref().map_or(records.len(), |failure| failure.done);
+        // librdkafka ends each message within its own timeout; a little later this one ends, too.
+        let grace = until + Duration::from_secs(1);
+        while !self.reports.wait(sent, TICK) {
+            if stop.is_over() || Instant::now() >= grace {
+                // Nothing of this attempt may arrive while the next one is under way.
+                client.purge(PurgeConfig::default().queue().inflight());
+                if !self.reports.wait(sent, Duration::from_secs(1)) {
+                    self.client = None;
+                }
+                break;
+            }
+        }
+        match self.reports.first_failure(sent) {
+            Some((done, error)) => Err(outcome::of_delivery(done, error)),
+            None => refused.map_or(Ok(Delivered::default()), Err),
+        }
+    }
+
+    fn probe(&mut self, stop: &Stop) -> Result<(), Failure> {
+        let topic = self.topic.clone();
+        let time = stop.time_for(PROBE_TIMEOUT);
+        let client = self.client()?.client();
+        let found = client.fetch_metadata(Some(&topic), time);
+        let found = found.map_err(|error| outcome::of_probe(&error))?;
+        let error =
+            found.topics().iter().find(|it| it.name() == topic).and_then(MetadataTopic::error);
+        match error {
+            Some(error) => Err(outcome::of_topic(&topic, error.into())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,348 @@
+//! A stream of NATS `JetStream`, by its client library.
+//!
+//! Delivered means that the stream has acknowledged each record: with three replicas, a majority of
+//! them has it. Each message has its record's name as `Nats-Msg-Id`, and names the one before it as
+//! `Nats-Expected-Last-Msg-Id`, so the stream takes each record once and in order, whatever is
+//! sent again. The library's runtime stays in here, on a thread of its own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aqueduct::config::Millis;
+use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture, PublishErrorKind};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, message::PublishMessage};
+use async_nats::{ConnectOptions, HeaderMap};
+use serde::Deserialize;
+
+use super::Context;
+use crate::batch::{Records, View};
+use crate::envelope::{Envelope, Form};
+use crate::sink::{Delivered, Failure, Remedy, Sink};
+use crate::stop::Stop;
+
+/// Messages that may wait for their acknowledgement; the server's own queue is larger.
+const MOST_IN_FLIGHT: usize = 1000;
+/// Bytes that the names, lengths and headers of ours take beside a payload, at most.
+const HEAD_BYTES: usize = 512;
+/// The longest pause before the library connects again.
+const RECONNECT_MS: u64 = 500;
+/// `JetStream`'s error codes: a message that is larger than the stream takes, an expected stream
+/// that is another one.
+const TOO_LARGE: u64 = 10054;
+const OTHER_STREAM: u64 = 10060;
+
+/// `[sink]` with `kind = "nats"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// `nats://host:port` or `tls://host:port`.
+    servers: Vec<String>,
+    /// The stream. It must be there.
+    stream: String,
+    /// The subject, one of the stream's.
+    subject: String,
+    /// The least replicas that the stream must have.
+    #[serde(default = "one")]
+    replicas: usize,
+    /// Whether the stream has nothing but this flow, in its order.
+    #[serde(default = "super::yes")]
+    ordered: bool,
+    /// The longest that an acknowledgement may take.
+    ack_timeout_ms: Option<Millis>,
+    user: Option<String>,
+    /// A file with the password of `user`, or, without one, a token.
+    secret_file: Option<PathBuf>,
+    /// A file of a JWT and its seed, as `nsc` writes it.
+    credentials_file: Option<PathBuf>,
+    /// Certificates of authorities, PEM; without it, the system's.
+    tls_ca_file: Option<PathBuf>,
+}
+
+const fn one() -> usize {
+    1
+}
+
+/// The sink.
+pub struct Nats {
+    table: Table,
+    ack_timeout: Duration,
+    envelope: Envelope,
+    runtime: tokio::runtime::Runtime,
+    link: Option<Link>,
+}
+
+/// A connection, and what is known of the stream.
+struct Link {
+    client: async_nats::Client,
+    context: jetstream::Context,
+    /// The last message of the stream; `None`: it is to be asked.
+    last: Option<Last>,
+}
+
+/// The last message of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Last {
+    /// There is none, or one that says nothing.
+    Unnamed,
+    /// Its `Nats-Msg-Id`.
+    Id(String),
+}
+
+impl Last {
+    /// Returns the sequence number, if it is a record of this epoch.
+    fn seq(&self, epoch: u64) -> Option<u64> {
+        let Self::Id(id) = self else { return None };
+        let (name, seq) = id.split_once('-')?;
+        (name == format!("{epoch:016x}")).then(|| seq.parse().ok()).flatten()
+    }
+}
+
+impl Nats {
+    /// Takes the settings. Servers are connected to by the first delivery or probe.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, with the name of its key.
+    pub fn open(table: Table, context: &Context) -> Result<Self, String> {
+        if table.servers.is_empty() {
+            return Err("sink.servers: which? [\"nats://127.0.0.1:4222\"], for instance".to_owned());
+        }
+        for server in &table.servers {
+            let address: Result<async_nats::ServerAddr, _> = server.parse();
+            address.map_err(|error| format!("sink.servers: `{server}`: {error}"))?;
+        }
+        let is_one = |subject: &str| {
+            let parts = subject.split('.');
+            parts.clone().all(|it| !it.is_empty()) && !subject.contains(['*', '>', ' ', '\t'])
+        };
+        if !is_one(&table.subject) {
+            let subject = &table.subject;
+            return Err(format!("sink.subject: `{subject}`: one subject, without wildcards"));
+        }
+        let ack_ms = table.ack_timeout_ms.map_or(5000, Into::<u64>::into);
+        if !(100..=120_000).contains(&ack_ms) {
+            return Err(format!("sink.ack_timeout_ms: `{ack_ms}`; allowed: 100ms to 2m"));
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("forward-nats")
+            .enable_all()
+            .build()
+            .map_err(|error| format!("threads: {error}"))?;
+        let (envelope, ack_timeout) = (context.envelope.clone(), Duration::from_millis(ack_ms));
+        Ok(Self { table, ack_timeout, envelope, runtime, link: None })
+    }
+}
+
+impl Table {
+    async fn connect(&self, ack_timeout: Duration) -> Result<Link, Failure> {
+        let secret = match &self.secret_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.map_err(|it| Failure::stop(format!("{}: {it}", path.display())))?;
+                Some(text.trim_end().to_owned())
+            }
+            None => None,
+        };
+        let mut options = ConnectOptions::new()
+            .name("aqueduct-forward")
+            .connection_timeout(ack_timeout)
+            // A server that was cut off is noticed within twice this time.
+            .ping_interval(Duration::from_secs(5))
+            .reconnect_delay_callback(|attempts| {
+                let attempts = u64::try_from(attempts).unwrap_or(u64::MAX);
+                Duration::from_millis(attempts.saturating_mul(50).min(RECONNECT_MS))
+            })
+            .event_callback(|event| async move { tracing::info!(%event, "NATS") });
+        options = match (self.user.clone(), secret) {
+            (Some(user), secret) => options.user_and_password(user, secret.unwrap_or_default()),
+            (None, Some(token)) => options.token(token),
+            (None, None) => options,
+        };
+        if let Some(path) = &self.credentials_file {
+            let read = options.credentials_file(path).await;
+            options = read.map_err(|it| Failure::stop(format!("{}: {it}", path.display())))?;
+        }
+        if let Some(path) = &self.tls_ca_file {
+            options = options.add_root_certificates(path.clone()).require_tls(true);
+        }
+        let client = options.connect(self.servers.clone()).await.map_err(Failure::retry)?;
+        let context = ContextBuilder::new()
+            .timeout(ack_timeout)
+            .ack_timeout(ack_timeout)
+            .max_ack_inflight(2 * MOST_IN_FLIGHT)
+            .build(client.clone());
+        Ok(Link { client, context, last: None })
+    }
+
+    /// Asks for the stream, and checks that it is what is wanted.
+    async fn stream(&self, link: &Link) -> Result<Stream, Failure> {
+        let stream = link.context.get_stream(&self.stream).await;
+        let stream = stream.map_err(|it| Failure::retry(format!("{}: {it}", self.stream)))?;
+        let replicas = stream.cached_info().config.num_replicas;
+        if replicas < self.replicas {
+            let (name, wanted) = (&self.stream, self.replicas);
+            return Err(Failure::stop(format!("{name}: {replicas} replicas, not {wanted}")));
+        }
+        Ok(stream)
+    }
+
+    /// Asks for the last message of the stream.
+    async fn last(&self, link: &Link) -> Result<Last, Failure> {
+        let stream = self.stream(link).await?;
+        let last = stream.cached_info().state.last_sequence;
+        if last == 0 {
+            return Ok(Last::Unnamed);
+        }
+        match stream.get_raw_message(last).await {
+            Ok(message) => {
+                let id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
+                Ok(id.map_or(Last::Unnamed, |id| Last::Id(id.as_str().to_owned())))
+            }
+            // Deleted, by its age for instance.
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                Ok(Last::Unnamed)
+            }
+            Err(error) => Err(Failure::retry(format!("{}: {error}", self.stream))),
+        }
+    }
+
+    /// Publishes records and waits for all acknowledgements, or the first failure.
+    async fn publish(
+        &self,
+        link: &mut Link,
+        envelope: &Envelope,
+        records: &Records<'_>,
+    ) -> Result<Delivered, Failure> {
+        let mut last = None;
+        let mut known = 0;
+        if self.ordered {
+            let asked = match link.last.take() {
+                Some(last) => last,
+                None => self.last(link).await?,
+            };
+            // A record that is there is not sent again, however long ago it was.
+            let has = asked.seq(records.epoch());
+            known = records.iter().take_while(|record| has >= Some(record.seq)).count();
+            last = Some(asked);
+        }
+        let limit = link.client.server_info().max_payload;
+        let mut acknowledged = known;
+        let mut sent = known;
+        let mut repeated = 0;
+        let mut refused = None;
+        while sent < records.len() && refused.is_none() {
+            let mut flying: Vec<PublishAckFuture> = Vec::new();
+            while sent < records.len() && flying.len() < MOST_IN_FLIGHT {
+                let record = records.get(sent);
+                let mut message = match message(envelope, &record, limit) {
+                    Ok(message) => message.expected_stream(&self.stream),
+                    Err(reason) => {
+                        refused = Some(Failure::poison(sent, reason));
+                        break;
+                    }
+                };
+                if let Some(Last::Id(id)) = &last {
+                    message = message.expected_last_message_id(id);
+                }
+                if last.is_some() {
+                    last = Some(Last::Id(record.name()));
+                }
+                let future = link.context.send_publish(self.subject.clone(), message).await;
+                flying.push(future.map_err(|it| failure(&it).after(acknowledged))?);
+                sent += 1;
+            }
+            for acknowledgement in flying {
+                let answer = acknowledgement.await;
+                let answer = answer.map_err(|error| failure(&error).after(acknowledged))?;
+                repeated += u64::from(answer.duplicate);
+                acknowledged += 1;
+            }
+        }
+        link.last = last;
+        refused.map_or(Ok(Delivered { known: known as u64 + repeated }), Err)
+    }
+}
+
+/// Makes a message of a record, whose name is its id.
+fn message(envelope: &Envelope, record: &View<'_>, limit: usize) -> Result<PublishMessage, String> {
+    let mut payload = Vec::with_capacity(record.payload.len() + 64);
+    envelope.encode(record, &mut payload)?;
+    let mut headers = HeaderMap::new();
+    headers.insert("Aqueduct-Type", record.type_tag.to_string());
+    let mut bytes = payload.len() + HEAD_BYTES;
+    if envelope.form == Form::Raw {
+        // Any other form has them inside.
+        for attribute in record.attributes.clone() {
+            let name = String::from_utf8_lossy(attribute.name);
+            let value = String::from_utf8_lossy(attribute.value);
+            // What cannot be a header of NATS is left out: a name with a colon, a line break.
+            let name = name.parse::<async_nats::HeaderName>();
+            let value = value.parse::<async_nats::HeaderValue>();
+            if let (Ok(name), Ok(value)) = (name, value) {
+                bytes += attribute.name.len() + attribute.value.len() + 4;
+                headers.append(name, value);
+            }
+        }
+    }
+    if bytes > limit {
+        return Err(format!("NATS: {bytes} bytes are more than the server's max_payload, {limit}"));
+    }
+    let message = PublishMessage::build().payload(payload.into()).headers(headers);
+    Ok(message.message_id(record.name()))
+}
+
+/// What a refusal, or silence, means.
+fn failure(error: &async_nats::jetstream::context::PublishError) -> Failure {
+    let code = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<jetstream::Error>())
+        .map(|error| error.error_code().0);
+    let remedy = match (error.kind(), code) {
+        (PublishErrorKind::MaxPayloadExceeded, _) | (_, Some(TOO_LARGE)) => Remedy::Poison,
+        (_, Some(OTHER_STREAM)) => Remedy::Stop,
+        _ => Remedy::Retry(None),
+    };
+    Failure { done: 0, remedy, reason: format!("NATS: {error}") }
+}
+
+impl Sink for Nats {
+    fn deliver(&mut self, records: &Records<'_>, stop: &Stop) -> Result<Delivered, Failure> {
+        let Self { table, ack_timeout, envelope, runtime, link } = self;
+        let ack_timeout = *ack_timeout;
+        // Every acknowledgement has its own time; this is for the batch, and for the end.
+        let limit = stop.time_for(ack_timeout * 6);
+        let work = async {
+            if link.is_none() {
+                *link = Some(table.connect(ack_timeout).await?);
+            }
+            let Some(link) = link.as_mut() else { return Err(Failure::retry("no connection")) };
+            table.publish(link, envelope, records).await
+        };
+        let late = || Failure::retry("NATS: the time for it is over");
+        let result = runtime.block_on(async { tokio::time::timeout(limit, work).await });
+        let result = result.unwrap_or_else(|_| Err(late()));
+        if matches!(&result, Err(Failure { remedy: Remedy::Retry(_), .. })) {
+            // The connection may hang, and may be to a server that the others have left.
+            *link = None;
+        }
+        result
+    }
+
+    fn probe(&mut self, stop: &Stop) -> Result<(), Failure> {
+        let Self { table, ack_timeout, runtime, link, .. } = self;
+        let limit = stop.time_for(*ack_timeout);
+        let work = async {
+            if link.is_none() {
+                *link = Some(table.connect(*ack_timeout).await?);
+            }
+            let Some(link) = link.as_mut() else { return Err(Failure::retry("no connection")) };
+            table.stream(link).await.map(|_| ())
+        };
+        let result = runtime.block_on(async { tokio::time::timeout(limit, work).await });
+        let result = result.unwrap_or_else(|_| Err(Failure::retry("NATS: no answer in time")));
+        if result.is_err() {
+            *link = None;
+        }
+        result
+    }
+}

@@ -1,0 +1,234 @@
+//! Names of files, the way to them, and which records they have already.
+//!
+//! A file is written as `.SUBSCRIPTION-PID-N.tmp` beside the partitions, synced, and renamed to
+//! `SUBSCRIPTION-EPOCH-FIRST-LAST.parquet` in its own. A process that ends in between leaves whole
+//! files of records that were not released: these come again, and are looked for in the files
+//! whose range they are in.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use parquet::column::reader::ColumnReader;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use rustix::fs::{Access, access};
+
+use super::columns::FIXED;
+use crate::sink::Failure;
+
+/// Partitions that are remembered; with more, all are forgotten and looked at again.
+const MOST_PARTITIONS: usize = 4096;
+
+/// The directory of a sink.
+#[derive(Debug)]
+pub(super) struct Files {
+    root: PathBuf,
+    /// What the names of all files begin with.
+    flow: String,
+    /// Number of the next temporary file.
+    next: u64,
+    is_clean: bool,
+    /// The epoch of `known`.
+    epoch: u64,
+    /// For each partition that was looked at, the sequence numbers in its files from the first
+    /// that came.
+    known: HashMap<String, HashSet<u64>>,
+    /// Directories whose entries are not synced yet.
+    unsynced: BTreeSet<PathBuf>,
+}
+
+/// The temporary name of a file; it is removed unless the file gets its name.
+#[derive(Debug)]
+pub(super) struct Temporary(Option<PathBuf>);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // If it fails, the next process removes it.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// A file that is whole and synced, and has no name yet.
+#[derive(Debug)]
+pub(super) struct Whole<'w> {
+    pub(super) directory: &'w str,
+    pub(super) epoch: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) temporary: &'w mut Temporary,
+}
+
+impl Files {
+    pub(super) fn new(root: PathBuf, flow: String) -> Self {
+        Self {
+            root,
+            flow,
+            next: 0,
+            is_clean: false,
+            epoch: 0,
+            known: HashMap::new(),
+            unsynced: BTreeSet::new(),
+        }
+    }
+
+    /// Looks whether the directory is there and can be written to; the first time, removes what a
+    /// process before this one left half written.
+    pub(super) fn check(&mut self) -> Result<(), Failure> {
+        if !fs::metadata(&self.root).map_err(|error| self.failure(&error))?.is_dir() {
+            return Err(Failure::stop(format!("{}: no directory", self.root.display())));
+        }
+        let allowed = access(&self.root, Access::WRITE_OK | Access::EXEC_OK);
+        allowed.map_err(|error| self.failure(&error.into()))?;
+        if self.is_clean {
+            return Ok(());
+        }
+        let begin = format!(".{}-", self.flow);
+        for entry in fs::read_dir(&self.root).map_err(|error| self.failure(&error))? {
+            let name = entry.map_err(|error| self.failure(&error))?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let is_ours = name.strip_prefix(&begin).and_then(|rest| rest.strip_suffix(".tmp"));
+            if is_ours.is_some_and(|rest| rest.bytes().all(|it| it == b'-' || it.is_ascii_digit()))
+            {
+                tracing::warn!(name, "removed what another process left half written");
+                fs::remove_file(self.root.join(name)).map_err(|error| self.failure(&error))?;
+            }
+        }
+        self.is_clean = true;
+        Ok(())
+    }
+
+    /// Creates a file under a temporary name.
+    pub(super) fn create(&mut self) -> Result<(File, Temporary), Failure> {
+        let name = format!(".{}-{}-{}.tmp", self.flow, std::process::id(), self.next);
+        self.next += 1;
+        let path = self.root.join(name);
+        let file = File::create_new(&path).map_err(|error| self.failure(&error))?;
+        Ok((file, Temporary(Some(path))))
+    }
+
+    /// Gives a file its name. It lasts after `sync`.
+    pub(super) fn publish(&mut self, whole: &mut Whole<'_>) -> Result<(), Failure> {
+        let directory = self.root.join(whole.directory);
+        if !directory.is_dir() {
+            fs::create_dir_all(&directory).map_err(|error| self.failure(&error))?;
+        }
+        let Whole { epoch, first, last, .. } = whole;
+        let name = format!("{}-{epoch:016x}-{first:020}-{last:020}.parquet", self.flow);
+        if let Some(temporary) = &whole.temporary.0 {
+            fs::rename(temporary, directory.join(name)).map_err(|error| self.failure(&error))?;
+            whole.temporary.0 = None;
+        }
+        self.changed(whole.directory);
+        Ok(())
+    }
+
+    /// Remembers that entries of a partition's directory, and of those above it, may have changed.
+    fn changed(&mut self, partition: &str) {
+        let directory = self.root.join(partition);
+        let above = directory.ancestors().take_while(|it| it.starts_with(&self.root));
+        self.unsynced.extend(above.map(Path::to_owned));
+    }
+
+    /// Syncs the directories whose entries have changed.
+    pub(super) fn sync(&mut self) -> Result<(), Failure> {
+        for directory in &self.unsynced {
+            let synced = File::open(directory).and_then(|directory| directory.sync_all());
+            synced.map_err(|error| self.failure(&error))?;
+        }
+        self.unsynced.clear();
+        Ok(())
+    }
+
+    /// Looks into the files again when records come.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// Says whether a record is in a file of its partition. Records come in order.
+    pub(super) fn knows(&mut self, partition: &str, epoch: u64, seq: u64) -> Result<bool, Failure> {
+        if self.epoch != epoch || self.known.len() > MOST_PARTITIONS {
+            self.epoch = epoch;
+            self.known.clear();
+        }
+        if let Some(known) = self.known.get_mut(partition) {
+            return Ok(known.remove(&seq));
+        }
+        let mut known = self.look(partition, epoch, seq)?;
+        let is_there = known.remove(&seq);
+        self.known.insert(partition.to_owned(), known);
+        Ok(is_there)
+    }
+
+    /// Reads the sequence numbers, from `from` on, of the files of a partition.
+    fn look(&mut self, partition: &str, epoch: u64, from: u64) -> Result<HashSet<u64>, Failure> {
+        let directory = self.root.join(partition);
+        let mut known = HashSet::new();
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(known),
+            Err(error) => return Err(self.failure(&error)),
+        };
+        let begin = format!("{}-{epoch:016x}-", self.flow);
+        for entry in entries {
+            let name = entry.map_err(|error| self.failure(&error))?.file_name();
+            let range = name.to_str().and_then(|name| name.strip_prefix(&begin));
+            let range = range.and_then(|range| range.strip_suffix(".parquet"));
+            let Some((_, last)) = range.and_then(|range| range.split_once('-')) else { continue };
+            if last.parse::<u64>().is_ok_and(|last| last >= from) {
+                let path = directory.join(&name);
+                seqs(&path, from, &mut known).map_err(|error| {
+                    // It was synced before it got its name: this is not from a crash.
+                    Failure::stop(format!("{}: it cannot be read: {error}", path.display()))
+                })?;
+            }
+        }
+        if !known.is_empty() {
+            tracing::info!(partition, records = known.len(), "there are in a file already");
+            // Whoever gave it its name may have ended before it was sure to last.
+            self.changed(partition);
+        }
+        Ok(known)
+    }
+
+    /// A full disk may get room again; a directory that is missing or forbidden is for a person.
+    fn failure(&self, error: &io::Error) -> Failure {
+        let reason = format!("{}: {error}", self.root.display());
+        match error.kind() {
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::ReadOnlyFilesystem => Failure::stop(reason),
+            _ => Failure::retry(reason),
+        }
+    }
+}
+
+/// Adds the sequence numbers of a file, from `from` on.
+fn seqs(path: &Path, from: u64, into: &mut HashSet<u64>) -> Result<(), ParquetError> {
+    const TOGETHER: usize = 8192;
+    let reader = SerializedFileReader::new(File::open(path)?)?;
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group)?;
+        let columns = group.metadata().columns();
+        let column = columns.iter().position(|column| column.column_path().string() == FIXED[1]);
+        let column = column.ok_or_else(|| ParquetError::General("no column `seq`".to_owned()))?;
+        let ColumnReader::Int64ColumnReader(mut column) = group.get_column_reader(column)? else {
+            return Err(ParquetError::General("`seq` is no INT64".to_owned()));
+        };
+        let mut values = Vec::with_capacity(TOGETHER);
+        loop {
+            values.clear();
+            let (read, _, _) = column.read_records(TOGETHER, None, None, &mut values)?;
+            if read == 0 {
+                break;
+            }
+            let seqs = values.iter().filter_map(|&seq| u64::try_from(seq).ok());
+            into.extend(seqs.filter(|&seq| seq >= from));
+        }
+    }
+    Ok(())
+}
