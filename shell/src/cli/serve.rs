@@ -68,6 +68,9 @@ pub struct ServeArgs {
     /// An address for health and metrics alone [default: they are beside the records]
     #[arg(long, value_name = "HOST:PORT")]
     pub admin_listen: Option<Address>,
+    /// Speak TLS with a certificate that is made at the start and nobody has signed, for trying
+    #[arg(long)]
+    pub tls_self_signed: bool,
     /// How connections are served; auto is io_uring where it works, else epoll [default: auto]
     #[arg(long, value_name = "DRIVER", value_enum)]
     pub driver: Option<Choice>,
@@ -105,6 +108,8 @@ impl ServeArgs {
                 *to = Some(given);
             }
         }
+        let self_signed = self.tls_self_signed.then_some(true);
+        put(&mut tables.tls.self_signed, self_signed.as_ref(), "--tls-self-signed");
         let (http, server, log) = (&mut tables.http, &mut tables.server, &mut tables.log);
         put(&mut http.listen, self.listen.as_ref(), "--listen");
         put(&mut http.header_timeout_ms, self.header_timeout_ms.as_ref(), "--header-timeout-ms");

@@ -17,6 +17,7 @@ use crate::journal::{Durability, JournalSettings, JournalTable};
 use crate::log::{LogSettings, LogTable};
 use crate::middleware::{RouteSettings, RouteTable};
 use crate::ring::{RingSettings, RingTable};
+use crate::tls::{TlsSettings, TlsTable};
 
 /// The configuration file as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,6 +41,8 @@ pub struct Tables {
     pub journal: JournalTable,
     /// Who may write.
     pub credentials: CredentialsTable,
+    /// Certificates.
+    pub tls: TlsTable,
     /// The rings.
     pub ring: Vec<RingTable>,
     /// Routes of HTTP.
@@ -79,6 +82,8 @@ pub struct Config {
     pub journal: Option<JournalSettings>,
     /// The file of credentials, if there is one.
     pub credentials: Option<PathBuf>,
+    /// Where certificates come from, if TLS is spoken.
+    pub tls: Option<TlsSettings>,
     /// At least one, with distinct names.
     pub rings: Vec<RingSettings>,
     /// Routes of HTTP.
@@ -100,8 +105,8 @@ pub struct Loaded {
 
 impl Tables {
     /// Tables that there are once: variables of the environment name their keys.
-    pub const ONCE: [&'static str; 8] =
-        ["server", "ingest", "http", "control", "admin", "log", "journal", "credentials"];
+    pub const ONCE: [&'static str; 9] =
+        ["server", "ingest", "http", "control", "admin", "log", "journal", "credentials", "tls"];
 }
 
 impl Config {
@@ -112,10 +117,13 @@ impl Config {
             number("server.threads", tables.server.threads.as_ref(), cores.min(1024), 1..=1024)?;
         let drain = tables.server.drain_timeout_ms.as_ref();
         let has_credentials = tables.credentials.file.is_some();
+        let tls = TlsSettings::check(&tables.tls)?;
+        let has_tls = tls.is_some();
         let mut rings = RingSettings::check(&tables.ring)?;
-        let http = HttpSettings::check(&tables.http, has_credentials)?;
+        let http = HttpSettings::check(&tables.http, has_credentials, has_tls)?;
         let keep_alive = http.limits.keep_alive_timeout;
-        let listen = ListenSettings::check(&tables.listen, &rings, keep_alive, has_credentials)?;
+        let listen =
+            ListenSettings::check(&tables.listen, &rings, keep_alive, has_credentials, has_tls)?;
         let routes = RouteSettings::check(&tables.route, &rings)?;
         for (index, ring) in rings.iter_mut().enumerate() {
             ring.has_attributes = !http.keep.is_empty()
@@ -132,6 +140,7 @@ impl Config {
             admin: AdminSettings::check(&tables.admin)?,
             log: LogSettings::check(&tables.log),
             journal: JournalSettings::check(&tables.journal, &durabilities(&tables.ring))?,
+            tls,
             credentials: tables.credentials.file.as_ref().map(|given| given.value.clone()),
             rings,
             routes,
@@ -140,7 +149,7 @@ impl Config {
 
     /// Whether clients send secrets, or the process has some.
     pub fn has_secrets(&self) -> bool {
-        self.credentials.is_some()
+        self.credentials.is_some() || self.tls.is_some()
     }
 
     /// Lists everything that is in effect. `tables` are those that were checked.
@@ -159,6 +168,7 @@ impl Config {
             self.admin.describe(&tables.admin),
             self.log.describe(&tables.log),
             tables.credentials.describe(),
+            TlsSettings::describe(&tables.tls),
         ];
         sections.extend(self.journal.as_ref().map(|journal| journal.describe(&tables.journal)));
         let rings = self.rings.iter().zip(&tables.ring);

@@ -27,6 +27,7 @@ use crate::middleware::units::Authenticate;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
 use crate::socket_file::SocketFile;
+use crate::tls::Acceptor;
 
 /// Media type of problems (RFC 9457).
 const PROBLEM: &str = "application/problem+json";
@@ -101,18 +102,21 @@ pub(super) type SetLimits = Box<dyn Fn(&HttpLimits) + Send + Sync>;
 pub(super) fn addresses(config: &Config, rings: &[Arc<Ring>]) -> Result<Vec<Address>, ServeError> {
     let limits = &config.http.limits;
     let credentials = credentials(config)?;
+    let acceptors = Acceptors::read(config)?;
     let router = config.routes.router(credentials.as_ref()).map_err(ServeError::Routes)?;
     let parts = AddressParts { config, router: Arc::new(router), credentials };
     let mut addresses = Vec::with_capacity(1 + config.listen.len());
     let times = timeouts(limits, Some(limits.keep_alive_timeout), true);
-    let first = parts.http(config.http.keep.clone(), config.http.authenticate);
-    addresses.push(Address { protocol: first, timeouts: Arc::new(times) });
+    let first = parts.http(config.http.keep.clone(), config.http.authenticate, config.http.tls);
+    let tls = acceptors.of(config.http.tls, ProtocolName::Http);
+    addresses.push(Address { protocol: first, timeouts: Arc::new(times), tls });
     for settings in &config.listen {
         // Clients of Redis and of syslog connect long before they have something to say.
         let speaks_first = matches!(settings.name, ProtocolName::Http | ProtocolName::Mqtt);
         let timeouts = timeouts(limits, settings.idle_timeout, speaks_first);
         let protocol = parts.protocol(settings, rings)?;
-        addresses.push(Address { protocol, timeouts: Arc::new(timeouts) });
+        let tls = acceptors.of(settings.tls, settings.name);
+        addresses.push(Address { protocol, timeouts: Arc::new(timeouts), tls });
     }
     Ok(addresses)
 }
@@ -212,7 +216,30 @@ fn hand_over(
 
 /// Opens the files that a configuration names, to see whether they are good.
 pub fn check_files(config: &Config) -> Result<(), ServeError> {
-    credentials(config).map(|_| ())
+    credentials(config)?;
+    Acceptors::read(config).map(|_| ())
+}
+
+/// What accepts TLS, by what is spoken in it.
+#[derive(Default)]
+struct Acceptors {
+    http: Option<Arc<Acceptor>>,
+    others: Option<Arc<Acceptor>>,
+}
+
+impl Acceptors {
+    fn read(config: &Config) -> Result<Self, ServeError> {
+        let Some(settings) = &config.tls else { return Ok(Self::default()) };
+        let read = |protocols: &[&[u8]]| {
+            Acceptor::read(settings, protocols).map(Arc::new).map_err(ServeError::Tls)
+        };
+        Ok(Self { http: Some(read(&[b"http/1.1"])?), others: Some(read(&[])?) })
+    }
+
+    fn of(&self, tls: bool, protocol: ProtocolName) -> Option<Arc<Acceptor>> {
+        let acceptor = if protocol == ProtocolName::Http { &self.http } else { &self.others };
+        acceptor.clone().filter(|_| tls)
+    }
 }
 
 /// Opens the file of credentials, if there is one.
@@ -233,7 +260,7 @@ struct AddressParts<'a> {
 }
 
 impl AddressParts<'_> {
-    fn http(&self, keep: Keep, authenticate: bool) -> Protocol {
+    fn http(&self, keep: Keep, authenticate: bool, tls: bool) -> Protocol {
         let config = self.config;
         let credentials = self.credentials.as_ref().filter(|_| authenticate);
         let guard = credentials.map(|credentials| {
@@ -248,7 +275,8 @@ impl AddressParts<'_> {
             max_headers: config.http.limits.max_headers,
             max_batch_bytes: usize::try_from(largest_batch).unwrap_or(usize::MAX),
             origins: config.http.origins.clone(),
-            http2: config.http.http2,
+            // A session of TLS stays with its event loop.
+            http2: config.http.http2 && !tls,
             keep,
             routes: http1::Routes::new(&self.router),
             guard,
@@ -264,7 +292,9 @@ impl AddressParts<'_> {
             |target: &Target| ring_facts(rings, target.ring).ok_or(ServeError::TooManyRings);
         let credentials = self.credentials.clone().filter(|_| settings.authenticate);
         Ok(match &settings.protocol {
-            ProtocolSettings::Http => self.http(settings.keep.clone(), settings.authenticate),
+            ProtocolSettings::Http => {
+                self.http(settings.keep.clone(), settings.authenticate, settings.tls)
+            }
             ProtocolSettings::Resp => {
                 let (max_command_bytes, keep) = (settings.max_message_bytes, settings.keep.clone());
                 Protocol::Resp(Arc::new(resp::Config { max_command_bytes, keep, credentials }))

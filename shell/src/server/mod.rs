@@ -450,6 +450,8 @@ pub enum ServeError {
         /// Why.
         error: StoreError,
     },
+    /// Certificates and keys.
+    Tls(String),
     /// The routes.
     Routes(ConfigError),
     /// The control socket.
@@ -469,6 +471,7 @@ impl fmt::Display for ServeError {
             Self::Ring { name, error } => write!(f, "ring {name}: {error}"),
             Self::Listen { address, error } => write!(f, "listening on {address}: {error}"),
             Self::Credentials { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Tls(error) => write!(f, "TLS: {error}"),
             Self::TooManyRings => write!(f, "there are more than 65535 rings"),
             Self::Routes(error) => error.fmt(f),
             Self::Loops(error) => write!(f, "event loops: {error}"),

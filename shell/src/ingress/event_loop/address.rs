@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::connection::Timeouts;
 use super::protocol::Protocol;
 use crate::sync::lock;
+use crate::tls::Acceptor;
 
 #[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 type Number = std::sync::atomic::AtomicU64;
@@ -17,6 +18,8 @@ pub struct Address {
     pub protocol: Protocol,
     /// How long the parts of an exchange may take.
     pub timeouts: Arc<Timeouts>,
+    /// What accepts TLS there; without it, there is none.
+    pub tls: Option<Arc<Acceptor>>,
 }
 
 /// The rules of all addresses, by the number of the listener. Connections keep a copy of theirs,

@@ -78,6 +78,7 @@ impl Work<'_> {
             self.close(id, driver);
             return;
         };
+        let out = connection.sealed(out, buffers);
         if out.is_empty() {
             buffers.give(out);
         } else {
@@ -123,6 +124,11 @@ impl Work<'_> {
                 let quiet = if is_open {
                     LINGER_OPEN_MS
                 } else {
+                    if let Some(tls) = &mut connection.tls {
+                        let mut goodbye = buffers.take();
+                        tls.finish(&mut goodbye);
+                        driver.send(id, goodbye);
+                    }
                     driver.finish(id);
                     let short = ending || connection.is_refused();
                     if short { LINGER_SHORT_MS } else { LINGER_QUIET_MS }

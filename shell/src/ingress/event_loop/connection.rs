@@ -12,6 +12,7 @@ use super::protocol::Speaker;
 use crate::codec::{Page, Progress, RingId, Wait};
 use crate::limits::{Held, Permit};
 use crate::ring::Ticket;
+use crate::tls::Session;
 
 /// What a connection is doing.
 ///
@@ -69,6 +70,8 @@ pub(super) struct Connection {
     /// Number of the address that it came in by.
     pub(super) address: Listener,
     pub(super) speaker: Speaker,
+    /// Where it speaks TLS: its session.
+    pub(super) tls: Option<Box<Session>>,
     pub(super) timeouts: Arc<Timeouts>,
     pub(super) phase: Phase,
     /// Received and not consumed.
@@ -115,6 +118,7 @@ impl Connection {
         Self {
             address,
             speaker,
+            tls: None,
             timeouts,
             phase: Phase::Open,
             input: Vec::new(),
@@ -177,6 +181,23 @@ impl Connection {
             buffers.give(std::mem::take(&mut self.input));
             let _ = self.held.resize(0);
         }
+    }
+
+    /// Returns whether nothing is known of its peer but that it may want to speak TLS.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+    }
+
+    /// Turns what is to be said into what is to be sent.
+    pub(super) fn sealed(&mut self, plain: Vec<u8>, buffers: &Buffers) -> Vec<u8> {
+        let Some(tls) = &mut self.tls else { return plain };
+        if plain.is_empty() && !tls.wants_to_send() {
+            return plain;
+        }
+        let mut wire = buffers.take();
+        tls.send(&plain, &mut wire);
+        buffers.give(plain);
+        wire
     }
 
     /// Returns whether it was one too many.

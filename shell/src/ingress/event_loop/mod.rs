@@ -292,18 +292,38 @@ impl<'a> Turn<'a> {
             let Some(at) = self.addresses.get(listener as usize) else { continue };
             let speaker = at.protocol.speaker(self.connections, socket.as_fd());
             let (address, timeouts) = (listener, Arc::clone(&at.timeouts));
+            let tls = match &at.tls {
+                None => None,
+                Some(acceptor) => match acceptor.session() {
+                    Some(session) => Some(Box::new(session)),
+                    None => continue,
+                },
+            };
+            let has_tls = tls.is_some();
             if let Some(permit) = shared.connections.acquire() {
-                self.deal(work, driver, Arrival { socket, address, speaker, timeouts, permit });
+                self.deal(
+                    work,
+                    driver,
+                    Arrival { socket, address, speaker, tls, timeouts, permit },
+                );
                 continue;
             }
             shared.metrics.http_connections_refused.inc();
             tracing::debug!(limit = shared.connections.most(), "connection refused: too many");
+            if has_tls {
+                // Nothing can be said before a handshake, which would take a place.
+                continue;
+            }
             if matches!(speaker, Speaker::Http(_)) {
                 (shared.overflow)(socket);
                 continue;
             }
             if let Some(permit) = shared.refusals.acquire() {
-                let id = add(work, driver, Arrival { socket, address, speaker, timeouts, permit });
+                let id = add(
+                    work,
+                    driver,
+                    Arrival { socket, address, speaker, tls: None, timeouts, permit },
+                );
                 refuse(work, id);
             }
         }
@@ -323,7 +343,7 @@ impl<'a> Turn<'a> {
 
 /// Takes a connection into this loop.
 fn add(work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) -> Option<Id> {
-    let Arrival { socket, address, speaker, timeouts, permit } = arrival;
+    let Arrival { socket, address, speaker, tls, timeouts, permit } = arrival;
     let id = work.free.pop().unwrap_or_else(|| {
         work.slots.push(Slot::Free);
         Id::try_from(work.slots.len() - 1).unwrap_or(Id::MAX)
@@ -333,10 +353,13 @@ fn add(work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) -> Optio
         work.free.push(id);
         return None;
     }
-    let deadline_ms = work.batch.clock.after(timeouts.of(Wait::First));
+    // A handshake has the time of a head, whatever comes then.
+    let first = if tls.is_some() { Some(timeouts.head) } else { timeouts.of(Wait::First) };
+    let deadline_ms = work.batch.clock.after(first);
     let held = Held::nothing(&work.shared.buffered);
     let mut connection = Connection::new(address, speaker, timeouts, permit, held);
     connection.deadline_ms = deadline_ms;
+    connection.tls = tls;
     work.slots[id as usize] = Slot::Taken(Box::new(connection));
     work.touch(id);
     tracing::trace!(id, "connection accepted");

@@ -15,6 +15,7 @@ use crate::config::{
     time, written_size, written_time,
 };
 use crate::ring::RingSettings;
+use crate::tls::tls;
 
 /// What a message may have on top of the largest record, bytes: names, fields, a topic.
 const MESSAGE_OVERHEAD_BYTES: u64 = 64 << 10;
@@ -175,6 +176,8 @@ pub struct ListenTable {
     pub attributes: Option<Given<Vec<String>>>,
     /// Whether whoever brings records needs credentials.
     pub authenticate: Option<Given<bool>>,
+    /// Whether TLS is spoken.
+    pub tls: Option<Given<bool>>,
 }
 
 /// A ring by its place in the configuration, and a type tag.
@@ -216,6 +219,8 @@ pub struct ListenSettings {
     pub keep: Keep,
     /// Whether whoever brings records needs credentials.
     pub authenticate: bool,
+    /// Whether TLS is spoken.
+    pub tls: bool,
 }
 
 impl ListenSettings {
@@ -271,6 +276,7 @@ impl ListenSettings {
         section.put("attributes", list(kept), table.attributes.as_ref(), KEPT);
         let asks = self.authenticate.to_string();
         section.put("authenticate", asks, table.authenticate.as_ref(), Change::Live);
+        section.put("tls", self.tls.to_string(), table.tls.as_ref(), Change::Live);
         section
     }
 
@@ -280,8 +286,9 @@ impl ListenSettings {
         rings: &[RingSettings],
         keep_alive: Duration,
         has_credentials: bool,
+        has_tls: bool,
     ) -> Result<Vec<Self>, ConfigError> {
-        let check = |table| Self::check_one(table, rings, keep_alive, has_credentials);
+        let check = |table| Self::check_one(table, rings, keep_alive, (has_credentials, has_tls));
         tables.iter().map(check).collect()
     }
 
@@ -289,7 +296,7 @@ impl ListenSettings {
         table: &ListenTable,
         rings: &[RingSettings],
         keep_alive: Duration,
-        has_credentials: bool,
+        (has_credentials, has_tls): (bool, bool),
     ) -> Result<Self, ConfigError> {
         let name = table.protocol.value;
         let frames = matches!(name, ProtocolName::Lines | ProtocolName::Nul | ProtocolName::Octets);
@@ -346,6 +353,7 @@ impl ListenSettings {
         };
         Ok(Self {
             authenticate,
+            tls: tls("listen.tls", table.tls.as_ref(), has_tls)?,
             endpoint: table.address.value.clone(),
             name,
             protocol,

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
 use crate::sync::lock;
+use crate::tls::Session;
 
 #[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 type Flag = std::sync::atomic::AtomicBool;
@@ -71,6 +72,7 @@ pub(super) struct Arrival {
     pub(super) socket: OwnedFd,
     pub(super) address: Listener,
     pub(super) speaker: Speaker,
+    pub(super) tls: Option<Box<Session>>,
     pub(super) timeouts: Arc<Timeouts>,
     pub(super) permit: Permit,
 }

@@ -16,8 +16,9 @@ use super::driver::{Buffers, Event, Id, Listener};
 use super::held::Verdict;
 use super::protocol::Speaker;
 use super::shared::{Mailbox, Shared};
-use crate::codec::{Progress, RingId, State};
+use crate::codec::{self, Progress, RingId, Sink, State};
 use crate::limits::{Held, Permit};
+use crate::tls::Broken;
 
 /// Most bytes that are read and thrown away after the last answer.
 const LINGER_BYTES: usize = 64 << 20;
@@ -122,7 +123,7 @@ impl<'a> Work<'a> {
         match event {
             Event::Accepted { listener, socket } => self.accepted.push((listener, socket)),
             Event::AcceptFailed { listener, errno } => self.not_accepted.push((listener, errno)),
-            Event::Received { id, bytes } => self.received(id, bytes),
+            Event::Received { id, bytes } => self.arrived(id, bytes),
             Event::Ended { id } => self.ended(id),
             Event::Drained { id } => self.touch(id),
             Event::Failed { id, .. } => self.lose(id),
@@ -174,6 +175,42 @@ impl<'a> Work<'a> {
             }
         }
         self.free.push(id);
+    }
+
+    /// Takes bytes as they came: of TLS, what they say is received.
+    fn arrived(&mut self, id: Id, bytes: &mut [u8]) {
+        let Self { slots, batch, buffers, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        let Some(tls) = &mut connection.tls else { return self.received(id, bytes) };
+        let was_handshaking = tls.is_handshaking();
+        let mut plain = buffers.take();
+        let outcome = tls.receive(bytes, &mut plain);
+        let has_ended = tls.has_ended();
+        if was_handshaking && !tls.is_handshaking() {
+            connection.deadline_ms = batch.clock.after(connection.timeouts.of(connection.wait));
+        }
+        if !plain.is_empty() {
+            self.received(id, &mut plain);
+        }
+        self.buffers.give(plain);
+        match outcome {
+            Err(Broken) => self.broken(id),
+            Ok(()) if has_ended => self.ended(id),
+            Ok(()) => {}
+        }
+        self.touch(id);
+    }
+
+    /// Ends a connection whose peer does not speak TLS as it should, after the alert.
+    fn broken(&mut self, id: Id) {
+        let Self { slots, batch, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        if matches!(connection.phase, Phase::Closing(_) | Phase::Lingering(_)) {
+            return;
+        }
+        batch.note(codec::Event::ProtocolError);
+        connection.speaker.broken(&connection.input, batch);
+        self.close_after_answers(id);
     }
 
     fn received(&mut self, id: Id, bytes: &mut [u8]) {
@@ -469,6 +506,8 @@ impl<'a> Work<'a> {
             Phase::Parked(_) => {
                 self.unpark(id, true);
             }
+            // There is nobody yet who could be told.
+            Phase::Open if connection.is_handshaking() => self.lost.push(id),
             Phase::Open if !connection.again => {
                 if connection.out.capacity() == 0 {
                     connection.out = buffers.take();

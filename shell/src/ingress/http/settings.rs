@@ -12,6 +12,7 @@ use crate::config::{
     Change, ConfigError, Endpoint, Given, Millis, Section, Size, list, number, quoted, time,
     written_size, written_time,
 };
+use crate::tls::tls;
 
 /// `[http]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -41,6 +42,8 @@ pub struct HttpTable {
     pub max_concurrent_streams: Option<Given<u64>>,
     /// Whether whoever posts needs credentials.
     pub authenticate: Option<Given<bool>>,
+    /// Whether TLS is spoken.
+    pub tls: Option<Given<bool>>,
 }
 
 /// HTTP, checked.
@@ -60,6 +63,8 @@ pub struct HttpSettings {
     pub http2: bool,
     /// Whether whoever posts needs credentials.
     pub authenticate: bool,
+    /// Whether TLS is spoken.
+    pub tls: bool,
 }
 
 /// Bounds of one HTTP connection.
@@ -81,8 +86,12 @@ pub struct HttpLimits {
 }
 
 impl HttpSettings {
-    /// Checks the table, where there are credentials or not.
-    pub fn check(table: &HttpTable, has_credentials: bool) -> Result<Self, ConfigError> {
+    /// Checks the table, where there are credentials and certificates or not.
+    pub fn check(
+        table: &HttpTable,
+        has_credentials: bool,
+        has_tls: bool,
+    ) -> Result<Self, ConfigError> {
         let ms = |key: &str, given: &Option<Given<Millis>>, default| {
             time(&format!("http.{key}"), given.as_ref(), default, 1)
         };
@@ -130,6 +139,7 @@ impl HttpSettings {
             keep: keep("http.attributes", table.attributes.as_ref(), ProtocolName::Http)?,
             origins: origins(table.origins.as_ref())?,
             http2: Self::http2(table.http2.as_ref())?,
+            tls: tls("http.tls", table.tls.as_ref(), has_tls)?,
             authenticate: authenticate(
                 "http.authenticate",
                 table.authenticate.as_ref(),
@@ -171,6 +181,7 @@ impl HttpSettings {
         section.put("max_concurrent_streams", streams, given, Change::Live);
         let asks = self.authenticate.to_string();
         section.put("authenticate", asks, table.authenticate.as_ref(), Change::Live);
+        section.put("tls", self.tls.to_string(), table.tls.as_ref(), Change::Live);
         section
     }
 

@@ -1,0 +1,25 @@
+//! TLS at the addresses of records, by rustls: certificates and keys from files, and one session,
+//! bytes in and bytes out.
+//!
+//! Only TLS 1.2 and 1.3, with forward secrecy and authenticated ciphers. Without the cargo feature
+//! `tls` there are the settings, which are refused, and a session that cannot exist.
+
+#[cfg(not(feature = "tls"))]
+mod absent;
+#[cfg(feature = "tls")]
+mod files;
+#[cfg(feature = "tls")]
+mod session;
+mod settings;
+
+#[cfg(not(feature = "tls"))]
+pub use absent::{Acceptor, Session};
+#[cfg(feature = "tls")]
+pub use files::Acceptor;
+#[cfg(feature = "tls")]
+pub use session::Session;
+pub use settings::{TlsFiles, TlsSettings, TlsTable, tls};
+
+/// What a peer sent is no TLS, or breaks it; the connection ends when the alert is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;

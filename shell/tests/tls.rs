@@ -1,0 +1,318 @@
+//! TLS at the addresses of records: versions, certificates of both sides, reload, resumption.
+#![cfg(feature = "tls")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Ends, PATIENCE, Scratch, Server, command, record};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
+
+type Client = StreamOwned<ClientConnection, TcpStream>;
+
+/// An authority, and what it signs.
+struct Authority {
+    certificate: Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+struct Signed {
+    certificate: CertificateDer<'static>,
+    key: KeyPair,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new([]).expect("good names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).expect("signed");
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    fn sign(&self, name: &str, serial: u64, until_year: i32) -> Signed {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a good name");
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.not_after = date_time_ymd(until_year, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        Signed { certificate: certificate.der().clone(), key }
+    }
+
+    fn revocations(&self, serials: &[u64]) -> Vec<u8> {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(2100, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).expect("signed").der().to_vec()
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = String::new();
+    for group in bytes.chunks(3) {
+        let mut octets = [0; 4];
+        octets[1..=group.len()].copy_from_slice(group);
+        let bits = u32::from_be_bytes(octets);
+        for place in 0..4 {
+            let six = (bits >> (18 - 6 * place) & 63) as usize;
+            encoded.push(if place <= group.len() { ALPHABET[six].into() } else { '=' });
+        }
+    }
+    encoded
+}
+
+fn write_pem(path: &Path, label: &str, der: &[u8]) {
+    let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64(der));
+    std::fs::write(path, text).expect("written");
+}
+
+/// Writes certificate and key for the listener.
+fn write(directory: &Scratch, signed: &Signed) {
+    write_pem(&directory.path("cert.pem"), "CERTIFICATE", &signed.certificate);
+    write_pem(&directory.path("key.pem"), "PRIVATE KEY", &signed.key.serialize_der());
+}
+
+/// A listener with TLS at each address.
+fn start(signed: &Signed, more: &str) -> Server {
+    let scratch = Scratch::new();
+    write(&scratch, signed);
+    let path = |name: &str| scratch.path(name).display().to_string();
+    let listen = "[[listen]]\naddress = '127.0.0.1:0'\nprotocol = ";
+    let text = format!(
+        "[tls]\ncertificate = '{}'\nkey = '{}'\n{more}\n{listen}'resp'\n{listen}'lines'\n\
+         {listen}'http'\ntls = false\n",
+        path("cert.pem"),
+        path("key.pem")
+    );
+    let file = scratch.path("aqueduct.toml");
+    std::fs::write(&file, text).expect("written");
+    let file = file.to_str().expect("ASCII").to_owned();
+    Server::start_in(scratch, &["--config", &file, "--header-timeout-ms", "500"])
+}
+
+fn trusting(authority: &Authority, as_client: Option<&Signed>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate.der().clone()).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    Arc::new(match as_client {
+        None => builder.with_no_client_auth(),
+        Some(client) => {
+            let key = PrivatePkcs8KeyDer::from(client.key.serialize_der());
+            let chain = vec![client.certificate.clone()];
+            builder.with_client_auth_cert(chain, PrivateKeyDer::Pkcs8(key)).expect("they match")
+        }
+    })
+}
+
+fn connect(config: &Arc<ClientConfig>, stream: TcpStream) -> Client {
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = ClientConnection::new(Arc::clone(config), name).expect("a session");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    StreamOwned::new(connection, stream)
+}
+
+/// Posts a record; the status, or why there is none.
+fn post(client: &mut Client) -> Result<String, std::io::Error> {
+    client.write_all(&record("default", "", b"x"))?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"}") {
+        let mut byte = [0];
+        if client.read(&mut byte)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        head.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&head[9..12]).into_owned())
+}
+
+#[test]
+fn every_protocol_is_spoken_over_tls() {
+    let authority = Authority::new();
+    let server = start(&authority.sign("localhost", 1, 2100), "");
+    let config = trusting(&authority, None);
+    let mut http = connect(&config, server.connect());
+    for _ in 0..3 {
+        assert_eq!(post(&mut http).expect("an answer"), "202");
+    }
+    let mut resp = connect(&config, server.speak("resp"));
+    resp.write_all(b"PUBLISH default x\r\nQUIT\r\n").expect("sent");
+    let mut said = String::new();
+    resp.read_to_string(&mut said).expect("an end that is said");
+    assert_eq!(said, ":1\r\n+OK\r\n");
+    let mut lines = connect(&config, server.speak("lines"));
+    lines.write_all(b"one\ntwo\n").expect("sent");
+    // Larger than a record of TLS, and than what a turn reads.
+    let mut large = connect(&config, server.connect());
+    large.write_all(&record("default", "", &vec![7; 900_000])).expect("sent");
+    let mut start = [0; 12];
+    large.read_exact(&mut start).expect("an answer");
+    assert_eq!(&start, b"HTTP/1.1 202");
+    let mut plain = server.speak_at_last("http");
+    let count = |stream: &mut TcpStream| {
+        stream.write_all(common::get("/metrics").as_bytes()).expect("sent");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("a page");
+        page.contains("aqueduct_records_total{ring=\"default\"} 7\n")
+    };
+    assert!(count(&mut plain) || count_later(&server, count));
+}
+
+/// Lines are not answered: they are there soon.
+fn count_later(server: &Server, count: impl Fn(&mut TcpStream) -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if count(&mut server.speak_at_last("http")) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+#[test]
+fn what_is_no_tls_or_too_old_is_refused_and_half_a_handshake_does_not_stay() {
+    let authority = Authority::new();
+    let server = start(&authority.sign("localhost", 1, 2100), "");
+    let answer_to = |bytes: &[u8]| {
+        let mut stream = server.connect();
+        stream.write_all(bytes).expect("sent");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    };
+    // Alerts: 21, version, length, fatal.
+    let plain = answer_to(&record("default", "", b"x"));
+    assert!(plain.first() == Some(&21) && plain.get(5) == Some(&2), "{plain:?}");
+    // A hello of TLS 1.0 with one suite.
+    let body = [&[1, 0, 0, 43, 3, 1][..], &[7; 32], &[0, 0, 2, 0, 47, 1, 0, 0, 0]].concat();
+    let length = u8::try_from(body.len()).expect("short");
+    let old = answer_to(&[&[22, 3, 1, 0, length][..], &body].concat());
+    assert!(old.first() == Some(&21) && old.get(5) == Some(&2), "{old:?}");
+    for begun in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01"] {
+        let mut stream = server.speak("resp");
+        stream.write_all(begun).expect("sent");
+        let since = Instant::now();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        let took = since.elapsed();
+        assert!(took > Duration::from_millis(400) && took < PATIENCE, "{begun:?}: {took:?}");
+    }
+    let config = trusting(&authority, None);
+    assert_eq!(post(&mut connect(&config, server.connect())).expect("an answer"), "202");
+}
+
+#[test]
+fn a_reload_brings_new_certificates_and_loses_no_connection() {
+    let authority = Authority::new();
+    let (first, second) =
+        (authority.sign("localhost", 1, 2100), authority.sign("localhost", 2, 2100));
+    let server = start(&first, "");
+    let config = trusting(&authority, None);
+    let mut old = connect(&config, server.connect());
+    assert_eq!(post(&mut old).expect("an answer"), "202");
+    let shown = |client: &Client| client.conn.peer_certificates().expect("shown")[0].to_vec();
+    assert_eq!(shown(&old), first.certificate.to_vec());
+    let reload = || {
+        let out = command().arg("reload").arg("--socket").arg(&server.socket).ended();
+        let out = out.expect("it runs");
+        (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    // The key of another certificate: nothing changes.
+    let key = server.scratch.path("key.pem");
+    write_pem(&key, "PRIVATE KEY", &second.key.serialize_der());
+    let (taken, said) = reload();
+    assert!(!taken && said.contains("cert.pem"), "{said}");
+    std::fs::write(&key, "nothing").expect("written");
+    let (taken, said) = reload();
+    assert!(!taken && said.contains("key.pem"), "{said}");
+    write(&server.scratch, &second);
+    assert!(reload().0);
+    let fresh = trusting(&authority, None);
+    let mut new = connect(&fresh, server.connect());
+    assert_eq!(post(&mut new).expect("an answer"), "202");
+    assert_eq!(shown(&new), second.certificate.to_vec());
+    assert_eq!(post(&mut old).expect("the old one goes on"), "202");
+}
+
+#[test]
+fn a_session_is_resumed() {
+    let authority = Authority::new();
+    let server = start(&authority.sign("localhost", 1, 2100), "");
+    let config = trusting(&authority, None);
+    let kinds: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = connect(&config, server.connect());
+            assert_eq!(post(&mut client).expect("an answer"), "202");
+            client.conn.handshake_kind().expect("it is over")
+        })
+        .collect();
+    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed]);
+}
+
+#[test]
+fn clients_show_a_certificate_that_is_neither_foreign_expired_nor_revoked() {
+    let (authority, foreign) = (Authority::new(), Authority::new());
+    let scratch = Scratch::new();
+    let path = |name: &str| scratch.path(name);
+    write_pem(&path("ca.pem"), "CERTIFICATE", authority.certificate.der());
+    write_pem(&path("crl.pem"), "X509 CRL", &authority.revocations(&[11]));
+    let more = format!(
+        "client_ca = '{}'\nclient_crl = '{}'",
+        path("ca.pem").display(),
+        path("crl.pem").display()
+    );
+    let server = start(&authority.sign("localhost", 1, 2100), &more);
+    let ask = |client: Option<&Signed>| {
+        post(&mut connect(&trusting(&authority, client), server.connect()))
+    };
+    let good = authority.sign("robot.example", 10, 2100);
+    assert_eq!(ask(Some(&good)).expect("an answer"), "202");
+    assert!(ask(None).is_err(), "no certificate");
+    let revoked = authority.sign("revoked.example", 11, 2100);
+    assert!(ask(Some(&revoked)).is_err(), "revoked");
+    assert!(ask(Some(&authority.sign("old.example", 12, 2020))).is_err(), "expired");
+    assert!(ask(Some(&foreign.sign("robot.example", 10, 2100))).is_err(), "foreign");
+    // A reload takes a new list.
+    write_pem(&path("crl.pem"), "X509 CRL", &authority.revocations(&[10, 11]));
+    let out = command().arg("reload").arg("--socket").arg(&server.socket).ended();
+    assert!(out.expect("it runs").status.success());
+    assert!(ask(Some(&good)).is_err(), "revoked now");
+}
+
+#[test]
+fn a_certificate_for_trying_is_made_at_the_start() {
+    let server = Server::start(&["--tls-self-signed"]);
+    // Whoever does not know it does not trust it.
+    let config = trusting(&Authority::new(), None);
+    let error = post(&mut connect(&config, server.connect())).expect_err("not trusted");
+    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
+    let out = command().args(["serve", "--tls-self-signed"]).env("AQUEDUCT_TLS_KEY", "x").ended();
+    let said = String::from_utf8_lossy(&out.expect("it runs").stderr).into_owned();
+    assert!(said.contains("AQUEDUCT_TLS_KEY") && said.contains("together"), "{said}");
+}
