@@ -111,7 +111,7 @@ fn too_little_address_space_is_one_line_and_no_panic() {
     assert!(message.contains("the limit of address space (RLIMIT_AS) leaves "), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
     // Not enough for the process itself, whose allocations would fail somewhere later.
-    let message = refused_under(Resource::As, 16 << 20, &["--capacity-bytes", "4096"]);
+    let message = refused_under(Resource::As, 24 << 20, &["--capacity-bytes", "4096"]);
     assert!(message.contains("(RLIMIT_AS) leaves 0"), "{message}");
 }
 
