@@ -73,6 +73,7 @@ pub struct Metrics {
     journal_cursor_failures: IntCounterVec,
     wakes: IntCounterVec,
     evictions: IntCounterVec,
+    keys: IntCounterVec,
     lag_bytes: IntGaugeVec,
     attached: IntGaugeVec,
     corrupt: IntCounterVec,
@@ -96,6 +97,12 @@ pub struct RingMetrics {
     /// `W` packets.
     pub wakes_socket: IntCounter,
     evictions: [IntCounter; 3],
+    /// Idempotency keys that were answered with their first answer.
+    pub keys_repeated: IntCounter,
+    /// Those that came with another body.
+    pub keys_conflicting: IntCounter,
+    /// Those that were forgotten before their time.
+    pub keys_forgotten: IntCounter,
 }
 
 /// The metrics of the journal of one ring.
@@ -254,6 +261,12 @@ impl Metrics {
                 "Readers evicted, by reason.",
                 &["ring", "reason"],
             )?,
+            keys: make.counters(
+                "aqueduct_idempotency_keys_total",
+                "Idempotency keys that were repeated, repeated with another body, and forgotten \
+                 before their time because too many came.",
+                &["ring", "outcome"],
+            )?,
             lag_bytes: make.gauges(
                 "aqueduct_subscription_lag_bytes",
                 "Bytes published and not released by the subscription.",
@@ -295,6 +308,9 @@ impl Metrics {
             refused: Refusal::LABELS.map(|reason| self.rejected.with_label_values(&[name, reason])),
             used_bytes: self.used_bytes.with_label_values(&[name]),
             wait: self.wait.with_label_values(&[name]),
+            keys_repeated: self.keys.with_label_values(&[name, "repeated"]),
+            keys_conflicting: self.keys.with_label_values(&[name, "conflict"]),
+            keys_forgotten: self.keys.with_label_values(&[name, "forgotten"]),
             wakes_futex: self.wakes.with_label_values(&[name, "futex"]),
             wakes_socket: self.wakes.with_label_values(&[name, "socket"]),
             evictions: ["cursor", "packet", "operator"]

@@ -3,12 +3,14 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use aqueduct::codec::http1::{Config, Http1};
 use aqueduct::codec::{
-    BatchSize, Codec, Event, Keep, Outcome, Reason, Record, Ring, RingId, Room, Sink, State, Wait,
+    BatchSize, Codec, Consumption, Event, Keep, Keyed, Outcome, Reason, Recall, Record, Ring,
+    RingId, Room, Seen, Sink, State, Wait,
 };
 
 struct Counting;
@@ -64,6 +66,18 @@ impl Sink for Nowhere {
     fn fan_out(&mut self, _: &[RingId], _: Record<'_>, _: &mut Vec<u64>) -> Outcome {
         Outcome::Refused(Reason::Full)
     }
+
+    fn recall(&mut self, _: RingId, _: &Keyed<'_>) -> Recall {
+        Recall::Off
+    }
+
+    fn remember(&mut self, _: RingId, _: &Keyed<'_>, _: Seen) {}
+
+    fn subscription(&self, _: RingId, _: &str) -> Option<u16> {
+        None
+    }
+
+    fn hold_until_consumed(&mut self, _: Range<usize>, _: Consumption) {}
 
     fn next_seq(&self, _: RingId) -> u64 {
         self.0

@@ -106,8 +106,7 @@ fn a_full_ring_takes_a_record_into_no_other_one() {
     }
     let mut reader = Attached::attach(&server.socket, "a", "default");
     assert_eq!(reader.next().map(|record| record.0), Some(0));
-    // With this look it releases the record.
-    assert_eq!(reader.next(), None);
+    reader.release();
     assert_eq!(server.exchange(post("/x", "", b"three")).status, 202);
 }
 
@@ -143,4 +142,172 @@ fn routes_that_cannot_be_are_refused_with_their_line() {
         assert_eq!(output.status.code(), Some(2), "{table}: {said}");
         assert!(said.contains(place) && said.contains(allowed), "{table}: {said}");
     }
+}
+
+fn keyed(ring: &str, key: &str, body: &[u8]) -> Vec<u8> {
+    common::record(ring, &format!("idempotency-key: \"{key}\"\r\nconnection: close\r\n"), body)
+}
+
+#[test]
+fn a_request_that_is_sent_again_with_its_key_is_answered_as_the_first() {
+    let file = "[ingest]\nloops = 2\nidempotency_keys = 3\n\
+                [[ring]]\nname = \"a\"\n[[ring]]\nname = \"b\"\n";
+    let server = Server::with_file(file, &[]);
+    // Of many at once, on connections of both loops, one is appended.
+    let answers: Vec<Response> = std::thread::scope(|scope| {
+        let all: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| server.exchange(keyed("a", "same", b"body")))).collect();
+        all.into_iter().map(|one| one.join().expect("answered")).collect()
+    });
+    for answer in &answers {
+        assert_eq!((answer.status, answer.header("aqueduct-seq")), (202, Some("0")), "{answer:?}");
+        assert_eq!(answer.body, answers[0].body);
+    }
+    let replayed = answers.iter().filter(|it| it.header("idempotent-replayed").is_some()).count();
+    assert_eq!(replayed, 7);
+    let conflict = server.exchange(keyed("a", "same", b"other"));
+    conflict.assert_problem(422);
+    // A client that dies before it reads its answer.
+    let mut dying = server.connect();
+    dying.write_all(&keyed("a", "dying", b"last words")).expect("sent");
+    server.eventually("the record is published", || {
+        server.metric("aqueduct_records_total{ring=\"a\"}") > 1.5
+    });
+    common::reset(dying);
+    let again = server.exchange(keyed("a", "dying", b"last words"));
+    assert_eq!((again.status, again.header("aqueduct-seq")), (202, Some("1")), "{again:?}");
+    // Each ring has its own window, and a full one forgets its oldest key.
+    assert_eq!(server.exchange(keyed("b", "same", b"other")).status, 202);
+    for key in ["third", "fourth"] {
+        assert_eq!(server.exchange(keyed("a", key, b"")).status, 202);
+    }
+    let forgotten = server.exchange(keyed("a", "same", b"body"));
+    assert_eq!((forgotten.status, forgotten.header("aqueduct-seq")), (202, Some("4")));
+    for (outcome, count) in [("repeated", 8.0), ("conflict", 1.0), ("forgotten", 2.0)] {
+        let series = format!("aqueduct_idempotency_keys_total{{outcome=\"{outcome}\",ring=\"a\"}}");
+        assert!((server.metric(&series) - count).abs() < f64::EPSILON, "{outcome}");
+    }
+    let mut reader = Attached::attach(&server.socket, "a", "default");
+    let payloads: Vec<_> = std::iter::from_fn(|| reader.next()).map(|record| record.2).collect();
+    assert_eq!(payloads, [&b"body"[..], b"last words", b"", b"", b"body"]);
+}
+
+#[test]
+fn an_answer_that_waits_for_a_reader_comes_when_it_has_released_the_record() {
+    let file = "[[ring]]\nname = \"erp\"\nsubscriptions = [\"pricing\", \"audit\"]\n\
+                [[route]]\npath = \"/x\"\nacknowledge = \"consumed\"\n\
+                consumed_by = \"pricing\"\nacknowledge_timeout_ms = 300\n\
+                units = [\"access_log\"]\n";
+    let server = Server::with_file(file, &[]);
+    // Nobody reads: the record is there all the same, and the answer says so.
+    let begun = std::time::Instant::now();
+    let late = server.exchange(post("/x", "connection: close\r\n", b"first"));
+    late.assert_problem(504);
+    assert!(begun.elapsed().as_millis() >= 300);
+    assert_eq!(late.header("aqueduct-seq"), Some("0"), "{late:?}");
+    assert!(late.body.contains("stays published"), "{late:?}");
+    server.eventually("it is logged as it was answered", || server.log().contains("status=504"));
+    let mut pricing = Attached::attach(&server.socket, "erp", "pricing");
+    let mut stream = server.connect();
+    let wait = "aqueduct-acknowledge: consumed;by=pricing;within=10s\r\n";
+    stream.write_all(&post("/x", wait, b"second")).expect("sent");
+    // One that waits for nothing is answered after the one before it on its connection.
+    stream.write_all(&post("/x", "aqueduct-acknowledge: published\r\n", b"third")).expect("sent");
+    stream.set_nonblocking(true).expect("set");
+    server.eventually("all are published", || {
+        server.metric("aqueduct_records_total{ring=\"erp\"}") > 2.5
+    });
+    assert_eq!(pricing.next().map(|record| record.2), Some(b"first".to_vec()));
+    assert_eq!(pricing.next().map(|record| record.2), Some(b"second".to_vec()));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let mut byte = [0];
+    let early = std::io::Read::read(&mut stream, &mut byte).map_err(|error| error.kind());
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock), "it is read, and not released");
+    pricing.release();
+    assert_eq!(pricing.next().map(|record| record.2), Some(b"third".to_vec()));
+    stream.set_nonblocking(false).expect("set");
+    for seq in ["1", "2"] {
+        let response = Response::read(&mut stream);
+        assert_eq!((response.status, response.header("aqueduct-seq")), (202, Some(seq)));
+    }
+    // Every reader: nobody attends to `audit`.
+    let wait = "aqueduct-acknowledge: consumed;within=100ms\r\n";
+    pricing.release();
+    let all = server.exchange(common::record("erp", wait, b"fourth"));
+    all.assert_problem(504);
+    assert!(all.body.contains("not every reader"), "{all:?}");
+}
+
+/// `aqd-tail`, which is built first; ended when dropped.
+struct Tail(std::process::Child);
+
+impl Tail {
+    fn start(server: &Server, arguments: &[&str]) -> Self {
+        let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../c");
+        let build = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("c-routes");
+        let program = build.join("tail");
+        let mut make = std::process::Command::new("make");
+        make.arg("-C").arg(sources).arg(format!("BUILD={}", build.display())).arg(&program);
+        let output = make.output().expect("make is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut tail = std::process::Command::new(program);
+        tail.args(arguments).arg(&server.socket).stdout(std::process::Stdio::piped());
+        Self(tail.spawn().expect("it starts"))
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn json_of_a_crm_is_xml_for_a_c_program_and_answered_when_that_has_consumed_it() {
+    let scratch = Scratch::new();
+    let file = scratch.path("credentials").to_str().expect("ASCII").to_owned();
+    let added = command()
+        .args(["credential", "add", "crm", "--ring", "erp", "--file", &file])
+        .ended()
+        .expect("it runs");
+    let printed = String::from_utf8_lossy(&added.stdout).into_owned()
+        + &String::from_utf8_lossy(&added.stderr);
+    let token = printed.split_whitespace().find(|word| word.starts_with("aqd_"));
+    let token = token.unwrap_or_else(|| panic!("{printed}"));
+    let config = include_str!("../examples/crm.toml").replace("/etc/aqueduct/credentials", &file);
+    let server = Server::with_file(&config, &[]);
+    let close = "connection: close\r\n";
+    let stranger = server.exchange(post("/crm/users/17", close, b"{}"));
+    stranger.assert_problem(401);
+    let bearer = format!("authorization: Bearer {token}\r\n{close}");
+    let lines = &format!("x-request-id: r-17\r\nidempotency-key: 17\r\n{bearer}");
+    let body = br#"{"name": "Ada <&>", "tags": ["new", null]}"#;
+    let request = post("/crm/users/a%2F17", lines, body);
+    let mut tail = Tail::start(&server, &["-r", "erp", "-S", "erp", "-q", "-f", "%p|%a\\n"]);
+    let response = server.exchange(&request);
+    assert_eq!(
+        (response.status, response.header("aqueduct-seq")),
+        (202, Some("0")),
+        "{response:?}"
+    );
+    assert_eq!(response.header("x-request-id"), Some("r-17"));
+    let again = server.exchange(&request);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again:?}");
+    assert_eq!(again.body, response.body);
+    let other = server.exchange(post("/crm/users/18", lines, b"{}"));
+    other.assert_problem(422);
+    let malformed = server.exchange(post("/crm/users/19", &bearer, b"{\"a\":}"));
+    malformed.assert_problem(400);
+    let mut printed = String::new();
+    let mut out = std::io::BufReader::new(tail.0.stdout.take().expect("piped"));
+    std::io::BufRead::read_line(&mut out, &mut printed).expect("a line");
+    assert_eq!(
+        printed,
+        "<map xmlns=\"http://www.w3.org/2005/xpath-functions\">\
+         <string key=\"name\">Ada &lt;&amp;&gt;</string>\
+         <array key=\"tags\"><string>new</string><null/></array></map>\
+         |:request-id=r-17 :credential=crm :param.id=a/17\n"
+    );
+    assert!((server.metric("aqueduct_records_total{ring=\"erp\"}") - 1.0).abs() < f64::EPSILON);
 }

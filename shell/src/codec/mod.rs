@@ -31,7 +31,10 @@ pub mod resp;
 pub use keep::{ALL_USER_PROPERTIES, Keep, Kept};
 pub use login::{Access, Login};
 pub use progress::{Page, Persistence, Progress, Resource, State, Wait};
-pub use sink::{BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink};
+pub use sink::{
+    Answered, BatchSize, Consumption, Event, Keyed, Outcome, Reason, Recall, Record, Ring, RingId,
+    Room, Seen, Sink,
+};
 
 /// Decoding stops once so many bytes of answers are waiting to be sent, so that a peer that
 /// pipelines without reading cannot make them grow. See [`State::Flush`].

@@ -1,6 +1,8 @@
 //! Where a codec puts records, and what it asks the process about.
 
-use std::time::Instant;
+use std::fmt;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use aqueduct_core::AttributeBlock;
 
@@ -119,6 +121,75 @@ impl BatchSize {
     }
 }
 
+/// A message that its client gave a key, so that it may send it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keyed<'a> {
+    /// Whose key it is: the name of a credential, or nothing.
+    pub owner: &'a [u8],
+    /// The key.
+    pub key: &'a [u8],
+    /// The tag of its records.
+    pub type_tag: u16,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Sequence number of its first record.
+    pub first: u64,
+    /// Of its last.
+    pub last: u64,
+    /// How many it has.
+    pub records: u64,
+}
+
+/// Whether a key was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recall {
+    /// No, or too long ago.
+    New,
+    /// Keys are not remembered here.
+    Off,
+    /// With the same message, which is in the ring.
+    Seen(Seen),
+    /// With another one.
+    Conflict,
+}
+
+/// What an answer waits for beyond publication.
+#[derive(Debug)]
+pub struct Consumption {
+    /// Ring of the record.
+    pub ring: RingId,
+    /// Its sequence number.
+    pub seq: u64,
+    /// Place of the subscription that is to release it; all of them without.
+    pub by: Option<u16>,
+    /// How long that may take.
+    pub within: Duration,
+    /// The answer that is sent otherwise.
+    pub late: Vec<u8>,
+    /// Statuses of the two.
+    pub statuses: (u16, u16),
+    /// Learns which of them was sent.
+    pub answered: Answered,
+}
+
+/// Called with the status of an answer that was held.
+#[derive(Default)]
+pub struct Answered(
+    /// Nobody, if there is none.
+    pub Option<Box<dyn FnOnce(u16) + Send + Sync>>,
+);
+
+impl fmt::Debug for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Answered").finish_non_exhaustive()
+    }
+}
+
 /// What a codec reports for counting and for rate-limited log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -158,6 +229,19 @@ pub trait Sink {
     /// is about the first ring if it is [`Outcome::Accepted`]. A record that has waited for room in
     /// one ring, and then finds none in another, is refused.
     fn fan_out(&mut self, rings: &[RingId], record: Record<'_>, seqs: &mut Vec<u64>) -> Outcome;
+
+    /// Looks for the key of a message. What is seen is published, or will be when the turn is.
+    fn recall(&mut self, ring: RingId, keyed: &Keyed<'_>) -> Recall;
+
+    /// Remembers the key of a message whose records were just accepted.
+    fn remember(&mut self, ring: RingId, keyed: &Keyed<'_>, seen: Seen);
+
+    /// Finds a subscription of a ring: its place.
+    fn subscription(&self, ring: RingId, name: &str) -> Option<u16>;
+
+    /// Holds these bytes of the output until the record is released. They are the last answer that
+    /// was written.
+    fn hold_until_consumed(&mut self, bytes: Range<usize>, wait: Consumption);
 
     /// Records that the ring has taken in this epoch: the next sequence number.
     fn next_seq(&self, ring: RingId) -> u64;

@@ -66,18 +66,22 @@ pub struct RequestHead<'a> {
 impl<'a> RequestHead<'a> {
     /// Finds a field by its name, which is in lower case.
     pub fn field(&self, name: &str) -> Field<'a> {
-        let lines = self.bytes.split(|byte| *byte == b'\n').skip(1);
-        let mut values = lines.filter_map(|line| {
-            let colon = memchr::memchr(b':', line)?;
-            line[..colon]
-                .eq_ignore_ascii_case(name.as_bytes())
-                .then(|| line[colon + 1..].trim_ascii())
-        });
+        let mut values = self.values(name);
         match (values.next(), values.next()) {
             (None, _) => Field::Absent,
             (Some(value), None) => Field::One(value),
             (Some(_), Some(_)) => Field::Many,
         }
+    }
+
+    /// The values of all fields of a name, which is in lower case.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let lines = self.bytes.split(|byte| *byte == b'\n').skip(1);
+        lines.filter_map(move |line| {
+            let colon = memchr::memchr(b':', line)?;
+            let is_it = line[..colon].eq_ignore_ascii_case(name.as_bytes());
+            is_it.then(|| line[colon + 1..].trim_ascii())
+        })
     }
 }
 

@@ -394,6 +394,8 @@ pub fn minify(body: &[u8]) -> Result<Vec<u8>, BadJson> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn minified(text: &str) -> Result<String, BadJson> {
@@ -491,5 +493,27 @@ mod tests {
         let mut one = One(String::new());
         read(br#""\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00\u0000x""#, &mut one).unwrap();
         assert_eq!(one.0, "\"\\/\u{8}\u{c}\n\r\t\u{e9}\u{1f600}\0x");
+    }
+
+    proptest! {
+        /// What is taken is JSON to serde, too, and means the same; what serde does not take is
+        /// refused.
+        #[test]
+        fn any_text_is_taken_as_serde_takes_it_or_refused_for_more(
+            body in r#"([\[\]{},:" \\a1t0.eE+-]|true|null|"a":|"b":|\\u00e9|\\ud83d\\ude00|1\.5|\[\]|\{\}|"x"|,){0,14}"#,
+        ) {
+            let theirs: Option<serde_json::Value> = serde_json::from_str(&body).ok();
+            match minify(body.as_bytes()) {
+                Ok(minified) => {
+                    let again = serde_json::from_slice(&minified).ok();
+                    prop_assert!(theirs.is_some() || body.contains(['e', 'E']), "{}", body);
+                    prop_assert_eq!(again, theirs);
+                    prop_assert_eq!(minify(&minified), Ok(minified.clone()));
+                }
+                Err(BadJson { why, .. }) => {
+                    prop_assert!(theirs.is_none() || why.contains("twice"), "{}: {}", body, why);
+                }
+            }
+        }
     }
 }

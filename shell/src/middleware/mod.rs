@@ -26,6 +26,7 @@ mod problem;
 mod route;
 mod settings;
 pub mod units;
+pub mod xml;
 
 pub use exchange::{Exchange, Looked};
 pub use head::{Client, Field, RequestHead};

@@ -217,6 +217,8 @@ impl Pattern {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn normal(path: &str) -> String {
@@ -283,6 +285,20 @@ mod tests {
             "/\u{e9}",
         ] {
             assert!(Pattern::new(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_normal_path_is_normal_and_has_no_dots(
+            path in "/(/|\\.|a|B|%2e|%2E|%2f|%41|%7e|%e9|%25|%|\\{|x){0,12}",
+        ) {
+            if let Ok(normal) = normalise(path.as_bytes()) {
+                prop_assert!(normal.starts_with(b"/"));
+                prop_assert_eq!(normalise(&normal).map(Cow::into_owned), Ok(normal.to_vec()));
+                let mut segments = normal.split(|byte| *byte == b'/');
+                prop_assert!(!segments.any(|segment| segment == b"." || segment == b".."));
+            }
         }
     }
 }

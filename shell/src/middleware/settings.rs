@@ -9,15 +9,24 @@ use serde::{Deserialize, Deserializer};
 
 use super::credentials::Credentials;
 use super::route::Acknowledge;
-use super::units::{AccessLog, Authenticate, BodyLimit, Per, RateLimit, RequestId, ValidJson};
+#[cfg(feature = "decompress")]
+use super::units::Decompress;
+use super::units::{
+    AccessLog, Authenticate, BodyLimit, Conversion, Convert, Per, RateLimit, RequestId, ValidJson,
+};
 use super::{Host, METHODS, Pattern, Route, Router, Unit};
 use crate::config::{
-    Change, ConfigError, Given, Origin, Section, Size, list, number, quoted, written_size,
+    Change, ConfigError, Given, Millis, Origin, Section, Size, list, number, quoted, time,
+    written_size, written_time,
 };
 use crate::ring::RingSettings;
 
 /// Most routes.
 const ROUTES_MAX: usize = 1024;
+/// How long a route waits for readers, unless something else is said, ms.
+const WITHIN_MS: u64 = 5_000;
+/// Bytes that decompression may make of each, unless something else is said.
+const RATIO: u64 = 100;
 /// Buckets of a rate limit, unless something else is said.
 const BUCKETS: u64 = 16_384;
 
@@ -37,6 +46,12 @@ pub struct RouteTable {
     pub r#type: Option<Given<u16>>,
     /// What is kept with them, instead of what the address keeps.
     pub attributes: Option<Given<Vec<String>>>,
+    /// When requests are answered: `published` or `consumed`.
+    pub acknowledge: Option<Given<String>>,
+    /// The subscription that is to release records; without it, all are.
+    pub consumed_by: Option<Given<String>>,
+    /// How long that may take.
+    pub acknowledge_timeout_ms: Option<Given<Millis>>,
     /// What they pass, in order.
     pub units: Option<Given<Vec<UnitTable>>>,
 }
@@ -95,6 +110,9 @@ struct Keys {
     burst: Option<u32>,
     max_clients: Option<u64>,
     max_bytes: Option<Size>,
+    max_ratio: Option<u64>,
+    from: Option<String>,
+    to: Option<String>,
     minify: Option<bool>,
 }
 
@@ -144,6 +162,8 @@ enum UnitSettings {
     AccessLog,
     Authenticate { allowed: Option<Vec<String>> },
     BodyLimit { max_bytes: usize },
+    Convert(Conversion),
+    Decompress { max_bytes: Option<usize>, max_ratio: usize },
     Json { minify: bool },
     RateLimit { per: Per, rate: f64, burst: u32, most: usize },
     RequestId { keeps: bool },
@@ -162,6 +182,18 @@ impl UnitSettings {
                 let size = written_size(*max_bytes as u64);
                 format!("{{ unit = \"body_limit\", max_bytes = {size} }}")
             }
+            Self::Convert(conversion) => {
+                let (from, to, _) = Conversion::ALL
+                    .into_iter()
+                    .find(|(.., other)| other == conversion)
+                    .unwrap_or(("", "", *conversion));
+                format!("{{ unit = \"convert\", from = \"{from}\", to = \"{to}\" }}")
+            }
+            Self::Decompress { max_bytes, max_ratio } => {
+                let most = max_bytes.map(|most| written_size(most as u64));
+                let most = most.map_or(String::new(), |most| format!(", max_bytes = {most}"));
+                format!("{{ unit = \"decompress\", max_ratio = {max_ratio}{most} }}")
+            }
             Self::Json { minify } => format!("{{ unit = \"json\", minify = {minify} }}"),
             Self::RateLimit { per, rate, burst, most } => {
                 let per = if *per == Per::Client { "client" } else { "credential" };
@@ -176,10 +208,12 @@ impl UnitSettings {
 }
 
 /// Names of all units, and of the keys that each takes.
-const UNITS: [(&str, &[&str]); 6] = [
+const UNITS: [(&str, &[&str]); 8] = [
     ("access_log", &[]),
     ("authenticate", &["allow"]),
     ("body_limit", &["max_bytes"]),
+    ("convert", &["from", "to"]),
+    ("decompress", &["max_bytes", "max_ratio"]),
     ("json", &["minify"]),
     ("rate_limit", &["per", "rate", "burst", "max_clients"]),
     ("request_id", &["keep"]),
@@ -211,6 +245,9 @@ impl Keys {
             ("burst", self.burst.is_some()),
             ("max_clients", self.max_clients.is_some()),
             ("max_bytes", self.max_bytes.is_some()),
+            ("max_ratio", self.max_ratio.is_some()),
+            ("from", self.from.is_some()),
+            ("to", self.to.is_some()),
             ("minify", self.minify.is_some()),
         ]
         .into_iter()
@@ -239,10 +276,40 @@ impl Keys {
                 };
                 UnitSettings::BodyLimit { max_bytes: count(bytes) }
             }
+            "convert" => self.convert()?,
+            "decompress" => self.decompress()?,
             "json" => UnitSettings::Json { minify: self.minify.unwrap_or(false) },
             "rate_limit" => self.rate_limit()?,
             _ => UnitSettings::RequestId { keeps: self.keep.unwrap_or(false) },
         })
+    }
+
+    fn convert(&self) -> Result<UnitSettings, ConfigError> {
+        let (from, to) = (self.from.as_deref(), self.to.as_deref());
+        let is_asked =
+            |(one, other, _): &&(&str, &str, Conversion)| from == Some(*one) && to == Some(*other);
+        if let Some((.., conversion)) = Conversion::ALL.iter().find(is_asked) {
+            return Ok(UnitSettings::Convert(*conversion));
+        }
+        let pairs =
+            Conversion::ALL.map(|(from, to, _)| format!("from = \"{from}\" with to = \"{to}\""));
+        let asked = format!("{} to {}", from.unwrap_or("?"), to.unwrap_or("?"));
+        Err(refused("route.units.convert", asked, pairs.join(", ")))
+    }
+
+    fn decompress(&self) -> Result<UnitSettings, ConfigError> {
+        if !cfg!(feature = "decompress") {
+            let allowed = "units of this program, which was built without the feature decompress";
+            return Err(refused("route.units", "decompress", allowed));
+        }
+        let given = self.max_ratio.map(Given::by_default);
+        let ratio = number("route.units.max_ratio", given.as_ref(), RATIO, 1..=100_000)?;
+        let most = self.max_bytes.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
+        if most == Some(0) {
+            return Err(refused("route.units.max_bytes", 0, "a size for `decompress`"));
+        }
+        let max_ratio = usize::try_from(ratio).unwrap_or(usize::MAX);
+        Ok(UnitSettings::Decompress { max_bytes: most, max_ratio })
     }
 
     fn rate_limit(&self) -> Result<UnitSettings, ConfigError> {
@@ -365,11 +432,12 @@ impl Checked {
             return Err(refused_path(allowed));
         }
         let given = table.ring.as_ref();
-        let rings = match given {
+        let found = match given {
             None => rings_of(None, rings).map_err(at(&table.path))?,
             Some(given) => rings_of(Some(&given.value), rings).map_err(at(given))?,
         };
-        let (rings, names) = rings.into_iter().unzip();
+        let (places, names): (Vec<usize>, _) = found.into_iter().unzip();
+        let acknowledge = acknowledge(table, &places, rings)?;
         let units = match &table.units {
             None => Vec::new(),
             Some(given) => units(&given.value).map_err(at(given))?,
@@ -383,11 +451,11 @@ impl Checked {
             host,
             attributes,
             pattern,
-            rings,
+            rings: places,
             names,
             type_tag: table.r#type.as_ref().map(|given| given.value),
             units,
-            acknowledge: Acknowledge::Published,
+            acknowledge,
         })
     }
 
@@ -409,6 +477,21 @@ impl Checked {
         if let Some(names) = &self.attributes {
             section.put("attributes", list(names), table.attributes.as_ref(), told);
         }
+        let level = table.acknowledge.as_ref();
+        match &self.acknowledge {
+            Acknowledge::Published => {
+                section.put("acknowledge", quoted("published"), level, Change::Live);
+            }
+            Acknowledge::Consumed { by, within } => {
+                section.put("acknowledge", quoted("consumed"), level, Change::Live);
+                if let Some(by) = by {
+                    let given = table.consumed_by.as_ref();
+                    section.put("consumed_by", quoted(by), given, Change::Live);
+                }
+                let (time, given) = (written_time(*within), table.acknowledge_timeout_ms.as_ref());
+                section.put("acknowledge_timeout_ms", time, given, Change::Live);
+            }
+        }
         let units: Vec<_> = self.units.iter().map(UnitSettings::written).collect();
         let units = format!("[{}]", units.join(", "));
         section.put("units", units, table.units.as_ref(), Change::Live);
@@ -423,6 +506,13 @@ impl Checked {
                     Arc::new(Authenticate::new(Arc::clone(credentials?), allowed.clone()))
                 }
                 &UnitSettings::BodyLimit { max_bytes } => Arc::new(BodyLimit { max_bytes }),
+                &UnitSettings::Convert(conversion) => Arc::new(Convert(conversion)),
+                #[cfg(feature = "decompress")]
+                &UnitSettings::Decompress { max_bytes, max_ratio } => {
+                    Arc::new(Decompress { max_bytes, max_ratio })
+                }
+                #[cfg(not(feature = "decompress"))]
+                UnitSettings::Decompress { .. } => return None,
                 &UnitSettings::Json { minify } => Arc::new(ValidJson { minify }),
                 &UnitSettings::RateLimit { per, rate, burst, most } => {
                     Arc::new(RateLimit::new(per, rate, burst, most))
@@ -440,6 +530,56 @@ impl Checked {
             attributes: self.attributes.clone(),
             acknowledge: self.acknowledge.clone(),
             units: units.collect(),
+        }
+    }
+}
+
+/// Checks when the requests of a route are answered.
+fn acknowledge(
+    table: &RouteTable,
+    places: &[usize],
+    rings: &[RingSettings],
+) -> Result<Acknowledge, ConfigError> {
+    let level = table.acknowledge.as_ref();
+    let within =
+        time("route.acknowledge_timeout_ms", table.acknowledge_timeout_ms.as_ref(), WITHIN_MS, 1)?;
+    match level.map(|given| given.value.as_str()) {
+        None | Some("published") => {
+            let lone = table.consumed_by.as_ref().map(|given| ("consumed_by", given.origin));
+            let time = table.acknowledge_timeout_ms.as_ref();
+            let lone = lone.or(time.map(|given| ("acknowledge_timeout_ms", given.origin)));
+            match lone {
+                None => Ok(Acknowledge::Published),
+                Some((key, origin)) => {
+                    let allowed = "this key with acknowledge = \"consumed\"";
+                    Err(ConfigError::value(origin, format!("route.{key}"), "", allowed))
+                }
+            }
+        }
+        Some("consumed") => {
+            let origin = level.map_or(Origin::Default, |given| given.origin);
+            let [place] = places else {
+                let allowed = "\"consumed\" for one ring";
+                return Err(ConfigError::value(origin, "route.acknowledge", "consumed", allowed));
+            };
+            let names = &rings[*place].subscriptions;
+            if let Some(given) = table.consumed_by.as_ref().filter(|by| !names.contains(&by.value))
+            {
+                let allowed = format!("one of the ring's subscriptions {}", names.join(", "));
+                return Err(ConfigError::value(
+                    given.origin,
+                    "route.consumed_by",
+                    &given.value,
+                    allowed,
+                ));
+            }
+            let by = table.consumed_by.as_ref().map(|given| given.value.clone());
+            Ok(Acknowledge::Consumed { by, within })
+        }
+        Some(other) => {
+            let origin = level.map_or(Origin::Default, |given| given.origin);
+            let allowed = "\"published\" or \"consumed\"";
+            Err(ConfigError::value(origin, "route.acknowledge", other, allowed))
         }
     }
 }

@@ -129,7 +129,7 @@ impl Ring {
 
 /// Finds the header of the first record that a subscription has not released. They cannot be
 /// overwritten while the producer's mutex is held.
-fn first_unread(
+pub(super) fn first_unread(
     region: Region<'_>,
     capacity: u32,
     framing: &Framing,

@@ -5,6 +5,7 @@
 //! a [`Doorbell`] only; sockets and protocols are others' business.
 
 mod attach;
+mod consumed;
 mod doorbell;
 mod durable;
 mod error;
@@ -60,6 +61,8 @@ pub struct Ring {
     full_wait: Number,
     clock: ClockName,
     has_attributes: bool,
+    /// In the order of the configuration.
+    subscription_names: Vec<String>,
     segment: RingSegment,
     inner: Mutex<Inner>,
     /// Locked after `inner` where both are. INVARIANT: grows only while `inner` is locked.
@@ -192,6 +195,7 @@ impl Ring {
             full_wait: Number::new(written_ms(settings.full_wait)),
             clock: settings.clock,
             has_attributes: settings.has_attributes,
+            subscription_names: settings.subscriptions.clone(),
             segment,
             inner: Mutex::new(inner),
             waiters: Arc::default(),

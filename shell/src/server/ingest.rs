@@ -1,6 +1,6 @@
 //! The event loops of the process: what they listen to, and what they ask of the other parts.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use smol::Executor;
@@ -13,7 +13,7 @@ use crate::credentials::Store;
 use crate::ingress::event_loop::driver::select;
 use crate::ingress::event_loop::{
     Address, Addresses, HandOver, ListenSettings, Listening, Loops, PageContent, Protocol,
-    ProtocolName, ProtocolSettings, Shared, Target, Timeouts, ring_facts,
+    ProtocolName, ProtocolSettings, Shared, Target, Timeouts, Window, ring_facts,
 };
 use crate::ingress::http::{Http, HttpLimits, problem_json};
 use crate::ingress::listen::Bound;
@@ -146,6 +146,8 @@ pub(super) fn start(
     }
     let addresses = Addresses::new(addresses(config, &rings)?);
     let mut set_http2_limits: SetLimits = Box::new(|_| ());
+    let (keys, time) = (config.ingest.idempotency_keys, config.ingest.idempotency_time);
+    let windows = rings.iter().map(|_| Mutex::new(Window::new(keys, time))).collect();
     let shared = Arc::new_cyclic(|shared| Shared {
         rings,
         addresses,
@@ -161,6 +163,7 @@ pub(super) fn start(
         buffered,
         overflow: Box::new(move |socket| overflow.turn_over(socket)),
         refusals: Limit::new(reserved),
+        windows,
         workers: Workers::new(config.threads),
         page: Box::new(move |resource| admin.as_ref().and_then(|admin| page(admin, resource))),
     });

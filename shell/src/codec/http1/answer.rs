@@ -27,6 +27,10 @@ pub(super) struct Answer<'a, S> {
     /// The request, if units know of it.
     exchange: Option<&'a Exchange>,
     then: Persistence,
+    /// Further whole lines.
+    lines: &'a str,
+    /// Another one counts it.
+    is_silent: bool,
     /// The request is HEAD: its answer has a length and no body (RFC 9110 §9.3.2).
     head_only: bool,
 }
@@ -38,7 +42,8 @@ impl<'a, S: Sink> Answer<'a, S> {
         cors: &'a str,
         then: Persistence,
     ) -> Self {
-        Self { sink, out, cors, exchange: None, then, head_only: false }
+        let (exchange, lines, is_silent, head_only) = (None, "", false, false);
+        Self { sink, out, cors, exchange, then, lines, is_silent, head_only }
     }
 
     /// Leaves the body out if the request is HEAD.
@@ -51,12 +56,25 @@ impl<'a, S: Sink> Answer<'a, S> {
         Self { exchange, ..self }
     }
 
+    /// Adds whole lines.
+    pub(super) fn with(self, lines: &'a str) -> Self {
+        Self { lines, ..self }
+    }
+
+    /// Leaves counting, and telling the units, to whoever sends it in the end.
+    pub(super) fn silently(self) -> Self {
+        Self { is_silent: true, ..self }
+    }
+
     /// Lines that the units of the request give its answer.
     fn unit_lines(&self) -> &'a [u8] {
         self.exchange.map_or(b"", |exchange| exchange.lines.as_bytes())
     }
 
     fn count(self, status: u16) {
+        if self.is_silent {
+            return;
+        }
         self.sink.note(Event::HttpStatus(status));
         if let Some(exchange) = self.exchange {
             exchange.answered(status);
@@ -69,7 +87,7 @@ impl<'a, S: Sink> Answer<'a, S> {
     /// `"taken"`, and its `seq` is its first.
     /// One that went to several rings adds `"rings"`: `more` are their names and what each took.
     pub(super) fn accepted(self, taken: &Taken, more: &[(&str, Taken)]) {
-        let lines = self.unit_lines();
+        let (lines, further) = (self.unit_lines(), self.lines);
         let out = &mut *self.out;
         out.extend_from_slice(
             b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\naqueduct-seq: ",
@@ -80,6 +98,7 @@ impl<'a, S: Sink> Answer<'a, S> {
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(self.cors.as_bytes());
         out.extend_from_slice(lines);
+        out.extend_from_slice(further.as_bytes());
         end_of_head(out, &self.sink.date(), self.then);
         taken.push_json(out, more);
         self.count(202);
@@ -87,6 +106,11 @@ impl<'a, S: Sink> Answer<'a, S> {
 
     /// A problem (RFC 9457). `lines` are whole header lines; `detail` is for people.
     pub(super) fn problem(self, status: u16, lines: &str, detail: &str) {
+        self.problem_with(status, lines, detail, "");
+    }
+
+    /// A problem with further members, as `,"seq":7`.
+    pub(super) fn problem_with(self, status: u16, lines: &str, detail: &str, members: &str) {
         let title = reason_phrase(status);
         let mut body = Vec::with_capacity(64 + detail.len());
         body.extend_from_slice(b"{\"title\":\"");
@@ -95,7 +119,9 @@ impl<'a, S: Sink> Answer<'a, S> {
         push_decimal(&mut body, u64::from(status));
         body.extend_from_slice(b",\"detail\":\"");
         escape(&mut body, detail);
-        body.extend_from_slice(b"\"}");
+        body.push(b'"');
+        body.extend_from_slice(members.as_bytes());
+        body.push(b'}');
         head(self.out, status, "application/problem+json", body.len());
         self.out.extend_from_slice(lines.as_bytes());
         self.out.extend_from_slice(self.cors.as_bytes());

@@ -57,6 +57,8 @@ pub(super) struct Head<'a> {
     pub(super) host: Option<&'a [u8]>,
     pub(super) origin: Option<&'a [u8]>,
     pub(super) expect: Option<&'a [u8]>,
+    pub(super) idempotency_key: Option<&'a [u8]>,
+    pub(super) acknowledge: Option<&'a [u8]>,
     /// `Upgrade: h2c`, with all that belongs to it.
     pub(super) wants_h2c: bool,
 }
@@ -126,6 +128,8 @@ pub(super) fn parse(
         content_type: fields.content_type,
         is_coded: fields.is_coded,
         host: fields.host,
+        idempotency_key: fields.idempotency_key,
+        acknowledge: fields.acknowledge,
         origin: fields.origin,
         // RFC 9110 §10.1.1: an expectation of an HTTP/1.0 client is ignored.
         expect: fields.expect.filter(|_| !is_http10),
@@ -178,6 +182,8 @@ struct Fields<'a> {
     is_coded: bool,
     origin: Option<&'a [u8]>,
     expect: Option<&'a [u8]>,
+    idempotency_key: Option<&'a [u8]>,
+    acknowledge: Option<&'a [u8]>,
     close: bool,
     keep_alive: bool,
     upgrade: bool,
@@ -219,6 +225,14 @@ impl<'a> Fields<'a> {
                     // RFC 7540 §3.2.1: no upgrade, if it is not there once.
                     let is_good = h2c_settings(value).is_some();
                     fields.h2_settings = Some(is_good && fields.h2_settings.is_none());
+                }
+                15 if is(b"idempotency-key") => {
+                    let detail = "a request has one idempotency-key";
+                    once(&mut fields.idempotency_key, value, detail)?;
+                }
+                20 if is(b"aqueduct-acknowledge") => {
+                    let detail = "the field aqueduct-acknowledge is there twice";
+                    once(&mut fields.acknowledge, value, detail)?;
                 }
                 16 if is(b"content-encoding") => {
                     fields.is_coded |=

@@ -14,6 +14,7 @@ mod route;
 mod target;
 #[cfg(test)]
 mod tests;
+mod wants;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,12 +28,12 @@ use self::answer::Answer;
 use self::batch::Form;
 use self::chunked::{BadChunk, Chunked, Joined};
 use self::on_route::{Change, OnRoute};
-use self::publish::Asked;
-use self::publish::Published;
+use self::publish::{Asked, Awaited, Published};
 use self::route::Decision;
+use self::wants::Wants;
 use super::{
-    Codec, Event, Keep, Kept, OUTPUT_BYTES_MAX, Persistence, Progress, Reason, Ring, Sink, State,
-    Wait,
+    Answered, Codec, Consumption, Event, Keep, Kept, OUTPUT_BYTES_MAX, Persistence, Progress,
+    Reason, Ring, Sink, State, Wait,
 };
 use crate::middleware::{Acknowledge, Found, Host, Job, Pattern, Route, Router, Unit};
 
@@ -149,6 +150,8 @@ pub struct Http1 {
     body: Option<Body>,
     /// What is kept of it.
     kept: Kept,
+    /// What else it wants.
+    wants: Wants,
     /// A request was answered before its body was read.
     interrupted: bool,
     /// What is known of a request that came by a route.
@@ -217,6 +220,7 @@ impl Http1 {
             peer: peer.into(),
             body: None,
             kept: Kept::default(),
+            wants: Wants::default(),
             interrupted: false,
             on_route: None,
         }
@@ -285,8 +289,9 @@ impl Http1 {
                 ..Step::default()
             },
             Decision::HandOver => Step::stop(State::HandOver),
-            Decision::Body(body, kept) => {
+            Decision::Body(body, kept, wants) => {
                 self.kept = kept;
+                self.wants = wants;
                 self.body = Some(body);
                 Step { consumed: head.bytes, ..Step::default() }
             }
@@ -326,7 +331,8 @@ impl Http1 {
         });
         let on_route = self.on_route.as_deref();
         let payload = on_route.and_then(|on| on.changed.as_deref()).unwrap_or(&input[..length]);
-        let asked = Asked { config: &self.config, body, kept: &self.kept, on_route };
+        let (kept, wants) = (&self.kept, &self.wants);
+        let asked = Asked { config: &self.config, body, kept, wants, on_route };
         let published = match changed {
             None | Some(Change::Done) => publish::publish(asked, payload, sink, out),
             Some(Change::Refused(problem)) => {
@@ -335,8 +341,31 @@ impl Http1 {
             Some(Change::Away) => return Self::again_later(body, input, length, wire, State::Away),
         };
         match published {
+            Published::Awaited(then, awaited) => {
+                let Awaited { bytes, seq, consumed, late } = *awaited;
+                let on_route = self.on_route.take();
+                let answered = on_route.map(|on| {
+                    let exchange = on.exchange;
+                    Box::new(move |status| exchange.answered(status)) as Box<_>
+                });
+                let wait = Consumption {
+                    ring: body.ring.id,
+                    seq,
+                    by: consumed.by,
+                    within: consumed.within,
+                    late,
+                    statuses: (202, 504),
+                    answered: Answered(answered),
+                };
+                sink.hold_until_consumed(bytes, wait);
+                self.body = None;
+                self.kept = Kept::default();
+                self.wants = Wants::default();
+                Step::answered(wire, then)
+            }
             Published::Answered(then) => {
                 self.body = None;
+                self.wants = Wants::default();
                 self.kept = Kept::default();
                 self.on_route = None;
                 Step::answered(wire, then)
@@ -361,7 +390,7 @@ impl Http1 {
     /// A request for records whose body is this one.
     fn asked<'a>(&'a self, body: &'a Body) -> Asked<'a> {
         let on_route = self.on_route.as_deref();
-        Asked { config: &self.config, body, kept: &self.kept, on_route }
+        Asked { config: &self.config, body, kept: &self.kept, wants: &self.wants, on_route }
     }
 
     fn refuse_chunk<S: Sink>(&self, body: &Body, bad: BadChunk, sink: &mut S, out: &mut Vec<u8>) {

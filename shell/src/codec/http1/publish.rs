@@ -1,10 +1,15 @@
 //! Hands whole bodies to the sink, and turns its verdict into the answer.
 
+use std::ops::Range;
+
 use super::answer::{Answer, Taken};
 use super::batch::{self, BadBatch, Form, Verdict};
 use super::on_route::{self, OnRoute};
+use super::wants::{Consumed, Wants};
 use super::{Body, Config};
-use crate::codec::{Event, Kept, Outcome, Persistence, Reason, Record, Ring, Sink};
+use crate::codec::{
+    Event, Kept, Keyed, Outcome, Persistence, Reason, Recall, Record, Ring, Seen, Sink,
+};
 use crate::middleware::Problem;
 
 /// The refusal of every record while the process ends.
@@ -17,6 +22,17 @@ pub(super) enum Published {
     Answered(Persistence),
     /// There is no room yet: the body is to be shown again.
     Full,
+    /// Its answer, the last bytes of the output, waits for readers.
+    Awaited(Persistence, Box<Awaited>),
+}
+
+/// An answer that waits for readers.
+pub(super) struct Awaited {
+    pub(super) bytes: Range<usize>,
+    pub(super) seq: u64,
+    pub(super) consumed: Consumed,
+    /// What is answered if they take too long.
+    pub(super) late: Vec<u8>,
 }
 
 /// A request for records.
@@ -25,6 +41,7 @@ pub(super) struct Asked<'a> {
     pub(super) config: &'a Config,
     pub(super) body: &'a Body,
     pub(super) kept: &'a Kept,
+    pub(super) wants: &'a Wants,
     /// What is known of it if it came by a route.
     pub(super) on_route: Option<&'a OnRoute>,
 }
@@ -59,8 +76,20 @@ pub(super) fn publish<S: Sink>(
         return fan_out(asked, rings, payload, sink, out);
     }
     let epoch = body.ring.epoch;
-    let (taken, refusal) = match body.form {
-        Form::One => {
+    let ring = body.ring.id;
+    let owner = asked.on_route.and_then(|on| on.exchange.credential.as_ref());
+    let owner = owner.map_or(&b""[..], |credential| credential.name.as_bytes());
+    let key = asked.wants.key.as_deref();
+    let keyed = key.map(|key| Keyed { owner, key, type_tag: body.tag, body: payload });
+    let recalled = keyed.as_ref().map(|keyed| sink.recall(ring, keyed));
+    let (taken, refusal) = match (recalled, body.form) {
+        (Some(Recall::Conflict), _) => return refuse_key(asked, 422, OTHER_BODY, sink, out),
+        (Some(Recall::Off), _) => return refuse_key(asked, 400, NO_KEYS, sink, out),
+        (Some(Recall::Seen(seen)), form) => {
+            let batch = (form != Form::One).then_some(seen.records);
+            (Taken { epoch, first: seen.first, last: seen.last, batch }, None)
+        }
+        (_, Form::One) => {
             let (ring, attributes) = (body.ring.id, kept.block());
             let record = Record { ring, type_tag: body.tag, payload, attributes };
             match sink.record(record) {
@@ -71,7 +100,7 @@ pub(super) fn publish<S: Sink>(
                 Outcome::Refused(reason) => (Taken::default(), Some((reason, 1))),
             }
         }
-        form => match batch::append(sink, &body.ring, form, body.tag, kept, payload) {
+        (_, form) => match batch::append(sink, &body.ring, form, body.tag, kept, payload) {
             Verdict::Taken(first, last, count) => {
                 (Taken { epoch, first, last, batch: Some(count) }, None)
             }
@@ -86,11 +115,68 @@ pub(super) fn publish<S: Sink>(
     let then = if sink.is_ending() { Persistence::Close } else { body.then };
     match refusal {
         None => {
-            asked.answer(sink, out, then).accepted(&taken, &[]);
-            Published::Answered(then)
+            if let (Some(keyed), Some(Recall::New)) = (&keyed, recalled) {
+                let Taken { first, last, batch, .. } = taken;
+                sink.remember(ring, keyed, Seen { first, last, records: batch.unwrap_or(1) });
+            }
+            let is_repeated = matches!(recalled, Some(Recall::Seen(_)));
+            let lines = if is_repeated { REPEATED } else { "" };
+            match asked.wants.consumed {
+                None => {
+                    asked.answer(sink, out, then).with(lines).accepted(&taken, &[]);
+                    Published::Answered(then)
+                }
+                Some(consumed) => await_readers(asked, consumed, &taken, lines, then, sink, out),
+            }
         }
         Some((reason, records)) => refuse(asked, reason, records, then, sink, out),
     }
+}
+
+/// Said of an answer that was given before.
+const REPEATED: &str = "idempotent-replayed: true\r\n";
+const OTHER_BODY: &str = "this idempotency-key came before with another body or type";
+const NO_KEYS: &str = "idempotency keys are not remembered here";
+
+/// Refuses a request for its key.
+fn refuse_key<S: Sink>(
+    asked: Asked<'_>,
+    status: u16,
+    detail: &str,
+    sink: &mut S,
+    out: &mut Vec<u8>,
+) -> Published {
+    let (ring, reason) = (Some(asked.body.ring.id), Reason::Malformed);
+    sink.note(Event::Rejected { ring, reason, records: 1 });
+    let then = if sink.is_ending() { Persistence::Close } else { asked.body.then };
+    asked.answer(sink, out, then).problem(status, "", detail);
+    Published::Answered(then)
+}
+
+/// Writes the answer of records that readers are to release, and the one that is given if they do
+/// not in time.
+fn await_readers<S: Sink>(
+    asked: Asked<'_>,
+    consumed: Consumed,
+    taken: &Taken,
+    lines: &str,
+    then: Persistence,
+    sink: &mut S,
+    out: &mut Vec<u8>,
+) -> Published {
+    let from = out.len();
+    asked.answer(sink, out, then).with(lines).silently().accepted(taken, &[]);
+    let bytes = from..out.len();
+    let (seq, epoch, ms) = (taken.last, taken.epoch, consumed.within.as_millis());
+    let who = if consumed.by.is_some() { "its reader has not" } else { "not every reader has" };
+    let detail =
+        format!("record {seq} is published and stays published; {who} released it within {ms} ms");
+    let members = format!(",\"seq\":{seq},\"epoch\":\"{epoch:016x}\"");
+    let seq_line = format!("aqueduct-seq: {seq}\r\n");
+    let mut late = Vec::with_capacity(512);
+    let answer = asked.answer(sink, &mut late, then).silently();
+    answer.problem_with(504, &seq_line, &detail, &members);
+    Published::Awaited(then, Box::new(Awaited { bytes, seq, consumed, late }))
 }
 
 /// Hands a record to several rings, or to none.

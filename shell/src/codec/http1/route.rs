@@ -9,6 +9,7 @@ use super::chunked::Chunked;
 use super::head::{self, Head, Tag};
 use super::on_route::{self, OnRoute};
 use super::target::{self, Target};
+use super::wants::Wants;
 use super::{Body, Config, Framing, Origin, publish};
 use crate::codec::{Event, Kept, Page, Persistence, Reason, Resource, Ring, Sink};
 use crate::middleware::{
@@ -20,7 +21,7 @@ const REQUEST_ID: &str = ":request-id";
 const CREDENTIAL: &str = ":credential";
 const PARAMETER: &str = ":param.";
 /// Headers that a page may send to a route beside those that every address reads.
-const ROUTE_HEADERS: [&str; 1] = ["authorization"];
+const ROUTE_HEADERS: [&str; 3] = ["authorization", "idempotency-key", "aqueduct-acknowledge"];
 
 /// What is done about a request.
 pub(super) enum Decision {
@@ -33,7 +34,7 @@ pub(super) enum Decision {
     /// Hyper answers it.
     HandOver,
     /// Its body is records, with what is kept of the request.
-    Body(Body, Kept),
+    Body(Body, Kept, Wants),
 }
 
 /// What routing needs to know beside the head.
@@ -74,6 +75,7 @@ const MUCH_TO_KEEP: Refusal<'static> =
     (431, "", "path and headers that are kept with a record have together more than 4,080 bytes");
 const ROUTE_TAG: Refusal<'static> =
     (400, "", "records of this route have its type; the header aqueduct-type has no place");
+const ONE_RING: &str = "an idempotency-key or a wait for readers is for records of one ring";
 const NO_ROUTE: Refusal<'static> =
     (404, "", "no route has this path; records are also posted to /v1/rings/{ring}/records");
 const NO_HOST: Refusal<'static> = (404, "", "the routes of this path are for other hosts");
@@ -178,7 +180,7 @@ pub(super) fn route<S: Sink>(
                 Guarded::By(found) => {
                     match entered(request, head, found, (on, cors, unread), sink, out) {
                         Ok(ring) => ring,
-                        Err(decision) => return decision,
+                        Err(decision) => return *decision,
                     }
                 }
                 Guarded::Unknown => return refused(NO_RING, sink, out, unread),
@@ -206,11 +208,25 @@ pub(super) fn route<S: Sink>(
         Ok(Way::Route(found)) => {
             match entered(request, head, found, (on, cors, unread), sink, out) {
                 Ok(ring) => ring,
-                Err(decision) => return decision,
+                Err(decision) => return *decision,
             }
         }
     };
-    let on = on.as_deref();
+    accept(request, head, on.as_deref(), ring, (origin, then), sink, out)
+}
+
+/// Takes a request for records, unless its head says something that cannot be taken.
+fn accept<S: Sink>(
+    request: &Request<'_>,
+    head: &Head<'_>,
+    on: Option<&OnRoute>,
+    ring: Ring,
+    (origin, then): (Option<usize>, Persistence),
+    sink: &mut S,
+    out: &mut Vec<u8>,
+) -> Decision {
+    let config = request.config;
+    let cors = origin.map_or("", |index| &*config.origins[index].lines);
     let route = on.map(|on| on.exchange.route());
     let is_one =
         on.is_some_and(|on| on.rings.len() > 1) || route.is_some_and(|it| it.changes_bodies());
@@ -222,6 +238,14 @@ pub(super) fn route<S: Sink>(
         (None, tag) => Ok(tag),
     };
     let is_decoded = on.is_some_and(|on| !on.exchange.codings.is_empty());
+    let exchange = on.map(|on| &on.exchange);
+    let level = route.map(|route| &route.acknowledge);
+    let wants = match Wants::read(head, level, &ring, sink) {
+        Ok(wants) if wants != Wants::default() && on.is_some_and(|on| on.rings.len() > 1) => {
+            Err(ONE_RING)
+        }
+        wants => wants,
+    };
     let (reason, refusal) = match (head.expect, tag) {
         (Some(value), _) if !value.eq_ignore_ascii_case(b"100-continue") => {
             (Reason::Malformed, BAD_EXPECTATION)
@@ -230,18 +254,29 @@ pub(super) fn route<S: Sink>(
         (_, Err(refusal)) => (Reason::BadType, refusal),
         _ if head.is_coded && !is_decoded => (Reason::Malformed, CODED),
         (_, Ok(tag)) if form == Form::Counted && tag != Tag::Absent => (Reason::BadType, TWO_TAGS),
-        (_, Ok(tag)) => match keep(request, head, on.map(|on| &on.exchange)) {
-            Err(_) => (Reason::TooLarge, MUCH_TO_KEEP),
-            Ok(kept) => {
+        (_, Ok(tag)) => match (keep(request, head, exchange), wants) {
+            (Err(_), _) => (Reason::TooLarge, MUCH_TO_KEEP),
+            (_, Err(detail)) => (Reason::Malformed, (400, "", detail)),
+            (Ok(kept), Ok(wants)) => {
                 let tag = if let Tag::Value(tag) = tag { tag } else { 0 };
-                return body(config, head, on, (ring, tag, form), kept, origin, then, sink, out);
+                return body(
+                    config,
+                    head,
+                    on,
+                    (ring, tag, form),
+                    (kept, wants),
+                    origin,
+                    then,
+                    sink,
+                    out,
+                );
             }
         },
     };
     sink.note(Event::Rejected { ring: Some(ring.id), reason, records: 1 });
     let (status, lines, detail) = refusal;
     let answer = Answer::new(sink, out, cors, Persistence::Close).for_method(head.method);
-    answer.of(on.map(|on| &on.exchange)).problem(status, lines, detail);
+    answer.of(exchange).problem(status, lines, detail);
     Decision::Answered(Persistence::Close)
 }
 
@@ -265,15 +300,15 @@ fn entered<S: Sink>(
     (on, cors, unread): (&mut Option<Box<OnRoute>>, &str, Persistence),
     sink: &mut S,
     out: &mut Vec<u8>,
-) -> Result<Ring, Decision> {
+) -> Result<Ring, Box<Decision>> {
     match enter(request, head, found, on, sink) {
         Entered::Ring(ring) => Ok(ring),
-        Entered::Away => Err(Decision::Away),
+        Entered::Away => Err(Box::new(Decision::Away)),
         Entered::NoRing => {
             let (status, lines, detail) = NO_RING;
             let answer = Answer::new(sink, out, cors, unread).for_method(head.method);
             answer.problem(status, lines, detail);
-            Err(Decision::Answered(unread))
+            Err(Box::new(Decision::Answered(unread)))
         }
         Entered::Refused(problem, ring) => {
             let reason = on_route::reason(problem.fault);
@@ -281,7 +316,7 @@ fn entered<S: Sink>(
             let exchange = on.as_ref().map(|on| &on.exchange);
             let answer = Answer::new(sink, out, cors, unread).of(exchange);
             answer.problem(problem.status, &problem.lines, &problem.detail);
-            Err(Decision::Answered(unread))
+            Err(Box::new(Decision::Answered(unread)))
         }
     }
 }
@@ -386,7 +421,7 @@ fn body<S: Sink>(
     head: &Head<'_>,
     on: Option<&OnRoute>,
     (ring, tag, form): (Ring, u16, Form),
-    kept: Kept,
+    (kept, wants): (Kept, Wants),
     origin: Option<usize>,
     then: Persistence,
     sink: &mut S,
@@ -408,7 +443,8 @@ fn body<S: Sink>(
     };
     let fits = attribute_bytes as u64 <= u64::from(ring.max_payload_bytes);
     let Some(announced) = announced.filter(|_| fits) else {
-        let asked = publish::Asked { config, body: &body, kept: &kept, on_route: on };
+        let (kept, wants) = (&kept, &wants);
+        let asked = publish::Asked { config, body: &body, kept, wants, on_route: on };
         publish::too_large(asked, sink, out);
         return Decision::Answered(Persistence::Close);
     };
@@ -420,5 +456,5 @@ fn body<S: Sink>(
     if head.expect.is_some() && head.framing != head::Framing::Length(0) {
         out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
-    Decision::Body(body, kept)
+    Decision::Body(body, kept, wants)
 }

@@ -5,9 +5,12 @@ use std::borrow::Cow;
 use super::command::{Executed, Parts, printable, wrong_number};
 use super::frame::Args;
 use super::reply;
-use crate::codec::{BatchSize, Event, Kept, Outcome, Reason, Record, Ring, Room, Sink, text};
+use crate::codec::{
+    BatchSize, Event, Kept, Keyed, Outcome, Reason, Recall, Record, Ring, Room, Seen, Sink, text,
+};
 
-/// `XADD ring [NOMKSTREAM] * (data|payload) bytes [type n] [crc32 n]`: answers the id `epoch-seq`.
+/// `XADD ring [NOMKSTREAM] * (data|payload) bytes [type n] [crc32 n] [id key]`: answers the id
+/// `epoch-seq`; of a key that the ring has seen with the same record, that of the first.
 pub(super) fn xadd<S: Sink>(
     mut args: Args<'_>,
     kept: &Kept,
@@ -37,8 +40,28 @@ pub(super) fn xadd<S: Sink>(
             return Executed::Answered;
         }
     };
-    match take(&ring, entry.type_tag, entry.payload, kept, sink, out) {
+    let Entry { payload, type_tag, key } = entry;
+    let keyed = key.map(|key| Keyed { owner: b"", key, type_tag, body: payload });
+    match keyed.as_ref().map_or(Recall::New, |keyed| sink.recall(ring.id, keyed)) {
+        Recall::New => {}
+        Recall::Seen(seen) => {
+            reply::id(out, ring.epoch, seen.first);
+            return Executed::Answered;
+        }
+        Recall::Conflict => {
+            reject(&ring, Reason::Malformed, 1, sink);
+            return refused(out, &["ERR this id came before with another record"]);
+        }
+        Recall::Off => {
+            reject(&ring, Reason::Malformed, 1, sink);
+            return refused(out, &["ERR ids are not remembered here"]);
+        }
+    }
+    match take(&ring, type_tag, payload, kept, sink, out) {
         Ok(seq) => {
+            if let Some(keyed) = &keyed {
+                sink.remember(ring.id, keyed, Seen { first: seq, last: seq, records: 1 });
+            }
             reply::id(out, ring.epoch, seq);
             Executed::Answered
         }
@@ -102,10 +125,14 @@ pub(super) fn xlen<S: Sink>(mut args: Args<'_>, sink: &mut S, out: &mut Vec<u8>)
     }
 }
 
+/// Longest key of an entry.
+const KEY_BYTES_MAX: usize = 255;
+
 /// The fields of an `XADD`.
 struct Entry<'a> {
     payload: &'a [u8],
     type_tag: u16,
+    key: Option<&'a [u8]>,
 }
 
 /// Why an entry is refused.
@@ -123,7 +150,7 @@ impl BadEntry {
 
 impl<'a> Entry<'a> {
     fn read(mut args: Args<'a>) -> Result<Self, BadEntry> {
-        let (mut payload, mut tag, mut crc) = (None, None, None);
+        let (mut payload, mut tag, mut crc, mut key) = (None, None, None, None);
         while let Some(name) = args.next() {
             let Some(value) = args.next() else {
                 return Err(BadEntry::malformed("wrong number of arguments for 'xadd' command"));
@@ -132,9 +159,11 @@ impl<'a> Entry<'a> {
                 b"data" | b"payload" => &mut payload,
                 b"type" => &mut tag,
                 b"crc32" => &mut crc,
+                b"id" => &mut key,
                 _ => {
                     let name = printable(name);
-                    let detail = format!("unknown field '{name}': a record has data, type, crc32");
+                    let detail =
+                        format!("unknown field '{name}': a record has data, type, crc32, id");
                     return Err(BadEntry(Reason::Malformed, detail.into()));
                 }
             };
@@ -150,7 +179,10 @@ impl<'a> Entry<'a> {
         if let Some(text) = crc {
             check(payload, text)?;
         }
-        Ok(Self { payload, type_tag })
+        if key.is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+            return Err(BadEntry::malformed("an id has 1 to 255 bytes"));
+        }
+        Ok(Self { payload, type_tag, key })
     }
 }
 

@@ -3,10 +3,14 @@
 pub mod http;
 pub mod hyper;
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::codec::sink::{BatchSize, Event, Outcome, Reason, Record, Ring, RingId, Room, Sink};
+use crate::codec::sink::{
+    BatchSize, Consumption, Event, Keyed, Outcome, Reason, Recall, Record, Ring, RingId, Room,
+    Seen, Sink,
+};
 use crate::codec::{Codec, OUTPUT_BYTES_MAX, Persistence, Progress, State};
 use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
 
@@ -20,6 +24,11 @@ pub struct Kept {
     /// Its payload.
     pub payload: Vec<u8>,
 }
+
+/// Ring, number, subscription, time, and what is said otherwise.
+pub type Awaited = (u16, u64, Option<u16>, Duration, Vec<u8>);
+/// A ring, whose key, and the key.
+pub type Key = (u16, Vec<u8>, Vec<u8>);
 
 /// Rings without memory, by name: `a` takes records of 1,000 bytes, `b` of 16.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +49,10 @@ pub struct Trial {
     pub refusal: Option<Reason>,
     /// Whether the process ends.
     pub is_ending: bool,
+    /// Keys, with bodies and what became of them.
+    pub keys: Vec<(Key, (u16, Vec<u8>), Seen)>,
+    /// What answers were held for.
+    pub awaited: Vec<Awaited>,
     /// The next sequence numbers.
     pub next_seqs: [u64; 2],
 }
@@ -133,6 +146,36 @@ impl Sink for Trial {
             }
         }
         Outcome::Accepted(seqs[0])
+    }
+
+    fn recall(&mut self, ring: RingId, keyed: &Keyed<'_>) -> Recall {
+        let key = (ring.0, keyed.owner.to_vec(), keyed.key.to_vec());
+        match self.keys.iter().find(|(other, ..)| *other == key) {
+            None => Recall::New,
+            Some((_, body, seen)) if *body == (keyed.type_tag, keyed.body.to_vec()) => {
+                Recall::Seen(*seen)
+            }
+            Some(_) => Recall::Conflict,
+        }
+    }
+
+    fn remember(&mut self, ring: RingId, keyed: &Keyed<'_>, seen: Seen) {
+        let key = (ring.0, keyed.owner.to_vec(), keyed.key.to_vec());
+        self.keys.push((key, (keyed.type_tag, keyed.body.to_vec()), seen));
+    }
+
+    fn subscription(&self, _ring: RingId, name: &str) -> Option<u16> {
+        (name == "default").then_some(0)
+    }
+
+    fn hold_until_consumed(&mut self, bytes: Range<usize>, wait: Consumption) {
+        assert!(bytes.start < bytes.end);
+        let Consumption { ring, seq, by, within, late, statuses, answered } = wait;
+        self.awaited.push((ring.0, seq, by, within, late));
+        self.events.push(Event::HttpStatus(statuses.0));
+        if let Some(answered) = answered.0 {
+            answered(statuses.0);
+        }
     }
 
     fn next_seq(&self, ring: RingId) -> u64 {

@@ -16,6 +16,9 @@ const UNSENT_BYTES: usize = OUTPUT_BYTES_MAX;
 /// each turn, and a turn may bring thousands of requests for one.
 const WAITING_INPUT_BYTES: usize = 64 << 10;
 
+/// How often cursors are looked at while answers wait for readers, ms.
+const LOOK_MS: u64 = 1;
+
 impl Work<'_> {
     /// Makes the pages that were asked for. Everything before them is published.
     pub(super) fn make_pages(&mut self) {
@@ -78,6 +81,9 @@ impl Work<'_> {
             self.close(id, driver);
             return;
         };
+        for status in connection.answers.take_statuses() {
+            batch.count(status);
+        }
         let out = connection.sealed(out, buffers);
         if out.is_empty() {
             buffers.give(out);
@@ -94,7 +100,12 @@ impl Work<'_> {
         connection.note_unsent(unsent, batch.clock.after(connection.timeouts.body));
         let held = !connection.answers.is_empty();
         if held {
-            self.unwatched.push(id);
+            if connection.answers.waits_for_readers() {
+                // Nobody calls when a reader releases something.
+                self.look_at_ms = self.look_at_ms.min(now + LOOK_MS);
+            } else {
+                self.unwatched.push(id);
+            }
             if !std::mem::replace(&mut connection.holding, true) {
                 self.holding.push(id);
             }

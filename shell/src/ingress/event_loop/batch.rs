@@ -1,19 +1,22 @@
 //! What one turn brings into the rings: a [`Sink`] over the turns of all rings, published together.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::IntCounter;
 
 use super::clock::Clock;
-use super::held::{Held, Hold, Until, Verdict};
+use super::held::{Held, Hold, Settled, Until, Verdict};
 use super::shared::{Shared, ring_facts};
 use super::wakeups::Wakeups;
 use crate::codec::{
-    BatchSize, Event, Outcome, Reason, Record, Ring as RingFacts, RingId, Room, Sink,
+    BatchSize, Consumption, Event, Keyed, Outcome, Reason, Recall, Record, Ring as RingFacts,
+    RingId, Room, Seen, Sink,
 };
 use crate::refusal::Refusal;
 use crate::ring::{self, Label, Need, Ring, Standing, Ticket, Turn};
+use crate::sync::lock;
 
 /// Statuses that are counted without a look-up each.
 const STATUSES: usize = 16;
@@ -35,6 +38,8 @@ pub(in crate::ingress) struct Batch<'a> {
     granted: u64,
     /// What the answers of the connection that is being decoded wait for.
     holds: Vec<Hold>,
+    /// Which of them wait for readers.
+    consumptions: Vec<(Range<usize>, Consumption)>,
     /// What the last [`Outcome::Full`] was about: the ring and what there was no room for.
     pub(super) full: Option<(RingId, Need)>,
     /// HTTP responses of this turn, by status, with the counter of each.
@@ -56,6 +61,7 @@ impl<'a> Batch<'a> {
             waited_ms: None,
             granted: 0,
             holds: Vec::new(),
+            consumptions: Vec::new(),
             full: None,
             statuses: Vec::with_capacity(STATUSES),
             wakeups: Wakeups::new(shared.wake_interval),
@@ -87,12 +93,25 @@ impl<'a> Batch<'a> {
         for hold in self.holds.drain(..) {
             answers.add(from..out.len(), hold);
         }
+        for (bytes, wait) in self.consumptions.drain(..) {
+            let Consumption { ring, seq, by, within, late, statuses, answered } = wait;
+            let hold = Hold { ring, seq, until: Until::Consumed { by } };
+            let settled = Settled { statuses, answered };
+            let deadline_ms = self.clock.after(within);
+            answers.add_until(bytes, hold, deadline_ms, late.into(), Some(settled));
+        }
     }
 
     /// Returns what the answers since the last time wait for.
     #[cfg(feature = "http2")]
     pub(in crate::ingress) fn take_holds(&mut self) -> Vec<Hold> {
         std::mem::take(&mut self.holds)
+    }
+
+    /// Returns what the answers since the last time wait for of readers.
+    #[cfg(feature = "http2")]
+    pub(in crate::ingress) fn take_consumptions(&mut self) -> Vec<(Range<usize>, Consumption)> {
+        std::mem::take(&mut self.consumptions)
     }
 
     /// Says how a condition stands, for records of turns that have ended.
@@ -103,6 +122,14 @@ impl<'a> Batch<'a> {
                 Standing::Coming => Verdict::Open,
                 Standing::Lost => Verdict::Never,
             },
+            // It locks the ring: not while a turn of ours does.
+            Until::Consumed { .. } if self.turns[usize::from(hold.ring.0)].is_some() => {
+                Verdict::Open
+            }
+            Until::Consumed { by } if self.ring_of(hold.ring).unreleased(by) > hold.seq => {
+                Verdict::Met
+            }
+            Until::Consumed { .. } => Verdict::Open,
         }
     }
 
@@ -110,7 +137,7 @@ impl<'a> Batch<'a> {
     fn accepted(&mut self, ring: RingId, seq: u64) -> Outcome {
         if self.ring_of(ring).is_held_back() {
             match self.holds.iter_mut().find(|hold| hold.ring == ring) {
-                Some(hold) => hold.seq = seq,
+                Some(hold) => hold.seq = hold.seq.max(seq),
                 None => self.holds.push(Hold { ring, seq, until: Until::Published }),
             }
         }
@@ -338,12 +365,47 @@ impl Sink for Batch<'_> {
         for &ring in rings {
             let label = Label { type_tag, attributes };
             match self.turn(ring).append_granted(label, payload) {
-                Ok(seq) => seqs.push(seq),
+                Ok(seq) => {
+                    seqs.push(seq);
+                    self.accepted(ring, seq);
+                }
                 Err(refusal) => return Outcome::Refused(reason(refusal)),
             }
             self.taken(ring);
         }
         seqs.first().map_or(Outcome::Refused(Reason::Malformed), |seq| Outcome::Accepted(*seq))
+    }
+
+    fn recall(&mut self, ring: RingId, keyed: &Keyed<'_>) -> Recall {
+        // Whoever appended it has published it once the ring is ours.
+        self.turn(ring);
+        let now = self.now();
+        let recall = lock(&self.shared.windows[usize::from(ring.0)]).recall(keyed, now);
+        let metrics = self.ring_of(ring).metrics();
+        match recall {
+            Recall::New | Recall::Off => {}
+            Recall::Seen(seen) => {
+                metrics.keys_repeated.inc();
+                // Its answer waits for the same as the first one.
+                self.accepted(ring, seen.last);
+            }
+            Recall::Conflict => metrics.keys_conflicting.inc(),
+        }
+        recall
+    }
+
+    fn remember(&mut self, ring: RingId, keyed: &Keyed<'_>, seen: Seen) {
+        let now = self.now();
+        let forgotten = lock(&self.shared.windows[usize::from(ring.0)]).remember(keyed, seen, now);
+        self.ring_of(ring).metrics().keys_forgotten.inc_by(forgotten);
+    }
+
+    fn subscription(&self, ring: RingId, name: &str) -> Option<u16> {
+        self.ring_of(ring).subscription(name)
+    }
+
+    fn hold_until_consumed(&mut self, bytes: Range<usize>, wait: Consumption) {
+        self.consumptions.push((bytes, wait));
     }
 
     fn next_seq(&self, ring: RingId) -> u64 {

@@ -7,13 +7,18 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::clock::NEVER;
-use crate::codec::RingId;
+use crate::codec::{Answered, RingId};
 
 /// What an answer waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ingress) enum Until {
     /// The record is published. Of a ring with a journal: it is as safe as the ring promises.
     Published,
+    /// A subscription, by its place, has released it, or all have.
+    Consumed {
+        /// Whose release is awaited; everyone's without.
+        by: Option<u16>,
+    },
 }
 
 /// One condition of answers.
@@ -47,6 +52,25 @@ struct Span {
     /// When `late` is sent instead, ms; [`NEVER`] without a limit.
     deadline_ms: u64,
     late: Box<[u8]>,
+    settled: Option<Settled>,
+}
+
+/// Who learns how an answer was settled: statuses if it is sent, and if it is late.
+#[derive(Debug)]
+pub(in crate::ingress) struct Settled {
+    pub(in crate::ingress) statuses: (u16, u16),
+    pub(in crate::ingress) answered: Answered,
+}
+
+impl Settled {
+    /// Says so; returns the status.
+    pub(in crate::ingress) fn tell(self, is_late: bool) -> u16 {
+        let status = if is_late { self.statuses.1 } else { self.statuses.0 };
+        if let Some(answered) = self.answered.0 {
+            answered(status);
+        }
+        status
+    }
 }
 
 /// What of a connection's output is held, in order. Empty, it costs nothing but its own bytes.
@@ -54,6 +78,8 @@ struct Span {
 pub(in crate::ingress) struct Held {
     /// INVARIANT: by `bytes.start`, and none beyond the output.
     spans: VecDeque<Span>,
+    /// Statuses of answers that were settled and are to be counted.
+    statuses: Vec<u16>,
 }
 
 /// The connection cannot be answered.
@@ -68,7 +94,7 @@ impl Held {
 
     /// Holds these bytes of the output. No answer, nothing to be held.
     pub(in crate::ingress) fn add(&mut self, bytes: Range<usize>, hold: Hold) {
-        self.add_until(bytes, hold, NEVER, Box::default());
+        self.add_until(bytes, hold, NEVER, Box::default(), None);
     }
 
     /// Holds these bytes up to a time, after which `late` takes their place.
@@ -78,11 +104,22 @@ impl Held {
         hold: Hold,
         deadline_ms: u64,
         late: Box<[u8]>,
+        settled: Option<Settled>,
     ) {
         debug_assert!(self.spans.back().is_none_or(|last| last.bytes.start <= bytes.start));
         if !bytes.is_empty() {
-            self.spans.push_back(Span { bytes, hold, deadline_ms, late });
+            self.spans.push_back(Span { bytes, hold, deadline_ms, late, settled });
         }
+    }
+
+    /// Returns whether the first of them waits for readers.
+    pub(in crate::ingress) fn waits_for_readers(&self) -> bool {
+        self.first().is_some_and(|hold| matches!(hold.until, Until::Consumed { .. }))
+    }
+
+    /// Takes the statuses of answers that were settled since the last time.
+    pub(in crate::ingress) fn take_statuses(&mut self) -> Vec<u16> {
+        std::mem::take(&mut self.statuses)
     }
 
     /// Returns what the first of them waits for.
@@ -107,7 +144,10 @@ impl Held {
                 Verdict::Never => return Err(Unanswerable),
                 Verdict::Open if first.deadline_ms > now_ms => break,
                 Verdict::Open => self.replace_first(out),
-                Verdict::Met => drop(self.spans.pop_front()),
+                Verdict::Met => {
+                    let settled = self.spans.pop_front().and_then(|span| span.settled);
+                    self.statuses.extend(settled.map(|settled| settled.tell(false)));
+                }
             }
         }
         let Some(first) = self.spans.front() else { return Ok(std::mem::take(out)) };
@@ -125,7 +165,8 @@ impl Held {
     /// Puts what is said of a late record in the place of its answer. Other conditions of the same
     /// answer no longer matter.
     fn replace_first(&mut self, out: &mut Vec<u8>) {
-        let Some(Span { bytes, late, .. }) = self.spans.pop_front() else { return };
+        let Some(Span { bytes, late, settled, .. }) = self.spans.pop_front() else { return };
+        self.statuses.extend(settled.map(|settled| settled.tell(true)));
         while self.spans.front().is_some_and(|next| next.bytes.start < bytes.end) {
             self.spans.pop_front();
         }
@@ -184,7 +225,7 @@ mod tests {
     #[test]
     fn a_late_answer_is_replaced_and_the_others_are_not() {
         let (mut held, mut out) = (Held::default(), b"okOK!".to_vec());
-        held.add_until(0..2, hold(0), 50, b"too late".as_slice().into());
+        held.add_until(0..2, hold(0), 50, b"too late".as_slice().into(), None);
         held.add(0..2, hold(3));
         held.add(2..4, hold(1));
         assert_eq!((held.deadline_ms(), held.take(&mut out, 49, published(0))), (50, Ok(vec![])));

@@ -22,6 +22,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod wakeups;
+mod window;
 mod work;
 
 use std::cell::RefCell;
@@ -42,7 +43,7 @@ pub use self::connection::Timeouts;
 use self::connection::{Connection, Phase};
 use self::driver::{Buffers, Driver, Epoll, Id, Kind, Listener, Uring};
 #[cfg(feature = "http2")]
-pub(in crate::ingress) use self::held::{Hold, Until};
+pub(in crate::ingress) use self::held::{Hold, Settled, Until};
 pub use self::protocol::Protocol;
 use self::protocol::Speaker;
 #[cfg(feature = "http2")]
@@ -53,6 +54,7 @@ pub use self::settings::{
 };
 use self::shared::{Arrival, Mailbox};
 pub use self::shared::{HandOver, PageContent, Shared, ring_facts};
+pub use self::window::Window;
 use self::work::{Slot, Work};
 use crate::codec::{Sink, Wait};
 use crate::limits::Held;
@@ -217,7 +219,8 @@ impl<'a> Turn<'a> {
             return Some(Duration::ZERO);
         }
         let resting = self.accept_again.iter().map(|&(at, _)| at).min();
-        let next = work.deadlines.first().into_iter().chain(resting).min();
+        let look = (work.look_at_ms != clock::NEVER).then_some(work.look_at_ms);
+        let next = work.deadlines.first().into_iter().chain(resting).chain(look).min();
         let next = next.map(|next| work.batch.clock.until(next));
         next.into_iter().chain(work.batch.wakeups.due_in()).min()
     }
@@ -247,6 +250,7 @@ impl<'a> Turn<'a> {
             work.retry();
             work.look_at_held();
         }
+        work.look_at_readers();
         work.expire();
         self.accept(work, driver);
         if work.batch.is_ending() && !std::mem::replace(&mut self.ending, true) {

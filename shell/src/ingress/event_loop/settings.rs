@@ -24,6 +24,9 @@ const MESSAGE_OVERHEAD_BYTES: u64 = 64 << 10;
 const BUFFERED_BYTES_DEFAULT: u64 = 256 << 20;
 /// Readers are woken again after this time at the earliest, us.
 const WAKE_INTERVAL_US: u64 = 100;
+/// Idempotency keys that are remembered for a ring, and how long, ms.
+const IDEMPOTENCY_KEYS: u64 = 4096;
+const IDEMPOTENCY_MS: u64 = 600_000;
 /// Longest time that this may be, us: a reader sleeps that much longer under load.
 const WAKE_INTERVAL_US_MAX: u64 = 10_000;
 
@@ -39,6 +42,10 @@ pub struct IngestTable {
     pub max_buffered_bytes: Option<Given<Size>>,
     /// Least time between two wake-ups of readers by one loop.
     pub wake_interval_us: Option<Given<u64>>,
+    /// Most idempotency keys that are remembered for a ring.
+    pub idempotency_keys: Option<Given<u64>>,
+    /// How long they are.
+    pub idempotency_time_ms: Option<Given<Millis>>,
 }
 
 /// How connections are served, checked.
@@ -52,6 +59,10 @@ pub struct IngestSettings {
     pub max_buffered_bytes: u64,
     /// Least time between two wake-ups of readers by one loop.
     pub wake_interval: Duration,
+    /// Most idempotency keys that are remembered for a ring; 0 takes none.
+    pub idempotency_keys: usize,
+    /// How long they are.
+    pub idempotency_time: Duration,
 }
 
 impl IngestSettings {
@@ -68,11 +79,16 @@ impl IngestSettings {
         let interval = table.wake_interval_us.as_ref();
         let key = "ingest.wake_interval_us";
         let interval = number(key, interval, WAKE_INTERVAL_US, 0..=WAKE_INTERVAL_US_MAX)?;
+        let keys = table.idempotency_keys.as_ref();
+        let keys = number("ingest.idempotency_keys", keys, IDEMPOTENCY_KEYS, 0..=1 << 24)?;
+        let key = "ingest.idempotency_time_ms";
         Ok(Self {
             driver: table.driver.as_ref().map(|given| given.value).unwrap_or_default(),
             loops: usize::try_from(loops).unwrap_or(usize::MAX),
             max_buffered_bytes,
             wake_interval: Duration::from_micros(interval),
+            idempotency_keys: usize::try_from(keys).unwrap_or(usize::MAX),
+            idempotency_time: time(key, table.idempotency_time_ms.as_ref(), IDEMPOTENCY_MS, 1)?,
         })
     }
 
@@ -87,6 +103,11 @@ impl IngestSettings {
         section.put("max_buffered_bytes", buffered, table.max_buffered_bytes.as_ref(), checked);
         let interval = self.wake_interval.as_micros().to_string();
         section.put("wake_interval_us", interval, table.wake_interval_us.as_ref(), STARTED);
+        let kept = Change::Fixed("keys are remembered by these bounds");
+        let keys = self.idempotency_keys.to_string();
+        section.put("idempotency_keys", keys, table.idempotency_keys.as_ref(), kept);
+        let time = written_time(self.idempotency_time);
+        section.put("idempotency_time_ms", time, table.idempotency_time_ms.as_ref(), kept);
         section
     }
 }

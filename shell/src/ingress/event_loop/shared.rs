@@ -9,6 +9,7 @@ use super::address::Addresses;
 use super::connection::Timeouts;
 use super::driver::{Id, Listener, Waker};
 use super::protocol::Speaker;
+use super::window::Window;
 use crate::codec::{Resource, Ring as RingFacts, RingId};
 use crate::ingress::workers::Workers;
 use crate::limits::{ByteLimit, Limit, Permit};
@@ -52,6 +53,8 @@ pub struct Shared {
     pub page: Box<dyn Fn(Resource) -> Option<PageContent> + Send + Sync>,
     /// Takes connections of HTTP/2, with the bytes that were read.
     pub hand_over: HandOver,
+    /// Idempotency keys, by ring. Locked after the ring where both are.
+    pub windows: Vec<Mutex<Window>>,
     /// Does what is too long for a loop.
     pub workers: Arc<Workers>,
 }

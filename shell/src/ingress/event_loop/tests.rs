@@ -56,6 +56,7 @@ fn shared() -> Shared {
         buffered: ByteLimit::new(1 << 20),
         overflow: Box::new(drop),
         refusals: Limit::new(1),
+        windows: Vec::new(),
         workers: crate::ingress::workers::Workers::new(1),
         page: Box::new(|_| None),
         hand_over: Box::new(|_, _, _, _| ()),

@@ -64,6 +64,8 @@ pub(super) struct Work<'a> {
     pub(super) holding: Vec<Id>,
     /// Those of them for which the rings were not asked to call yet.
     pub(super) unwatched: Vec<Id>,
+    /// When cursors are looked at for answers that wait for readers, ms.
+    pub(super) look_at_ms: u64,
     /// Broken or expired; to be closed when the turn is published.
     pub(super) lost: Vec<Id>,
     pub(super) accepted: Vec<(Listener, OwnedFd)>,
@@ -94,6 +96,7 @@ impl<'a> Work<'a> {
             paging: Vec::new(),
             holding: Vec::new(),
             unwatched: Vec::new(),
+            look_at_ms: NEVER,
             lost: Vec::new(),
             accepted: Vec::new(),
             not_accepted: Vec::new(),
@@ -546,6 +549,14 @@ impl<'a> Work<'a> {
                 connection.holding = false;
             }
             self.touch(id);
+        }
+    }
+
+    /// Looks at the answers that wait for readers, if it is time to.
+    pub(super) fn look_at_readers(&mut self) {
+        if self.look_at_ms <= self.batch.clock.now() {
+            self.look_at_ms = NEVER;
+            self.look_at_held();
         }
     }
 

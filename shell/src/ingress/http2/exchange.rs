@@ -3,10 +3,11 @@
 //! The codec of HTTP/1.1 reads it, a turn of its own for each look, as an event loop does for a
 //! connection: what it appends is published before its answer is looked at.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Incoming};
@@ -17,10 +18,13 @@ use super::Connection;
 use super::budget::Share;
 use super::translate::{self, Framing};
 use crate::codec::http1::Http1;
-use crate::codec::{Codec, Page, RingId, State, Wait};
-use crate::ingress::event_loop::{Batch, Hold, Shared, Until, write_page};
+use crate::codec::{Codec, Consumption, Page, RingId, State, Wait};
+use crate::ingress::event_loop::{Batch, Hold, Settled, Shared, Until, write_page};
 use crate::limits::Held;
 use crate::ring::Ticket;
+
+/// How often cursors are looked at while an answer waits for readers.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Bytes around a chunk, and of the last one.
 const CHUNK_BYTES: usize = 32;
@@ -37,6 +41,8 @@ struct Exchange {
     out: Vec<u8>,
     /// What the answer waits for.
     holds: Vec<Hold>,
+    /// What of the answer waits for readers: its bytes, and what they wait for.
+    consumption: Option<(Range<usize>, Consumption)>,
     is_done: bool,
 }
 
@@ -74,6 +80,7 @@ pub(super) async fn answer(
         input: translate::head(parts, framing),
         out: Vec::new(),
         holds: Vec::new(),
+        consumption: None,
         is_done: false,
     };
     let deadline = Instant::now() + limits.body_timeout;
@@ -82,6 +89,7 @@ pub(super) async fn answer(
     if !exchange.released().await {
         return None;
     }
+    exchange.consumed().await;
     Some(std::mem::take(&mut exchange.out))
 }
 
@@ -174,6 +182,7 @@ impl Exchange {
         batch.ticket = place.map(|place| (place.ring, place.ticket));
         let progress = self.codec.decode(&mut self.input, &mut batch, &mut self.out);
         self.holds.append(&mut batch.take_holds());
+        self.consumption = batch.take_consumptions().pop().or(self.consumption.take());
         self.input.truncate(progress.end);
         self.input.drain(..progress.consumed);
         let kept = batch.ticket.take();
@@ -199,12 +208,36 @@ impl Exchange {
         for hold in &self.holds {
             let published = match hold.until {
                 Until::Published => self.shared.rings[usize::from(hold.ring.0)].published(hold.seq),
+                // Theirs is `consumption`.
+                Until::Consumed { .. } => continue,
             };
             if !published.await {
                 return false;
             }
         }
         true
+    }
+
+    /// Waits until readers have released the record, if the answer says so. What they did not
+    /// release in time is told instead.
+    async fn consumed(&mut self) {
+        let Some((bytes, wait)) = self.consumption.take() else { return };
+        let Consumption { ring, seq, by, within, late, statuses, answered } = wait;
+        let ring = &self.shared.rings[usize::from(ring.0)];
+        let deadline = Instant::now() + within;
+        let mut is_late = false;
+        // Nobody calls when a reader releases something.
+        while ring.unreleased(by) <= seq && !is_late {
+            is_late = Instant::now() >= deadline;
+            Timer::after(LOOK).await;
+        }
+        if is_late {
+            self.out.splice(bytes, late);
+        }
+        let status = Settled { statuses, answered }.tell(is_late);
+        let mut batch = Batch::new(&self.shared, false);
+        batch.count(status);
+        batch.publish();
     }
 
     /// Waits until the ring has space, or the time for that is over.

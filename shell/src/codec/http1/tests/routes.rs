@@ -129,7 +129,7 @@ fn own_resources_stay_and_a_wrong_method_names_the_right_ones() {
     let (answers, _) = say(routes, &Trial::new(), &request("OPTIONS", "/x", origin, ""));
     assert!(answers.starts_with("HTTP/1.1 204 "), "{answers}");
     assert!(answers.contains("\r\naccess-control-allow-methods: PUT\r\n"), "{answers}");
-    assert!(answers.contains("content-type, authorization"), "{answers}");
+    assert!(answers.contains("content-type, authorization, idempotency-key"), "{answers}");
 }
 
 #[test]
@@ -305,4 +305,66 @@ fn a_large_body_is_changed_by_a_worker_and_waits_for_space_changed() {
     assert_eq!(answers.matches("HTTP/1.1 202 ").count(), 2, "{answers}");
     let payloads: Vec<_> = sink.records.iter().map(|record| &*record.payload).collect();
     assert_eq!(payloads, [&b"ABCDEFG"[..], b"NEXT"]);
+}
+
+#[test]
+fn a_key_answers_with_the_first_answer_and_never_appends_twice() {
+    let keyed = |key: &str, body: &str| super::post(&format!("idempotency-key: {key}\r\n"), body);
+    let all = [
+        keyed("\"one\"", "body"),
+        keyed("one", "body"),
+        keyed("one", "other"),
+        keyed("two", "other"),
+        super::post("idempotency-key: one\r\naqueduct-type: 1\r\n", "body"),
+        super::post("idempotency-key: batch\r\ncontent-type: application/x-ndjson\r\n", "1\n2\n"),
+        super::post("idempotency-key: batch\r\ncontent-type: application/x-ndjson\r\n", "1\n2\n"),
+        keyed("\"\"", "body"),
+    ]
+    .concat();
+    for fulls in [0, 1] {
+        let sink = Trial { fulls, ..Trial::new() };
+        let (answers, sink) = say(|| with(Vec::new()), &sink, &all);
+        let statuses = answers.match_indices("HTTP/1.1 ").map(|(at, _)| &answers[at + 9..at + 12]);
+        let expected = ["202", "202", "422", "202", "422", "202", "202", "400"];
+        assert_eq!(statuses.collect::<Vec<_>>(), expected, "{answers}");
+        assert_eq!(answers.matches("\r\naqueduct-seq: 0\r\n").count(), 2, "{answers}");
+        assert_eq!(answers.matches("\"first\":2,\"last\":3,\"taken\":2}").count(), 2, "{answers}");
+        assert_eq!(answers.matches("\r\nidempotent-replayed: true\r\n").count(), 2);
+        let payloads: Vec<_> = sink.records.iter().map(|record| &*record.payload).collect();
+        assert_eq!(payloads, [&b"body"[..], b"other", b"1", b"2"]);
+    }
+}
+
+#[test]
+fn an_answer_waits_for_readers_as_the_request_or_its_route_says() {
+    let routes = || {
+        let by = Some("default".to_owned());
+        let within = std::time::Duration::from_millis(700);
+        let acknowledge = Acknowledge::Consumed { by, within };
+        with(vec![Route { acknowledge, ..route("POST", "/x", &["a"], Vec::new()) }])
+    };
+    let lines = "aqueduct-acknowledge: consumed; within=2s\r\n";
+    let all = [
+        super::post(lines, "one"),
+        request("POST", "/x", "", "two"),
+        request("POST", "/x", "aqueduct-acknowledge: published\r\n", "three"),
+    ]
+    .concat();
+    let (answers, sink) = say(routes, &Trial::new(), &all);
+    assert_eq!(answers.matches("HTTP/1.1 202 ").count(), 3, "{answers}");
+    let awaited: Vec<_> =
+        sink.awaited.iter().map(|one| (one.1, one.2, one.3.as_millis())).collect();
+    assert_eq!(awaited, [(0, None, 2000), (1, Some(0), 700)]);
+    let late = String::from_utf8(sink.awaited[1].4.clone()).unwrap();
+    assert!(late.starts_with("HTTP/1.1 504 "), "{late}");
+    assert!(late.contains("\r\naqueduct-seq: 1\r\n"), "{late}");
+    assert!(late.contains("record 1 is published and stays published"), "{late}");
+    assert!(late.ends_with(",\"seq\":1,\"epoch\":\"0123456789abcdef\"}"), "{late}");
+    assert_eq!(sink.events, [Event::HttpStatus(202); 3]);
+    for level in ["consumed;by=nobody", "durable", "consumed;within=2h"] {
+        let bytes = super::post(&format!("aqueduct-acknowledge: {level}\r\n"), "x");
+        let (answers, sink) = say(routes, &Trial::new(), &bytes);
+        assert!(answers.starts_with("HTTP/1.1 400 "), "{answers}");
+        assert_eq!(sink.records, []);
+    }
 }

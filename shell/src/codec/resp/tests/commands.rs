@@ -37,8 +37,9 @@ const REPLIES: &[(&str, &str)] = &[
         "XADD a MAXLEN ~ 100 * data x",
         "-ERR a ring bounds itself: MAXLEN and MINID are not supported\r\n",
     ),
+    ("XADD a * data x id ''", "-ERR an id has 1 to 255 bytes\r\n"),
     ("XADD c * data x", "-ERR there is no ring 'c'\r\n"),
-    ("XADD a * Data x", "-ERR unknown field 'Data': a record has data, type, crc32\r\n"),
+    ("XADD a * Data x", "-ERR unknown field 'Data': a record has data, type, crc32, id\r\n"),
     ("XADD a * data x payload y", "-ERR a field is there twice\r\n"),
     ("XADD a * data x type 65536", "-ERR type must be one decimal number from 0 to 65535\r\n"),
     (
@@ -206,4 +207,24 @@ fn a_process_that_ends_answers_once_more() {
     let sink = Trial { is_ending: true, refusal: Some(Reason::ShuttingDown), ..Trial::new() };
     let heard = say_to(sink, "XADD a * data x\r\nPING\r\n");
     assert_eq!((&*heard.replies, heard.end), ("-ERR shutting down\r\n", End::Closed));
+}
+
+#[test]
+fn an_entry_that_is_sent_again_with_its_id_is_answered_as_the_first() {
+    let lines = [
+        "XADD a * data x id k\r\n",
+        "XADD a * data x id k\r\n",
+        "XADD a * data y id k\r\n",
+        "XADD a * data x id k type 1\r\n",
+        "XADD a * data x\r\n",
+    ];
+    let heard = say(lines.concat());
+    let id = |seq: u64| {
+        let id = format!("{EPOCH}-{seq}");
+        format!("${}\r\n{id}\r\n", id.len())
+    };
+    let other = "-ERR this id came before with another record\r\n";
+    let expected = [id(0), id(0), other.to_owned(), other.to_owned(), id(1)].concat();
+    assert_eq!(heard.replies, expected);
+    assert_eq!(heard.sink.records.len(), 2);
 }

@@ -1,0 +1,248 @@
+//! Bodies that arrive compressed.
+
+use std::io::Read;
+
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use crate::middleware::{Exchange, Problem, RequestHead, Step, Unit};
+
+/// Largest window that a zstd frame may ask for, bytes: what RFC 9659 allows on the web.
+const WINDOW_BYTES_MAX: u64 = 8 << 20;
+/// Most codings of one body.
+const CODINGS_MAX: usize = 2;
+
+const TAKEN: &str = "accept-encoding: gzip, zstd, snappy\r\n";
+
+/// Decompresses what `content-encoding` names: gzip, zstd, snappy (one block, as Prometheus sends
+/// it) and `x-snappy-framed`. Two bounds end it before it has become more than they allow: bytes,
+/// and bytes for each byte that arrived.
+#[derive(Debug)]
+pub struct Decompress {
+    /// Most bytes of a body.
+    pub max_bytes: Option<usize>,
+    /// Most bytes for each that arrived.
+    pub max_ratio: usize,
+}
+
+/// Small bodies may grow by more: a head and a dictionary weigh much in them.
+const FREE_BYTES: usize = 1 << 10;
+
+impl Decompress {
+    /// Most bytes that a body of so many may become.
+    fn most(&self, bytes: usize) -> usize {
+        let by_ratio = bytes.saturating_mul(self.max_ratio).max(FREE_BYTES);
+        by_ratio.min(self.max_bytes.unwrap_or(usize::MAX))
+    }
+}
+
+impl Unit for Decompress {
+    fn name(&self) -> &'static str {
+        "decompress"
+    }
+
+    fn head(&self, head: &RequestHead<'_>, exchange: &mut Exchange) -> Result<Step, Problem> {
+        let mut codings = Vec::new();
+        for value in head.values("content-encoding") {
+            for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                let token = String::from_utf8_lossy(token).to_ascii_lowercase();
+                match token.as_str() {
+                    "" | "identity" => {}
+                    "gzip" | "x-gzip" | "zstd" | "snappy" | "x-snappy-framed" => {
+                        codings.push(token);
+                    }
+                    _ => {
+                        let detail = "only gzip, zstd, snappy and x-snappy-framed are decompressed";
+                        return Err(Problem::unsupported(TAKEN, detail));
+                    }
+                }
+            }
+        }
+        if codings.len() > CODINGS_MAX {
+            return Err(Problem::unsupported(TAKEN, "a body is compressed at most twice"));
+        }
+        exchange.codings = codings;
+        Ok(Step::Next)
+    }
+
+    fn changes_bodies(&self) -> bool {
+        true
+    }
+
+    fn reads(&self, bytes: usize) -> usize {
+        // What a decoder needs by itself, and what is between two codings.
+        bytes.saturating_add(self.most(bytes))
+    }
+
+    fn writes(&self, bytes: usize) -> usize {
+        self.most(bytes)
+    }
+
+    fn body(
+        &self,
+        mut body: Vec<u8>,
+        limit: usize,
+        codings: &[String],
+    ) -> Result<Vec<u8>, Problem> {
+        let most = self.most(body.len()).min(limit);
+        // What was applied last comes off first.
+        for coding in codings.iter().rev() {
+            body = match coding.as_str() {
+                "zstd" => zstd(&body, most)?,
+                "snappy" => snappy(&body, most)?,
+                "x-snappy-framed" => bounded(snap::read::FrameDecoder::new(&*body), most, coding)?,
+                _ => bounded(flate2::bufread::MultiGzDecoder::new(&*body), most, coding)?,
+            };
+        }
+        Ok(body)
+    }
+}
+
+fn broken(coding: &str) -> Problem {
+    Problem::malformed(format!("the body is not {coding} that can be decompressed"))
+}
+
+fn bomb(most: usize) -> Problem {
+    Problem::too_large(format!(
+        "decompressed, the body has more than the {most} bytes that its size or this route allows"
+    ))
+}
+
+/// Reads everything, and no more than `most` bytes.
+fn bounded(reader: impl Read, most: usize, coding: &str) -> Result<Vec<u8>, Problem> {
+    let mut out = Vec::new();
+    let end = most as u64 + 1;
+    reader.take(end).read_to_end(&mut out).map_err(|_| broken(coding))?;
+    if out.len() > most { Err(bomb(most)) } else { Ok(out) }
+}
+
+fn snappy(body: &[u8], most: usize) -> Result<Vec<u8>, Problem> {
+    // It says how long it becomes, before anything is allocated.
+    let bytes = snap::raw::decompress_len(body).map_err(|_| broken("snappy"))?;
+    if bytes > most {
+        return Err(bomb(most));
+    }
+    snap::raw::Decoder::new().decompress_vec(body).map_err(|_| broken("snappy"))
+}
+
+/// Decompresses frames of zstd (RFC 8878) one after another, each with its checksum.
+fn zstd(body: &[u8], most: usize) -> Result<Vec<u8>, Problem> {
+    let mut rest = body;
+    let mut out = Vec::new();
+    let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(WINDOW_BYTES_MAX);
+    while !rest.is_empty() {
+        let mut frame = rest;
+        match decoder.reset(&mut frame) {
+            Ok(()) => rest = frame,
+            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                length,
+                ..
+            })) => {
+                let skipped = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(8);
+                rest = rest.get(skipped..).ok_or_else(|| broken("zstd"))?;
+                continue;
+            }
+            Err(FrameDecoderError::WindowSizeTooBig { .. }) => {
+                return Err(Problem::too_large("a frame of zstd wants a window over 8 MiB"));
+            }
+            Err(_) => return Err(broken("zstd")),
+        }
+        while !decoder.is_finished() {
+            let one = BlockDecodingStrategy::UptoBlocks(1);
+            decoder.decode_blocks(&mut rest, one).map_err(|_| broken("zstd"))?;
+            // What the window still needs is not collected before the end.
+            if out.len() + decoder.can_collect() > most {
+                return Err(bomb(most));
+            }
+            out.extend_from_slice(&decoder.collect().unwrap_or_default());
+        }
+        out.extend_from_slice(&decoder.collect().unwrap_or_default());
+        if out.len() > most {
+            return Err(bomb(most));
+        }
+        let stated = decoder.get_checksum_from_data();
+        if stated.is_some() && stated != decoder.get_calculated_checksum() {
+            return Err(broken("zstd"));
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn compressed(coding: &str, bytes: &[u8]) -> Vec<u8> {
+        match coding {
+            "gzip" => gzip(bytes),
+            "zstd" => ruzstd::encoding::compress_to_vec(
+                bytes,
+                ruzstd::encoding::CompressionLevel::Fastest,
+            ),
+            "snappy" => snap::raw::Encoder::new().compress_vec(bytes).unwrap(),
+            _ => {
+                let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+                encoder.write_all(bytes).unwrap();
+                encoder.into_inner().unwrap()
+            }
+        }
+    }
+
+    const CODINGS: [&str; 4] = ["gzip", "zstd", "snappy", "x-snappy-framed"];
+
+    fn unit(max_bytes: usize, max_ratio: usize) -> Decompress {
+        Decompress { max_bytes: Some(max_bytes), max_ratio }
+    }
+
+    #[test]
+    fn what_was_compressed_comes_back_also_twice() {
+        let text = b"records, records, records and an end".repeat(50);
+        for coding in CODINGS {
+            let body = compressed(coding, &text);
+            let found = unit(1 << 20, 100).body(body.clone(), 1 << 20, &[coding.to_owned()]);
+            assert_eq!(found.as_deref(), Ok(&*text), "{coding}");
+            let twice = compressed("gzip", &body);
+            let codings = [coding.to_owned(), "gzip".to_owned()];
+            assert_eq!(unit(1 << 20, 100).body(twice, 1 << 20, &codings), Ok(text.clone()));
+        }
+        let members = [gzip(b"one "), gzip(b"two")].concat();
+        let both = unit(100, 100).body(members, 100, &["gzip".to_owned()]);
+        assert_eq!(both.as_deref(), Ok(&b"one two"[..]));
+    }
+
+    #[test]
+    fn bombs_end_at_the_bound_and_damage_is_found() {
+        let zeros = vec![0; 8 << 20];
+        for coding in CODINGS {
+            let bomb = compressed(coding, &zeros);
+            let codings = [coding.to_owned()];
+            let by_bytes = unit(1 << 16, 1 << 20).body(bomb.clone(), usize::MAX, &codings);
+            assert_eq!(by_bytes.unwrap_err().status, 413, "{coding}");
+            let by_ratio = unit(usize::MAX, 10).body(bomb.clone(), usize::MAX, &codings);
+            assert_eq!(by_ratio.unwrap_err().status, 413, "{coding}");
+            let by_record = unit(usize::MAX, 1 << 20).body(bomb, 1 << 10, &codings);
+            assert_eq!(by_record.unwrap_err().status, 413, "{coding}");
+            let body = compressed(coding, &b"some text that is long enough".repeat(9));
+            for at in 0..body.len() {
+                let cut = unit(1 << 20, 100).body(body[..at].to_vec(), 1 << 20, &codings);
+                // Between frames, rows of them may end: nothing is a row, and so is a mere head.
+                let is_row = at == 0 && coding != "snappy" && coding != "gzip"
+                    || at == 10 && coding == "x-snappy-framed";
+                assert_eq!(cut.is_err(), !is_row, "{coding} cut at {at}: {cut:?}");
+            }
+        }
+        let mut damaged = gzip(b"some text");
+        let last = damaged.len() - 5;
+        damaged[last] ^= 1;
+        assert_eq!(unit(100, 9).body(damaged, 100, &["gzip".into()]).unwrap_err().status, 400);
+    }
+}
