@@ -9,9 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aqueduct_client::{
-    Client, Event, Interrupter, OpenError, Options, ReadError, WaitError, Waited,
-};
+use aqueduct_client::{Client, Event, Interrupter, OpenError, Options, ReadError, Waited};
 
 use crate::batch::Batch;
 use crate::dead_letter::DeadLetters;
@@ -454,16 +452,5 @@ impl Flow<'_> {
             self.client.release();
         }
         self.look_at_lag();
-    }
-}
-
-impl From<WaitError> for Error {
-    fn from(error: WaitError) -> Self {
-        match error {
-            WaitError::Read(error) => Self::Read(error),
-            WaitError::System(error) => Self::Wait(error),
-            WaitError::Interrupted => Self::Wait(io::ErrorKind::Interrupted.into()),
-            other => Self::Wait(io::Error::other(other.to_string())),
-        }
     }
 }

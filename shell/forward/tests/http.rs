@@ -300,7 +300,8 @@ fn as_many_requests_are_under_way_as_may_be() {
 #[test]
 fn a_service_that_is_gone_makes_it_unready_and_its_return_ends_that_in_time() {
     let scratch = Scratch::new("gone");
-    let listener = Listener::start(&scratch);
+    let small = ["--capacity-bytes", "128KiB", "--full-wait-ms", "20"];
+    let listener = Listener::start_with(&scratch, &small);
     // A port where nobody listens, for now.
     let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
     let address = address.expect("a port");
@@ -309,7 +310,17 @@ fn a_service_that_is_gone_makes_it_unready_and_its_return_ends_that_in_time() {
     let flags = ["--admin-listen", "127.0.0.1:0"];
     let mut forward = Forward::start(&scratch, &listener.socket, &config, &flags);
     let admin = forward.admin();
-    post(&listener, 3000);
+    // The ring fills, and then clients are told so; `DOWN_SECONDS=60` is longer.
+    let down = std::env::var("DOWN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let until = Instant::now() + Duration::from_secs(down);
+    let (mut client, mut taken, mut refused) = (listener.client(), 0, 0);
+    while Instant::now() < until || refused == 0 {
+        match client.post("", format!("record {taken}").as_bytes()).expect("an answer").0 {
+            202 => taken += 1,
+            503 => refused += 1,
+            other => panic!("answered {other}"),
+        }
+    }
     eventually("failures", || {
         (metric(&get(admin, "/metrics").1, "breaker_open") > 0.5).then_some(())
     });
@@ -321,10 +332,11 @@ fn a_service_that_is_gone_makes_it_unready_and_its_return_ends_that_in_time() {
         Answer::Status(200, "")
     });
     let back = Instant::now();
-    eventually("all of it", || (names(&kept).len() == 3000).then_some(()));
+    eventually("all of it", || (names(&kept).len() == taken).then_some(()));
     assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
     let seqs: Vec<_> = names(&kept).into_iter().map(|(_, seq)| seq).collect();
-    assert_eq!(seqs, (0..3000).collect::<Vec<_>>(), "order is kept");
+    assert_eq!(seqs, (0..taken as u64).collect::<Vec<_>>(), "order is kept");
+    client.record(0, b"there is room again");
     eventually("ready", || (get(admin, "/readyz").0 == 200).then_some(()));
     assert_eq!(forward.stop(), 0);
 }

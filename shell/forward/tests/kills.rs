@@ -127,3 +127,66 @@ fn a_killed_listener_loses_nothing_that_a_forwarder_reads() {
     let records = answered.len();
     println!("listener: {kills} kills of the listener, {records} records, 0 lost, 0 twice");
 }
+
+#[test]
+fn with_a_journal_listener_and_forwarder_are_killed_together_and_nothing_is_lost() {
+    let kills = number("KILLS", 5);
+    let mut random = Random(number("SEED", 0x5eed) | 1);
+    let scratch = Scratch::new("jkills");
+    let file = scratch.join("listener.toml");
+    std::fs::write(
+        &file,
+        format!(
+            "[journal]\ndirectory = '{}'\n[[ring]]\nname = 'r'\ncapacity_bytes = '256KiB'\n\
+             durability = 'process'\nsubscriptions = ['s']\n",
+            scratch.join("journal").display()
+        ),
+    )
+    .expect("written");
+    let start = || Listener::start_with(&scratch, &["--config", &file.display().to_string()]);
+    let out = scratch.join("out");
+    let config = format!(
+        "[sink]\nkind = 'file'\npath = '{}'\n[batch]\nwait_ms = 2\n[envelope]\nform = 'json'\n",
+        out.display()
+    );
+    let mut listener = start();
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    let mut answered = 0_u64;
+    for _ in 0..kills {
+        let mut client = listener.client();
+        for _ in 0..random.below(300) {
+            client.record(0, answered.to_string().as_bytes());
+            answered += 1;
+        }
+        // Either first: what the other one does meanwhile is lost on nobody.
+        if random.below(2) == 0 {
+            forward.process.kill();
+            listener.process.kill();
+        } else {
+            listener.process.kill();
+            forward.process.kill();
+        }
+        listener = start();
+        forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    }
+    let arrived = || -> Vec<(String, u64, u64)> {
+        let name = |line: &String| {
+            let value: serde_json::Value = serde_json::from_str(line).expect("a whole record");
+            let n = value["text"].as_str().and_then(|n| n.parse().ok()).expect("a number");
+            (value["epoch"].to_string(), value["seq"].as_u64().expect("a number"), n)
+        };
+        lines(&out).iter().map(name).collect()
+    };
+    let different = || arrived().into_iter().collect::<BTreeSet<_>>();
+    let all = eventually("all that was answered", || {
+        Some(different()).filter(|all| all.len() as u64 >= answered)
+    });
+    let numbers: Vec<_> = all.iter().map(|(_, _, n)| *n).collect();
+    assert_eq!(numbers, (0..answered).collect::<Vec<_>>(), "each by one name, in order");
+    assert_eq!(forward.stop(), 0);
+    let twice = arrived().len() as u64 - answered;
+    println!(
+        "journal: {kills} kills of listener and forwarder together, {answered} records, 0 lost, \
+         {twice} twice"
+    );
+}

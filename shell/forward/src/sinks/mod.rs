@@ -16,7 +16,6 @@ pub mod postgres;
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::compress::Compression;
@@ -112,16 +111,9 @@ fn parse<T: DeserializeOwned>(table: toml::Table) -> Result<T, String> {
 }
 
 /// A default that is true.
-#[allow(dead_code, reason = "not every build has a sink that needs it")]
 const fn yes() -> bool {
     true
 }
-
-/// The least that a table may say.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "not every build has a sink that needs it")]
-struct Nothing {}
 
 #[cfg(test)]
 mod tests {
