@@ -131,6 +131,12 @@ impl files::File for File {
         }
     }
 
+    fn forget(&self) -> io::Result<()> {
+        // Advice that some file systems do not take; nothing is worse without it.
+        let _ = fs::fadvise(&self.0, 0, None, fs::Advice::DontNeed);
+        Ok(())
+    }
+
     fn is_linked(&self) -> io::Result<bool> {
         Ok(fs::fstat(&self.0)?.st_nlink > 0)
     }

@@ -54,6 +54,10 @@ pub trait File {
     /// Makes all its bytes, and its size, durable.
     fn fdatasync(&self) -> io::Result<()>;
 
+    /// Has what is read next come from the disk, as far as it was synced: what the system could not
+    /// write counts as clean, and would be read as if it were there.
+    fn forget(&self) -> io::Result<()>;
+
     /// Returns whether it still has a name.
     fn is_linked(&self) -> io::Result<bool>;
 

@@ -12,6 +12,7 @@ use super::format::{
     BadBlock, Cursors, Durability, GRANULE, HEADER_BYTES, SegmentHeader, segment_name, serial_of,
 };
 use super::log::{Facts, Failure, Log, NEW_NAME, Segment};
+use super::seeded::{self, Bug};
 use super::walk::{Cut, Found, Step, Walk};
 
 /// Name of the file that is locked.
@@ -412,6 +413,12 @@ impl<D: Files> Search<'_, D> {
         let name = segment_name(header.serial);
         let file = self.files.open(&name).map_err(Failure::of("opening", &name))?;
         let failed = || Failure::of("reading", segment_name(header.serial));
+        // A process that was killed may have left something to the system: it must be safe before
+        // anyone sees it. And what an earlier process failed to sync must not be seen at all.
+        file.fdatasync().map_err(Failure::of("syncing", &name))?;
+        if !seeded::is(Bug::CacheTrusted) {
+            file.forget().map_err(failed())?;
+        }
         let size = file.size().map_err(failed())?;
         let space = size.saturating_sub(HEADER_BYTES as u64) / GRANULE;
         let is_last = limit.is_none();
@@ -441,9 +448,7 @@ impl<D: Files> Search<'_, D> {
                 }
             }
         }
-        // A process that was killed may have left it to the system: it must be safe before anyone
-        // sees it.
-        file.fdatasync().map_err(Failure::of("syncing", &name))
+        Ok(())
     }
 
     /// Takes the record past damage; returns its number.

@@ -15,6 +15,8 @@ pub(super) enum Bug {
     CursorAfterUnlink,
     /// A sync that failed is tried again.
     RetryAfterFailedSync,
+    /// A start believes what the system has in memory.
+    CacheTrusted,
 }
 
 #[cfg(test)]

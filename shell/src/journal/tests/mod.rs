@@ -259,6 +259,31 @@ fn a_sync_that_is_tried_again_would_lose_records() {
     assert_eq!(lost(Some(Bug::RetryAfterFailedSync)), (true, true));
 }
 
+/// A sync fails, the process is killed and starts again, and then the power is lost. Whether what
+/// it published in between is still there.
+fn survives_a_start_after_a_failed_sync() -> bool {
+    let (sim, mut oracle) = (Sim::default(), Oracle::default());
+    let mut life = Life::start(&sim, Durability::Disk, BOOT, 1, &mut oracle)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let batch = life.append(&[190, 190, 190], &mut Random(1), &mut oracle);
+    sim.fail(Fault { call: sim.calls().len() + 1, errno: libc::EIO, short: false });
+    assert!(life.commit(&batch, &mut oracle).is_err());
+    drop(life);
+    let sim = Sim::of(sim.state().killed());
+    let again = Life::start(&sim, Durability::Disk, BOOT, 2, &mut oracle);
+    drop(again.unwrap_or_else(|error| panic!("{error}")));
+    recover(sim.state().image(&mut Oldest), &oracle, true).is_ok()
+}
+
+#[test]
+fn a_start_after_a_failed_sync_publishes_only_what_is_on_the_disk() {
+    assert!(survives_a_start_after_a_failed_sync());
+    seeded::make(Some(Bug::CacheTrusted));
+    let survives = std::panic::catch_unwind(survives_a_start_after_a_failed_sync);
+    seeded::make(None);
+    assert_eq!(survives.ok(), Some(false), "the mistake is not noticed");
+}
+
 /// Nothing that was not synced is there, but names are.
 struct Oldest;
 

@@ -443,6 +443,16 @@ impl File for SimFile {
         })
     }
 
+    fn forget(&self) -> io::Result<()> {
+        self.0.call("forget", |state, _| {
+            let inode = &mut state.inodes[self.1];
+            if inode.pending.is_empty() {
+                inode.live = inode.durable.clone();
+            }
+            Ok(())
+        })
+    }
+
     fn is_linked(&self) -> io::Result<bool> {
         self.0.call("size", |state, _| Ok(state.names.values().any(|&index| index == self.1)))
     }
