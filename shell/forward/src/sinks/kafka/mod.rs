@@ -157,7 +157,7 @@ impl Kafka {
             client: None,
             reports,
         };
-        // librdkafka checks its settings when a client is made, which connects to nobody yet.
+        // librdkafka checks its settings when a client is made, which waits for nobody.
         let checked = sink.connect().map_err(|error| format!("[sink.settings] {error}"))?;
         drop(checked);
         Ok(sink)
