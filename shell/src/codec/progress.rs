@@ -37,9 +37,9 @@ pub enum State {
     /// [`OUTPUT_BYTES_MAX`](super::OUTPUT_BYTES_MAX) is reached: decode the rest once `out` is
     /// sent.
     Flush,
-    /// HTTP only: the next message waits for work that is done elsewhere. Take it from
-    /// [`Http1::take_job`](super::http1::Http1::take_job), have it run, and decode the same bytes
-    /// again when it is done. Do not read from the socket meanwhile.
+    /// The next message waits for work that is done elsewhere, such as hashing a password. Take it
+    /// from `take_job`, have it run, and decode the same bytes again when it is done. Do not read
+    /// from the socket meanwhile.
     Away,
     /// HTTP only: a page was asked for. Answer with
     /// [`http1::page`](super::http1::page), in order after what is in `out`, then decode the rest.
