@@ -1,6 +1,7 @@
 //! `resp`: any cut of the bytes gives the same records and replies, and the crate `redis-protocol`
 //! finds the same commands in them: as many replies as commands, records by a plain reading.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use aqueduct::codec::Keep;
@@ -22,7 +23,8 @@ pub fn run(bytes: &[u8]) {
     let bytes = input.rest();
     let heard = hear(|| Resp::new(Arc::clone(&config), 1), bytes, &way);
     let (commands, is_all) = commands(bytes);
-    let theirs: Vec<Kept> = commands.iter().flat_map(|args| records(args)).collect();
+    let mut keys = HashSet::new();
+    let theirs: Vec<Kept> = commands.iter().flat_map(|args| records(args, &mut keys)).collect();
     let both = theirs.len().min(heard.records.len());
     assert_eq!(heard.records[..both], theirs[..both]);
     if is_all {
@@ -67,8 +69,8 @@ fn commands(mut bytes: &[u8]) -> (Vec<Vec<Vec<u8>>>, bool) {
     (commands, true)
 }
 
-/// The records of one command.
-fn records(args: &[Vec<u8>]) -> Vec<Kept> {
+/// The records of one command. A key that its ring has had brings none.
+fn records(args: &[Vec<u8>], keys: &mut HashSet<(usize, Vec<u8>)>) -> Vec<Kept> {
     let Some((name, rest)) = args.split_first() else { return Vec::new() };
     let Some((ring, rest)) = rest.split_first() else { return Vec::new() };
     let Some(ring) = RINGS.iter().position(|name| name.as_bytes() == ring) else {
@@ -79,6 +81,7 @@ fn records(args: &[Vec<u8>]) -> Vec<Kept> {
         type_tag,
         payload: payload.to_vec(),
     };
+    let limit = MAX_PAYLOADS[ring] as usize;
     let records = match (name.to_ascii_uppercase().as_slice(), rest) {
         (b"RPUSH" | b"LPUSH", values) => values.iter().map(|value| kept(0, value)).collect(),
         (b"PUBLISH", [value]) => vec![kept(0, value)],
@@ -86,26 +89,30 @@ fn records(args: &[Vec<u8>]) -> Vec<Kept> {
             let skipped = rest.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"NOMKSTREAM"));
             match &rest[usize::from(skipped)..] {
                 [id, fields @ ..] if id == b"*" => {
-                    entry(fields).map_or_else(Vec::new, |(tag, payload)| vec![kept(tag, &payload)])
+                    entry(fields).map_or_else(Vec::new, |(tag, payload, key)| {
+                        let is_taken = payload.len() <= limit;
+                        let is_new = key.is_none_or(|key| is_taken && keys.insert((ring, key)));
+                        if is_new { vec![kept(tag, &payload)] } else { Vec::new() }
+                    })
                 }
                 _ => Vec::new(),
             }
         }
         _ => Vec::new(),
     };
-    let limit = MAX_PAYLOADS[ring] as usize;
     if records.iter().all(|record| record.payload.len() <= limit) { records } else { Vec::new() }
 }
 
-/// Tag and payload of an entry's fields.
-fn entry(fields: &[Vec<u8>]) -> Option<(u16, Vec<u8>)> {
-    let (mut payload, mut tag, mut crc) = (None, None, None);
+/// Tag, payload and key of an entry's fields.
+fn entry(fields: &[Vec<u8>]) -> Option<(u16, Vec<u8>, Option<Vec<u8>>)> {
+    let (mut payload, mut tag, mut crc, mut key) = (None, None, None, None);
     for field in fields.chunks(2) {
         let [name, value] = field else { return None };
         let slot = match name.as_slice() {
             b"data" | b"payload" => &mut payload,
             b"type" => &mut tag,
             b"crc32" => &mut crc,
+            b"id" => &mut key,
             _ => return None,
         };
         if slot.replace(value.clone()).is_some() {
@@ -128,7 +135,10 @@ fn entry(fields: &[Vec<u8>]) -> Option<(u16, Vec<u8>)> {
             return None;
         }
     }
-    Some((tag, payload))
+    if key.as_ref().is_some_and(|key: &Vec<u8>| !(1..=255).contains(&key.len())) {
+        return None;
+    }
+    Some((tag, payload, key))
 }
 
 /// What was answered is RESP3, of which RESP2 is a part, from beginning to end.
