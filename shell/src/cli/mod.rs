@@ -53,3 +53,39 @@ fn print(text: &str) -> ExitCode {
         _ => ExitCode::SUCCESS,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Args;
+
+    /// Looks for the command and its flags, and for those of its own commands.
+    fn missing(command: &clap::Command, page: &str, found: &mut Vec<String>) {
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            let written = format!("Fl -{flag}");
+            if !matches!(flag, "help" | "version")
+                && !page.lines().any(|line| line.split(" Ar ").any(|part| part.ends_with(&written)))
+            {
+                found.push(format!("{}: --{flag}", command.get_name()));
+            }
+        }
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            let name = inner.get_name();
+            let is_named = |line: &str| {
+                line.contains("Cm") && line.split_whitespace().any(|word| word == name)
+            };
+            if !page.lines().any(is_named) {
+                found.push(name.to_owned());
+            }
+            missing(inner, page, found);
+        }
+    }
+
+    #[test]
+    fn the_manual_page_has_every_command_and_every_flag() {
+        let mut found = Vec::new();
+        missing(&Args::command(), include_str!("../../man/aqueduct.1"), &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
+}
