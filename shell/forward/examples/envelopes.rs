@@ -80,7 +80,7 @@ fn record(shape: &str) -> Batch {
     batch
 }
 
-/// A record as it should come back; raw, the numbers stay behind.
+/// A record as it should come back; raw has no numbers.
 fn received(form: &str, record: &View<'_>) -> Received {
     let attributes = owned(record.attributes.clone());
     let payload = record.payload.to_vec();

@@ -92,7 +92,7 @@ pub struct Metrics {
 pub struct Readiness {
     /// The longest that records may wait for their acknowledgement.
     pub acknowledgement: Duration,
-    /// The most records that may be behind.
+    /// The most records that may be undelivered.
     pub lag_records: u64,
 }
 

@@ -134,7 +134,7 @@ pub struct AdminTable {
     pub listen: Option<Address>,
     /// The longest that a ready process waits for an acknowledgement.
     pub ready_age_ms: Option<Millis>,
-    /// The most records that a ready process is behind.
+    /// The most records that a ready process may have left to deliver.
     pub ready_lag_records: Option<u64>,
 }
 

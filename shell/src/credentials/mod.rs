@@ -4,7 +4,6 @@
 //! once. Passwords cost an Argon2id, which never runs on an event loop; what it found is remembered
 //! for a while.
 
-mod base64;
 mod cache;
 mod hash;
 mod line;

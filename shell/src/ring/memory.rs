@@ -81,7 +81,7 @@ impl RingMemory {
         // ORDER(publish): Relaxed; the next store orders it.
         self.region.store(ring_word::NEXT_SEQ, next_seq, Ordering::Relaxed);
         // ORDER(publish): Release. A reader that loads this tail sees the records before it. Pairs
-        // with `Reader::refresh`.
+        // with `Walk::refresh`.
         self.region.store(ring_word::TAIL, tail, Ordering::Release);
         self.show_oldest();
         // ORDER(sleep): SeqCst. Either whoever publishes sees `waiting`, or the reader sees this

@@ -5,6 +5,8 @@
 
 use std::mem::MaybeUninit;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use httparse::{Header, Request, Status};
 
 use super::target::is_host;
@@ -281,23 +283,7 @@ pub fn h2c_settings(value: &[u8]) -> Option<Vec<u8>> {
     if !value.len().is_multiple_of(8) || value.len() > H2C_SETTINGS_DIGITS_MAX {
         return None;
     }
-    let mut settings = Vec::with_capacity(value.len() / 4 * 3);
-    for digits in value.chunks(4) {
-        let mut bits = 0;
-        for &digit in digits {
-            let six = match digit {
-                b'A'..=b'Z' => digit - b'A',
-                b'a'..=b'z' => digit - b'a' + 26,
-                b'0'..=b'9' => digit - b'0' + 52,
-                b'-' => 62,
-                b'_' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(six);
-        }
-        settings.extend_from_slice(&bits.to_be_bytes()[1..]);
-    }
-    Some(settings)
+    URL_SAFE_NO_PAD.decode(value).ok()
 }
 
 /// A coding before `chunked` is not implemented; anything else has no end that could be found.

@@ -195,7 +195,7 @@ pub struct ListenTable {
     pub topics: Option<Given<Vec<TopicTable>>>,
     /// What is kept with the records, by the names of the attributes.
     pub attributes: Option<Given<Vec<String>>>,
-    /// Whether whoever brings records needs credentials.
+    /// Whether clients that bring records need credentials.
     pub authenticate: Option<Given<bool>>,
     /// Whether TLS is spoken.
     pub tls: Option<Given<bool>>,
@@ -238,7 +238,7 @@ pub struct ListenSettings {
     pub max_message_bytes: usize,
     /// What is kept with the records.
     pub keep: Keep,
-    /// Whether whoever brings records needs credentials.
+    /// Whether clients that bring records need credentials.
     pub authenticate: bool,
     /// Whether TLS is spoken.
     pub tls: bool,

@@ -40,7 +40,7 @@ pub struct HttpTable {
     pub http2: Option<Given<bool>>,
     /// HTTP/2: most requests of a connection at once.
     pub max_concurrent_streams: Option<Given<u64>>,
-    /// Whether whoever posts needs credentials.
+    /// Whether clients that post need credentials.
     pub authenticate: Option<Given<bool>>,
     /// Whether TLS is spoken.
     pub tls: Option<Given<bool>>,
@@ -61,7 +61,7 @@ pub struct HttpSettings {
     pub origins: Vec<Origin>,
     /// Whether HTTP/2 is spoken, too.
     pub http2: bool,
-    /// Whether whoever posts needs credentials.
+    /// Whether clients that post need credentials.
     pub authenticate: bool,
     /// Whether TLS is spoken.
     pub tls: bool,
