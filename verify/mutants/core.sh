@@ -1,19 +1,26 @@
 #!/usr/bin/env bash
 # Mutants of the core: changes one operator, arm or result at a time.
 #
-#   verify/mutants/core.sh [FILE...]    FILE: as in core/src, such as read/walk.rs; default: all,
-#                                       some hours on two cores
+#   verify/mutants/core.sh [--record] [FILE...]    FILE: as in core/src, such as read/walk.rs;
+#                                                  default: all, some hours on two cores
 #
 # Goes on where an earlier run ended: the outcome of each file is kept in target/mutants for as long
-# as nothing in core/ changes. Ends with 1 if the tests miss one that is not explained in
+# as the crate and its tests do not change. --record also writes a row for each file, as soon as it
+# is judged, in verify/mutants/README.md; a file whose row is of that state and names nothing
+# unexplained is not judged again. Ends with 1 if the tests miss one that is not explained in
 # verify/mutants/core.txt. A mutant that hangs counts as caught, so on a machine so loaded that the
 # tests need SECONDS_EACH (120) too few are seen. JOBS files at a time (all processors). Installs
 # cargo-mutants if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 explained=$PWD/verify/mutants/core.txt
-state=$(git ls-files -z core | xargs -0 sha256sum | sha256sum | cut -c1-16)
+record=
+[ "${1:-}" != --record ] || { record=1 && shift; }
+state=$(git ls-files -z core/src core/tests core/Cargo.toml | xargs -0 sha256sum | sha256sum | cut -c1-16)
 kept=$PWD/target/mutants/core-$state
+results=$PWD/verify/documents/results.py
+page=$PWD/verify/mutants/README.md
+commit=$(git rev-parse --short HEAD)
 mkdir -p "$kept"
 copy=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$copy"' EXIT
@@ -25,6 +32,31 @@ files=("$@")
 for file in "${files[@]}"; do
     [ -f "core/src/$file" ] || { echo "no such file: core/src/$file"; exit 2; }
 done
+
+# unexplained OUTCOME: what the tests of a file missed and core.txt does not explain. A line explains
+# one mutant: of two that look alike the second needs its own.
+unexplained() {
+    comm -23 <(tail -n +2 "$1" | sort) <(grep -v '^#' "$explained" | sed 's/ => .*//' | sort)
+}
+
+# row FILE OUTCOME: the line of the table.
+row() {
+    local all hung bad
+    read -r all hung bad <"$2"
+    echo "| \`$1\` | $(date -u +%F), $commit, \`$state\` | $all | $hung | $bad" \
+        "| $(tail -n +2 "$2" | wc -l) | $(unexplained "$2" | wc -l) |"
+}
+
+# recorded FILE: whether a row says that this file, as it is, has nothing unexplained.
+recorded() { grep -qF "| \`$1\` |" "$page" && grep -F "| \`$1\` |" "$page" | grep -q "\`$state\` .*| 0 |\$"; }
+
+if [ -n "$record" ]; then
+    open=()
+    for file in "${files[@]}"; do recorded "$file" || open+=("$file"); done
+    echo "$((${#files[@]} - ${#open[@]})) of ${#files[@]} files are on record"
+    files=("${open[@]}")
+    [ ${#files[@]} -gt 0 ] || exit 0
+fi
 
 # The core alone, without debug information, and all its tests in a single program: linking would
 # take longer than everything else. Left out are `threads`, which spins, so that what it finds
@@ -103,9 +135,12 @@ worker() {
     local file name
     for file in "${files[@]}"; do
         name=$kept/${file//\//.}
-        [ ! -f "$name" ] && mkdir "$copy/${file//\//.}.taken" 2>/dev/null || continue
+        mkdir "$copy/${file//\//.}.taken" 2>/dev/null || continue
+        [ ! -f "$name" ] || continue
         judge "$file" >"$name.part" || { cat "$name.part"; return 1; }
         mv "$name.part" "$name"
+        [ -z "$record" ] || row "$file" "$name" |
+            flock "$copy" "$results" verify/mutants/README.md operators "\`$file\`"
         echo "$file: $(head -n 1 "$name" | cut -d' ' -f1) mutants, $(tail -n +2 "$name" | wc -l) missed"
     done
 }
@@ -122,12 +157,10 @@ for pid in "${workers[@]}"; do wait "$pid"; done
 of_all() { for file in "${files[@]}"; do "$@" "$kept/${file//\//.}"; done; }
 of_all head -qn 1 | awk '{all += $1; hung += $2; bad += $3}
     END {print all " mutants of '"${#files[@]}"' files, " hung " that hung, " bad " that do not compile"}'
-of_all tail -qn +2 | sort >"$copy/missed"
-# A line explains one mutant: of two that look alike the second needs its own.
-grep -v '^#' "$explained" | sed 's/ => .*//' | sort >"$copy/explained"
-comm -23 "$copy/missed" "$copy/explained" >"$copy/unexplained"
-echo "$(wc -l <"$copy/missed") missed, $(wc -l <"$copy/unexplained") of them not explained"
-if [ -s "$copy/unexplained" ]; then
-    sed 's/^/NOT EXPLAINED /' "$copy/unexplained"
+missed=$(of_all tail -qn +2 | wc -l)
+left=$(of_all unexplained)
+echo "$missed missed, $(grep -c . <<<"$left") of them not explained"
+if [ -n "$left" ]; then
+    sed 's/^/NOT EXPLAINED /' <<<"$left"
     exit 1
 fi
