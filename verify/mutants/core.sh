@@ -48,7 +48,7 @@ row() {
 }
 
 # recorded FILE: whether a row says that this file, as it is, has nothing unexplained.
-recorded() { grep -qF "| \`$1\` |" "$page" && grep -F "| \`$1\` |" "$page" | grep -q "\`$state\` .*| 0 |\$"; }
+recorded() { grep -F "| \`$1\` |" "$page" | grep -q "\`$state\` .*| 0 |\$"; }
 
 if [ -n "$record" ]; then
     open=()
