@@ -16,7 +16,8 @@ cd "$(dirname "$0")/../.."
 explained=$PWD/verify/mutants/core.txt
 record=
 [ "${1:-}" != --record ] || { record=1 && shift; }
-state=$(git ls-files -z core/src core/tests core/Cargo.toml | xargs -0 sha256sum | sha256sum | cut -c1-16)
+state=$(git ls-files -z core/src core/tests core/Cargo.toml | xargs -0 sha256sum |
+    sha256sum | cut -c1-16)
 kept=$PWD/target/mutants/core-$state
 results=$PWD/verify/documents/results.py
 page=$PWD/verify/mutants/README.md
@@ -33,8 +34,8 @@ for file in "${files[@]}"; do
     [ -f "core/src/$file" ] || { echo "no such file: core/src/$file"; exit 2; }
 done
 
-# unexplained OUTCOME: what the tests of a file missed and core.txt does not explain. A line explains
-# one mutant: of two that look alike the second needs its own.
+# unexplained OUTCOME: what the tests of a file missed and core.txt does not explain. A line
+# explains one mutant: of two that look alike the second needs its own.
 unexplained() {
     comm -23 <(tail -n +2 "$1" | sort) <(grep -v '^#' "$explained" | sed 's/ => .*//' | sort)
 }
