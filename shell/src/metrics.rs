@@ -6,8 +6,8 @@ use std::sync::Mutex;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::refusal::Refusal;
@@ -54,6 +54,11 @@ pub struct Metrics {
     pub control_handshakes: IntCounterVec,
     /// Reloads of the configuration, by outcome.
     pub reloads: IntCounterVec,
+    /// 1 while `/readyz` says so.
+    pub ready: IntGauge,
+    certificate_expiry: IntGaugeVec,
+    /// The same, to be read.
+    certificate: Mutex<Option<(String, i64)>>,
     log_dropped: IntCounter,
     log_suppressed: IntCounter,
     /// Held while the two are brought up to date, so that no line is counted twice.
@@ -63,11 +68,14 @@ pub struct Metrics {
     rejected: IntCounterVec,
     capacity_bytes: IntGaugeVec,
     used_bytes: IntGaugeVec,
+    full: IntGaugeVec,
     wait: HistogramVec,
     journal_commit: HistogramVec,
     journal_batch: HistogramVec,
     journal_bytes: IntCounterVec,
     journal_segments: IntGaugeVec,
+    journal_size_bytes: IntGaugeVec,
+    journal_room_bytes: IntGaugeVec,
     journal_failed: IntGaugeVec,
     journal_short: IntGaugeVec,
     journal_cursor_failures: IntCounterVec,
@@ -75,6 +83,9 @@ pub struct Metrics {
     evictions: IntCounterVec,
     keys: IntCounterVec,
     lag_bytes: IntGaugeVec,
+    lag_records: IntGaugeVec,
+    lag_seconds: GaugeVec,
+    released: IntCounterVec,
     attached: IntGaugeVec,
     corrupt: IntCounterVec,
     lost: IntCounterVec,
@@ -90,6 +101,8 @@ pub struct RingMetrics {
     refused: [IntCounter; Refusal::LABELS.len()],
     /// Bytes that gating readers have not released.
     pub used_bytes: IntGauge,
+    /// 1 while nothing fits, or not even the record that was refused last.
+    pub full: IntGauge,
     /// How long published records waited for space, if they did, seconds.
     pub wait: Histogram,
     /// Futex calls.
@@ -115,6 +128,10 @@ pub struct JournalMetrics {
     pub bytes: IntCounter,
     /// Segments on the disk.
     pub segments: IntGauge,
+    /// Bytes that these and a reserved one take.
+    pub size_bytes: IntGauge,
+    /// Bytes that the file system has left for this process.
+    pub room_bytes: IntGauge,
     /// 1 once it has failed.
     pub failed: IntGauge,
     /// 1 while no further segment can be reserved.
@@ -127,6 +144,12 @@ pub struct JournalMetrics {
 pub struct SubscriptionMetrics {
     /// Bytes published and not released.
     pub lag_bytes: IntGauge,
+    /// Records published and not released.
+    pub lag_records: IntGauge,
+    /// Age of the oldest of them, seconds.
+    pub lag_seconds: Gauge,
+    /// Records released.
+    pub released: IntCounter,
     /// 1 while a reader is attached.
     pub attached: IntGauge,
     /// Damaged records and stretches that its readers saw.
@@ -147,6 +170,11 @@ impl Metrics {
         make.gauges("aqueduct_build_info", "Always 1; the label tells the version.", &["version"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
+        make.gauge(
+            "process_start_time_seconds",
+            "Start time of the process since unix epoch in seconds.",
+        )?
+        .set(started_s());
         Ok(Self {
             http_requests: make.counters(
                 "aqueduct_http_requests_total",
@@ -179,6 +207,15 @@ impl Metrics {
                 "Times that the configuration was read again, by outcome.",
                 &["outcome"],
             )?,
+            ready: make.gauge(
+                "aqueduct_ready",
+                "1 while a record that is sent has a chance, as /readyz says.",
+            )?,
+            certificate_expiry: make.gauges(
+                "aqueduct_tls_certificate_expiry_timestamp_seconds",
+                "When the first certificate of the chain in use ends, since unix epoch.",
+                &["file"],
+            )?,
             log_dropped: make.counter(
                 "aqueduct_log_lines_dropped_total",
                 "Log lines lost because nobody took them or the other end was gone.",
@@ -208,6 +245,11 @@ impl Metrics {
                 "Bytes of the data area that gating readers have not released.",
                 ring,
             )?,
+            full: make.gauges(
+                "aqueduct_ring_full",
+                "1 while nothing fits, or not even the record that was refused last.",
+                ring,
+            )?,
             wait: make.histograms(
                 "aqueduct_publish_wait_seconds",
                 "Time that published records waited for space, if they had to.",
@@ -234,6 +276,16 @@ impl Metrics {
             journal_segments: make.gauges(
                 "aqueduct_journal_segments",
                 "Segments of the journal on the disk.",
+                ring,
+            )?,
+            journal_size_bytes: make.gauges(
+                "aqueduct_journal_size_bytes",
+                "Bytes that the files of the journal take, the reserved one included.",
+                ring,
+            )?,
+            journal_room_bytes: make.gauges(
+                "aqueduct_journal_room_bytes",
+                "Bytes that the file system of the journal has left for this process.",
                 ring,
             )?,
             journal_failed: make.gauges(
@@ -272,6 +324,21 @@ impl Metrics {
                 "Bytes published and not released by the subscription.",
                 reader,
             )?,
+            lag_records: make.gauges(
+                "aqueduct_subscription_lag_records",
+                "Records published and not released by the subscription.",
+                reader,
+            )?,
+            lag_seconds: make.real_gauges(
+                "aqueduct_subscription_lag_seconds",
+                "Age of the oldest record that the subscription has not released.",
+                reader,
+            )?,
+            released: make.counters(
+                "aqueduct_subscription_released_records_total",
+                "Records released by the subscription, in this epoch of the ring.",
+                reader,
+            )?,
             attached: make.gauges(
                 "aqueduct_subscription_attached",
                 "1 while a reader is attached.",
@@ -292,6 +359,7 @@ impl Metrics {
                 "Sleeps that ended by timeout with data there, as readers report.",
                 reader,
             )?,
+            certificate: Mutex::default(),
             counting_log_lines: Mutex::default(),
             registry,
         })
@@ -307,6 +375,7 @@ impl Metrics {
             payload_bytes: self.payload_bytes.with_label_values(&[name]),
             refused: Refusal::LABELS.map(|reason| self.rejected.with_label_values(&[name, reason])),
             used_bytes: self.used_bytes.with_label_values(&[name]),
+            full: self.full.with_label_values(&[name]),
             wait: self.wait.with_label_values(&[name]),
             keys_repeated: self.keys.with_label_values(&[name, "repeated"]),
             keys_conflicting: self.keys.with_label_values(&[name, "conflict"]),
@@ -326,6 +395,8 @@ impl Metrics {
             batch: self.journal_batch.with_label_values(&labels),
             bytes: self.journal_bytes.with_label_values(&labels),
             segments: self.journal_segments.with_label_values(&labels),
+            size_bytes: self.journal_size_bytes.with_label_values(&labels),
+            room_bytes: self.journal_room_bytes.with_label_values(&labels),
             failed: self.journal_failed.with_label_values(&labels),
             short: self.journal_short.with_label_values(&labels),
             cursor_failures: self.journal_cursor_failures.with_label_values(&labels),
@@ -337,11 +408,30 @@ impl Metrics {
         let labels = [ring, name];
         SubscriptionMetrics {
             lag_bytes: self.lag_bytes.with_label_values(&labels),
+            lag_records: self.lag_records.with_label_values(&labels),
+            lag_seconds: self.lag_seconds.with_label_values(&labels),
+            released: self.released.with_label_values(&labels),
             attached: self.attached.with_label_values(&labels),
             corrupt: self.corrupt.with_label_values(&labels),
             lost: self.lost.with_label_values(&labels),
             missed_wakes: self.missed_wakes.with_label_values(&labels),
         }
+    }
+
+    /// Says when the chain of certificates in use ends, seconds since 1970; `None` without TLS.
+    pub fn certificate_expires(&self, file: &str, at: Option<i64>) {
+        let mut certificate = lock(&self.certificate);
+        self.certificate_expiry.reset();
+        if let Some(at) = at {
+            self.certificate_expiry.with_label_values(&[file]).set(at);
+        }
+        *certificate = at.map(|at| (file.to_owned(), at));
+    }
+
+    /// Returns the file of the certificates in use, and when the first of the chain ends, seconds
+    /// since 1970.
+    pub fn certificate(&self) -> Option<(String, i64)> {
+        lock(&self.certificate).clone()
     }
 
     /// Brings the counts of log lines up to date.
@@ -358,6 +448,12 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
+
+/// Now, seconds since 1970. Called once, at the start.
+fn started_s() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(0))
 }
 
 /// Makes metrics and registers them.
@@ -396,6 +492,15 @@ impl Make<'_> {
         labels: &[&str],
     ) -> Result<IntGaugeVec, prometheus::Error> {
         self.registered(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn real_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
+        self.registered(GaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     fn histograms<const N: usize>(

@@ -104,6 +104,11 @@ fn what_was_answered_survives_a_kill_with_its_number_and_readers_go_on() {
 #[test]
 fn an_end_in_order_keeps_the_place_of_every_subscription() {
     let (mut server, flags) = start("process", "");
+    // A segment in use and one to spare, of at least the ring's size.
+    server.eventually("the space of the journal is known", || {
+        server.metric("aqueduct_journal_size_bytes{ring=\"default\"}") >= 2.0 * 1024.0 * 1024.0
+            && server.metric("aqueduct_journal_room_bytes{ring=\"default\"}") > 0.0
+    });
     let mut reader = Attached::attach(&server.socket, "", "");
     let (_, epoch) = place(&server.post("default", b"0"));
     for n in 1..10 {

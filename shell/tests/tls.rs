@@ -231,9 +231,20 @@ fn what_is_no_tls_or_too_old_is_refused_and_half_a_handshake_does_not_stay() {
 fn a_reload_brings_new_certificates_and_loses_no_connection() {
     let authority = Authority::new();
     let (first, second) =
-        (authority.sign("localhost", 1, 2100), authority.sign("localhost", 2, 2100));
+        (authority.sign("localhost", 1, 2100), authority.sign("localhost", 2, 2200));
     let server = start(&first, "");
     let config = trusting(&authority, None);
+    // The address without TLS.
+    let ends = |at: &str| {
+        let mut stream = server.speak_at_last("http");
+        stream.write_all(common::get("/metrics").as_bytes()).expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("a page");
+        let series = "aqueduct_tls_certificate_expiry_timestamp_seconds{file=";
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with(series)).collect();
+        assert!(lines.len() == 1 && lines[0].ends_with(at), "{lines:?}");
+    };
+    ends(" 4102444800");
     let mut old = connect(&config, server.connect());
     assert_eq!(post(&mut old).expect("an answer"), "202");
     let shown = |client: &Client| client.conn.peer_certificates().expect("shown")[0].to_vec();
@@ -253,6 +264,7 @@ fn a_reload_brings_new_certificates_and_loses_no_connection() {
     assert!(!taken && said.contains("key.pem"), "{said}");
     write(&server.scratch, &second);
     assert!(reload().0);
+    ends(" 7258118400");
     let fresh = trusting(&authority, None);
     let mut new = connect(&fresh, server.connect());
     assert_eq!(post(&mut new).expect("an answer"), "202");

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 // ORDER(none): all of them are statistics; nothing is read because of them.
 const ANY: Ordering = Ordering::Relaxed;
@@ -167,6 +167,14 @@ impl Metrics {
         }
     }
 
+    /// How long records have waited for an acknowledgement, milliseconds; 0 if none wait.
+    fn waiting_ms(&self) -> u64 {
+        match self.waiting_since_ms.load(ANY) {
+            0 => 0,
+            since => self.now_ms().saturating_sub(since),
+        }
+    }
+
     /// Says why the process is not ready; `None` if it is.
     pub fn unready(&self, limits: Readiness) -> Option<String> {
         if !self.is_attached.load(ANY) {
@@ -235,11 +243,23 @@ impl Metrics {
         let help = "Time since the last acknowledgement; NaN before the first.";
         write("last_acknowledgement_age_seconds", "gauge", help, age);
         let bit = |is: bool| u8::from(is).to_string();
+        let help = "Time that records have waited for an acknowledgement; 0 if none do.";
+        write("waiting_seconds", "gauge", help, seconds(self.waiting_ms()));
         let help = "1 while nothing is sent because too much failed.";
         write("breaker_open", "gauge", help, bit(self.is_open.load(ANY)));
         write("attached", "gauge", "1 with a ring.", bit(self.is_attached.load(ANY)));
         let help = "1 if ready.";
         write("ready", "gauge", help, bit(self.unready(limits).is_none()));
+        let started = SystemTime::now().checked_sub(self.began.elapsed());
+        let started = started.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let help = "Start time of the process since unix epoch in seconds.";
+        let name = "process_start_time_seconds";
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            page,
+            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {}",
+            started.map_or(0, |at| at.as_secs())
+        );
         page
     }
 }
@@ -266,6 +286,12 @@ mod tests {
         metrics.acknowledged(1, 1);
         metrics.waiting(3);
         std::thread::sleep(Duration::from_millis(60));
+        let waiting = metrics.page("file", limits);
+        assert!(
+            waiting.contains("aqueduct_forward_waiting_seconds{sink=\"file\"} 0.0"),
+            "{waiting}"
+        );
+        assert!(!waiting.contains("aqueduct_forward_waiting_seconds{sink=\"file\"} 0.000\n"));
         let slow = metrics.unready(limits).expect("too slow");
         assert!(slow.starts_with("records have waited"), "{slow}");
         metrics.waiting(0);
@@ -278,5 +304,7 @@ mod tests {
         let page = metrics.page("file", limits);
         assert!(page.contains("aqueduct_forward_ready{sink=\"file\"} 0\n"), "{page}");
         assert!(page.contains("aqueduct_forward_delivered_records_total{sink=\"file\"} 1\n"));
+        assert!(page.contains("aqueduct_forward_waiting_seconds{sink=\"file\"} 0.000\n"));
+        assert!(page.contains("\nprocess_start_time_seconds 1"), "{page}");
     }
 }

@@ -9,6 +9,15 @@ pub(super) fn live() -> Page {
 
 /// Says whether a record that is sent now has a chance.
 pub(super) fn ready(admin: &Admin) -> Page {
+    let missing = obstacles(admin);
+    if missing.is_empty() {
+        return Page::Content("application/json", br#"{"ready":true}"#.to_vec());
+    }
+    Page::Unavailable(missing.join("; "))
+}
+
+/// Lists why it has none.
+pub(super) fn obstacles(admin: &Admin) -> Vec<String> {
     let mut missing = Vec::new();
     if admin.shutdown.has_begun() {
         missing.push("shutting down".to_owned());
@@ -28,8 +37,5 @@ pub(super) fn ready(admin: &Admin) -> Page {
             .map(|ring| format!("ring {} is full", ring.name())),
     );
     missing.extend(admin.rings.iter().filter_map(|ring| ring.journal_trouble()));
-    if missing.is_empty() {
-        return Page::Content("application/json", br#"{"ready":true}"#.to_vec());
-    }
-    Page::Unavailable(missing.join("; "))
+    missing
 }

@@ -1,13 +1,14 @@
 //! The metrics in Prometheus' text format, brought up to date.
 
-use super::{Admin, Page};
+use super::{Admin, Page, health};
 use crate::log;
 
 /// Looks at everything that is not counted as it happens, and writes all metrics down.
 pub(super) fn page(admin: &Admin) -> Page {
     for ring in &admin.rings {
-        ring.refresh();
+        ring.measure();
     }
+    admin.metrics.ready.set(i64::from(health::obstacles(admin).is_empty()));
     let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     admin.metrics.http_connections.set(gauge(admin.http_connections.used()));
     admin.metrics.control_connections.set(gauge(admin.control_connections.used()));

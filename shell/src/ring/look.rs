@@ -110,6 +110,26 @@ impl Ring {
         }
     }
 
+    /// Brings all metrics of the ring up to date, also those that cost a look at its records and at
+    /// its journal's disk.
+    pub fn measure(&self) {
+        let look = self.look();
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.full.set(i64::from(look.full));
+        let inner = self.lock();
+        for (subscription, seen) in inner.subscriptions.iter().zip(&look.subscriptions) {
+            let metrics = &subscription.metrics;
+            metrics.lag_records.set(gauge(seen.lag_records));
+            #[allow(clippy::cast_precision_loss, reason = "for people")]
+            metrics.lag_seconds.set(seen.lag_ns as f64 / 1e9);
+            // One that went back to the oldest record releases the same again.
+            let released = look.next_seq.saturating_sub(seen.lag_records);
+            metrics.released.inc_by(released.saturating_sub(metrics.released.get()));
+        }
+        drop(inner);
+        self.measure_journal();
+    }
+
     /// Ends the connection of the reader of a subscription, which goes on holding records back
     /// until another reader comes.
     pub fn evict(self: &Arc<Self>, name: &str) -> Result<(), NotEvicted> {

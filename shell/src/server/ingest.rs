@@ -27,7 +27,7 @@ use crate::middleware::units::Authenticate;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
 use crate::socket_file::SocketFile;
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, TlsSettings};
 
 /// Media type of problems (RFC 9457).
 const PROBLEM: &str = "application/problem+json";
@@ -121,6 +121,14 @@ pub(super) fn addresses(config: &Config, rings: &[Arc<Ring>]) -> Result<Vec<Addr
     Ok(addresses)
 }
 
+/// Has the metrics say when the certificates in use end.
+pub(super) fn tell_expiry(config: &Config, addresses: &[Address], metrics: &Metrics) {
+    let acceptors = addresses.iter().filter_map(|address| address.tls.as_ref());
+    let expires_s = acceptors.filter_map(|acceptor| acceptor.expires_s()).min();
+    let file = config.tls.as_ref().map(TlsSettings::name).unwrap_or_default();
+    metrics.certificate_expires(&file, expires_s);
+}
+
 /// Starts the loops.
 pub(super) fn start(
     config: &Config,
@@ -144,7 +152,9 @@ pub(super) fn start(
         files.extend(bound.file);
         listening.push(Listening { socket: bound.socket });
     }
-    let addresses = Addresses::new(addresses(config, &rings)?);
+    let addresses = addresses(config, &rings)?;
+    tell_expiry(config, &addresses, &metrics);
+    let addresses = Addresses::new(addresses);
     let mut set_http2_limits: SetLimits = Box::new(|_| ());
     let (keys, time) = (config.ingest.idempotency_keys, config.ingest.idempotency_time);
     let windows = rings.iter().map(|_| Mutex::new(Window::new(keys, time))).collect();

@@ -95,6 +95,7 @@ impl Reloader {
             pages.set_rules(config.http.limits.clone(), Vec::new());
         }
         set_http2_limits(&config.http.limits);
+        ingest::tell_expiry(config, &addresses, &shared.metrics);
         shared.addresses.replace(addresses);
         loops.wake();
         Ok(())

@@ -14,6 +14,11 @@ impl Acceptor {
         Err("this program was built without TLS".to_owned())
     }
 
+    /// Returns when its certificates end.
+    pub fn expires_s(&self) -> Option<i64> {
+        match *self {}
+    }
+
     /// Begins a session.
     pub fn session(&self) -> Option<Session> {
         match *self {}

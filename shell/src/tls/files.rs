@@ -12,10 +12,13 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{Session, TlsFiles, TlsSettings};
+use super::{Session, TlsFiles, TlsSettings, expiry};
 
 /// Begins sessions by the certificates that there were when it was made.
-pub struct Acceptor(Arc<ServerConfig>);
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    expires_s: Option<i64>,
+}
 
 impl Acceptor {
     /// Reads the files. `protocols` are offered by ALPN, the best first. The error names the file.
@@ -35,6 +38,7 @@ impl Acceptor {
             TlsSettings::SelfSigned => error.to_string(),
             TlsSettings::Files(files) => format!("{}: {error}", files.certificate.display()),
         };
+        let expires_s = chain.iter().filter_map(|one| expiry::not_after_s(one)).min();
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -43,12 +47,18 @@ impl Acceptor {
             .map_err(wrong)?;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), expires_s })
+    }
+
+    /// Returns when the first certificate of the chain ends, seconds since 1970; `None` if none
+    /// says so in a way that is understood.
+    pub fn expires_s(&self) -> Option<i64> {
+        self.expires_s
     }
 
     /// Begins a session.
     pub fn session(&self) -> Option<Session> {
-        Session::new(&self.0)
+        Session::new(&self.config)
     }
 }
 

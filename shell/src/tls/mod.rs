@@ -7,6 +7,8 @@
 #[cfg(not(feature = "tls"))]
 mod absent;
 #[cfg(feature = "tls")]
+mod expiry;
+#[cfg(feature = "tls")]
 mod files;
 #[cfg(feature = "tls")]
 mod session;
@@ -19,6 +21,16 @@ pub use files::Acceptor;
 #[cfg(feature = "tls")]
 pub use session::Session;
 pub use settings::{TlsFiles, TlsSettings, TlsTable, tls};
+
+impl TlsSettings {
+    /// Names the certificates, for people and metrics.
+    pub fn name(&self) -> String {
+        match self {
+            Self::SelfSigned => "self-signed".to_owned(),
+            Self::Files(files) => files.certificate.display().to_string(),
+        }
+    }
+}
 
 /// What a peer sent is no TLS, or breaks it; the connection ends when the alert is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,22 @@ struct Kept {
 }
 
 impl Ring {
+    /// Looks how much space the journal takes and how much there is.
+    pub(in crate::ring) fn measure_journal(&self) {
+        let Some(journal) = &self.journal else { return };
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let (bytes, segments, spare) = {
+            let log = lock(&journal.log);
+            (log.facts().segment_bytes, log.segments().len() as u64, !log.needs_segment())
+        };
+        journal.metrics.size_bytes.set(gauge(bytes.saturating_mul(segments + u64::from(spare))));
+        // Where the directory is gone, the journal has failed or is about to.
+        if let Ok(disk) = rustix::fs::statvfs(&journal.settings.directory) {
+            let room = disk.f_bavail.saturating_mul(disk.f_frsize);
+            journal.metrics.room_bytes.set(gauge(room));
+        }
+    }
+
     /// Looks after the journal until the bell has rung for the last time.
     pub(super) fn keep_for_ever(&self) {
         let Some(journal) = &self.journal else { return };
