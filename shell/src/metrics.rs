@@ -442,6 +442,11 @@ impl Metrics {
         }
     }
 
+    /// Returns how many lines of the log are lost, as far as they are counted.
+    pub fn log_lines_dropped(&self) -> u64 {
+        self.log_dropped.get()
+    }
+
     /// Everything in the text format, version 0.0.4.
     pub fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(8192);
@@ -524,6 +529,17 @@ impl RingMetrics {
     /// Counts records that were refused together.
     pub fn refused_many(&self, reason: Refusal, records: u64) {
         self.refused[reason.index()].inc_by(records);
+    }
+
+    /// Returns how many records were not published, by the place of the reason in
+    /// [`Refusal::LABELS`].
+    pub fn refusals(&self) -> [u64; Refusal::LABELS.len()] {
+        std::array::from_fn(|reason| self.refused[reason].get())
+    }
+
+    /// Returns how many readers were evicted for this reason.
+    pub fn evictions(&self, reason: Eviction) -> u64 {
+        self.evictions[reason as usize].get()
     }
 
     /// Counts a reader that was evicted.

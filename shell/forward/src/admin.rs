@@ -1,4 +1,4 @@
-//! What operators ask: `/healthz`, `/readyz`, `/metrics`, answered by one thread.
+//! What operators ask: `/healthz`, `/readyz`, `/metrics`, `/v1/status`, answered by one thread.
 //!
 //! It only reads numbers, so it answers while a delivery hangs; and it can hold nothing up.
 
@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::metrics::{Metrics, Readiness};
+use crate::metrics::{Flow, Metrics, Readiness};
 
 /// How long one peer may take, in all.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -21,7 +21,7 @@ const HEAD_BYTES: usize = 4096;
 pub fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
-    sink: String,
+    flow: Flow,
     limits: Readiness,
 ) -> io::Result<()> {
     let serve = move || {
@@ -29,7 +29,7 @@ pub fn serve(
             match listener.accept() {
                 Ok((peer, _)) => {
                     // A peer that hangs up or is slow loses its answer.
-                    let _ = answer(peer, &metrics, &sink, limits);
+                    let _ = answer(peer, &metrics, &flow, limits);
                 }
                 // No descriptor is left, for instance.
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),
@@ -39,7 +39,12 @@ pub fn serve(
     std::thread::Builder::new().name("forward-admin".to_owned()).spawn(serve).map(|_| ())
 }
 
-fn answer(mut peer: TcpStream, metrics: &Metrics, sink: &str, limits: Readiness) -> io::Result<()> {
+fn answer(
+    mut peer: TcpStream,
+    metrics: &Metrics,
+    flow: &Flow,
+    limits: Readiness,
+) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     peer.set_write_timeout(Some(PATIENCE))?;
     let mut head = Vec::with_capacity(HEAD_BYTES);
@@ -69,7 +74,11 @@ fn answer(mut peer: TcpStream, metrics: &Metrics, sink: &str, limits: Readiness)
             }
         },
         (b"GET" | b"HEAD", b"/metrics") => {
-            ("200 OK", "text/plain; version=0.0.4", metrics.page(sink, limits))
+            ("200 OK", "text/plain; version=0.0.4", metrics.page(&flow.sink, limits))
+        }
+        (b"GET" | b"HEAD", b"/v1/status") => {
+            let status = serde_json::to_string(&metrics.status(flow, limits));
+            ("200 OK", "application/json", status.map_err(io::Error::other)?)
         }
         (b"GET" | b"HEAD", _) => ("404 Not Found", "text/plain", "no such page\n".to_owned()),
         _ => ("405 Method Not Allowed", "text/plain", "GET\n".to_owned()),

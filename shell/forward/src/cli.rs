@@ -15,7 +15,7 @@ use clap::Parser;
 use smol::stream::StreamExt;
 
 use crate::admin;
-use crate::metrics::Metrics;
+use crate::metrics::{Flow, Metrics};
 use crate::run::{self, Error, Handles, Report};
 use crate::settings::{Refused, Settings, Tables};
 use crate::sinks;
@@ -48,7 +48,7 @@ pub struct Args {
     /// Subscription to read; it belongs to this flow alone [default: default]
     #[arg(long, value_name = "NAME")]
     pub subscription: Option<String>,
-    /// Where records go, instead of the file's [sink]: a path, or - for stdout; a line each
+    /// Where records go, instead of the file's table `sink`: a path, or - for stdout; a line each
     #[arg(long, value_name = "PATH")]
     pub to: Option<PathBuf>,
     /// Deliver what is there, then end; with a progress bar on a terminal
@@ -159,7 +159,16 @@ fn start(settings: &Settings, kind: &str) -> Result<Handles, Box<dyn std::error:
             .map_err(|error| format!("admin address {address}: {error}"))?;
         tracing::info!(address = %listener.local_addr()?, "health and metrics are served");
         let metrics = Arc::clone(&handles.metrics);
-        admin::serve(listener, metrics, kind.to_owned(), settings.readiness)?;
+        let subscription = match &*settings.subscription {
+            "" => "default",
+            name => name,
+        };
+        let flow = Flow {
+            sink: kind.to_owned(),
+            ring: settings.ring.clone(),
+            subscription: subscription.to_owned(),
+        };
+        admin::serve(listener, metrics, flow, settings.readiness)?;
     }
     Ok(handles)
 }

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use aqueduct::admin::ForwarderStatus;
+
 // ORDER(none): all of them are statistics; nothing is read because of them.
 const ANY: Ordering = Ordering::Relaxed;
 
@@ -38,6 +40,17 @@ impl Gauge {
     pub fn get(&self) -> u64 {
         self.0.load(ANY)
     }
+}
+
+/// From where to where records are carried.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// The kind of the sink.
+    pub sink: String,
+    /// The ring as it is configured: empty for the listener's only one.
+    pub ring: String,
+    /// The subscription.
+    pub subscription: String,
 }
 
 /// All numbers of a process.
@@ -194,6 +207,26 @@ impl Metrics {
         }
         let lag = self.lag_records.get();
         (lag > limits.lag_records).then(|| format!("{lag} records behind"))
+    }
+
+    /// Describes the process for the status page of the listener.
+    pub fn status(&self, flow: &Flow, limits: Readiness) -> ForwarderStatus {
+        let detail = self.unready(limits);
+        let acknowledged = self.acknowledged_ms.load(ANY);
+        let age = Duration::from_millis(self.now_ms().saturating_sub(acknowledged));
+        ForwarderStatus {
+            sink: flow.sink.clone(),
+            ring: flow.ring.clone(),
+            subscription: flow.subscription.clone(),
+            ready: detail.is_none(),
+            detail,
+            delivered_records: self.delivered_records.get(),
+            retries: self.retries.get(),
+            dead_lettered_records: self.dead_lettered_records.get(),
+            in_flight_records: self.in_flight_records.get(),
+            lag_records: self.lag_records.get(),
+            acknowledgement_age_seconds: (acknowledged > 0).then_some(age.as_secs_f64()),
+        }
     }
 
     /// Writes them in Prometheus' text format.

@@ -7,6 +7,11 @@ pub(super) fn live() -> Page {
     Page::Content("text/plain; charset=utf-8", b"ok\n".to_vec())
 }
 
+/// Returns whether all places for connections are taken.
+pub(super) fn is_crowded(admin: &Admin) -> bool {
+    admin.http_connections.used() >= admin.http_connections.most()
+}
+
 /// Says whether a record that is sent now has a chance.
 pub(super) fn ready(admin: &Admin) -> Page {
     let missing = obstacles(admin);
@@ -22,7 +27,7 @@ pub(super) fn obstacles(admin: &Admin) -> Vec<String> {
     if admin.shutdown.has_begun() {
         missing.push("shutting down".to_owned());
     }
-    if admin.http_connections.used() >= admin.http_connections.most() {
+    if is_crowded(admin) {
         missing.push("all places for connections are taken".to_owned());
     }
     let largest = admin.rings.iter().map(|ring| u64::from(ring.max_payload_bytes())).max();

@@ -6,8 +6,10 @@
 
 mod health;
 mod metrics_page;
+mod page;
 mod rings;
 mod settings;
+mod status;
 mod target;
 
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use crate::ring::Ring;
 use crate::shutdown::Shutdown;
 
 pub use settings::{AdminSettings, AdminTable};
+pub use status::{ForwarderStatus, IngestAddress, Watch};
 pub use target::Target;
 
 /// Describes everything at the address of operators, as `OpenAPI` 3.1.
@@ -37,6 +40,10 @@ pub struct Admin {
     pub control_connections: Arc<Limit>,
     /// What connections keep of incomplete messages.
     pub buffered: Arc<ByteLimit>,
+    /// Where records come in.
+    pub addresses: Vec<IngestAddress>,
+    /// Samples of the last ten minutes.
+    pub watch: Watch,
 }
 
 /// An answer.
@@ -44,6 +51,8 @@ pub struct Admin {
 pub enum Page {
     /// Content of this media type.
     Content(&'static str, Vec<u8>),
+    /// A file of the status page, of this media type.
+    File(&'static str, &'static str),
     /// Not now, and why.
     Unavailable(String),
     /// The answer could not be made.
@@ -58,6 +67,9 @@ impl Admin {
     /// Answers at the address of operators, by a method that the target has.
     pub fn answer(&self, target: &Target) -> Page {
         match target {
+            Target::File(file) => page::file(*file),
+            Target::Status => status::all(self),
+            Target::History(name) => status::history(self, name),
             Target::Health => health::live(),
             Target::Readiness => health::ready(self),
             Target::Metrics => metrics_page::page(self),

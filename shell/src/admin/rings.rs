@@ -8,7 +8,7 @@ use crate::ring::{NotEvicted, Ring, RingLook, SubscriptionLook};
 
 /// Media type of the pages.
 const JSON: &str = "application/json";
-const NO_RING: Page = Page::Missing("there is no ring of that name");
+pub(super) const NO_RING: Page = Page::Missing("there is no ring of that name");
 
 /// All rings.
 pub(super) fn all(admin: &Admin) -> Page {
@@ -35,15 +35,20 @@ fn find<'a>(admin: &'a Admin, name: &str) -> Option<&'a Arc<Ring>> {
     admin.rings.iter().find(|ring| ring.name() == name)
 }
 
+/// The state of a ring, in a word.
+pub(super) fn state(look: &RingLook) -> &'static str {
+    match look {
+        RingLook { closed: true, .. } => "closed",
+        RingLook { full: true, .. } => "full",
+        _ => "open",
+    }
+}
+
 /// Describes a ring. Names are made of characters that JSON takes as they are.
 fn json(ring: &Ring) -> String {
     let look = ring.look();
     let RingLook { next_seq, tail, oldest, used_bytes, .. } = look;
-    let state = match look {
-        RingLook { closed: true, .. } => "closed",
-        RingLook { full: true, .. } => "full",
-        _ => "open",
-    };
+    let state = state(&look);
     let (name, epoch) = (ring.name(), ring.epoch());
     let (capacity, largest) = (ring.capacity_bytes(), ring.max_payload_bytes());
     let mut json = format!(

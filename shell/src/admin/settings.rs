@@ -6,6 +6,9 @@ use serde::Deserialize;
 
 use crate::config::{Address, Change, ConfigError, Given, Section, number, quoted};
 
+/// Most forwarders that are asked for their status.
+const FORWARDERS_MAX: usize = 64;
+
 /// `[admin]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,6 +17,8 @@ pub struct AdminTable {
     pub listen: Option<Given<Address>>,
     /// Most connections at once at that address.
     pub max_connections: Option<Given<u64>>,
+    /// Addresses of the pages of forwarders, which the status page shows.
+    pub forwarders: Option<Given<Vec<Address>>>,
 }
 
 /// The pages for operators, checked.
@@ -23,6 +28,8 @@ pub struct AdminSettings {
     pub listen: Option<SocketAddr>,
     /// Most connections at once at that address.
     pub max_connections: usize,
+    /// Addresses of the pages of forwarders.
+    pub forwarders: Vec<SocketAddr>,
 }
 
 impl AdminSettings {
@@ -30,7 +37,16 @@ impl AdminSettings {
     pub fn check(table: &AdminTable) -> Result<Self, ConfigError> {
         let max_connections =
             number("admin.max_connections", table.max_connections.as_ref(), 32, 1..=1024)?;
+        let forwarders = table.forwarders.as_ref();
+        if let Some(Given { value, origin }) = forwarders
+            && value.len() > FORWARDERS_MAX
+        {
+            let expected = format!("at most {FORWARDERS_MAX} addresses");
+            return Err(ConfigError::value(*origin, "admin.forwarders", value.len(), expected));
+        }
+        let addresses = forwarders.iter().flat_map(|given| &given.value);
         Ok(Self {
+            forwarders: addresses.map(Address::socket_addr).collect(),
             listen: table.listen.as_ref().map(|given| given.value.socket_addr()),
             max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
         })
@@ -45,6 +61,10 @@ impl AdminSettings {
         }
         let places = Change::Fixed("descriptors are shared out at the start");
         let given = table.max_connections.as_ref();
+        let watched = Change::Fixed("who is asked is settled at the start");
+        let addresses: Vec<_> = self.forwarders.iter().map(quoted).collect();
+        let addresses = format!("[{}]", addresses.join(", "));
+        section.put("forwarders", addresses, table.forwarders.as_ref(), watched);
         section.put("max_connections", self.max_connections.to_string(), given, places);
         section
     }

@@ -1,8 +1,12 @@
 //! What a path names at the address of operators.
 
+use super::page::File;
+
 /// A resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// `/`, and what it needs
+    File(File),
     /// `/healthz`
     Health,
     /// `/readyz`
@@ -11,10 +15,14 @@ pub enum Target {
     Metrics,
     /// `/openapi.json`
     Description,
+    /// `/v1/status`
+    Status,
     /// `/v1/rings`
     Rings,
     /// `/v1/rings/{ring}`
     Ring(String),
+    /// `/v1/rings/{ring}/history`
+    History(String),
     /// `/v1/rings/{ring}/readers/{name}`
     Reader(String, String),
 }
@@ -26,12 +34,17 @@ impl Target {
         let segments: Vec<String> = segments.collect::<Option<_>>()?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         Some(match segments[..] {
+            [""] => Self::File(File::Page),
+            ["status.css"] => Self::File(File::Style),
+            ["status.js"] => Self::File(File::Script),
             ["healthz"] => Self::Health,
             ["readyz"] => Self::Readiness,
             ["metrics"] => Self::Metrics,
             ["openapi.json"] => Self::Description,
+            ["v1", "status"] => Self::Status,
             ["v1", "rings"] => Self::Rings,
             ["v1", "rings", ring] => Self::Ring(ring.to_owned()),
+            ["v1", "rings", ring, "history"] => Self::History(ring.to_owned()),
             ["v1", "rings", ring, "readers", name] => {
                 Self::Reader(ring.to_owned(), name.to_owned())
             }
@@ -87,7 +100,9 @@ mod tests {
             ("/v1/rings/a/b", None),
             ("/v1//rings", None),
             ("/healthz/", None),
-            ("/", None),
+            ("/", Some(Target::File(File::Page))),
+            ("//", None),
+            ("/v1/rings/a/history", Some(Target::History("a".into()))),
             ("", None),
         ] {
             assert_eq!(Target::of(path), target, "{path}");

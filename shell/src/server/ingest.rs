@@ -6,7 +6,7 @@ use std::time::Duration;
 use smol::Executor;
 
 use super::{Config, ServeError};
-use crate::admin::{Admin, Page};
+use crate::admin::{Admin, IngestAddress, Page};
 use crate::codec::{Keep, Resource, http1, lines, mqtt, resp};
 use crate::config::Endpoint;
 use crate::credentials::Store;
@@ -73,6 +73,19 @@ impl Bindings {
         let http = bind(&config.http.listen)?;
         let others = config.listen.iter().map(|listen| bind(&listen.endpoint));
         Ok(Self { http, others: others.collect::<Result<_, _>>()? })
+    }
+
+    /// Lists where everything is, HTTP first.
+    pub(super) fn listed(&self, config: &Config) -> Vec<IngestAddress> {
+        let http = IngestAddress {
+            protocol: ProtocolName::Http.as_str().to_owned(),
+            address: self.http.endpoint.to_string(),
+        };
+        let others = config.listen.iter().zip(&self.others).map(|(listen, bound)| IngestAddress {
+            protocol: listen.name.as_str().to_owned(),
+            address: bound.endpoint.to_string(),
+        });
+        std::iter::once(http).chain(others).collect()
     }
 
     /// Says where everything is.
@@ -347,7 +360,7 @@ fn page(admin: &Admin, resource: Resource) -> Option<PageContent> {
             (503, PROBLEM, "retry-after: 1\r\n", body.into_bytes())
         }
         // None of the three pages that may be beside the records.
-        Page::Missing(_) | Page::Done => return None,
+        Page::File(..) | Page::Missing(_) | Page::Done => return None,
         Page::Failed(detail) => {
             let body = problem_json(500, "Internal Server Error", detail);
             (500, PROBLEM, "", body.into_bytes())

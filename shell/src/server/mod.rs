@@ -21,7 +21,7 @@ use async_signal::Signal;
 use smol::stream::StreamExt;
 use smol::{Async, Executor, Task, Timer, future};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Watch};
 use crate::config::{ConfigError, Endpoint};
 use crate::control::{Control, ControlListener, ControlSettings};
 use crate::credentials::StoreError;
@@ -133,6 +133,8 @@ struct Server {
     admin_address: Option<SocketAddr>,
     control_listener: Arc<ControlListener>,
     accepting: Vec<Task<()>>,
+    /// Ends with the value.
+    _watching: Vec<Task<()>>,
     accepting_readers: Task<()>,
 }
 
@@ -183,6 +185,8 @@ impl Server {
             http_connections: Arc::clone(&connections),
             control_connections: Arc::clone(&control_connections),
             buffered: Arc::clone(&buffered),
+            addresses: bindings.listed(config),
+            watch: Watch::new(config.admin.forwarders.clone()),
         });
         let control = Arc::new(Control::new(
             rings.clone(),
@@ -221,7 +225,9 @@ impl Server {
             vec![executor.spawn(Arc::clone(&overflow).serve_overflow(Arc::clone(executor)))];
         let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
         let mut pages = None;
+        let mut watching = Vec::new();
         if let Some((listener, _)) = admin_listener {
+            watching = watch(&admin, executor);
             let served = http(Some(admin), Vec::new(), Limit::new(shares.admin));
             pages = Some(Arc::clone(&served));
             accepting.push(executor.spawn(served.run(listener.into(), Arc::clone(executor))));
@@ -254,6 +260,7 @@ impl Server {
             admin_address,
             control_listener,
             accepting,
+            _watching: watching,
             accepting_readers,
         })
     }
@@ -330,6 +337,14 @@ impl Server {
 /// Has the kernel write no core dump of this process, and let nobody but root look into it.
 fn keep_memory_private() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}
+
+/// Looks at everything for the status page, and asks forwarders.
+fn watch(admin: &Arc<Admin>, executor: &Arc<Executor<'static>>) -> Vec<Task<()>> {
+    let ask = |index| executor.spawn(Watch::forwarder(Arc::clone(admin), index));
+    let mut watching: Vec<_> = (0..admin.watch.forwarders()).map(ask).collect();
+    watching.push(executor.spawn(Watch::samples(Arc::clone(admin))));
+    watching
 }
 
 /// Waits for the value until the deadline; what is ready is taken even then.

@@ -4,7 +4,10 @@
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    HeaderValue, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use hyper::{Response, StatusCode};
 
 pub(super) type Reply = Response<Full<Bytes>>;
@@ -43,6 +46,22 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Reply {
 /// Adds what a client needs to try again later.
 pub(super) fn retry_later(reply: Reply) -> Reply {
     and(reply, RETRY_AFTER, "1")
+}
+
+/// Tells a browser to run nothing and ask nobody else but this address, and to keep nothing.
+pub(super) fn for_browsers(reply: Reply) -> Reply {
+    const FIELDS: [(HeaderName, &str); 5] = [
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+             img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    FIELDS.into_iter().fold(reply, |reply, (name, value)| and(reply, name, value))
 }
 
 /// Ends the connection after this response.

@@ -137,7 +137,7 @@ fn page(http: &Http, admin: &Admin, head: &[u8]) -> (u16, Vec<u8>) {
         Some((Page::Failed(why), _)) => {
             (500, reply::raw(500, "Internal Server Error", why, "").into_bytes())
         }
-        Some((Page::Missing(_) | Page::Done, _)) | None => {
+        Some((Page::File(..) | Page::Missing(_) | Page::Done, _)) | None => {
             (503, unavailable("too many connections"))
         }
     }

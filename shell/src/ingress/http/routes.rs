@@ -5,7 +5,7 @@ use hyper::header::{HOST, ORIGIN};
 use hyper::{Method, Request, StatusCode, Version};
 
 use super::Http;
-use super::reply::{Reply, allowing, closing, empty, problem, retry_later, with};
+use super::reply::{Reply, allowing, closing, empty, for_browsers, problem, retry_later, with};
 use crate::admin::{Admin, Page, Target};
 use crate::codec::http1::is_host;
 
@@ -46,6 +46,7 @@ fn page(admin: &Admin, method: &Method, target: &Target) -> Reply {
     }
     match admin.answer(target) {
         Page::Content(kind, content) => with(StatusCode::OK, kind, content),
+        Page::File(kind, content) => for_browsers(with(StatusCode::OK, kind, content)),
         Page::Unavailable(why) => retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, &why)),
         Page::Failed(why) => problem(StatusCode::INTERNAL_SERVER_ERROR, why),
         Page::Missing(what) => problem(StatusCode::NOT_FOUND, what),

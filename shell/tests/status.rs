@@ -1,0 +1,188 @@
+//! What the status page shows, and that it finds apart what can go wrong.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use aqueduct_core::MemoryMut;
+use aqueduct_core::layout::cursor_word;
+use common::control::Raw;
+use common::reader::Attached;
+use common::{PATIENCE, Server, get};
+use serde_json::Value;
+
+const ADMIN: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
+
+fn admin(server: &Server) -> SocketAddr {
+    server.admin.expect("it has an address")
+}
+
+fn json(server: &Server, path: &str) -> Value {
+    let response = Server::exchange_at(admin(server), get(path));
+    assert_eq!(response.status, 200, "{response:?}");
+    serde_json::from_str(&response.body).expect("JSON")
+}
+
+/// The kinds of what is wrong, with the reader where there is one.
+fn findings(status: &Value) -> Vec<String> {
+    let findings = status["findings"].as_array().expect("a list").iter();
+    let named = findings.map(|finding| match finding["reader"].as_str() {
+        Some(reader) => format!("{} {reader}", finding["kind"].as_str().expect("a word")),
+        None => finding["kind"].as_str().expect("a word").to_owned(),
+    });
+    named.collect()
+}
+
+/// Waits until the findings are these; how long that may take is no measure of time.
+fn until_found(server: &Server, expected: &[&str]) {
+    let deadline = Instant::now() + 3 * PATIENCE;
+    loop {
+        let found = findings(&json(server, "/v1/status"));
+        if found == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{found:?} instead of {expected:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn the_page_may_run_its_own_script_and_ask_its_own_address_only() {
+    let server = Server::start(&ADMIN);
+    for (path, media_type, says) in [
+        ("/", "text/html; charset=utf-8", "status.js"),
+        ("/status.css", "text/css; charset=utf-8", "prefers-color-scheme"),
+        ("/status.js", "text/javascript; charset=utf-8", "v1/status"),
+    ] {
+        let response = Server::exchange_at(admin(&server), get(path));
+        assert_eq!((response.status, response.header("content-type")), (200, Some(media_type)));
+        let policy = response.header("content-security-policy").expect("a policy");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+        assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+        assert!(response.body.contains(says), "{path}");
+        assert!(!response.body.contains("http://") || path == "/status.js", "{path}");
+    }
+    // Beside the records, there is no such page.
+    assert_eq!(server.get("/").status, 404);
+    assert_eq!(server.get("/v1/status").status, 404);
+}
+
+#[test]
+fn readers_that_are_stuck_slow_and_gone_are_found_apart_and_so_is_a_full_ring() {
+    let names = ["stuck", "slow", "gone"];
+    let flags = names.iter().flat_map(|name| ["--subscription", name]);
+    let flags: Vec<&str> = ADMIN.into_iter().chain(flags).collect();
+    let server = Server::start(&[&flags[..], &["--capacity-bytes", "65536"]].concat());
+    assert_eq!(findings(&json(&server, "/v1/status")), [""; 0]);
+    let _stuck = Attached::attach(&server.socket, "", "stuck");
+    let slow = Attached::attach(&server.socket, "", "slow");
+    for _ in 0..64 {
+        assert_eq!(server.post("default", &[7; 100]).status, 202);
+    }
+    let ends = Arc::new(AtomicBool::new(false));
+    let reading = {
+        let (ends, mut slow) = (Arc::clone(&ends), slow);
+        std::thread::spawn(move || {
+            // One record in half a second: the oldest of 64 gets older and older.
+            while !ends.load(Ordering::Relaxed) {
+                let _ = slow.next();
+                slow.release();
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        })
+    };
+    until_found(&server, &["reader_stuck stuck", "reader_slow slow", "reader_absent gone"]);
+    let history = json(&server, "/v1/rings/default/history");
+    let states: Vec<&str> = (0..3)
+        .map(|reader| history["readers"][reader]["state"].as_str().expect("a word"))
+        .collect();
+    assert_eq!(states, ["stuck", "slow", "absent"], "{history}");
+    let records = history["records_per_second"].as_array().expect("a series");
+    let sum: f64 = records.iter().map(|value| value.as_f64().expect("a number")).sum();
+    assert!(sum > 0.0, "{history}");
+    // The ring fills up behind them.
+    while server.post("default", &[7; 10_000]).status == 202 {}
+    let found = findings(&json(&server, "/v1/status"));
+    assert_eq!(found[0], "ring_full", "{found:?}");
+    let status = json(&server, "/v1/status");
+    assert_eq!((&status["ready"], &status["rings"][0]["state"]), (&false.into(), &"full".into()));
+    assert_eq!(status["rings"][0]["worst"]["state"], "stuck", "{status}");
+    ends.store(true, Ordering::Relaxed);
+    reading.join().expect("it read");
+}
+
+#[test]
+fn a_reader_that_lies_and_records_that_are_refused_are_found() {
+    let server = Server::start(&[&ADMIN[..], &["--max-payload-bytes", "1024"]].concat());
+    let liar = Raw::attach(&server.socket, "", "default");
+    assert_eq!(server.post("default", b"bait").status, 202);
+    until_found(&server, &[""; 0]);
+    // Beyond the tail.
+    liar.page.store(cursor_word::CURSOR, 1000, Ordering::SeqCst);
+    until_found(&server, &["reader_evicted", "reader_absent default"]);
+    let ends = Arc::new(AtomicBool::new(false));
+    let flood = {
+        let (ends, address) = (Arc::clone(&ends), server.http);
+        std::thread::spawn(move || {
+            let large = common::record("default", "", &[0; 2000]);
+            while !ends.load(Ordering::Relaxed) {
+                assert_eq!(Server::exchange_at(address, large.clone()).status, 413);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        })
+    };
+    until_found(&server, &["records_refused", "reader_evicted", "reader_absent default"]);
+    ends.store(true, Ordering::Relaxed);
+    flood.join().expect("it was refused");
+}
+
+/// Answers every request with this body, until `ends`.
+fn forwarder(body: Value) -> (SocketAddr, impl FnOnce()) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let address = listener.local_addr().expect("bound");
+    let ends = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&ends);
+    let serving = std::thread::spawn(move || {
+        while let Ok((mut peer, _)) = listener.accept() {
+            if told.load(Ordering::Relaxed) {
+                return;
+            }
+            let _ = peer.read(&mut [0; 1024]);
+            let body = body.to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = peer.write_all((head + &body).as_bytes());
+        }
+    });
+    let end = move || {
+        ends.store(true, Ordering::Relaxed);
+        let _ = std::net::TcpStream::connect(address);
+        serving.join().expect("it served");
+    };
+    (address, end)
+}
+
+#[test]
+fn a_forwarder_whose_other_side_hangs_is_found_and_so_is_one_that_is_gone() {
+    let (address, end) = forwarder(serde_json::json!({
+        "sink": "kafka", "ring": "default", "subscription": "default", "ready": false,
+        "detail": "the other side does not answer", "delivered_records": 5, "retries": 9,
+        "dead_lettered_records": 0, "in_flight_records": 3, "lag_records": 0,
+        "acknowledgement_age_seconds": 31.5,
+    }));
+    let server = Server::with_file(
+        &format!("[admin]\nlisten = \"127.0.0.1:0\"\nforwarders = [\"{address}\"]\n"),
+        &[],
+    );
+    until_found(&server, &["forwarder_behind"]);
+    let status = json(&server, "/v1/status");
+    let text = status["findings"][0]["text"].as_str().expect("a sentence");
+    assert_eq!(text, "kafka of default/default: the other side does not answer");
+    assert_eq!(status["forwarders"][0]["retries"], 9, "{status}");
+    end();
+    until_found(&server, &["forwarder_unreachable"]);
+}
