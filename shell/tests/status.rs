@@ -1,4 +1,5 @@
 //! What the status page shows, and that it finds apart what can go wrong.
+#![allow(clippy::disallowed_types, reason = "flags of this process alone")]
 
 mod common;
 
@@ -98,10 +99,10 @@ fn readers_that_are_stuck_slow_and_gone_are_found_apart_and_so_is_a_full_ring() 
     };
     until_found(&server, &["reader_stuck stuck", "reader_slow slow", "reader_absent gone"]);
     let history = json(&server, "/v1/rings/default/history");
-    let states: Vec<&str> = (0..3)
+    let words: Vec<&str> = (0..3)
         .map(|reader| history["readers"][reader]["state"].as_str().expect("a word"))
         .collect();
-    assert_eq!(states, ["stuck", "slow", "absent"], "{history}");
+    assert_eq!(words, ["stuck", "slow", "absent"], "{history}");
     let records = history["records_per_second"].as_array().expect("a series");
     let sum: f64 = records.iter().map(|value| value.as_f64().expect("a number")).sum();
     assert!(sum > 0.0, "{history}");
