@@ -7,6 +7,8 @@ cd "$(dirname "$0")/../.."
 
 crates="aqueduct-core aqueduct-client aqueduct aqueduct-forward"
 for crate in $crates; do set -- "$@" -p "$crate"; done
+# Cargo keeps what it unpacked of an archive of ours and takes it for this one, too: same version.
+rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/aqueduct*-[0-9]*
 cargo package --allow-dirty --quiet "$@"
 for crate in $crates; do
     archive=$(ls -t "${CARGO_TARGET_DIR:-target}/package/$crate"-[0-9]*.crate | head -1)
