@@ -5,7 +5,9 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 #[allow(clippy::disallowed_types, reason = "a flag between threads of the test")]
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +17,7 @@ use aqueduct_client::{Event, Options};
 use common::http2;
 use common::reader::Attached;
 use common::{Ends, Response, Scratch, Server, command, record};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal};
 
 /// A configuration with one ring and its journal in the scratch directory, and the flags for it.
 fn configured(scratch: &Scratch, durability: &str, more: &str) -> Vec<String> {
@@ -289,6 +291,96 @@ fn another_size_of_the_ring_begins_an_epoch_with_what_is_unread() {
     assert_eq!(place(&server.post("default", b"three")), (3, other), "{}", server.log());
 }
 
+/// Has the process write no file beyond 1 MiB.
+fn without_space(command: &mut Command) {
+    let limit = Rlimit { current: Some(1 << 20), maximum: None };
+    let limit_files = move || Ok(rustix::process::setrlimit(Resource::Fsize, limit)?);
+    // SAFETY: only one system call, which is safe after a fork.
+    unsafe { command.pre_exec(limit_files) };
+}
+
+#[test]
+fn a_start_without_space_serves_what_is_there_and_goes_on_when_there_is_room() {
+    // In the same epoch, and in a new one, because the ring has another size.
+    for capacity in ["64KiB", "128KiB"] {
+        let (mut server, flags) = start("disk", "segment_bytes = \"2MiB\"");
+        let (_, before) = place(&server.post("default", b"record 0"));
+        assert_eq!(place(&server.post("default", b"record 1")).0, 1);
+        let file = server.scratch.path("aqueduct.toml");
+        let text = std::fs::read_to_string(&file).expect("it is there");
+        std::fs::write(&file, text.replace("64KiB", capacity)).expect("written");
+        server.signal(Signal::KILL);
+        let _ = server.wait();
+        server.start_again_under(&strs(&flags), without_space);
+
+        let mut reader = Attached::attach(&server.socket, "", "");
+        for seq in 0..2 {
+            let found = reader.next().map(|record| (record.0, record.2));
+            assert_eq!(found, Some((seq, format!("record {seq}").into_bytes())), "{capacity}");
+        }
+        let ready = server.get("/readyz");
+        assert_eq!(ready.status, 503, "{capacity}: {}", server.log());
+        assert!(ready.body.contains("no space for the journal of ring default"), "{}", ready.body);
+        let refused = server.post("default", b"no");
+        refused.assert_problem(503);
+        assert!(refused.body.contains("there is no space for its journal"), "{}", refused.body);
+        assert!(refused.header("retry-after").is_some());
+        assert!(server.metric("aqueduct_journal_out_of_space{ring=\"default\"}") > 0.5);
+        drop(reader);
+        if capacity == "64KiB" {
+            // Nothing was begun that another start could not begin with.
+            server.signal(Signal::KILL);
+            let _ = server.wait();
+            server.start_again_under(&strs(&flags), without_space);
+        }
+
+        let all = Rlimit { current: None, maximum: None };
+        let pid = rustix::process::Pid::from_raw(server.pid().cast_signed());
+        rustix::process::prlimit(pid, Resource::Fsize, all).expect("our child");
+        server.eventually("there is room", || server.get("/readyz").status == 200);
+        let (seq, epoch) = place(&server.post("default", b"record 2"));
+        assert_eq!((seq, epoch == before), (2, capacity == "64KiB"), "{}", server.log());
+        kill(&mut server, &flags);
+        let mut reader = Attached::attach(&server.socket, "", "");
+        let found: Vec<_> = std::iter::from_fn(|| reader.next().map(|it| it.0)).collect();
+        assert_eq!(found, [0, 1, 2], "{capacity}: {}", server.log());
+        assert_eq!(place(&server.post("default", b"record 3")), (3, epoch));
+    }
+}
+
+#[test]
+fn a_ring_too_small_for_what_is_unread_is_refused_and_nothing_is_lost() {
+    let (mut server, flags) = start("disk", "");
+    let payload = [7; 1000];
+    let (_, epoch) = place(&server.post("default", &payload));
+    for seq in 1..50 {
+        assert_eq!(place(&server.post("default", &payload)).0, seq);
+    }
+    server.signal(Signal::KILL);
+    let _ = server.wait();
+    let file = server.scratch.path("aqueduct.toml");
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    std::fs::write(&file, text.replace("64KiB", "16KiB")).expect("written");
+    let output = command()
+        .args(["serve", "--listen", "127.0.0.1:0", "--socket"])
+        .arg(&server.socket)
+        .args(&flags)
+        .ended()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("ring default: what nobody has read does not fit"), "{said}");
+    assert!(said.contains("capacity_bytes"), "{said}");
+    // As it was, and with more room, it goes on.
+    std::fs::write(&file, text).expect("written");
+    server.start_again(&strs(&flags));
+    let mut reader = Attached::attach(&server.socket, "", "");
+    assert_eq!(std::iter::from_fn(|| reader.next()).count(), 50, "{}", server.log());
+    reader.release();
+    server.eventually("there is room", || server.post("default", b"x").status == 202);
+    assert_eq!(place(&server.post("default", b"y")), (51, epoch));
+}
+
 /// What clients and readers know together.
 #[derive(Default)]
 struct Known {
@@ -300,9 +392,115 @@ struct Known {
 }
 
 impl Known {
+    /// A reader was handed a record after this one; its subscription had released up to `released`.
+    fn follow(&mut self, last: &mut Option<u64>, released: u64, seq: u64, payload: &[u8]) {
+        match *last {
+            None => assert!(seq <= released, "{seq} after {released}"),
+            Some(last) => assert_eq!(seq, last + 1),
+        }
+        *last = Some(seq);
+        self.see(seq, payload);
+    }
+
     fn see(&mut self, seq: u64, payload: &[u8]) {
         let before = self.seen.entry(seq).or_insert_with(|| payload.to_vec());
         assert_eq!(before, payload, "number {seq} was given twice");
+    }
+}
+
+/// The reader of one round.
+enum Reading {
+    Here(
+        #[allow(dead_code, reason = "it stays attached for as long as it is there")] Box<Attached>,
+    ),
+    /// A process of its own.
+    There(Child),
+}
+
+/// What tells a process of this test that it is a reader, and where.
+const READER: &str = "AQUEDUCT_KILLED_READER";
+
+impl Reading {
+    /// Reads until then, in this process, and stays attached.
+    fn here(
+        socket: &Path,
+        until: Instant,
+        released: &mut u64,
+        known: &Mutex<Known>,
+        below: &mut impl FnMut(u64) -> u64,
+    ) -> Self {
+        let mut reader = Attached::attach(socket, "", "");
+        let mut last = None;
+        while Instant::now() < until {
+            let Some((seq, _, payload)) = reader.next() else {
+                std::thread::sleep(Duration::from_micros(200));
+                continue;
+            };
+            known.lock().expect("no panic").follow(&mut last, *released, seq, &payload);
+            if below(4) == 0 {
+                reader.release();
+                *released = (*released).max(seq + 1);
+            }
+        }
+        Self::Here(Box::new(reader))
+    }
+
+    /// Starts this test once more, as a reader.
+    fn there(socket: &Path) -> Self {
+        let child = Command::new(std::env::current_exe().expect("a path"))
+            .args(["--exact", "reads_until_it_is_killed", "--nocapture"])
+            .env(READER, socket)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        Self::There(child.expect("it starts"))
+    }
+
+    /// Ends it without a release, a process by SIGKILL, and takes what it was handed.
+    fn end(self, released: &mut u64, known: &Mutex<Known>) {
+        let Self::There(mut child) = self else { return };
+        child.kill().expect("our child");
+        let mut bytes = Vec::new();
+        let _ = child.stdout.take().expect("piped").read_to_end(&mut bytes);
+        let _ = child.wait();
+        let said = String::from_utf8_lossy(&bytes);
+        let (mut last, mut known) = (None, known.lock().expect("no panic"));
+        // What comes after the last line feed is not a whole line.
+        let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+        let before = *released;
+        for line in whole.lines() {
+            if let Some((seq, payload)) =
+                line.strip_prefix("read ").and_then(|it| it.split_once(' '))
+            {
+                let seq = seq.parse().expect("a number");
+                known.follow(&mut last, before, seq, payload.as_bytes());
+            } else if let Some(seq) = line.strip_prefix("releases ") {
+                *released = (*released).max(seq.parse().expect("a number"));
+            }
+        }
+    }
+}
+
+/// Not a test by itself: what [`Reading::there`] starts.
+#[test]
+fn reads_until_it_is_killed() {
+    let Some(socket) = std::env::var_os(READER) else { return };
+    let mut reader = Attached::attach(Path::new(&socket), "", "");
+    let (mut out, begun) = (std::io::stdout(), Instant::now());
+    // The harness may have begun a line.
+    out.write_all(b"\n").expect("the test reads it");
+    while begun.elapsed() < common::PATIENCE {
+        let Some((seq, _, payload)) = reader.next() else {
+            std::thread::sleep(Duration::from_micros(200));
+            continue;
+        };
+        let text = String::from_utf8(payload).expect("text");
+        out.write_all(format!("read {seq} {text}\n").as_bytes()).expect("the test reads it");
+        if seq % 5 == 0 {
+            // Said before it is done, so that the test never knows too little.
+            out.write_all(format!("releases {}\n", seq + 1).as_bytes()).expect("as above");
+            reader.release();
+        }
     }
 }
 
@@ -374,31 +572,26 @@ fn killed_at_random_moments_nothing_that_was_answered_is_lost_or_renumbered() {
             }
             let mut released = 0;
             for round in 0..rounds.div_ceil(2) {
-                let mut reader = Attached::attach(&server.socket, "", "");
                 let until = Instant::now() + Duration::from_millis(5 + below(60));
-                let mut last = None;
-                while Instant::now() < until {
-                    let Some((seq, _, payload)) = reader.next() else {
-                        std::thread::sleep(Duration::from_micros(200));
-                        continue;
-                    };
-                    match last {
-                        None => assert!(seq <= released, "{durability}: {seq} after {released}"),
-                        Some(last) => assert_eq!(seq, last + 1, "{durability}"),
-                    }
-                    last = Some(seq);
-                    known.lock().expect("no panic").see(seq, &payload);
-                    if below(4) == 0 {
-                        reader.release();
-                        released = released.max(seq + 1);
-                    }
-                }
+                let reading = if round % 2 == 0 {
+                    Reading::here(&server.socket, until, &mut released, &known, &mut below)
+                } else {
+                    let reader = Reading::there(&server.socket);
+                    // A process takes some time to begin.
+                    let until = until + Duration::from_millis(40);
+                    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+                    reader
+                };
                 // The reader, the listener, or both at once.
                 if round % 3 == 0 {
-                    drop(reader);
+                    reading.end(&mut released, &known);
                     continue;
                 }
                 server.signal(Signal::KILL);
+                if round % 3 == 1 {
+                    std::thread::sleep(Duration::from_millis(below(3)));
+                }
+                reading.end(&mut released, &known);
                 let _ = server.wait();
                 server.start_again(&strs(&flags));
                 *address.lock().expect("no panic") = server.http;

@@ -217,6 +217,11 @@ pub trait Sink {
     /// The name of a ring, for details that people read.
     fn name(&self, ring: RingId) -> &str;
 
+    /// Whether a ring takes nothing for now because there is no space for its journal.
+    fn is_out_of_space(&self, _: RingId) -> bool {
+        false
+    }
+
     /// Appends one record, which becomes visible when the turn is published. Never waits.
     fn record(&mut self, record: Record<'_>) -> Outcome;
 

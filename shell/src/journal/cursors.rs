@@ -31,7 +31,14 @@ impl<F: File> CursorFile<F> {
     /// Opens the file, or makes one, durable. Returns what is in its two places.
     pub fn open<D: Files<File = F>>(files: &D, is_there: bool) -> io::Result<(Self, [Copy; 2])> {
         let file = if is_there {
-            files.open(NAME)?
+            let file = files.open(NAME)?;
+            // A process that was killed may have left a copy to the system. One that is believed
+            // must be safe before the other is written over.
+            if !seeded::is(Bug::CopyTrusted) {
+                file.fdatasync()?;
+                file.forget()?;
+            }
+            file
         } else {
             let file = files.create(NEW_NAME)?;
             file.fallocate(2 * CURSORS_BYTES as u64)?;

@@ -96,13 +96,24 @@ pub fn prepare<D: Files>(files: &D, facts: &Facts) -> Result<Prepared<D::File>, 
     Ok(Prepared(file))
 }
 
+/// What the first segment of a run begins with, for as long as there is no space for it.
+struct Waiting {
+    /// Number of its first DATA record.
+    seq: u64,
+    records: Vec<u8>,
+    /// Why it waits.
+    failure: Failure,
+}
+
 /// The journal of one ring, to be appended to.
 pub struct Log<D: Files> {
     files: Arc<D>,
     facts: Facts,
     epoch: u64,
-    /// The last segment.
-    file: D::File,
+    /// The last segment; `None` while there is no space for the first one of this run.
+    file: Option<D::File>,
+    /// What that one begins with.
+    waiting: Option<Waiting>,
     /// Position of its first record.
     first: u64,
     /// Just past what was written.
@@ -115,35 +126,66 @@ pub struct Log<D: Files> {
 
 impl<D: Files> Log<D> {
     /// Begins a segment after those that are there: empty, or with these records, which are durable
-    /// when this returns.
+    /// when this returns. Without a prepared one it [waits](Self::waits_for) for space.
+    #[allow(clippy::too_many_arguments, reason = "all that a journal is made of")]
     pub fn begin(
         files: Arc<D>,
         facts: Facts,
         segments: Vec<Segment>,
         epoch: u64,
         (position, seq): (u64, u64),
-        records: &[u8],
+        records: Vec<u8>,
+        prepared: Result<Prepared<D::File>, Failure>,
         now_ns: u64,
     ) -> Result<Self, Failure> {
-        let prepared = prepare(&*files, &facts)?;
-        write_at(&prepared.0, records, HEADER_BYTES as u64)
-            .map_err(Failure::of("writing", NEW_NAME))?;
-        let mut segments = segments;
-        let header = facts.header(epoch, &segments, (position, seq), now_ns);
-        let file = publish_segment(&*files, prepared, &header, true)?;
-        segments.push(Segment { serial: header.serial, header: Some(header) });
-        let written = position + records.len() as u64 / GRANULE;
-        Ok(Self {
+        let mut log = Self {
             files,
             facts,
             epoch,
-            file,
+            file: None,
+            waiting: None,
             first: position,
-            written,
+            written: position + records.len() as u64 / GRANULE,
             segments,
             prepared: None,
             failure: None,
-        })
+        };
+        match prepared {
+            Ok(prepared) => log.write_first(prepared, (&records, seq), now_ns)?,
+            Err(failure) => log.waiting = Some(Waiting { seq, records, failure }),
+        }
+        Ok(log)
+    }
+
+    /// Begins the segment that there was no space for.
+    ///
+    /// # Errors
+    /// The first failure, for ever.
+    pub fn begin_late(&mut self, prepared: Prepared<D::File>, now_ns: u64) -> Result<(), Failure> {
+        self.check()?;
+        let Some(waiting) = self.waiting.take() else { return Ok(()) };
+        let result = self.write_first(prepared, (&waiting.records, waiting.seq), now_ns);
+        self.note(result)
+    }
+
+    fn write_first(
+        &mut self,
+        prepared: Prepared<D::File>,
+        (records, seq): (&[u8], u64),
+        now_ns: u64,
+    ) -> Result<(), Failure> {
+        write_at(&prepared.0, records, HEADER_BYTES as u64)
+            .map_err(Failure::of("writing", NEW_NAME))?;
+        let header = self.facts.header(self.epoch, &self.segments, (self.first, seq), now_ns);
+        self.file = Some(publish_segment(&*self.files, prepared, &header, true)?);
+        self.segments.push(Segment { serial: header.serial, header: Some(header) });
+        Ok(())
+    }
+
+    /// Says why nothing can be appended yet, if there was no space for the first segment of this
+    /// run: it is to be [prepared](prepare) and [begun](Self::begin_late).
+    pub fn waits_for(&self) -> Option<&Failure> {
+        self.waiting.as_ref().map(|waiting| &waiting.failure)
     }
 
     /// Returns just past what was written.
@@ -193,6 +235,9 @@ impl<D: Files> Log<D> {
     }
 
     fn end_of_segment(&self) -> u64 {
+        if self.file.is_none() {
+            return self.written;
+        }
         self.first + self.facts.segment_bytes / GRANULE
     }
 
@@ -209,12 +254,14 @@ impl<D: Files> Log<D> {
 
     fn try_append(&mut self, records: &[u8], seq: u64, now_ns: u64) -> Result<(), Failure> {
         let granules = records.len() as u64 / GRANULE;
-        if self.written + granules > self.end_of_segment() {
+        if self.file.is_some() && self.written + granules > self.end_of_segment() {
             self.roll(seq, now_ns)?;
         }
         let at = HEADER_BYTES as u64 + (self.written - self.first) * GRANULE;
-        write_at(&self.file, records, at)
-            .map_err(|error| Failure::of("writing", self.name())(error))?;
+        let Some(file) = &self.file else {
+            return Err(Failure::of("writing", NEW_NAME)(io::ErrorKind::StorageFull.into()));
+        };
+        write_at(file, records, at).map_err(|error| Failure::of("writing", self.name())(error))?;
         self.written += granules;
         Ok(())
     }
@@ -225,9 +272,13 @@ impl<D: Files> Log<D> {
     /// The first failure, for ever.
     pub fn sync(&mut self) -> Result<(), Failure> {
         self.check()?;
-        let result =
-            self.file.fdatasync().map_err(|error| Failure::of("syncing", self.name())(error));
+        let result = self.sync_file();
         self.note(result)
+    }
+
+    fn sync_file(&self) -> Result<(), Failure> {
+        let Some(file) = &self.file else { return Ok(()) };
+        file.fdatasync().map_err(|error| Failure::of("syncing", self.name())(error))
     }
 
     /// Begins the next segment at what was written last. With `disk`, what is in the one before is
@@ -235,7 +286,7 @@ impl<D: Files> Log<D> {
     fn roll(&mut self, seq: u64, now_ns: u64) -> Result<(), Failure> {
         let is_durable = self.facts.durability == Durability::Disk;
         if is_durable {
-            self.file.fdatasync().map_err(|error| Failure::of("syncing", self.name())(error))?;
+            self.sync_file()?;
         }
         let prepared = match self.prepared.take() {
             Some(prepared) => prepared,
@@ -243,7 +294,7 @@ impl<D: Files> Log<D> {
         };
         let place = (self.written, seq);
         let header = self.facts.header(self.epoch, &self.segments, place, now_ns);
-        self.file = publish_segment(&*self.files, prepared, &header, is_durable)?;
+        self.file = Some(publish_segment(&*self.files, prepared, &header, is_durable)?);
         self.first = self.written;
         self.segments.push(Segment { serial: header.serial, header: Some(header) });
         Ok(())
@@ -269,11 +320,15 @@ impl<D: Files> Log<D> {
         mut may_go: impl FnMut(&Segment, &[Segment]) -> bool,
     ) -> Result<usize, Failure> {
         let (mut removed, needed) = (0, cursors.needed(self.epoch));
+        let is_old = |segment: &Segment| {
+            segment.header.as_ref().is_none_or(|header| header.epoch != self.epoch)
+        };
+        if self.file.is_none() && self.segments.last().is_none_or(is_old) {
+            // The epoch before is all that there is.
+            return Ok(0);
+        }
         while let [first, rest @ ..] = &self.segments[..] {
             let Some(next) = rest.first() else { break };
-            let is_old = |segment: &Segment| {
-                segment.header.as_ref().is_none_or(|header| header.epoch != self.epoch)
-            };
             let ends = next.header.as_ref().map_or(u64::MAX, |header| header.first_position);
             let is_read = is_old(first) || (!is_old(next) && ends <= needed);
             if !is_read || !may_go(first, rest) {
@@ -298,7 +353,8 @@ impl<D: Files> Log<D> {
     /// The first failure, for ever.
     pub fn check_linked(&mut self) -> Result<(), Failure> {
         self.check()?;
-        let result = match self.file.is_linked() {
+        let Some(file) = &self.file else { return Ok(()) };
+        let result = match file.is_linked() {
             Ok(true) => Ok(()),
             Ok(false) => Err(io::Error::other("it was removed by another program")),
             Err(error) => Err(error),

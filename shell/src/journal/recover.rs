@@ -11,7 +11,7 @@ use super::files::{File, Files, read_at};
 use super::format::{
     BadBlock, Cursors, Durability, GRANULE, HEADER_BYTES, SegmentHeader, segment_name, serial_of,
 };
-use super::log::{Facts, Failure, Log, NEW_NAME, Segment};
+use super::log::{Facts, Failure, Log, NEW_NAME, Prepared, Segment, prepare};
 use super::seeded::{self, Bug};
 use super::walk::{Cut, Found, Step, Walk};
 
@@ -153,6 +153,8 @@ pub struct Opened<D: Files> {
     lock: D::Lock,
     segments: Vec<Segment>,
     cursors: CursorFile<D::File>,
+    /// The saved cursors, if they say that the last process ended in order.
+    ended: Option<Cursors>,
     /// `None` if there was nothing.
     pub past: Option<Past>,
 }
@@ -163,6 +165,9 @@ pub struct Journal<D: Files> {
     pub log: Log<D>,
     /// Where cursors go.
     pub cursors: CursorFile<D::File>,
+    /// The first ones of a new epoch that could not begin yet. They are to be written and synced
+    /// right before its first segment, and no others until then: those of the epoch before count.
+    pub first_cursors: Option<Cursors>,
     /// For as long as the process may write.
     pub lock: D::Lock,
 }
@@ -210,8 +215,15 @@ impl<D: Files> Opened<D> {
                 return Err(OpenError::Newer { name, version: *version });
             }
         }
-        let mut opened =
-            Self { files: Arc::new(files), facts, lock, segments, cursors, past: None };
+        let mut opened = Self {
+            files: Arc::new(files),
+            facts,
+            lock,
+            segments,
+            cursors,
+            ended: None,
+            past: None,
+        };
         opened.past = opened.look(&copies, damage)?;
         Ok(opened)
     }
@@ -273,6 +285,7 @@ impl<D: Files> Opened<D> {
         let same_boot = newest.boot == self.facts.boot;
         let ended = saved.as_ref().is_some_and(|saved| saved.is_end && saved.published == end);
         let survived = newest.durability == Durability::Disk || same_boot || ended;
+        self.ended = saved.clone().filter(|saved| saved.is_end);
         let start = stretches.first().map_or(end, |first| first.start);
         let positions = saved.map_or(Vec::new(), |saved| {
             let within = |(name, at): (String, u64)| (name, at.clamp(start, end.max(start)));
@@ -297,10 +310,29 @@ impl<D: Files> Opened<D> {
     }
 
     /// Goes on in the epoch of the past, after its last record. What was cut is cut for good.
-    pub fn go_on(self, now_ns: u64) -> Result<Journal<D>, Failure> {
+    /// Without space for a segment, nothing can be [appended](Log::waits_for) for now.
+    pub fn go_on(mut self, now_ns: u64) -> Result<Journal<D>, Failure> {
+        if let Some(ended) = self.ended.take().filter(|_| !seeded::is(Bug::EndKept)) {
+            // Or a loss of power could leave this end, without the records that were published
+            // after it, and their numbers would be given again.
+            let failed = || Failure::of("writing", cursors::NAME);
+            self.cursors.write(&Cursors { is_end: false, ..ended }).map_err(failed())?;
+            self.cursors.sync().map_err(failed())?;
+        }
         let (epoch, place) =
             self.past.as_ref().map_or((0, (0, 0)), |past| (past.epoch, (past.end, past.next_seq)));
-        self.begin(epoch, place, &[], now_ns)
+        let prepared = self.prepare()?;
+        self.begin(epoch, place, Vec::new(), prepared, None, now_ns)
+    }
+
+    /// Reserves the first segment; `Ok(Err(_))` if there is no space for it, so that the journal
+    /// begins all the same.
+    #[allow(clippy::type_complexity, reason = "two kinds of failures")]
+    fn prepare(&self) -> Result<Result<Prepared<D::File>, Failure>, Failure> {
+        match prepare(&*self.files, &self.facts) {
+            Err(failure) if !failure.is_out_of_space() => Err(failure),
+            prepared => Ok(prepared),
+        }
     }
 
     /// Begins an epoch that was never used, with these records, from position and number 0 on, and
@@ -314,23 +346,31 @@ impl<D: Files> Opened<D> {
     ) -> Result<Journal<D>, Failure> {
         let published = records.len() as u64 / GRANULE;
         let cursors = Cursors { epoch, published, next_seq, is_end: false, positions };
-        // Before the segment that makes them count. Those of the last epoch count until then.
-        let failed = || Failure::of("writing", cursors::NAME);
-        self.cursors.write(&cursors).map_err(failed())?;
-        self.cursors.sync().map_err(failed())?;
-        self.begin(epoch, (0, 0), records, now_ns)
+        let prepared = self.prepare()?;
+        let mut late = Some(cursors);
+        if prepared.is_ok()
+            && let Some(cursors) = late.take()
+        {
+            // Before the segment that makes them count. Those of the last epoch count until then.
+            let failed = || Failure::of("writing", cursors::NAME);
+            self.cursors.write(&cursors).map_err(failed())?;
+            self.cursors.sync().map_err(failed())?;
+        }
+        self.begin(epoch, (0, 0), records.to_vec(), prepared, late, now_ns)
     }
 
     fn begin(
         self,
         epoch: u64,
         place: (u64, u64),
-        records: &[u8],
+        records: Vec<u8>,
+        prepared: Result<Prepared<D::File>, Failure>,
+        first_cursors: Option<Cursors>,
         now_ns: u64,
     ) -> Result<Journal<D>, Failure> {
         let Self { files, facts, lock, segments, cursors, .. } = self;
-        let log = Log::begin(files, facts, segments, epoch, place, records, now_ns)?;
-        Ok(Journal { log, cursors, lock })
+        let log = Log::begin(files, facts, segments, epoch, place, records, prepared, now_ns)?;
+        Ok(Journal { log, cursors, first_cursors, lock })
     }
 }
 
@@ -480,6 +520,9 @@ impl<D: Files> Search<'_, D> {
         let dropped = dropped.min(first.bytes.len());
         first.bytes.drain(..dropped);
         first.start += dropped as u64 / GRANULE;
+        if first.bytes.is_empty() {
+            self.stretches.remove(0);
+        }
     }
 
     fn take(&mut self, found: &Found<'_>) {

@@ -17,6 +17,10 @@ pub(super) enum Bug {
     RetryAfterFailedSync,
     /// A start believes what the system has in memory.
     CacheTrusted,
+    /// A start believes a copy of the cursors that is not durable, and writes over the other.
+    CopyTrusted,
+    /// The end of the last process is left in the cursors when another one goes on.
+    EndKept,
 }
 
 #[cfg(test)]

@@ -15,6 +15,10 @@ use super::seeded::{self, Bug};
 
 /// Bytes that are read at once.
 const WINDOW_BYTES: usize = 1 << 20;
+/// Payload bytes that may turn out to be damaged, for each byte of the segment. Past damage every
+/// granule may be the header of a record that reaches far: without a bound, files made for it would
+/// keep a start busy for hours.
+const DAMAGE_PATIENCE: u64 = 16;
 
 /// One intact record, padding included.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +118,8 @@ pub struct Walk<'f, F> {
     position: u64,
     limit: u64,
     next_seq: Option<u64>,
+    /// Payload bytes that may still turn out to be damaged.
+    patience: u64,
     window: Vec<u8>,
     /// Position of the window's first byte.
     window_at: u64,
@@ -136,6 +142,7 @@ impl<'f, F: File> Walk<'f, F> {
             position: from,
             limit,
             next_seq,
+            patience: DAMAGE_PATIENCE.saturating_mul(limit.saturating_sub(first) * GRANULE),
             window: Vec::new(),
             window_at: from,
         }
@@ -168,7 +175,7 @@ impl<'f, F: File> Walk<'f, F> {
     }
 
     /// Goes on at the next intact record past damage, whatever its number. False if there is none
-    /// up to the limit.
+    /// up to the limit, or none was found in reasonable time.
     pub fn skip_damage(&mut self) -> io::Result<bool> {
         let known = self.next_seq.take();
         while self.position + 1 < self.limit {
@@ -181,6 +188,9 @@ impl<'f, F: File> Walk<'f, F> {
                 if known.is_none_or(|known| header.seq >= known) {
                     return Ok(true);
                 }
+            }
+            if self.patience == 0 {
+                break;
             }
         }
         self.position = self.limit;
@@ -218,6 +228,7 @@ impl<'f, F: File> Walk<'f, F> {
             let payload = &bytes[GRANULE_BYTES..][..header.len as usize];
             let computed = aqueduct_core::payload_crc(payload);
             if computed != header.payload_crc && !seeded::is(Bug::HeaderTrusted) {
+                self.patience = self.patience.saturating_sub(u64::from(header.len));
                 let (seq, stored) = (header.seq, header.payload_crc);
                 return Ok(Err(Cut::Payload { seq, stored, computed }));
             }

@@ -127,7 +127,12 @@ impl Server {
 
     /// After the end of the process: another one in its place.
     pub fn start_again(&mut self, flags: &[&str]) {
-        self.child = Self::spawn(&self.scratch, &self.socket, flags, |_| ());
+        self.start_again_under(flags, |_| ());
+    }
+
+    /// The same with a command that is changed before it runs.
+    pub fn start_again_under(&mut self, flags: &[&str], prepare: impl FnOnce(&mut Command)) {
+        self.child = Self::spawn(&self.scratch, &self.socket, flags, prepare);
         self.await_ready();
     }
 

@@ -228,6 +228,10 @@ fn refuse<S: Sink>(
     let (status, lines, detail, then) = match reason {
         Reason::Full => {
             let detail = match asked.several() {
+                None if sink.is_out_of_space(ring) => {
+                    let name = sink.name(ring);
+                    format!("ring {name} takes nothing: there is no space for its journal")
+                }
                 None => {
                     let name = sink.name(ring);
                     format!("ring {name} stayed full: its readers have not released enough")

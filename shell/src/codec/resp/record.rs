@@ -285,6 +285,10 @@ fn refuse<S: Sink>(
     reject(ring, reason, records, sink);
     let name = sink.name(ring.id);
     match reason {
+        Reason::Full if sink.is_out_of_space(ring.id) => {
+            let detail = "' takes nothing: there is no space for its journal";
+            reply::error(out, &["BUSY ring '", name, detail]);
+        }
         Reason::Full => {
             let detail = "' stayed full: its readers have not released enough";
             reply::error(out, &["BUSY ring '", name, detail]);

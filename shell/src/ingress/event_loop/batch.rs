@@ -281,6 +281,10 @@ impl Sink for Batch<'_> {
         self.ring_of(ring).name()
     }
 
+    fn is_out_of_space(&self, ring: RingId) -> bool {
+        self.ring_of(ring).is_out_of_space()
+    }
+
     fn record(&mut self, record: Record<'_>) -> Outcome {
         if self.granted > 0 {
             self.granted -= 1;

@@ -130,7 +130,12 @@ fn campaign(images: usize, seed: u64) -> Result<Tally, String> {
             look(&told, &mut tally, &mut random)
                 .map_err(|error| format!("seed {seed}, story {story}, life {life}: {error}"))?;
             let at = random.choose(told.states.len());
-            state = told.states[at].image(&mut random);
+            // The power goes, or only the process.
+            state = if random.choose(3) == 0 {
+                told.states[at].killed()
+            } else {
+                told.states[at].image(&mut random)
+            };
             oracle = told.oracle(at).clone();
         }
     }
@@ -156,9 +161,13 @@ fn no_loss_of_power_loses_or_repeats_or_invents_a_record() {
 
 #[test]
 fn every_mistake_that_is_made_on_purpose_is_noticed() {
-    for bug in
-        [Bug::PublishBeforeSync, Bug::NoDirectorySync, Bug::HeaderTrusted, Bug::CursorAfterUnlink]
-    {
+    for bug in [
+        Bug::PublishBeforeSync,
+        Bug::NoDirectorySync,
+        Bug::HeaderTrusted,
+        Bug::CursorAfterUnlink,
+        Bug::CopyTrusted,
+    ] {
         seeded::make(Some(bug));
         let noticed = std::panic::catch_unwind(|| campaign(60_000, 1));
         seeded::make(None);
@@ -259,6 +268,74 @@ fn a_sync_that_is_tried_again_would_lose_records() {
     assert_eq!(lost(Some(Bug::RetryAfterFailedSync)), (true, true));
 }
 
+#[test]
+fn a_start_without_space_gives_what_is_there_and_begins_when_there_is_room() {
+    for goes_on in [true, false] {
+        let (sim, mut oracle, mut random) = (Sim::default(), Oracle::default(), Random(4));
+        let mut life = Life::start(&sim, Durability::Disk, BOOT, 1, &mut oracle)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let batch = life.append(&[40, 90], &mut random, &mut oracle);
+        life.commit(&batch, &mut oracle).expect("no faults");
+        life.save(true, &oracle).expect("no faults");
+        drop(life);
+        let sim = Sim::of(sim.state().killed());
+        let opened = Opened::open(sim.clone(), facts(Durability::Disk));
+        let opened = opened.unwrap_or_else(|error| panic!("{error}"));
+        let past = opened.past.clone().expect("two records");
+        // Creating the file of a segment comes first, then its space.
+        sim.fail(Fault { call: sim.calls().len() + 1, errno: libc::ENOSPC, short: false });
+        let (records, next_seq) = story::renumbered(&past, 2);
+        let journal = if goes_on {
+            opened.go_on(0)
+        } else {
+            let positions = vec![("a".to_owned(), 0), ("b".to_owned(), 0)];
+            opened.begin_epoch(2, (&records, next_seq), positions, 0)
+        };
+        let mut journal = journal.unwrap_or_else(|error| panic!("{error}"));
+        assert!(journal.log.waits_for().is_some_and(super::Failure::is_out_of_space));
+        assert_eq!(journal.log.limit(), journal.log.written(), "nothing may be appended");
+        assert_eq!(journal.first_cursors.is_none(), goes_on);
+        assert_eq!(journal.log.retain(&journal.cursors, |_, _| true).ok(), Some(0));
+        // Whatever happens meanwhile, nothing is lost.
+        recover(sim.state().killed(), &oracle, true).unwrap_or_else(|error| panic!("{error}"));
+        if let Some(cursors) = &journal.first_cursors {
+            journal.cursors.write(cursors).expect("no more faults");
+            journal.cursors.sync().expect("no more faults");
+        }
+        recover(sim.state().image(&mut Oldest), &oracle, true)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let prepared = super::log::prepare(&sim, journal.log.facts()).expect("no more faults");
+        journal.log.begin_late(prepared, 0).expect("no more faults");
+        assert!(journal.log.waits_for().is_none());
+        assert_eq!(journal.log.segments().len(), 2);
+        let after = Opened::open(Sim::of(sim.state().killed()), facts(Durability::Disk));
+        let after = after.unwrap_or_else(|error| panic!("{error}")).past.expect("two records");
+        assert_eq!((after.epoch, after.may_go_on), (if goes_on { 1 } else { 2 }, true));
+        let payloads = |past| story::records(past).into_iter().map(|it| it.2).collect::<Vec<_>>();
+        assert_eq!(payloads(&after), payloads(&past));
+    }
+}
+
+/// A segment in which every granule begins a record that reaches far, damaged, and one intact
+/// record at its end.
+#[test]
+fn damage_that_was_made_to_take_long_is_given_up_in_time() {
+    for (granules, is_found) in [(32_u64, true), (4096, false)] {
+        let segment = story::reaching_far(granules);
+        let sim = Sim::default();
+        let mut state = sim.state();
+        state.put("x", segment);
+        let sim = Sim::of(state);
+        let file = super::files::Files::open(&sim, "x").expect("it is there");
+        let mut walk = super::walk::Walk::new(&file, 1, 0, (0, granules), None);
+        assert!(matches!(
+            walk.step(),
+            Ok(super::walk::Step::Cut(super::walk::Cut::Payload { .. }))
+        ));
+        assert_eq!(walk.skip_damage().expect("no faults"), is_found, "{granules} granules");
+    }
+}
+
 /// A sync fails, the process is killed and starts again, and then the power is lost. Whether what
 /// it published in between is still there.
 fn survives_a_start_after_a_failed_sync() -> bool {
@@ -331,6 +408,38 @@ fn after_another_boot_a_ring_that_was_not_synced_begins_an_epoch() {
         let opened = Opened::open(sim.clone(), other).unwrap_or_else(|error| panic!("{error}"));
         assert!(opened.past.is_none_or(|past| !past.may_go_on));
     }
+}
+
+/// A ring that is not synced ends in order, goes on in the same boot and publishes; then the power
+/// is lost. Whether another boot may go on in its epoch.
+fn goes_on_after_an_end_and_a_loss_of_power() -> bool {
+    let (sim, mut oracle, mut random) = (Sim::default(), Oracle::default(), Random(3));
+    let mut may = false;
+    for life in 1..=2 {
+        let start = Life::start(&sim, Durability::Process, BOOT, life, &mut oracle);
+        let mut life = start.unwrap_or_else(|error| panic!("{error}"));
+        let batch = life.append(&[40, 20], &mut random, &mut oracle);
+        life.commit(&batch, &mut oracle).expect("no faults");
+        if life.journal.log.segments().len() == 1 {
+            life.end(&oracle).expect("no faults");
+        }
+    }
+    for _ in 0..200 {
+        let sim = Sim::of(sim.state().image(&mut random));
+        let other = super::Facts { boot: [8; 16], ..facts(Durability::Process) };
+        let opened = Opened::open(sim, other).unwrap_or_else(|error| panic!("{error}"));
+        may |= opened.past.is_some_and(|past| past.may_go_on);
+    }
+    may
+}
+
+#[test]
+fn an_end_in_order_counts_only_until_another_process_goes_on() {
+    assert!(!goes_on_after_an_end_and_a_loss_of_power());
+    seeded::make(Some(Bug::EndKept));
+    let may = std::panic::catch_unwind(goes_on_after_an_end_and_a_loss_of_power);
+    seeded::make(None);
+    assert_eq!(may.ok(), Some(true), "the mistake is not noticed");
 }
 
 #[test]

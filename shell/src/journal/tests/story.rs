@@ -287,6 +287,17 @@ impl Life {
         Ok(())
     }
 
+    /// Saves the cursors as a process does that ends in order.
+    pub(super) fn end(&mut self, oracle: &Oracle) -> std::io::Result<()> {
+        self.journal.log.sync().map_err(std::io::Error::other)?;
+        let positions = SUBSCRIPTIONS.map(str::to_owned).into_iter().zip(oracle.released);
+        let (epoch, published, next_seq) = (self.epoch, self.tail, self.tail_seq);
+        let positions = positions.collect();
+        let is_end = true;
+        self.journal.cursors.write(&Cursors { epoch, published, next_seq, is_end, positions })?;
+        self.journal.cursors.sync()
+    }
+
     /// Removes what nobody needs.
     pub(super) fn tidy(&mut self) -> Result<(), Failure> {
         self.journal.log.retain(&self.journal.cursors, |_, _| true).map(drop)
@@ -300,6 +311,37 @@ impl Life {
         }
         Ok(())
     }
+}
+
+/// The records of the past as a new epoch has them, and how many.
+pub(super) fn renumbered(past: &Past, epoch: u64) -> (Vec<u8>, u64) {
+    let (framing, mut bytes) = (Framing::new(epoch), Vec::new());
+    let payloads = records(past);
+    for (seq, (_, _, payload)) in (0..).zip(&payloads) {
+        bytes.extend(data(&framing, bytes.len() as u64 / GRANULE, seq, payload));
+    }
+    (bytes, payloads.len() as u64)
+}
+
+/// A segment, its header included, of so many granules: see the test that walks it.
+pub(super) fn reaching_far(granules: u64) -> Vec<u8> {
+    let framing = Framing::new(1);
+    let mut bytes = vec![0; crate::journal::format::HEADER_BYTES];
+    for position in 0..granules - 1 {
+        let len = u32::try_from((granules - position - 1) * GRANULE / 2).expect("small");
+        let header = Header {
+            len,
+            kind: KIND_DATA,
+            flags: 0,
+            type_tag: 0,
+            seq: 0,
+            timestamp_ns: 0,
+            payload_crc: 0xbad,
+        };
+        bytes.extend(encode(&framing, position, &header));
+    }
+    bytes.extend(data(&framing, granules - 1, 7, &[]));
+    bytes
 }
 
 fn encode(framing: &Framing, position: u64, header: &Header) -> [u8; 32] {

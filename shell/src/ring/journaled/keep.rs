@@ -3,10 +3,29 @@
 use std::time::Instant;
 
 use super::{Journaled, TICK, wide};
+use crate::journal::disk::File;
 use crate::journal::log::Segment;
-use crate::journal::{Cursors, Failure, prepare};
+use crate::journal::{Cursors, Failure, Prepared, prepare};
 use crate::ring::{ClockName, Ring, now_ns};
 use crate::sync::lock;
+
+/// Begins with a segment that there was no space for, or has it to spare.
+fn begin_or_spare(journal: &Journaled, prepared: Prepared<File>) -> Result<(), Failure> {
+    let mut log = lock(&journal.log);
+    if log.waits_for().is_none() {
+        log.spare(prepared);
+        return Ok(());
+    }
+    let mut first = lock(&journal.first_cursors);
+    if let Some(cursors) = &*first {
+        let mut file = lock(&journal.cursors);
+        let written = file.write(cursors).and_then(|()| file.sync());
+        written.map_err(Failure::of("writing", "cursors"))?;
+    }
+    log.begin_late(prepared, now_ns(ClockName::Realtime))?;
+    *first = None;
+    Ok(())
+}
 
 /// What the thread remembers.
 struct Kept {
@@ -76,7 +95,9 @@ impl Ring {
         };
         match prepare(&*files, &facts) {
             Ok(prepared) => {
-                lock(&journal.log).spare(prepared);
+                if let Err(failure) = begin_or_spare(journal, prepared) {
+                    return self.note_failure(&failure);
+                }
                 self.set_limit(journal);
                 if lock(&journal.short).take().is_some() {
                     journal.metrics.short.set(0);
@@ -128,6 +149,10 @@ impl Ring {
     }
 
     fn save(&self, journal: &Journaled, kept: &mut Kept, is_last: bool) -> Result<(), Failure> {
+        if lock(&journal.first_cursors).is_some() {
+            // The epoch has not begun on the disk.
+            return Ok(());
+        }
         let failed = lock(&journal.failure).is_some();
         let is_end = is_last && !failed && { lock(&journal.log).sync().is_ok() };
         let cursors = self.cursors(journal, is_end);

@@ -21,7 +21,7 @@ use super::durable::Holding;
 use super::{ClockName, Deferred, Inner, Ring, now_ns};
 use crate::journal::disk::{Disk, File};
 use crate::journal::recover::Journal;
-use crate::journal::{CursorFile, Durability, Failure, JournalSettings, Log};
+use crate::journal::{CursorFile, Cursors, Durability, Failure, JournalSettings, Log};
 use crate::metrics::JournalMetrics;
 use crate::sync::lock;
 
@@ -36,6 +36,8 @@ pub(super) struct Journaled {
     settings: JournalSettings,
     log: Mutex<Log<Disk>>,
     cursors: Mutex<CursorFile<File>>,
+    /// Cursors that a new epoch begins with, as long as there is no space for its first segment.
+    first_cursors: Mutex<Option<Cursors>>,
     /// Held for as long as the process lives.
     _lock: std::os::fd::OwnedFd,
     committer: Bell,
@@ -120,18 +122,21 @@ struct Batch {
 
 impl Journaled {
     fn new(journal: Journal<Disk>, settings: &JournalSettings, metrics: JournalMetrics) -> Self {
-        let Journal { log, cursors, lock } = journal;
+        let Journal { log, cursors, first_cursors, lock } = journal;
+        let short = log.waits_for().cloned();
+        metrics.short.set(i64::from(short.is_some()));
         metrics.segments.set(i64::try_from(log.segments().len()).unwrap_or(i64::MAX));
         Self {
             durability: log.facts().durability,
             settings: settings.clone(),
             log: Mutex::new(log),
             cursors: Mutex::new(cursors),
+            first_cursors: Mutex::new(first_cursors),
             _lock: lock,
             committer: Bell::default(),
             keeper: Bell::default(),
             failure: Mutex::default(),
-            short: Mutex::default(),
+            short: Mutex::new(short),
             metrics,
         }
     }
@@ -172,13 +177,18 @@ impl Ring {
         if let Some(failure) = &*lock(&journal.failure) {
             return Some(format!("the journal of ring {} failed: {failure}", self.name));
         }
-        let short = lock(&journal.short);
-        let failure = short.as_ref()?;
+        // Not locked together with the producer's mutex, under which it is locked elsewhere.
+        let failure = lock(&journal.short).clone()?;
         // As long as the last segment has room, nothing is refused.
         let largest = 1 + u64::from(self.max_payload_bytes).div_ceil(GRANULE_BYTES as u64);
         let has_room =
             { self.lock().holding.as_ref().is_none_or(|holding| holding.has_room(largest)) };
         (!has_room).then(|| format!("no space for the journal of ring {}: {failure}", self.name))
+    }
+
+    /// Returns whether there is no space for another segment of its journal.
+    pub fn is_out_of_space(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| lock(&journal.short).is_some())
     }
 
     /// What a turn does when it ends: writes by itself, or has the thread do it.
