@@ -1,6 +1,33 @@
 //! Locking, once for all modules, and values that a reload replaces.
+//!
+//! The files of the hand-over to the journal take from here whatever they lock, wait and count
+//! with: `shell/tests/handover.rs` compiles them once more over a model checker.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
+
+pub(crate) use std::sync::{Condvar, Mutex, PoisonError};
+
+/// A number that several threads see.
+#[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
+pub(crate) type Counter = std::sync::atomic::AtomicU64;
+
+/// Mistakes that the model of the hand-over makes on purpose, to see that it would notice them.
+#[allow(dead_code, reason = "made by a test only")]
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    /// Records are published before they are safe.
+    PublishesBeforeCommit,
+    /// Sleeping readers are looked for before the records are published.
+    LooksBeforePublishing,
+    /// A bell that rings while nobody waits is not heard.
+    BellForgets,
+}
+
+/// Whether this mistake is to be made: never in a program.
+#[inline]
+pub(crate) const fn seeded(_: Fault) -> bool {
+    false
+}
 
 /// Locks a mutex even after a panic: no value guarded in this crate is ever left half changed.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

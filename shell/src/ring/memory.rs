@@ -12,8 +12,8 @@ use aqueduct_core::memory::Span;
 use aqueduct_core::{Memory, MemoryMut, Region};
 
 /// The mapped ring, and what readers do not see of it yet.
-pub(super) struct RingMemory {
-    region: Region<'static>,
+pub(crate) struct RingMemory<M = Region<'static>> {
+    region: M,
     /// Whether the words are kept back. False: everything goes through.
     holds: Cell<bool>,
     /// What the producer takes for published.
@@ -24,9 +24,9 @@ pub(super) struct RingMemory {
     oldest: Cell<u32>,
 }
 
-impl RingMemory {
+impl<M: MemoryMut> RingMemory<M> {
     /// Wraps the ring; nothing is kept back.
-    pub(super) fn new(region: Region<'static>) -> Self {
+    pub(crate) fn new(region: M) -> Self {
         Self {
             region,
             holds: Cell::new(false),
@@ -37,7 +37,7 @@ impl RingMemory {
     }
 
     /// Keeps back everything from now on.
-    pub(super) fn hold(&self) {
+    pub(crate) fn hold(&self) {
         // ORDER(none): our own words.
         let word = |at| self.region.load(at, Ordering::Relaxed);
         self.appended.set(word(ring_word::TAIL));
@@ -47,13 +47,13 @@ impl RingMemory {
     }
 
     /// Keeps nothing back any more. Everything that was is published.
-    pub(super) fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         debug_assert!(self.is_whole(), "something is not safe yet");
         self.holds.set(false);
     }
 
     /// Returns just past the last record that the producer takes for published.
-    pub(super) fn tail(&self) -> u32 {
+    pub(crate) fn tail(&self) -> u32 {
         if self.holds.get() {
             return self.appended.get();
         }
@@ -62,18 +62,18 @@ impl RingMemory {
     }
 
     /// Returns just past the last record that readers see.
-    pub(super) fn published(&self) -> u32 {
+    pub(crate) fn published(&self) -> u32 {
         if self.holds.get() { self.published.get() } else { self.tail() }
     }
 
     /// Returns whether readers see everything.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.appended == self.published
     }
 
     /// Shows readers everything up to a record boundary; `next_seq` is the sequence number of the
     /// record that will be there.
-    pub(super) fn publish(&self, tail: u32, next_seq: u64) {
+    pub(crate) fn publish(&self, tail: u32, next_seq: u64) {
         debug_assert!(is_at_most(self.published.get(), tail) && is_at_most(tail, self.tail()));
         self.published.set(tail);
         #[allow(clippy::cast_possible_truncation, reason = "the word holds the low 32 bits")]
@@ -104,7 +104,7 @@ fn is_at_most(position: u32, other: u32) -> bool {
     other.wrapping_sub(position) < 1 << 31
 }
 
-impl Memory for RingMemory {
+impl<M: MemoryMut> Memory for RingMemory<M> {
     #[inline]
     fn size(&self) -> usize {
         self.region.size()
@@ -131,7 +131,7 @@ impl Memory for RingMemory {
     }
 }
 
-impl MemoryMut for RingMemory {
+impl<M: MemoryMut> MemoryMut for RingMemory<M> {
     #[inline]
     fn store(&self, at: usize, value: u32, order: Ordering) {
         if !self.holds.get() {

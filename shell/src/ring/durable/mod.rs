@@ -5,53 +5,28 @@
 //! again. A subscription of its own, whose cursor is what is published, keeps the producer from
 //! overwriting what is not safe yet, whatever readers claim to have released.
 
+mod progress;
+mod show;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Mutex;
-use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use aqueduct_core::layout::{
-    GRANULE_BYTES, WAITING_FUTEX, WAITING_MODE_MASK, WAITING_SOCKET, cursor_word,
-};
-use aqueduct_core::{Memory, MemoryMut, Start, Wake};
+use aqueduct_core::Start;
+use aqueduct_core::layout::GRANULE_BYTES;
 
-use super::subscription::Subscription;
+pub(super) use self::progress::Progress;
+pub use self::progress::Standing;
+use self::show::Sleeper;
 use super::{Inner, Ring, RingError};
 use crate::refusal::Refusal;
 use crate::segment::CursorSegment;
 use crate::sync::lock;
 
-#[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
-type Counter = std::sync::atomic::AtomicU64;
-
 /// Largest buffer that is kept.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Name of the cursor segment, for people who look at descriptors.
 const NAME: &str = "journal";
-
-/// How a record of a ring stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Readers may see it. Of a ring with a journal: it is as safe as the ring promises.
-    Published,
-    /// It is on its way.
-    Coming,
-    /// It never will be published by this process.
-    Lost,
-}
-
-/// What others know of a ring whose publication waits.
-#[derive(Default)]
-pub(super) struct Progress {
-    /// Sequence number of the first record that is not published.
-    next_seq: Counter,
-    /// 1 once nothing will be published any more.
-    failed: Counter,
-    /// Called at the next progress, and forgotten.
-    watchers: Mutex<Vec<Waker>>,
-}
 
 /// What the producer's mutex guards of it.
 pub(super) struct Holding {
@@ -98,58 +73,6 @@ impl Holding {
     pub(super) fn give_buffer(&mut self, buffer: Vec<u8>) {
         if buffer.capacity() <= BUFFER_BYTES {
             self.buffer = buffer;
-        }
-    }
-}
-
-impl Progress {
-    fn at(next_seq: u64) -> Self {
-        Self { next_seq: Counter::new(next_seq), ..Self::default() }
-    }
-
-    fn standing(&self, seq: u64) -> Standing {
-        // ORDER(progress): Acquire. What was done before the step was announced has happened.
-        if self.next_seq.load(Ordering::Acquire) > seq {
-            Standing::Published
-        } else if self.failed.load(Ordering::Acquire) != 0 {
-            Standing::Lost
-        } else {
-            Standing::Coming
-        }
-    }
-
-    /// Calls `waker` when anything has changed since this record's standing was
-    /// [`Standing::Coming`]; at once if it has already.
-    fn watch(&self, seq: u64, waker: Waker) {
-        {
-            let mut watchers = lock(&self.watchers);
-            if self.standing(seq) == Standing::Coming {
-                if !watchers.iter().any(|other| other.will_wake(&waker)) {
-                    watchers.push(waker);
-                }
-                return;
-            }
-        }
-        waker.wake();
-    }
-
-    /// Notes that everything before this number is published.
-    fn advance(&self, next_seq: u64) {
-        // ORDER(progress): Release. Pairs with `standing`.
-        self.next_seq.store(next_seq, Ordering::Release);
-        self.tell();
-    }
-
-    fn fail(&self) {
-        // ORDER(progress): Release. Pairs with `standing`.
-        self.failed.store(1, Ordering::Release);
-        self.tell();
-    }
-
-    fn tell(&self) {
-        let watchers = std::mem::take(&mut *lock(&self.watchers));
-        for waker in watchers {
-            waker.wake();
         }
     }
 }
@@ -279,38 +202,15 @@ impl Inner {
 
     /// Publishes up to a record boundary. What is due afterwards.
     pub(super) fn publish_held(&mut self, position: u32, next_seq: u64) -> super::Deferred {
-        self.producer.ring().publish(position, next_seq);
-        if let Some(holding) = &mut self.holding {
-            holding.next_seq = next_seq;
-            // ORDER(release): Release, as a reader's. The bytes before it were copied by now.
-            holding.cursor.store(cursor_word::CURSOR, position, Ordering::Release);
-        }
-        let wake = sleepers(&mut self.subscriptions, position);
+        let Some(holding) = &mut self.holding else { return super::Deferred::default() };
+        holding.next_seq = next_seq;
+        let readers = self.subscriptions.iter_mut().filter_map(|subscription| {
+            let reader = subscription.reader.as_mut()?;
+            let (words, index) = (&reader.words, subscription.id.index());
+            Some(Sleeper { words, woken: &mut reader.woken, index })
+        });
+        let (memory, end) = (self.producer.ring(), (position, next_seq));
+        let wake = show::publish(memory, &holding.cursor, end, readers);
         self.settle(wake)
     }
-}
-
-/// Finds the readers that sleep on another tail than this one and were not woken from that yet:
-/// what the core does when it publishes, for a tail that it does not know. To be called after the
-/// tail was stored and a fence.
-fn sleepers(subscriptions: &mut [Subscription], tail: u32) -> Wake {
-    let mut wake = Wake::NONE;
-    for subscription in subscriptions {
-        let Some(reader) = &mut subscription.reader else { continue };
-        // ORDER(sleep): Relaxed; the SeqCst fence of the publication orders it after that.
-        let waiting = reader.words.load(cursor_word::WAITING, Ordering::Relaxed);
-        if waiting == 0 || waiting >> 2 == tail & (u32::MAX >> 2) {
-            reader.woken = 0;
-            continue;
-        }
-        if std::mem::replace(&mut reader.woken, waiting) == waiting {
-            continue;
-        }
-        match waiting & WAITING_MODE_MASK {
-            WAITING_FUTEX => wake.futex = true,
-            WAITING_SOCKET => wake.sockets |= 1 << subscription.id.index(),
-            _ => {}
-        }
-    }
-    wake
 }

@@ -7,16 +7,19 @@
 //! so that no record waits for that.
 
 mod begin;
+mod handover;
 mod keep;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aqueduct_core::layout::{DATA_OFFSET_MAPPED, GRANULE_BYTES};
 use aqueduct_core::{Memory, Wake};
 
+use self::handover::{Bell, Stage};
 use super::durable::Holding;
 use super::{ClockName, Deferred, Inner, Ring, now_ns};
 use crate::journal::disk::{Disk, File};
@@ -47,69 +50,6 @@ pub(super) struct Journaled {
     /// Why no space could be reserved, if that is so.
     short: Mutex<Option<Failure>>,
     metrics: JournalMetrics,
-}
-
-/// What a thread waits for.
-#[derive(Default)]
-struct Bell {
-    state: Mutex<Rung>,
-    changed: Condvar,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Rung {
-    /// There is something to do.
-    now: bool,
-    /// It is the last.
-    last: bool,
-    /// The thread has ended, or never was.
-    ended: bool,
-}
-
-impl Bell {
-    fn ring(&self, last: bool) {
-        let mut state = lock(&self.state);
-        let is_news = !state.now || last;
-        state.now = true;
-        state.last |= last;
-        drop(state);
-        if is_news {
-            self.changed.notify_all();
-        }
-    }
-
-    /// Waits until it is rung, or for so long. Returns whether it was the last time.
-    fn wait(&self, at_most: Option<Duration>) -> bool {
-        let mut state = lock(&self.state);
-        let until = at_most.map(|at_most| Instant::now() + at_most);
-        while !state.now {
-            let Some(until) = until else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.now = false;
-        state.last
-    }
-
-    /// Says that the thread has ended.
-    fn end(&self) {
-        lock(&self.state).ended = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits for that; false if it took too long.
-    fn ended(&self, patience: Duration) -> bool {
-        let state = lock(&self.state);
-        let waited = self.changed.wait_timeout_while(state, patience, |state| !state.ended);
-        waited.unwrap_or_else(PoisonError::into_inner).0.ended
-    }
 }
 
 /// What is to be committed.
@@ -227,31 +167,11 @@ impl Ring {
         }
     }
 
-    /// Commits what was appended until there is nothing left, and again when the bell rings.
+    /// Commits what was appended, for as long as the bell rings.
     fn commit_for_ever(&self) {
         let Some(journal) = &self.journal else { return };
-        let mut records = Vec::new();
-        loop {
-            let is_last = journal.committer.wait(None);
-            while let Some(batch) = { self.lock().uncommitted() } {
-                self.copy(&batch, &mut records);
-                let count = batch.end.1 - batch.begin.1;
-                match journal.commit(&records, batch.begin.1, count) {
-                    Ok(()) => {
-                        self.set_limit(journal);
-                        self.publish_up_to(batch.end.0, batch.end.1);
-                    }
-                    Err(failure) => {
-                        self.note_failure(&failure);
-                        break;
-                    }
-                }
-            }
-            if is_last {
-                break;
-            }
-        }
-        journal.committer.end();
+        let stage = Committer { ring: self, journal, records: RefCell::default() };
+        handover::commit_for_ever(&journal.committer, &stage);
     }
 
     /// Ends the ring's records for this process: whoever waits learns that there is no answer.
@@ -306,6 +226,40 @@ impl Ring {
         if !journal.keeper.ended(END_PATIENCE) {
             tracing::error!(ring = %self.name, "the disk takes too long: cursors are left");
         }
+    }
+}
+
+/// What the thread does with a batch.
+struct Committer<'a> {
+    ring: &'a Ring,
+    journal: &'a Journaled,
+    /// Kept from one batch to the next.
+    records: RefCell<Vec<u8>>,
+}
+
+impl Stage for Committer<'_> {
+    type Batch = Batch;
+
+    fn uncommitted(&self) -> Option<Batch> {
+        self.ring.lock().uncommitted()
+    }
+
+    fn commit(&self, batch: &Batch) -> bool {
+        let records = &mut *self.records.borrow_mut();
+        self.ring.copy(batch, records);
+        let count = batch.end.1 - batch.begin.1;
+        match self.journal.commit(records, batch.begin.1, count) {
+            Ok(()) => true,
+            Err(failure) => {
+                self.ring.note_failure(&failure);
+                false
+            }
+        }
+    }
+
+    fn publish(&self, batch: &Batch) {
+        self.ring.set_limit(self.journal);
+        self.ring.publish_up_to(batch.end.0, batch.end.1);
     }
 }
 
