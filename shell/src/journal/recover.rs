@@ -426,8 +426,14 @@ impl<D: Files> Search<'_, D> {
             self.segment(chain[index], from, limit)?;
             if let Some(next) = chain.get(index + 1) {
                 from = next.first_position;
-                if self.next_seq.is_none_or(|seq| seq != next.first_seq) && self.end == from {
-                    self.next_seq = Some(next.first_seq);
+                if self.end == from {
+                    let found = next.first_seq;
+                    if let Some(expected) = self.next_seq.filter(|&seq| seq != found) {
+                        let cut = Cut::Sequence { expected, found };
+                        let (first, next) = (Some(expected), Some(found));
+                        self.damage.push(Damage::Records { position: from, cut, first, next });
+                    }
+                    self.next_seq = Some(found);
                 }
             }
         }

@@ -76,11 +76,14 @@ impl Ring {
 fn begin(
     settings: &RingSettings,
     segment: &RingSegment,
-    opened: Opened<Disk>,
+    mut opened: Opened<Disk>,
 ) -> Result<Begun, RingError> {
     let now = now_ns(ClockName::Realtime);
     let failed = |failure| RingError::Journal(Arc::new(failure));
+    // The records may be many: they are moved, not copied.
+    let stretches = opened.past.as_mut().map(|past| std::mem::take(&mut past.stretches));
     let past = opened.past.clone();
+    let past = past.map(|past| Past { stretches: stretches.unwrap_or_default(), ..past });
     if let Some(past) = past.as_ref().filter(|past| past.may_go_on)
         && let Some(producer) = go_on(settings, segment, past)?
     {
