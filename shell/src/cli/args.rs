@@ -3,9 +3,15 @@
 use clap::{Parser, Subcommand};
 
 use super::credential::CredentialCommand;
+#[cfg(feature = "look")]
+use super::doctor::DoctorArgs;
+#[cfg(feature = "look")]
+use super::inspect::InspectArgs;
 use super::journal::JournalArgs;
 use super::reload::ReloadArgs;
 use super::serve::ServeArgs;
+#[cfg(feature = "look")]
+use super::tail::TailArgs;
 
 /// Carries records from HTTP through a shared-memory ring into readers in other processes.
 #[derive(Debug, Parser)]
@@ -32,4 +38,13 @@ pub enum Command {
     Reload(ReloadArgs),
     /// Look at the records of a ring that are in files, and play them back.
     Journal(JournalArgs),
+    /// Show the records of a ring as they come.
+    #[cfg(feature = "look")]
+    Tail(Box<TailArgs>),
+    /// Say what a ring, a journal, a core dump or any file is, and what in it is damaged.
+    #[cfg(feature = "look")]
+    Inspect(InspectArgs),
+    /// Look at what a listener needs, and say what is wrong and how it is mended.
+    #[cfg(feature = "look")]
+    Doctor(DoctorArgs),
 }

@@ -1,8 +1,7 @@
 //! `aqueduct journal`: looks at the records of a ring that are in files, and plays them back.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -12,7 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{EXIT_USAGE, print};
+use super::text::{json, time_of, written};
+use super::{EXIT_USAGE, http, print};
 use crate::journal::Failure;
 use crate::journal::history::{History, Piece};
 use crate::journal::walk::{Cut, Found};
@@ -378,160 +378,26 @@ impl Output<'_> {
 struct Target {
     host: String,
     path: String,
-    stream: Option<BufReader<TcpStream>>,
+    client: http::Client,
 }
 
 impl Target {
     fn of(url: &str) -> Option<Self> {
-        let (host, path) = url.strip_prefix("http://")?.split_once('/')?;
-        let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-        Some(Self { host, path: format!("/{path}"), stream: None })
+        let (host, path) = http::split(url)?;
+        Some(Self { client: http::Client::new(host.clone()), host, path })
     }
 
     /// Sends one record until it is taken; a refusal that will stay is an error.
     fn send(&mut self, type_tag: u16, payload: &[u8]) -> io::Result<()> {
+        let headers = format!("aqueduct-type: {type_tag}\r\n");
         loop {
-            let stream = match &mut self.stream {
-                Some(stream) => stream,
-                none => none.insert(BufReader::new(TcpStream::connect(&self.host)?)),
-            };
-            let Self { host, path, .. } = self;
-            let mut request = format!(
-                "POST {path} HTTP/1.1\r\nhost: {host}\r\naqueduct-type: {type_tag}\r\n\
-                 content-length: {}\r\n\r\n",
-                payload.len()
-            )
-            .into_bytes();
-            request.extend_from_slice(payload);
-            stream.get_mut().write_all(&request)?;
-            let (status, closes) = answer(stream)?;
-            if closes {
-                self.stream = None;
-            }
-            match status {
+            match self.client.send("POST", &self.path, &headers, payload)?.status {
                 200..=299 => return Ok(()),
                 503 => std::thread::sleep(Duration::from_millis(200)),
-                _ => return Err(io::Error::other(format!("{host} answers {status}"))),
+                status => {
+                    return Err(io::Error::other(format!("{} answers {status}", self.host)));
+                }
             }
         }
-    }
-}
-
-/// Reads one response; returns its status, and whether the connection ends.
-fn answer(stream: &mut BufReader<TcpStream>) -> io::Result<(u16, bool)> {
-    let mut line = String::new();
-    stream.read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| io::Error::other("the answer is not HTTP"))?;
-    let (mut length, mut closes) = (0, false);
-    loop {
-        line.clear();
-        stream.read_line(&mut line)?;
-        let lower = line.trim_end().to_ascii_lowercase();
-        if lower.is_empty() {
-            break;
-        }
-        if let Some(value) = lower.strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
-        }
-        closes |= lower == "connection: close";
-    }
-    io::copy(&mut io::Read::take(&mut *stream, length), &mut io::sink())?;
-    Ok((status, closes))
-}
-
-/// Writes a string of JSON.
-fn json(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            character if character < ' ' => {
-                // Writing to a string cannot fail.
-                let _ = write!(quoted, "\\u{:04x}", u32::from(character));
-            }
-            character => quoted.push(character),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-/// Writes a time (RFC 3339, UTC, nanoseconds).
-fn written(ns: u64) -> String {
-    let (seconds, fraction) = (ns / 1_000_000_000, ns % 1_000_000_000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Source: Howard Hinnant, "chrono-compatible low-level date algorithms".
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
-}
-
-/// Reads a time (RFC 3339 in UTC), ns since the Unix epoch.
-fn time_of(text: &str) -> Option<u64> {
-    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let numbers = |text: &str, by: char| -> Option<Vec<u64>> {
-        text.split(by).map(|part| part.parse().ok()).collect()
-    };
-    let date = numbers(date, '-')?;
-    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let time = numbers(time, ':')?;
-    let (&[year, month, day], &[hour, minute, second]) = (&date[..], &time[..]) else {
-        return None;
-    };
-    let possible = (1970..2500).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 61;
-    if !possible || fraction.len() > 9 {
-        return None;
-    }
-    let fraction: u64 = format!("{fraction:0<9}").parse().ok()?;
-    let shifted_year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
-    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
-    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-    seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_and_read() {
-        for (text, ns) in [
-            ("1970-01-01T00:00:00.000000000Z", 0),
-            ("2000-02-29T23:59:59.000000001Z", 951_868_799_000_000_001),
-            ("2026-11-29T10:00:00.500000000Z", 1_795_946_400_500_000_000),
-        ] {
-            assert_eq!((written(ns), time_of(text)), (text.to_owned(), Some(ns)));
-        }
-        assert_eq!(time_of("2026-11-29T10:00:00Z"), Some(1_795_946_400_000_000_000));
-        for text in ["", "x", "2026-13-01T00:00:00Z", "2026-11-29T10:00:00", "2026-11-29"] {
-            assert_eq!(time_of(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn text_is_quoted_as_json_has_it() {
-        assert_eq!(json("a\"b\\\n\u{1}é"), "\"a\\\"b\\\\\\n\\u0001é\"");
     }
 }

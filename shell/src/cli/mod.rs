@@ -5,9 +5,18 @@
 mod args;
 mod config;
 mod credential;
+#[cfg(feature = "look")]
+mod doctor;
+mod http;
+#[cfg(feature = "look")]
+pub mod inspect;
 mod journal;
+mod listener;
 mod reload;
 mod serve;
+#[cfg(feature = "look")]
+mod tail;
+mod text;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -18,9 +27,16 @@ use crate::server;
 
 pub use args::{Args, Command};
 pub use credential::{AddArgs, CredentialCommand};
+#[cfg(feature = "look")]
+pub use doctor::DoctorArgs;
+#[cfg(feature = "look")]
+pub use inspect::InspectArgs;
 pub use journal::JournalArgs;
+pub use listener::ListenerArgs;
 pub use reload::ReloadArgs;
 pub use serve::ServeArgs;
+#[cfg(feature = "look")]
+pub use tail::TailArgs;
 
 /// Exit status for a command line or a file that is wrong; clap uses the same.
 const EXIT_USAGE: u8 = 2;
@@ -35,6 +51,12 @@ pub fn main() -> ExitCode {
         Some(Command::Credential(command)) => credential::run(&command),
         Some(Command::Reload(args)) => reload::run(&args),
         Some(Command::Journal(args)) => journal::run(&args),
+        #[cfg(feature = "look")]
+        Some(Command::Tail(args)) => tail::run(&args),
+        #[cfg(feature = "look")]
+        Some(Command::Inspect(args)) => inspect::run(&args),
+        #[cfg(feature = "look")]
+        Some(Command::Doctor(args)) => doctor::run(&args),
         None => {
             // Somebody looks around; nobody who does not listen is missed.
             let _ = Args::command().print_help();
@@ -46,12 +68,17 @@ pub fn main() -> ExitCode {
 /// Writes to stdout. Whoever does not take it, as `head` does, is not told so.
 fn print(text: &str) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+        Err(error) if !is_quiet_end(&error) => {
             eprintln!("aqueduct: {error}");
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Whether writing failed only because nobody takes the output any more.
+fn is_quiet_end(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
 #[cfg(test)]

@@ -1,27 +1,21 @@
 //! `aqueduct reload`: has a running process read its configuration again.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{EXIT_USAGE, ServeArgs, print};
-use crate::config::ConfigError;
+use super::listener::ListenerArgs;
+use super::{EXIT_USAGE, print};
 use crate::control;
 
 /// Flags of `aqueduct reload`.
-#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ReloadArgs {
-    /// Control socket of the process [default: as `serve` finds it]
-    #[arg(long, value_name = "PATH")]
-    pub socket: Option<PathBuf>,
-    /// TOML file of the process, which names its control socket
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    listener: ListenerArgs,
 }
 
 /// Asks, and says what has changed, or why nothing has.
 pub(super) fn run(args: &ReloadArgs) -> ExitCode {
-    let path = match socket(args) {
+    let path = match args.listener.socket() {
         Ok(path) => path,
         Err(error) => {
             eprintln!("aqueduct: {error}");
@@ -39,13 +33,4 @@ pub(super) fn run(args: &ReloadArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The flag; else what `serve` would listen at.
-fn socket(args: &ReloadArgs) -> Result<PathBuf, ConfigError> {
-    if let Some(path) = &args.socket {
-        return Ok(path.clone());
-    }
-    let serve = ServeArgs { config: args.config.clone(), ..ServeArgs::default() };
-    Ok(serve.load()?.config.control.socket)
 }

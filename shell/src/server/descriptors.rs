@@ -142,6 +142,11 @@ impl Wanted {
     }
 }
 
+/// Returns how many descriptors this configuration can use.
+pub fn wanted_descriptors(config: &Config) -> u64 {
+    Wanted::of(config, 0).all()
+}
+
 /// Raises the limit of open files to what is wanted, as far as that is allowed, and shares it out.
 /// What is less than the configuration says is logged.
 pub(super) fn share_out(config: &Config) -> Result<Shares, TooFewDescriptors> {

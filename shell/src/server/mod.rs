@@ -37,14 +37,13 @@ use crate::shutdown::Shutdown;
 use crate::socket_file::{BindError, SocketFile};
 
 use descriptors::Shares;
-use memory::Available;
 
 use self::ingest::{Bindings, Whereabouts};
 
 pub use config::{Config, Loaded, ServerTable, Tables};
-pub use descriptors::TooFewDescriptors;
+pub use descriptors::{TooFewDescriptors, wanted_descriptors};
 pub use ingest::check_files;
-pub use memory::NotEnoughMemory;
+pub use memory::{Available, NotEnoughMemory};
 pub use reload::Load;
 use reload::Reloader;
 pub use signals::ignore_file_size_signal;

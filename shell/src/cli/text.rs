@@ -1,0 +1,105 @@
+//! Text that commands read and write: JSON strings, times.
+
+use std::fmt::Write as _;
+
+/// Writes a string of JSON.
+pub(super) fn json(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            character if character < ' ' => {
+                // Writing to a string cannot fail.
+                let _ = write!(quoted, "\\u{:04x}", u32::from(character));
+            }
+            character => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Writes text for people, in which nothing can steer a terminal.
+#[cfg(feature = "look")]
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+}
+
+/// Writes a time (RFC 3339, UTC, nanoseconds).
+pub(super) fn written(ns: u64) -> String {
+    let (seconds, fraction) = (ns / 1_000_000_000, ns % 1_000_000_000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Source: Howard Hinnant, "chrono-compatible low-level date algorithms".
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
+}
+
+/// Reads a time (RFC 3339 in UTC), ns since the Unix epoch.
+pub(super) fn time_of(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let numbers = |text: &str, by: char| -> Option<Vec<u64>> {
+        text.split(by).map(|part| part.parse().ok()).collect()
+    };
+    let date = numbers(date, '-')?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let time = numbers(time, ':')?;
+    let (&[year, month, day], &[hour, minute, second]) = (&date[..], &time[..]) else {
+        return None;
+    };
+    let possible = (1970..2500).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 61;
+    if !possible || fraction.len() > 9 {
+        return None;
+    }
+    let fraction: u64 = format!("{fraction:0<9}").parse().ok()?;
+    let shifted_year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
+    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_and_read() {
+        for (text, ns) in [
+            ("1970-01-01T00:00:00.000000000Z", 0),
+            ("2000-02-29T23:59:59.000000001Z", 951_868_799_000_000_001),
+            ("2026-11-29T10:00:00.500000000Z", 1_795_946_400_500_000_000),
+        ] {
+            assert_eq!((written(ns), time_of(text)), (text.to_owned(), Some(ns)));
+        }
+        assert_eq!(time_of("2026-11-29T10:00:00Z"), Some(1_795_946_400_000_000_000));
+        for text in ["", "x", "2026-13-01T00:00:00Z", "2026-11-29T10:00:00", "2026-11-29"] {
+            assert_eq!(time_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_quoted_as_json_has_it() {
+        assert_eq!(json("a\"b\\\n\u{1}é"), "\"a\\\"b\\\\\\n\\u0001é\"");
+    }
+}
