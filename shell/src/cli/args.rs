@@ -2,16 +2,22 @@
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "operate")]
+use super::bench::BenchArgs;
 use super::credential::CredentialCommand;
 #[cfg(feature = "look")]
 use super::doctor::DoctorArgs;
 #[cfg(feature = "look")]
 use super::inspect::InspectArgs;
 use super::journal::JournalArgs;
+#[cfg(feature = "operate")]
+use super::publish::PublishArgs;
 use super::reload::ReloadArgs;
 use super::serve::ServeArgs;
 #[cfg(feature = "look")]
 use super::tail::TailArgs;
+#[cfg(feature = "operate")]
+use super::top::TopArgs;
 
 /// Carries records from HTTP through a shared-memory ring into readers in other processes.
 #[derive(Debug, Parser)]
@@ -47,4 +53,25 @@ pub enum Command {
     /// Look at what a listener needs, and say what is wrong and how it is mended.
     #[cfg(feature = "look")]
     Doctor(DoctorArgs),
+    /// Send the records of files or stdin to a ring.
+    #[cfg(feature = "operate")]
+    Publish(Box<PublishArgs>),
+    /// Show what every ring, reader, address and forwarder does.
+    #[cfg(feature = "operate")]
+    Top(TopArgs),
+    /// Load a listener by any of its protocols, and check what arrived.
+    #[cfg(feature = "operate")]
+    Bench(Box<BenchArgs>),
+    /// Print the completions of a shell.
+    #[cfg(feature = "operate")]
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Write a manual page for each command into a directory.
+    #[cfg(feature = "operate")]
+    Man {
+        /// Where to
+        directory: std::path::PathBuf,
+    },
 }

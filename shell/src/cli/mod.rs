@@ -3,20 +3,30 @@
 //! A subcommand is a variant of [`Command`], and a file here that does it.
 
 mod args;
+#[cfg(feature = "operate")]
+mod bench;
 mod config;
 mod credential;
 #[cfg(feature = "look")]
 mod doctor;
+#[cfg(feature = "operate")]
+mod documents;
 mod http;
 #[cfg(feature = "look")]
 pub mod inspect;
 mod journal;
 mod listener;
+#[cfg(feature = "operate")]
+mod publish;
 mod reload;
 mod serve;
 #[cfg(feature = "look")]
 mod tail;
+#[cfg(feature = "operate")]
+mod target;
 mod text;
+#[cfg(feature = "operate")]
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,6 +36,8 @@ use clap::{CommandFactory, Parser};
 use crate::server;
 
 pub use args::{Args, Command};
+#[cfg(feature = "operate")]
+pub use bench::BenchArgs;
 pub use credential::{AddArgs, CredentialCommand};
 #[cfg(feature = "look")]
 pub use doctor::DoctorArgs;
@@ -33,10 +45,14 @@ pub use doctor::DoctorArgs;
 pub use inspect::InspectArgs;
 pub use journal::JournalArgs;
 pub use listener::ListenerArgs;
+#[cfg(feature = "operate")]
+pub use publish::PublishArgs;
 pub use reload::ReloadArgs;
 pub use serve::ServeArgs;
 #[cfg(feature = "look")]
 pub use tail::TailArgs;
+#[cfg(feature = "operate")]
+pub use top::TopArgs;
 
 /// Exit status for a command line or a file that is wrong; clap uses the same.
 const EXIT_USAGE: u8 = 2;
@@ -57,6 +73,16 @@ pub fn main() -> ExitCode {
         Some(Command::Inspect(args)) => inspect::run(&args),
         #[cfg(feature = "look")]
         Some(Command::Doctor(args)) => doctor::run(&args),
+        #[cfg(feature = "operate")]
+        Some(Command::Publish(args)) => publish::run(&args),
+        #[cfg(feature = "operate")]
+        Some(Command::Top(args)) => top::run(&args),
+        #[cfg(feature = "operate")]
+        Some(Command::Bench(args)) => bench::run(&args),
+        #[cfg(feature = "operate")]
+        Some(Command::Completions { shell }) => documents::completions(shell),
+        #[cfg(feature = "operate")]
+        Some(Command::Man { directory }) => documents::pages(&directory),
         None => {
             // Somebody looks around; nobody who does not listen is missed.
             let _ = Args::command().print_help();

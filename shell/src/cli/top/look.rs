@@ -1,0 +1,280 @@
+//! What there is to show: asked of the listener's pages for operators and of forwarders, as rows of
+//! named values.
+
+use std::io;
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::http::Client;
+
+/// One kind of thing, a row for each.
+pub(super) struct Kind {
+    /// Its name, and its key in JSON.
+    pub(super) key: &'static str,
+    /// Keys of a row's values that are shown, and their headings.
+    pub(super) columns: &'static [(&'static str, &'static str)],
+}
+
+/// All kinds, in the order in which they are shown.
+pub(super) const KINDS: [Kind; 5] = [
+    Kind {
+        key: "findings",
+        columns: &[
+            ("kind", "KIND"),
+            ("ring", "RING"),
+            ("reader", "READER"),
+            ("forwarder", "FORWARDER"),
+            ("text", "WHAT"),
+        ],
+    },
+    Kind {
+        key: "rings",
+        columns: &[
+            ("name", "RING"),
+            ("state", "STATE"),
+            ("records_per_second", "RECORDS/S"),
+            ("bytes_per_second", "BYTES/S"),
+            ("refused_per_second", "REFUSED/S"),
+            ("used_percent", "USED %"),
+            ("next_seq", "NEXT"),
+            ("attached", "READERS"),
+            ("full_waits_per_second", "WAITS/S"),
+            ("full_waits", "WAITS"),
+            ("wakes_per_second", "WAKES/S"),
+        ],
+    },
+    Kind {
+        key: "readers",
+        columns: &[
+            ("ring", "RING"),
+            ("name", "READER"),
+            ("state", "STATE"),
+            ("lag_records", "LAG"),
+            ("lag_bytes", "LAG BYTES"),
+            ("lag_seconds", "LAG S"),
+            ("records_per_second", "RECORDS/S"),
+            ("corrupt", "CORRUPT"),
+            ("lost_records", "LOST"),
+            ("missed_wakes", "MISSED WAKES"),
+        ],
+    },
+    Kind { key: "addresses", columns: &[("protocol", "PROTOCOL"), ("address", "ADDRESS")] },
+    Kind {
+        key: "forwarders",
+        columns: &[
+            ("address", "FORWARDER"),
+            ("sink", "SINK"),
+            ("ring", "RING"),
+            ("subscription", "SUBSCRIPTION"),
+            ("ready", "READY"),
+            ("delivered_per_second", "RECORDS/S"),
+            ("delivered_records", "DELIVERED"),
+            ("lag_records", "LAG"),
+            ("in_flight_records", "IN FLIGHT"),
+            ("retries", "RETRIES"),
+            ("dead_lettered_records", "DEAD"),
+            ("acknowledgement_age_seconds", "LAST ACK S"),
+            ("error", "ERROR"),
+        ],
+    },
+];
+
+/// A row: an object.
+pub(super) type Row = Map<String, Value>;
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Snapshot {
+    /// What is said of the whole process: `version`, `ready`, `connections`, …
+    pub(super) process: Row,
+    /// Rows of each kind, in the order of `KINDS`.
+    pub(super) rows: [Vec<Row>; KINDS.len()],
+}
+
+impl Snapshot {
+    /// Returns it as one object.
+    pub(super) fn json(&self) -> Value {
+        let mut all = self.process.clone();
+        for (kind, rows) in KINDS.iter().zip(&self.rows) {
+            all.insert(kind.key.to_owned(), json!(rows));
+        }
+        Value::Object(all)
+    }
+}
+
+/// The addresses that are asked, and what they said before, for rates.
+pub(super) struct Looker {
+    listener: Client,
+    forwarders: Vec<(String, Client)>,
+    before: Option<(Instant, Totals)>,
+}
+
+/// Counts that only grow: of a ring, a reader, a forwarder, by its name.
+type Totals = Vec<(String, f64)>;
+
+impl Looker {
+    pub(super) fn new(listener: &str, forwarders: &[String]) -> Self {
+        let of = |host: &String| (host.clone(), Client::for_pages(host));
+        Self {
+            listener: Client::for_pages(listener),
+            forwarders: forwarders.iter().map(of).collect(),
+            before: None,
+        }
+    }
+
+    /// Asks everybody. A forwarder that does not answer is a row that says so; a listener that does
+    /// not answer is an error.
+    pub(super) fn look(&mut self) -> io::Result<Snapshot> {
+        let rings = page(&mut self.listener, "/v1/rings")?;
+        // One of an earlier version has no such page, and finds nothing.
+        let status = page(&mut self.listener, "/v1/status").unwrap_or(Value::Null);
+        let metrics = self.listener.get("/metrics").map(|answer| answer.body).unwrap_or_default();
+        let metrics = String::from_utf8_lossy(&metrics);
+        let (now, mut totals) = (Instant::now(), Totals::new());
+        let before = self.before.take();
+        let mut rate = |name: String, total: f64| -> Value {
+            let was = before.as_ref().and_then(|(at, totals)| {
+                let (_, was) = totals.iter().find(|(known, _)| *known == name)?;
+                let seconds = now.duration_since(*at).as_secs_f64().max(0.001);
+                // Less than before: it was started again.
+                Some(((total - was).max(0.0) / seconds * 10.0).round() / 10.0)
+            });
+            totals.push((name, total));
+            json!(was)
+        };
+        let mut snapshot = Snapshot::default();
+        for (key, value) in status.as_object().into_iter().flatten() {
+            let is_list = matches!(&**key, "rings" | "forwarders" | "findings" | "addresses");
+            if !is_list && key != "history" {
+                snapshot.process.insert(key.clone(), value.clone());
+            }
+        }
+        let list = |value: &Value, key: &str| -> Vec<Row> {
+            let rows = value[key].as_array().into_iter().flatten();
+            rows.filter_map(Value::as_object).cloned().collect()
+        };
+        let [findings, ring_rows, readers, addresses, forwarders] = &mut snapshot.rows;
+        *findings = list(&status, "findings");
+        *addresses = list(&status, "addresses");
+        for mut ring in list(&rings, "rings") {
+            let name = ring.get("name").and_then(Value::as_str).unwrap_or("?").to_owned();
+            let number = |row: &Row, key: &str| row.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+            let next_seq = number(&ring, "next_seq");
+            let own_readers = ring.remove("readers").unwrap_or(Value::Null);
+            // What the listener says of its own rates goes before what two looks say.
+            let is_it = |row: &Row| row.get("name").is_some_and(|named| *named == *name);
+            let said = list(&status, "rings").into_iter().find(is_it);
+            let records = rate(format!("records {name}"), next_seq);
+            ring.insert("records_per_second".to_owned(), records);
+            for (key, value) in said.into_iter().flatten() {
+                ring.entry(key.clone()).and_modify(|old| *old = value.clone()).or_insert(value);
+            }
+            let used = number(&ring, "used_bytes") / number(&ring, "capacity_bytes").max(1.0);
+            ring.insert("used_percent".to_owned(), json!((used * 1000.0).round() / 10.0));
+            let label = format!("ring=\"{name}\"");
+            let waits = total(&metrics, "aqueduct_publish_wait_seconds_count", &label);
+            let wakes = total(&metrics, "aqueduct_wakes_total", &label);
+            ring.insert("full_waits".to_owned(), json!(waits));
+            ring.insert("full_waits_per_second".to_owned(), rate(format!("waits {name}"), waits));
+            ring.insert("wakes".to_owned(), json!(wakes));
+            ring.insert("wakes_per_second".to_owned(), rate(format!("wakes {name}"), wakes));
+            let own = own_readers.as_array().into_iter().flatten().filter_map(Value::as_object);
+            let mut attached = 0;
+            for reader in own {
+                let mut row = reader.clone();
+                attached += u64::from(row.get("state").is_some_and(|state| state == "attached"));
+                row.insert("ring".to_owned(), json!(name));
+                let subscription = row.get("name").and_then(Value::as_str).unwrap_or("?");
+                let released = next_seq - number(&row, "lag_records");
+                let records = rate(format!("reader {name} {subscription}"), released);
+                row.insert("records_per_second".to_owned(), records);
+                readers.push(row);
+            }
+            ring.insert("attached".to_owned(), json!(attached));
+            ring_rows.push(ring);
+        }
+        *forwarders = list(&status, "forwarders");
+        for (host, client) in &mut self.forwarders {
+            if forwarders.iter().any(|row| row.get("address").is_some_and(|at| *at == **host)) {
+                continue;
+            }
+            let mut row = forwarder(client);
+            row.insert("address".to_owned(), json!(host));
+            if let Some(delivered) = row.get("delivered_records").and_then(Value::as_f64) {
+                let records = rate(format!("forwarder {host}"), delivered);
+                row.insert("delivered_per_second".to_owned(), records);
+            }
+            forwarders.push(row);
+        }
+        self.before = Some((now, totals));
+        Ok(snapshot)
+    }
+}
+
+/// Asks for a page of JSON.
+fn page(client: &mut Client, path: &str) -> io::Result<Value> {
+    let answer = client.get(path)?;
+    if answer.status != 200 {
+        return Err(io::Error::other(format!("{path}: status {}", answer.status)));
+    }
+    serde_json::from_slice(&answer.body).map_err(io::Error::other)
+}
+
+/// What a forwarder says of itself: its page, or, of an earlier version, its metrics.
+fn forwarder(client: &mut Client) -> Row {
+    if let Ok(Value::Object(row)) = page(client, "/v1/status") {
+        return row;
+    }
+    let mut row = Row::new();
+    match client.get("/metrics") {
+        Ok(answer) if answer.status == 200 => {
+            let text = String::from_utf8_lossy(&answer.body);
+            for (key, metric) in [
+                ("ready", "aqueduct_forward_ready"),
+                ("delivered_records", "aqueduct_forward_delivered_records_total"),
+                ("lag_records", "aqueduct_forward_lag_records"),
+                ("retries", "aqueduct_forward_retries_total"),
+                ("dead_lettered_records", "aqueduct_forward_dead_lettered_records_total"),
+            ] {
+                if text.contains(metric) {
+                    row.insert(key.to_owned(), json!(total(&text, metric, "")));
+                }
+            }
+        }
+        Ok(answer) => {
+            row.insert("error".to_owned(), json!(format!("status {}", answer.status)));
+        }
+        Err(error) => {
+            row.insert("error".to_owned(), json!(error.to_string()));
+        }
+    }
+    row
+}
+
+/// Adds up the series of a metric that have this label.
+fn total(text: &str, metric: &str, label: &str) -> f64 {
+    text.lines()
+        .filter_map(|line| {
+            let rest = line.strip_prefix(metric)?;
+            let is_series = rest.starts_with('{') || rest.starts_with(' ');
+            let (labels, value) = rest.rsplit_once(' ')?;
+            let is_it = is_series && labels.contains(label);
+            value.parse::<f64>().ok().filter(|_| is_it)
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_one_ring_are_added_up() {
+        let text = "# TYPE w counter\nw{ring=\"a\",way=\"futex\"} 3\nw{ring=\"a\",way=\"socket\"} 4\n\
+                    w{ring=\"b\"} 5\nw_other{ring=\"a\"} 6\n";
+        for (label, sum) in [("ring=\"a\"", 7.0), ("ring=\"b\"", 5.0), ("ring=\"c\"", 0.0)] {
+            assert!((total(text, "w", label) - sum).abs() < 1e-9, "{label}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `aqueduct top`: what every ring, reader, address and forwarder does, now.
+
+mod look;
+mod view;
+
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+
+use self::look::{KINDS, Looker, Snapshot};
+use self::view::{Next, View};
+use super::listener::ListenerArgs;
+use super::{EXIT_USAGE, print};
+use crate::config::Millis;
+
+/// Between the two looks of `--once`, which rates come from.
+const ONCE: Duration = Duration::from_secs(1);
+
+/// Flags of `aqueduct top`.
+#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
+#[derive(Clone, Debug, clap::Args)]
+pub struct TopArgs {
+    #[command(flatten)]
+    listener: ListenerArgs,
+    /// Where the listener serves its pages for operators [default: as in the settings]
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// Where a forwarder serves its metrics; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    forwarder: Vec<String>,
+    /// How often to look
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    interval: Millis,
+    /// Looks twice within a second, prints what there is, and ends
+    #[arg(long)]
+    once: bool,
+    /// Shape of what --once prints
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", requires = "once")]
+    format: Format,
+}
+
+#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Tables
+    Text,
+    /// One object: findings, rings, readers, addresses, forwarders
+    Json,
+}
+
+/// Shows it until it is told to end.
+pub(super) fn run(args: &TopArgs) -> ExitCode {
+    let host = match &args.admin {
+        Some(host) => host.clone(),
+        None => match args.listener.settings() {
+            Ok(settings) => {
+                let own = settings.admin.listen.or_else(|| settings.http.listen.socket_addr());
+                own.map(|address| address.to_string()).unwrap_or_default()
+            }
+            Err(error) => {
+                eprintln!("aqueduct: {error}");
+                return ExitCode::from(EXIT_USAGE);
+            }
+        },
+    };
+    let mut looker = Looker::new(&host, &args.forwarder);
+    let first = match looker.look() {
+        Ok(first) => first,
+        Err(error) => {
+            eprintln!("aqueduct: {host}: {error}; it must be the address in [admin] (--admin)");
+            return ExitCode::FAILURE;
+        }
+    };
+    if args.once {
+        std::thread::sleep(ONCE);
+        return match looker.look() {
+            Ok(snapshot) => print(&match args.format {
+                Format::Json => format!("{}\n", snapshot.json()),
+                Format::Text => text(&snapshot),
+            }),
+            Err(error) => {
+                eprintln!("aqueduct: {host}: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let result = ratatui::try_init().and_then(|mut terminal| {
+        let Millis(interval) = args.interval;
+        let interval = Duration::from_millis(interval.max(100));
+        show(&mut terminal, &mut looker, first, interval)
+    });
+    ratatui::restore();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("aqueduct: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show(
+    terminal: &mut ratatui::DefaultTerminal,
+    looker: &mut Looker,
+    first: Snapshot,
+    interval: Duration,
+) -> std::io::Result<()> {
+    let mut view = View::new();
+    view.snapshot = first;
+    let mut due = Instant::now() + interval;
+    loop {
+        terminal.draw(|frame| view.draw(frame))?;
+        if event::poll(due.saturating_duration_since(Instant::now()))? {
+            if let Event::Key(key) = event::read()?
+                && key.kind == KeyEventKind::Press
+                && view.key(key) == Next::Quit
+            {
+                return Ok(());
+            }
+            continue;
+        }
+        due = Instant::now() + interval;
+        if view.is_paused {
+            continue;
+        }
+        // One that is started again is there with the next look.
+        match looker.look() {
+            Ok(snapshot) => (view.snapshot, view.error) = (snapshot, None),
+            Err(error) => view.error = Some(error.to_string()),
+        }
+    }
+}
+
+/// All tables, one after the other.
+fn text(snapshot: &Snapshot) -> String {
+    let mut lines = Vec::new();
+    for (kind, rows) in KINDS.iter().zip(&snapshot.rows) {
+        if rows.is_empty() {
+            continue;
+        }
+        let heading = kind.columns.iter().map(|(_, heading)| (*heading).to_owned()).collect();
+        let mut table: Vec<Vec<String>> = vec![heading];
+        for row in rows {
+            let cell = |(key, _): &(&str, &str)| view::shown(row.get(*key));
+            table.push(kind.columns.iter().map(cell).collect());
+        }
+        for row in &table {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                let width = table.iter().map(|row| row[column].chars().count()).max();
+                let width = width.unwrap_or(0);
+                // Writing to a string cannot fail.
+                let _ = write!(line, "{cell:<width$}  ");
+            }
+            lines.push(line.trim_end().to_owned());
+        }
+        lines.push(String::new());
+    }
+    lines.join("\n")
+}

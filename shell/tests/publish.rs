@@ -1,0 +1,214 @@
+//! `aqueduct publish` against real listeners: nothing lost, nothing twice, whatever interrupts it.
+#![cfg(feature = "operate")]
+
+mod common;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+use std::time::Duration;
+
+use aqueduct_client::{Event, Options, Start};
+use common::reader::Attached;
+use common::{Ends, PATIENCE, Scratch, Server, command};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// The command with a summary in JSON, to its end.
+fn publish(arguments: &[&str]) -> (Output, Value) {
+    let output = command().arg("publish").args(["--format", "json"]).args(arguments).ended();
+    let output = output.expect("it ends");
+    let value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (output, value)
+}
+
+fn http(server: &Server) -> String {
+    format!("http://{}/v1/rings/default/records", server.http)
+}
+
+/// Payloads of all records in the ring.
+fn all(socket: &Path) -> Vec<Vec<u8>> {
+    let mut observer = Options::new(socket).start(Start::Oldest).observe().expect("attached");
+    let mut all = Vec::new();
+    while let Event::Record((_, payload)) = observer.next().expect("undamaged") {
+        all.push(payload.to_vec());
+    }
+    all
+}
+
+fn numbered(count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|n| format!("record number {n}").into_bytes()).collect()
+}
+
+fn file_of(scratch: &Scratch, records: &[Vec<u8>]) -> String {
+    let path = scratch.path("input");
+    std::fs::write(&path, records.join(&b'\n')).expect("written");
+    path.to_str().expect("ASCII").to_owned()
+}
+
+fn start() -> Server {
+    Server::with_file(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\nprotocol = \"resp\"\n\
+         [[listen]]\naddress = \"127.0.0.1:0\"\nprotocol = \"lines\"\n",
+        &[],
+    )
+}
+
+#[test]
+fn every_protocol_and_framing_brings_the_records_in_order() {
+    let (scratch, server) = (Scratch::new(), start());
+    let records = numbered(1000);
+    let lines = file_of(&scratch, &records);
+    let mut expected: Vec<Vec<u8>> = Vec::new();
+    let resp = format!("resp://{}/default", server.at("resp"));
+    let to_lines = format!("lines://{}", server.at("lines"));
+    for to in [&http(&server), &resp, &to_lines] {
+        let (output, summary) = publish(&[&lines, "--to", to, "--batch", "64"]);
+        assert_eq!(output.status.code(), Some(0), "{to}: {output:?}");
+        assert_eq!(summary["records"], 1000, "{to}");
+        expected.extend(records.iter().cloned());
+        assert_eq!(all(&server.socket).len(), expected.len(), "{to}");
+    }
+    let counted = scratch.path("counted");
+    std::fs::write(&counted, b"3 a\nb1 c").expect("written");
+    let counted = counted.to_str().expect("ASCII");
+    let whole: &[&[u8]] = &[b"3 a\nb1 c"];
+    let cases: [(&str, &[&[u8]]); 3] =
+        [("octets", &[b"a\nb", b"c"]), ("whole", whole), ("nul", whole)];
+    let to = http(&server);
+    for (framing, records) in cases {
+        let flags = ["--to", &*to, "--framing", framing, "--type", "7", counted];
+        let (output, _) = publish(&flags);
+        assert_eq!(output.status.code(), Some(0), "{framing}: {output:?}");
+        expected.extend(records.iter().map(|record| record.to_vec()));
+    }
+    assert_eq!(all(&server.socket), expected);
+}
+
+#[test]
+fn stdin_is_read_and_what_is_refused_is_said_with_its_place() {
+    let server = start();
+    let mut child = command()
+        .args(["publish", "--format", "json", "--to", &http(&server)])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child.stdin.take().expect("piped").write_all(b"one\r\n\ntwo").expect("taken");
+    let output = child.wait_with_output().expect("it ends");
+    let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&summary["records"], &summary["last_seq"]), (&2.into(), &1.into()), "{summary}");
+    assert_eq!(all(&server.socket), [b"one", b"two"]);
+    let nowhere = http(&server).replace("default", "other");
+    let scratch = Scratch::new();
+    let (output, summary) = publish(&[&file_of(&scratch, &numbered(3)), "--to", &nowhere]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(summary["error"].as_str().is_some_and(|it| it.starts_with("404")), "{summary}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("at byte 0"), "{output:?}");
+    assert_eq!(publish(&["--to", "ftp://x"]).0.status.code(), Some(2));
+}
+
+#[test]
+fn a_full_ring_is_waited_for() {
+    let scratch = Scratch::new();
+    let flags = ["--capacity-bytes", "4096", "--max-payload-bytes", "1024", "--full-wait-ms", "0"];
+    let server = Server::start(&flags);
+    let records = numbered(500);
+    let file = file_of(&scratch, &records);
+    let mut child = spawn(&[&file, "--to", &http(&server), "--batch", "8"]);
+    let full = "aqueduct_records_rejected_total{reason=\"full\",ring=\"default\"}";
+    server.eventually("it is full", || server.metric(full) > 0.0);
+    let mut reader = Attached::attach(&server.socket, "", "");
+    let mut came = Vec::new();
+    let deadline = std::time::Instant::now() + 3 * PATIENCE;
+    while came.len() < records.len() && std::time::Instant::now() < deadline {
+        while let Some((_, _, payload)) = reader.next() {
+            came.push(payload);
+        }
+        reader.release();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(came, records, "in order, each once");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+fn spawn(arguments: &[&str]) -> Child {
+    command()
+        .args(["publish", "--format", "json"])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts")
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_moment_is_resumed_without_loss_or_repetition() {
+    let server = Server::start(&["--capacity-bytes", "4MiB"]);
+    let scratch = Scratch::new();
+    let records = numbered(3000);
+    let file = file_of(&scratch, &records);
+    let place = scratch.path("place");
+    let place = place.to_str().expect("ASCII");
+    let to = http(&server);
+    let arguments = [&*file, "--to", &to, "--batch", "3", "--resume", place];
+    let mut kills = 0;
+    for round in 1..60_u64 {
+        let mut child = spawn(&arguments);
+        std::thread::sleep(Duration::from_millis(10 + round * 7 % 40));
+        if child.try_wait().expect("our child").is_some() {
+            break;
+        }
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, Signal::KILL).expect("it lives");
+        let _ = child.wait();
+        kills += 1;
+    }
+    let (output, summary) = publish(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(summary["records_all_runs"], 3000, "{summary}");
+    assert!(kills > 0, "it was never killed");
+    assert_eq!(all(&server.socket), records, "after {kills} kills");
+    // It is done: nothing more is sent, and another task may not use its file.
+    let (_, summary) = publish(&arguments);
+    assert_eq!(summary["records"], 0);
+    let (output, _) = publish(&[&file, "--type", "1", "--to", &to, "--resume", place]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn an_answer_that_was_lost_is_asked_for_again_with_the_same_key() {
+    let server = Server::start(&[]);
+    let scratch = Scratch::new();
+    let records = numbered(20);
+    let file = file_of(&scratch, &records);
+    // Between the two a listener that takes everything there and loses the first two answers.
+    let between = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = between.local_addr().expect("an address");
+    let to = server.http;
+    let loser = std::thread::spawn(move || {
+        for round in 0..3 {
+            let (mut near, _) = between.accept().expect("a connection");
+            let mut far = std::net::TcpStream::connect(to).expect("connected");
+            let (mut from, mut into) =
+                (near.try_clone().expect("a copy"), far.try_clone().expect("a copy"));
+            let up = std::thread::spawn(move || std::io::copy(&mut from, &mut into));
+            if round < 2 {
+                // The answer came, and nobody gets it.
+                let mut answer = [0; 64];
+                let _ = std::io::Read::read(&mut far, &mut answer);
+                near.shutdown(std::net::Shutdown::Both).expect("shut");
+            } else {
+                let _ = std::io::copy(&mut far, &mut near);
+            }
+            drop(up);
+        }
+    });
+    let url = format!("http://{address}/v1/rings/default/records");
+    let (output, summary) = publish(&[&file, "--to", &url, "--batch", "5"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(summary["reconnects"], 2, "{summary}");
+    assert_eq!((&summary["repeated"], &summary["in_doubt"]), (&5.into(), &0.into()), "{summary}");
+    assert_eq!(all(&server.socket), records);
+    drop(loser);
+}
