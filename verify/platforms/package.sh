@@ -7,11 +7,14 @@ cd "$(dirname "$0")/../.."
 
 crates="aqueduct-core aqueduct-client aqueduct aqueduct-forward"
 for crate in $crates; do set -- "$@" -p "$crate"; done
-# Cargo keeps what it unpacked of an archive of ours and takes it for this one, too: same version.
+# Cargo keeps what it unpacked and built of an archive of ours, and takes it for every other one of
+# the same version.
 rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/aqueduct*-[0-9]*
-cargo package --allow-dirty --quiet "$@"
+packed=$(mktemp -d)
+trap 'rm -rf "$packed"' EXIT
+CARGO_TARGET_DIR=$packed cargo package --allow-dirty --quiet "$@"
 for crate in $crates; do
-    archive=$(ls -t "${CARGO_TARGET_DIR:-target}/package/$crate"-[0-9]*.crate | head -1)
+    archive=$(ls "$packed/package/$crate"-[0-9]*.crate)
     for file in LICENSE README.md; do
         tar -tzf "$archive" | grep -q "^[^/]*/$file\$" || {
             echo "FAIL $archive: no $file"
@@ -23,7 +26,7 @@ for crate in $crates; do
         echo "FAIL $archive: another LICENSE than the repository's"
         exit 1
     }
-    echo "PASS packed and built: $archive"
+    echo "PASS packed and built: $(basename "$archive")"
 done
 
 # What docs.rs is told, a line each: crate, target, features.
