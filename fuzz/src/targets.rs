@@ -6,6 +6,7 @@ pub mod compare;
 pub mod differential;
 pub mod differential_observer;
 pub mod http1;
+pub mod inspect;
 pub mod lines;
 pub mod mqtt;
 pub mod observer;
@@ -35,7 +36,7 @@ pub fn outcome(result: Result<Next, ReadError>, buffer: &[u8]) -> Outcome {
 pub type Target = fn(&[u8]);
 
 /// All of them.
-pub const ALL: [(&str, Target); 12] = [
+pub const ALL: [(&str, Target); 13] = [
     ("attributes", attributes::run),
     ("reader", reader::run),
     ("observer", observer::run),
@@ -48,4 +49,5 @@ pub const ALL: [(&str, Target); 12] = [
     ("resp", resp::run),
     ("mqtt", mqtt::run),
     ("lines", lines::run),
+    ("inspect", inspect::run),
 ];

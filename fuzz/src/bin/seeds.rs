@@ -118,6 +118,22 @@ fn main() -> io::Result<()> {
         write("recovery", &format!("{name}_changed"), join(&[&[0, 0, mode], &changed]))?;
     }
 
+    for (mode, name) in [(1, "core_dump"), (2, "journal"), (3, "ring")] {
+        let before = if mode == 1 { noise(41, 46 + 56 * 3) } else { Vec::new() };
+        let of = |image: &[u8], rest: &[u8]| join(&[&[mode], &before, image, rest]);
+        write("inspect", name, of(&image(0, 3, 0, few, [0, 0]), &[]))?;
+        write("inspect", &format!("{name}_lap"), of(&image(8, 1, 140, &lap, [0, 0]), &[]))?;
+        let changed = join(&[&[3], &noise(u32::from(mode) + 29, 60)]);
+        let changed = of(&image(16, 3, 0, few, [0, 0]), &changed);
+        write("inspect", &format!("{name}_changed"), changed)?;
+    }
+    write("inspect", "any", join(&[&[0], &noise(17, 300)]))?;
+    write(
+        "inspect",
+        "magics",
+        join(&[&[0], b"AQUEDUCTAQDCURSRAQDJRNLSAQDJRNLC", &noise(19, 200)]),
+    )?;
+
     let example = [
         [0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01].as_slice(),
         &[2, 0, 0, 0, 0],
