@@ -276,3 +276,39 @@ fn an_http2_connection_has_the_new_rules_with_its_next_request() {
         assert_eq!(status(post("https://b.example").await), 202);
     });
 }
+
+/// Posts to a path on a connection that stays open; the status.
+fn post_to(stream: &mut TcpStream, path: &str) -> u16 {
+    let request = format!("POST {path} HTTP/1.1\r\nhost: t\r\ncontent-length: 3\r\n\r\n[1]");
+    stream.write_all(request.as_bytes()).expect("sent");
+    Response::read(stream).status
+}
+
+#[test]
+fn routes_come_and_go_and_change_for_open_connections_too() {
+    let rings = "[[ring]]\nname = 'default'\n[[ring]]\nname = 'plain'\n";
+    let first = "[[route]]\npath = '/first'\nring = 'default'\nattributes = [':path']\n";
+    let second = "[[route]]\npath = '/second/{id}'\nring = 'plain'\n";
+    let process = Reloading::start(&format!("{rings}{first}"));
+    // Errors close a connection, so each path that is not there gets one of its own.
+    let mut open = process.server.connect();
+    assert_eq!(post_to(&mut open, "/first"), 202);
+    assert_eq!(post_to(&mut process.server.connect(), "/second/1"), 404);
+    process.takes(&format!("{rings}{second}{first}"), &["route POST /second/{id} added"]);
+    assert_eq!((post_to(&mut open, "/second/1"), post_to(&mut open, "/first")), (202, 202));
+    let stricter = format!("{rings}{second}type = 7\nunits = ['json']\n{first}");
+    process.takes(&stricter, &["route POST /second/{id}: type = 7", "units = [{ unit = \"json\""]);
+    process.takes(&format!("{rings}{second}"), &["type = none (was 7)", "/first removed"]);
+    assert_eq!(post_to(&mut open, "/second/1"), 202);
+    assert_eq!(post_to(&mut process.server.connect(), "/first"), 404);
+    // Readers of `default` were told of attributes, those of `plain` that there are none.
+    process.takes(&format!("{rings}{first}{second}"), &["route POST /first added"]);
+    let keeps = format!("{rings}{first}{second}attributes = [':peer']\n");
+    process.refuses(&keeps, 12, "ring plain cannot get attributes while the process runs");
+    assert_eq!(post_to(&mut open, "/first"), 202);
+    let twice =
+        format!("{rings}{first}{second}[[route]]\npath = '/second/{{x}}'\nring = 'plain'\n");
+    process.write(&twice);
+    assert!(!process.reload().0);
+    assert_eq!(post_to(&mut open, "/second/2"), 202);
+}

@@ -14,18 +14,28 @@
 //! a small one may inflate to, and hashes of passwords never hold up a loop.
 //!
 //! Reading order: `path`, `head`, `problem`, `credentials`, `job`, `exchange`, `route`, `json`,
-//! `units`, `settings`.
+//! `xml`, `binary`, `cbor`, `messagepack`, `protobuf`, `units`, `settings`. The conversions are
+//! cargo features of those names.
 
+#[cfg(any(feature = "cbor", feature = "messagepack"))]
+pub mod binary;
+#[cfg(feature = "cbor")]
+pub mod cbor;
 pub mod credentials;
 mod exchange;
 mod head;
 mod job;
 pub mod json;
+#[cfg(feature = "messagepack")]
+pub mod messagepack;
 mod path;
 mod problem;
+#[cfg(feature = "protobuf")]
+pub mod protobuf;
 mod route;
 mod settings;
 pub mod units;
+#[cfg(feature = "xml")]
 pub mod xml;
 
 pub use exchange::{Exchange, Looked};

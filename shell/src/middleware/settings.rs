@@ -1,6 +1,7 @@
 //! The tables `[[route]]` of the configuration.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::de::value::MapAccessDeserializer;
@@ -8,6 +9,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::credentials::Credentials;
+#[cfg(feature = "protobuf")]
+use super::protobuf::Schema;
 use super::route::Acknowledge;
 #[cfg(feature = "decompress")]
 use super::units::Decompress;
@@ -113,6 +116,9 @@ struct Keys {
     max_ratio: Option<u64>,
     from: Option<String>,
     to: Option<String>,
+    descriptors: Option<PathBuf>,
+    message: Option<String>,
+    drop_unknown: Option<bool>,
     minify: Option<bool>,
 }
 
@@ -162,7 +168,7 @@ enum UnitSettings {
     AccessLog,
     Authenticate { allowed: Option<Vec<String>> },
     BodyLimit { max_bytes: usize },
-    Convert(Conversion),
+    Convert { conversion: Conversion, written: String },
     Decompress { max_bytes: Option<usize>, max_ratio: usize },
     Json { minify: bool },
     RateLimit { per: Per, rate: f64, burst: u32, most: usize },
@@ -182,13 +188,7 @@ impl UnitSettings {
                 let size = written_size(*max_bytes as u64);
                 format!("{{ unit = \"body_limit\", max_bytes = {size} }}")
             }
-            Self::Convert(conversion) => {
-                let (from, to, _) = Conversion::ALL
-                    .into_iter()
-                    .find(|(.., other)| other == conversion)
-                    .unwrap_or(("", "", *conversion));
-                format!("{{ unit = \"convert\", from = \"{from}\", to = \"{to}\" }}")
-            }
+            Self::Convert { written, .. } => written.clone(),
             Self::Decompress { max_bytes, max_ratio } => {
                 let most = max_bytes.map(|most| written_size(most as u64));
                 let most = most.map_or(String::new(), |most| format!(", max_bytes = {most}"));
@@ -212,7 +212,7 @@ const UNITS: [(&str, &[&str]); 8] = [
     ("access_log", &[]),
     ("authenticate", &["allow"]),
     ("body_limit", &["max_bytes"]),
-    ("convert", &["from", "to"]),
+    ("convert", &["from", "to", "descriptors", "message", "drop_unknown"]),
     ("decompress", &["max_bytes", "max_ratio"]),
     ("json", &["minify"]),
     ("rate_limit", &["per", "rate", "burst", "max_clients"]),
@@ -221,6 +221,12 @@ const UNITS: [(&str, &[&str]); 8] = [
 
 fn refused(key: &str, value: impl fmt::Display, allowed: impl Into<String>) -> ConfigError {
     ConfigError::value(Origin::Default, key, value, allowed)
+}
+
+/// Refuses what a program cannot do for want of a cargo feature.
+fn without(feature: &str, asked: &str) -> ConfigError {
+    let allowed = format!("units of this program, which was built without the feature {feature}");
+    refused("route.units", asked, allowed)
 }
 
 /// Says where a value that is refused was given.
@@ -248,6 +254,9 @@ impl Keys {
             ("max_ratio", self.max_ratio.is_some()),
             ("from", self.from.is_some()),
             ("to", self.to.is_some()),
+            ("descriptors", self.descriptors.is_some()),
+            ("message", self.message.is_some()),
+            ("drop_unknown", self.drop_unknown.is_some()),
             ("minify", self.minify.is_some()),
         ]
         .into_iter()
@@ -286,21 +295,57 @@ impl Keys {
 
     fn convert(&self) -> Result<UnitSettings, ConfigError> {
         let (from, to) = (self.from.as_deref(), self.to.as_deref());
-        let is_asked =
-            |(one, other, _): &&(&str, &str, Conversion)| from == Some(*one) && to == Some(*other);
-        if let Some((.., conversion)) = Conversion::ALL.iter().find(is_asked) {
-            return Ok(UnitSettings::Convert(*conversion));
-        }
-        let pairs =
-            Conversion::ALL.map(|(from, to, _)| format!("from = \"{from}\" with to = \"{to}\""));
         let asked = format!("{} to {}", from.unwrap_or("?"), to.unwrap_or("?"));
-        Err(refused("route.units.convert", asked, pairs.join(", ")))
+        let is_asked =
+            |(one, other, _): &&(&str, &str, &str)| from == Some(*one) && to == Some(*other);
+        let Some((from, to, feature)) = Conversion::ALL.iter().find(is_asked) else {
+            let pairs = Conversion::ALL.map(|(one, other, _)| format!("{one} to {other}"));
+            return Err(refused("route.units.convert", asked, pairs.join(", ")));
+        };
+        let written = format!("unit = \"convert\", from = \"{from}\", to = \"{to}\"");
+        if *from == "protobuf" {
+            return self.protobuf(&written);
+        }
+        if let Some(foreign) =
+            self.given().find(|key| ["descriptors", "message", "drop_unknown"].contains(key))
+        {
+            return Err(refused("route.units", foreign, "this key with from = \"protobuf\""));
+        }
+        let conversion = Conversion::new(from, to).ok_or_else(|| without(feature, &asked))?;
+        Ok(UnitSettings::Convert { conversion, written: format!("{{ {written} }}") })
+    }
+
+    #[cfg(not(feature = "protobuf"))]
+    #[expect(clippy::unused_self, reason = "with the feature it is")]
+    fn protobuf(&self, _: &str) -> Result<UnitSettings, ConfigError> {
+        Err(without("protobuf", "protobuf to json"))
+    }
+
+    #[cfg(feature = "protobuf")]
+    fn protobuf(&self, written: &str) -> Result<UnitSettings, ConfigError> {
+        let (Some(path), Some(message)) = (&self.descriptors, &self.message) else {
+            let allowed = "descriptors = \"FILE\" and message = \"NAME\" with from = \"protobuf\"";
+            return Err(refused("route.units.convert", "protobuf", allowed));
+        };
+        let drops_unknown = self.drop_unknown.unwrap_or(false);
+        let file = path.display().to_string();
+        let descriptors = std::fs::read(path).map_err(|error| {
+            let allowed = format!("a file that can be read: {error}");
+            refused("route.units.descriptors", &file, allowed)
+        })?;
+        let schema = Schema::new(&descriptors, message, drops_unknown)
+            .map_err(|allowed| refused("route.units.descriptors", &file, allowed))?;
+        let (file, message) = (quoted(&file), quoted(message));
+        let written = format!(
+            "{{ {written}, descriptors = {file}, message = {message}, \
+             drop_unknown = {drops_unknown} }}"
+        );
+        Ok(UnitSettings::Convert { conversion: Conversion::ProtobufToJson(schema), written })
     }
 
     fn decompress(&self) -> Result<UnitSettings, ConfigError> {
         if !cfg!(feature = "decompress") {
-            let allowed = "units of this program, which was built without the feature decompress";
-            return Err(refused("route.units", "decompress", allowed));
+            return Err(without("decompress", "decompress"));
         }
         let given = self.max_ratio.map(Given::by_default);
         let ratio = number("route.units.max_ratio", given.as_ref(), RATIO, 1..=100_000)?;
@@ -360,13 +405,17 @@ impl RouteSettings {
 
     /// Lists what is in effect. `tables` are those that were checked.
     pub fn describe(&self, tables: &[RouteTable]) -> Vec<Section> {
-        let each = self.routes.iter().zip(tables).enumerate();
-        each.map(|(index, (route, table))| route.describe(index + 1, table)).collect()
+        self.routes.iter().zip(tables).map(|(route, table)| route.describe(table)).collect()
     }
 
     /// Whether a route keeps something with records of this ring.
     pub fn brings_attributes_to(&self, ring: usize) -> bool {
-        self.routes.iter().any(|route| {
+        self.brings_attributes_to_by(ring).is_some()
+    }
+
+    /// The number, from 0, of the first route that keeps something with records of this ring.
+    pub fn brings_attributes_to_by(&self, ring: usize) -> Option<usize> {
+        self.routes.iter().position(|route| {
             route.attributes.as_ref().is_some_and(|names| !names.is_empty())
                 && route.rings.contains(&ring)
         })
@@ -459,23 +508,22 @@ impl Checked {
         })
     }
 
-    fn describe(&self, number: usize, table: &RouteTable) -> Section {
-        let mut section = Section::one_of("[[route]]", number.to_string(), table.path.origin);
+    fn describe(&self, table: &RouteTable) -> Section {
+        let host = if let Host::Only(host) = &self.host { host.as_str() } else { "" };
+        let name = format!("{} {host}{}", self.methods.join(","), self.pattern.as_str());
+        let mut section = Section::one_of("[[route]]", name, table.path.origin);
         section.put("method", list(&self.methods), table.method.as_ref(), Change::Live);
         if let Host::Only(host) = &self.host {
             section.put("host", quoted(host), table.host.as_ref(), Change::Live);
         }
         section.put("path", quoted(self.pattern.as_str()), Some(&table.path), Change::Live);
-        let told =
-            Change::Fixed("readers are told when they attach whether records have attributes");
-        let keeps = self.attributes.is_some();
-        let ring = if keeps { told } else { Change::Live };
-        section.put("ring", list(&self.names), table.ring.as_ref(), ring);
+        // A reload looks itself whether a ring gets attributes that had none.
+        section.put("ring", list(&self.names), table.ring.as_ref(), Change::Live);
         if let Some(tag) = self.type_tag {
             section.put("type", tag.to_string(), table.r#type.as_ref(), Change::Live);
         }
         if let Some(names) = &self.attributes {
-            section.put("attributes", list(names), table.attributes.as_ref(), told);
+            section.put("attributes", list(names), table.attributes.as_ref(), Change::Live);
         }
         let level = table.acknowledge.as_ref();
         match &self.acknowledge {
@@ -498,6 +546,15 @@ impl Checked {
         section
     }
 
+    #[cfg_attr(
+        not(any(
+            feature = "xml",
+            feature = "cbor",
+            feature = "messagepack",
+            feature = "protobuf"
+        )),
+        allow(unreachable_code, reason = "without any of them no conversion can be made")
+    )]
     fn make(&self, credentials: Option<&Arc<dyn Credentials>>) -> Route {
         let units = self.units.iter().filter_map(|unit| -> Option<Arc<dyn Unit>> {
             Some(match unit {
@@ -506,7 +563,7 @@ impl Checked {
                     Arc::new(Authenticate::new(Arc::clone(credentials?), allowed.clone()))
                 }
                 &UnitSettings::BodyLimit { max_bytes } => Arc::new(BodyLimit { max_bytes }),
-                &UnitSettings::Convert(conversion) => Arc::new(Convert(conversion)),
+                UnitSettings::Convert { conversion, .. } => Arc::new(Convert(conversion.clone())),
                 #[cfg(feature = "decompress")]
                 &UnitSettings::Decompress { max_bytes, max_ratio } => {
                     Arc::new(Decompress { max_bytes, max_ratio })

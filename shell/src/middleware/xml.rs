@@ -1,5 +1,6 @@
 //! JSON as XML, and back: the mapping of the W3C's `XPath` and `XQuery` Functions 3.1, §17.5
 //! (`fn:json-to-xml` with `escape` true, and `fn:xml-to-json`), which every XSLT 3 processor knows.
+//! quick-xml reads and writes the XML.
 //!
 //! ```text
 //! {"id":7,"tags":["a",null]}
@@ -12,7 +13,15 @@
 //! `\uXXXX`; a text with such an escape has `escaped="true"`, a name `escaped-key="true"`, and a
 //! backslash in it is doubled.
 
-use std::fmt::Write;
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use quick_xml::escape::resolve_xml_entity;
+use quick_xml::events::attributes::Attribute;
+use quick_xml::events::{BytesEnd, BytesRef, BytesStart, BytesText, Event};
+use quick_xml::name::{Namespace, PrefixDeclaration, QName, ResolveResult};
+use quick_xml::{NsReader, Writer, XmlVersion};
 
 use super::Problem;
 use super::json::{self, BadJson, Events, Kind, Text};
@@ -25,9 +34,9 @@ pub const NAMESPACE: &str = "http://www.w3.org/2005/xpath-functions";
 /// # Errors
 /// The body is no JSON, or becomes too large.
 pub fn from_json(body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
-    let mut writer = Writer { out: String::new(), key: None, is_root: true, limit };
-    json::read(body, &mut writer)?;
-    Ok(writer.out.into_bytes())
+    let mut elements = Elements { out: Writer::new(Vec::new()), key: None, is_root: true, limit };
+    json::read(body, &mut elements)?;
+    Ok(elements.out.into_inner())
 }
 
 /// Most bytes that [`from_json`] makes of so many: each of `0,0,0` becomes `<number>0</number>`,
@@ -36,83 +45,80 @@ pub fn most_bytes(json_bytes: usize) -> usize {
     json_bytes.saturating_mul(12).saturating_add(128)
 }
 
-struct Writer<'a> {
-    out: String,
+struct Elements<'a> {
+    out: Writer<Vec<u8>>,
     /// The name of the value that comes next.
     key: Option<Text<'a>>,
     is_root: bool,
     limit: usize,
 }
 
-impl Writer<'_> {
-    /// Begins an element, without the end of its tag.
-    fn begin(&mut self, name: &str) -> Result<(), Problem> {
-        if self.out.len() > self.limit {
-            return Err(Problem::too_large(format!(
-                "as XML, it has more than {} bytes",
-                self.limit
-            )));
-        }
-        self.out.push('<');
-        self.out.push_str(name);
+impl Elements<'_> {
+    /// A start tag with what every element has.
+    fn tag(&mut self, name: &'static str) -> BytesStart<'static> {
+        let mut tag = BytesStart::new(name);
         if std::mem::take(&mut self.is_root) {
-            let _ = write!(self.out, " xmlns=\"{NAMESPACE}\"");
+            tag.push_attribute(("xmlns", NAMESPACE));
         }
         if let Some(key) = self.key.take() {
-            let key = key.decode();
-            let is_escaped = needs_escapes(&key);
-            self.out.push_str(" key=\"");
-            push_text(&mut self.out, &key, is_escaped);
-            self.out.push_str(if is_escaped { "\" escaped-key=\"true\"" } else { "\"" });
+            let (value, is_escaped) = escaped(&key.decoded);
+            tag.push_attribute(Attribute { key: QName("key"), value: value.into() });
+            if is_escaped {
+                tag.push_attribute(("escaped-key", "true"));
+            }
+        }
+        tag
+    }
+
+    fn write(&mut self, event: Event<'_>) -> Result<(), Problem> {
+        // Writing to memory cannot fail.
+        let _ = self.out.write_event(event);
+        if self.out.get_ref().len() > self.limit {
+            let detail = format!("as XML, it has more than {} bytes", self.limit);
+            return Err(Problem::too_large(detail));
         }
         Ok(())
     }
 
-    fn element(&mut self, name: &str, text: &str) -> Result<(), Problem> {
-        self.begin(name)?;
-        self.out.push('>');
-        self.out.push_str(text);
-        self.end(name);
-        Ok(())
-    }
-
-    fn end(&mut self, name: &str) {
-        // Writing to a string cannot fail.
-        let _ = write!(self.out, "</{name}>");
+    /// Writes an element of a text that is escaped already.
+    fn element(&mut self, tag: BytesStart<'static>, text: String) -> Result<(), Problem> {
+        let end = tag.to_end().into_owned();
+        self.write(Event::Start(tag))?;
+        self.write(Event::Text(BytesText::from_escaped(text)))?;
+        self.write(Event::End(end))
     }
 }
 
-impl<'a> Events<'a> for Writer<'a> {
+impl<'a> Events<'a> for Elements<'a> {
     type Refusal = Problem;
 
     fn null(&mut self) -> Result<(), Problem> {
-        self.begin("null")?;
-        self.out.push_str("/>");
-        Ok(())
+        let tag = self.tag("null");
+        self.write(Event::Empty(tag))
     }
 
     fn boolean(&mut self, value: bool) -> Result<(), Problem> {
-        self.element("boolean", if value { "true" } else { "false" })
+        let tag = self.tag("boolean");
+        self.element(tag, value.to_string())
     }
 
     fn number(&mut self, text: &'a str) -> Result<(), Problem> {
-        self.element("number", text)
+        let tag = self.tag("number");
+        self.element(tag, text.to_owned())
     }
 
     fn string(&mut self, text: Text<'a>) -> Result<(), Problem> {
-        let text = text.decode();
-        let is_escaped = needs_escapes(&text);
-        self.begin("string")?;
-        self.out.push_str(if is_escaped { " escaped=\"true\">" } else { ">" });
-        push_text(&mut self.out, &text, is_escaped);
-        self.end("string");
-        Ok(())
+        let (text, is_escaped) = escaped(&text.decoded);
+        let mut tag = self.tag("string");
+        if is_escaped {
+            tag.push_attribute(("escaped", "true"));
+        }
+        self.element(tag, text)
     }
 
     fn open(&mut self, of: Kind) -> Result<(), Problem> {
-        self.begin(name(of))?;
-        self.out.push('>');
-        Ok(())
+        let tag = self.tag(name(of));
+        self.write(Event::Start(tag))
     }
 
     fn key(&mut self, text: Text<'a>) -> Result<(), Problem> {
@@ -121,8 +127,7 @@ impl<'a> Events<'a> for Writer<'a> {
     }
 
     fn close(&mut self, of: Kind) -> Result<(), Problem> {
-        self.end(name(of));
-        Ok(())
+        self.write(Event::End(BytesEnd::new(name(of))))
     }
 }
 
@@ -133,19 +138,17 @@ const fn name(of: Kind) -> &'static str {
     }
 }
 
-/// Whether XML 1.0 has no character for part of it (production `Char`).
-fn needs_escapes(text: &str) -> bool {
-    text.chars().any(|one| !is_char(one))
-}
-
 fn is_char(one: char) -> bool {
     matches!(one, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}'
         | '\u{10000}'..='\u{10ffff}')
 }
 
-/// Writes text that reads the same in an element and in an attribute, whatever a parser makes of
-/// line ends and tabs.
-fn push_text(out: &mut String, text: &str, is_escaped: bool) {
+/// A text that reads the same in an element and in an attribute, whatever a parser makes of line
+/// ends and tabs. Whether it has escapes of JSON, because XML 1.0 has no character (production
+/// `Char`) for part of it.
+fn escaped(text: &str) -> (String, bool) {
+    let is_escaped = text.chars().any(|one| !is_char(one));
+    let mut out = String::with_capacity(text.len());
     for one in text.chars() {
         match one {
             '&' => out.push_str("&amp;"),
@@ -163,40 +166,85 @@ fn push_text(out: &mut String, text: &str, is_escaped: bool) {
             }
         }
     }
+    (out, is_escaped)
 }
 
 /// Reads what [`from_json`] has written, and what means the same: elements of the mapping, in any
-/// form that needs no document type. Comments, processing instructions, document types and
-/// references to entities that are not XML's own five are refused.
+/// form that needs no document type. Comments, processing instructions, sections of characters,
+/// document types and references to entities that are not XML's own five are refused.
 ///
 /// # Errors
 /// The body is something else, or becomes too large.
 pub fn to_json(body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
     let text =
         std::str::from_utf8(body).map_err(|error| bad(error.valid_up_to(), "this is not UTF-8"))?;
-    let mut reader = Reader { text, at: 0, out: Vec::new(), limit };
-    reader.document()?;
-    Ok(reader.out)
+    let mut reader = NsReader::from_str(text);
+    reader.config_mut().expand_empty_elements = true;
+    let mut values = Values { out: Vec::new(), open: Vec::new(), is_over: false };
+    let mut is_first = true;
+    loop {
+        let at = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
+        let (of, event) = match reader.read_resolved_event() {
+            Ok(read) => read,
+            Err(error) => return Err(bad(at, &error.to_string())),
+        };
+        let is_ours = of == ResolveResult::Bound(Namespace(NAMESPACE));
+        let taken = match event {
+            Event::Start(tag) if is_ours => Tag::new(&tag).and_then(|tag| values.begin(tag)),
+            Event::Start(_) => Err("the element is not of the namespace of JSON".into()),
+            Event::End(_) => values.end(),
+            // XML 1.0 §2.4.
+            Event::Text(text) if text.contains("]]>") => Err("there is `]]>` in a text".into()),
+            Event::Text(text) => values.text(&text.xml10_content()),
+            Event::GeneralRef(reference) => {
+                resolved(&reference).and_then(|text| values.text(text.as_ref()))
+            }
+            Event::Decl(_) if !is_first => Err("the declaration is not at the start".into()),
+            Event::Decl(declaration) => {
+                match (declaration.version().as_deref(), declaration.encoding()) {
+                    (Ok("1.0"), None) => Ok(()),
+                    (Ok("1.0"), Some(Ok(name))) if name.eq_ignore_ascii_case("utf-8") => Ok(()),
+                    _ => Err("the declaration is not that of XML 1.0 in UTF-8".into()),
+                }
+            }
+            Event::Eof if values.is_over => break,
+            Event::Eof => Err("there is no element, or it has no end".into()),
+            Event::Empty(_) | Event::CData(_) | Event::Comment(_) => {
+                Err("there is something else than elements and text".into())
+            }
+            Event::DocType(_) | Event::PI(_) => {
+                Err("document types and processing instructions are not taken".into())
+            }
+        };
+        taken.map_err(|why: Cow<'_, str>| bad(at, &why))?;
+        is_first = false;
+        if values.out.len() > limit {
+            let detail = format!("as JSON, it has more than {limit} bytes");
+            return Err(Problem::too_large(detail));
+        }
+    }
+    // Names that are twice in a map, and numbers that are none, are found as in any JSON.
+    match json::minify(&values.out) {
+        Ok(_) => Ok(values.out),
+        Err(BadJson { why }) => {
+            Err(Problem::malformed(format!("the body stands for no JSON that can be taken: {why}")))
+        }
+    }
 }
 
 fn bad(at: usize, why: &str) -> Problem {
     Problem::malformed(format!("the body is not XML that can be taken: at byte {at}, {why}"))
 }
 
-struct Reader<'a> {
-    text: &'a str,
-    at: usize,
-    out: Vec<u8>,
-    limit: usize,
-}
-
-/// A start tag, or one that ends at once.
-struct Tag {
-    kind: TagKind,
-    /// As JSON, with its quotes.
-    key: Option<String>,
-    is_escaped: bool,
-    is_empty: bool,
+/// What a reference stands for.
+fn resolved(reference: &BytesRef<'_>) -> Result<Cow<'static, str>, Cow<'static, str>> {
+    match reference.resolve_char_ref() {
+        Ok(Some(one)) => Ok(Cow::Owned(one.to_string())),
+        Ok(None) => resolve_xml_entity(reference)
+            .map(Cow::Borrowed)
+            .ok_or(Cow::Borrowed("there is no such entity")),
+        Err(error) => Err(Cow::Owned(error.to_string())),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,325 +257,197 @@ enum TagKind {
     Map,
 }
 
-impl TagKind {
-    const ALL: [(&'static str, Self); 6] = [
-        ("null", Self::Null),
-        ("boolean", Self::Boolean),
-        ("number", Self::Number),
-        ("string", Self::String),
-        ("array", Self::Array),
-        ("map", Self::Map),
-    ];
+/// A start tag.
+struct Tag {
+    kind: TagKind,
+    /// As JSON, with its quotes.
+    key: Option<String>,
+    is_escaped: bool,
+}
 
-    fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+impl Tag {
+    fn new(tag: &BytesStart<'_>) -> Result<Self, Cow<'static, str>> {
+        let kind = match tag.local_name().as_ref() {
+            "null" => TagKind::Null,
+            "boolean" => TagKind::Boolean,
+            "number" => TagKind::Number,
+            "string" => TagKind::String,
+            "array" => TagKind::Array,
+            "map" => TagKind::Map,
+            _ => return Err("this is no element of JSON: map, array, string, number, …".into()),
+        };
+        if !tag.name().prefix().is_none_or(|prefix| is_prefix(prefix.as_ref())) {
+            return Err("the prefix is no name".into());
+        }
+        if !are_apart(tag.attributes_raw()) {
+            return Err("there is no space between attributes".into());
+        }
+        let (mut key, mut is_escaped, mut key_is_escaped) = (None, false, false);
+        for attribute in tag.attributes() {
+            let attribute = attribute.map_err(|error| error.to_string())?;
+            if attribute.value.contains('<') {
+                return Err("an attribute has a `<`".into());
+            }
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0);
+            let value = value.map_err(|error| error.to_string())?;
+            if !value.chars().all(is_char) {
+                return Err("a character is none of XML".into());
+            }
+            let truth = match &*value {
+                "true" | "1" => Some(true),
+                "false" | "0" => Some(false),
+                _ => None,
+            };
+            match attribute.key.0 {
+                "key" => key = Some(value.into_owned()),
+                "escaped" => is_escaped = truth.ok_or("escaped is true or false")?,
+                "escaped-key" => key_is_escaped = truth.ok_or("escaped-key is true or false")?,
+                _ => match attribute.key.as_namespace_binding() {
+                    Some(PrefixDeclaration::Default) => {}
+                    Some(PrefixDeclaration::Named(prefix)) if is_prefix(prefix) => {}
+                    _ => return Err("there is no such attribute".into()),
+                },
+            }
+        }
+        if is_escaped && kind != TagKind::String {
+            return Err("only strings are escaped".into());
+        }
+        let key = match key {
+            Some(key) => Some(quoted(&key, key_is_escaped).ok_or("an escape is bad")?),
+            None if key_is_escaped => return Err("there is no key to be escaped".into()),
+            None => None,
+        };
+        Ok(Self { kind, key, is_escaped })
     }
 }
 
-/// An element that holds others.
-struct OpenElement {
+/// Whether a prefix is a name, of those that XML allows the usual ones.
+fn is_prefix(prefix: &str) -> bool {
+    let is_first = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+    prefix.as_bytes().first().is_some_and(is_first)
+        && prefix
+            .bytes()
+            .all(|byte| is_first(&byte) || byte.is_ascii_digit() || b"-.".contains(&byte))
+}
+
+/// Whether each attribute ends with the tag, or before a space (XML 1.0 §3.1).
+fn are_apart(attributes: &str) -> bool {
+    let mut rest = attributes;
+    while let Some(at) = rest.find(['"', '\'']) {
+        let quote = rest.as_bytes()[at];
+        let Some(end) = memchr::memchr(quote, &rest.as_bytes()[at + 1..]) else { return false };
+        rest = &rest[at + end + 2..];
+        if !rest.is_empty() && !rest.starts_with([' ', '\t', '\n', '\r']) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The JSON that elements stand for.
+struct Values {
+    out: Vec<u8>,
+    open: Vec<Open>,
+    /// The only value has ended.
+    is_over: bool,
+}
+
+/// An element that has begun.
+struct Open {
     kind: TagKind,
+    is_escaped: bool,
     /// Nothing is in it yet.
     is_new: bool,
-    /// Names of its members.
-    names: Vec<String>,
+    /// Its text so far, of those that hold no others.
+    text: String,
 }
 
-impl Reader<'_> {
-    fn bad(&self, why: &str) -> Problem {
-        bad(self.at, why)
+impl Open {
+    fn holds_others(&self) -> bool {
+        matches!(self.kind, TagKind::Array | TagKind::Map)
     }
+}
 
-    fn rest(&self) -> &str {
-        &self.text[self.at..]
-    }
-
-    fn skip_space(&mut self) {
-        let rest = self.rest();
-        self.at += rest.len() - rest.trim_start_matches(['\t', '\n', '\r', ' ']).len();
-    }
-
-    fn eat(&mut self, text: &str) -> bool {
-        let is_there = self.rest().starts_with(text);
-        self.at += if is_there { text.len() } else { 0 };
-        is_there
-    }
-
-    fn document(&mut self) -> Result<(), Problem> {
-        self.skip_space();
-        if self.eat("<?xml ") {
-            let end =
-                self.rest().find("?>").ok_or_else(|| self.bad("the declaration has no end"))?;
-            if end > 100 || self.rest()[..end].contains('<') {
-                return Err(self.bad("this is no declaration of XML"));
-            }
-            self.at += end + 2;
-            self.skip_space();
+impl Values {
+    fn begin(&mut self, tag: Tag) -> Result<(), Cow<'static, str>> {
+        if self.is_over {
+            return Err("something follows the element".into());
         }
-        let mut open: Vec<OpenElement> = Vec::new();
-        loop {
-            self.skip_space();
-            if let Some(kind) = open.last().map(|last| last.kind)
-                && self.eat("</")
-            {
-                self.close(kind)?;
-                self.out.push(if kind == TagKind::Array { b']' } else { b'}' });
-                open.pop();
-                if open.is_empty() {
-                    break;
-                }
-                continue;
+        if self.open.len() >= json::DEPTH_MAX && matches!(tag.kind, TagKind::Array | TagKind::Map) {
+            return Err("the value is nested too deeply".into());
+        }
+        let outer = self.open.last_mut();
+        let is_member = outer.as_ref().is_some_and(|outer| outer.kind == TagKind::Map);
+        if let Some(outer) = outer {
+            if !outer.holds_others() {
+                return Err("there is something else than text in a text".into());
             }
-            let is_root = open.is_empty();
-            let tag = self.tag(is_root)?;
-            match (open.last_mut(), &tag.key) {
-                (Some(OpenElement { kind: TagKind::Map, is_new, names }), Some(key)) => {
-                    if !std::mem::take(is_new) {
-                        self.out.push(b',');
-                    }
-                    self.out.extend_from_slice(key.as_bytes());
-                    self.out.push(b':');
-                    names.push(key.clone());
-                }
-                (Some(OpenElement { kind: TagKind::Map, .. }), None) => {
-                    return Err(self.bad("a member of a map has no key"));
-                }
-                (Some(_) | None, Some(_)) => {
-                    return Err(self.bad("only members of a map have keys"));
-                }
-                (Some(OpenElement { is_new, .. }), None) => {
-                    if !std::mem::take(is_new) {
-                        self.out.push(b',');
-                    }
-                }
-                (None, None) => {}
-            }
-            let holds = self.value(&tag)?;
-            if self.out.len() > self.limit {
-                let detail = format!("as JSON, it has more than {} bytes", self.limit);
-                return Err(Problem::too_large(detail));
-            }
-            if holds {
-                if open.len() >= json::DEPTH_MAX {
-                    return Err(self.bad("the value is nested too deeply"));
-                }
-                open.push(OpenElement { kind: tag.kind, is_new: true, names: Vec::new() });
-            } else if is_root {
-                break;
+            if !std::mem::take(&mut outer.is_new) {
+                self.out.push(b',');
             }
         }
-        self.skip_space();
-        if self.at != self.text.len() {
-            return Err(self.bad("something follows the element"));
+        match tag.key {
+            Some(key) if is_member => {
+                let _ = write!(self.out, "{key}:");
+            }
+            Some(_) => return Err("only members of a map have keys".into()),
+            None if is_member => return Err("a member of a map has no key".into()),
+            None => {}
         }
-        // Names that are twice in a map, and numbers that are none, are found as in any JSON.
-        json::minify(&self.out).map(|_| ()).map_err(|BadJson { why, .. }| {
-            Problem::malformed(format!("the body stands for no JSON that can be taken: {why}"))
-        })
+        match tag.kind {
+            TagKind::Array => self.out.push(b'['),
+            TagKind::Map => self.out.push(b'{'),
+            _ => {}
+        }
+        let (kind, is_escaped) = (tag.kind, tag.is_escaped);
+        self.open.push(Open { kind, is_escaped, is_new: true, text: String::new() });
+        Ok(())
     }
 
-    /// Writes the value of a tag; whether it is one that holds others, and is open now.
-    fn value(&mut self, tag: &Tag) -> Result<bool, Problem> {
-        let Tag { kind, is_escaped, is_empty, .. } = *tag;
-        if is_escaped && kind != TagKind::String {
-            return Err(self.bad("only strings are escaped"));
+    fn text(&mut self, text: &str) -> Result<(), Cow<'static, str>> {
+        if !text.chars().all(is_char) {
+            return Err("a character is none of XML".into());
         }
+        match self.open.last_mut() {
+            Some(open) if !open.holds_others() => {
+                open.text.push_str(text);
+            }
+            _ if text.chars().all(|one| " \t\n\r".contains(one)) => {}
+            _ => return Err("there is text between elements".into()),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Cow<'static, str>> {
+        let Some(Open { kind, is_escaped, text, .. }) = self.open.pop() else {
+            return Err("an element ends that has not begun".into());
+        };
+        self.is_over = self.open.is_empty();
+        let bare = text.trim_matches([' ', '\t', '\n', '\r']);
         match kind {
-            TagKind::Array | TagKind::Map => {
-                let (open, close) =
-                    if kind == TagKind::Array { (b'[', b']') } else { (b'{', b'}') };
-                self.out.push(open);
-                if is_empty {
-                    self.out.push(close);
-                }
-                return Ok(!is_empty);
-            }
-            TagKind::Null => {
-                let text = self.content(kind, is_empty)?;
-                if !text.trim().is_empty() {
-                    return Err(self.bad("a null has no content"));
-                }
-                self.out.extend_from_slice(b"null");
-            }
-            TagKind::Boolean => {
-                let text = self.content(kind, is_empty)?;
-                let value = match text.trim() {
-                    "true" | "1" => "true",
-                    "false" | "0" => "false",
-                    _ => return Err(self.bad("a boolean is true or false")),
-                };
-                self.out.extend_from_slice(value.as_bytes());
-            }
+            TagKind::Array => self.out.push(b']'),
+            TagKind::Map => self.out.push(b'}'),
+            TagKind::Null if bare.is_empty() => self.out.extend_from_slice(b"null"),
+            TagKind::Null => return Err("a null has no content".into()),
+            TagKind::Boolean => self.out.extend_from_slice(match bare {
+                "true" | "1" => b"true",
+                "false" | "0" => b"false",
+                _ => return Err("a boolean is true or false".into()),
+            }),
             TagKind::Number => {
-                let text = self.content(kind, is_empty)?;
                 // Whether it is a number of JSON is looked at in the end; it cannot be more.
                 let is_of_number = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
-                let text = text.trim();
-                if text.is_empty() || !text.bytes().all(is_of_number) {
-                    return Err(self.bad("this is not a number"));
+                if bare.is_empty() || !bare.bytes().all(is_of_number) {
+                    return Err("this is not a number".into());
                 }
-                self.out.extend_from_slice(text.as_bytes());
+                self.out.extend_from_slice(bare.as_bytes());
             }
             TagKind::String => {
-                let text = self.content(kind, is_empty)?;
-                let text = quoted(&text, is_escaped).ok_or_else(|| self.bad("an escape is bad"))?;
+                let text = quoted(&text, is_escaped).ok_or("an escape is bad")?;
                 self.out.extend_from_slice(text.as_bytes());
             }
         }
-        Ok(false)
-    }
-
-    /// The text of an element that holds no others, and its end tag.
-    fn content(&mut self, kind: TagKind, is_empty: bool) -> Result<String, Problem> {
-        if is_empty {
-            return Ok(String::new());
-        }
-        let end = self.rest().find('<').ok_or_else(|| self.bad("an element has no end"))?;
-        let raw = self.rest()[..end].to_owned();
-        let text = self.unescape(&raw)?;
-        self.at += end;
-        if !self.eat("</") {
-            return Err(self.bad("there is something else than text in a text"));
-        }
-        self.close(kind)?;
-        Ok(text)
-    }
-
-    /// The rest of an end tag.
-    fn close(&mut self, kind: TagKind) -> Result<(), Problem> {
-        if !self.eat(kind.name()) {
-            return Err(self.bad("an end tag has another name"));
-        }
-        self.skip_space();
-        if self.eat(">") { Ok(()) } else { Err(self.bad("an end tag has no end")) }
-    }
-
-    fn tag(&mut self, is_root: bool) -> Result<Tag, Problem> {
-        if !self.eat("<") {
-            return Err(self.bad("there is no element"));
-        }
-        let rest = self.rest();
-        let end = rest.find(|one: char| !one.is_ascii_lowercase()).unwrap_or(rest.len());
-        let found = TagKind::ALL.iter().find(|(name, _)| *name == &rest[..end]);
-        let Some(&(_, kind)) = found else {
-            return Err(self.bad("this is no element of JSON: map, array, string, number, …"));
-        };
-        self.at += end;
-        let mut tag = Tag { kind, key: None, is_escaped: false, is_empty: false };
-        let (mut raw_key, mut key_is_escaped, mut has_namespace) = (None, None, false);
-        let mut escaped = None;
-        loop {
-            let before = self.at;
-            self.skip_space();
-            if self.eat(">") {
-                break;
-            }
-            if self.eat("/>") {
-                tag.is_empty = true;
-                break;
-            }
-            if self.at == before {
-                return Err(self.bad("there is no space before an attribute"));
-            }
-            let (name, value) = self.attribute()?;
-            let is_twice = match &*name {
-                "xmlns" if value == NAMESPACE => std::mem::replace(&mut has_namespace, true),
-                "key" => raw_key.replace(value).is_some(),
-                "escaped" => escaped.replace(value).is_some(),
-                "escaped-key" => key_is_escaped.replace(value).is_some(),
-                _ => return Err(self.bad("there is no such attribute")),
-            };
-            if is_twice {
-                return Err(self.bad("an attribute is there twice"));
-            }
-        }
-        if is_root && !has_namespace {
-            return Err(self.bad("the element is not of the namespace of JSON"));
-        }
-        let truth = |value: Option<String>| match value.as_deref() {
-            None | Some("false" | "0") => Some(false),
-            Some("true" | "1") => Some(true),
-            Some(_) => None,
-        };
-        let why = "escaped is true or false";
-        tag.is_escaped = truth(escaped).ok_or_else(|| self.bad(why))?;
-        let key_is_escaped = truth(key_is_escaped).ok_or_else(|| self.bad(why))?;
-        if let Some(raw) = raw_key {
-            let key = quoted(&raw, key_is_escaped).ok_or_else(|| self.bad("an escape is bad"))?;
-            tag.key = Some(key);
-        } else if key_is_escaped {
-            return Err(self.bad("there is no key to be escaped"));
-        }
-        Ok(tag)
-    }
-
-    fn attribute(&mut self) -> Result<(String, String), Problem> {
-        let rest = self.rest();
-        let of_name = |one: char| one.is_ascii_lowercase() || one == '-';
-        let end = rest.find(|one| !of_name(one)).unwrap_or(rest.len());
-        let name = rest[..end].to_owned();
-        self.at += end;
-        self.skip_space();
-        if name.is_empty() || !self.eat("=") {
-            return Err(self.bad("this is no attribute"));
-        }
-        self.skip_space();
-        let quote = if self.eat("\"") {
-            '"'
-        } else if self.eat("'") {
-            '\''
-        } else {
-            return Err(self.bad("an attribute has no quotes"));
-        };
-        let end = self.rest().find(quote).ok_or_else(|| self.bad("an attribute has no end"))?;
-        let raw = self.rest()[..end].to_owned();
-        if raw.contains('<') {
-            return Err(self.bad("an attribute has no end"));
-        }
-        // XML 1.0 §3.3.3: as they stand there, they are spaces.
-        let value = self.unescape(&raw.replace(['\t', '\n', '\r'], " "))?;
-        self.at += end + 1;
-        Ok((name, value))
-    }
-
-    /// Resolves references to characters and to XML's own entities.
-    fn unescape(&self, raw: &str) -> Result<String, Problem> {
-        let mut text = String::with_capacity(raw.len());
-        let mut rest = raw;
-        while let Some(at) = rest.find('&') {
-            text.push_str(&rest[..at]);
-            let end = rest[at..].find(';').filter(|end| *end <= 12);
-            let end = end.ok_or_else(|| self.bad("a reference has no end"))?;
-            let name = &rest[at + 1..at + end];
-            let one = match name {
-                "amp" => Some('&'),
-                "lt" => Some('<'),
-                "gt" => Some('>'),
-                "quot" => Some('"'),
-                "apos" => Some('\''),
-                _ => {
-                    let digits = name.strip_prefix('#');
-                    let number = digits.and_then(|digits| match digits.strip_prefix('x') {
-                        Some(hex) if hex.bytes().all(|one| one.is_ascii_hexdigit()) => {
-                            u32::from_str_radix(hex, 16).ok()
-                        }
-                        None if digits.bytes().all(|one| one.is_ascii_digit()) => {
-                            digits.parse().ok()
-                        }
-                        _ => None,
-                    });
-                    number.and_then(char::from_u32).filter(|one| is_char(*one))
-                }
-            };
-            text.push(one.ok_or_else(|| self.bad("there is no such entity or character"))?);
-            rest = &rest[at + end + 1..];
-        }
-        text.push_str(rest);
-        // Line ends that are no references (XML 1.0 §2.11) were none of a text that we wrote.
-        if !text.chars().all(is_char) {
-            return Err(self.bad("a character is none of XML"));
-        }
-        Ok(text)
+        Ok(())
     }
 }
 
@@ -627,6 +547,15 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_and_a_declaration_mean_what_they_do_in_xml() {
+        let prefixed = format!(
+            "<?xml version='1.0' encoding=\"UTF-8\"?>\n<f:map xmlns:f='{NAMESPACE}'>\
+             <f:null key = 'a'\n/></f:map>\n"
+        );
+        assert_eq!(back(&prefixed).as_deref(), Ok("{\"a\":null}"));
+    }
+
+    #[test]
     fn hostile_xml_is_refused() {
         let root = format!(" xmlns=\"{NAMESPACE}\"");
         let doctype = format!("<!DOCTYPE map [<!ENTITY a \"aaaa\">]><string{root}>&a;</string>");
@@ -657,6 +586,12 @@ mod tests {
             format!("<string{root}>x</string>x"),
             format!("<string{root}>x</number>"),
             format!("<string{root}>x"),
+            format!("<string{root}>]]></string>"),
+            format!("<map{root}><null key=\"a\"escaped-key=\"true\"/></map>"),
+            format!("<?xml version=\"1.1\"?><null{root}/>"),
+            format!("<?xml version=\"1.0\" encoding=\"latin1\"?><null{root}/>"),
+            format!("<1:null xmlns:1=\"{NAMESPACE}\"/>"),
+            format!(" <?xml version=\"1.0\"?><null{root}/>"),
             format!("<array{root}>{}", "<array>".repeat(1 << 16)),
             "\u{feff}".to_owned(),
             String::new(),

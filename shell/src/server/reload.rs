@@ -1,7 +1,7 @@
 //! Reading the configuration again while the process runs: what can change does, all at once, or
 //! nothing does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -69,8 +69,12 @@ impl Reloader {
 
     fn try_reload(&self) -> Result<String, String> {
         let mut current = lock(&self.current);
-        let loaded = (self.load)().map_err(|error| error.to_string())?;
+        let mut loaded = (self.load)().map_err(|error| error.to_string())?;
         let changes = compare(&current, &loaded)?;
+        // What a ring's readers were told stays true when no route brings attributes any more.
+        for (ring, old) in loaded.config.rings.iter_mut().zip(&current.config.rings) {
+            ring.has_attributes |= old.has_attributes;
+        }
         self.apply(&loaded.config)?;
         *current = loaded;
         Ok(if changes.is_empty() {
@@ -85,6 +89,7 @@ impl Reloader {
         let Parts { shared, loops, control, overflow, pages, set_http2_limits } = &self.parts;
         let addresses =
             ingest::addresses(config, &shared.rings).map_err(|error| error.to_string())?;
+        let of_pages = ingest::of_pages(config).map_err(|error| error.to_string())?;
         log::set_level(config.log.level);
         for (ring, settings) in shared.rings.iter().zip(&config.rings) {
             ring.set_full_wait(settings.full_wait);
@@ -93,6 +98,7 @@ impl Reloader {
         overflow.set_rules(config.http.limits.clone(), config.http.origins.clone());
         if let Some(pages) = pages {
             pages.set_rules(config.http.limits.clone(), Vec::new());
+            pages.set_tls(of_pages);
         }
         set_http2_limits(&config.http.limits);
         ingest::tell_expiry(config, &addresses, &shared.metrics);
@@ -104,8 +110,11 @@ impl Reloader {
 
 /// Says what differs, if all of it can change while the process runs; else why not.
 fn compare(old: &Loaded, new: &Loaded) -> Result<Vec<String>, String> {
-    let before = old.config.describe(&old.tables);
-    let after = new.config.describe(&new.tables);
+    let is_route = |section: &Section| section.header == "[[route]]";
+    let (routes_before, before): (Vec<_>, Vec<_>) =
+        old.config.describe(&old.tables).into_iter().partition(is_route);
+    let (routes_after, after): (Vec<_>, Vec<_>) =
+        new.config.describe(&new.tables).into_iter().partition(is_route);
     let names = |sections: &[Section]| sections.iter().map(Section::name).collect::<Vec<_>>();
     let (names_before, names_after) = (names(&before), names(&after));
     if names_before != names_after {
@@ -113,33 +122,88 @@ fn compare(old: &Loaded, new: &Loaded) -> Result<Vec<String>, String> {
     }
     let mut changes = Vec::new();
     for (before, after) in before.iter().zip(&after) {
-        let old_entries: HashMap<&str, &Entry> =
-            before.entries.iter().map(|entry| (entry.key, entry)).collect();
-        for entry in &after.entries {
-            let old_value = old_entries.get(entry.key).map(|old| old.value.as_str());
-            if old_value == Some(&entry.value) {
-                continue;
-            }
-            let key = format!("{}: {}", after.name(), entry.key);
-            let old_value = old_value.unwrap_or("none");
-            if let Change::Fixed(reason) = entry.change {
-                let place = place(new, entry.origin, after);
-                let value = &entry.value;
-                return Err(format!(
-                    "{place}: {key} cannot change from {old_value} to {value} while the process \
-                     runs: {reason}"
-                ));
-            }
-            changes.push(format!("{key} = {} (was {old_value})", entry.value));
-        }
-        let gone = |entry: &&Entry| after.entries.iter().all(|other| other.key != entry.key);
-        if let Some(entry) = before.entries.iter().find(gone) {
+        if let Some(entry) = compare_entries(new, before, after, &mut changes)? {
             let place = place(new, Origin::Default, after);
             let key = format!("{}: {}", after.name(), entry.key);
             return Err(format!("{place}: {key} cannot be removed while the process runs"));
         }
     }
+    compare_routes(new, &routes_before, &routes_after, &mut changes)?;
+    // All else that brings attributes to a ring was compared above.
+    let told = old.config.rings.iter().zip(&new.config.rings);
+    for (index, (before, after)) in told.enumerate() {
+        if after.has_attributes && !before.has_attributes {
+            let of_ring = new.config.routes.brings_attributes_to_by(index);
+            let section = of_ring.and_then(|route| routes_after.get(route));
+            let place = section.map_or_else(String::new, |of| {
+                let attributes = of.entries.iter().find(|entry| entry.key == "attributes");
+                place(new, attributes.map_or(Origin::Default, |entry| entry.origin), of)
+            });
+            return Err(format!(
+                "{place}: ring {} cannot get attributes while the process runs: readers are told \
+                 when they attach whether records have attributes",
+                after.name
+            ));
+        }
+    }
     Ok(changes)
+}
+
+/// Says which settings of a table differ, unless one of them cannot change. Returns one that is
+/// gone, if there is one.
+fn compare_entries<'a>(
+    new: &Loaded,
+    before: &'a Section,
+    after: &Section,
+    changes: &mut Vec<String>,
+) -> Result<Option<&'a Entry>, String> {
+    let old_entries: HashMap<&str, &Entry> =
+        before.entries.iter().map(|entry| (entry.key, entry)).collect();
+    for entry in &after.entries {
+        let old_value = old_entries.get(entry.key).map(|old| old.value.as_str());
+        if old_value == Some(&entry.value) {
+            continue;
+        }
+        let key = format!("{}: {}", after.name(), entry.key);
+        let old_value = old_value.unwrap_or("none");
+        if let Change::Fixed(reason) = entry.change {
+            let place = place(new, entry.origin, after);
+            let value = &entry.value;
+            return Err(format!(
+                "{place}: {key} cannot change from {old_value} to {value} while the process \
+                 runs: {reason}"
+            ));
+        }
+        changes.push(format!("{key} = {} (was {old_value})", entry.value));
+    }
+    let gone = |entry: &&Entry| after.entries.iter().all(|other| other.key != entry.key);
+    Ok(before.entries.iter().find(gone))
+}
+
+/// Says which routes come, go and differ.
+fn compare_routes(
+    new: &Loaded,
+    before: &[Section],
+    after: &[Section],
+    changes: &mut Vec<String>,
+) -> Result<(), String> {
+    let in_before: HashMap<String, &Section> =
+        before.iter().map(|section| (section.name(), section)).collect();
+    let mut stay = HashSet::new();
+    for section in after {
+        let name = section.name();
+        if let Some(old) = in_before.get(&name) {
+            if let Some(gone) = compare_entries(new, old, section, changes)? {
+                changes.push(format!("{name}: {} = none (was {})", gone.key, gone.value));
+            }
+            stay.insert(name);
+        } else {
+            changes.push(format!("{name} added"));
+        }
+    }
+    let gone = before.iter().map(Section::name).filter(|name| !stay.contains(name));
+    changes.extend(gone.map(|name| format!("{name} removed")));
+    Ok(())
 }
 
 /// Where to look for what is refused: the value, its table, or the file.

@@ -3,6 +3,8 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import os
+import re
 import threading
 import time
 import traceback
@@ -83,8 +85,15 @@ def run_table(table, pool):
     config = table.config(names) if callable(table.config) else table.config
     config += "".join(table.rings.format(name=name) for name in names)
     lanes = threading.Semaphore(table.at_once)
-    with OWN_LISTENERS:
-        listener = Listener(table.flags, config)
+    try:
+        with OWN_LISTENERS:
+            listener = Listener(table.flags, config)
+    except ChildProcessError as error:
+        without = re.search(r"built without the feature \w+", str(error))
+        if not without or os.environ.get("AQUEDUCT_FEATURES") == "required":
+            raise
+        yield from (Result(case, "skipped", without[0], Place()) for case in table.cases)
+        return
     with listener:
         def shared(case, name):
             with lanes:

@@ -1,20 +1,86 @@
 //! Bodies that become another format.
+#![cfg_attr(
+    not(any(feature = "xml", feature = "cbor", feature = "messagepack", feature = "protobuf")),
+    allow(
+        unused_variables,
+        unreachable_code,
+        clippy::match_single_binding,
+        clippy::single_match_else,
+        reason = "without any of them no conversion can be made"
+    )
+)]
 
-use crate::middleware::{Problem, Unit, xml};
+use crate::middleware::{Problem, Unit};
+
+#[cfg(any(feature = "cbor", feature = "messagepack"))]
+use crate::middleware::binary;
+#[cfg(feature = "cbor")]
+use crate::middleware::cbor;
+#[cfg(feature = "messagepack")]
+use crate::middleware::messagepack;
+#[cfg(feature = "protobuf")]
+use crate::middleware::protobuf::Schema;
+#[cfg(feature = "xml")]
+use crate::middleware::xml;
 
 /// From what to what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Conversion {
     /// JSON to XML.
+    #[cfg(feature = "xml")]
     JsonToXml,
     /// XML to JSON.
+    #[cfg(feature = "xml")]
     XmlToJson,
+    /// JSON to CBOR.
+    #[cfg(feature = "cbor")]
+    JsonToCbor,
+    /// CBOR to JSON.
+    #[cfg(feature = "cbor")]
+    CborToJson,
+    /// JSON to `MessagePack`.
+    #[cfg(feature = "messagepack")]
+    JsonToMessagePack,
+    /// `MessagePack` to JSON.
+    #[cfg(feature = "messagepack")]
+    MessagePackToJson,
+    /// Protobuf, of this type, to JSON.
+    #[cfg(feature = "protobuf")]
+    ProtobufToJson(Schema),
 }
 
 impl Conversion {
-    /// All of them, with their names in the configuration: from and to.
-    pub const ALL: [(&'static str, &'static str, Self); 2] =
-        [("json", "xml", Self::JsonToXml), ("xml", "json", Self::XmlToJson)];
+    /// Names in the configuration, from and to, of all that there are, and the cargo feature that
+    /// each needs.
+    pub const ALL: [(&'static str, &'static str, &'static str); 7] = [
+        ("json", "xml", "xml"),
+        ("xml", "json", "xml"),
+        ("json", "cbor", "cbor"),
+        ("cbor", "json", "cbor"),
+        ("json", "messagepack", "messagepack"),
+        ("messagepack", "json", "messagepack"),
+        ("protobuf", "json", "protobuf"),
+    ];
+
+    /// The conversion of these names, if this program has it and it needs nothing else.
+    pub fn new(from: &str, to: &str) -> Option<Self> {
+        match (from, to) {
+            #[cfg(feature = "xml")]
+            ("json", "xml") => Some(Self::JsonToXml),
+            #[cfg(feature = "xml")]
+            ("xml", "json") => Some(Self::XmlToJson),
+            #[cfg(feature = "cbor")]
+            ("json", "cbor") => Some(Self::JsonToCbor),
+            #[cfg(feature = "cbor")]
+            ("cbor", "json") => Some(Self::CborToJson),
+            #[cfg(feature = "messagepack")]
+            ("json", "messagepack") => Some(Self::JsonToMessagePack),
+            #[cfg(feature = "messagepack")]
+            ("messagepack", "json") => Some(Self::MessagePackToJson),
+            _ => None,
+        }
+    }
 }
 
 /// Makes another format of a body.
@@ -33,18 +99,56 @@ impl Unit for Convert {
         true
     }
 
+    fn reads(&self, bytes: usize) -> usize {
+        match &self.0 {
+            #[cfg(feature = "protobuf")]
+            Conversion::ProtobufToJson(_) => Schema::memory_bytes(bytes),
+            // Once to count, once to write.
+            #[cfg(feature = "cbor")]
+            Conversion::JsonToCbor => bytes.saturating_mul(2),
+            #[cfg(feature = "messagepack")]
+            Conversion::JsonToMessagePack => bytes.saturating_mul(2),
+            #[allow(unreachable_patterns, reason = "by features")]
+            _ => bytes,
+        }
+    }
+
     fn writes(&self, bytes: usize) -> usize {
         match self.0 {
+            #[cfg(feature = "xml")]
             Conversion::JsonToXml => xml::most_bytes(bytes),
-            // A tab as a reference becomes an escape, which is shorter, as all else is.
-            Conversion::XmlToJson => bytes,
+            // A tab, a quote and a backslash become two bytes, and all else no more than it was.
+            #[cfg(feature = "xml")]
+            Conversion::XmlToJson => bytes.saturating_mul(2),
+            #[cfg(feature = "cbor")]
+            Conversion::JsonToCbor => binary::most_bytes_of_json(bytes),
+            #[cfg(feature = "cbor")]
+            Conversion::CborToJson => binary::most_bytes_of_binary(bytes),
+            #[cfg(feature = "messagepack")]
+            Conversion::JsonToMessagePack => binary::most_bytes_of_json(bytes),
+            #[cfg(feature = "messagepack")]
+            Conversion::MessagePackToJson => binary::most_bytes_of_binary(bytes),
+            #[cfg(feature = "protobuf")]
+            Conversion::ProtobufToJson(ref schema) => schema.most_bytes(bytes),
         }
     }
 
     fn body(&self, body: Vec<u8>, limit: usize, _: &[String]) -> Result<Vec<u8>, Problem> {
         match self.0 {
+            #[cfg(feature = "xml")]
             Conversion::JsonToXml => xml::from_json(&body, limit),
+            #[cfg(feature = "xml")]
             Conversion::XmlToJson => xml::to_json(&body, limit),
+            #[cfg(feature = "cbor")]
+            Conversion::JsonToCbor => cbor::from_json(&body, limit),
+            #[cfg(feature = "cbor")]
+            Conversion::CborToJson => cbor::to_json(&body, limit),
+            #[cfg(feature = "messagepack")]
+            Conversion::JsonToMessagePack => messagepack::from_json(&body, limit),
+            #[cfg(feature = "messagepack")]
+            Conversion::MessagePackToJson => messagepack::to_json(&body, limit),
+            #[cfg(feature = "protobuf")]
+            Conversion::ProtobufToJson(ref schema) => schema.to_json(&body, limit),
         }
     }
 }

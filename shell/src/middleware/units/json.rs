@@ -11,8 +11,8 @@ pub struct ValidJson {
 }
 
 impl From<BadJson> for Problem {
-    fn from(BadJson { at, why }: BadJson) -> Self {
-        Self::malformed(format!("the body is not JSON that can be taken: at byte {at}, {why}"))
+    fn from(BadJson { why }: BadJson) -> Self {
+        Self::malformed(format!("the body is not JSON that can be taken: {why}"))
     }
 }
 
