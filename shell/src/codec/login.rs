@@ -84,6 +84,11 @@ impl Login {
         credentials.is_none() || self.credential.is_some()
     }
 
+    /// Its name, if it has said who it is.
+    pub fn name(&self) -> Option<&str> {
+        self.credential.as_ref().map(|who| who.name.as_str())
+    }
+
     /// Whether it may write to a ring, where these credentials are asked for.
     pub fn may_write(&self, credentials: Option<&Arc<dyn Credentials>>, ring: &str) -> bool {
         credentials.is_none() || self.credential.as_ref().is_some_and(|who| who.may_write(ring))

@@ -5,6 +5,7 @@
 //! statement by statement, what is kept of the standard.
 
 mod connect;
+mod key;
 mod property;
 mod publish;
 mod reason;

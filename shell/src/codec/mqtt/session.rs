@@ -4,12 +4,14 @@ use aqueduct_core::attributes::name::TOPIC;
 
 use super::connect::{self, BadConnect, Connect, Version};
 use super::property::{self, Owner};
-use super::publish;
+use super::publish::{self, Publish};
 use super::reason::Code;
 use super::wire::{FixedHeader, Reader, push_packet};
-use super::{Config, Route};
+use super::{Config, Route, key};
 use crate::codec::text::push_decimal;
-use crate::codec::{Access, Event, Kept, Login, Outcome, Reason, Record, Ring, Sink};
+use crate::codec::{
+    Access, Event, Kept, Keyed, Login, Outcome, Reason, Recall, Record, Ring, Seen, Sink,
+};
 
 /// A client that was accepted.
 pub(super) struct Session {
@@ -265,8 +267,7 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<Then, Code> {
         let message = publish::read(packet, flags, self.version)?;
-        let (config, peer) = (from.config, from.peer);
-        let refused = match config.route(message.topic) {
+        let refused = match from.config.route(message.topic) {
             Some(route) if !from.may_write(&route, sink) => {
                 let (ring, reason) = (Some(route.ring.id), Reason::Denied);
                 sink.note(Event::Rejected { ring, reason, records: 1 });
@@ -277,15 +278,10 @@ impl Session {
                 sink.note(Event::Rejected { ring: None, reason, records: 1 });
                 Some(Code::TopicName)
             }
-            Some(route) => match append(
-                route,
-                message.payload,
-                keep(config, peer, message.topic, message.properties).as_ref(),
-                sink,
-            ) {
-                Outcome::Accepted(_) => None,
-                Outcome::Full => return Ok(Then::Wait),
-                Outcome::Refused(reason) => {
+            Some(route) => match append_once(route, &message, from, sink) {
+                Once::Appended | Once::Repeated => None,
+                Once::Full => return Ok(Then::Wait),
+                Once::Refused(reason) => {
                     let ring = Some(route.ring.id);
                     sink.note(Event::Rejected { ring, reason, records: 1 });
                     Some(match reason {
@@ -489,6 +485,44 @@ fn keep(config: &Config, peer: &str, topic: &str, properties: &[u8]) -> Option<K
         })
     });
     kept.ok()
+}
+
+/// What became of a message that may have come before.
+enum Once {
+    Appended,
+    /// Its key was seen with the same payload: it is in the ring.
+    Repeated,
+    Full,
+    Refused(Reason),
+}
+
+/// Appends a message, unless its key says that it is in the ring.
+fn append_once<S: Sink>(
+    route: Route,
+    message: &Publish<'_>,
+    from: &From<'_>,
+    sink: &mut S,
+) -> Once {
+    let Ok(key) = key::read(message.properties) else { return Once::Refused(Reason::Malformed) };
+    let (ring, type_tag, body) = (route.ring.id, route.type_tag, message.payload);
+    let owner = from.login.name().unwrap_or("").as_bytes();
+    let keyed = key.as_ref().map(|key| Keyed { owner, key: key.as_bytes(), type_tag, body });
+    match keyed.as_ref().map_or(Recall::New, |keyed| sink.recall(ring, keyed)) {
+        Recall::New => {}
+        Recall::Seen(_) => return Once::Repeated,
+        Recall::Conflict | Recall::Off => return Once::Refused(Reason::Malformed),
+    }
+    let kept = keep(from.config, from.peer, message.topic, message.properties);
+    match append(route, body, kept.as_ref(), sink) {
+        Outcome::Accepted(seq) => {
+            if let Some(keyed) = &keyed {
+                sink.remember(ring, keyed, Seen { first: seq, last: seq, records: 1 });
+            }
+            Once::Appended
+        }
+        Outcome::Full => Once::Full,
+        Outcome::Refused(reason) => Once::Refused(reason),
+    }
 }
 
 fn append<S: Sink>(route: Route, payload: &[u8], kept: Option<&Kept>, sink: &mut S) -> Outcome {

@@ -220,3 +220,39 @@ fn what_breaks_the_protocol_is_counted() {
     let heard = say(&[CONNECT_3, b"\0\0"]);
     assert_eq!((heard.end, heard.sink.events), (End::Closed, vec![Event::ProtocolError]));
 }
+
+/// PUBLISH of MQTT 5 at quality 1, with the user property `idempotency-key`.
+fn keyed(id: u8, key: &str, payload: &[u8]) -> Vec<u8> {
+    let mut property = vec![0x26, 0, 15];
+    property.extend_from_slice(b"idempotency-key");
+    property.extend([0, u8::try_from(key.len()).expect("it is short")]);
+    property.extend_from_slice(key.as_bytes());
+    let length = u8::try_from(property.len()).expect("it is short");
+    let rest = [&[0, 1, b'a', 0, id, length][..], &property, payload].concat();
+    packet(0x32, &rest)
+}
+
+#[test]
+fn a_message_that_comes_again_with_its_key_is_acknowledged_and_not_appended() {
+    let heard = say(&[
+        CONNECT_5,
+        &keyed(1, "k", b"one"),
+        &keyed(2, "k", b"one"),
+        &keyed(3, "k", b"two"),
+        &keyed(4, "other", b"one"),
+        &keyed(5, "", b"three"),
+    ]);
+    let payloads: Vec<_> = heard.sink.records.iter().map(|record| &record.payload[..]).collect();
+    assert_eq!(payloads, [b"one", b"one"]);
+    let answers: &[&[u8]] = &[
+        CONNACK_5,
+        &[0x40, 2, 0, 1],
+        &[0x40, 2, 0, 2],
+        // Another payload, and a key that is none.
+        &[0x40, 3, 0, 3, 0x83],
+        &[0x40, 2, 0, 4],
+        &[0x40, 3, 0, 5, 0x83],
+    ];
+    assert_eq!(heard.answers, answers.concat());
+    assert_eq!(heard.sink.events, [rejected(Some(0), Reason::Malformed); 2]);
+}
