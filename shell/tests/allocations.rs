@@ -109,6 +109,7 @@ fn the_common_form_of_a_request_allocates_nothing() {
         max_batch_bytes: 1 << 20,
         origins: Vec::new(),
         http2: true,
+        h2c: true,
         keep: Keep::default(),
         routes: None,
     });

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "http2")]
+use common::frames::{self, frame};
 use common::{Ends, PATIENCE, Scratch, Server, command, record};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, IsCa,
@@ -327,4 +329,85 @@ fn a_certificate_for_trying_is_made_at_the_start() {
     let out = command().args(["serve", "--tls-self-signed"]).env("AQUEDUCT_TLS_KEY", "x").ended();
     let said = String::from_utf8_lossy(&out.expect("it runs").stderr).into_owned();
     assert!(said.contains("AQUEDUCT_TLS_KEY") && said.contains("together"), "{said}");
+}
+
+/// Posts records as streams of HTTP/2; what is answered to each.
+#[cfg(feature = "http2")]
+fn post_streams(client: &mut Client, bodies: &[Vec<u8>]) -> Vec<String> {
+    let mut sent = [frames::PREFACE, &frame(frames::SETTINGS, 0, 0, &[])].concat();
+    for (stream, body) in (1..).step_by(2).zip(bodies) {
+        let head = frames::asking("POST", "/v1/rings/default/records");
+        sent.extend(frame(frames::HEADERS, frames::END_HEADERS, stream, &head));
+        sent.extend(frame(frames::DATA, frames::END_STREAM, stream, body));
+    }
+    client.write_all(&sent).expect("sent");
+    let mut answers = vec![String::new(); bodies.len()];
+    while answers.iter().any(|answer| !answer.ends_with('}')) {
+        let frame = frames::read(client).expect("all are answered");
+        if frame.kind == frames::DATA {
+            let answer = &mut answers[frame.stream as usize / 2];
+            answer.push_str(&String::from_utf8_lossy(&frame.payload));
+        }
+    }
+    answers
+}
+
+#[cfg(feature = "http2")]
+#[test]
+fn http_2_is_spoken_to_who_asks_for_it_by_alpn() {
+    let authority = Authority::new();
+    let server = start(&authority.sign("localhost", 1, 2100), "");
+    let asking = |names: &[&[u8]]| {
+        let mut config = ClientConfig::clone(&trusting(&authority, None));
+        config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
+        Arc::new(config)
+    };
+    let mut client = connect(&asking(&[b"h2", b"http/1.1"]), server.connect());
+    // Larger than a record of TLS, and several of them at once.
+    let bodies: Vec<_> = (0..3_u8).map(|byte| vec![byte; 16_000]).collect();
+    let answers = post_streams(&mut client, &bodies);
+    assert_eq!(client.conn.alpn_protocol(), Some(&b"h2"[..]));
+    assert!(answers.iter().all(|answer| answer.starts_with("{\"seq\":")), "{answers:?}");
+    client.conn.send_close_notify();
+    client.flush().expect("sent");
+    // The others go on as they did.
+    let mut old = connect(&asking(&[b"http/1.1"]), server.connect());
+    assert_eq!(post(&mut old).expect("answered"), "202");
+    assert_eq!(old.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+    // An upgrade from within TLS is none (RFC 7540 §3.2): it is answered over HTTP/1.1.
+    let mut asks = connect(&asking(&[]), server.connect());
+    let head = "GET /healthz HTTP/1.1\r\nhost: t\r\nconnection: upgrade, http2-settings\r\n\
+                upgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n";
+    asks.write_all(head.as_bytes()).expect("sent");
+    let mut status = [0; 12];
+    asks.read_exact(&mut status).expect("answered");
+    assert_eq!(&status, b"HTTP/1.1 200");
+}
+
+#[test]
+fn operators_are_answered_over_tls_where_it_is_asked_for() {
+    let authority = Authority::new();
+    let server =
+        start(&authority.sign("localhost", 1, 2100), "[admin]\nlisten = '127.0.0.1:0'\ntls = true");
+    let address = server.admin.expect("an address");
+    let get = |client: &mut Client| {
+        client.write_all(b"GET /healthz HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).map(|_| answer)
+    };
+    let stream = || TcpStream::connect(address).expect("connected");
+    let mut client = connect(&trusting(&authority, None), stream());
+    // To the end, which TLS says by itself: nothing was cut off.
+    let answer = get(&mut client).expect("answered, and ended in order");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+    let mut plain = stream();
+    plain.set_read_timeout(Some(PATIENCE)).expect("set");
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n").expect("sent");
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    // What does not begin does not stay.
+    let mut silent = stream();
+    silent.set_read_timeout(Some(PATIENCE)).expect("set");
+    assert_eq!(silent.read(&mut [0; 1]).expect("closed"), 0);
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 
 use crate::config::{Address, Change, ConfigError, Given, Section, number, quoted};
+use crate::tls::tls;
 
 /// Most forwarders that are asked for their status.
 const FORWARDERS_MAX: usize = 64;
@@ -19,6 +20,8 @@ pub struct AdminTable {
     pub max_connections: Option<Given<u64>>,
     /// Addresses of the pages of forwarders, which the status page shows.
     pub forwarders: Option<Given<Vec<Address>>>,
+    /// Whether TLS is spoken there.
+    pub tls: Option<Given<bool>>,
 }
 
 /// The pages for operators, checked.
@@ -30,11 +33,15 @@ pub struct AdminSettings {
     pub max_connections: usize,
     /// Addresses of the pages of forwarders.
     pub forwarders: Vec<SocketAddr>,
+    /// Whether TLS is spoken there.
+    pub tls: bool,
 }
 
 impl AdminSettings {
-    /// Checks the table.
-    pub fn check(table: &AdminTable) -> Result<Self, ConfigError> {
+    /// Checks the table; `has_tls` if there are certificates.
+    pub fn check(table: &AdminTable, has_tls: bool) -> Result<Self, ConfigError> {
+        // Probes ask in plain unless it is said otherwise.
+        let asked = table.tls.as_ref().filter(|given| given.value);
         let max_connections =
             number("admin.max_connections", table.max_connections.as_ref(), 32, 1..=1024)?;
         let forwarders = table.forwarders.as_ref();
@@ -49,6 +56,7 @@ impl AdminSettings {
             forwarders: addresses.map(Address::socket_addr).collect(),
             listen: table.listen.as_ref().map(|given| given.value.socket_addr()),
             max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
+            tls: asked.is_some() && tls("admin.tls", asked, has_tls)?,
         })
     }
 
@@ -66,6 +74,7 @@ impl AdminSettings {
         let addresses = format!("[{}]", addresses.join(", "));
         section.put("forwarders", addresses, table.forwarders.as_ref(), watched);
         section.put("max_connections", self.max_connections.to_string(), given, places);
+        section.put("tls", self.tls.to_string(), table.tls.as_ref(), Change::Live);
         section
     }
 }

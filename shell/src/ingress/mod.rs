@@ -5,6 +5,7 @@
 
 pub mod listen;
 
+mod line;
 mod watchdog;
 mod watched;
 

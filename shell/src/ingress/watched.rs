@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use http_body_util::Full;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use smol::io::{self, AsyncRead, AsyncWrite};
-use smol::net::TcpStream;
+
+use super::line::Line;
 
 /// Reads in a row after which others have their turn: a peer that always has bytes ready must not
 /// keep a thread for itself.
@@ -24,20 +25,20 @@ pub(super) trait Watch {
 
 /// A socket, with bytes that were read from it before, that reports what goes through it.
 pub(super) struct Watched<W> {
-    stream: TcpStream,
+    line: Line,
     read_before: Bytes,
     watch: Arc<W>,
     reads: u32,
 }
 
 impl<W: Watch> Watched<W> {
-    pub(super) fn new(stream: TcpStream, read_before: Bytes, watch: Arc<W>) -> Self {
-        Self { stream, read_before, watch, reads: 0 }
+    pub(super) fn new(line: Line, read_before: Bytes, watch: Arc<W>) -> Self {
+        Self { line, read_before, watch, reads: 0 }
     }
 
-    /// Returns the socket.
-    pub(super) fn into_stream(self) -> TcpStream {
-        self.stream
+    /// Returns the socket and what is spoken over it.
+    pub(super) fn into_line(self) -> Line {
+        self.line
     }
 }
 
@@ -57,7 +58,7 @@ impl<W: Watch> AsyncRead for Watched<W> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        let read = Pin::new(&mut self.line).poll_read(cx, into);
         self.reads = if read.is_pending() { 0 } else { self.reads + 1 };
         match read {
             Poll::Ready(Ok(count @ 1..)) => {
@@ -74,7 +75,7 @@ impl<W: Watch> AsyncWrite for Watched<W> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = Pin::new(&mut self.line).poll_write(cx, bytes);
         self.watch.sent(written.is_pending());
         written
     }
@@ -84,35 +85,35 @@ impl<W: Watch> AsyncWrite for Watched<W> {
         cx: &mut Context<'_>,
         bytes: &[std::io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        let written = Pin::new(&mut self.line).poll_write_vectored(cx, bytes);
         self.watch.sent(written.is_pending());
         written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.line).poll_flush(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
+        Pin::new(&mut self.line).poll_close(cx)
     }
 }
 
 /// The body of an answer. Drops `G` when the connection has taken all of it, or is gone.
-pub(super) struct Tail<G> {
-    body: Full<Bytes>,
+pub(super) struct Tail<G, B = Full<Bytes>> {
+    body: B,
     _until_taken: G,
 }
 
-impl<G> Tail<G> {
-    pub(super) fn new(body: Full<Bytes>, until_taken: G) -> Self {
+impl<G, B> Tail<G, B> {
+    pub(super) fn new(body: B, until_taken: G) -> Self {
         Self { body, _until_taken: until_taken }
     }
 }
 
-impl<G: Unpin> Body for Tail<G> {
+impl<G: Unpin, B: Body<Data = Bytes> + Unpin> Body for Tail<G, B> {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

@@ -137,7 +137,7 @@ impl Config {
             listen,
             http,
             control: ControlSettings::check(&tables.control)?,
-            admin: AdminSettings::check(&tables.admin)?,
+            admin: AdminSettings::check(&tables.admin, has_tls)?,
             log: LogSettings::check(&tables.log),
             journal: JournalSettings::check(&tables.journal, &durabilities(&tables.ring))?,
             tls,

@@ -223,7 +223,7 @@ fn hand_over(
     );
     let setting = Arc::clone(&http2);
     (
-        Box::new(move |socket, address, read, permit| http2.adopt(socket, address, read, permit)),
+        Box::new(move |given| http2.adopt(given)),
         Box::new(move |limits| setting.set_limits(limits.clone())),
     )
 }
@@ -237,13 +237,23 @@ fn hand_over(
     _: &Arc<Shutdown>,
     _: Arc<Executor<'static>>,
 ) -> (HandOver, SetLimits) {
-    (Box::new(|_, _, _, _| ()), Box::new(|_| ()))
+    (Box::new(|_| ()), Box::new(|_| ()))
 }
 
 /// Opens the files that a configuration names, to see whether they are good.
 pub fn check_files(config: &Config) -> Result<(), ServeError> {
     credentials(config)?;
     Acceptors::read(config).map(|_| ())
+}
+
+/// What accepts TLS at the address of operators, if it is spoken there.
+pub(super) fn of_pages(config: &Config) -> Result<Option<Arc<Acceptor>>, ServeError> {
+    match config.tls.as_ref().filter(|_| config.admin.tls) {
+        None => Ok(None),
+        Some(settings) => Acceptor::read(settings, &[b"http/1.1"])
+            .map(|acceptor| Some(Arc::new(acceptor)))
+            .map_err(ServeError::Tls),
+    }
 }
 
 /// What accepts TLS, by what is spoken in it.
@@ -259,7 +269,8 @@ impl Acceptors {
         let read = |protocols: &[&[u8]]| {
             Acceptor::read(settings, protocols).map(Arc::new).map_err(ServeError::Tls)
         };
-        Ok(Self { http: Some(read(&[b"http/1.1"])?), others: Some(read(&[])?) })
+        let http: &[&[u8]] = if config.http.http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+        Ok(Self { http: Some(read(http)?), others: Some(read(&[])?) })
     }
 
     fn of(&self, tls: bool, protocol: ProtocolName) -> Option<Arc<Acceptor>> {
@@ -301,8 +312,8 @@ impl AddressParts<'_> {
             max_headers: config.http.limits.max_headers,
             max_batch_bytes: usize::try_from(largest_batch).unwrap_or(usize::MAX),
             origins: config.http.origins.clone(),
-            // A session of TLS stays with its event loop.
-            http2: config.http.http2 && !tls,
+            http2: config.http.http2,
+            h2c: config.http.http2 && !tls,
             keep,
             routes: http1::Routes::new(&self.router),
             guard,

@@ -228,6 +228,7 @@ impl Server {
         if let Some((listener, _)) = admin_listener {
             watching = watch(&admin, executor);
             let served = http(Some(admin), Vec::new(), Limit::new(shares.admin));
+            served.set_tls(ingest::of_pages(config)?);
             pages = Some(Arc::clone(&served));
             accepting.push(executor.spawn(served.run(listener.into(), Arc::clone(executor))));
         }

@@ -50,7 +50,7 @@ pub fn asking(method: &str, path: &str) -> Vec<u8> {
 }
 
 /// The next frame; `None` at the end of the connection, however it ends.
-pub fn read(stream: &mut TcpStream) -> Option<Frame> {
+pub fn read(stream: &mut impl Read) -> Option<Frame> {
     let mut head = [0; 9];
     let mut whole = |bytes: &mut [u8]| match stream.read_exact(bytes) {
         Ok(()) => Some(()),
@@ -73,7 +73,7 @@ pub fn read(stream: &mut TcpStream) -> Option<Frame> {
 }
 
 /// Frames up to the first of this kind, which is the last of them; up to the end, if none comes.
-pub fn read_until(stream: &mut TcpStream, kind: u8) -> Vec<Frame> {
+pub fn read_until(stream: &mut impl Read, kind: u8) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Some(frame) = read(stream) {
         let is_last = frame.kind == kind;

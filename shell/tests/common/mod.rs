@@ -10,6 +10,10 @@ pub mod control;
 pub mod frames;
 #[cfg(feature = "http2")]
 pub mod http2;
+#[cfg(feature = "grpc")]
+#[rustfmt::skip]
+#[allow(warnings, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod publisher;
 pub mod reader;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -53,6 +53,8 @@ pub struct Config {
     pub origins: Vec<Origin>,
     /// HTTP/2 connections are handed over; otherwise they are refused.
     pub http2: bool,
+    /// The same for requests that ask for `Upgrade: h2c`, which is not for TLS.
+    pub h2c: bool,
     /// What is kept with the records of a request.
     pub keep: Keep,
     /// Configured routes, if there are any.

@@ -155,7 +155,7 @@ pub(super) fn route<S: Sink>(
     // is.
     let is_plain = head.framing == head::Framing::Length(0)
         && (head.target.starts_with(b"/") || head.target == b"*");
-    if head.wants_h2c && config.http2 && is_plain {
+    if head.wants_h2c && config.h2c && is_plain {
         return Decision::HandOver;
     }
     let is_read = matches!(head.method, b"GET" | b"HEAD");

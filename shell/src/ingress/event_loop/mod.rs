@@ -53,7 +53,7 @@ pub use self::settings::{
     Target, authenticate, keep,
 };
 use self::shared::{Arrival, Mailbox};
-pub use self::shared::{HandOver, PageContent, Shared, ring_facts};
+pub use self::shared::{HandOver, HandedOver, PageContent, Shared, ring_facts};
 pub use self::window::Window;
 use self::work::{Slot, Work};
 use crate::codec::{Sink, Wait};

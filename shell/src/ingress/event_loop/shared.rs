@@ -27,7 +27,21 @@ pub type PageContent = (u16, &'static str, &'static str, Vec<u8>);
 
 /// Takes a connection: its socket, the number of its address, the bytes that were read, and its
 /// place among the connections.
-pub type HandOver = Box<dyn Fn(OwnedFd, u32, Vec<u8>, Permit) + Send + Sync>;
+pub type HandOver = Box<dyn Fn(HandedOver) + Send + Sync>;
+
+/// A connection that leaves its loop.
+pub struct HandedOver {
+    /// Its socket.
+    pub socket: OwnedFd,
+    /// Number of the address that it came in by.
+    pub address: u32,
+    /// What has been read, plain.
+    pub read: Vec<u8>,
+    /// The session of TLS that goes on.
+    pub tls: Option<Box<Session>>,
+    /// Its place among all connections.
+    pub permit: Permit,
+}
 
 /// What an event loop needs of the process around it.
 pub struct Shared {

@@ -59,7 +59,7 @@ fn shared() -> Shared {
         windows: Vec::new(),
         workers: crate::ingress::workers::Workers::new(1),
         page: Box::new(|_| None),
-        hand_over: Box::new(|_, _, _, _| ()),
+        hand_over: Box::new(|_| ()),
     }
 }
 

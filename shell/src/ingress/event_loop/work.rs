@@ -15,7 +15,7 @@ use super::deadlines::{Armed, Deadlines};
 use super::driver::{Buffers, Event, Id, Listener};
 use super::held::Verdict;
 use super::protocol::Speaker;
-use super::shared::{Mailbox, Shared};
+use super::shared::{HandedOver, Mailbox, Shared};
 use crate::codec::{self, Progress, RingId, Sink, State};
 use crate::limits::{Held, Permit};
 use crate::tls::Broken;
@@ -173,8 +173,13 @@ impl<'a> Work<'a> {
         if let Slot::Taken(mut connection) = std::mem::replace(slot, Slot::Free) {
             self.deadlines.cancel(id, &mut connection.armed);
             if let Speaker::Http(_) = &connection.speaker {
-                let address = connection.address;
-                (self.shared.hand_over)(socket, address, connection.input, connection.permit);
+                (self.shared.hand_over)(HandedOver {
+                    socket,
+                    address: connection.address,
+                    read: connection.input,
+                    tls: connection.tls.take(),
+                    permit: connection.permit,
+                });
             }
         }
         self.free.push(id);

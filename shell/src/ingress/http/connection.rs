@@ -9,11 +9,11 @@ use std::task::Poll;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::{Request, service::service_fn};
-use smol::net::TcpStream;
 use smol_hyper::rt::FuturesIo;
 
 use super::activity::{Activity, Answering};
-use super::{Http, LINGER, LINGER_REJECTED, finish, linger, reply, routes};
+use super::{Http, LINGER, LINGER_REJECTED, finish, linger, reply, routes, say_end};
+use crate::ingress::line::Line;
 use crate::ingress::watchdog::Watchdog;
 use crate::ingress::watched::{Tail, Watched};
 
@@ -29,9 +29,9 @@ enum End {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
+pub(super) async fn drive(http: &Arc<Http>, line: Line) {
     let activity = Activity::new();
-    let io = FuturesIo::new(Watched::new(stream, Bytes::new(), Arc::clone(&activity)));
+    let io = FuturesIo::new(Watched::new(line, Bytes::new(), Arc::clone(&activity)));
     let service = {
         let (http, activity) = (Arc::clone(http), Arc::clone(&activity));
         service_fn(move |request: Request<Incoming>| {
@@ -77,7 +77,7 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
     .await;
 
     let parts = connection.into_parts();
-    let mut stream = parts.io.into_inner().into_stream();
+    let mut line = parts.io.into_inner().into_line();
     match end {
         End::Done(Ok(())) => {}
         End::Done(Err(error)) => {
@@ -89,7 +89,7 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
                 http.count_response(505);
                 let detail = "only HTTP/1.1 and HTTP/1.0 are spoken here";
                 let answer = reply::raw(505, "HTTP Version Not Supported", detail, "");
-                if finish(&mut stream, answer.as_bytes()).await.is_err() {
+                if finish(&mut line, answer.as_bytes()).await.is_err() {
                     return;
                 }
             } else if error.is_parse() {
@@ -105,11 +105,13 @@ pub(super) async fn drive(http: &Arc<Http>, stream: TcpStream) {
             http.count_response(408);
             let answer =
                 reply::raw(408, "Request Timeout", "the request head did not arrive in time", "");
-            if finish(&mut stream, answer.as_bytes()).await.is_err() {
+            if finish(&mut line, answer.as_bytes()).await.is_err() {
                 return;
             }
         }
     }
     // While the process ends, idle connections are many and the time is short.
-    linger(stream, if http.shutdown.has_begun() { LINGER_REJECTED } else { LINGER }).await;
+    say_end(&mut line).await;
+    linger(line.into_stream(), if http.shutdown.has_begun() { LINGER_REJECTED } else { LINGER })
+        .await;
 }

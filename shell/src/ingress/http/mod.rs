@@ -14,11 +14,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream};
 use smol::{Async, Executor, Timer, future};
 
 use self::reserved::Overflow;
+use super::line::Line;
 use crate::accept;
 use crate::admin::Admin;
 use crate::codec::http1::Origin;
@@ -26,6 +27,7 @@ use crate::limits::{Limit, Permit, Rotation};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::sync::Live;
+use crate::tls::Acceptor;
 
 pub use reply::problem_json;
 pub use settings::{HttpLimits, HttpSettings, HttpTable};
@@ -48,6 +50,8 @@ pub struct Http {
     /// For connections beyond the limit, which are told so.
     reserved: Arc<Rotation>,
     overflow: Overflow,
+    /// What connections speak, if it is TLS.
+    tls: Live<Option<Arc<Acceptor>>>,
 }
 
 impl Http {
@@ -65,7 +69,13 @@ impl Http {
     ) -> Self {
         let (reserved, overflow) = (Rotation::new(places), Overflow::new(places));
         let rules = Live::new(rules);
-        Self { admin, metrics, shutdown, rules, connections, reserved, overflow }
+        let tls = Live::new(None);
+        Self { admin, metrics, shutdown, rules, connections, reserved, overflow, tls }
+    }
+
+    /// Has connections that come from now on speak TLS, or not.
+    pub fn set_tls(&self, acceptor: Option<Arc<Acceptor>>) {
+        self.tls.set(acceptor);
     }
 
     /// Serves connections that come from now on by these rules.
@@ -89,6 +99,10 @@ impl Http {
         }
         self.metrics.http_connections_refused.inc();
         tracing::debug!(limit = self.connections.most(), "HTTP connection refused: too many");
+        if self.tls.get().is_some() {
+            // Without a handshake nothing can be said.
+            return;
+        }
         self.serve_reserved(stream, executor).await;
     }
 
@@ -119,7 +133,14 @@ impl Http {
     async fn serve(self: Arc<Self>, stream: TcpStream, _permit: Permit) {
         // Answers are small and complete; waiting to fill a segment only delays them.
         let _ = stream.set_nodelay(true);
-        connection::drive(&self, stream).await;
+        let session = match &*self.tls.get() {
+            None => None,
+            Some(acceptor) => match acceptor.session() {
+                Some(session) => Some(Box::new(session)),
+                None => return,
+            },
+        };
+        connection::drive(&self, Line::new(stream, session)).await;
     }
 
     fn count_response(&self, status: u16) {
@@ -128,12 +149,31 @@ impl Http {
 }
 
 /// Writes a last answer, without waiting long for a peer that does not take it.
-async fn finish(stream: &mut TcpStream, answer: &[u8]) -> std::io::Result<()> {
-    future::or(stream.write_all(answer), async {
+async fn finish<S>(stream: &mut S, answer: &[u8]) -> std::io::Result<()>
+where
+    S: AsyncWrite + Unpin,
+{
+    let sent = async {
+        stream.write_all(answer).await?;
+        stream.flush().await
+    };
+    future::or(sent, async {
         Timer::after(LINGER).await;
         Err(std::io::ErrorKind::TimedOut.into())
     })
     .await
+}
+
+/// Says in TLS that nothing more comes, without waiting long; without TLS it ends our side.
+async fn say_end(line: &mut Line) {
+    let closed = async {
+        // The peer may be gone.
+        let _ = line.close().await;
+    };
+    future::or(closed, async {
+        Timer::after(LINGER_REJECTED).await;
+    })
+    .await;
 }
 
 /// Ends our side and reads on for a while: closing a socket with unread input resets it, and the

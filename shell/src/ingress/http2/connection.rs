@@ -19,8 +19,11 @@ use smol::net::TcpStream;
 use smol_hyper::rt::FuturesIo;
 
 use super::activity::{Activity, Due, OpenStream};
+#[cfg(feature = "grpc")]
+use super::grpc;
 use super::{Connection, Http2, STREAM_WINDOW_BYTES, exchange, translate};
 use crate::ingress::http::{LINGER, LINGER_REJECTED, linger};
+use crate::ingress::line::Line;
 use crate::ingress::watchdog::Watchdog;
 use crate::ingress::watched::{Tail, Watched};
 
@@ -44,7 +47,8 @@ enum End {
 }
 
 /// Serves one connection until it ends; `read_before` are its first bytes.
-pub(super) async fn drive(connection: Connection, stream: TcpStream, read_before: Bytes) {
+pub(super) async fn drive(connection: Connection, line: Line, read_before: Bytes) {
+    let stream = line.stream().clone();
     let activity = Activity::new();
     let http2 = &Arc::clone(&connection.http2);
     let limits = Arc::clone(&connection.limits);
@@ -55,7 +59,7 @@ pub(super) async fn drive(connection: Connection, stream: TcpStream, read_before
             respond(Arc::clone(&connection), OpenStream::new(Arc::clone(&activity)), request)
         })
     };
-    let io = FuturesIo::new(Watched::new(stream.clone(), read_before, Arc::clone(&activity)));
+    let io = FuturesIo::new(Watched::new(line, read_before, Arc::clone(&activity)));
     let list_bytes = limits.max_header_bytes + FIELD_BYTES * (limits.max_headers + PSEUDO_FIELDS);
     let mut serving = http2::Builder::new(Tasks(Arc::clone(http2)))
         .max_concurrent_streams(limits.max_concurrent_streams)
@@ -152,19 +156,41 @@ fn is_of_protocol(error: &hyper::Error) -> bool {
     cause.is_some_and(|cause| !cause.is_io() && cause.reason() != Some(h2::Reason::NO_ERROR))
 }
 
+/// The body of an answer.
+#[cfg(not(feature = "grpc"))]
+type Answer = Full<Bytes>;
+#[cfg(feature = "grpc")]
+type Answer = http_body_util::Either<Full<Bytes>, tonic::body::Body>;
+
+#[cfg(not(feature = "grpc"))]
+fn whole(body: Bytes) -> Answer {
+    Full::new(body)
+}
+
+#[cfg(feature = "grpc")]
+fn whole(body: Bytes) -> Answer {
+    Answer::Left(Full::new(body))
+}
+
 /// Answers one request.
 async fn respond(
     connection: Arc<Connection>,
     mut open: OpenStream,
     request: Request<Incoming>,
-) -> io::Result<Response<Tail<OpenStream>>> {
+) -> io::Result<Response<Tail<OpenStream, Answer>>> {
+    // Without an answer the stream is reset; there is nobody who could read one.
+    let nobody = || io::Error::from(io::ErrorKind::ConnectionAborted);
+    #[cfg(feature = "grpc")]
+    if grpc::is_call(&request) {
+        let answer = grpc::answer(&connection, request).await.ok_or_else(nobody)?;
+        open.answered();
+        return Ok(answer.map(|body| Tail::new(Answer::Right(body), open)));
+    }
     let (parts, body) = request.into_parts();
     let answer = exchange::answer(&connection, &parts, body).await;
-    // Without an answer the stream is reset; there is nobody who could read one.
-    let answer = answer.as_deref().and_then(translate::answer);
-    let answer = answer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    let answer = answer.as_deref().and_then(translate::answer).ok_or_else(nobody)?;
     open.answered();
-    Ok(answer.map(|body| Tail::new(Full::new(body), open)))
+    Ok(answer.map(|body| Tail::new(whole(body), open)))
 }
 
 /// Runs the streams of a connection where the connection runs.

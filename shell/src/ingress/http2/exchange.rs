@@ -3,6 +3,7 @@
 //! The codec of HTTP/1.1 reads it, a turn of its own for each look, as an event loop does for a
 //! connection: what it appends is published before its answer is looked at.
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
 use smol::{Timer, future};
 
@@ -64,11 +65,10 @@ enum Piece {
 
 /// Answers a request: `None` if there is nobody to be answered. The bytes are a whole HTTP/1.1
 /// response.
-pub(super) async fn answer(
-    connection: &Connection,
-    parts: &Parts,
-    body: Incoming,
-) -> Option<Vec<u8>> {
+pub(super) async fn answer<B>(connection: &Connection, parts: &Parts, body: B) -> Option<Vec<u8>>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let limits = &connection.limits;
     let shared = connection.http2.shared.upgrade()?;
     let rules = super::rules(&shared, connection.address)?;
@@ -94,13 +94,15 @@ pub(super) async fn answer(
 }
 
 impl Exchange {
-    async fn run(
+    async fn run<B>(
         &mut self,
         connection: &Connection,
         framing: Framing,
-        mut body: Incoming,
+        mut body: B,
         deadline: Instant,
-    ) {
+    ) where
+        B: Body<Data = Bytes, Error: Display> + Unpin,
+    {
         let mut share: Option<Share> = None;
         // What has arrived and not been read, at most: it is counted as long as more may come.
         let mut unread = Held::nothing(&self.shared.buffered);
@@ -342,7 +344,10 @@ async fn take_share(connection: &Connection, framing: Framing, deadline: Instant
     .await
 }
 
-async fn receive(body: &mut Incoming, deadline: Instant) -> Piece {
+async fn receive<B>(body: &mut B, deadline: Instant) -> Piece
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let frame = future::or(async { Some(body.frame().await) }, async {
         Timer::at(deadline).await;
         None

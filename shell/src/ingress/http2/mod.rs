@@ -1,4 +1,4 @@
-//! HTTP/2 over cleartext TCP (RFC 9113), at the addresses of HTTP/1.1.
+//! HTTP/2 (RFC 9113) at the addresses of HTTP/1.1, over TLS where they speak it.
 //!
 //! A connection comes from an event loop: with the preface of a client that knows what it speaks
 //! to, or with a request that asks for `Upgrade: h2c`. From then on hyper decodes its frames, in a
@@ -6,27 +6,30 @@
 //! records, batches and pages, and refuse the same things with the same words.
 //!
 //! Reading order: `frames` and `activity` (what a connection does, and until when it may),
-//! `budget` (memory), `translate` (messages), `exchange` (one request), `connection`, `upgrade`.
+//! `budget` (memory), `translate` (messages), `exchange` (one request), `grpc` (the cargo feature),
+//! `connection`, `upgrade`.
 
 mod activity;
 mod budget;
 mod connection;
 mod exchange;
 mod frames;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod translate;
 mod upgrade;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 
 use hyper::body::Bytes;
 use smol::{Async, Executor};
 
 use self::budget::Budget;
-use super::event_loop::{Protocol, Shared, peer_name};
+use super::event_loop::{HandedOver, Protocol, Shared, peer_name};
 use super::http::HttpLimits;
+use super::line::Line;
 use crate::codec::http1::{self, PREFACE};
-use crate::limits::Permit;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::sync::Live;
@@ -77,7 +80,8 @@ impl Http2 {
     /// Serves a connection whose first bytes are a preface, or a request that asks for an upgrade.
     /// Its requests are answered by the rules of its address; the permit is kept as long as it
     /// lasts.
-    pub fn adopt(self: &Arc<Self>, socket: OwnedFd, address: u32, read: Vec<u8>, permit: Permit) {
+    pub fn adopt(self: &Arc<Self>, given: HandedOver) {
+        let HandedOver { socket, address, read, tls, permit } = given;
         let Some(rules) = self.shared.upgrade().and_then(|shared| rules(&shared, address)) else {
             return;
         };
@@ -102,8 +106,8 @@ impl Http2 {
             // Answers are small and complete; waiting to fill a segment only delays them.
             let _ = stream.set_nodelay(true);
             if read.starts_with(PREFACE) {
-                connection::drive(connection, stream, Bytes::from(read)).await;
-            } else {
+                connection::drive(connection, Line::new(stream, tls), Bytes::from(read)).await;
+            } else if tls.is_none() {
                 upgrade::serve(connection, stream, read).await;
             }
             drop(permit);

@@ -14,6 +14,7 @@ use super::connection::drive;
 use super::{Connection, Http2};
 use crate::codec::http1::{MAX_HEADERS, PREFACE, h2c_settings};
 use crate::ingress::http::LINGER_REJECTED;
+use crate::ingress::line::Line;
 
 const SWITCHING: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
@@ -70,7 +71,7 @@ pub(super) async fn serve(connection: Connection, mut stream: TcpStream, mut rea
         }
         return;
     };
-    drive(connection, stream, asked.as_frames(&first, &read)).await;
+    drive(connection, Line::new(stream, None), asked.as_frames(&first, &read)).await;
 }
 
 /// Waits as long as a client may take to send its preface: the time of a head or, once the process

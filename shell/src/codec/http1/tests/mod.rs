@@ -21,6 +21,7 @@ pub(super) fn config() -> Arc<Config> {
         max_batch_bytes: 4096,
         origins: Origin::new("https://good.example").into_iter().collect(),
         http2: true,
+        h2c: true,
         routes: None,
         guard: None,
         keep: Keep::default(),
