@@ -287,7 +287,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 fn explore(scheduler: impl Scheduler + 'static, seen: &Arc<Seen>) {
     let seen = Arc::clone(seen);
-    Runner::new(scheduler, Config::new()).run(move || run(&counted));
+    Runner::new(scheduler, Config::new()).run(move || run(&seen));
 }
 
 /// One test, because a seeded fault is the whole process's.
