@@ -7,6 +7,7 @@ pub mod differential;
 pub mod differential_observer;
 pub mod http1;
 pub mod inspect;
+pub mod journal;
 pub mod lines;
 pub mod mqtt;
 pub mod observer;
@@ -36,7 +37,7 @@ pub fn outcome(result: Result<Next, ReadError>, buffer: &[u8]) -> Outcome {
 pub type Target = fn(&[u8]);
 
 /// All of them.
-pub const ALL: [(&str, Target); 13] = [
+pub const ALL: [(&str, Target); 14] = [
     ("attributes", attributes::run),
     ("reader", reader::run),
     ("observer", observer::run),
@@ -50,4 +51,5 @@ pub const ALL: [(&str, Target); 13] = [
     ("mqtt", mqtt::run),
     ("lines", lines::run),
     ("inspect", inspect::run),
+    ("journal", journal::run),
 ];

@@ -286,5 +286,44 @@ fn protocols(write: Write<'_>) -> io::Result<()> {
     ] {
         write("lines", name, join(&[&head, way, stream]))?;
     }
+    for (name, stream) in journals() {
+        write("journal", name, stream)?;
+    }
     Ok(())
+}
+
+/// Directories: see `targets::journal`.
+fn journals() -> Vec<(&'static str, Vec<u8>)> {
+    // Length of a record, what is done to it; after them: zeros, spoiled where.
+    let records = |some: &[[u8; 2]]| {
+        let count = [some.len() as u8];
+        [&count[..], &some.concat(), &[2, 0]].concat()
+    };
+    let segment =
+        |flags: u8, odd: u8, some: &[[u8; 2]]| [&[0, flags, odd, 0][..], &records(some)].concat();
+    let three = [[5, 255], [40, 255], [0, 255]];
+    let copy = |published: u8, at: u8| vec![3, published, 0, 1, at, 0, 0, 7, 0];
+    let both = [copy(3, 1), copy(4, 2)].concat();
+    let begin = [4, 0, 9];
+    let two = [segment(0, 0, &three), segment(0, 0, &three)].concat();
+    vec![
+        ("two_segments", join(&[&begin, &[2], &two, &[1], &both, &[0, 9, 3]])),
+        ("no_cursors", join(&[&begin, &[2], &two, &[0, 9, 3]])),
+        ("past_32_bits", join(&[&[4, 1, 9], &[2], &two, &[1], &both, &[0, 9, 3]])),
+        ("damaged_payload", {
+            let damaged = segment(0, 0, &[[5, 255], [90, 50], [215, 60], [3, 1]]);
+            join(&[&begin, &[2], &damaged, &segment(0, 0, &three), &[1], &both, &[0, 9, 3]])
+        }),
+        ("longer_header", {
+            let longer = segment(0, 0, &[[5, 255], [90, 40], [0, 200], [3, 255]]);
+            join(&[&begin, &[2], &longer, &segment(0, 0, &three), &[1], &both, &[0, 9, 3]])
+        }),
+        ("another_epoch", {
+            let other = segment(7, 0, &three);
+            join(&[&begin, &[2], &segment(0, 0, &three), &other, &[1], &both, &[0, 1, 3]])
+        }),
+        ("another_boot", join(&[&begin, &[1], &segment(24, 0, &three), &[1], &both, &[0, 9]])),
+        ("a_gap", join(&[&begin, &[2], &segment(0, 0, &three), &segment(0, 0x42, &three), &[1]])),
+        ("half_a_header", join(&[&begin, &[1], &segment(0xE0, 0, &three), &[77, 1], &both])),
+    ]
 }
