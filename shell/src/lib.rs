@@ -11,6 +11,7 @@ pub mod limits;
 pub mod log;
 pub mod refusal;
 pub mod shutdown;
+pub mod supervisor;
 pub mod tls;
 
 pub mod metrics;

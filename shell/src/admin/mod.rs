@@ -82,6 +82,11 @@ impl Admin {
         }
     }
 
+    /// Lists why a record that is sent now has no chance; nothing if it has one.
+    pub fn obstacles(&self) -> Vec<String> {
+        health::obstacles(self)
+    }
+
     /// Makes a page that may also be beside the records, by its path; `None` if there is none.
     pub fn page(&self, path: &str) -> Option<Page> {
         match path {

@@ -13,6 +13,7 @@ use crate::ingress::event_loop::driver::Choice;
 use crate::log::{LogFormat, LogLevel};
 use crate::ring::RingFlags;
 use crate::server::{Config, Loaded, Tables};
+use crate::supervisor::{Supervisor, Told};
 use crate::{log, server};
 
 /// Variables of the environment that stand for a flag which is no key of a table.
@@ -188,28 +189,37 @@ fn check_variables() -> Result<(), ConfigError> {
 
 /// Serves until a signal ends it.
 pub(super) fn run(args: ServeArgs) -> ExitCode {
+    // First: what else opens a descriptor must not be taken for one that was handed over.
+    let supervisor = Arc::new(Supervisor::from_environment());
+    let failed = |reason: &str| {
+        supervisor.tell(&Told::Failed(reason));
+        log::last_words(&format!("aqueduct: {reason}"));
+    };
     let loaded = match args.load() {
         Ok(loaded) => loaded,
         Err(error) => {
-            log::last_words(&format!("aqueduct: {error}"));
+            failed(&error.to_string());
             return ExitCode::from(EXIT_USAGE);
         }
     };
     log::start(loaded.config.log);
     // The runtime panics where the system refuses it a thread or a descriptor; that is logged.
     let load: server::Load = Arc::new(move || args.load());
-    let serve = AssertUnwindSafe(|| server::run(&loaded, load));
+    let serve = AssertUnwindSafe(|| server::run(&loaded, load, &supervisor));
     match std::panic::catch_unwind(serve) {
         Ok(Ok(())) => {
             log::flush();
             ExitCode::SUCCESS
         }
-        Err(_) => {
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+            supervisor.tell(&Told::Failed(said.unwrap_or("a panic; the log says where")));
             log::flush();
             ExitCode::FAILURE
         }
         Ok(Err(error)) => {
-            log::last_words(&format!("aqueduct: {error}"));
+            failed(&error.to_string());
             ExitCode::FAILURE
         }
     }

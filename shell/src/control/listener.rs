@@ -12,6 +12,7 @@ use smol::Async;
 use super::ControlConnection;
 use crate::accept::Accept;
 use crate::socket_file::{BindError, SocketFile};
+use crate::supervisor::Supervisor;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: usize = 128;
@@ -25,10 +26,13 @@ pub struct ControlListener {
 }
 
 impl ControlListener {
-    /// Listens at `path`, mode 0660.
-    pub fn bind(path: &Path) -> Result<Self, BindError> {
+    /// Listens at `path`, mode 0660, or by the socket that a service manager holds for it.
+    pub fn bind(supervisor: &Supervisor, path: &Path) -> Result<Self, BindError> {
         let umask = Some(Mode::from_raw_mode(UMASK));
-        let (socket, file) = SocketFile::bind(path, SocketType::SEQPACKET, umask, BACKLOG)?;
+        let (socket, file) = match supervisor.take_unix(path, SocketType::SEQPACKET) {
+            Some(socket) => (socket, SocketFile::of_manager(path)),
+            None => SocketFile::bind(path, SocketType::SEQPACKET, umask, BACKLOG)?,
+        };
         let socket = Async::new(socket).map_err(|error| BindError::System {
             path: path.to_owned(),
             step: "poll",

@@ -8,6 +8,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::config::Endpoint;
 use crate::socket_file::SocketFile;
+use crate::supervisor::Supervisor;
 
 /// A bound and listening socket.
 pub struct Bound {
@@ -20,6 +21,26 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// Takes the socket that a service manager holds for an address, or binds one.
+    pub fn take_or_bind(
+        supervisor: &Supervisor,
+        endpoint: &Endpoint,
+        backlog: usize,
+    ) -> io::Result<Self> {
+        let (socket, file) = match endpoint {
+            Endpoint::Tcp(address) => (supervisor.take_tcp(address.socket_addr()), None),
+            Endpoint::Unix(path) => {
+                let socket = supervisor.take_unix(path, SocketType::STREAM);
+                (socket, Some(SocketFile::of_manager(path)))
+            }
+        };
+        let Some(socket) = socket else { return Self::new(endpoint, backlog) };
+        if file.is_none() {
+            set_options(&socket)?;
+        }
+        Ok(Self { socket, endpoint: endpoint.clone(), file })
+    }
+
     /// Binds and listens with a queue of `backlog` connections, which the kernel may shorten.
     pub fn new(endpoint: &Endpoint, backlog: usize) -> io::Result<Self> {
         match endpoint {
@@ -40,15 +61,20 @@ fn tcp(address: SocketAddr, backlog: usize) -> io::Result<(OwnedFd, SocketAddr)>
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // Or a restart would have to wait for the connections of the last process.
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    // These are inherited by the connections. Answers are small and complete, and waiting to fill a
-    // segment only delays them; and a peer that is gone without a word is noticed in the end.
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    sockopt::set_socket_keepalive(&socket, true)?;
+    set_options(&socket)?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
     let listener = std::net::TcpListener::from(socket);
     let bound = listener.local_addr()?;
     Ok((listener.into(), bound))
+}
+
+/// Sets what is inherited by the connections. Answers are small and complete, and waiting to fill a
+/// segment only delays them; and a peer that is gone without a word is noticed in the end.
+fn set_options(socket: &OwnedFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    Ok(())
 }
 
 #[cfg(test)]

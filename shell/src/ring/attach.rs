@@ -1,7 +1,7 @@
 //! Attaching readers to subscriptions, and detaching them.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -113,7 +113,13 @@ impl Ring {
         };
         inner.subscriptions[index].reader = Some(reader);
         inner.subscriptions[index].metrics.attached.set(1);
+        if let Some(kept) = &self.kept {
+            kept.note(&mut inner);
+        }
         drop(inner);
+        if let Some(kept) = &self.kept {
+            kept.keep_cursor(number, name, cursor.as_fd());
+        }
         if start == Some(Start::Latest) {
             self.space_released();
         }
@@ -159,6 +165,15 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        self.detach();
+        if let Some(kept) = &self.ring.kept {
+            kept.forget_cursor(self.number, &self.subscription);
+        }
+    }
+}
+
+impl Attachment {
+    fn detach(&self) {
         let deferred = {
             let mut inner = self.ring.lock();
             let Some(index) = inner.index_of(&self.subscription) else { return };
@@ -173,6 +188,9 @@ impl Drop for Attachment {
             let segment = inner.producer.detach(id);
             let deferred = inner.settle(Wake::NONE);
             inner.subscriptions[index].evict();
+            if let Some(kept) = &self.ring.kept {
+                kept.note(&mut inner);
+            }
             drop(inner);
             drop(segment);
             deferred

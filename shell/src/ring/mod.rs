@@ -10,6 +10,7 @@ mod doorbell;
 mod durable;
 mod error;
 mod journaled;
+mod kept;
 mod look;
 mod memory;
 mod publish;
@@ -40,6 +41,8 @@ pub use durable::Standing;
 use durable::{Holding, Progress};
 pub use error::RingError;
 use journaled::Journaled;
+use kept::Kept;
+pub use kept::Left;
 pub use look::{NotEvicted, RingLook, SubscriptionLook};
 use memory::RingMemory;
 pub use publish::{Label, Published, Turn};
@@ -71,6 +74,10 @@ pub struct Ring {
     progress: Option<Progress>,
     /// Where its records are made safe.
     journal: Option<Journaled>,
+    /// How it is kept for a later process.
+    kept: Option<Kept>,
+    /// Processes in a row, before this one, that ended without a word.
+    crashes: u32,
     /// Sequence number that the first record of this process gets.
     first_seq: u64,
     metrics: RingMetrics,
@@ -201,6 +208,8 @@ impl Ring {
             waiters: Arc::default(),
             progress: None,
             journal: None,
+            kept: None,
+            crashes: 0,
             first_seq,
             metrics: metrics.ring(&settings.name, settings.capacity_bytes),
         })
@@ -271,6 +280,9 @@ impl Ring {
                     status.filter(|status| status.attached).map_or(0, |status| status.lag_granules),
                 );
             }
+            if let Some(kept) = &self.kept {
+                kept.note(&mut inner);
+            }
             if inner.holding.as_ref().is_some_and(|holding| holding.failed) {
                 // What no reader will ever see is not waited for.
                 let memory = inner.producer.ring();
@@ -310,6 +322,10 @@ impl Ring {
             let wake = if inner.stop_holding() { inner.producer.close() } else { Wake::NONE };
             let mut deferred = inner.settle(wake);
             deferred.waiting.extend(lock(&self.waiters).all_wakers());
+            if let Some(kept) = &self.kept {
+                kept.note(&mut inner);
+                kept.end();
+            }
             deferred
         };
         self.run(deferred);

@@ -31,7 +31,12 @@ impl CursorSegment {
     /// Creates a zeroed segment and the descriptor to hand to its reader, who may write but not
     /// resize it.
     pub fn create(name: &str) -> Result<(Self, OwnedFd), SegmentError> {
-        let fd = memfd(&format!("aqueduct-cursor-{name}"), CURSOR_BYTES)?;
+        Self::with_name(&format!("aqueduct-cursor-{name}"))
+    }
+
+    /// Creates a zeroed page for another purpose; the name is the whole one of the memfd.
+    pub fn with_name(name: &str) -> Result<(Self, OwnedFd), SegmentError> {
+        let fd = memfd(name, CURSOR_BYTES)?;
         let base = map(fd.as_fd(), CURSOR_BYTES)?;
         // SAFETY: (1) `map` gave these bytes, and only `drop` unmaps them (invariant of the field);
         // sealing comes next, before anyone else knows the file; (2) page-aligned; (3) the address

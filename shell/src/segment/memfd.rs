@@ -27,7 +27,19 @@ pub(super) fn memfd(name: &str, bytes: usize) -> Result<OwnedFd, SegmentError> {
 
 /// Maps a whole memfd readable and writable, its pages present.
 pub(super) fn map(fd: BorrowedFd<'_>, bytes: usize) -> Result<NonNull<u8>, SegmentError> {
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    map_with(fd, bytes, ProtFlags::READ | ProtFlags::WRITE)
+}
+
+/// Maps a whole memfd readable, its pages present.
+pub(super) fn map_to_read(fd: BorrowedFd<'_>, bytes: usize) -> Result<NonNull<u8>, SegmentError> {
+    map_with(fd, bytes, ProtFlags::READ)
+}
+
+fn map_with(
+    fd: BorrowedFd<'_>,
+    bytes: usize,
+    protection: ProtFlags,
+) -> Result<NonNull<u8>, SegmentError> {
     // SAFETY: no address is asked for, so nothing that exists is replaced; no Rust reference to the
     // new bytes exists.
     let base = unsafe {

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 mod cursor_segment;
+mod kept_segment;
 mod memfd;
 mod ring_segment;
 
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::Resource;
 
 pub use cursor_segment::{CURSOR_BYTES, CursorSegment};
+pub use kept_segment::KeptSegment;
 pub use ring_segment::RingSegment;
 
 /// Why a segment could not be made.
@@ -42,6 +44,11 @@ pub enum SegmentError {
         /// What the system said.
         errno: Errno,
     },
+    /// It is no segment of ours, or could shrink.
+    Foreign {
+        /// What the system said.
+        errno: Errno,
+    },
     /// No read-only descriptor: is `/proc` mounted?
     Reopen {
         /// What the system said.
@@ -68,6 +75,7 @@ impl fmt::Display for SegmentError {
             Self::Seal { errno } => {
                 write!(f, "sealing shared memory (FUTURE_WRITE needs Linux 5.1): {errno}")
             }
+            Self::Foreign { errno } => write!(f, "no sealed segment: {errno}"),
             Self::Reopen { errno } => {
                 write!(f, "reopening shared memory read-only through /proc/self/fd: {errno}")
             }

@@ -27,6 +27,7 @@ use crate::middleware::units::Authenticate;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
 use crate::socket_file::SocketFile;
+use crate::supervisor::Supervisor;
 use crate::tls::{Acceptor, TlsSettings};
 
 /// Media type of problems (RFC 9457).
@@ -65,9 +66,13 @@ pub(super) struct Whereabouts {
 
 impl Bindings {
     /// Binds all addresses.
-    pub(super) fn bind(config: &Config, backlog: usize) -> Result<Self, ServeError> {
+    pub(super) fn bind(
+        config: &Config,
+        supervisor: &Supervisor,
+        backlog: usize,
+    ) -> Result<Self, ServeError> {
         let bind = |endpoint: &Endpoint| {
-            Bound::new(endpoint, backlog)
+            Bound::take_or_bind(supervisor, endpoint, backlog)
                 .map_err(|error| ServeError::Listen { address: endpoint.to_string(), error })
         };
         let http = bind(&config.http.listen)?;

@@ -6,6 +6,7 @@ mod descriptors;
 mod ingest;
 mod memory;
 mod reload;
+mod reports;
 mod signals;
 
 use std::fmt;
@@ -32,9 +33,10 @@ use crate::journal::Durability;
 use crate::limits::{ByteLimit, Limit};
 use crate::log;
 use crate::metrics::Metrics;
-use crate::ring::{Ring, RingError, RingSettings};
+use crate::ring::{Left, Ring, RingError, RingSettings};
 use crate::shutdown::Shutdown;
 use crate::socket_file::{BindError, SocketFile};
+use crate::supervisor::Supervisor;
 
 use descriptors::Shares;
 
@@ -46,6 +48,7 @@ pub use ingest::check_files;
 pub use memory::{Available, NotEnoughMemory};
 pub use reload::Load;
 use reload::Reloader;
+use reports::Reports;
 pub use signals::ignore_file_size_signal;
 
 /// Threads of a journal: one commits, one looks after it.
@@ -60,7 +63,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Runs until a signal ends it. The second signal ends the process at once.
 /// With a configuration file, SIGHUP has `load` read it again; without one it ends the process as
 /// SIGTERM does, for closing a terminal must lose nothing.
-pub fn run(loaded: &Loaded, load: Load) -> Result<(), ServeError> {
+pub fn run(loaded: &Loaded, load: Load, supervisor: &Arc<Supervisor>) -> Result<(), ServeError> {
     let config = &loaded.config;
     let has_file = loaded.path.is_some();
     let shares = descriptors::share_out(config).map_err(ServeError::Descriptors)?;
@@ -76,7 +79,7 @@ pub fn run(loaded: &Loaded, load: Load) -> Result<(), ServeError> {
         start_thread(number, &executor).map_err(ServeError::Thread)?;
     }
     smol::block_on(async {
-        let server = Server::bind(loaded, load, shares, &executor)?;
+        let server = Server::bind(loaded, load, shares, (&executor, supervisor))?;
         // Once the rings are made: what is in /proc of such a process belongs to root.
         if config.has_secrets()
             && let Err(error) = keep_memory_private()
@@ -84,6 +87,9 @@ pub fn run(loaded: &Loaded, load: Load) -> Result<(), ServeError> {
             tracing::warn!(%error, "a core dump would have secrets");
         }
         server.announce();
+        let reports = Reports::new(supervisor, &server.admin);
+        reports.ready();
+        let _reporting = reports.spawn(&executor);
         let is_hangup = |signal: &Option<io::Result<Signal>>| {
             has_file && matches!(signal, Some(Ok(Signal::Hup)))
         };
@@ -96,6 +102,7 @@ pub fn run(loaded: &Loaded, load: Load) -> Result<(), ServeError> {
             let _ = server.reloader.reload();
         };
         tracing::info!(?signal, "shutting down");
+        reports.stopping();
         let drain_timeout = server.reloader.drain_timeout();
         future::or(
             async {
@@ -123,6 +130,7 @@ const BACKLOG_MIN: usize = 128;
 /// Everything that is bound and running.
 struct Server {
     rings: Vec<Arc<Ring>>,
+    admin: Arc<Admin>,
     shutdown: Arc<Shutdown>,
     connections: Arc<Limit>,
     loops: Arc<Loops>,
@@ -138,40 +146,62 @@ struct Server {
 }
 
 impl Server {
-    fn bind(
-        loaded: &Loaded,
-        load: Load,
-        shares: Shares,
-        executor: &Arc<Executor<'static>>,
-    ) -> Result<Self, ServeError> {
-        let config = &loaded.config;
-        let metrics = Arc::new(Metrics::new().map_err(ServeError::Metrics)?);
-        let shutdown = Arc::new(Shutdown::default());
+    /// Makes all rings: out of their journals, out of what the service manager kept, or new.
+    fn rings(
+        config: &Config,
+        metrics: &Metrics,
+        supervisor: &Supervisor,
+    ) -> Result<Vec<Arc<Ring>>, ServeError> {
         let mut rings = Vec::with_capacity(config.rings.len());
         for settings in &config.rings {
             let journal = config.journal.as_ref();
             let journal = journal.filter(|_| settings.durability != Durability::Memory);
             let ring = match journal {
-                Some(journal) => Ring::open(settings, journal, &metrics),
-                None => Ring::create(settings, &metrics).map(Arc::new),
+                Some(journal) => Ring::open(settings, journal, metrics),
+                None => match supervisor.store() {
+                    Some(store) => {
+                        let left = Left::take(supervisor, &settings.name);
+                        Ring::create_kept(settings, metrics, store, left).map(Arc::new)
+                    }
+                    None => Ring::create(settings, metrics).map(Arc::new),
+                },
             };
             let failed = |error| ServeError::Ring { name: settings.name.clone(), error };
             rings.push(ring.map_err(failed)?);
         }
+        Ok(rings)
+    }
+
+    fn bind(
+        loaded: &Loaded,
+        load: Load,
+        shares: Shares,
+        (executor, supervisor): (&Arc<Executor<'static>>, &Supervisor),
+    ) -> Result<Self, ServeError> {
+        let config = &loaded.config;
+        let metrics = Arc::new(Metrics::new().map_err(ServeError::Metrics)?);
+        let shutdown = Arc::new(Shutdown::default());
+        let rings = Self::rings(config, &metrics, supervisor)?;
         let admin_listener = match config.admin.listen {
             Some(address) => {
-                let (socket, bound) = listen(address, shares.admin)?;
+                let (socket, bound) = listen(supervisor, address, shares.admin)?;
                 let listener = Async::new(std::net::TcpListener::from(socket));
                 let failed = |error| ServeError::Listen { address: address.to_string(), error };
                 Some((listener.map_err(failed)?, bound))
             }
             None => None,
         };
-        let control_listener =
-            ControlListener::bind(&config.control.socket).map_err(ServeError::Socket)?;
+        let control_listener = ControlListener::bind(supervisor, &config.control.socket)
+            .map_err(ServeError::Socket)?;
         let control_listener = Arc::new(control_listener);
         // Last, so that whoever finds an address open finds the readers' socket, too.
-        let bindings = Bindings::bind(config, shares.connections.max(BACKLOG_MIN))?;
+        let bindings = Bindings::bind(config, supervisor, shares.connections.max(BACKLOG_MIN))?;
+        if let Some(sockets) = supervisor.untaken() {
+            return Err(ServeError::Untaken { sockets });
+        }
+        for name in supervisor.unclaimed() {
+            tracing::warn!(name, "the service manager keeps something that no ring asks for");
+        }
         let addresses = bindings.addresses(config);
 
         let connections = Limit::new(shares.connections);
@@ -187,6 +217,7 @@ impl Server {
             addresses: bindings.listed(config),
             watch: Watch::new(config.admin.forwarders.clone()),
         });
+        let watched = Arc::clone(&admin);
         let control = Arc::new(Control::new(
             rings.clone(),
             Arc::clone(&metrics),
@@ -251,6 +282,7 @@ impl Server {
         let accepting_readers = executor.spawn(readers);
         Ok(Self {
             rings,
+            admin: watched,
             shutdown,
             connections,
             loops,
@@ -357,9 +389,14 @@ async fn within<T>(work: impl Future<Output = T>, deadline: Instant) -> Option<T
 }
 
 /// Binds an address and finds out which one it is, if any port would do.
-fn listen(address: SocketAddr, connections: usize) -> Result<(OwnedFd, SocketAddr), ServeError> {
+fn listen(
+    supervisor: &Supervisor,
+    address: SocketAddr,
+    connections: usize,
+) -> Result<(OwnedFd, SocketAddr), ServeError> {
     let failed = |error| ServeError::Listen { address: address.to_string(), error };
-    let bound = Bound::new(&Endpoint::Tcp(address.into()), connections.max(BACKLOG_MIN));
+    let endpoint = Endpoint::Tcp(address.into());
+    let bound = Bound::take_or_bind(supervisor, &endpoint, connections.max(BACKLOG_MIN));
     let bound = bound.map_err(failed)?;
     let address = bound.endpoint.socket_addr().unwrap_or(address);
     Ok((bound.socket, address))
@@ -471,6 +508,11 @@ pub enum ServeError {
     Routes(ConfigError),
     /// The control socket.
     Socket(BindError),
+    /// The service manager handed sockets over that no address of the configuration asks for.
+    Untaken {
+        /// Where they are.
+        sockets: String,
+    },
 }
 
 impl fmt::Display for ServeError {
@@ -491,6 +533,11 @@ impl fmt::Display for ServeError {
             Self::Routes(error) => error.fmt(f),
             Self::Loops(error) => write!(f, "event loops: {error}"),
             Self::Socket(error) => error.fmt(f),
+            Self::Untaken { sockets } => write!(
+                f,
+                "the service manager holds sockets at {sockets}, which are in no setting: a unit \
+                 must name addresses as the configuration does"
+            ),
         }
     }
 }

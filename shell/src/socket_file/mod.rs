@@ -17,6 +17,12 @@ use lock::SocketLock;
 /// The file of a listening socket, removed when it is dropped if it still is this one.
 pub struct SocketFile {
     path: PathBuf,
+    /// What is ours of it; `None` if a service manager made it, and will remove it.
+    own: Option<Own>,
+}
+
+/// A file that this process made.
+struct Own {
     /// Device and inode.
     identity: (u64, u64),
     /// Held as long as the file is ours. Dropped after the file is removed.
@@ -24,6 +30,11 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
+    /// The file of a socket that a service manager made, and will remove.
+    pub fn of_manager(path: &Path) -> Self {
+        Self { path: path.to_owned(), own: None }
+    }
+
     /// Binds a socket to `path`, under this very name, which is what `ss` and `lsof` show, and
     /// listens with a queue of `backlog` connections, which the kernel may shorten. `umask`
     /// replaces the umask for the file's mode. Of several processes that try at once one succeeds.
@@ -52,7 +63,8 @@ impl SocketFile {
             other => other.map_err(failed("bind"))?,
         }
         let identity = inode(path).map_err(failed("stat"))?;
-        let file = Self { path: path.to_owned(), identity, _lock: lock };
+        let own = Some(Own { identity, _lock: lock });
+        let file = Self { path: path.to_owned(), own };
         rustix::net::listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))
             .map_err(failed("listen"))?;
         Ok((socket, file))
@@ -66,7 +78,8 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if inode(&self.path) == Ok(self.identity) {
+        let is_ours = |own: &Own| inode(&self.path) == Ok(own.identity);
+        if self.own.as_ref().is_some_and(is_ours) {
             let _ = rustix::fs::unlink(&self.path);
         }
     }

@@ -10,6 +10,7 @@ pub mod control;
 pub mod frames;
 #[cfg(feature = "http2")]
 pub mod http2;
+pub mod manager;
 #[cfg(feature = "grpc")]
 #[rustfmt::skip]
 #[allow(warnings, clippy::all, clippy::pedantic, reason = "generated")]

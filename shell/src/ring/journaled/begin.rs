@@ -121,7 +121,7 @@ fn position(producer: &RingProducer) -> u32 {
 }
 
 /// Puts the records of the past where they were. `None` if this ring is not made as the last one.
-fn go_on(
+pub(in crate::ring) fn go_on(
     settings: &RingSettings,
     segment: &RingSegment,
     past: &Past,
@@ -169,7 +169,7 @@ fn largest(past: &Past) -> u64 {
 }
 
 /// Appends the records of the past to a new ring; returns where each subscription is in it.
-fn copy_past(
+pub(in crate::ring) fn copy_past(
     settings: &RingSettings,
     producer: &mut RingProducer,
     past: &Past,
