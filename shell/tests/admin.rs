@@ -151,7 +151,7 @@ fn the_description_is_of_what_there_is() {
     let server = Server::start(&ADMIN);
     let document = json(&server, "/openapi.json");
     let paths = document["paths"].as_object().expect("an object");
-    assert_eq!(paths.len(), 7);
+    assert_eq!(paths.len(), 12);
     for (path, methods) in paths {
         let path = path.replace("{ring}", "default").replace("{name}", "none");
         let methods = methods.as_object().expect("an object");
