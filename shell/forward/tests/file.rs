@@ -63,10 +63,11 @@ fn only_the_wanted_types_arrive_and_the_others_are_released() {
     eventually("twelve lines", || (lines(&out).len() == 12).then_some(()));
     let page = eventually("all are counted", || {
         let page = get(admin, "/metrics").1;
-        (metric(&page, "filtered_records_total") > 5987.5).then_some(page)
+        let filtered = metric(&page, "filtered_records_total");
+        // The lag is measured now and then, not with each record.
+        (filtered > 5987.5 && metric(&page, "lag_records") < 0.5).then_some(page)
     });
     assert!((metric(&page, "delivered_records_total") - 12.0).abs() < 0.1, "{page}");
-    assert!(metric(&page, "lag_records") < 0.5, "{page}");
 }
 
 #[test]
