@@ -211,7 +211,7 @@ ADMIN = [
     admin("half_close_refused", [post(), End], "404 closed", "RFC 9112 §9.6"),
     admin("bytewise", Bytewise(get()), "200 open", "RFC 9112 §2.1"),
     admin("head", b"HEAD /metrics HTTP/1.1\r\nhost: t\r\n\r\n", "200 open", "RFC 9110 §9.3.2", bodyless=(0,)),
-    admin("head_of_nothing", b"HEAD / HTTP/1.1\r\nhost: t\r\n\r\n", "404 open", "RFC 9110 §9.3.2", bodyless=(0,)),
+    admin("head_of_nothing", b"HEAD /nothing HTTP/1.1\r\nhost: t\r\n\r\n", "404 open", "RFC 9110 §9.3.2", bodyless=(0,)),
     admin("records", post(), "404 closed", DOCS), admin("post", post(path=b"/metrics"), "405 closed", DOCS),
     admin("no_host", b"GET /healthz HTTP/1.1\r\n\r\n", "400 closed", "RFC 9112 §3.2"),
     admin("two_hosts", get(b"/healthz", b"host: a"), "400 closed", "RFC 9112 §3.2"),
