@@ -13,12 +13,15 @@ use crate::input::Input;
 /// One input.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
+    let max_header_bytes = 256 + usize::from(input.u8());
+    let http2 = input.below(2) == 1;
     let config = Arc::new(Config {
-        max_header_bytes: 256 + usize::from(input.u8()),
+        max_header_bytes,
         max_headers: 8,
         max_batch_bytes: 4096,
         origins: Origin::new("https://good.example").into_iter().collect(),
-        http2: input.below(2) == 1,
+        http2,
+        h2c: http2,
         routes: None,
         guard: None,
         keep: Keep::default(),
