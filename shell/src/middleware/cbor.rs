@@ -173,7 +173,7 @@ mod tests {
             "a1416100",
             "a2616101616102",
             "bf6161017f6161ff02ff",
-            // No UTF-8, reserved heads, something behind.
+            // Not UTF-8, a reserved head, bytes after the end.
             "62c328",
             "1c",
             "0000",

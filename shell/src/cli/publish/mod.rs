@@ -226,8 +226,8 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Reads the next batch; returns the offset past it, too. The same input gives the same
-    /// batches, whoever read it before.
+    /// Reads the next batch; returns the offset past it, too. The same input always gives the same
+    /// batches, so that a run that resumes divides it as the first one did.
     fn batch(
         &self,
         input: &mut Input,

@@ -111,6 +111,12 @@ impl Life {
         // ORDER(none): nobody writes it any more.
         let word = |at| memory.load(at, Ordering::Relaxed);
         let (tail, oldest) = (word(ring_word::TAIL), word(ring_word::OLDEST));
+        // Every lag below is this one or less than the capacity, and memory is asked for by it.
+        if distance(oldest, tail) > capacity {
+            return Err(format!(
+                "its oldest record, at {oldest:#x}, is more than the ring from its tail, {tail:#x}"
+            ));
+        }
         let mut lags: Vec<(String, u32)> = Vec::with_capacity(noted.positions.len());
         for (name, noted) in noted.positions {
             let lag = self.lag(&name, noted, tail, capacity);

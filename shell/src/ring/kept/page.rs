@@ -62,7 +62,7 @@ impl Page {
         let (memory, fd) = CursorSegment::with_name(&format!("aqueduct-kept-{ring}"))?;
         memory.write(0, &MAGIC);
         memory.write(AT_EPOCH, &epoch.to_ne_bytes());
-        // ORDER(none): the store to `AT_COMPLETE` orders them.
+        // ORDER(none): the release store of `complete` comes after them.
         let put = |at, value| memory.store(at, value, Ordering::Relaxed);
         put(AT_VERSION, VERSION);
         put(AT_COUNT, u32::try_from(names.len()).unwrap_or(0));
@@ -93,13 +93,14 @@ impl Page {
 
     /// Says that the ring is whole: what was copied into it need not be looked for elsewhere.
     pub(super) fn complete(&self) {
-        // ORDER(none): as in `note_seq`.
-        self.memory.store(AT_COMPLETE, 1, Ordering::Relaxed);
+        // ORDER(complete): Release. Whoever finds it set sees all that was written before. Pairs
+        // with the load in `Noted::read`.
+        self.memory.store(AT_COMPLETE, 1, Ordering::Release);
     }
 
     /// Says that the process ends in order.
     pub(super) fn end(&self) {
-        // ORDER(none): as in `complete`.
+        // ORDER(none): as in `note_seq`.
         self.memory.store(AT_ENDED, 1, Ordering::Relaxed);
     }
 }
@@ -110,13 +111,17 @@ impl Noted {
         if memory.size() < CURSOR_BYTES {
             return None;
         }
+        // ORDER(complete): Acquire. Pairs with the store in `Page::complete`.
+        if memory.load(AT_COMPLETE, Ordering::Acquire) != 1 {
+            return None;
+        }
         let mut magic = [0; 8];
         memory.read(0, &mut magic);
         // ORDER(none): nobody writes it any more.
         let word = |at| memory.load(at, Ordering::Relaxed);
         let count =
             usize::try_from(word(AT_COUNT)).ok().filter(|&count| count <= MAX_SUBSCRIPTIONS)?;
-        if magic != MAGIC || word(AT_VERSION) != VERSION || word(AT_COMPLETE) != 1 {
+        if magic != MAGIC || word(AT_VERSION) != VERSION {
             return None;
         }
         let mut epoch = [0; 8];
