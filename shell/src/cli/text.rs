@@ -1,6 +1,17 @@
-//! Text that commands read and write: JSON strings, times.
+//! Text that commands read and write: its shape, JSON strings, times.
 
 use std::fmt::Write as _;
+
+/// The shape of what a command prints.
+#[cfg(feature = "look")]
+#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Text,
+    /// One object of JSON
+    Json,
+}
 
 /// Writes a string of JSON.
 pub(super) fn json(text: &str) -> String {

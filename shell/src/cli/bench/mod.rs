@@ -11,14 +11,13 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use hdrhistogram::Histogram;
 
 use self::arrivals::Arrivals;
 use self::record::{Mark, nanoseconds};
 use super::listener::ListenerArgs;
 use super::target::{Manner, Outcome, Target, Url};
-use super::text::plain;
+use super::text::{Format, plain};
 use super::{EXIT_USAGE, print};
 use crate::config::{Millis, Size};
 
@@ -67,15 +66,6 @@ pub struct BenchArgs {
     /// Shape of the output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     format: Format,
-}
-
-#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Lines for people
-    Text,
-    /// One object; latencies in nanoseconds
-    Json,
 }
 
 /// An empty histogram with three digits.

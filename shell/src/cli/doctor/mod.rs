@@ -7,10 +7,8 @@ mod machine;
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-
 use super::listener::ListenerArgs;
-use super::text::{json, plain};
+use super::text::{Format, json, plain};
 use super::{EXIT_USAGE, print};
 
 /// Flags of `aqueduct doctor`.
@@ -28,15 +26,6 @@ pub struct DoctorArgs {
     /// Shape of the output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     format: Format,
-}
-
-#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A line per check, and the command that mends it
-    Text,
-    /// One object
-    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

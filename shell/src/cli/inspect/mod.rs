@@ -19,10 +19,9 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-
 use self::image::Image;
 use super::listener::ListenerArgs;
+use super::text::Format;
 use super::{EXIT_USAGE, print};
 
 pub use self::image::Source;
@@ -49,15 +48,6 @@ pub struct InspectArgs {
     /// Shape of the output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     format: Format,
-}
-
-#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Lines for people
-    Text,
-    /// One object
-    Json,
 }
 
 /// Looks, and says what was found.

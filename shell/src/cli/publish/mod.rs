@@ -13,14 +13,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::input::{Framing, Input};
 use self::place::{Place, PlaceFile};
 use super::listener::ListenerArgs;
 use super::target::{Manner, Outcome, Target, Url};
-use super::text::json;
+use super::text::{Format, json};
 use super::{EXIT_USAGE, print};
 use crate::config::{Millis, Size};
 
@@ -72,15 +71,6 @@ pub struct PublishArgs {
     /// Shape of the summary on stdout
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     format: Format,
-}
-
-#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A line for people
-    Text,
-    /// One object
-    Json,
 }
 
 /// Publishes, and says how much.

@@ -7,12 +7,12 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
 use self::look::{KINDS, Looker, Snapshot};
 use self::view::{Next, View};
 use super::listener::ListenerArgs;
+use super::text::Format;
 use super::{EXIT_USAGE, print};
 use crate::config::Millis;
 
@@ -40,15 +40,6 @@ pub struct TopArgs {
     /// Shape of what --once prints
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", requires = "once")]
     format: Format,
-}
-
-#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Tables
-    Text,
-    /// One object: findings, rings, readers, addresses, forwarders
-    Json,
 }
 
 /// Shows it until it is told to end.
