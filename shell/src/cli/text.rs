@@ -1,7 +1,5 @@
 //! Text that commands read and write: its shape, JSON strings, times.
 
-use std::fmt::Write as _;
-
 /// The shape of what a command prints.
 #[cfg(feature = "look")]
 #[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
@@ -15,23 +13,7 @@ pub(super) enum Format {
 
 /// Writes a string of JSON.
 pub(super) fn json(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            character if character < ' ' => {
-                // Writing to a string cannot fail.
-                let _ = write!(quoted, "\\u{:04x}", u32::from(character));
-            }
-            character => quoted.push(character),
-        }
-    }
-    quoted.push('"');
-    quoted
+    serde_json::Value::from(text).to_string()
 }
 
 /// Writes text for people, in which nothing can steer a terminal.
@@ -60,11 +42,11 @@ pub(super) fn written(ns: u64) -> String {
 
 /// Reads a time (RFC 3339 in UTC), ns since the Unix epoch.
 pub(super) fn time_of(text: &str) -> Option<u64> {
-    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (day_text, time) = text.strip_suffix('Z')?.split_once('T')?;
     let numbers = |text: &str, by: char| -> Option<Vec<u64>> {
         text.split(by).map(|part| part.parse().ok()).collect()
     };
-    let date = numbers(date, '-')?;
+    let date = numbers(day_text, '-')?;
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let time = numbers(time, ':')?;
     let (&[year, month, day], &[hour, minute, second]) = (&date[..], &time[..]) else {
@@ -87,7 +69,9 @@ pub(super) fn time_of(text: &str) -> Option<u64> {
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
     let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-    seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
+    let ns = seconds.checked_mul(1_000_000_000)?.checked_add(fraction)?;
+    // A month without such a day has run over into the next.
+    written(ns).starts_with(day_text).then_some(ns)
 }
 
 #[cfg(test)]
@@ -104,7 +88,14 @@ mod tests {
             assert_eq!((written(ns), time_of(text)), (text.to_owned(), Some(ns)));
         }
         assert_eq!(time_of("2026-11-29T10:00:00Z"), Some(1_795_946_400_000_000_000));
-        for text in ["", "x", "2026-13-01T00:00:00Z", "2026-11-29T10:00:00", "2026-11-29"] {
+        for text in [
+            "",
+            "x",
+            "2026-13-01T00:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "2026-11-29T10:00:00",
+            "2026-11-29",
+        ] {
             assert_eq!(time_of(text), None, "{text}");
         }
     }
