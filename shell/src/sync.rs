@@ -1,7 +1,7 @@
 //! Locking, once for all modules, and values that a reload replaces.
 //!
 //! The files of the hand-over to the journal take from here whatever they lock, wait and count
-//! with: `shell/tests/handover.rs` compiles them once more over a model checker.
+//! with: `verify/models/handover.rs` compiles them once more over a model checker.
 
 use std::sync::{Arc, MutexGuard};
 

@@ -57,15 +57,15 @@ mod sync {
     }
 }
 
-#[path = "../src/ring/journaled/handover.rs"]
+#[path = "../../shell/src/ring/journaled/handover.rs"]
 mod handover;
-#[path = "../src/ring/memory.rs"]
+#[path = "../../shell/src/ring/memory.rs"]
 mod memory;
-#[path = "../src/ring/durable/progress.rs"]
+#[path = "../../shell/src/ring/durable/progress.rs"]
 mod progress;
-#[path = "../src/ring/durable/show.rs"]
+#[path = "../../shell/src/ring/durable/show.rs"]
 mod show;
-#[path = "../../verify/src/shuttle_memory.rs"]
+#[path = "../src/shuttle_memory.rs"]
 mod shuttle_memory;
 
 /// Where the files find each other.
