@@ -41,7 +41,7 @@ test_that "mandoc finds no fault in $(ls man/*.[1-8] | wc -l) pages" lint
 
 for header in include/aqueduct/*.h; do
     gcc -fpreprocessed -dD -E -P "$header"
-done 2>/dev/null | grep -oE '\baqd_[a-z0-9_]+ ?\(' | tr -d ' (' | sort >"$work/declared"
+done 2>/dev/null | grep -oE '\baqd_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u >"$work/declared"
 sed -n 's/^\.Fo //p' man/*.3 | sort >"$work/documented"
 once() { diff -u "$work/declared" "$work/documented"; }
 test_that "each of the $(wc -l <"$work/declared") functions has one synopsis" once
@@ -58,7 +58,7 @@ open && /^\.Fa / {argument = $0; sub(/^\.Fa /, "", argument); gsub(/"/, "", argu
 /^\.Fc/ {print type " " name "(" arguments ");"; open = 0}
 ' man/*.3 >"$work/synopses.h"
 compiles() {
-    printf '#include "aqueduct/client.h"\n#include "%s"\n' "$work/synopses.h" | gcc -std=c11 -Wall -Werror -Iinclude -fsyntax-only -x c -
+    printf '#include "aqueduct/client.h"\n#include "aqueduct/trace.h"\n#include "%s"\n' "$work/synopses.h" | gcc -std=c11 -Wall -Werror -Iinclude -fsyntax-only -x c -
 }
 test_that "the synopses are the headers' declarations" compiles
 
@@ -71,7 +71,7 @@ test_that "aqd_strerror(3) lists every status with its number" statuses
 
 # Every constant that the pages name exists.
 constants() {
-    grep -ohE '\bAQD_[A-Z0-9_]+\b' man/*.[1-8] | grep -vE '^AQD_(ATTRIBUTE|OPEN|NEXT|SEEK|WAIT|FD|GET_INFO|STRERROR|READER_INIT|OBSERVER_INIT)$' | sort -u |
+    grep -ohE '\bAQD_[A-Z0-9_]+\b' man/*.[1-8] | grep -vE '^AQD_(ATTRIBUTE|OPEN|NEXT|SEEK|WAIT|FD|GET_INFO|STRERROR|TRACEPARENT|READER_INIT|OBSERVER_INIT)$' | sort -u |
         while read -r constant; do grep -qw "$constant" include/aqueduct/*.h || echo "$constant is in no header"; done >"$work/unknown"
     cat "$work/unknown"
     [ ! -s "$work/unknown" ]

@@ -4,11 +4,11 @@
 #
 #   verify/processes/c_examples.sh    prints "ok - " lines; ends with 1 if one is not
 #
-# AQUEDUCT=PATH is a listener built before. Only loopback. Needs cargo, gcc, make, curl, the sqlite3
-# program and libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
+# AQUEDUCT=PATH is a listener built before. Only loopback. Needs cargo, gcc, make, curl, python3,
+# the sqlite3 program and libsqlite3's header (apt: curl sqlite3 libsqlite3-dev).
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-for tool in gcc make curl sqlite3; do
+for tool in gcc make curl sqlite3 python3; do
     command -v $tool >/dev/null || { echo "examples: $tool is missing"; exit 2; }
 done
 work=$(mktemp -d)
@@ -58,14 +58,18 @@ socket=$work/aqueduct.sock
 listener=0
 serve() {
     rm -f "$work/ready"
-    "$AQUEDUCT" serve --listen 127.0.0.1:0 --socket "$socket" --ring demo --subscription tail --subscription loop --subscription batch \
-        --subscription sink --subscription stats >"$work/ready" 2>"$work/listener.log" &
+    AQUEDUCT_HTTP_ATTRIBUTES='["traceparent"]' "$AQUEDUCT" serve --listen 127.0.0.1:0 --socket "$socket" --ring demo --subscription tail --subscription loop --subscription batch \
+        --subscription sink --subscription stats --subscription trace >"$work/ready" 2>"$work/listener.log" &
     listener=$!
     pids+=("$listener")
     within 20 grep -qs ready "$work/ready" || { cat "$work/listener.log"; exit 2; }
     url=http://$(sed 's/.*http=\([^ ]*\) .*/\1/' "$work/ready")/v1/rings/demo/records
 }
-send() { curl --silent --show-error --data-binary @- -H "aqueduct-type: $1" "$url" >>"$work/answers"; }
+send() {
+    local type=$1
+    shift
+    curl --silent --show-error --data-binary @- -H "aqueduct-type: $type" "$@" "$url" >>"$work/answers"
+}
 start() {
     local name=$1
     shift
@@ -84,10 +88,11 @@ start loop "$work/c/epoll_loop" "$socket" demo loop
 start batch "$work/c/batch" "$socket" demo batch
 start observer "$work/c/observer" "$socket" demo
 start stats "$work/c/stats" "$socket" demo stats --count 4 --out "$work/payloads"
+start trace "$work/c/trace" "$socket" demo trace
 start sink "$work/c/sqlite_sink" "$work/records.db" "$socket" demo sink
 start follow "$work/c/tail" -o -R forever -r demo -f '%s %p\n' "$socket"
 within 20 lines "$work/sink.out" 1
-printf 'hello, aqueduct' | send 7
+printf 'hello, aqueduct' | send 7 -H 'traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
 within 20 lines "$work/batch.out" 1
 printf '\007\000\000\000\270\126\000\000' | send 1
 within 20 lines "$work/batch.out" 2
@@ -112,6 +117,12 @@ exits 0 $listener "the listener"
 exits 0 "$tail" "aqd-tail"
 exits 0 "$loop" "epoll_loop"
 exits 0 "$batch" "batch"
+exits 0 "$trace" "trace"
+head -n 1 "$work/trace.err" | sed -E 's/[0-9a-f]{16}-01$/SPAN-01/' >"$work/trace.next"
+says "trace hands on" "$work/trace.next" '0 00-4bf92f3577b34da6a3ce929d0e0e4736-SPAN-01'
+spans="import json, sys; spans = [json.loads(line)['resourceSpans'][0]['scopeSpans'][0]['spans'] for line in sys.stdin]; print(len(spans), *(spans[0][0][key] for key in ('traceId', 'parentSpanId', 'name')))"
+python3 -c "$spans" <"$work/trace.out" >"$work/trace.spans"
+says "trace" "$work/trace.spans" '1 4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7 process demo'
 says "aqd-tail" "$work/tail.out" '0 7 15 hello, aqueduct
 1 1 8 \x07\x00\x00\x00\xb8V\x00\x00
 2 0 4 a\x01b\x5c
