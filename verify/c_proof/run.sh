@@ -5,7 +5,7 @@
 #   run.sh                   proofs, then seeded bugs
 #   run.sh proofs            only the proofs
 #   run.sh proofs FILE...    only those of some files, such as seek or lag
-#   run.sh mutants           only the seeded bugs
+#   run.sh mutants [NAME...] only the seeded bugs, or some of them, such as seek_uncounted
 #
 # Installs what it needs (apt, as root). Ends with 1 if anything is otherwise than it must be.
 # TIMEOUT: seconds for one goal, default 30. LIMIT: for one file, default 1200. CACHE: a folder that
@@ -116,6 +116,7 @@ proofs() {
 mutants() {
     for mutant in verify/c_proof/mutants/*.sed; do
         name=$(basename "$mutant" .sed)
+        case " $* " in "  " | *" $name "*) ;; *) continue ;; esac
         header=$(sed -n '1s/^# //p' "$mutant")
         file=${header%% *}
         function=${header#* }
@@ -161,7 +162,10 @@ proofs)
     shift
     proofs "$@"
     ;;
-mutants) mutants ;;
+mutants)
+    shift
+    mutants "$@"
+    ;;
 all)
     proofs
     mutants

@@ -1,2 +1,2 @@
 # record_load.c load_record_by_16: the length is not held against what may be copied
-s/if (len > most) {/if (len == SIZE_MAX) {/
+s/if (len > most\b/if (len == SIZE_MAX/
