@@ -4,7 +4,8 @@
 #
 #   verify/platforms/run.sh miri [SEEDS]   Miri, weak memory included: unit tests, and SEEDS
 #                                          schedules (default 4) of the threaded ones; ALL=1: all
-#                                          tests; LIMIT seconds (600) for each file
+#                                          tests, going on where an earlier run of the same sources
+#                                          and compiler ended; LIMIT seconds (600) for each file
 #   verify/platforms/run.sh i686           32-bit words, run natively
 #   verify/platforms/run.sh s390x          big-endian, under qemu-user
 #   verify/platforms/run.sh aarch64        another instruction set, not its weak memory
@@ -24,13 +25,16 @@ mkdir -p "$work"
 failed=0
 host=x86_64-unknown-linux-gnu
 
-# report NAME COMMAND...: runs it, prints a line, keeps its output to show if it fails.
+# report NAME COMMAND...: runs it, prints a line, keeps its output to show if it fails. With $passed,
+# a file: prints the line that is there, and keeps what passes there.
 report() {
     name=$1
     shift
+    [ -z "${passed:-}" ] || ! grep -sF "PASS $name (" "$passed" || return 0
     started=$(date +%s)
     if "$@" >"$work/$$.log" 2>&1; then
-        echo "PASS $name ($(($(date +%s) - started)) s, $(awk '/^test result: ok/ {n += $4} END {print n + 0}' "$work/$$.log") tests)"
+        echo "PASS $name ($(($(date +%s) - started)) s, $(awk '/^test result: ok/ {n += $4} END {print n + 0}' "$work/$$.log") tests)" |
+            tee -a "${passed:-/dev/null}"
         [ -z "${LOG:-}" ] || cat "$work/$$.log"
     else
         status=$?
@@ -103,6 +107,10 @@ miri() {
     nightly miri rust-src
     export CARGO_TARGET_DIR="$work/miri" MIRIFLAGS="-Zmiri-disable-isolation"
     limit=${LIMIT:-600}
+    if [ -n "${ALL:-}" ]; then
+        passed=$work/miri-passed-$(git ls-files -z core/src core/tests core/Cargo.toml | xargs -0 cat |
+            { cat && rustc +nightly --version; } | sha256sum | cut -c1-16)
+    fi
     report "miri: lib" timeout "$limit" cargo +nightly miri test -p aqueduct-core --lib
     # The kernels, for which Miri's processor must have the instructions.
     report "miri: CRC kernels" env RUSTFLAGS="-Ctarget-feature=+pclmulqdq,+sse4.1,+ssse3,+avx2,+vpclmulqdq" CARGO_TARGET_DIR="$work/miri-clmul" \
@@ -135,7 +143,7 @@ miri() {
         *) [ -z "${ALL:-}" ] || report "miri: $test" timeout "$limit" cargo +nightly miri test -p aqueduct-core --test "$test" ;;
         esac
     done
-    unset CARGO_TARGET_DIR MIRIFLAGS
+    unset CARGO_TARGET_DIR MIRIFLAGS passed
 }
 
 # The standard library is built anew: one that is not instrumented hides what its channels and locks
