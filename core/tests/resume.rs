@@ -45,7 +45,7 @@ fn peeking_describes_without_taking_and_skipping_takes_without_looking() {
 #[test]
 fn a_reader_that_attaches_again_goes_on_after_what_was_read_and_not_released() {
     let (ring, pages) = (Ring::new(), [Page::new(), Page::new()]);
-    let (mut producer, id, mut first) = pair(&ring, &pages[0], 32, 0);
+    let (mut producer, id, mut first) = pair(&ring, &pages[0], 32, 100);
     for _ in 0..5 {
         push(&mut producer, 0).unwrap();
     }
@@ -66,25 +66,27 @@ fn a_reader_that_attaches_again_goes_on_after_what_was_read_and_not_released() {
 
 #[test]
 fn what_somebody_else_released_meanwhile_shows_as_a_gap() {
-    let (ring, pages) = (Ring::new(), [Page::new(), Page::new(), Page::new()]);
-    let (mut producer, id, mut first) = pair(&ring, &pages[0], 32, 0);
-    for _ in 0..5 {
-        push(&mut producer, 0).unwrap();
+    for place in [0, 0xF000_0000] {
+        let (ring, pages) = (Ring::new(), [Page::new(), Page::new(), Page::new()]);
+        let (mut producer, id, mut first) = pair(&ring, &pages[0], 32, place);
+        for _ in 0..5 {
+            push(&mut producer, 0).unwrap();
+        }
+        take(&mut first).unwrap();
+        producer.detach(id);
+        producer.attach(id, "reader", pages[1].region()).unwrap();
+        let mut other = Reader::attach(ring.region(), pages[1].region()).unwrap();
+        for _ in 0..3 {
+            take(&mut other).unwrap();
+        }
+        let _ = other.release();
+        producer.detach(id);
+        producer.attach(id, "reader", pages[2].region()).unwrap();
+        let mut second = Reader::attach(ring.region(), pages[2].region()).unwrap();
+        second.resume(&first);
+        assert_eq!(second.next(&mut []), Err(ReadError::Gap { expected: 1, found: 3 }));
+        assert_eq!(take(&mut second), Some((3, 0)));
     }
-    take(&mut first).unwrap();
-    producer.detach(id);
-    producer.attach(id, "reader", pages[1].region()).unwrap();
-    let mut other = Reader::attach(ring.region(), pages[1].region()).unwrap();
-    for _ in 0..3 {
-        take(&mut other).unwrap();
-    }
-    let _ = other.release();
-    producer.detach(id);
-    producer.attach(id, "reader", pages[2].region()).unwrap();
-    let mut second = Reader::attach(ring.region(), pages[2].region()).unwrap();
-    second.resume(&first);
-    assert_eq!(second.next(&mut []), Err(ReadError::Gap { expected: 1, found: 3 }));
-    assert_eq!(take(&mut second), Some((3, 0)));
 }
 
 #[test]

@@ -25,16 +25,20 @@ mkdir -p "$work"
 failed=0
 host=x86_64-unknown-linux-gnu
 
-# report NAME COMMAND...: runs it, prints a line, keeps its output to show if it fails. With $passed,
-# a file: prints the line that is there, and keeps what passes there.
+# report NAME COMMAND...: runs it, prints a line, keeps its output to show if it fails. With $passed
+# (a file of lines that begin with a key): prints the line of $key that is there, or keeps it.
 report() {
     name=$1
     shift
-    [ -z "${passed:-}" ] || ! grep -sF "PASS $name (" "$passed" || return 0
+    if [ -n "${passed:-}" ] && grep -qsF "$key PASS $name (" "$passed"; then
+        grep -F "$key PASS $name (" "$passed" | head -n 1 | cut -d ' ' -f 2-
+        return
+    fi
     started=$(date +%s)
     if "$@" >"$work/$$.log" 2>&1; then
-        echo "PASS $name ($(($(date +%s) - started)) s, $(awk '/^test result: ok/ {n += $4} END {print n + 0}' "$work/$$.log") tests)" |
-            tee -a "${passed:-/dev/null}"
+        line="PASS $name ($(($(date +%s) - started)) s, $(awk '/^test result: ok/ {n += $4} END {print n + 0}' "$work/$$.log") tests)"
+        echo "$line"
+        [ -z "${passed:-}" ] || echo "$key $line" >>"$passed"
         [ -z "${LOG:-}" ] || cat "$work/$$.log"
     else
         status=$?
@@ -108,8 +112,10 @@ miri() {
     export CARGO_TARGET_DIR="$work/miri" MIRIFLAGS="-Zmiri-disable-isolation"
     limit=${LIMIT:-600}
     if [ -n "${ALL:-}" ]; then
-        passed=$work/miri-passed-$(git ls-files -z core/src core/tests core/Cargo.toml | xargs -0 cat |
+        passed=$work/miri-passed
+        sources=$(git ls-files -z core/src core/Cargo.toml core/tests/common | xargs -0 cat |
             { cat && rustc +nightly --version; } | sha256sum | cut -c1-16)
+        key=$sources
     fi
     report "miri: lib" timeout "$limit" cargo +nightly miri test -p aqueduct-core --lib
     # The kernels, for which Miri's processor must have the instructions.
@@ -117,6 +123,7 @@ miri() {
         timeout "$limit" cargo +nightly miri test -p aqueduct-core --lib every_stride
     for file in core/tests/*.rs; do
         test=$(basename "$file" .rs)
+        [ -z "${ALL:-}" ] || key=$(echo "$sources" | cat - "$file" | sha256sum | cut -c1-16)
         case $test in
         threads | shared)
             MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-many-seeds=0..$seeds"
