@@ -1,5 +1,11 @@
 //! Text that commands read and write: its shape, JSON strings, times.
 
+use std::io::{self, Write};
+
+use aqueduct_core::Attributes;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 /// The shape of what a command prints.
 #[cfg(feature = "look")]
 #[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
@@ -14,6 +20,27 @@ pub(super) enum Format {
 /// Writes a string of JSON.
 pub(super) fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// Writes the member `attributes` of an object, after others; nothing if there are none.
+pub(super) fn attributes(out: &mut impl Write, attributes: Attributes<'_>) -> io::Result<()> {
+    let mut between = ",\"attributes\":[";
+    for attribute in attributes {
+        let name = String::from_utf8_lossy(attribute.name);
+        write!(out, "{between}{{\"name\":{}", json(&name))?;
+        value(out, "value", attribute.value)?;
+        out.write_all(b"}")?;
+        between = ",";
+    }
+    if between == "," { out.write_all(b"]") } else { Ok(()) }
+}
+
+/// Writes bytes as text, or in base64 under a name that says so.
+pub(super) fn value(out: &mut impl Write, name: &str, bytes: &[u8]) -> io::Result<()> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => write!(out, ",\"{name}\":{}", json(text)),
+        Err(_) => write!(out, ",\"{name}_base64\":\"{}\"", STANDARD.encode(bytes)),
+    }
 }
 
 /// Writes text for people, in which nothing can steer a terminal.

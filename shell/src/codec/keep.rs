@@ -4,9 +4,14 @@
 use aqueduct_core::attributes::name::{CONTENT_TYPE, PEER, USER_PREFIX};
 use aqueduct_core::layout::ATTRIBUTES_MAX_BYTES;
 use aqueduct_core::{AttributeBlock, AttributeError, AttributeWriter};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 /// Stands for every user property.
 pub const ALL_USER_PROPERTIES: &str = "user:*";
+/// The HTTP header by which a request names attributes itself: a block of them (`core/ABI.md` §3.1)
+/// in base64. An address that keeps it believes whatever is in there.
+pub const GIVEN: &str = "aqueduct-attributes";
 
 /// The names of what an address keeps. Nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +38,8 @@ impl Keep {
 
     /// The name under which an HTTP header is kept.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.names.iter().find(|kept| kept.eq_ignore_ascii_case(name)).map(String::as_str)
+        let is_kept = |kept: &&String| kept.eq_ignore_ascii_case(name) && *kept != GIVEN;
+        self.names.iter().find(is_kept).map(String::as_str)
     }
 
     /// The names of the HTTP headers that are kept.
@@ -50,12 +56,12 @@ impl Keep {
     /// Collects what is kept of a connection or message. `peer` is its address.
     ///
     /// # Errors
-    /// It does not fit a block; it is refused then, never cut.
-    pub fn collect(
+    /// It does not fit a block; it is refused then, never cut. Or whatever `each` returns.
+    pub fn collect<E: From<AttributeError>>(
         &self,
         peer: &str,
-        each: impl FnOnce(&mut Collector<'_, '_>) -> Result<(), AttributeError>,
-    ) -> Result<Kept, AttributeError> {
+        each: impl FnOnce(&mut Collector<'_, '_>) -> Result<(), E>,
+    ) -> Result<Kept, E> {
         if self.is_empty() {
             return Ok(Kept::default());
         }
@@ -71,7 +77,24 @@ impl Keep {
     /// What is kept of a connection that says nothing of its records.
     pub fn of_peer(&self, peer: &str) -> Kept {
         // An address always fits.
-        self.collect(peer, |_| Ok(())).unwrap_or_default()
+        self.collect(peer, |_| Ok::<_, AttributeError>(())).unwrap_or_default()
+    }
+}
+
+/// Why the attributes of a request are not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadGiven {
+    /// They do not fit a block.
+    Room(AttributeError),
+    /// The address does not keep what requests name themselves.
+    Unwanted,
+    /// It is no block in base64.
+    Malformed,
+}
+
+impl From<AttributeError> for BadGiven {
+    fn from(error: AttributeError) -> Self {
+        Self::Room(error)
     }
 }
 
@@ -90,6 +113,23 @@ impl Collector<'_, '_> {
     /// Takes an HTTP header.
     pub fn header(&mut self, name: &str, value: &[u8]) -> Result<(), AttributeError> {
         self.keep.header(name).map_or(Ok(()), |name| self.writer.add(name, value))
+    }
+
+    /// Takes the attributes that a request names itself, by [`GIVEN`].
+    ///
+    /// # Errors
+    /// [`BadGiven`].
+    pub fn given(&mut self, value: &[u8]) -> Result<(), BadGiven> {
+        if !self.keep.keeps(GIVEN) {
+            return Err(BadGiven::Unwanted);
+        }
+        let bytes = STANDARD.decode(value).map_err(|_| BadGiven::Malformed)?;
+        let block = AttributeBlock::from_bytes(&bytes).ok_or(BadGiven::Malformed)?;
+        for attribute in block.attributes() {
+            let name = std::str::from_utf8(attribute.name).map_err(|_| BadGiven::Malformed)?;
+            self.writer.add(name, attribute.value)?;
+        }
+        Ok(())
     }
 
     /// Takes the content type of an MQTT message.
@@ -147,6 +187,26 @@ mod tests {
         assert_eq!(listed(&kept), expected.map(|(name, value)| (name.into(), value.into())));
         let kept = keep(&["user:a"]).collect("p", all).unwrap();
         assert_eq!(listed(&kept), [("user:a".into(), "1".into())]);
+    }
+
+    #[test]
+    fn what_a_request_names_itself_is_kept_where_that_is_wanted_and_nowhere_else() {
+        let mut room = [0; 64];
+        let names = [(":path", &b"/a"[..]), ("x", &b"\xff"[..])];
+        let block = AttributeBlock::write(names, &mut room).expect("it fits");
+        let value = STANDARD.encode(block.as_bytes());
+        let given = |keep: &Keep, value: &[u8]| keep.collect("p", |it| it.given(value));
+        let keep = Keep::new(vec![GIVEN.to_owned()]);
+        assert_eq!(
+            given(&keep, value.as_bytes()).map(|kept| kept.0.to_vec()),
+            Ok(block.as_bytes().to_vec())
+        );
+        let other = Keep::new(vec!["x".to_owned()]);
+        assert_eq!(given(&other, value.as_bytes()), Err(BadGiven::Unwanted));
+        for bad in [&b"*"[..], b"QUJD", &value.as_bytes()[4..]] {
+            assert_eq!(given(&keep, bad), Err(BadGiven::Malformed), "{bad:?}");
+        }
+        assert_eq!(keep.header(GIVEN), None, "it is no attribute of its own");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub mod lines;
 pub mod mqtt;
 pub mod resp;
 
-pub use keep::{ALL_USER_PROPERTIES, Keep, Kept};
+pub use keep::{ALL_USER_PROPERTIES, BadGiven, GIVEN, Keep, Kept};
 pub use login::{Access, Login};
 pub use progress::{Page, Persistence, Progress, Resource, State, Wait};
 pub use sink::{

@@ -5,11 +5,9 @@ use std::io::{self, Write};
 
 use aqueduct_client::{Attributes, Record};
 use aqueduct_core::layout::CLOCK_REALTIME;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
 
-use crate::cli::text::{json, written};
+use crate::cli::text::{self, written};
 
 /// Bytes in a line of hexadecimal digits.
 const HEX_BYTES: usize = 16;
@@ -131,27 +129,9 @@ fn object(
     } else {
         write!(out, "\"timestamp_ns\":{timestamp_ns}")?;
     }
-    let mut between = ",\"attributes\":[";
-    for attribute in attributes {
-        let name = String::from_utf8_lossy(attribute.name);
-        write!(out, "{between}{{\"name\":{}", json(&name))?;
-        value(out, "value", attribute.value)?;
-        out.write_all(b"}")?;
-        between = ",";
-    }
-    if between == "," {
-        out.write_all(b"]")?;
-    }
-    value(out, "data", payload)?;
+    text::attributes(out, attributes)?;
+    text::value(out, "data", payload)?;
     out.write_all(b"}\n")
-}
-
-/// Writes bytes as text, or in base64 under a name that says so.
-fn value(out: &mut impl Write, name: &str, bytes: &[u8]) -> io::Result<()> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => write!(out, ",\"{name}\":{}", json(text)),
-        Err(_) => write!(out, ",\"{name}_base64\":\"{}\"", STANDARD.encode(bytes)),
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use httparse::{Header, Request, Status};
 
 use super::target::is_host;
-use crate::codec::text;
+use crate::codec::{GIVEN, text};
 
 /// Most header fields that a configuration may allow.
 pub const MAX_HEADERS: usize = 256;
@@ -61,6 +61,8 @@ pub(super) struct Head<'a> {
     pub(super) expect: Option<&'a [u8]>,
     pub(super) idempotency_key: Option<&'a [u8]>,
     pub(super) acknowledge: Option<&'a [u8]>,
+    /// Attributes of its records, as the request names them itself.
+    pub(super) attributes: Option<&'a [u8]>,
     /// `Upgrade: h2c`, with all that belongs to it.
     pub(super) wants_h2c: bool,
 }
@@ -132,6 +134,7 @@ pub(super) fn parse(
         host: fields.host,
         idempotency_key: fields.idempotency_key,
         acknowledge: fields.acknowledge,
+        attributes: fields.attributes,
         origin: fields.origin,
         // RFC 9110 §10.1.1: an expectation of an HTTP/1.0 client is ignored.
         expect: fields.expect.filter(|_| !is_http10),
@@ -186,6 +189,7 @@ struct Fields<'a> {
     expect: Option<&'a [u8]>,
     idempotency_key: Option<&'a [u8]>,
     acknowledge: Option<&'a [u8]>,
+    attributes: Option<&'a [u8]>,
     close: bool,
     keep_alive: bool,
     upgrade: bool,
@@ -231,6 +235,10 @@ impl<'a> Fields<'a> {
                 15 if is(b"idempotency-key") => {
                     let detail = "a request has one idempotency-key";
                     once(&mut fields.idempotency_key, value, detail)?;
+                }
+                19 if is(GIVEN.as_bytes()) => {
+                    let detail = "the field aqueduct-attributes is there twice";
+                    once(&mut fields.attributes, value, detail)?;
                 }
                 20 if is(b"aqueduct-acknowledge") => {
                     let detail = "the field aqueduct-acknowledge is there twice";

@@ -1,6 +1,5 @@
 //! From a good head to what is done about it.
 
-use aqueduct_core::AttributeError;
 use aqueduct_core::attributes::name::PATH;
 
 use super::answer::Answer;
@@ -11,7 +10,7 @@ use super::on_route::{self, OnRoute};
 use super::target::{self, Target};
 use super::wants::Wants;
 use super::{Body, Config, Framing, Origin, publish};
-use crate::codec::{Event, Kept, Page, Persistence, Reason, Resource, Ring, Sink};
+use crate::codec::{BadGiven, Event, Kept, Page, Persistence, Reason, Resource, Ring, Sink};
 use crate::middleware::{
     Client, Exchange, Found, Looked, NotFound, Problem, RequestHead, normalise,
 };
@@ -73,6 +72,10 @@ const CODED: Refusal<'static> =
     (415, "accept-encoding: identity\r\n", "content codings are not decoded");
 const MUCH_TO_KEEP: Refusal<'static> =
     (431, "", "path and headers that are kept with a record have together more than 4,080 bytes");
+const NOT_GIVEN: Refusal<'static> =
+    (403, "", "the header aqueduct-attributes is not taken here: it is not among `attributes`");
+const BAD_GIVEN: Refusal<'static> =
+    (400, "", "the header aqueduct-attributes is not a block of attributes in base64");
 const ROUTE_TAG: Refusal<'static> =
     (400, "", "records of this route have its type; the header aqueduct-type has no place");
 const ONE_RING: &str = "an idempotency-key or a wait for readers is for records of one ring";
@@ -83,15 +86,18 @@ const TWO_TAGS: Refusal<'static> =
     (400, "", "each record of this media type has its type; the header aqueduct-type has no place");
 
 /// Collects what is kept of a request.
-fn keep(
-    request: &Request<'_>,
-    head: &Head<'_>,
-    on: Option<&Exchange>,
-) -> Result<Kept, AttributeError> {
+fn keep(request: &Request<'_>, head: &Head<'_>, on: Option<&Exchange>) -> Result<Kept, BadGiven> {
     let Request { config, peer, bytes } = request;
     let routes = config.routes.as_ref();
     let own = routes.zip(on).and_then(|(routes, on)| routes.keeps.get(on.route().index)?.as_ref());
-    own.unwrap_or(&config.keep).collect(peer, |collector| {
+    let keep = own.unwrap_or(&config.keep);
+    if keep.is_empty() && head.attributes.is_some() {
+        return Err(BadGiven::Unwanted);
+    }
+    keep.collect(peer, |collector| {
+        if let Some(given) = head.attributes {
+            collector.given(given)?;
+        }
         collector.value(PATH, head.target)?;
         if let Some(on) = on {
             if let Some(id) = &on.request_id {
@@ -104,7 +110,8 @@ fn keep(
                 collector.value(&[PARAMETER, name].concat(), value.as_bytes())?;
             }
         }
-        head::for_each_field(bytes, |name, value| collector.header(name, value))
+        head::for_each_field(bytes, |name, value| collector.header(name, value))?;
+        Ok(())
     })
 }
 
@@ -255,7 +262,9 @@ fn accept<S: Sink>(
         _ if head.is_coded && !is_decoded => (Reason::Malformed, CODED),
         (_, Ok(tag)) if form == Form::Counted && tag != Tag::Absent => (Reason::BadType, TWO_TAGS),
         (_, Ok(tag)) => match (keep(request, head, exchange), wants) {
-            (Err(_), _) => (Reason::TooLarge, MUCH_TO_KEEP),
+            (Err(BadGiven::Room(_)), _) => (Reason::TooLarge, MUCH_TO_KEEP),
+            (Err(BadGiven::Unwanted), _) => (Reason::Denied, NOT_GIVEN),
+            (Err(BadGiven::Malformed), _) => (Reason::Malformed, BAD_GIVEN),
             (_, Err(detail)) => (Reason::Malformed, (400, "", detail)),
             (Ok(kept), Ok(wants)) => {
                 let tag = if let Tag::Value(tag) = tag { tag } else { 0 };

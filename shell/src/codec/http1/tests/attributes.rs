@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use aqueduct_core::AttributeBlock;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::super::{Config, Http1};
 use super::config;
-use crate::codec::Keep;
 use crate::codec::trial::{Trial, converse};
+use crate::codec::{GIVEN, Keep};
 
 const PEER: &str = "192.0.2.1:4711";
 
@@ -121,4 +123,32 @@ fn more_than_a_block_holds_is_refused_by_431_and_never_cut() {
     request.splice(..5, *b"GET ");
     let (answers, _) = say(&["x-id"], &request, 0, &[]);
     assert!(answers.starts_with("HTTP/1.1 405"), "only records keep anything: {answers}");
+}
+
+#[test]
+fn a_request_that_names_attributes_itself_is_believed_or_refused_and_never_half() {
+    let mut room = [0; 64];
+    let block = AttributeBlock::write([(":peer", &b"10.0.0.1:9"[..])], &mut room).expect("it fits");
+    let encoded = STANDARD.encode(block.as_bytes());
+    let lines = format!("{GIVEN}: {encoded}\r\nx-id: 7\r\n");
+    let request = post("/v1/rings/a/records", &lines, "one");
+    let (answers, sink) = say(&[GIVEN, "x-id"], &request, 0, &[]);
+    assert!(answers.starts_with("HTTP/1.1 202"), "{answers}");
+    assert_eq!(listed(&sink.attributes[0]), pairs(&[(":peer", "10.0.0.1:9"), ("x-id", "7")]));
+    for names in [&[][..], &["x-id"]] {
+        let (answers, sink) = say(names, &request, 0, &[]);
+        assert!(answers.starts_with("HTTP/1.1 403"), "{answers}");
+        assert!(sink.records.is_empty());
+    }
+    let request = post("/v1/rings/a/records", &format!("{GIVEN}: QUJD\r\n"), "one");
+    let (answers, sink) = say(&[GIVEN], &request, 0, &[]);
+    assert!(answers.starts_with("HTTP/1.1 400") && sink.records.is_empty(), "{answers}");
+    let request = post("/v1/rings/a/records", &format!("{lines}{lines}"), "one");
+    let (answers, _) = say(&[GIVEN], &request, 0, &[]);
+    assert!(answers.starts_with("HTTP/1.1 400"), "{answers}");
+    let much = AttributeBlock::write([("a", &[b'v'; 4000][..])], &mut [0; 4080])
+        .map(|block| STANDARD.encode(block.as_bytes()));
+    let lines = format!("{GIVEN}: {}\r\nx-id: {}\r\n", much.expect("it fits"), "7".repeat(80));
+    let (answers, _) = say(&[GIVEN, "x-id"], &post("/v1/rings/a/records", &lines, "one"), 0, &[]);
+    assert!(answers.starts_with("HTTP/1.1 431"), "{answers}");
 }

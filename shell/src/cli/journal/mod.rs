@@ -1,21 +1,26 @@
-//! `aqueduct journal`: looks at the records of a ring that are in files, and plays them back.
+//! `aqueduct journal`: looks at the records of a ring that are in files, records those of a ring
+//! that has none, and plays them back.
+
+#[cfg(feature = "look")]
+mod record;
+mod replay;
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use super::text::{json, time_of, written};
-use super::{EXIT_USAGE, http, print};
+#[cfg(feature = "look")]
+use self::record::RecordArgs;
+use self::replay::ReplayArgs;
+use super::print;
+use super::text::{time_of, written};
 use crate::journal::Failure;
 use crate::journal::history::{History, Piece};
-use crate::journal::walk::{Cut, Found};
+use crate::journal::walk::Cut;
 
 /// Flags of `aqueduct journal`.
 #[derive(Clone, Debug, Args)]
@@ -39,6 +44,9 @@ enum What {
     },
     /// Write records to stdout, or send them to a ring
     Replay(ReplayArgs),
+    /// Read a ring, with or without a journal of its own, and write its records to a directory
+    #[cfg(feature = "look")]
+    Record(Box<RecordArgs>),
     /// Remove the segments that every subscription has read
     Trim {
         /// Directory of one ring's journal, which no process uses
@@ -49,44 +57,12 @@ enum What {
     },
 }
 
-#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
-#[derive(Clone, Debug, Args)]
-struct ReplayArgs {
-    /// Directory of one ring's journal
-    directory: PathBuf,
-    /// First record: a sequence number, or a time as 2026-11-29T10:00:00Z [default: the oldest]
-    #[arg(long, value_name = "SEQ|TIME")]
-    from: Option<Bound>,
-    /// The record or time before which it ends [default: after the newest]
-    #[arg(long, value_name = "SEQ|TIME")]
-    to: Option<Bound>,
-    /// Shape of the output
-    #[arg(long, value_enum, default_value = "ndjson")]
-    format: Format,
-    /// Sends each record to this ring instead, as http://HOST:PORT/v1/rings/RING/records, and waits
-    /// for its answer
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// Pauses between records: 1 as when they were recorded, 10 ten times as fast [default: none]
-    #[arg(long, value_name = "FACTOR")]
-    speed: Option<f64>,
-}
-
 /// A record by its number or by its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bound {
     Seq(u64),
     /// Nanoseconds since the Unix epoch.
     Time(u64),
-}
-
-#[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// An object per line: epoch, seq, type, time, and data as text or data_base64
-    Ndjson,
-    /// Payloads, each with a line feed
-    Lines,
 }
 
 impl FromStr for Bound {
@@ -118,7 +94,9 @@ pub(super) fn run(args: &JournalArgs) -> ExitCode {
         What::Inspect { directory } => History::open(directory).map(|history| inspect(&history)),
         What::Verify { directory } => History::open(directory).map(|history| verify(&history)),
         What::Replay(args) => History::open(&args.directory)
-            .and_then(|history| replay(&history, args).map(|()| ExitCode::SUCCESS)),
+            .and_then(|history| replay::run(&history, args).map(|()| ExitCode::SUCCESS)),
+        #[cfg(feature = "look")]
+        What::Record(args) => return record::run(args),
         What::Trim { directory, before } => {
             History::open(directory).and_then(|history| trim(&history, *before))
         }
@@ -275,129 +253,4 @@ fn trim(history: &History, before: Option<Bound>) -> Result<ExitCode, Failure> {
         removed += 1;
     }
     Ok(print(&format!("{removed} segments removed, {kept} kept\n")))
-}
-
-fn replay(history: &History, args: &ReplayArgs) -> Result<(), Failure> {
-    let mut output = match &args.url {
-        Some(url) => {
-            let Some(target) = Target::of(url) else {
-                eprintln!("aqueduct: {url}: allowed is http://HOST:PORT/PATH");
-                std::process::exit(EXIT_USAGE.into());
-            };
-            Output::Ring(Box::new(target))
-        }
-        None => Output::Text(io::BufWriter::new(io::stdout().lock()), args.format),
-    };
-    let mut pace = Pace { speed: args.speed.filter(|speed| *speed > 0.0), first: None };
-    for piece in &history.pieces {
-        let mut is_over = false;
-        let ends = history.walk(piece, |header, found| {
-            let (seq, timestamp_ns) = (found.header.seq, found.header.timestamp_ns);
-            if !found.header.is_data()
-                || args.from.is_some_and(|from| !from.is_reached(seq, timestamp_ns))
-            {
-                return Ok(true);
-            }
-            if args.to.is_some_and(|to| to.is_reached(seq, timestamp_ns)) {
-                is_over = true;
-                return Ok(false);
-            }
-            pace.wait(timestamp_ns);
-            output.put(header.epoch, found)?;
-            Ok(true)
-        })?;
-        for end in ends.iter().filter(|end| end.is_damage(piece)) {
-            eprintln!("{}: damage at position {}: {}", piece.name, end.position, end.cut);
-        }
-        if is_over {
-            break;
-        }
-    }
-    output.flush().map_err(Failure::of("writing", "the output"))
-}
-
-/// When the next record is due.
-struct Pace {
-    speed: Option<f64>,
-    /// When the first was played, and when it was recorded.
-    first: Option<(Instant, u64)>,
-}
-
-impl Pace {
-    fn wait(&mut self, timestamp_ns: u64) {
-        let Some(speed) = self.speed else { return };
-        let (began, recorded) = *self.first.get_or_insert((Instant::now(), timestamp_ns));
-        let after = Duration::from_nanos(timestamp_ns.saturating_sub(recorded));
-        let after = Duration::try_from_secs_f64(after.as_secs_f64() / speed).unwrap_or_default();
-        std::thread::sleep((began + after).saturating_duration_since(Instant::now()));
-    }
-}
-
-/// Where records go.
-enum Output<'o> {
-    Text(io::BufWriter<io::StdoutLock<'o>>, Format),
-    Ring(Box<Target>),
-}
-
-impl Output<'_> {
-    fn put(&mut self, epoch: u64, found: &Found<'_>) -> io::Result<()> {
-        let (payload, _) = found.content();
-        match self {
-            Self::Ring(target) => target.send(found.header.type_tag, payload),
-            Self::Text(out, Format::Lines) => {
-                out.write_all(payload)?;
-                out.write_all(b"\n")
-            }
-            Self::Text(out, Format::Ndjson) => {
-                let header = &found.header;
-                write!(
-                    out,
-                    "{{\"epoch\":\"{epoch:016x}\",\"seq\":{},\"type\":{},\"time\":\"{}\",",
-                    header.seq,
-                    header.type_tag,
-                    written(header.timestamp_ns)
-                )?;
-                match std::str::from_utf8(payload) {
-                    Ok(text) => write!(out, "\"data\":{}}}", json(text))?,
-                    Err(_) => write!(out, "\"data_base64\":\"{}\"}}", STANDARD.encode(payload))?,
-                }
-                out.write_all(b"\n")
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Text(out, _) => out.flush(),
-            Self::Ring(_) => Ok(()),
-        }
-    }
-}
-
-/// A ring of a listener, over one connection.
-struct Target {
-    host: String,
-    path: String,
-    client: http::Client,
-}
-
-impl Target {
-    fn of(url: &str) -> Option<Self> {
-        let (host, path) = http::split(url)?;
-        Some(Self { client: http::Client::new(host.clone()), host, path })
-    }
-
-    /// Sends one record until it is taken; a refusal that will stay is an error.
-    fn send(&mut self, type_tag: u16, payload: &[u8]) -> io::Result<()> {
-        let headers = format!("aqueduct-type: {type_tag}\r\n");
-        loop {
-            match self.client.send("POST", &self.path, &headers, payload)?.status {
-                200..=299 => return Ok(()),
-                503 => std::thread::sleep(Duration::from_millis(200)),
-                status => {
-                    return Err(io::Error::other(format!("{} answers {status}", self.host)));
-                }
-            }
-        }
-    }
 }
