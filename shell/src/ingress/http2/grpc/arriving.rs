@@ -27,7 +27,8 @@ struct State {
 }
 
 impl Arrived {
-    /// A message that has begun may take `message_timeout`, the next one `idle_timeout` to begin.
+    /// Begins with nothing. A message that has begun may take `message_timeout`, the next one
+    /// `idle_timeout` to begin.
     pub(super) fn new(
         buffered: &Arc<ByteLimit>,
         message_timeout: Duration,
@@ -43,7 +44,7 @@ impl Arrived {
     }
 
     /// Notes a piece.
-    fn grow(&self, bytes: usize) -> Result<(), Status> {
+    pub(super) fn grow(&self, bytes: usize) -> Result<(), Status> {
         let mut state = lock(&self.0);
         if state.bytes == 0 {
             state.due = Instant::now() + state.message_timeout;

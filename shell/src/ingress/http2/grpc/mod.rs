@@ -5,10 +5,11 @@
 //! answer becomes the status of the call: so gRPC takes the same records, checks the same
 //! credentials and refuses the same things with the same words.
 //!
-//! Reading order: `arriving` (how much of a call may be here, and how long it may take), `status`,
-//! `publisher`.
+//! Reading order: `arriving` (how much of a call may be here, and how long it may take),
+//! `compressed` (messages in Snappy), `status`, `publisher`.
 
 mod arriving;
+mod compressed;
 #[rustfmt::skip]
 #[allow(
     missing_docs,
@@ -30,14 +31,15 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 
 use self::arriving::{Arrived, Arriving};
+use self::compressed::{ACCEPTED, Expanded};
 use self::generated::publisher_server::PublisherServer;
 use self::publisher::Call;
 use super::Connection;
 
 /// The paths of calls.
 const PREFIX: &str = "/aqueduct.v1.Publisher/";
-/// Bytes of a message around its record: ring, type, key, and their tags.
-const AROUND_BYTES: usize = 1 << 10;
+/// Bytes of a message around its record: ring, type, key, attributes, and their tags.
+const AROUND_BYTES: usize = 5 << 10;
 
 /// Whether a request is a call.
 pub(super) fn is_call(request: &Request<Incoming>) -> bool {
@@ -58,9 +60,15 @@ pub(super) async fn answer(
     let call = Call::new(connection, request.uri().authority(), &arrived);
     let most = connection.http2.largest_record_bytes + AROUND_BYTES;
     let mut server = PublisherServer::new(call).max_decoding_message_size(most);
-    let request = request.map(|body| Arriving::new(body, arrived));
+    let mut request = request.map(|body| Arriving::new(body, Arc::clone(&arrived)));
+    let is_snappy = compressed::take_encoding(request.headers_mut());
+    let request = request.map(|body| Expanded::new(body, arrived, is_snappy, most));
     match server.call(request).await {
-        Ok(response) => Some(response),
+        Ok(mut response) => {
+            let (name, value) = ACCEPTED;
+            response.headers_mut().insert(name, value);
+            Some(response)
+        }
         Err(never) => match never {},
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
 use hyper::header::{
     CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
@@ -15,6 +17,7 @@ use super::arriving::Arrived;
 use super::generated::publisher_server::Publisher;
 use super::generated::{PublishRequest, PublishResponse, PublishStreamResponse};
 use super::status;
+use crate::codec::GIVEN;
 use crate::ingress::http2::{Connection, exchange, translate};
 
 /// Bytes before a message (gRPC over HTTP/2: compressed flag and length).
@@ -24,6 +27,7 @@ const RING_BYTES_MAX: usize = 64;
 
 const TYPE: HeaderName = HeaderName::from_static("aqueduct-type");
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const ATTRIBUTES: HeaderName = HeaderName::from_static(GIVEN);
 
 /// One call.
 pub(super) struct Call {
@@ -68,6 +72,12 @@ impl Call {
             let key = HeaderValue::from_str(&message.idempotency_key)
                 .map_err(|_| Status::invalid_argument("the key has bytes that no header has"))?;
             parts.headers.insert(KEY, key);
+        }
+        if !message.attributes.is_empty() {
+            let encoded = STANDARD.encode(&message.attributes);
+            let value = HeaderValue::try_from(encoded);
+            let value = value.map_err(|error| Status::invalid_argument(error.to_string()))?;
+            parts.headers.insert(ATTRIBUTES, value);
         }
         let body = Full::new(message.payload);
         let answer = exchange::answer(&self.connection, &parts, body).await;
