@@ -164,6 +164,8 @@ pub struct View<'b> {
     pub payload: &'b [u8],
     /// What was kept beside it.
     pub attributes: Attributes<'b>,
+    /// The same as bytes (`core/ABI.md` §3.1).
+    pub block: &'b [u8],
 }
 
 impl<'b> View<'b> {
@@ -175,6 +177,7 @@ impl<'b> View<'b> {
             timestamp_ns: record.timestamp_ns,
             payload: record.payload(bytes),
             attributes: record.attributes(bytes),
+            block: bytes.get(record.len..record.bytes()).unwrap_or_default(),
         }
     }
 

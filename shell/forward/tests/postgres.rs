@@ -95,13 +95,23 @@ fn rows_are_what_the_columns_name_and_poison_is_found() {
 
 #[test]
 fn cut_at_every_message_each_row_is_there_once() {
+    cut_at_every_message("");
+}
+
+#[test]
+fn cut_at_every_message_each_inserted_row_is_there_once() {
+    cut_at_every_message("method = 'insert'\non_conflict = '(id) DO NOTHING'");
+}
+
+fn cut_at_every_message(how: &str) {
     let server = Server::start();
     let scratch = Scratch::new("cuts");
     let listener = Listener::start(&scratch);
-    server.sql("CREATE TABLE cuts (seq bigint, n bigint)");
+    // Rows that came twice would be there twice: their keys differ.
+    server.sql("CREATE TABLE cuts (seq bigint, n bigint, id bigserial PRIMARY KEY)");
     let proxy_directory = scratch.join("proxy");
     std::fs::create_dir(&proxy_directory).expect("a directory");
-    let config = config(&proxy_directory, "cuts", "");
+    let config = config(&proxy_directory, "cuts", how);
     let mut posted = 0;
     let mut cuts = 0;
     for is_after in [false, true] {
@@ -155,6 +165,15 @@ fn a_transaction_that_a_killed_process_left_is_waited_for() {
 
 #[test]
 fn killed_at_random_each_row_is_there_once() {
+    kill_at_random("postgres", "");
+}
+
+#[test]
+fn killed_at_random_each_inserted_row_is_there_once() {
+    kill_at_random("postgres-insert", "method = 'insert'\n");
+}
+
+fn kill_at_random(name: &str, how: &str) {
     let number = |name: &str, default| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
@@ -167,7 +186,8 @@ fn killed_at_random_each_row_is_there_once() {
     server.sql("CREATE TABLE kills (seq bigint, n bigint)");
     let directory = server.directory();
     let config = |connections: u64| {
-        config(&directory, "kills", &format!("max_active = {connections}\ntimeout_ms = 3000"))
+        let more = format!("{how}max_active = {connections}\ntimeout_ms = 3000");
+        config(&directory, "kills", &more)
     };
     let mut forward = Forward::start(&scratch, &listener.socket, &config(1), &[]);
     let (mut posted, mut by) = (0, [0; 3]);
@@ -210,9 +230,183 @@ fn killed_at_random_each_row_is_there_once() {
     assert_eq!(forward.stop(), 0, "{}", forward.process.log());
     has_each_once(&server, "kills", posted);
     println!(
-        "postgres: {} kills of the server, {} of sessions, {} of the forwarder, {posted} records, \
+        "{name}: {} kills of the server, {} of sessions, {} of the forwarder, {posted} records, \
          0 lost, 0 twice",
         by[0], by[1], by[2]
+    );
+}
+
+#[test]
+fn inserted_rows_go_into_views_and_meet_those_that_are_there_and_poison_is_found() {
+    let server = Server::start();
+    let scratch = Scratch::new("insert");
+    let listener = Listener::start(&scratch);
+    server.sql(
+        "CREATE TABLE latest (sensor text PRIMARY KEY, value double precision CHECK (value < 100), \
+         at timestamptz, raw bytea, times int NOT NULL DEFAULT 1); \
+         CREATE VIEW readings AS SELECT sensor, value, at, raw FROM latest",
+    );
+    let mut client = listener.client();
+    let send = |client: &mut common::Poster, sensor: &str, value: &str| {
+        client.record(1, format!("{{\"sensor\": \"{sensor}\", \"value\": {value}}}").as_bytes());
+    };
+    for n in 0..3 {
+        for sensor in ["a", "it's", "c\\\\d"] {
+            send(&mut client, sensor, &n.to_string());
+        }
+    }
+    send(&mut client, "warm", "\"warm\""); // no number
+    send(&mut client, "hot", "100"); // violates the check
+    client.record(1, b"{\"sensor\": \"\\u0000\"}"); // no text of SQL
+    send(&mut client, "a", "7");
+    let dead = scratch.join("dead");
+    let config = |table: &str, conflict: &str| {
+        format!(
+            "[sink]\nkind = 'postgres'\ntable = '{table}'\nurl = 'host={} user=postgres'\n\
+             method = 'insert'\n{conflict}\n\
+             columns = [{{ name = 'sensor', pointer = '/sensor', required = true }}, \
+             {{ name = 'value', pointer = '/value' }}, {{ name = 'at', field = 'timestamp' }}, \
+             {{ name = 'raw', field = 'payload_bytes' }}]\n[poison]\nfile = '{}'\n",
+            server.directory().display(),
+            dead.display()
+        )
+    };
+    // Of a sensor that comes several times in one batch, the last value counts.
+    let update = "on_conflict = '(sensor) DO UPDATE SET value = EXCLUDED.value, \
+                  raw = EXCLUDED.raw, times = latest.times + 1'";
+    let config_of_table = config("latest", update);
+    let mut forward = Forward::start(&scratch, &listener.socket, &config_of_table, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    let rows = "SELECT sensor, value, times, get_byte(raw, 0) = 123 FROM latest ORDER BY sensor";
+    assert_eq!(server.sql(rows), "a|7|4|t\nc\\d|2|3|t\nit's|2|3|t");
+    let dead: Vec<serde_json::Value> =
+        lines(&dead).iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let seqs: Vec<_> = dead.iter().filter_map(|it| it["record"]["seq"].as_u64()).collect();
+    assert_eq!(seqs, [9, 10, 11]);
+    let reasons: Vec<_> = dead.iter().filter_map(|it| it["reason"].as_str()).collect();
+    for (reason, part) in reasons.iter().zip(["22P02", "23514", "has a NUL"]) {
+        assert!(reason.contains(part), "{reason}: {part}");
+    }
+    send(&mut client, "by the view", "8");
+    let config_of_view = config("readings", "");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config_of_view, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    assert_eq!(server.sql("SELECT value FROM latest WHERE sensor = 'by the view'"), "8");
+}
+
+/// Makes a key and a certificate: of an authority, or one that an authority has certified.
+#[cfg(feature = "tls")]
+fn certify(directory: &Path, name: &str, by: Option<&str>, more: &[&str]) {
+    let path = |name: &str, what: &str| directory.join(format!("{name}.{what}"));
+    let mut command = std::process::Command::new("openssl");
+    command
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-nodes", "-days", "2", "-subj"])
+        .arg(format!("/CN={name}"))
+        .args(more.iter().flat_map(|extension| ["-addext", *extension]))
+        .arg("-keyout")
+        .arg(path(name, "key"))
+        .arg("-out")
+        .arg(path(name, "pem"))
+        .stderr(std::process::Stdio::null());
+    if let Some(by) = by {
+        command.arg("-CA").arg(path(by, "pem")).arg("-CAkey").arg(path(by, "key"));
+    }
+    assert!(command.status().expect("openssl is there").success());
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_is_spoken_with_the_server_that_is_meant_and_with_nobody_else() {
+    let scratch = Scratch::new("pgtls");
+    let directory = scratch.join("keys");
+    std::fs::create_dir(&directory).expect("a directory");
+    let authority = ["basicConstraints=critical,CA:true", "keyUsage=critical,keyCertSign"];
+    for name in ["authority", "stranger"] {
+        certify(&directory, name, None, &authority);
+    }
+    let of_server = ["subjectAltName=DNS:localhost", "basicConstraints=critical,CA:false"];
+    certify(&directory, "server", Some("authority"), &of_server);
+    certify(&directory, "writer", Some("authority"), &["basicConstraints=critical,CA:false"]);
+    let file = |name: &str| directory.join(name).display().to_string();
+    let server = Server::start_on_tcp();
+    for name in ["authority.pem", "server.pem", "server.key"] {
+        server.give(name, &std::fs::read(directory.join(name)).expect("it was made"));
+    }
+    let set = |settings: &[&str]| {
+        for setting in settings {
+            server.sql(&format!("ALTER SYSTEM SET {setting}"));
+        }
+        server.sql("SELECT pg_reload_conf()");
+        thread::sleep(Duration::from_millis(200));
+    };
+    server.sql("CREATE TABLE secrets (seq bigint, n bigint)");
+    let listener = Listener::start(&scratch);
+    let mut posted = 0;
+    let run = |host: &str, more: &str, expected: Result<bool, &str>, posted: &mut u64| {
+        post(&listener, *posted, *posted + 1);
+        let url = format!("url = 'postgresql://postgres@{host}:{}/postgres", server.port());
+        let config = config(&directory, "secrets", "").replace(
+            &format!("url = 'host={} user=postgres'", directory.display()),
+            &format!("{url}{more}"),
+        );
+        let config = format!("[shutdown]\ndrain_timeout_ms = 50\n{config}");
+        let _ = std::fs::remove_file(scratch.join("forward.log"));
+        let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+        match expected {
+            Ok(is_protected) => {
+                *posted += 1;
+                let count = format!("SELECT count(*) FROM secrets WHERE n = {}", *posted - 1);
+                eventually("the row", || (server.sql(&count) == "1").then_some(()));
+                let query = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity \
+                             USING (pid) WHERE application_name = 'aqueduct-forward'";
+                assert_eq!(server.sql(query), if is_protected { "t" } else { "f" }, "{more}");
+                assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+            }
+            Err(why) => {
+                eventually(why, || forward.process.log().contains(why).then_some(()));
+                assert_eq!(forward.stop(), 3, "{more}");
+                let count = format!("SELECT count(*) FROM secrets WHERE n = {posted}");
+                assert_eq!(server.sql(&count), "0", "{more}");
+                // What was not delivered goes with the next one.
+                *posted += 1;
+            }
+        }
+    };
+    // A server without TLS.
+    run("localhost", "?sslmode=require'", Err("does not support TLS"), &mut posted);
+    run("localhost", "'", Ok(false), &mut posted);
+    set(&["ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.key'", "ssl = on"]);
+    let (ours, other) = (file("authority.pem"), file("stranger.pem"));
+    run("localhost", "'", Ok(true), &mut posted);
+    run("localhost", "?sslmode=disable'", Ok(false), &mut posted);
+    run("127.0.0.1", "?sslmode=require'", Ok(true), &mut posted);
+    let full = format!("?sslmode=verify-full&sslrootcert={ours}'");
+    run("localhost", &full, Ok(true), &mut posted);
+    run("127.0.0.1", &full, Err("not valid for name"), &mut posted);
+    let strange = format!("'\nsslmode = 'verify-full'\nca_file = '{other}'");
+    run("localhost", &strange, Err("UnknownIssuer"), &mut posted);
+    for mode in ["require", "verify-ca"] {
+        let by = |file: &str| format!("'\nsslmode = '{mode}'\nca_file = '{file}'");
+        run("127.0.0.1", &by(&ours), Ok(true), &mut posted);
+        run("127.0.0.1", &by(&other), Err("UnknownIssuer"), &mut posted);
+    }
+    // A server that wants to know its clients, too.
+    server.give(
+        "pg_hba.conf",
+        b"local all all trust\nhostssl all all 127.0.0.1/32 trust clientcert=verify-ca\n",
+    );
+    set(&["ssl_ca_file = 'authority.pem'"]);
+    run("localhost", &full, Err("certificate"), &mut posted);
+    let known = format!(
+        "{full}\ncert_file = '{}'\nkey_file = '{}'",
+        file("writer.pem"),
+        file("writer.key")
+    );
+    run("localhost", &known, Ok(true), &mut posted);
+    assert_eq!(
+        server.sql("SELECT count(*), count(DISTINCT n) FROM secrets"),
+        format!("{posted}|{posted}")
     );
 }
 

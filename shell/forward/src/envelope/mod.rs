@@ -3,7 +3,7 @@
 
 mod avro;
 mod json;
-mod protobuf;
+pub(crate) mod protobuf;
 mod xml;
 
 use std::sync::Arc;

@@ -4,9 +4,9 @@
 use crate::batch::View;
 
 /// Wire types.
-const VARINT: u8 = 0;
+pub(crate) const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
-const LENGTH: u8 = 2;
+pub(crate) const LENGTH: u8 = 2;
 
 /// Appends a record.
 pub(super) fn encode(record: &View<'_>, into: &mut Vec<u8>) {
@@ -42,12 +42,14 @@ fn varint_bytes(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-fn key(number: u8, wire: u8, into: &mut Vec<u8>) {
+/// Appends the head of a field, of a number below 16.
+pub(crate) fn key(number: u8, wire: u8, into: &mut Vec<u8>) {
     into.push(number << 3 | wire);
 }
 
+/// Appends a number of variable length.
 #[allow(clippy::cast_possible_truncation, reason = "seven bits at a time")]
-fn varint(mut value: u64, into: &mut Vec<u8>) {
+pub(crate) fn varint(mut value: u64, into: &mut Vec<u8>) {
     while value >= 0x80 {
         into.push(value as u8 | 0x80);
         value >>= 7;
@@ -69,7 +71,8 @@ fn fixed64(number: u8, value: u64, into: &mut Vec<u8>) {
     }
 }
 
-fn bytes_field(number: u8, value: &[u8], into: &mut Vec<u8>) {
+/// Appends a field of bytes, unless it is empty.
+pub(crate) fn bytes_field(number: u8, value: &[u8], into: &mut Vec<u8>) {
     if !value.is_empty() {
         key(number, LENGTH, into);
         varint(value.len() as u64, into);

@@ -1,6 +1,8 @@
 //! The sinks that there are, and which of them a configuration means.
 
 pub mod file;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(any(feature = "http", feature = "postgres"))]
@@ -13,6 +15,8 @@ pub mod nats;
 pub mod parquet;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::time::Duration;
 
@@ -25,6 +29,7 @@ use crate::sink::Sink;
 /// Names of the sinks that exist, and whether this build has them.
 pub const KINDS: &[(&str, bool)] = &[
     ("file", true),
+    ("grpc", cfg!(feature = "grpc")),
     ("http", cfg!(feature = "http")),
     ("kafka", cfg!(feature = "kafka")),
     ("nats", cfg!(feature = "nats")),
@@ -53,6 +58,10 @@ pub fn batch_defaults(kind: Option<&str>) -> BatchDefaults {
         Some("kafka") => {
             BatchDefaults { records: 10_000, bytes: 8 << 20, wait: Duration::from_millis(20) }
         }
+        // A batch is a transaction, and a commit is a sync of the server's disk.
+        Some("postgres") => {
+            BatchDefaults { records: 10_000, bytes: 8 << 20, wait: Duration::from_millis(100) }
+        }
         _ => BatchDefaults { records: 1000, bytes: 1 << 20, wait: Duration::from_millis(100) },
     }
 }
@@ -80,6 +89,8 @@ pub fn open(mut table: toml::Table, context: &Context) -> Result<(String, Box<dy
     };
     let sink: Box<dyn Sink> = match kind.as_str() {
         "file" => Box::new(file::File::open(parse(table)?, context)?),
+        #[cfg(feature = "grpc")]
+        "grpc" => Box::new(grpc::Grpc::open(parse(table)?, context)?),
         #[cfg(feature = "http")]
         "http" => Box::new(http::Http::open(parse(table)?, context)?),
         #[cfg(feature = "kafka")]

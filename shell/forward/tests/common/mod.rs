@@ -18,6 +18,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Nothing that is waited for takes longer, unless something is broken.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Features of the listener that tests start.
+const FEATURES: &str = if cfg!(feature = "grpc") { "aqueduct/grpc" } else { "aqueduct/http2" };
+
 /// A directory of our own; removed when dropped, unless the test fails.
 pub struct Scratch(PathBuf);
 
@@ -150,7 +153,7 @@ pub fn examples() -> &'static PathBuf {
         if std::env::var_os("AQUEDUCT_LISTENER_BUILT").is_none() {
             let build = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--package", "aqueduct-forward", "--example"])
-                .args(["listener", "--features", "aqueduct/http2"])
+                .args(["listener", "--features", FEATURES])
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .status();
             assert!(build.expect("cargo runs").success(), "the listener does not build");

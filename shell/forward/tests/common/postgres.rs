@@ -24,12 +24,26 @@ const ACCOUNT: &str = "postgres";
 pub struct Server {
     scratch: Scratch,
     programs: PathBuf,
+    /// Of its socket's name, and where it listens if it does.
+    port: u16,
+    listens: bool,
     process: Option<Process>,
 }
 
 impl Server {
     /// Makes a cluster and starts it.
     pub fn start() -> Self {
+        Self::start_at(5432, false)
+    }
+
+    /// One that also listens at a port of 127.0.0.1.
+    #[allow(dead_code, reason = "only the test of TLS wants it")]
+    pub fn start_on_tcp() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+        Self::start_at(free.expect("a port").port(), true)
+    }
+
+    fn start_at(port: u16, listens: bool) -> Self {
         let scratch = Scratch::new("pg");
         let mut versions: Vec<_> = fs::read_dir("/usr/lib/postgresql")
             .expect("Debian's postgresql is installed, see .ci/setup")
@@ -38,7 +52,7 @@ impl Server {
             .collect();
         versions.sort();
         let programs = versions.pop().expect("a server is installed");
-        let mut server = Self { scratch, programs, process: None };
+        let mut server = Self { scratch, programs, port, listens, process: None };
         for name in ["data", "run"] {
             fs::create_dir(server.scratch.join(name)).expect("a directory");
         }
@@ -75,9 +89,10 @@ impl Server {
     pub fn run(&mut self) {
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.scratch.join("data")).arg("-k").arg(self.directory());
-        for setting in
-            ["listen_addresses=", "fsync=off", "max_connections=30", "shared_buffers=16MB"]
-        {
+        let addresses = if self.listens { "127.0.0.1" } else { "" };
+        command.arg("-c").arg(format!("listen_addresses={addresses}"));
+        command.arg("-c").arg(format!("port={}", self.port));
+        for setting in ["fsync=off", "max_connections=30", "shared_buffers=16MB"] {
             command.args(["-c", setting]);
         }
         command.stdout(Stdio::null());
@@ -98,6 +113,23 @@ impl Server {
         self.scratch.join("run")
     }
 
+    #[allow(dead_code, reason = "only the test of TLS wants it")]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Puts a file beside its data, for nobody else to read.
+    #[allow(dead_code, reason = "only the test of TLS wants it")]
+    pub fn give(&self, name: &str, content: &[u8]) {
+        let path = self.scratch.join("data").join(name);
+        fs::write(&path, content).expect("it is written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("ours");
+        if rustix::process::getuid().is_root() {
+            let given = Command::new("chown").arg(ACCOUNT).arg(path).status();
+            assert!(given.expect("it runs").success());
+        }
+    }
+
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("it was started")
     }
@@ -115,7 +147,9 @@ impl Server {
     /// What a query answers: rows as lines, columns with `|`.
     pub fn ask(&self, query: &str) -> Result<String, String> {
         let output = Command::new("psql")
-            .args(["-X", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-Atc", query, "-h"])
+            .args(["-X", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-Atc", query, "-p"])
+            .arg(self.port.to_string())
+            .arg("-h")
             .arg(self.directory())
             .output()
             .expect("psql is installed");

@@ -5,8 +5,9 @@
 
 mod answer;
 mod body;
-mod connect;
+pub(super) mod connect;
 mod pool;
+pub(super) mod token;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -98,7 +99,7 @@ impl Http {
     pub fn open(table: Table, context: &Context) -> Result<Self, String> {
         let uri: Uri =
             table.url.parse().map_err(|error| format!("sink.url: `{}`: {error}", table.url))?;
-        let connector = Connector::new(&uri, table.ca_file.as_deref())?;
+        let connector = Connector::new(&uri, table.ca_file.as_deref(), &[])?;
         let form = context.envelope.form;
         let envelope = match (table.body, form) {
             (Body::Protobuf, _) => Envelope { form: Form::Protobuf, ..context.envelope.clone() },

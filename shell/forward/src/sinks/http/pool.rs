@@ -14,6 +14,7 @@ use smol::future::FutureExt;
 use smol_hyper::rt::FuturesIo;
 
 use super::connect::Connector;
+use super::token;
 use crate::sink::Failure;
 
 /// Settings of a pool.
@@ -92,7 +93,7 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        let token = self.token()?;
+        let token = token::read(self.token_file.as_deref())?;
         let stream = self.connector.connect().await.map_err(Failure::retry)?;
         let (sender, connection) =
             http1::handshake(FuturesIo::new(stream)).await.map_err(Failure::retry)?;
@@ -103,20 +104,6 @@ impl Pool {
         };
         self.executor.spawn(run).detach();
         Ok(Connection { sender, token })
-    }
-
-    /// Reads the token. It may be written anew while this process runs.
-    fn token(&self) -> Result<Option<HeaderValue>, Failure> {
-        let Some(path) = &self.token_file else { return Ok(None) };
-        let failed = |error: &dyn std::fmt::Display| {
-            Failure::retry(format!("the token file {}: {error}", path.display()))
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
-        let token = text.lines().next().unwrap_or_default().trim();
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| failed(&"its first line is no token"))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Records as rows of `COPY … FROM STDIN` in its text format. The server converts text to the type
-//! of each column. Pure over bytes.
+//! Records as rows: of `COPY … FROM STDIN` in its text format, or of `INSERT … VALUES`. The server
+//! converts text to the type of each column. Pure over bytes.
 
 use std::fmt::Write;
 
@@ -8,6 +8,17 @@ use serde_json::Value;
 
 use crate::batch::View;
 use crate::json;
+
+/// How rows are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Method {
+    /// By `COPY`, into a table.
+    #[default]
+    Copy,
+    /// By `INSERT` of many rows, also into a view, also with `ON CONFLICT`.
+    Insert,
+}
 
 /// One column as it is written in the file.
 #[derive(Clone, Debug, Deserialize)]
@@ -91,24 +102,34 @@ impl Columns {
         quoted.join(", ")
     }
 
-    /// Appends a row.
+    /// Appends a row in this form.
     ///
     /// # Errors
     /// The record has none: its payload is no JSON or no text, or what is required is not there.
     /// `into` may have grown.
-    pub(super) fn row(&self, record: &View<'_>, into: &mut Vec<u8>) -> Result<(), String> {
+    pub(super) fn row(
+        &self,
+        method: Method,
+        record: &View<'_>,
+        into: &mut Vec<u8>,
+    ) -> Result<(), String> {
         let payload = if self.has_pointers { json::parse(record.payload)? } else { Value::Null };
+        if method == Method::Insert {
+            into.push(b'(');
+        }
         for (at, (name, source, is_required)) in self.columns.iter().enumerate() {
             if at > 0 {
-                into.push(b'\t');
+                into.push(if method == Method::Copy { b'\t' } else { b',' });
             }
-            match source.text(record, &payload)? {
-                Some(text) => escape(&text, into),
-                None if *is_required => return Err(format!("there is no value for `{name}`")),
-                None => into.extend_from_slice(b"\\N"),
+            match (source.text(record, &payload)?, method) {
+                (Some(text), Method::Copy) => escape(&text, into),
+                (Some(text), Method::Insert) => quote(name, &text, into)?,
+                (None, _) if *is_required => return Err(format!("there is no value for `{name}`")),
+                (None, Method::Copy) => into.extend_from_slice(b"\\N"),
+                (None, Method::Insert) => into.extend_from_slice(b"NULL"),
             }
         }
-        into.push(b'\n');
+        into.push(if method == Method::Copy { b'\n' } else { b')' });
         Ok(())
     }
 }
@@ -167,6 +188,20 @@ fn escape(text: &str, into: &mut Vec<u8>) {
     }
 }
 
+/// Appends text as a string of SQL (`standard_conforming_strings`: only the quote is doubled).
+///
+/// # Errors
+/// There is a NUL in it, which would end the statement.
+fn quote(name: &str, text: &str, into: &mut Vec<u8>) -> Result<(), String> {
+    if text.contains('\0') {
+        return Err(format!("the value for `{name}` has a NUL, which no text of SQL has"));
+    }
+    into.push(b'\'');
+    into.extend_from_slice(text.replace('\'', "''").as_bytes());
+    into.push(b'\'');
+    Ok(())
+}
+
 /// Bytes as `bytea` reads them.
 fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 + 2 * bytes.len());
@@ -214,11 +249,15 @@ mod tests {
     }
 
     fn row(text: &str, payload: &[u8]) -> Result<String, String> {
+        row_by(Method::Copy, text, payload)
+    }
+
+    fn row_by(method: Method, text: &str, payload: &[u8]) -> Result<String, String> {
         let mut batch = Batch::default();
         batch.clear(0xab);
         batch.push(5, 7, 1_700_000_000_123_456_789, payload, b"");
         let mut row = Vec::new();
-        columns(text).expect("columns").row(&batch.records().get(0), &mut row)?;
+        columns(text).expect("columns").row(method, &batch.records().get(0), &mut row)?;
         Ok(String::from_utf8(row).expect("UTF-8"))
     }
 
@@ -240,6 +279,19 @@ mod tests {
         let error = row(required, b"{}").expect_err("it is required");
         assert_eq!(error, "there is no value for `q`");
         assert!(row("columns = [{ name = 'p', field = 'payload' }]", b"\xff").is_err());
+    }
+
+    #[test]
+    fn a_row_of_insert_has_strings_of_sql_that_nothing_gets_out_of() {
+        let columns = "columns = [{ name = 'a', field = 'seq' }, { name = 'b', pointer = '/b' }, \
+                       { name = 'c', pointer = '/c' }]";
+        let payload = br#"{"b": "it's \\ ','); DROP TABLE t; --"}"#;
+        assert_eq!(
+            row_by(Method::Insert, columns, payload).expect("a row"),
+            "('5','it''s \\ '',''); DROP TABLE t; --',NULL)"
+        );
+        let error = row_by(Method::Insert, columns, br#"{"b": "\u0000"}"#).expect_err("a NUL");
+        assert!(error.contains("`b` has a NUL"), "{error}");
     }
 
     #[test]

@@ -1,32 +1,41 @@
 //! A `PostgreSQL` database: records as rows, each exactly once.
 //!
-//! One transaction copies rows and moves the progress of the flow, (epoch, seq). What it says is
+//! One transaction brings rows and moves the progress of the flow, (epoch, seq). What it says is
 //! known is not copied again, whatever happened in between: a commit whose answer was lost, a
 //! process that was killed, a server that came back. With several connections, the records of a
 //! batch are divided by their sequence number, and each part has a progress of its own.
 
 mod columns;
 mod pool;
+mod security;
+#[cfg(feature = "tls")]
+mod tls;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aqueduct::config::Millis;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use serde::Deserialize;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row, Statement, Transaction};
 
-use self::columns::{ColumnTable, Columns, quoted};
+use self::columns::{ColumnTable, Columns, Method, quoted};
 use self::pool::{Connection, Limits, Pool, Texts};
+use self::security::{Mode, Security};
 use super::Context;
 use super::join::join_all;
-use crate::batch::{Records, View};
+use crate::batch::Records;
 use crate::sink::{Delivered, Failure, Sink};
 use crate::stop::Stop;
 
 /// Bytes of rows that are sent at once.
 const PIECE_BYTES: usize = 64 << 10;
+/// Bytes of rows in a statement.
+const STATEMENT_BYTES: usize = 256 << 10;
 
 /// `[sink]` with `kind = "postgres"`.
 #[derive(Debug, Deserialize)]
@@ -36,11 +45,23 @@ pub struct Table {
     /// `postgresql://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?…`, or `key=value` pairs.
     url: Option<String>,
     /// A file with the same, where it holds a password.
-    url_file: Option<std::path::PathBuf>,
+    url_file: Option<PathBuf>,
+    /// How much a connection must be protected; as `sslmode` in the URL.
+    sslmode: Option<Mode>,
+    /// Certificates of authorities, PEM; as `sslrootcert` in the URL.
+    ca_file: Option<PathBuf>,
+    /// The client's own certificate and its key, PEM; as `sslcert` and `sslkey` in the URL.
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
     /// The table, `name` or `schema.name`. It must be there.
     table: String,
     /// Its columns, and what is put into them.
     columns: Vec<ColumnTable>,
+    /// How rows are sent.
+    #[serde(default)]
+    method: Method,
+    /// What `INSERT` does about a row that is there: SQL after the words `ON CONFLICT`.
+    on_conflict: Option<String>,
     /// The table of the progress; made if it is not there.
     progress_table: Option<String>,
     /// Most connections, and transactions at once.
@@ -61,7 +82,11 @@ pub struct Postgres {
     local: tokio::task::LocalSet,
     pool: Pool,
     texts: Texts,
-    copy: String,
+    method: Method,
+    /// The statement, or what is before its rows.
+    statement: String,
+    /// What comes after the rows of `INSERT`.
+    on_conflict: Option<String>,
     columns: Columns,
     flow: String,
     parts: u16,
@@ -82,10 +107,29 @@ impl Postgres {
         };
         let timeout = Duration::from_millis(table.timeout_ms.map_or(30_000, |time| time.0));
         let wait = Duration::from_millis(table.max_wait_ms.map_or(5000, |time| time.0));
+        let mut security = Security {
+            mode: table.sslmode,
+            ca_file: table.ca_file,
+            cert_file: table.cert_file,
+            key_file: table.key_file,
+        };
+        let url = security.take_from(url.trim())?;
+        let mode = security.check()?;
         // The reason does not repeat the text, which may have a password in it.
-        let mut config: Config =
-            url.trim().parse().map_err(|error| format!("sink.url: {error}"))?;
+        let mut config: Config = url.parse().map_err(|error| format!("sink.url: {error}"))?;
         config.application_name("aqueduct-forward").connect_timeout(wait);
+        // A UNIX socket has no TLS, and is not asked for it, whatever the mode is.
+        let is_local = |host: &Host| matches!(host, Host::Unix(_));
+        let is_all_local =
+            !config.get_hosts().is_empty() && config.get_hosts().iter().all(is_local);
+        config.ssl_mode(if is_all_local { SslMode::Disable } else { mode.of_library() });
+        #[cfg(feature = "tls")]
+        let connector = tls::Tls::new(mode, &security)?;
+        #[cfg(not(feature = "tls"))]
+        let connector = tokio_postgres::NoTls;
+        if table.method == Method::Copy && table.on_conflict.is_some() {
+            return Err("sink.on_conflict: only with method = \"insert\"".to_owned());
+        }
         let parts = table.max_active.unwrap_or(1);
         if parts == 0 {
             return Err("sink.max_active: at least 1".to_owned());
@@ -121,8 +165,13 @@ impl Postgres {
         Ok(Self {
             runtime: runtime.map_err(|error| format!("the runtime: {error}"))?,
             local: tokio::task::LocalSet::new(),
-            pool: Pool::new(config, limits),
-            copy: format!("COPY {data} ({}) FROM STDIN", columns.names()),
+            pool: Pool::new(config, connector, limits),
+            method: table.method,
+            statement: match table.method {
+                Method::Copy => format!("COPY {data} ({}) FROM STDIN", columns.names()),
+                Method::Insert => format!("INSERT INTO {data} ({}) VALUES ", columns.names()),
+            },
+            on_conflict: table.on_conflict,
             texts,
             columns,
             flow: context.flow.clone(),
@@ -131,14 +180,14 @@ impl Postgres {
         })
     }
 
-    /// Delivers the records of a part; returns how many of them were known.
-    async fn part(&self, part: u16, records: &Records<'_>) -> Result<u64, Failure> {
-        let is_mine = |record: &View<'_>| record.seq % u64::from(self.parts) == u64::from(part);
-        let Some(last) = records.iter().filter(is_mine).map(|record| record.seq).last() else {
+    /// Delivers the rows of a part; returns how many of their records were known.
+    async fn part(&self, part: u16, rows: &Rows) -> Result<u64, Failure> {
+        let is_mine = |row: &&Written| row.seq % u64::from(self.parts) == u64::from(part);
+        let Some(last) = rows.all.iter().filter(is_mine).map(|row| row.seq).last() else {
             return Ok(0);
         };
         let mut connection = self.pool.borrow(&self.texts).await?;
-        let done = self.transaction(&mut connection, part, records, last).await;
+        let done = self.transaction(&mut connection, part, rows, last).await;
         match done {
             Ok(known) => {
                 self.pool.give_back(connection);
@@ -153,48 +202,98 @@ impl Postgres {
         &self,
         connection: &mut Connection,
         part: u16,
-        records: &Records<'_>,
+        rows: &Rows,
         last: u64,
     ) -> Result<u64, tokio_postgres::Error> {
+        let own = u64::from(part);
         let (parts, part) = (i32::from(self.parts), i32::from(part));
-        let epoch = format!("{:016x}", records.epoch());
+        let epoch = format!("{:016x}", rows.epoch);
         let Connection { client, known, advance } = connection;
         let transaction = client.transaction().await?;
         let known = self.known(&transaction, known, parts, part, &epoch).await?;
         let is_known = |seq: u64| known.iter().any(|&(of, at, to)| seq % of == at && seq <= to);
-        let (mut known_records, mut new_records) = (0, 0_u64);
-        let mut rows = Vec::with_capacity(PIECE_BYTES * 2);
-        let copy = transaction.copy_in::<_, Bytes>(&self.copy).await?;
-        let mut copy = std::pin::pin!(copy);
-        for record in records.iter() {
-            if record.seq % u64::from(self.parts) != u64::try_from(part).unwrap_or(0) {
-                continue;
-            }
-            if is_known(record.seq) {
-                known_records += 1;
-                continue;
-            }
-            let before = rows.len();
-            // It was tried before the transaction began.
-            if self.columns.row(&record, &mut rows).is_err() {
-                rows.truncate(before);
-            }
-            new_records += 1;
-            if rows.len() >= PIECE_BYTES {
-                copy.send(Bytes::from(std::mem::take(&mut rows))).await?;
-            }
+        let is_mine = |row: &&Written| row.seq % u64::from(self.parts) == own;
+        let mine = || rows.all.iter().filter(is_mine);
+        let new: Vec<&[u8]> =
+            mine().filter(|row| !is_known(row.seq)).map(|row| rows.bytes(row)).collect();
+        let known_records = (mine().count() - new.len()) as u64;
+        match self.method {
+            Method::Copy => self.copy(&transaction, &new).await?,
+            Method::Insert => self.insert(&transaction, &new).await?,
         }
-        if !rows.is_empty() {
-            copy.send(Bytes::from(rows)).await?;
-        }
-        copy.finish().await?;
-        if new_records > 0 {
+        if !new.is_empty() {
             let last = last.to_string();
             let values: [&(dyn ToSql + Sync); 5] = [&self.flow, &parts, &part, &epoch, &last];
             transaction.execute(&*advance, &values).await?;
         }
         transaction.commit().await?;
         Ok(known_records)
+    }
+
+    async fn copy(
+        &self,
+        transaction: &Transaction<'_>,
+        rows: &[&[u8]],
+    ) -> Result<(), tokio_postgres::Error> {
+        let mut piece = Vec::with_capacity(PIECE_BYTES * 2);
+        let copy = transaction.copy_in::<_, Bytes>(&self.statement).await?;
+        let mut copy = std::pin::pin!(copy);
+        for row in rows {
+            piece.extend_from_slice(row);
+            if piece.len() >= PIECE_BYTES {
+                let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES * 2));
+                copy.send(Bytes::from(full)).await?;
+            }
+        }
+        if !piece.is_empty() {
+            copy.send(Bytes::from(piece)).await?;
+        }
+        copy.finish().await.map(|_| ())
+    }
+
+    async fn insert(
+        &self,
+        transaction: &Transaction<'_>,
+        rows: &[&[u8]],
+    ) -> Result<(), tokio_postgres::Error> {
+        let (mut together, mut bytes) = (Vec::new(), 0);
+        // Rows are made of text.
+        for row in rows.iter().filter_map(|row| std::str::from_utf8(row).ok()) {
+            if bytes + row.len() > STATEMENT_BYTES && !together.is_empty() {
+                self.insert_rows(transaction, &together).await?;
+                together.clear();
+                bytes = 0;
+            }
+            bytes += row.len();
+            together.push(row);
+        }
+        if together.is_empty() { Ok(()) } else { self.insert_rows(transaction, &together).await }
+    }
+
+    async fn insert_rows(
+        &self,
+        transaction: &Transaction<'_>,
+        rows: &[&str],
+    ) -> Result<(), tokio_postgres::Error> {
+        let begin = &self.statement;
+        let Some(on_conflict) = &self.on_conflict else {
+            return transaction.batch_execute(&format!("{begin}{}", rows.join(","))).await;
+        };
+        let all = format!(
+            "SAVEPOINT rows; {begin}{} ON CONFLICT {on_conflict}; RELEASE rows",
+            rows.join(",")
+        );
+        match transaction.batch_execute(&all).await {
+            // Two of these rows are for one of the table, which a statement changes only once.
+            Err(error) if error.code() == Some(&SqlState::CARDINALITY_VIOLATION) => {
+                let mut each = "ROLLBACK TO rows; RELEASE rows".to_owned();
+                for row in rows {
+                    each.extend(["; ", begin, row, " ON CONFLICT ", on_conflict]);
+                }
+                transaction.batch_execute(&each).await
+            }
+            done => done,
+        }
     }
 }
 
@@ -256,22 +355,46 @@ fn failure_of(error: &tokio_postgres::Error) -> Failure {
     Failure::retry(reason)
 }
 
+/// The rows of a batch.
+struct Rows {
+    epoch: u64,
+    text: Vec<u8>,
+    all: Vec<Written>,
+}
+
+/// One of them.
+struct Written {
+    seq: u64,
+    /// Where it is in the text.
+    range: std::ops::Range<usize>,
+}
+
+impl Rows {
+    /// Writes rows up to the first record that has none; the failure says why.
+    fn new(columns: &Columns, method: Method, records: &Records<'_>) -> (Self, Option<Failure>) {
+        let mut rows = Self { epoch: records.epoch(), text: Vec::new(), all: Vec::new() };
+        for (at, record) in records.iter().enumerate() {
+            let begin = rows.text.len();
+            if let Err(reason) = columns.row(method, &record, &mut rows.text) {
+                return (rows, Some(Failure::poison(at, reason)));
+            }
+            rows.all.push(Written { seq: record.seq, range: begin..rows.text.len() });
+        }
+        (rows, None)
+    }
+
+    fn bytes(&self, row: &Written) -> &[u8] {
+        &self.text[row.range.clone()]
+    }
+}
+
 impl Sink for Postgres {
     fn deliver(&mut self, records: &Records<'_>, stop: &Stop) -> Result<Delivered, Failure> {
-        // The first record without a row; those before it are delivered.
-        let mut scratch = Vec::new();
-        let refused = records.iter().enumerate().find_map(|(at, record)| {
-            scratch.clear();
-            let row = self.columns.row(&record, &mut scratch);
-            row.err().map(|reason| Failure::poison(at, reason))
-        });
-        let records = match &refused {
-            Some(failure) => records.slice(0..failure.done),
-            None => records.clone(),
-        };
+        // Those before the first record without a row are delivered.
+        let (rows, refused) = Rows::new(&self.columns, self.method, records);
         let time = stop.time_for(self.timeout);
         let work = async {
-            let parts = (0..self.parts).map(|part| Box::pin(self.part(part, &records)));
+            let parts = (0..self.parts).map(|part| Box::pin(self.part(part, &rows)));
             let all = tokio::time::timeout(time, join_all(parts.collect()));
             let late = || Failure::retry(format!("no answer in {} ms", time.as_millis()));
             let mut known = 0;

@@ -3,10 +3,16 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Config, Statement};
 
 use super::failure_of;
 use crate::sink::Failure;
+
+/// What makes connections TLS.
+#[cfg(feature = "tls")]
+type Connector = super::tls::Tls;
+#[cfg(not(feature = "tls"))]
+type Connector = tokio_postgres::NoTls;
 
 /// Settings of a pool.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +28,7 @@ pub(super) struct Limits {
 /// Connections that nobody uses.
 pub(super) struct Pool {
     config: Config,
+    connector: Connector,
     limits: Limits,
     idle: RefCell<Vec<Connection>>,
 }
@@ -50,8 +57,8 @@ pub(super) struct Texts {
 }
 
 impl Pool {
-    pub(super) fn new(config: Config, limits: Limits) -> Self {
-        Self { config, limits, idle: RefCell::default() }
+    pub(super) fn new(config: Config, connector: Connector, limits: Limits) -> Self {
+        Self { config, connector, limits, idle: RefCell::default() }
     }
 
     /// Lends a connection: an idle one that is alive, or a new one. Dropped, it is closed.
@@ -86,14 +93,17 @@ impl Pool {
     }
 
     async fn connect(&self, texts: &Texts) -> Result<Connection, tokio_postgres::Error> {
-        let (client, connection) = self.config.connect(NoTls).await?;
+        #[allow(clippy::clone_on_copy, reason = "without TLS it is nothing")]
+        let (client, connection) = self.config.connect(self.connector.clone()).await?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended");
             }
         });
         let limit_ms = self.limits.statement.as_millis();
-        client.batch_execute(&format!("SET statement_timeout = {limit_ms}")).await?;
+        let settings =
+            format!("SET statement_timeout = {limit_ms}; SET standard_conforming_strings = on");
+        client.batch_execute(&settings).await?;
         let exists: bool = client.query_one(&texts.exists, &[]).await?.get(0);
         if !exists {
             client.batch_execute(&texts.create).await?;
