@@ -76,7 +76,10 @@ impl Session {
             return Executed::Answered;
         }
         match &*upper {
-            b"XADD" => return record::xadd(args, &self.kept, sink, out),
+            b"XADD" => {
+                let owner = self.login.name().unwrap_or("").as_bytes();
+                return record::xadd(args, owner, &self.kept, sink, out);
+            }
             b"RPUSH" | b"LPUSH" => return record::push(name, args, &self.kept, sink, out),
             b"PUBLISH" => return record::publish(args, &self.kept, sink, out),
             b"PING" => ping(args, out),

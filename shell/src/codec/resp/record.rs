@@ -10,9 +10,11 @@ use crate::codec::{
 };
 
 /// `XADD ring [NOMKSTREAM] * (data|payload) bytes [type n] [crc32 n] [id key]`: answers the id
-/// `epoch-seq`; of a key that the ring has seen with the same record, that of the first.
+/// `epoch-seq`; of a key that the ring has seen with the same record from the same owner, that of
+/// the first.
 pub(super) fn xadd<S: Sink>(
     mut args: Args<'_>,
+    owner: &[u8],
     kept: &Kept,
     sink: &mut S,
     out: &mut Vec<u8>,
@@ -41,7 +43,7 @@ pub(super) fn xadd<S: Sink>(
         }
     };
     let Entry { payload, type_tag, key } = entry;
-    let keyed = key.map(|key| Keyed { owner: b"", key, type_tag, body: payload });
+    let keyed = key.map(|key| Keyed { owner, key, type_tag, body: payload });
     match keyed.as_ref().map_or(Recall::New, |keyed| sink.recall(ring.id, keyed)) {
         Recall::New => {}
         Recall::Seen(seen) => {

@@ -1,7 +1,7 @@
 //! Each command and its reply.
 
-use super::{array, say, say_to, say_with};
-use crate::codec::trial::{EPOCH, End, Kept, OneCredential, Trial};
+use super::{array, codec_with, say, say_to, say_with};
+use crate::codec::trial::{EPOCH, End, Kept, OneCredential, Trial, converse};
 use crate::codec::{Event, Reason, RingId};
 
 /// Commands as lines, and the replies to them.
@@ -227,4 +227,27 @@ fn an_entry_that_is_sent_again_with_its_id_is_answered_as_the_first() {
     let expected = [id(0), id(0), other.to_owned(), other.to_owned(), id(1)].concat();
     assert_eq!(heard.replies, expected);
     assert_eq!(heard.sink.records.len(), 2);
+}
+
+#[test]
+fn an_id_of_one_credential_is_not_that_of_another() {
+    let mut sink = Trial::new();
+    let mut say_as = |name: &'static str, data: &str| {
+        let known = OneCredential { name, secret: "s", rings: None, is_slow: false };
+        let (mut codec, line) = (codec_with(known), format!("XADD a * data {data} id k\r\n"));
+        let said = format!("AUTH {name} s\r\n{line}");
+        let (replies, _) = converse(&mut codec, &mut sink, said.as_bytes(), &[]);
+        String::from_utf8_lossy(&replies).into_owned()
+    };
+    let taken = |seq: u64| {
+        let id = format!("{EPOCH}-{seq}");
+        format!("+OK\r\n${}\r\n{id}\r\n", id.len())
+    };
+    // Neither another record, which would be a conflict, nor the same, which would be lost.
+    assert_eq!(say_as("ann", "x"), taken(0));
+    assert_eq!(say_as("bob", "y"), taken(1));
+    assert_eq!(say_as("eve", "x"), taken(2));
+    // It is ann's from whatever connection she sends it.
+    assert_eq!(say_as("ann", "x"), taken(0));
+    assert_eq!(sink.records.len(), 3);
 }

@@ -31,6 +31,12 @@ pub(super) fn codec() -> Resp {
     )
 }
 
+/// A connection of an address that asks for these credentials.
+pub(super) fn codec_with(credentials: OneCredential) -> Resp {
+    let credentials: Option<Arc<dyn Credentials>> = Some(Arc::new(credentials));
+    Resp::new(Arc::new(Config { max_command_bytes: 4096, keep: Keep::default(), credentials }), 42)
+}
+
 /// Says `bytes` at once, to a sink that takes everything.
 pub(super) fn say(bytes: impl AsRef<[u8]>) -> Heard {
     say_to(Trial::new(), bytes)
@@ -38,9 +44,7 @@ pub(super) fn say(bytes: impl AsRef<[u8]>) -> Heard {
 
 /// Says it where these credentials are asked for.
 pub(super) fn say_with(credentials: OneCredential, bytes: impl AsRef<[u8]>) -> Heard {
-    let credentials: Option<Arc<dyn Credentials>> = Some(Arc::new(credentials));
-    let config = Config { max_command_bytes: 4096, keep: Keep::default(), credentials };
-    let (mut codec, mut sink) = (Resp::new(Arc::new(config), 42), Trial::new());
+    let (mut codec, mut sink) = (codec_with(credentials), Trial::new());
     let (replies, end) = converse(&mut codec, &mut sink, bytes.as_ref(), &[]);
     Heard { replies: String::from_utf8_lossy(&replies).into_owned(), end, sink }
 }
