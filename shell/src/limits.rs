@@ -112,6 +112,11 @@ impl Held {
         Self { limit: Arc::clone(limit), bytes: 0 }
     }
 
+    /// Returns how many bytes all holders together may hold.
+    pub fn most(&self) -> u64 {
+        self.limit.most
+    }
+
     /// Holds this many bytes from now on, if the others leave so many. Less than before is always
     /// possible.
     #[must_use]

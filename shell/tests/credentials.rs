@@ -211,6 +211,11 @@ fn what_credentials_cannot_guard_has_to_be_said() {
     assert!(said.contains("listen.authenticate") && said.contains("no words"), "{said}");
     let open = format!("credentials.file = '{path}'\n{lines}authenticate = false\n");
     assert_eq!(check(&open).0, Some(0));
+    add(path, &["ann", "--password"], PASSWORD);
+    let small = format!("credentials.file = '{path}'\ningest.max_buffered_bytes = '64MiB'\n");
+    let (status, said) = check(&small);
+    assert!(status == Some(2) && said.contains("verifying its passwords may take"), "{said}");
+    assert_eq!(check(&small.replace("64MiB", "65MiB")).0, Some(0));
     let (status, said) = check("http.authenticate = true\n");
     assert!(status == Some(2) && said.contains("`credentials.file` names some"), "{said}");
     let (status, said) = check("credentials.file = '/does/not/exist'\n");

@@ -181,6 +181,44 @@ fn bodies_of_all_connections_together_are_bounded() {
 }
 
 #[test]
+fn work_for_which_there_never_is_room_is_413_and_what_may_fit_later_503() {
+    // Six times its bytes for what three units read and write of a body.
+    let units = ["{ unit = \"json\", minify = true }"; 3].join(", ");
+    let file = format!(
+        "ingest.max_buffered_bytes = '256KiB'\n[[ring]]\nname = 'a'\n\
+         max_payload_bytes = '64KiB'\n[[route]]\npath = '/x'\nunits = [{units}]\n"
+    );
+    let server = Server::with_file(&file, &["--body-timeout-ms", "1m"]);
+    let post = |bytes: usize| {
+        let head = "POST /x HTTP/1.1\r\nhost: t\r\n";
+        let head = format!("{head}content-length: {bytes}\r\n\r\n\"");
+        let mut request = head.into_bytes();
+        request.resize(request.len() + bytes - 2, b'x');
+        request.push(b'"');
+        request
+    };
+    let response = server.exchange(post(60_000));
+    response.assert_problem(413);
+    assert!(response.body.contains("may take 420000 bytes of memory"), "{response:?}");
+    assert_eq!(server.exchange(post(30_000)).status, 202);
+    // Another connection keeps the front of a body.
+    let (mut slow, other) = (server.connect(), post(60_000));
+    slow.write_all(&other[..other.len() - 1]).expect("sent");
+    let kept = || server.metric("aqueduct_buffered_bytes") >= 59_000.0;
+    server.eventually("it is kept", kept);
+    let response = server.exchange(post(30_000));
+    response.assert_problem(503);
+    assert_eq!(response.header("retry-after"), Some("1"), "{response:?}");
+    drop(slow);
+    server.eventually("there is room again", || !kept());
+    assert_eq!(server.exchange(post(30_000)).status, 202);
+    for reason in ["too_large", "no_memory"] {
+        let series = format!("aqueduct_records_rejected_total{{reason=\"{reason}\",ring=\"a\"}}");
+        assert!((server.metric(&series) - 1.0).abs() < f64::EPSILON, "{reason}");
+    }
+}
+
+#[test]
 fn connections_get_the_descriptors_that_readers_and_operators_leave() {
     let server = Server::start_under(&[], |command| limit(command, Resource::Nofile, 128));
     let said = "(RLIMIT_NOFILE) leaves less than is configured limit=128";

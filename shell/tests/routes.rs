@@ -125,6 +125,11 @@ fn routes_that_cannot_be_are_refused_with_their_line() {
             "for `json`: minify",
         ),
         ("path = \"/x\"\nunits = [{ unit = \"rate_limit\" }]", "toml:3: ", "requests a second"),
+        (
+            "path = \"/x\"\nunits = [{ unit = \"body_limit\", max_bytes = \"200MiB\" }, \"json\"]",
+            "toml:3: ",
+            "half of ingest.max_buffered_bytes",
+        ),
         ("path = \"/x\"\nattributes = [\":param.id\"]", "toml:3: ", ":param.NAME"),
         ("path = \"/x\"\nhost = \"a:80\"", "toml:3: ", "without a port"),
         (

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
+use crate::middleware::credentials::{Check, Credential, Credentials, Presented, VERIFY_BYTES};
 use crate::middleware::{Errand, Job, Outcome};
-
-/// What verifying a password may take, bytes.
-const VERIFY_BYTES: usize = 64 << 20;
+use crate::tls::Peer;
 
 /// Whether a peer may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

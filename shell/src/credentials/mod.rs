@@ -58,6 +58,11 @@ pub enum StoreError {
     },
     /// The system has no random bytes.
     Random(io::Error),
+    /// There are passwords, and there would never be the memory to verify one.
+    Memory {
+        /// Bytes that it may take.
+        needed: usize,
+    },
 }
 
 impl fmt::Display for StoreError {
@@ -69,6 +74,11 @@ impl fmt::Display for StoreError {
                 write!(f, "line {number}: there is no ring `{}`", ring.escape_debug())
             }
             Self::Random(error) => write!(f, "random bytes: {error}"),
+            Self::Memory { needed } => write!(
+                f,
+                "verifying its passwords may take {needed} bytes of memory: \
+                 ingest.max_buffered_bytes must leave them"
+            ),
         }
     }
 }
@@ -88,6 +98,11 @@ impl Store {
             );
         }
         Ok(store)
+    }
+
+    /// Whether there are passwords, which take memory to verify.
+    pub fn has_passwords(&self) -> bool {
+        !self.passwords.is_empty()
     }
 
     fn parse(text: &str, rings: &[&str]) -> Result<Self, StoreError> {

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// What verifying a password may take: the most that a file of credentials may ask for, bytes.
+pub const VERIFY_BYTES: usize = 64 << 20;
+
 /// What a request presents.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Presented<'a> {

@@ -89,8 +89,9 @@ pub trait Unit: Send + Sync + std::fmt::Debug {
         false
     }
 
-    /// Most bytes that [`body`](Self::body) reads of a body of so many.
-    fn reads(&self, bytes: usize) -> usize {
+    /// Most bytes that [`body`](Self::body) reads of a body of so many, and keeps meanwhile, when
+    /// it is to make at most `limit`.
+    fn reads(&self, bytes: usize, _limit: usize) -> usize {
         bytes
     }
 

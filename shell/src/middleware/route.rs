@@ -106,8 +106,9 @@ impl Route {
         let (mut bytes, mut cost, mut left) = (bytes, 0_usize, self.changers().count());
         for unit in self.changers() {
             left -= 1;
-            let made = unit.writes(bytes).min(most(left, limit));
-            cost = cost.saturating_add(unit.reads(bytes)).saturating_add(made);
+            let most = most(left, limit);
+            let made = unit.writes(bytes).min(most);
+            cost = cost.saturating_add(unit.reads(bytes, most)).saturating_add(made);
             bytes = made;
         }
         cost

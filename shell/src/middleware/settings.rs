@@ -398,6 +398,37 @@ impl RouteSettings {
         Ok(settings)
     }
 
+    /// Checks that bodies which units change fit into what all connections together may keep, of
+    /// which a message may have half: a buffer that grows is up to twice what is in it. `tables`
+    /// are those that were checked.
+    pub fn fit(&self, tables: &[RouteTable], max_buffered_bytes: u64) -> Result<(), ConfigError> {
+        let most = max_buffered_bytes / 2;
+        for (route, table) in self.routes.iter().zip(tables) {
+            let limit = |unit: &UnitSettings| match unit {
+                UnitSettings::BodyLimit { max_bytes } => Some(*max_bytes as u64),
+                _ => None,
+            };
+            let changes = |unit: &UnitSettings| {
+                matches!(
+                    unit,
+                    UnitSettings::Convert { .. }
+                        | UnitSettings::Decompress { .. }
+                        | UnitSettings::Json { .. }
+                )
+            };
+            if let Some(bytes) = route.units.iter().filter_map(limit).min()
+                && bytes > most
+                && route.units.iter().any(changes)
+                && let Some(given) = &table.units
+            {
+                let allowed = format!("at most half of ingest.max_buffered_bytes, {most}");
+                let (key, value) = ("route.units.max_bytes", written_size(bytes));
+                return Err(ConfigError::value(given.origin, key, value, allowed));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()

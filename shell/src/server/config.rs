@@ -125,6 +125,8 @@ impl Config {
         let listen =
             ListenSettings::check(&tables.listen, &rings, keep_alive, has_credentials, has_tls)?;
         let routes = RouteSettings::check(&tables.route, &rings)?;
+        let ingest = IngestSettings::check(&tables.ingest, &rings)?;
+        routes.fit(&tables.route, ingest.max_buffered_bytes)?;
         for (index, ring) in rings.iter_mut().enumerate() {
             ring.has_attributes = !http.keep.is_empty()
                 || routes.brings_attributes_to(index)
@@ -133,7 +135,7 @@ impl Config {
         Ok(Self {
             threads: usize::try_from(threads).unwrap_or(usize::MAX),
             drain_timeout: time("server.drain_timeout_ms", drain, 5000, 0)?,
-            ingest: IngestSettings::check(&tables.ingest, &rings)?,
+            ingest,
             listen,
             http,
             control: ControlSettings::check(&tables.control)?,

@@ -9,7 +9,7 @@ use super::{Config, ServeError};
 use crate::admin::{Admin, IngestAddress, Page};
 use crate::codec::{Keep, Resource, http1, lines, mqtt, resp};
 use crate::config::Endpoint;
-use crate::credentials::Store;
+use crate::credentials::{Store, StoreError};
 use crate::ingress::event_loop::driver::select;
 use crate::ingress::event_loop::{
     Address, Addresses, HandOver, ListenSettings, Listening, Loops, PageContent, Protocol,
@@ -22,7 +22,7 @@ use crate::limits::{ByteLimit, Limit};
 use crate::metrics::Metrics;
 use crate::middleware::Router;
 use crate::middleware::Unit;
-use crate::middleware::credentials::Credentials;
+use crate::middleware::credentials::{Credentials, VERIFY_BYTES};
 use crate::middleware::units::Authenticate;
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
@@ -288,10 +288,14 @@ impl Acceptors {
 fn credentials(config: &Config) -> Result<Option<Arc<dyn Credentials>>, ServeError> {
     let Some(path) = &config.credentials else { return Ok(None) };
     let rings: Vec<&str> = config.rings.iter().map(|ring| ring.name.as_str()).collect();
-    match Store::read(path, &rings) {
-        Ok(store) => Ok(Some(Arc::new(store))),
-        Err(error) => Err(ServeError::Credentials { path: path.clone(), error }),
+    let refused = |error| ServeError::Credentials { path: path.clone(), error };
+    let store = Store::read(path, &rings).map_err(refused)?;
+    // Beside them there is at least what the client has sent.
+    let needed = VERIFY_BYTES + (1 << 20);
+    if store.has_passwords() && config.ingest.max_buffered_bytes < needed as u64 {
+        return Err(refused(StoreError::Memory { needed }));
     }
+    Ok(Some(Arc::new(store)))
 }
 
 /// What the rules of all addresses are made of.

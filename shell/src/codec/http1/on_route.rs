@@ -54,11 +54,12 @@ impl OnRoute {
             }
         } else {
             let route = self.exchange.route();
-            let (body, cost) = (body.to_vec(), route.cost(body.len(), limit));
+            let (body_bytes, cost) = (body.len(), route.cost(body.len(), limit));
+            let body = body.to_vec();
             if cost > LOOP_BYTES {
                 let (route, codings) = (Arc::clone(route), self.exchange.codings.clone());
                 let work = move || Outcome::Body(route.change(body, limit, &codings));
-                self.send_away(Job::new(cost, work));
+                self.send_away(Job::new(cost, work).of_body(body_bytes));
                 return Change::Away;
             }
             route.change(body, limit, &self.exchange.codings)

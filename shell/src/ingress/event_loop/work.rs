@@ -342,16 +342,13 @@ impl<'a> Work<'a> {
         self.places += 1;
         let number = self.places;
         let mut held = Held::nothing(&shared.buffered);
-        let has_room = held.resize(job.bytes);
+        let entered = job.enter(&mut held);
         connection.phase = Phase::Away { number, _held: held };
         let mailbox = Arc::clone(mailbox);
         let done = Box::new(move || mailbox.work_is_done(id, number));
-        if has_room {
-            shared.workers.run(job, done);
-        } else {
-            // Its errand learns that it will not be done.
-            drop(job);
-            done();
+        match entered {
+            Some(job) => shared.workers.run(job, done),
+            None => done(),
         }
     }
 

@@ -273,10 +273,7 @@ impl Exchange {
     async fn work(&mut self) {
         let Some(job) = self.codec.take_job() else { return };
         let mut held = Held::nothing(&self.shared.buffered);
-        if !held.resize(job.bytes) {
-            // Dropped, which its errand learns.
-            return;
-        }
+        let Some(job) = job.enter(&mut held) else { return };
         let (done, is_done) = smol::channel::bounded::<()>(1);
         let tell = move || {
             // The request may be gone.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
+use crate::middleware::credentials::{Check, Credential, Credentials, Presented, VERIFY_BYTES};
 use crate::middleware::{Exchange, Fault, Field, Job, Outcome, Problem, RequestHead, Step, Unit};
 
 /// What a request without credentials is told to send.
@@ -15,8 +15,6 @@ pub const CHALLENGE: &str =
 
 /// Longest value of `authorization` that is looked at, bytes.
 const VALUE_BYTES_MAX: usize = 4096;
-/// What verifying a password may take: the most that a file of credentials may ask for.
-const VERIFY_BYTES: usize = 64 << 20;
 
 /// Lets requests pass whose `authorization` is right, and which may write to all rings of the
 /// route.

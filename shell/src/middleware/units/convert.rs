@@ -99,7 +99,7 @@ impl Unit for Convert {
         true
     }
 
-    fn reads(&self, bytes: usize) -> usize {
+    fn reads(&self, bytes: usize, _limit: usize) -> usize {
         match &self.0 {
             #[cfg(feature = "protobuf")]
             Conversion::ProtobufToJson(_) => Schema::memory_bytes(bytes),

@@ -69,9 +69,9 @@ impl Unit for Decompress {
         true
     }
 
-    fn reads(&self, bytes: usize) -> usize {
+    fn reads(&self, bytes: usize, limit: usize) -> usize {
         // What a decoder needs by itself, and what is between two codings.
-        bytes.saturating_add(self.most(bytes))
+        bytes.saturating_add(self.most(bytes).min(limit))
     }
 
     fn writes(&self, bytes: usize) -> usize {
@@ -217,6 +217,14 @@ mod tests {
         let members = [gzip(b"one "), gzip(b"two")].concat();
         let both = unit(100, 100).body(members, 100, &["gzip".to_owned()]);
         assert_eq!(both.as_deref(), Ok(&b"one two"[..]));
+    }
+
+    #[test]
+    fn what_is_taken_for_a_body_is_bounded_by_what_may_be_left_of_it() {
+        // However far the ratio would let it grow.
+        let unit = unit(usize::MAX, 100);
+        assert_eq!((unit.reads(1 << 20, 1 << 21), unit.reads(10, 1 << 21)), (3 << 20, 10 + 1024));
+        assert_eq!(unit.reads(usize::MAX, 1 << 20), usize::MAX);
     }
 
     #[test]

@@ -282,7 +282,7 @@ fn a_large_body_is_changed_by_a_worker_and_waits_for_space_changed() {
         fn changes_bodies(&self) -> bool {
             true
         }
-        fn reads(&self, _: usize) -> usize {
+        fn reads(&self, _: usize, _: usize) -> usize {
             1 << 20
         }
         fn body(
