@@ -5,7 +5,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -319,6 +319,126 @@ fn clients_show_a_certificate_that_is_neither_foreign_expired_nor_revoked() {
     assert!(ask(Some(&good)).is_err(), "revoked now");
 }
 
+/// A listener whose clients show certificates of `authority`, with rings `a` and `b`, RESP and
+/// MQTT, and this file of credentials, whose path is also returned.
+fn start_guarded(authority: &Authority, credentials: &str) -> (Server, PathBuf) {
+    let scratch = Scratch::new();
+    write_pem(&scratch.path("ca.pem"), "CERTIFICATE", authority.certificate.der());
+    write(&scratch, &authority.sign("localhost", 1, 2100));
+    let path = |name: &str| scratch.path(name).display().to_string();
+    let listen = "[[listen]]\naddress = '127.0.0.1:0'\nprotocol = ";
+    let text = format!(
+        "credentials.file = '{}'\n[tls]\ncertificate = '{}'\nkey = '{}'\nclient_ca = '{}'\n\
+         {listen}'resp'\n{listen}'mqtt'\n\
+         topics = [{{ filter = 'a/#', ring = 'a' }}, {{ filter = '#', ring = 'b' }}]\n\
+         [[ring]]\nname = 'a'\n[[ring]]\nname = 'b'\n",
+        path("credentials"),
+        path("cert.pem"),
+        path("key.pem"),
+        path("ca.pem"),
+    );
+    let (file, known) = (scratch.path("aqueduct.toml"), scratch.path("credentials"));
+    std::fs::write(&known, credentials).expect("written");
+    std::fs::write(&file, text).expect("written");
+    let file = file.to_str().expect("ASCII").to_owned();
+    (Server::start_in(scratch, &["--config", &file]), known)
+}
+
+/// Posts an empty record, whose refusal does not end the connection; the status.
+fn post_to(client: &mut Client, ring: &str, lines: &str) -> String {
+    client.write_all(&record(ring, lines, b"")).expect("sent");
+    // An answer is one record of TLS.
+    let mut answer = [0; 4096];
+    let count = client.read(&mut answer).expect("an answer");
+    String::from_utf8_lossy(&answer[9..count.min(12)]).into_owned()
+}
+
+/// Says `bytes` and reads as many of the answer as are expected, or to its end.
+fn said(client: &mut Client, bytes: &[u8], count: usize) -> Vec<u8> {
+    client.write_all(bytes).expect("sent");
+    let mut answer = Vec::new();
+    let _ = client.take(count as u64).read_to_end(&mut answer);
+    answer
+}
+
+#[test]
+fn a_certificate_is_a_credential_of_every_protocol_until_a_reload_revokes_it() {
+    let authority = Authority::new();
+    let token = command().args(["credential", "add", "ann"]).ended().expect("it runs");
+    let secret = String::from_utf8_lossy(&token.stderr).into_owned();
+    let secret = secret.trim().rsplit(' ').next().expect("a token").to_owned();
+    let line = |name: &str, certificate: &str| {
+        let out = command()
+            .args(["credential", "add", name, "--ring", "a", "--certificate", certificate])
+            .ended()
+            .expect("it runs");
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8(out.stdout).expect("UTF-8")
+    };
+    let robot = line("robot", "dns:robot.example");
+    let known = format!(
+        "{}{robot}{}",
+        String::from_utf8_lossy(&token.stdout),
+        line("works", "CN=rcgen self signed cert")
+    );
+    let (server, file) = start_guarded(&authority, &known);
+    let robot_shows = authority.sign("robot.example", 10, 2100);
+    let other_shows = authority.sign("other.example", 11, 2100);
+    let (as_robot, as_other) =
+        (trusting(&authority, Some(&robot_shows)), trusting(&authority, Some(&other_shows)));
+    // HTTP/1.1: its own ring, another's, and what goes before it.
+    let mut kept = connect(&as_robot, server.connect());
+    assert_eq!(post_to(&mut kept, "a", ""), "202");
+    assert_eq!(post_to(&mut kept, "b", ""), "403");
+    let bearer = format!("authorization: Bearer {secret}\r\n");
+    assert_eq!(post_to(&mut kept, "b", &bearer), "202");
+    assert_eq!(post_to(&mut kept, "a", "authorization: Bearer aqd_x\r\n"), "401");
+    // One that a resumed session does not show again counts, too.
+    let mut resumed = connect(&as_robot, server.connect());
+    assert_eq!(post_to(&mut resumed, "a", ""), "202");
+    assert_eq!(resumed.conn.handshake_kind(), Some(HandshakeKind::Resumed));
+    // Signed, and in no line by any alternative name: the subject is, which all of them have.
+    let mut other = connect(&as_other, server.connect());
+    assert_eq!(post_to(&mut other, "a", ""), "202");
+    assert_eq!(post_to(&mut other, "b", ""), "403");
+    #[cfg(feature = "http2")]
+    {
+        let mut config = ClientConfig::clone(&as_robot);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let mut client = connect(&Arc::new(config), server.connect());
+        let answers = post_streams(&mut client, &["a", "b"], &[b"x".to_vec(), b"x".to_vec()]);
+        assert!(answers[0].starts_with("{\"seq\":"), "{answers:?}");
+        assert!(answers[1].contains("\"status\":403"), "{answers:?}");
+    }
+    // RESP: at once, for its ring.
+    let mut resp = connect(&as_robot, server.speak("resp"));
+    let denied = "-NOPERM these credentials may not write to this ring\r\n";
+    let expected = format!("+PONG\r\n:1\r\n{denied}");
+    let heard = said(&mut resp, b"PING\r\nPUBLISH a x\r\nPUBLISH b x\r\n", expected.len());
+    assert_eq!(String::from_utf8_lossy(&heard), expected);
+    // MQTT 3.1.1: CONNECT without name and password, PUBLISH with QoS 1.
+    let connect_packet = b"\x10\x0d\0\x04MQTT\x04\x02\0\x0a\0\x01c";
+    let publish = |topic: u8| [0x32, 8, 0, 3, topic, b'/', b'x', 0, 1, b'x'];
+    let mqtt = |config: &Arc<ClientConfig>, topic: u8| {
+        let mut client = connect(config, server.speak("mqtt"));
+        said(&mut client, &[&connect_packet[..], &publish(topic)].concat(), 8)
+    };
+    assert_eq!(mqtt(&as_robot, b'a'), [0x20, 2, 0, 0, 0x40, 2, 0, 1]);
+    assert_eq!(mqtt(&as_robot, b'b'), [0x20, 2, 0, 0], "withheld, and the connection closed");
+    // Without their lines, nobody is let in any more, and the open connection is refused.
+    std::fs::write(&file, &token.stdout).expect("written");
+    let out = command().arg("reload").arg("--socket").arg(&server.socket).ended();
+    assert!(out.expect("it runs").status.success());
+    assert_eq!(post_to(&mut kept, "a", ""), "401");
+    assert_eq!(post_to(&mut kept, "b", &bearer), "202");
+    assert_eq!(post_to(&mut connect(&as_robot, server.connect()), "a", ""), "401");
+    let mut resp = connect(&as_robot, server.speak("resp"));
+    let expected = "-NOAUTH Authentication required.\r\n";
+    let heard = said(&mut resp, b"PUBLISH a x\r\n", expected.len());
+    assert_eq!(String::from_utf8_lossy(&heard), expected);
+    assert_eq!(mqtt(&as_robot, b'a'), [0x20, 2, 0, 5]);
+}
+
 #[test]
 fn a_certificate_for_trying_is_made_at_the_start() {
     let server = Server::start(&["--tls-self-signed"]);
@@ -333,10 +453,10 @@ fn a_certificate_for_trying_is_made_at_the_start() {
 
 /// Posts records as streams of HTTP/2; what is answered to each.
 #[cfg(feature = "http2")]
-fn post_streams(client: &mut Client, bodies: &[Vec<u8>]) -> Vec<String> {
+fn post_streams(client: &mut Client, rings: &[&str], bodies: &[Vec<u8>]) -> Vec<String> {
     let mut sent = [frames::PREFACE, &frame(frames::SETTINGS, 0, 0, &[])].concat();
-    for (stream, body) in (1..).step_by(2).zip(bodies) {
-        let head = frames::asking("POST", "/v1/rings/default/records");
+    for ((stream, body), ring) in (1..).step_by(2).zip(bodies).zip(rings.iter().cycle()) {
+        let head = frames::asking("POST", &format!("/v1/rings/{ring}/records"));
         sent.extend(frame(frames::HEADERS, frames::END_HEADERS, stream, &head));
         sent.extend(frame(frames::DATA, frames::END_STREAM, stream, body));
     }
@@ -365,7 +485,7 @@ fn http_2_is_spoken_to_who_asks_for_it_by_alpn() {
     let mut client = connect(&asking(&[b"h2", b"http/1.1"]), server.connect());
     // Larger than a record of TLS, and several of them at once.
     let bodies: Vec<_> = (0..3_u8).map(|byte| vec![byte; 16_000]).collect();
-    let answers = post_streams(&mut client, &bodies);
+    let answers = post_streams(&mut client, &["default"], &bodies);
     assert_eq!(client.conn.alpn_protocol(), Some(&b"h2"[..]));
     assert!(answers.iter().all(|answer| answer.starts_with("{\"seq\":")), "{answers:?}");
     client.conn.send_close_notify();

@@ -1,4 +1,5 @@
-//! `aqueduct credential add`: makes a token, or the hash of a password, and the line for the file.
+//! `aqueduct credential add`: makes a token, the hash of a password, or what a client's certificate
+//! is known by, and the line for the file.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::print;
-use crate::credentials::{new_password, new_token};
+use crate::credentials::{new_certificate, new_password, new_token};
 
 /// What can be done with credentials.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -26,6 +27,10 @@ pub struct AddArgs {
     /// A password instead of a token; it is read from stdin, and never a flag
     #[arg(long)]
     pub password: bool,
+    /// No secret, but a name in the client's certificate: dns:NAME, email:ADDRESS, uri:URI, or its
+    /// subject, as CN=robot,O=Works
+    #[arg(long, value_name = "NAME", conflicts_with = "password")]
+    pub certificate: Option<String>,
     /// A ring that it may write to; may be repeated [default: every ring]
     #[arg(long, value_name = "NAME")]
     pub ring: Vec<String>,
@@ -51,7 +56,9 @@ pub(super) fn run(command: &CredentialCommand) -> ExitCode {
 
 fn add(args: &AddArgs) -> Result<String, String> {
     let rings = (!args.ring.is_empty()).then(|| args.ring.clone());
-    let (token, line) = if args.password {
+    let (token, line) = if let Some(certificate) = &args.certificate {
+        (None, new_certificate(&args.name, certificate, rings)?)
+    } else if args.password {
         let password = read_password().map_err(|error| format!("reading the password: {error}"))?;
         (None, new_password(&args.name, password.as_bytes(), rings)?)
     } else {

@@ -26,6 +26,8 @@ pub enum Access {
 pub struct Login {
     /// Set once credentials were right.
     credential: Option<Arc<Credential>>,
+    /// Whom its certificate names, if it has one.
+    certificate: Option<Arc<Peer>>,
     /// For a worker.
     job: Option<Job>,
     /// What the worker finds.
@@ -65,6 +67,23 @@ impl Login {
                 Access::Away
             }
         }
+    }
+
+    /// Learns whom its certificate names.
+    pub fn introduce(&mut self, certificate: Arc<Peer>) {
+        self.certificate = Some(certificate);
+    }
+
+    /// Lets the peer in whose certificate these credentials know, unless it is in. Returns whether
+    /// it is.
+    pub fn ask_certificate(&mut self, credentials: Option<&Arc<dyn Credentials>>) -> bool {
+        if self.credential.is_none()
+            && let (Some(credentials), Some(peer)) = (credentials, &self.certificate)
+            && let Check::Granted(known) = credentials.check(&Presented::Certificate(peer))
+        {
+            self.credential = Some(known);
+        }
+        self.is_in(credentials)
     }
 
     fn enter(&mut self, credential: Arc<Credential>) -> Access {

@@ -13,7 +13,10 @@
 //! A codec keeps no bytes. Whatever it did not consume stays in the loop's buffer and is shown
 //! again, with more after it, so the state of an idle connection is the codec itself: a few words.
 
+use std::sync::Arc;
+
 use crate::middleware::Job;
+use crate::tls::Peer;
 
 mod keep;
 mod login;
@@ -68,6 +71,9 @@ pub trait Codec {
     fn gives_up_when_full(&self) -> bool {
         true
     }
+
+    /// Learns whom the certificate names that the client has shown, before anything is decoded.
+    fn introduce(&mut self, _certificate: Arc<Peer>) {}
 
     /// Takes the work that a [`State::Away`] is about, once.
     fn take_job(&mut self) -> Option<Job> {

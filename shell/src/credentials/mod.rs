@@ -1,10 +1,13 @@
-//! Credentials: who may write to which ring, from a file of salted hashes.
+//! Credentials: who may write to which ring, from a file of salted hashes and of names that
+//! clients' certificates have.
 //!
 //! Tokens are long and random; one fast hash knows them again, so an event loop checks them at
 //! once. Passwords cost an Argon2id, which never runs on an event loop; what it found is remembered
 //! for a while.
 
 mod cache;
+#[cfg(feature = "tls")]
+mod certificate;
 mod hash;
 mod line;
 mod settings;
@@ -17,9 +20,10 @@ use std::sync::Arc;
 
 use self::cache::Cache;
 use self::hash::{Hash, Token};
-use self::line::Line;
+use self::line::{Line, Proof};
 use crate::config::read_bounded;
 use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
+use crate::tls::PeerName;
 
 pub use settings::CredentialsTable;
 
@@ -34,6 +38,8 @@ pub struct Store {
     tokens: HashMap<String, (Hash, Arc<Credential>)>,
     /// By name; several for one name while a password is being replaced.
     passwords: HashMap<String, Vec<(Hash, Arc<Credential>)>>,
+    /// By a name in the certificate, with the number of its line.
+    certificates: HashMap<PeerName, (usize, Arc<Credential>)>,
     cache: Cache,
 }
 
@@ -105,9 +111,15 @@ impl Store {
         !self.passwords.is_empty()
     }
 
+    /// Whether there are names of certificates.
+    pub fn has_certificates(&self) -> bool {
+        !self.certificates.is_empty()
+    }
+
     fn parse(text: &str, rings: &[&str]) -> Result<Self, StoreError> {
         let mut tokens = HashMap::new();
         let mut passwords: HashMap<String, Vec<_>> = HashMap::new();
+        let mut certificates = HashMap::new();
         for (index, text) in text.lines().enumerate() {
             let number = index + 1;
             let refused = |reason| StoreError::Line { number, reason };
@@ -117,18 +129,25 @@ impl Store {
                 return Err(StoreError::Ring { number, ring: ring.clone() });
             }
             let credential = Arc::new(Credential { name: line.name.clone(), rings: line.rings });
-            match &line.hash {
-                Hash::Token { id, .. } => {
-                    if tokens.insert(id.clone(), (line.hash.clone(), credential)).is_some() {
+            match line.proof {
+                Proof::Hash(hash @ Hash::Password { .. }) => {
+                    passwords.entry(line.name).or_default().push((hash, credential));
+                }
+                Proof::Hash(hash) => {
+                    let Hash::Token { id, .. } = &hash else { continue };
+                    if tokens.insert(id.clone(), (hash, credential)).is_some() {
                         return Err(refused("this token is there twice"));
                     }
                 }
-                Hash::Password { .. } => {
-                    passwords.entry(line.name).or_default().push((line.hash, credential));
+                Proof::Certificate(name, _) => {
+                    if certificates.insert(name, (number, credential)).is_some() {
+                        return Err(refused("this name of a certificate is there twice"));
+                    }
                 }
             }
         }
-        Ok(Self { tokens, passwords, cache: Cache::new().map_err(StoreError::Random)? })
+        let cache = Cache::new().map_err(StoreError::Random)?;
+        Ok(Self { tokens, passwords, certificates, cache })
     }
 
     /// Whose token it is. Of whoever gives a name, too, it must be the owner's.
@@ -164,6 +183,12 @@ impl Credentials for Store {
             Presented::Bearer(token) => {
                 granted(Token::read(token).and_then(|token| self.token(&token, b"")))
             }
+            // Of several that are in the file, the first.
+            Presented::Certificate(peer) => {
+                let found = peer.names.iter().filter_map(|name| self.certificates.get(name));
+                let first = found.min_by_key(|(number, _)| *number);
+                granted(first.map(|(_, credential)| Arc::clone(credential)))
+            }
             Presented::Basic { name, secret } => {
                 if let Some(token) = Token::read(secret) {
                     return granted(self.token(&token, name));
@@ -195,6 +220,7 @@ impl fmt::Debug for Store {
         f.debug_struct("Store")
             .field("tokens", &self.tokens.len())
             .field("passwords", &self.passwords.len())
+            .field("certificates", &self.certificates.len())
             .finish_non_exhaustive()
     }
 }
@@ -202,7 +228,19 @@ impl fmt::Debug for Store {
 /// Makes a token for `name`: the token, and the line for the file. The error says what is wrong.
 pub fn new_token(name: &str, rings: Option<Vec<String>>) -> Result<(String, String), String> {
     let (token, hash) = Hash::new_token().map_err(|error| error.to_string())?;
-    Ok((token, Line::new(name, hash, rings)?.to_string()))
+    Ok((token, Line::new(name, Proof::Hash(hash), rings)?.to_string()))
+}
+
+/// Makes the line for whoever shows a certificate with this name. The error says what is wrong.
+pub fn new_certificate(
+    name: &str,
+    certificate: &str,
+    rings: Option<Vec<String>>,
+) -> Result<String, String> {
+    let line = Line::new(name, Proof::of_certificate(certificate)?, rings)?.to_string();
+    // A quote in the wrong place would end the name early.
+    Line::read(&line)?;
+    Ok(line)
 }
 
 /// Makes the line for a password of `name`. The error says what is wrong.
@@ -218,7 +256,7 @@ pub fn new_password(
         return Err("a password does not look like a token".to_owned());
     }
     let hash = Hash::of_password(password).map_err(|error| error.to_string())?;
-    Ok(Line::new(name, hash, rings)?.to_string())
+    Ok(Line::new(name, Proof::Hash(hash), rings)?.to_string())
 }
 
 #[cfg(test)]
@@ -266,7 +304,42 @@ mod tests {
         assert_eq!(name(&store.check(&basic(b"bob", b"first one"))), None, "remembered, too");
         let long = [b'x'; PASSWORD_BYTES_MAX + 1];
         assert_eq!(name(&store.check(&basic(b"ann", &long))), None);
-        assert_eq!(format!("{store:?}"), "Store { tokens: 1, passwords: 1, .. }");
+        assert_eq!(format!("{store:?}"), "Store { tokens: 1, passwords: 1, certificates: 0, .. }");
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_certificate_is_whose_name_the_file_has_first() {
+        use crate::tls::Peer;
+
+        let line = |name, certificate| new_certificate(name, certificate, None).expect("good");
+        let text = [
+            line("robot", "dns:robot.example"),
+            line("ann", "CN=Ann,O=Works"),
+            line("ann", "email:ann@example"),
+        ];
+        let store = Store::parse(&text.join("\n"), &[]).expect("good");
+        let check = |names: &[PeerName]| {
+            let peer = Peer { names: names.to_vec() };
+            name(&store.check(&Presented::Certificate(&peer))).map(str::to_owned)
+        };
+        let dns = |name: &str| PeerName::Dns(name.to_owned());
+        let email = PeerName::Email("ann@example".to_owned());
+        assert_eq!(check(std::slice::from_ref(&email)).as_deref(), Some("ann"));
+        assert_eq!(check(&[email, dns("robot.example")]).as_deref(), Some("robot"));
+        assert_eq!(check(&[dns("other.example"), dns("ann@example")]), None);
+        assert_eq!(check(&[]), None);
+        let part = |identifier: &str, value: &str| vec![(identifier.to_owned(), value.to_owned())];
+        let (works, ann) = (part("2.5.4.10", "Works"), part("2.5.4.3", "Ann"));
+        let subject = |parts: &[_]| PeerName::Subject(parts.to_vec());
+        assert_eq!(check(&[subject(&[works.clone(), ann.clone()])]).as_deref(), Some("ann"));
+        // The whole subject, in its order.
+        assert_eq!(check(&[subject(&[ann.clone(), works])]), None);
+        assert_eq!(check(&[subject(&[ann])]), None);
+        let twice = format!("{}\n{}", text[0], line("eve", "dns:ROBOT.example"));
+        let error = Store::parse(&twice, &[]).expect_err("twice").to_string();
+        assert_eq!(error, "line 2: this name of a certificate is there twice");
+        assert!(new_certificate("a", "CN=a\"", None).is_err());
     }
 
     #[test]

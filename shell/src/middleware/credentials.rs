@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::tls::Peer;
+
 /// What verifying a password may take: the most that a file of credentials may ask for, bytes.
 pub const VERIFY_BYTES: usize = 64 << 20;
 
@@ -18,6 +20,8 @@ pub enum Presented<'a> {
         /// What follows it.
         secret: &'a [u8],
     },
+    /// The certificate of its connection, which an authority of clients has signed.
+    Certificate(&'a Peer),
 }
 
 /// Never shows a secret.
@@ -25,6 +29,7 @@ impl fmt::Debug for Presented<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bearer(_) => f.write_str("Bearer"),
+            Self::Certificate(_) => f.write_str("certificate"),
             Self::Basic { name, .. } => write!(f, "Basic {}", String::from_utf8_lossy(name)),
         }
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
+use crate::tls::Peer;
+
 /// Who sends, as far as an address says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Client {
@@ -59,6 +61,8 @@ pub struct RequestHead<'a> {
     pub bytes: &'a [u8],
     /// Who sent it.
     pub client: Client,
+    /// Whom the certificate of its connection names, if it has one.
+    pub certificate: Option<&'a Peer>,
     /// When it was read.
     pub now: Instant,
 }
@@ -97,6 +101,7 @@ mod tests {
             target: "/x",
             bytes,
             client: Client::Local,
+            certificate: None,
             now: Instant::now(),
         };
         assert_eq!(head.field("host"), Field::One(b"a:1"));

@@ -295,6 +295,13 @@ fn credentials(config: &Config) -> Result<Option<Arc<dyn Credentials>>, ServeErr
     if store.has_passwords() && config.ingest.max_buffered_bytes < needed as u64 {
         return Err(refused(StoreError::Memory { needed }));
     }
+    let asks = matches!(&config.tls, Some(TlsSettings::Files(files)) if files.client_ca.is_some());
+    if store.has_certificates() && !asks {
+        tracing::warn!(
+            path = %path.display(),
+            "credentials are names of certificates, which no client shows without tls.client_ca"
+        );
+    }
     Ok(Some(Arc::new(store)))
 }
 

@@ -1,6 +1,8 @@
 //! What stands for TLS where the program was built without it.
 
-use super::{Broken, TlsSettings};
+use std::sync::Arc;
+
+use super::{Broken, Peer, TlsSettings};
 
 /// Cannot be made.
 pub enum Acceptor {}
@@ -33,6 +35,11 @@ impl Session {
 
     /// Whether the handshake is not over.
     pub fn is_handshaking(&self) -> bool {
+        match *self {}
+    }
+
+    /// Who the client is.
+    pub fn peer(&self) -> Option<Arc<Peer>> {
         match *self {}
     }
 

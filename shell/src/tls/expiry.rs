@@ -1,7 +1,7 @@
 //! When a certificate ends: the one field of X.509 that operators ask for (RFC 5280 §4.1.2.5).
 
-/// Tags of DER.
-const SEQUENCE: u8 = 0x30;
+use super::der::{SEQUENCE, any, element, tagged};
+
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
@@ -36,33 +36,6 @@ pub(super) fn not_after_s(certificate: &[u8]) -> Option<i64> {
     let (second, rest) = digits(rest, 2)?;
     let is_time = rest == b"Z" && (1..=12).contains(&month) && (1..=31).contains(&day);
     is_time.then(|| days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
-}
-
-/// Splits off an element of this tag: its content, and what follows.
-fn element(der: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
-    let (tag, content, rest) = tagged(der)?;
-    (tag == wanted).then_some((content, rest))
-}
-
-/// Splits off an element of whatever tag.
-fn any(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (_, content, rest) = tagged(der)?;
-    Some((content, rest))
-}
-
-fn tagged(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&[tag, first], rest) = der.split_first_chunk()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        // More than four bytes of length are more than any certificate has.
-        0x81..=0x84 => {
-            let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
 }
 
 fn digits(text: &[u8], count: usize) -> Option<(i64, &[u8])> {

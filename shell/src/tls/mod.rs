@@ -1,5 +1,5 @@
-//! TLS at the addresses of records, by rustls: certificates and keys from files, and one session,
-//! bytes in and bytes out.
+//! TLS at the addresses of records, by rustls: certificates and keys from files, one session, bytes
+//! in and bytes out, and the names of its client.
 //!
 //! Only TLS 1.2 and 1.3, with forward secrecy and authenticated ciphers. Without the cargo feature
 //! `tls` there are the settings, which are refused, and a session that cannot exist.
@@ -7,9 +7,12 @@
 #[cfg(not(feature = "tls"))]
 mod absent;
 #[cfg(feature = "tls")]
+mod der;
+#[cfg(feature = "tls")]
 mod expiry;
 #[cfg(feature = "tls")]
 mod files;
+mod peer;
 #[cfg(feature = "tls")]
 mod session;
 mod settings;
@@ -18,6 +21,7 @@ mod settings;
 pub use absent::{Acceptor, Session};
 #[cfg(feature = "tls")]
 pub use files::Acceptor;
+pub use peer::{Peer, PeerName};
 #[cfg(feature = "tls")]
 pub use session::Session;
 pub use settings::{TlsFiles, TlsSettings, TlsTable, tls};

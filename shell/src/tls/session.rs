@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::{ServerConfig, ServerConnection};
 
-use super::Broken;
+use super::{Broken, Peer};
 
 /// The server's side of one connection.
 pub struct Session {
@@ -43,6 +43,16 @@ impl Session {
     /// Whether the handshake is not over.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
+    }
+
+    /// Who the client is, by the certificate that it has shown and an authority has signed. `None`
+    /// if it has shown none, and before the end of the handshake.
+    pub fn peer(&self) -> Option<Arc<Peer>> {
+        if self.is_handshaking() {
+            return None;
+        }
+        let own = self.connection.peer_certificates()?.first()?;
+        Some(Arc::new(Peer::of_certificate(own)))
     }
 
     /// Whether the peer has said that nothing more comes.

@@ -36,6 +36,7 @@ use super::{
     Reason, Ring, Sink, State, Wait,
 };
 use crate::middleware::{Acknowledge, Found, Host, Job, Pattern, Route, Router, Unit};
+use crate::tls::Peer;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -148,6 +149,8 @@ pub struct Http1 {
     is_new: bool,
     /// Its address, where that is kept or routes want to know it.
     peer: Box<str>,
+    /// Whom its certificate names, if it has one.
+    certificate: Option<Arc<Peer>>,
     /// The request whose head is consumed.
     body: Option<Body>,
     /// What is kept of it.
@@ -220,6 +223,7 @@ impl Http1 {
             next_config: None,
             is_new: true,
             peer: peer.into(),
+            certificate: None,
             body: None,
             kept: Kept::default(),
             wants: Wants::default(),
@@ -276,7 +280,8 @@ impl Http1 {
             }
         };
         self.is_new = false;
-        let request = route::Request { config, peer: &self.peer, bytes: &input[..head.bytes] };
+        let (peer, certificate) = (&*self.peer, self.certificate.as_deref());
+        let request = route::Request { config, peer, certificate, bytes: &input[..head.bytes] };
         match route::route(&request, &head, &mut self.on_route, sink, out) {
             Decision::Away => Step::stop(State::Away),
             Decision::Answered(then) => {
@@ -495,6 +500,10 @@ impl Codec for Http1 {
             let answer = Answer::new(sink, out, "", Persistence::Close);
             answer.problem(408, "", "the request head did not arrive in time");
         }
+    }
+
+    fn introduce(&mut self, certificate: Arc<Peer>) {
+        self.certificate = Some(certificate);
     }
 
     fn take_job(&mut self) -> Option<Job> {

@@ -14,6 +14,7 @@ use crate::codec::{BadGiven, Event, Kept, Page, Persistence, Reason, Resource, R
 use crate::middleware::{
     Client, Exchange, Found, Looked, NotFound, Problem, RequestHead, normalise,
 };
+use crate::tls::Peer;
 
 /// Attributes that only routes have.
 const REQUEST_ID: &str = ":request-id";
@@ -41,6 +42,8 @@ pub(super) struct Request<'a> {
     pub(super) config: &'a Config,
     /// Who sent it.
     pub(super) peer: &'a str,
+    /// Whom the certificate of its connection names.
+    pub(super) certificate: Option<&'a Peer>,
     /// The bytes of the head.
     pub(super) bytes: &'a [u8],
 }
@@ -87,7 +90,7 @@ const TWO_TAGS: Refusal<'static> =
 
 /// Collects what is kept of a request.
 fn keep(request: &Request<'_>, head: &Head<'_>, on: Option<&Exchange>) -> Result<Kept, BadGiven> {
-    let Request { config, peer, bytes } = request;
+    let Request { config, peer, bytes, .. } = request;
     let routes = config.routes.as_ref();
     let own = routes.zip(on).and_then(|(routes, on)| routes.keeps.get(on.route().index)?.as_ref());
     let keep = own.unwrap_or(&config.keep);
@@ -352,6 +355,7 @@ fn enter<S: Sink>(
         target: std::str::from_utf8(head.target).unwrap_or_default(),
         bytes: request.bytes,
         client: Client::of_peer(request.peer),
+        certificate: request.certificate,
         now: sink.now(),
     };
     if on.is_none() {

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::middleware::Job;
 use crate::middleware::credentials::Credentials;
+use crate::tls::Peer;
 
 use self::reason::Code;
 use self::session::{Connected, From, Session, Then};
@@ -187,6 +188,10 @@ impl Codec for Mqtt {
             }
         };
         Progress { consumed: at, end, messages, state }
+    }
+
+    fn introduce(&mut self, certificate: Arc<Peer>) {
+        self.login.introduce(certificate);
     }
 
     fn take_job(&mut self) -> Option<Job> {

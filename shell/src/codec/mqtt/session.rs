@@ -158,8 +158,15 @@ fn permit<S: Sink>(
     if sink.is_ending() {
         return Err(Code::ShuttingDown);
     }
+    let credentials = config.credentials.as_ref();
+    let has_said = connect.name.is_some() || connect.password.is_some();
     let (name, secret) = (connect.name.unwrap_or(""), connect.password.unwrap_or(b""));
-    match login.ask(config.credentials.as_ref(), name.as_bytes(), secret) {
+    let access = if !has_said && login.ask_certificate(credentials) {
+        Access::Granted
+    } else {
+        login.ask(credentials, name.as_bytes(), secret)
+    };
+    match access {
         Access::Away => return Ok(false),
         Access::Denied if connect.name.is_none() => return Err(Code::NotAuthorized),
         Access::Denied => return Err(Code::BadCredentials),

@@ -18,6 +18,7 @@ use self::command::{Executed, Session};
 use self::frame::{Args, Scan, Scanner};
 use crate::middleware::Job;
 use crate::middleware::credentials::Credentials;
+use crate::tls::Peer;
 
 use super::{Codec, Event, Keep, OUTPUT_BYTES_MAX, Progress, Reason, Sink, State, Wait};
 
@@ -56,6 +57,7 @@ impl Resp {
     /// Takes the rules of its address, which have changed.
     pub fn follow(&mut self, config: &Arc<Config>) {
         self.config = Arc::clone(config);
+        self.session.login.ask_certificate(self.config.credentials.as_ref());
     }
 
     fn execute<S: Sink>(&mut self, args: Args<'_>, sink: &mut S, out: &mut Vec<u8>) -> Executed {
@@ -128,6 +130,11 @@ impl Codec for Resp {
             }
         };
         Progress { consumed: at, end, messages, state }
+    }
+
+    fn introduce(&mut self, certificate: Arc<Peer>) {
+        self.session.login.introduce(certificate);
+        self.session.login.ask_certificate(self.config.credentials.as_ref());
     }
 
     fn take_job(&mut self) -> Option<Job> {

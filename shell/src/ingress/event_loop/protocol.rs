@@ -12,6 +12,7 @@ use crate::codec::mqtt::{self, Mqtt};
 use crate::codec::resp::{self, Resp};
 use crate::codec::{Codec, Event, Keep, Progress, Reason, Sink, State};
 use crate::middleware::Job;
+use crate::tls::Peer;
 
 /// The protocol of a listening address.
 #[derive(Clone, Debug)]
@@ -137,6 +138,11 @@ impl Speaker {
 
     pub(super) fn timed_out<S: Sink>(&mut self, rest: &[u8], sink: &mut S, out: &mut Vec<u8>) {
         ask!(self, codec => codec.timed_out(rest, sink, out), refused => {});
+    }
+
+    /// Learns whom the certificate names that the client has shown.
+    pub(super) fn introduce(&mut self, certificate: Arc<Peer>) {
+        ask!(self, codec => codec.introduce(certificate), refused => {});
     }
 
     /// Takes work that is to be done elsewhere.

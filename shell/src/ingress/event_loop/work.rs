@@ -196,6 +196,9 @@ impl<'a> Work<'a> {
         let has_ended = tls.has_ended();
         if was_handshaking && !tls.is_handshaking() {
             connection.deadline_ms = batch.clock.after(connection.timeouts.of(connection.wait));
+            if let Some(peer) = tls.peer() {
+                connection.speaker.introduce(peer);
+            }
         }
         if !plain.is_empty() {
             self.received(id, &mut plain);

@@ -73,10 +73,14 @@ where
     let shared = connection.http2.shared.upgrade()?;
     let rules = super::rules(&shared, connection.address)?;
     let framing = Framing::of(parts, body.is_end_stream());
+    let mut codec = Http1::of_peer(rules, &connection.peer);
+    if let Some(certificate) = &connection.certificate {
+        codec.introduce(Arc::clone(certificate));
+    }
     let mut exchange = Exchange {
         held: Held::nothing(&shared.buffered),
         shared,
-        codec: Http1::of_peer(rules, &connection.peer),
+        codec,
         input: translate::head(parts, framing),
         out: Vec::new(),
         holds: Vec::new(),

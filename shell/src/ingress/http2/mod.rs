@@ -33,6 +33,7 @@ use crate::codec::http1::{self, PREFACE};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::sync::Live;
+use crate::tls::Peer;
 
 /// Bytes of one body that may have arrived and not been read: also what one stream moves in each
 /// round trip, which is what a distant client with a large body waits for.
@@ -59,6 +60,8 @@ struct Connection {
     limits: Arc<HttpLimits>,
     /// Its address, where that is kept.
     peer: String,
+    /// Whom its certificate names, if it has one.
+    certificate: Option<Arc<Peer>>,
     /// For the bodies of its streams together: as much as the one request of an HTTP/1.1 connection
     /// may have.
     budget: Arc<Budget>,
@@ -91,6 +94,7 @@ impl Http2 {
             address,
             limits: self.limits.get(),
             peer,
+            certificate: tls.as_ref().and_then(|session| session.peer()),
             budget: Budget::new(rules.max_batch_bytes.max(self.largest_record_bytes)),
         };
         // It may be a UNIX socket: what a stream does here, to read, write and shut down, is the

@@ -1,4 +1,5 @@
-//! Who sends a request: bearer tokens and Basic credentials.
+//! Who sends a request: bearer tokens, Basic credentials, and without either the client's
+//! certificate.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -94,7 +95,13 @@ impl Unit for Authenticate {
 
     fn head(&self, head: &RequestHead<'_>, exchange: &mut Exchange) -> Result<Step, Problem> {
         let value = match head.field("authorization") {
-            Field::Absent => return Err(unauthorized("this route wants credentials")),
+            Field::Absent => {
+                let presented = head.certificate.map(Presented::Certificate);
+                return match presented.map(|presented| self.credentials.check(&presented)) {
+                    Some(Check::Granted(who)) => self.enter(who, exchange).map(|()| Step::Next),
+                    _ => Err(unauthorized("this route wants credentials")),
+                };
+            }
             Field::Many => {
                 return Err(Problem::malformed("the field authorization is there twice"));
             }

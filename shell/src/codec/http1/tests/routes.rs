@@ -220,7 +220,7 @@ impl Credentials for Known {
                 name: "ann".to_owned(),
                 rings: Some(vec!["a".to_owned()]),
             })),
-            Presented::Bearer(_) => Check::Denied,
+            Presented::Bearer(_) | Presented::Certificate(_) => Check::Denied,
             Presented::Basic { .. } => Check::Slow,
         }
     }
