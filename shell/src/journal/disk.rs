@@ -11,8 +11,9 @@ use rustix::io::Errno;
 
 use super::files::{self, Files};
 
-/// Zeros that are written where the file system cannot reserve.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// Zeros that are written at once where the file system cannot reserve. They are made then: a
+/// constant would make the program as much larger.
+const ZERO_BYTES: usize = 64 << 10;
 
 /// One directory.
 pub struct Disk(OwnedFd);
@@ -118,10 +119,10 @@ impl files::File for File {
         match fs::fallocate(self.0.as_fd(), FallocateFlags::empty(), 0, bytes) {
             // NFS and some others: what is written is reserved.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                let mut at = self.size()?;
+                let (mut at, zeros) = (self.size()?, vec![0; ZERO_BYTES]);
                 while at < bytes {
                     let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
-                    let piece = &ZEROS[..left.min(ZEROS.len())];
+                    let piece = &zeros[..left.min(ZERO_BYTES)];
                     files::write_at(self, piece, at)?;
                     at += piece.len() as u64;
                 }
