@@ -3,7 +3,8 @@
 //!
 //! The import order: a module uses those above it, never one below.
 
-// Bytes to decisions, and the segments that they fill.
+// What the heap holds, bytes to decisions, and the segments that they fill.
+pub mod heap;
 pub mod input;
 pub mod memory;
 pub mod paths;

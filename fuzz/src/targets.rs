@@ -3,6 +3,7 @@
 
 pub mod attributes;
 pub mod compare;
+pub mod conversions;
 pub mod differential;
 pub mod differential_observer;
 pub mod http1;
@@ -15,6 +16,7 @@ pub mod reader;
 pub mod record;
 pub mod recovery;
 pub mod resp;
+pub mod routes;
 pub mod shared;
 
 use aqueduct_core::Next;
@@ -37,7 +39,7 @@ pub fn outcome(result: Result<Next, ReadError>, buffer: &[u8]) -> Outcome {
 pub type Target = fn(&[u8]);
 
 /// All of them.
-pub const ALL: [(&str, Target); 14] = [
+pub const ALL: [(&str, Target); 16] = [
     ("attributes", attributes::run),
     ("reader", reader::run),
     ("observer", observer::run),
@@ -52,4 +54,6 @@ pub const ALL: [(&str, Target); 14] = [
     ("lines", lines::run),
     ("inspect", inspect::run),
     ("journal", journal::run),
+    ("conversions", conversions::run),
+    ("routes", routes::run),
 ];

@@ -201,7 +201,103 @@ fn main() -> io::Result<()> {
     for seed in 0..4 {
         write("shared", &format!("noise_{seed}"), join(&[&shape, &noise(seed + 40, 300)]))?;
     }
+    bodies_and_paths(&write)?;
     protocols(&write)
+}
+
+/// Bodies after their choices, and paths as the pieces of `targets/routes.rs`.
+fn bodies_and_paths(write: Write<'_>) -> io::Result<()> {
+    let json =
+        br#"{"id":7,"a":[1.5e3,-0,null,true,"\u00e9\\\"\u0000"],"":{"n":18446744073709551615}}"#;
+    write("conversions", "json", join(&[&[0, 0], json]))?;
+    write("conversions", "json_to_little", join(&[&[0, 3], json]))?;
+    write(
+        "conversions",
+        "numbers",
+        join(&[&[0, 0], b"[0,-1,1e400,-9223372036854775808,1e-7,2E5]"]),
+    )?;
+    write("conversions", "deep", join(&[&[0, 0], &[b'['; 128], &[b']'; 128]]))?;
+    write("conversions", "twice", join(&[&[0, 0], br#"{"a":1,"\u0061":2}"#]))?;
+    let head = r#"<map xmlns="http://www.w3.org/2005/xpath-functions">"#;
+    for (name, rest) in [
+        ("xml", r#"<number key="a">1e2</number><null key="&lt;"/></map>"#),
+        (
+            "escaped",
+            r#"<string escaped="true" escaped-key="true" key="\u0001">\/\u0041</string></map>"#,
+        ),
+        ("entities", "<string key='a'>&amp;&#x9;&#65;&nbsp;</string></map>"),
+    ] {
+        write("conversions", name, join(&[&[3, 0], head.as_bytes(), rest.as_bytes()]))?;
+    }
+    // {"a": [1, -1, 1.5 as half, h'00ff', 2^64 - 1], "b": indefinite text}
+    let cbor = b"\xa2\x61a\x85\x01\x20\xf9\x3e\x00\x42\x00\xff\x1b\xff\xff\xff\xff\xff\xff\xff\xff\x61b\x7f\x61x\x61y\xff";
+    write("conversions", "cbor", join(&[&[2, 0, 1], cbor]))?;
+    write("conversions", "cbor_below_64_bits", join(&[&[2, 0, 1], b"\x3b", &[0xff; 8]]))?;
+    let packed = b"\x82\xa1a\x94\x01\xff\xca\x3f\xc0\x00\x00\xc4\x02\x00\xff\xa1b\xd9\x02xy";
+    write("conversions", "messagepack", join(&[&[2, 0, 2], packed]))?;
+    for (coding, name) in [(0, "gzip"), (1, "zstd"), (2, "snappy"), (3, "framed")] {
+        let text = b"records, records and records";
+        write("conversions", name, join(&[&[5, 0, 0, 2, coding, 9, 12, 0, 4], text]))?;
+        write(
+            "conversions",
+            &format!("{name}_bomb"),
+            join(&[&[5, 0, 0, 0, coding, 63, 0, 0, 0], &[0; 300]]),
+        )?;
+        write(
+            "conversions",
+            &format!("{name}_any"),
+            join(&[&[4, 0, 0, 2, coding, 1, 1], &noise(9, 60)]),
+        )?;
+    }
+    // Two routes, `/a/{x}` and `/a/b` for one host, then requests: a piece is its number.
+    let routes = [1, 1, 4, 0, 8, 255, 64 | 3, 4, 0, 5, 255];
+    let ask = |host: u8, path: &[u8]| join(&[&[0, host], path, &[255]]);
+    write(
+        "routes",
+        "specific",
+        join(&[
+            &routes,
+            &ask(1, &[4, 0, 5]),
+            &ask(0, &[4, 0, 7]),
+            &ask(5, &[4, 0, 5]),
+            &ask(2, &[17, 1, 5]),
+        ]),
+    )?;
+    write(
+        "routes",
+        "dots",
+        join(&[
+            &routes,
+            &ask(0, &[4, 0, 14, 1, 5]),
+            &ask(0, &[5, 0, 18, 15, 0, 4, 0, 24]),
+            &ask(0, &[15]),
+        ]),
+    )?;
+    write(
+        "routes",
+        "encoded",
+        join(&[
+            &routes,
+            &ask(0, &[4, 0, 20]),
+            &ask(0, &[4, 0, 25]),
+            &ask(0, &[4, 0, 26]),
+            &ask(0, &[27]),
+        ]),
+    )?;
+    write(
+        "routes",
+        "clash",
+        join(&[&[1, 1, 4, 0, 8, 255, 3, 17, 0, 9, 255], &ask(0, &[4, 0, 4])]),
+    )?;
+    write(
+        "routes",
+        "no_pattern",
+        join(&[&[3, 1, 11, 255, 1, 13, 255, 1, 8, 9, 255, 1, 8, 0, 10, 255]]),
+    )?;
+    for seed in 0..3 {
+        write("routes", &format!("noise_{seed}"), noise(seed + 60, 200))?;
+    }
+    Ok(())
 }
 
 /// Writes one seed of a target under a name.

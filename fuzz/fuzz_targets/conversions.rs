@@ -1,0 +1,4 @@
+//! What it compares: see `aqueduct_fuzz::targets::conversions`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| aqueduct_fuzz::targets::conversions::run(bytes));
