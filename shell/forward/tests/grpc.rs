@@ -103,7 +103,7 @@ fn what_the_other_ring_does_not_take_is_poison_or_waits() {
     let mut client = edge.client();
     client.record(1, b"one");
     client.record(2, &[b'x'; 3000]); // larger than records there
-    client.record(3, &[b'y'; 30_000]); // larger than a message there
+    client.record(3, &vec![b'y'; 30_000]); // larger than a message there
     client.record(4, b"four");
     let dead = here.join("dead");
     let poison = format!("[poison]\nfile = '{}'\n", dead.display());

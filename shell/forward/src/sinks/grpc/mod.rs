@@ -181,16 +181,15 @@ impl Grpc {
         // What happened to an idle one is known to its task, once it ran.
         while self.executor.try_tick() {}
         let alive = self.connection.take().filter(|it| it.sender.is_ready());
-        let connection = match alive {
-            Some(connection) => connection,
-            None => {
-                let wait = self.wait.min(time);
-                let late = async {
-                    smol::Timer::after(wait).await;
-                    Err(Failure::retry(format!("no connection in {} ms", wait.as_millis())))
-                };
-                self.handshake().or(late).await?
-            }
+        let connection = if let Some(connection) = alive {
+            connection
+        } else {
+            let wait = self.wait.min(time);
+            let late = async {
+                smol::Timer::after(wait).await;
+                Err(Failure::retry(format!("no connection in {} ms", wait.as_millis())))
+            };
+            self.handshake().or(late).await?
         };
         Ok(self.connection.insert(connection))
     }

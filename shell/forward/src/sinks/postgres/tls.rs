@@ -92,7 +92,7 @@ impl ServerCertVerifier for AnyName {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
-            verified => verified,
+            judged => judged,
         }
     }
 
