@@ -98,6 +98,13 @@ fn readers_that_are_stuck_slow_and_gone_are_found_apart_and_so_is_a_full_ring() 
         })
     };
     until_found(&server, &["reader_stuck stuck", "reader_slow slow", "reader_absent gone"]);
+    // The log has said each of them when it began.
+    let told = |kind: &str| {
+        server.log().lines().any(|it| it.contains("trouble begins") && it.contains(kind))
+    };
+    for kind in ["reader_stuck", "reader_slow", "reader_absent"] {
+        server.eventually(kind, || told(kind));
+    }
     let history = json(&server, "/v1/rings/default/history");
     let words: Vec<&str> = (0..3)
         .map(|reader| history["readers"][reader]["state"].as_str().expect("a word"))

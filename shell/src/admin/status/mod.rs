@@ -4,6 +4,7 @@
 mod findings;
 mod forwarder;
 mod series;
+mod told;
 mod watch;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -120,14 +120,6 @@ impl Watch {
         look(&lock(&self.kept))
     }
 
-    /// Takes samples until the process ends.
-    pub async fn samples(admin: Arc<Admin>) {
-        loop {
-            admin.watch.sample(&admin, Instant::now());
-            Timer::after(INTERVAL).await;
-        }
-    }
-
     /// Asks one forwarder until the process ends, by its place in the configuration.
     pub async fn forwarder(admin: Arc<Admin>, index: usize) {
         let watch = &admin.watch;
