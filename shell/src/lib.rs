@@ -16,6 +16,9 @@ pub mod tls;
 
 pub mod metrics;
 
+// What a collector is told.
+pub mod telemetry;
+
 // The way of a record: shared memory, and the ring in it.
 pub mod segment;
 

@@ -61,7 +61,9 @@ pub struct Metrics {
     certificate: Mutex<Option<(String, i64)>>,
     log_dropped: IntCounter,
     log_suppressed: IntCounter,
-    /// Held while the two are brought up to date, so that no line is counted twice.
+    #[cfg(feature = "otel")]
+    telemetry: [IntCounterVec; 3],
+    /// Held while counts of elsewhere are brought up to date, so that nothing is counted twice.
     counting_log_lines: Mutex<()>,
     records: IntCounterVec,
     payload_bytes: IntCounterVec,
@@ -224,6 +226,24 @@ impl Metrics {
                 "aqueduct_log_lines_suppressed_total",
                 "Log lines not written because there were too many of their kind.",
             )?,
+            #[cfg(feature = "otel")]
+            telemetry: [
+                make.counters(
+                    "aqueduct_telemetry_sent_total",
+                    "Spans, points and log lines that the collector took.",
+                    &["signal"],
+                )?,
+                make.counters(
+                    "aqueduct_telemetry_lost_total",
+                    "Spans, points and log lines that the collector refused or was too slow for.",
+                    &["signal"],
+                )?,
+                make.counters(
+                    "aqueduct_telemetry_failures_total",
+                    "Requests to the collector that failed.",
+                    &["signal"],
+                )?,
+            ],
             records: make.counters("aqueduct_records_total", "Records published.", ring)?,
             payload_bytes: make.counters(
                 "aqueduct_payload_bytes_total",
@@ -440,6 +460,23 @@ impl Metrics {
         for (counter, now) in [(&self.log_dropped, dropped), (&self.log_suppressed, suppressed)] {
             counter.inc_by(now.saturating_sub(counter.get()));
         }
+    }
+
+    /// Brings up to date what a collector was sent of a signal: what it took, what is lost, and
+    /// requests that failed.
+    #[cfg(feature = "otel")]
+    pub fn count_telemetry(&self, signal: &str, counts: [u64; 3]) {
+        let _counting = lock(&self.counting_log_lines);
+        for (counters, now) in self.telemetry.iter().zip(counts) {
+            let counter = counters.with_label_values(&[signal]);
+            counter.inc_by(now.saturating_sub(counter.get()));
+        }
+    }
+
+    /// Returns all metrics as they are.
+    #[cfg(feature = "otel")]
+    pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
     }
 
     /// Returns how many lines of the log are lost, as far as they are counted.

@@ -3,8 +3,8 @@
 use super::{Admin, Page, health};
 use crate::log;
 
-/// Looks at everything that is not counted as it happens, and writes all metrics down.
-pub(super) fn page(admin: &Admin) -> Page {
+/// Looks at everything that is not counted as it happens.
+pub(super) fn refresh(admin: &Admin) {
     for ring in &admin.rings {
         ring.measure();
     }
@@ -15,6 +15,16 @@ pub(super) fn page(admin: &Admin) -> Page {
     let buffered = i64::try_from(admin.buffered.used()).unwrap_or(i64::MAX);
     admin.metrics.buffered_bytes.set(buffered);
     admin.metrics.count_log_lines(log::dropped_lines(), log::suppressed_lines());
+    #[cfg(feature = "otel")]
+    for signal in crate::telemetry::Signal::ALL {
+        let crate::telemetry::Counts { sent, lost, failures } = crate::telemetry::counts(signal);
+        admin.metrics.count_telemetry(signal.label(), [sent, lost, failures]);
+    }
+}
+
+/// Writes all metrics down.
+pub(super) fn page(admin: &Admin) -> Page {
+    refresh(admin);
     match admin.metrics.text() {
         Ok(text) => Page::Content("text/plain; version=0.0.4; charset=utf-8", text),
         Err(error) => {

@@ -87,6 +87,11 @@ impl Admin {
         health::obstacles(self)
     }
 
+    /// Brings the metrics up to date that are not counted as it happens.
+    pub fn refresh_metrics(&self) {
+        metrics_page::refresh(self);
+    }
+
     /// Makes a page that may also be beside the records, by its path; `None` if there is none.
     pub fn page(&self, path: &str) -> Option<Page> {
         match path {

@@ -14,6 +14,8 @@ use crate::log::{LogFormat, LogLevel};
 use crate::ring::RingFlags;
 use crate::server::{Config, Loaded, Tables};
 use crate::supervisor::{Supervisor, Told};
+#[cfg(feature = "otel")]
+use crate::telemetry;
 use crate::{log, server};
 
 /// Variables of the environment that stand for a flag which is no key of a table.
@@ -202,7 +204,14 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    log::start(loaded.config.log);
+    #[cfg(feature = "otel")]
+    let further = loaded.config.otel.as_ref().and_then(|settings| {
+        telemetry::start(settings);
+        telemetry::lines()
+    });
+    #[cfg(not(feature = "otel"))]
+    let further = None;
+    log::start_with(loaded.config.log, further);
     // The runtime panics where the system refuses it a thread or a descriptor; that is logged.
     let load: server::Load = Arc::new(move || args.load());
     let serve = AssertUnwindSafe(|| server::run(&loaded, load, &supervisor));

@@ -1,11 +1,13 @@
 //! Which attributes an address keeps with its records, and what they are for one connection or
 //! message.
 
-use aqueduct_core::attributes::name::{CONTENT_TYPE, PEER, USER_PREFIX};
+use aqueduct_core::attributes::name::{CONTENT_TYPE, PEER, TRACEPARENT, USER_PREFIX};
 use aqueduct_core::layout::ATTRIBUTES_MAX_BYTES;
 use aqueduct_core::{AttributeBlock, AttributeError, AttributeWriter};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+use super::TRACEPARENT_BYTES;
 
 /// Stands for every user property.
 pub const ALL_USER_PROPERTIES: &str = "user:*";
@@ -70,7 +72,7 @@ impl Keep {
         if self.keeps(PEER) {
             writer.add(PEER, peer.as_bytes())?;
         }
-        each(&mut Collector { keep: self, writer: &mut writer })?;
+        each(&mut Collector { keep: self, writer: &mut writer, has_trace: false })?;
         Ok(Kept(writer.finish().as_bytes().into()))
     }
 
@@ -102,6 +104,8 @@ impl From<AttributeError> for BadGiven {
 pub struct Collector<'k, 'w> {
     keep: &'k Keep,
     writer: &'k mut AttributeWriter<'w>,
+    /// The message has said which trace it belongs to.
+    has_trace: bool,
 }
 
 impl Collector<'_, '_> {
@@ -112,7 +116,21 @@ impl Collector<'_, '_> {
 
     /// Takes an HTTP header.
     pub fn header(&mut self, name: &str, value: &[u8]) -> Result<(), AttributeError> {
-        self.keep.header(name).map_or(Ok(()), |name| self.writer.add(name, value))
+        let Some(name) = self.keep.header(name) else { return Ok(()) };
+        self.has_trace |= name == TRACEPARENT;
+        self.writer.add(name, value)
+    }
+
+    /// Takes the trace that begins with this message, if it belongs to none and traces are kept. To
+    /// be called after all headers.
+    pub fn root(
+        &mut self,
+        root: impl FnOnce() -> Option<[u8; TRACEPARENT_BYTES]>,
+    ) -> Result<(), AttributeError> {
+        if self.has_trace || !self.keep.keeps(TRACEPARENT) {
+            return Ok(());
+        }
+        root().map_or(Ok(()), |root| self.writer.add(TRACEPARENT, &root))
     }
 
     /// Takes the attributes that a request names itself, by [`GIVEN`].
@@ -127,6 +145,7 @@ impl Collector<'_, '_> {
         let block = AttributeBlock::from_bytes(&bytes).ok_or(BadGiven::Malformed)?;
         for attribute in block.attributes() {
             let name = std::str::from_utf8(attribute.name).map_err(|_| BadGiven::Malformed)?;
+            self.has_trace |= name == TRACEPARENT;
             self.writer.add(name, attribute.value)?;
         }
         Ok(())
@@ -207,6 +226,22 @@ mod tests {
             assert_eq!(given(&keep, bad), Err(BadGiven::Malformed), "{bad:?}");
         }
         assert_eq!(keep.header(GIVEN), None, "it is no attribute of its own");
+    }
+
+    #[test]
+    fn a_trace_begins_only_where_there_is_none_and_traces_are_kept() {
+        let root = || Some([b'r'; TRACEPARENT_BYTES]);
+        let kept = |names: &[&str], own: Option<&[u8]>| {
+            let keep = Keep::new(names.iter().map(|&name| name.to_owned()).collect());
+            let kept = keep.collect("", |collector| {
+                own.map_or(Ok(()), |own| collector.header("Traceparent", own))?;
+                collector.root(root)
+            });
+            listed(&kept.unwrap()).pop().map(|(_, value)| value)
+        };
+        assert_eq!(kept(&["traceparent"], None), Some("r".repeat(TRACEPARENT_BYTES)));
+        assert_eq!(kept(&["traceparent"], Some(b"theirs")), Some("theirs".to_owned()));
+        assert_eq!(kept(&["x-id"], None), None);
     }
 
     #[test]

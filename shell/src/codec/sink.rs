@@ -9,6 +9,9 @@ use aqueduct_core::AttributeBlock;
 /// Bytes of a granule, and of a record's header.
 const GRANULE_BYTES: u64 = aqueduct_core::layout::GRANULE_BYTES as u64;
 
+/// Bytes of a `traceparent` of version 00 of the W3C recommendation.
+pub const TRACEPARENT_BYTES: usize = 55;
+
 /// Index of a ring in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingId(pub u16);
@@ -234,6 +237,12 @@ pub trait Sink {
     /// is about the first ring if it is [`Outcome::Accepted`]. A record that has waited for room in
     /// one ring, and then finds none in another, is refused.
     fn fan_out(&mut self, rings: &[RingId], record: Record<'_>, seqs: &mut Vec<u64>) -> Outcome;
+
+    /// Says whether a message without a trace begins one: its `traceparent` then, which comes from
+    /// nobody until the sink puts a span of its own into it.
+    fn root(&mut self) -> Option<[u8; TRACEPARENT_BYTES]> {
+        None
+    }
 
     /// Looks for the key of a message. What is seen is published, or will be when the turn is.
     fn recall(&mut self, ring: RingId, keyed: &Keyed<'_>) -> Recall;

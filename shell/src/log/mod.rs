@@ -132,13 +132,26 @@ fn log() -> &'static Log {
     })
 }
 
+/// Takes every line that the log has, too.
+pub type Further = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Starts the log of this process, on stderr. A panic is logged, too.
 pub fn start(settings: LogSettings) {
+    start_with(settings, None);
+}
+
+/// Starts the log of this process, on stderr and wherever else its lines go.
+pub fn start_with(settings: LogSettings, further: Option<Further>) {
     let lines =
         tracing_subscriber::fmt::layer::<Registry>().with_writer(Lines).log_internal_errors(false);
     let lines = match settings.format {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().boxed(),
+    };
+    // One filter for both: what is counted as not written is sent nowhere.
+    let lines: Further = match further {
+        Some(further) => lines.and_then(further).boxed(),
+        None => lines,
     };
     let limited = lines.with_filter(Limited(Arc::clone(&log().limiter)));
     let (levels, handle) = reload::Layer::new(targets(settings.level));

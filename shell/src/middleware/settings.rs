@@ -439,6 +439,12 @@ impl RouteSettings {
         self.routes.iter().zip(tables).map(|(route, table)| route.describe(table)).collect()
     }
 
+    /// Whether a route keeps the attribute of this name.
+    pub fn keep(&self, name: &str) -> bool {
+        let kept = self.routes.iter().filter_map(|route| route.attributes.as_ref()).flatten();
+        kept.into_iter().any(|kept| kept == name)
+    }
+
     /// Whether a route keeps something with records of this ring.
     pub fn brings_attributes_to(&self, ring: usize) -> bool {
         self.brings_attributes_to_by(ring).is_some()

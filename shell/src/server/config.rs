@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::admin::{AdminSettings, AdminTable};
+#[cfg(feature = "otel")]
+use crate::codec::ALL_USER_PROPERTIES;
 use crate::config::{
     Change, ConfigError, Given, Millis, Origin, Section, Source, number, time, written_time,
 };
@@ -17,6 +19,7 @@ use crate::journal::{Durability, JournalSettings, JournalTable};
 use crate::log::{LogSettings, LogTable};
 use crate::middleware::{RouteSettings, RouteTable};
 use crate::ring::{RingSettings, RingTable};
+use crate::telemetry::{OtelSettings, OtelTable};
 use crate::tls::{TlsSettings, TlsTable};
 
 /// The configuration file as it is written.
@@ -43,6 +46,8 @@ pub struct Tables {
     pub credentials: CredentialsTable,
     /// Certificates.
     pub tls: TlsTable,
+    /// What a collector is sent.
+    pub otel: OtelTable,
     /// The rings.
     pub ring: Vec<RingTable>,
     /// Routes of HTTP.
@@ -84,6 +89,8 @@ pub struct Config {
     pub credentials: Option<PathBuf>,
     /// Where certificates come from, if TLS is spoken.
     pub tls: Option<TlsSettings>,
+    /// What a collector is sent, if there is one.
+    pub otel: Option<OtelSettings>,
     /// At least one, with distinct names.
     pub rings: Vec<RingSettings>,
     /// Routes of HTTP.
@@ -105,8 +112,18 @@ pub struct Loaded {
 
 impl Tables {
     /// Tables that there are once: variables of the environment name their keys.
-    pub const ONCE: [&'static str; 9] =
-        ["server", "ingest", "http", "control", "admin", "log", "journal", "credentials", "tls"];
+    pub const ONCE: [&'static str; 10] = [
+        "server",
+        "ingest",
+        "http",
+        "control",
+        "admin",
+        "log",
+        "journal",
+        "credentials",
+        "tls",
+        "otel",
+    ];
 }
 
 impl Config {
@@ -143,6 +160,7 @@ impl Config {
             log: LogSettings::check(&tables.log),
             journal: JournalSettings::check(&tables.journal, &durabilities(&tables.ring))?,
             tls,
+            otel: OtelSettings::check(&tables.otel)?,
             credentials: tables.credentials.file.as_ref().map(|given| given.value.clone()),
             rings,
             routes,
@@ -152,6 +170,17 @@ impl Config {
     /// Whether clients send secrets, or the process has some.
     pub fn has_secrets(&self) -> bool {
         self.credentials.is_some() || self.tls.is_some()
+    }
+
+    /// Whether any address or route keeps the trace of its records.
+    #[cfg(feature = "otel")]
+    pub fn keeps_traces(&self) -> bool {
+        let listen = self.listen.iter().map(|address| &address.keep);
+        ["traceparent", "user:traceparent", ALL_USER_PROPERTIES].into_iter().any(|name| {
+            self.http.keep.keeps(name)
+                || listen.clone().any(|keep| keep.keeps(name))
+                || self.routes.keep(name)
+        })
     }
 
     /// Lists everything that is in effect. `tables` are those that were checked.
@@ -172,6 +201,7 @@ impl Config {
             tables.credentials.describe(),
             TlsSettings::describe(&tables.tls),
         ];
+        sections.extend(self.otel.as_ref().map(|otel| otel.describe(&tables.otel)));
         sections.extend(self.journal.as_ref().map(|journal| journal.describe(&tables.journal)));
         let rings = self.rings.iter().zip(&tables.ring);
         sections.extend(rings.map(|(ring, table)| ring.describe(table)));

@@ -193,6 +193,8 @@ pub(super) fn start(
         refusals: Limit::new(reserved),
         windows,
         workers: Workers::new(config.threads),
+        #[cfg(feature = "otel")]
+        tracer: crate::telemetry::tracer(),
         page: Box::new(move |resource| admin.as_ref().and_then(|admin| page(admin, resource))),
     });
     let kind = select(config.ingest.driver).map_err(ServeError::Loops)?;

@@ -37,6 +37,8 @@ use crate::ring::{Left, Ring, RingError, RingSettings};
 use crate::shutdown::Shutdown;
 use crate::socket_file::{BindError, SocketFile};
 use crate::supervisor::Supervisor;
+#[cfg(feature = "otel")]
+use crate::telemetry;
 
 use descriptors::Shares;
 
@@ -86,6 +88,8 @@ pub fn run(loaded: &Loaded, load: Load, supervisor: &Arc<Supervisor>) -> Result<
         {
             tracing::warn!(%error, "a core dump would have secrets");
         }
+        #[cfg(feature = "otel")]
+        server.send_telemetry(config);
         server.announce();
         let reports = Reports::new(supervisor, &server.admin);
         reports.ready();
@@ -297,6 +301,24 @@ impl Server {
         })
     }
 
+    /// Begins to send what a collector is to know.
+    #[cfg(feature = "otel")]
+    fn send_telemetry(&self, config: &Config) {
+        let Some(settings) = &config.otel else { return };
+        if settings.traces && !config.keeps_traces() {
+            tracing::warn!("no address keeps the attribute `traceparent`: there will be no traces");
+        }
+        let admin = Arc::clone(&self.admin);
+        let source = Box::new(move || {
+            admin.refresh_metrics();
+            admin.metrics.gather()
+        });
+        match telemetry::send(source) {
+            Ok(()) => tracing::info!(collector = settings.authority, "telemetry is sent"),
+            Err(error) => tracing::error!(%error, "telemetry is not sent"),
+        }
+    }
+
     /// Writes the one line on stdout.
     fn announce(&self) {
         let Whereabouts { http, others } = &self.addresses;
@@ -363,6 +385,8 @@ impl Server {
         // The last reference: this removes the socket file.
         drop(self.control_listener);
         tracing::info!("stopped");
+        #[cfg(feature = "otel")]
+        smol::unblock(telemetry::end).await;
     }
 }
 

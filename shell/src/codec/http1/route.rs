@@ -89,7 +89,12 @@ const TWO_TAGS: Refusal<'static> =
     (400, "", "each record of this media type has its type; the header aqueduct-type has no place");
 
 /// Collects what is kept of a request.
-fn keep(request: &Request<'_>, head: &Head<'_>, on: Option<&Exchange>) -> Result<Kept, BadGiven> {
+fn keep<S: Sink>(
+    request: &Request<'_>,
+    head: &Head<'_>,
+    on: Option<&Exchange>,
+    sink: &mut S,
+) -> Result<Kept, BadGiven> {
     let Request { config, peer, bytes, .. } = request;
     let routes = config.routes.as_ref();
     let own = routes.zip(on).and_then(|(routes, on)| routes.keeps.get(on.route().index)?.as_ref());
@@ -114,6 +119,7 @@ fn keep(request: &Request<'_>, head: &Head<'_>, on: Option<&Exchange>) -> Result
             }
         }
         head::for_each_field(bytes, |name, value| collector.header(name, value))?;
+        collector.root(|| sink.root())?;
         Ok(())
     })
 }
@@ -264,7 +270,7 @@ fn accept<S: Sink>(
         (_, Err(refusal)) => (Reason::BadType, refusal),
         _ if head.is_coded && !is_decoded => (Reason::Malformed, CODED),
         (_, Ok(tag)) if form == Form::Counted && tag != Tag::Absent => (Reason::BadType, TWO_TAGS),
-        (_, Ok(tag)) => match (keep(request, head, exchange), wants) {
+        (_, Ok(tag)) => match (keep(request, head, exchange, sink), wants) {
             (Err(BadGiven::Room(_)), _) => (Reason::TooLarge, MUCH_TO_KEEP),
             (Err(BadGiven::Unwanted), _) => (Reason::Denied, NOT_GIVEN),
             (Err(BadGiven::Malformed), _) => (Reason::Malformed, BAD_GIVEN),

@@ -1,5 +1,8 @@
 //! What one turn brings into the rings: a [`Sink`] over the turns of all rings, published together.
 
+#[cfg(feature = "otel")]
+mod traces;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +13,8 @@ use super::clock::Clock;
 use super::held::{Held, Hold, Settled, Until, Verdict};
 use super::shared::{Shared, ring_facts};
 use super::wakeups::Wakeups;
+#[cfg(feature = "otel")]
+use crate::codec::TRACEPARENT_BYTES;
 use crate::codec::{
     BatchSize, Consumption, Event, Keyed, Outcome, Reason, Recall, Record, Ring as RingFacts,
     RingId, Room, Seen, Sink,
@@ -48,6 +53,8 @@ pub(in crate::ingress) struct Batch<'a> {
     pub(super) wakeups: Wakeups<ring::Wakeups<'a>>,
     pub(in crate::ingress) clock: Clock,
     ending: bool,
+    #[cfg(feature = "otel")]
+    traces: traces::Traces,
 }
 
 impl<'a> Batch<'a> {
@@ -67,6 +74,8 @@ impl<'a> Batch<'a> {
             wakeups: Wakeups::new(shared.wake_interval),
             clock: Clock::new(),
             ending: false,
+            #[cfg(feature = "otel")]
+            traces: traces::Traces::default(),
         }
     }
 
@@ -82,6 +91,8 @@ impl<'a> Batch<'a> {
             let records = turn.records();
             self.wakeups.add(turn.publish(), records);
         }
+        #[cfg(feature = "otel")]
+        self.end_spans();
         for (_, count, counter) in self.statuses.iter_mut().filter(|(_, count, _)| *count > 0) {
             counter.inc_by(std::mem::take(count));
         }
@@ -216,6 +227,79 @@ impl<'a> Batch<'a> {
         self.statuses.push((status, 1, counters.with_label_values(&[status.to_string()])));
     }
 
+    /// Appends a record, without a thought of its trace.
+    fn put(&mut self, record: Record<'_>) -> Outcome {
+        if self.granted > 0 {
+            self.granted -= 1;
+            let Record { ring, type_tag, payload, attributes } = record;
+            let label = Label { type_tag, attributes };
+            return match self.turn(ring).append_granted(label, payload) {
+                Ok(seq) => self.accepted(ring, seq),
+                Err(refusal) => Outcome::Refused(reason(refusal)),
+            };
+        }
+        match self.append(record) {
+            Ok(seq) => {
+                self.taken(record.ring);
+                self.accepted(record.ring, seq)
+            }
+            Err(Refusal::Full) => {
+                if self.full(
+                    record.ring,
+                    Need::Record(record.payload.len() + record.attributes.as_bytes().len()),
+                ) {
+                    Outcome::Refused(Reason::Full)
+                } else {
+                    Outcome::Full
+                }
+            }
+            Err(refusal) => Outcome::Refused(reason(refusal)),
+        }
+    }
+
+    /// Appends a record to each of several rings, without a thought of its trace.
+    fn put_in_all(&mut self, rings: &[RingId], record: Record<'_>, seqs: &mut Vec<u64>) -> Outcome {
+        let Record { type_tag, payload, attributes, .. } = record;
+        let mut size = BatchSize::default();
+        size.add(payload.len() + attributes.as_bytes().len());
+        let granules = size.granules + size.largest - 1;
+        let has_waited = self.ticket.is_some();
+        debug_assert!(rings.is_sorted_by_key(|ring| ring.0), "rings are locked in their order");
+        for &ring in rings {
+            let ticket = self.ticket.take_if(|(of, _)| *of == ring);
+            let expired = self.expired;
+            let granted =
+                self.turn(ring).grant(ticket.as_ref().map(|(_, it)| it), granules, expired);
+            match granted {
+                Ok(()) => {}
+                Err(Refusal::Full) => {
+                    // It keeps its place only where it has one.
+                    let refused = has_waited && ticket.is_none();
+                    self.ticket = ticket;
+                    self.expired |= refused;
+                    return if self.full(ring, Need::Batch(granules)) {
+                        Outcome::Refused(Reason::Full)
+                    } else {
+                        Outcome::Full
+                    };
+                }
+                Err(refusal) => return Outcome::Refused(reason(refusal)),
+            }
+        }
+        for &ring in rings {
+            let label = Label { type_tag, attributes };
+            match self.turn(ring).append_granted(label, payload) {
+                Ok(seq) => {
+                    seqs.push(seq);
+                    self.accepted(ring, seq);
+                }
+                Err(refusal) => return Outcome::Refused(reason(refusal)),
+            }
+            self.taken(ring);
+        }
+        seqs.first().map_or(Outcome::Refused(Reason::Malformed), |seq| Outcome::Accepted(*seq))
+    }
+
     fn append(&mut self, record: Record<'_>) -> Result<u64, Refusal> {
         let Record { ring, type_tag, payload, attributes } = record;
         let label = Label { type_tag, attributes };
@@ -286,32 +370,11 @@ impl Sink for Batch<'_> {
     }
 
     fn record(&mut self, record: Record<'_>) -> Outcome {
-        if self.granted > 0 {
-            self.granted -= 1;
-            let Record { ring, type_tag, payload, attributes } = record;
-            let label = Label { type_tag, attributes };
-            return match self.turn(ring).append_granted(label, payload) {
-                Ok(seq) => self.accepted(ring, seq),
-                Err(refusal) => Outcome::Refused(reason(refusal)),
-            };
+        #[cfg(feature = "otel")]
+        if let Some(trace) = self.trace_of(&record) {
+            return self.put_traced(&trace, record);
         }
-        match self.append(record) {
-            Ok(seq) => {
-                self.taken(record.ring);
-                self.accepted(record.ring, seq)
-            }
-            Err(Refusal::Full) => {
-                if self.full(
-                    record.ring,
-                    Need::Record(record.payload.len() + record.attributes.as_bytes().len()),
-                ) {
-                    Outcome::Refused(Reason::Full)
-                } else {
-                    Outcome::Full
-                }
-            }
-            Err(refusal) => Outcome::Refused(reason(refusal)),
-        }
+        self.put(record)
     }
 
     fn room(&mut self, ring: RingId, batch: BatchSize) -> Room {
@@ -324,6 +387,8 @@ impl Sink for Batch<'_> {
             Ok(()) => {
                 self.taken(ring);
                 self.granted = batch.records;
+                #[cfg(feature = "otel")]
+                self.traces.begin_batch();
                 Room::Yes
             }
             Err(Refusal::Full) => {
@@ -339,45 +404,16 @@ impl Sink for Batch<'_> {
     }
 
     fn fan_out(&mut self, rings: &[RingId], record: Record<'_>, seqs: &mut Vec<u64>) -> Outcome {
-        let Record { type_tag, payload, attributes, .. } = record;
-        let mut size = BatchSize::default();
-        size.add(payload.len() + attributes.as_bytes().len());
-        let granules = size.granules + size.largest - 1;
-        let has_waited = self.ticket.is_some();
-        debug_assert!(rings.is_sorted_by_key(|ring| ring.0), "rings are locked in their order");
-        for &ring in rings {
-            let ticket = self.ticket.take_if(|(of, _)| *of == ring);
-            let expired = self.expired;
-            let granted =
-                self.turn(ring).grant(ticket.as_ref().map(|(_, it)| it), granules, expired);
-            match granted {
-                Ok(()) => {}
-                Err(Refusal::Full) => {
-                    // It keeps its place only where it has one.
-                    let refused = has_waited && ticket.is_none();
-                    self.ticket = ticket;
-                    self.expired |= refused;
-                    return if self.full(ring, Need::Batch(granules)) {
-                        Outcome::Refused(Reason::Full)
-                    } else {
-                        Outcome::Full
-                    };
-                }
-                Err(refusal) => return Outcome::Refused(reason(refusal)),
-            }
+        #[cfg(feature = "otel")]
+        if let Some(trace) = self.trace_of(&record) {
+            return self.put_traced_in_all(&trace, rings, record, seqs);
         }
-        for &ring in rings {
-            let label = Label { type_tag, attributes };
-            match self.turn(ring).append_granted(label, payload) {
-                Ok(seq) => {
-                    seqs.push(seq);
-                    self.accepted(ring, seq);
-                }
-                Err(refusal) => return Outcome::Refused(reason(refusal)),
-            }
-            self.taken(ring);
-        }
-        seqs.first().map_or(Outcome::Refused(Reason::Malformed), |seq| Outcome::Accepted(*seq))
+        self.put_in_all(rings, record, seqs)
+    }
+
+    #[cfg(feature = "otel")]
+    fn root(&mut self) -> Option<[u8; TRACEPARENT_BYTES]> {
+        self.shared.tracer.as_ref()?.root()
     }
 
     fn recall(&mut self, ring: RingId, keyed: &Keyed<'_>) -> Recall {

@@ -11,14 +11,20 @@ pub(super) const NEVER: u64 = u64::MAX;
 pub(in crate::ingress) struct Clock {
     begun: Instant,
     now_ms: u64,
+    wall: SystemTime,
     unix_seconds: u64,
     date: [u8; 29],
 }
 
 impl Clock {
     pub(super) fn new() -> Self {
-        let mut clock =
-            Self { begun: Instant::now(), now_ms: 0, unix_seconds: 0, date: date::format(0) };
+        let mut clock = Self {
+            begun: Instant::now(),
+            now_ms: 0,
+            wall: UNIX_EPOCH,
+            unix_seconds: 0,
+            date: date::format(0),
+        };
         clock.read();
         clock
     }
@@ -26,8 +32,8 @@ impl Clock {
     /// Reads the time, which then holds until the next call.
     pub(super) fn read(&mut self) {
         self.now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(NEVER - 1);
-        let unix_seconds =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.wall = SystemTime::now();
+        let unix_seconds = self.wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if unix_seconds != self.unix_seconds {
             self.unix_seconds = unix_seconds;
             self.date = date::format(unix_seconds);
@@ -56,6 +62,12 @@ impl Clock {
     /// Returns the time as all loops tell it.
     pub(in crate::ingress) fn instant(&self) -> Instant {
         self.begun + Duration::from_millis(self.now_ms)
+    }
+
+    /// Returns the time as people tell it.
+    #[cfg(feature = "otel")]
+    pub(super) fn wall(&self) -> SystemTime {
+        self.wall
     }
 
     /// Returns the date as HTTP writes it.

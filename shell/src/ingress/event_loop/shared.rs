@@ -71,6 +71,9 @@ pub struct Shared {
     pub windows: Vec<Mutex<Window>>,
     /// Does what is too long for a loop.
     pub workers: Arc<Workers>,
+    /// Follows traces, if they are sent.
+    #[cfg(feature = "otel")]
+    pub tracer: Option<Arc<crate::telemetry::Tracer>>,
 }
 
 /// What codecs have to know about a ring.

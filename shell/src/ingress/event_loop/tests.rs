@@ -58,6 +58,8 @@ fn shared() -> Shared {
         refusals: Limit::new(1),
         windows: Vec::new(),
         workers: crate::ingress::workers::Workers::new(1),
+        #[cfg(feature = "otel")]
+        tracer: None,
         page: Box::new(|_| None),
         hand_over: Box::new(|_| ()),
     }

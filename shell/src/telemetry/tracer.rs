@@ -1,0 +1,99 @@
+//! Ids of traces and spans, which traces begin here, and where spans go.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::context::Context;
+use super::inbox::Inbox;
+use super::span::Span;
+use crate::sync::Counter;
+
+/// Bytes of a `traceparent`.
+const TRACEPARENT_BYTES: usize = 55;
+
+/// Flags of a trace that begins here: it is recorded.
+const SAMPLED: u8 = 1;
+/// The increment of `SplitMix64`.
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What follows traces through this process. Nothing of it ever waits.
+pub struct Tracer {
+    inbox: Arc<Inbox>,
+    seed: u64,
+    drawn: Counter,
+    /// A draw below this begins a trace.
+    roots_below: u64,
+}
+
+impl Tracer {
+    pub(super) fn new(inbox: Arc<Inbox>, root_ratio: f64) -> Self {
+        let mut seed = [0; 8];
+        // Without it, ids repeat those of a process that had none, either.
+        let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK);
+        Self::seeded(inbox, root_ratio, u64::from_ne_bytes(seed))
+    }
+
+    fn seeded(inbox: Arc<Inbox>, root_ratio: f64, seed: u64) -> Self {
+        // 2^64 becomes the largest number.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1")]
+        let roots_below = (root_ratio * 18_446_744_073_709_551_616.0) as u64;
+        Self { inbox, seed, drawn: Counter::new(0), roots_below }
+    }
+
+    /// Draws a number: `SplitMix64`, so that none comes twice.
+    fn draw(&self) -> u64 {
+        // ORDER(none): each caller gets a number of its own, whatever the order.
+        let turn = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let mut z = self.seed.wrapping_add(turn.wrapping_add(1).wrapping_mul(GAMMA));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Makes an id of a span. Not zero.
+    pub fn span_id(&self) -> [u8; 8] {
+        self.draw().max(1).to_be_bytes()
+    }
+
+    /// Says whether a message without a trace begins one, and writes the context that it has until
+    /// it gets a span: one that comes from nobody.
+    pub fn root(&self) -> Option<[u8; TRACEPARENT_BYTES]> {
+        if self.roots_below == 0 || self.draw() > self.roots_below {
+            return None;
+        }
+        let id = (u128::from(self.draw()) << 64) | u128::from(self.draw());
+        let trace_id = id.max(1).to_be_bytes();
+        Some(Context { trace_id, parent_id: [0; 8], flags: SAMPLED }.written([0; 8]))
+    }
+
+    /// Has a span sent that has ended.
+    pub fn end(&self, span: Span) {
+        self.inbox.push_span(span);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_traces_begin_as_the_ratio_says() {
+        for (ratio, least, most) in
+            [(0.0, 0, 0), (0.01, 50, 200), (0.5, 4700, 5300), (1.0, 10_000, 10_000)]
+        {
+            let tracer = Tracer::seeded(Arc::default(), ratio, 7);
+            let begun = (0..10_000).filter(|_| tracer.root().is_some()).count();
+            assert!((least..=most).contains(&begun), "{begun} of 10,000 at {ratio}");
+        }
+    }
+
+    #[test]
+    fn a_trace_that_begins_is_recorded_and_has_no_parent() {
+        let tracer = Tracer::seeded(Arc::default(), 1.0, 7);
+        let (first, second) = (tracer.root().expect("all"), tracer.root().expect("all"));
+        let context = Context::parse(&first).expect("well formed");
+        assert_eq!((context.parent_id, context.flags), ([0; 8], 1));
+        assert_ne!(first, second);
+        assert_ne!(tracer.span_id(), tracer.span_id());
+    }
+}
