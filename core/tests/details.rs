@@ -108,7 +108,8 @@ fn text_is_written_into_a_shared_claim() {
     let producer = Shared::new(create(&ring, 16, 0)).unwrap();
     let mut observer = Observer::latest(ring.region()).unwrap();
     let mut grant = producer.claim(8).unwrap();
-    write!(grant, "{:>3} {}", 7, "ab").unwrap();
+    let unit = "ab";
+    write!(grant, "{:>3} {unit}", 7).unwrap();
     assert_eq!(grant.write_str("too long"), Err(core::fmt::Error));
     let _ = grant.commit(Meta::default());
     let mut buf = [0; 8];
