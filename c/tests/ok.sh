@@ -28,12 +28,17 @@ test_that() {
 says_installed() { [ "$("$@")" = installed ]; }
 same() { diff -u "$1" "$2"; }
 
-# The functions that the headers declare, one a line.
+# The functions that the headers declare, one a line, without those that they define themselves.
 declared() {
+    expanded | grep '^static inline ' | function_names >"$work/inline"
+    expanded | function_names | grep -vxFf "$work/inline"
+}
+expanded() {
     for header in include/aqueduct/*.h; do
         gcc -fpreprocessed -dD -E -P "$header"
-    done 2>/dev/null | grep -oE '\baqd_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u
+    done 2>/dev/null
 }
+function_names() { grep -oE '\baqd_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u; }
 
 finish() {
     echo "$passed passed, $failed failed"
