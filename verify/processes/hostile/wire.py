@@ -103,7 +103,10 @@ class Connection:
         if self.is_over:
             return False
         try:
-            if not select.select([self.socket], [], [], seconds)[0]:
+            # Not select(2), which knows no descriptor above 1023: some cases open thousands.
+            readable = select.poll()
+            readable.register(self.socket, select.POLLIN)
+            if not readable.poll(seconds * 1000):
                 return False
             data = self.socket.recv(65536)
         except ConnectionResetError:
