@@ -1,6 +1,6 @@
 /* The W3C trace context of a record, so that a program continues the trace of the request that the
- * record came with. Header only: it needs nothing of the library but aqd_attribute, and whoever
- * does not include it has nothing of it.
+ * record came with. Header only: it needs nothing of the library but aqd_attribute, and a
+ * program that does not include it carries nothing of it.
  *
  * The listener keeps the context if its address lists "traceparent" among its attributes. A
  * listener that sends its spans to a collector has put its own span into it, which ended when the

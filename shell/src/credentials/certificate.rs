@@ -87,7 +87,7 @@ fn identifier(name: &str) -> Option<String> {
     (name.contains('.') && name.split('.').all(is_number)).then(|| name.to_owned())
 }
 
-/// What a hexadecimal digit stands for.
+/// The value of a hexadecimal digit.
 fn digit(byte: u8) -> u8 {
     if byte.is_ascii_digit() { byte - b'0' } else { (byte | 0x20) - b'a' + 10 }
 }

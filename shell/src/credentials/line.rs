@@ -25,7 +25,7 @@ pub(super) enum Proof {
     Certificate(PeerName, String),
 }
 
-/// What a name of a certificate stands after.
+/// The key before the name of a certificate.
 const CERTIFICATE: &str = "certificate=";
 
 /// Longest name, bytes.

@@ -231,7 +231,7 @@ pub fn new_token(name: &str, rings: Option<Vec<String>>) -> Result<(String, Stri
     Ok((token, Line::new(name, Proof::Hash(hash), rings)?.to_string()))
 }
 
-/// Makes the line for whoever shows a certificate with this name. The error says what is wrong.
+/// Makes the line of a client whose certificate has this name. The error says what is wrong.
 pub fn new_certificate(
     name: &str,
     certificate: &str,

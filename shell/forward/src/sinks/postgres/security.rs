@@ -12,10 +12,10 @@ use tokio_postgres::config::SslMode;
 pub(super) enum Mode {
     /// In the clear.
     Disable,
-    /// TLS if the server has it, with whoever answers.
+    /// TLS if the server has it, without checking its certificate.
     #[default]
     Prefer,
-    /// TLS with whoever answers; with authorities, as `verify-ca`.
+    /// TLS, without checking the certificate; with authorities, as `verify-ca`.
     Require,
     /// TLS with whom an authority has certified, by whatever name.
     VerifyCa,
