@@ -22,7 +22,8 @@ def section(kept, names):
     parts = kept["parts"]
     peers = ", ".join(f"{name} {version}" for name, version in kept["peers"].items())
     # Of the machine that measured, which need not be this one.
-    yield "; ".join(dict.fromkeys(part["machine"] for part in parts.values())) + "."
+    machines = "; ".join(dict.fromkeys(part["machine"] for part in parts.values()))
+    yield from textwrap.wrap(f"{machines}.", 100, break_long_words=False)
     yield ""
     yield f"All of it on the same cores as the load; {peers}."
     yield ""
@@ -68,8 +69,8 @@ def shortcomings(parts, names):
     if provisional:
         said.append(
             f"**Provisional**: {', '.join(provisional)}, which had fewer rounds than {ROUNDS} or"
-            f" shorter ones than {SECONDS} s, or a load above {LOAD_MAX:g} before them, so that others"
-            " were at work on the same cores."
+            f" shorter ones than {SECONDS} s, or a load above {LOAD_MAX:g} before them: of others on the"
+            " same cores, or of the part before."
         )
     if missing:
         said.append(f"**Not in this run**: {', '.join(missing)}.")
