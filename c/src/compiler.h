@@ -34,5 +34,6 @@
 
 #define AQD_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define AQD_COLD __attribute__((cold, noinline))
+#define AQD_OUT_OF_LINE __attribute__((noinline))
 
 #endif

@@ -177,7 +177,8 @@ AQD_BY_16 static uint32_t load_bytes_by_16(unsigned char *into, const unsigned c
     assigns into[0 .. most - 1], *rec; exits \false;
     ensures \result ==> rec->len <= most && rec->seq == seq && rec->attribute_units == 0;
     ensures !\result ==> *rec == \old(*rec); */
-AQD_BY_32 static bool load_record_by_32(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
+AQD_BY_32 AQD_OUT_OF_LINE static bool load_any_record_by_32(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into,
+                                                            aqd_record *rec)
 {
     struct header_blocks header = load_header(from);
     size_t len = expected_len(header, seq);
@@ -185,6 +186,27 @@ AQD_BY_32 static bool load_record_by_32(const unsigned char *from, uint32_t pref
         return false;
     }
     __m128i payload = aqd_sum_by_32(AQD_CRC32_START, into, from + AQD_GRANULE_BYTES, len, true);
+    return describe(rec, header, aqd_divide_both_by_32(payload, header_sum_by_32(header, prefix)), seq, (uint32_t)len);
+}
+
+/* The same. Few bytes by themselves: GCC saves registers for the loop over many, and spills. */
+/*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
+    requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
+    requires \separated(rec, into + (0 .. most - 1));
+    assigns into[0 .. most - 1], *rec; exits \false;
+    ensures \result ==> rec->len <= most && rec->seq == seq && rec->attribute_units == 0;
+    ensures !\result ==> *rec == \old(*rec); */
+AQD_BY_32 static bool load_record_by_32(const unsigned char *from, uint32_t prefix, uint64_t seq, size_t most, unsigned char *into, aqd_record *rec)
+{
+    struct header_blocks header = load_header(from);
+    size_t len = expected_len(header, seq);
+    if (len > most) {
+        return false;
+    }
+    if (len < 32 || len >= 128) {
+        return load_any_record_by_32(from, prefix, seq, most, into, rec);
+    }
+    __m128i payload = aqd_sum_few_by_32(AQD_CRC32_START, into, from + AQD_GRANULE_BYTES, len, true);
     return describe(rec, header, aqd_divide_both_by_32(payload, header_sum_by_32(header, prefix)), seq, (uint32_t)len);
 }
 

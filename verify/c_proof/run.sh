@@ -80,35 +80,41 @@ SMT
     fi
 }
 
-# both FILE...: files whose proofs take nothing but the width.
-both() {
-    for file; do
-        proof "$file.c, 64 bits" "" -machdep gcc_x86_64 "c/src/$file.c"
-        proof "$file.c, 32 bits" "" -machdep gcc_x86_32 "c/src/$file.c"
-    done
+# proof_of NAME: a file, by each of the machine descriptions under which it is compiled.
+proof_of() {
+    # As for AArch64: no other machine description has these kernels.
+    arm="-U__x86_64__ -D__aarch64__ -D__ARM_NEON"
+    case $1 in
+    record_load)
+        # Its kernels are those of clmul.c and arm.c, in the same headers, and proved there.
+        kernels=aqd_finish,aqd_finish_16,aqd_finish_32,aqd_finish_64,aqd_bulk_16,aqd_bulk_32,aqd_bulk_64
+        kernels=$kernels,aqd_sum_by_16,aqd_sum_by_32,aqd_sum_few_by_32,aqd_sum_wide,aqd_sum_by_64
+        kernels=$kernels,aqd_bulk_on_16,aqd_sum_long,aqd_in_both,aqd_in_rest,aqd_due,aqd_due_at,aqd_kept_before,aqd_kept_next,aqd_fold_over_units
+        proof "record_load.c, 64 bits and vectors" "" -machdep gcc_x86_64 c/src/record_load.c -wp-skip-fct "$kernels"
+        proof "record_load.c, 32 bits" "" -machdep gcc_x86_32 c/src/record_load.c
+        kernels=aqd_pass_word,aqd_pass_few,aqd_state_from,aqd_three_lanes,aqd_state_by_8,aqd_bulk,aqd_state_by_blocks
+        proof "record_load.c, AArch64" "$arm" -machdep gcc_x86_64 c/src/record_load.c -wp-skip-fct "$kernels"
+        ;;
+    clmul) proof "crc32/clmul.c, the addresses of every vector path" "" -machdep gcc_x86_64 c/src/crc32/clmul.c ;;
+    arm) proof "crc32/arm.c, the addresses of every path" "$arm" -machdep gcc_x86_64 c/src/crc32/arm.c ;;
+    table)
+        proof "crc32/table.c, 8 KiB of tables" "" -machdep gcc_x86_64 c/src/crc32/table.c
+        proof "crc32/table.c, AQD_CRC_1K, 32 bits" "-DAQD_CRC_1K" -machdep gcc_x86_32 c/src/crc32/table.c
+        proof "crc32/table.c, AQD_CRC_SMALL, 32 bits" "-DAQD_CRC_SMALL" -machdep gcc_x86_32 c/src/crc32/table.c
+        ;;
+    *)
+        proof "$1.c, 64 bits" "" -machdep gcc_x86_64 "c/src/$1.c"
+        proof "$1.c, 32 bits" "" -machdep gcc_x86_32 "c/src/$1.c"
+        ;;
+    esac
 }
 
 proofs() {
     axioms
-    if [ $# -gt 0 ]; then
-        both "$@"
-        return
-    fi
-    both ring reader_init reader reader_sleep batch seek lag observer_find observer observer_batch attributes status
-    # Its kernels are those of clmul.c, in the same headers, and proved there.
-    kernels=aqd_finish,aqd_finish_16,aqd_finish_32,aqd_finish_64,aqd_bulk_16,aqd_bulk_32,aqd_bulk_64,aqd_sum_by_16,aqd_sum_by_32,aqd_sum_wide,aqd_sum_by_64
-    kernels=$kernels,aqd_bulk_on_16,aqd_sum_long,aqd_in_both,aqd_in_rest,aqd_due,aqd_due_at,aqd_kept_before,aqd_kept_next,aqd_fold_over_units
-    proof "record_load.c, 64 bits and vectors" "" -machdep gcc_x86_64 c/src/record_load.c -wp-skip-fct "$kernels"
-    proof "record_load.c, 32 bits" "" -machdep gcc_x86_32 c/src/record_load.c
-    proof "crc32/clmul.c, the addresses of every vector path" "" -machdep gcc_x86_64 c/src/crc32/clmul.c
-    # As for AArch64: no other machine description has these kernels.
-    arm="-U__x86_64__ -D__aarch64__ -D__ARM_NEON"
-    kernels=aqd_pass_word,aqd_pass_few,aqd_state_from,aqd_three_lanes,aqd_state_by_8,aqd_bulk,aqd_state_by_blocks
-    proof "crc32/arm.c, the addresses of every path" "$arm" -machdep gcc_x86_64 c/src/crc32/arm.c
-    proof "record_load.c, AArch64" "$arm" -machdep gcc_x86_64 c/src/record_load.c -wp-skip-fct "$kernels"
-    proof "crc32/table.c, 8 KiB of tables" "" -machdep gcc_x86_64 c/src/crc32/table.c
-    proof "crc32/table.c, AQD_CRC_1K, 32 bits" "-DAQD_CRC_1K" -machdep gcc_x86_32 c/src/crc32/table.c
-    proof "crc32/table.c, AQD_CRC_SMALL, 32 bits" "-DAQD_CRC_SMALL" -machdep gcc_x86_32 c/src/crc32/table.c
+    [ $# -gt 0 ] || set -- ring reader_init reader reader_sleep batch seek lag observer_find observer observer_batch attributes status record_load clmul arm table
+    for file; do
+        proof_of "$file"
+    done
 }
 
 # mutants/NAME.sed: first line "# FILE FUNCTION: what is wrong". It must change the file, and a goal

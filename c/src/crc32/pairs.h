@@ -107,6 +107,17 @@ AQD_BY_32 AQD_KERNEL __m128i aqd_finish_32(__m256i y, unsigned char *into, const
     return aqd_finish(aqd_add_halves(y), into, from, at, len, copies);
 }
 
+/* aqd_sum_by_32 of 32 to 127 bytes. */
+/*@ requires 32 <= len < 128;
+    requires \valid_read(from + (0 .. aqd_loaded(len, copies) - 1)) && (copies ==> \valid(into + (0 .. len - 1)));
+    assigns into[0 .. (copies ? len - 1 : -1)]; exits \false; */
+AQD_BY_32 AQD_KERNEL __m128i aqd_sum_few_by_32(uint32_t state, unsigned char *into, const unsigned char *from, size_t len, bool copies)
+{
+    __m256i y = _mm256_zextsi128_si256(_mm_cvtsi32_si128((int)state));
+    y = aqd_fold_32(aqd_add_32(y, aqd_pass_32(into, from, 0, copies)), aqd_factor_32(len % 16 == 0, len / 16));
+    return aqd_finish_32(y, into, from, 32, len, copies);
+}
+
 /* As aqd_sum_by_16. */
 /*@ requires \valid_read(from + (0 .. aqd_loaded(len, copies) - 1)) && (copies ==> \valid(into + (0 .. len - 1)));
     assigns into[0 .. (copies ? len - 1 : -1)]; exits \false; */
@@ -115,15 +126,13 @@ AQD_BY_32 AQD_KERNEL __m128i aqd_sum_by_32(uint32_t state, unsigned char *into, 
     if (len < 32) {
         return aqd_sum_by_16(state, into, from, len, copies);
     }
-    const bool ends = len % 16 == 0;
+    if (len < 128) {
+        return aqd_sum_few_by_32(state, into, from, len, copies);
+    }
     const size_t bulk = len - len % 128;
     __m256i y = _mm256_zextsi128_si256(_mm_cvtsi32_si128((int)state));
-    if (bulk > 0) {
-        y = aqd_bulk_32(y, into, from, bulk, ends, 8 + len % 128 / 16, copies);
-        return aqd_finish_32(y, into, from, bulk, len, copies);
-    }
-    y = aqd_fold_32(aqd_add_32(y, aqd_pass_32(into, from, 0, copies)), aqd_factor_32(ends, len / 16));
-    return aqd_finish_32(y, into, from, 32, len, copies);
+    y = aqd_bulk_32(y, into, from, bulk, len % 16 == 0, 8 + len % 128 / 16, copies);
+    return aqd_finish_32(y, into, from, bulk, len, copies);
 }
 
 #endif
