@@ -5,9 +5,10 @@
 //!
 //! MUTANTS is what `cargo mutants --list --json` says, whose places in it are the IDs, from 1. The
 //! files below ROOT are rewritten in place; the IDs that are given are left out. MAP is JSON:
-//! `alone`, the IDs that cannot be built in (in constants, of fields, beside `let`), and for each
-//! file `lines`, where a mutant's own text stands, and `sites`, where it would be seen, each
-//! `[ID, first line, last line]`: an error of the compiler there means that it does not compile.
+//! `alone`, the IDs that cannot be built in (in constants, of fields), `bad`, those that cannot
+//! compile (another operator beside `let`), and for each file `lines`, where a mutant's own text
+//! stands, and `sites`, where it would be seen, each `[ID, first line, last line]`: an error of the
+//! compiler there means that it does not compile.
 //!
 //! The `mutant` module is not written here: what it looks like depends on the package.
 
@@ -78,6 +79,8 @@ struct Finder<'s> {
     guards: HashMap<usize, Found>,
     arms: HashMap<usize, Found>,
     bodies: HashMap<usize, Found>,
+    /// Where `&&` stands beside a `let`: nothing else may.
+    lets: HashSet<usize>,
 }
 
 impl Finder<'_> {
@@ -105,6 +108,8 @@ impl<'ast> Visit<'ast> for Finder<'_> {
             let range = left.start..right.end;
             let found = Found { range, site: Site::Binary { left, right } };
             self.operators.insert(self.lines.at(it.op.span().start()), found);
+        } else {
+            self.lets.insert(self.lines.at(it.op.span().start()));
         }
         visit::visit_expr_binary(self, it);
     }
@@ -288,8 +293,16 @@ impl Writer<'_> {
     }
 }
 
-/// Rewrites one file; returns those that stay alone, and the map of the file.
-fn instrument(text: &str, mutants: Vec<(Mutant, usize, usize)>) -> (String, Vec<u64>, Value) {
+/// What becomes of one file.
+struct Changed {
+    text: String,
+    alone: Vec<u64>,
+    bad: Vec<u64>,
+    map: Value,
+}
+
+/// Rewrites one file.
+fn instrument(text: &str, mutants: Vec<(Mutant, usize, usize)>) -> Changed {
     let lines = Lines::new(text);
     let file = syn::parse_file(text).expect("a file that compiles");
     let mut finder = Finder {
@@ -298,10 +311,11 @@ fn instrument(text: &str, mutants: Vec<(Mutant, usize, usize)>) -> (String, Vec<
         guards: HashMap::new(),
         arms: HashMap::new(),
         bodies: HashMap::new(),
+        lets: HashSet::new(),
     };
     finder.visit_file(&file);
 
-    let mut alone = Vec::new();
+    let (mut alone, mut bad) = (Vec::new(), Vec::new());
     let mut edits: BTreeMap<(usize, usize, usize), Edit> = BTreeMap::new();
     for (mutant, line, column) in mutants {
         let begin = lines.offset(line, column - 1);
@@ -313,7 +327,8 @@ fn instrument(text: &str, mutants: Vec<(Mutant, usize, usize)>) -> (String, Vec<
             _ => None,
         };
         let Some(found) = found else {
-            alone.push(mutant.id);
+            let never = mutant.genre == "BinaryOperator" && finder.lets.contains(&begin);
+            if never { &mut bad } else { &mut alone }.push(mutant.id);
             continue;
         };
         // What is empty comes before what begins there; an outer site before an inner one.
@@ -329,7 +344,7 @@ fn instrument(text: &str, mutants: Vec<(Mutant, usize, usize)>) -> (String, Vec<
     writer.write(0..text.len(), 0);
     assert!(writer.edits.iter().all(|edit| edit.mutants.is_empty()), "an edit was passed over");
     let map = json!({ "lines": writer.lines, "sites": writer.sites });
-    (writer.out, alone, map)
+    Changed { text: writer.out, alone, bad, map }
 }
 
 fn main() {
@@ -355,15 +370,16 @@ fn main() {
         files.entry(text("file")).or_default().push((mutant, number("line"), number("column")));
     }
 
-    let mut alone = Vec::new();
+    let (mut alone, mut bad) = (Vec::new(), Vec::new());
     let mut maps = serde_json::Map::new();
     for (name, mutants) in files {
         let path = format!("{root}/{name}");
         let text = std::fs::read_to_string(&path).expect("a source file");
-        let (changed, left, map) = instrument(&text, mutants);
-        std::fs::write(&path, changed).expect("a file that may be written");
-        alone.extend(left);
-        maps.insert(name, map);
+        let changed = instrument(&text, mutants);
+        std::fs::write(&path, changed.text).expect("a file that may be written");
+        alone.extend(changed.alone);
+        bad.extend(changed.bad);
+        maps.insert(name, changed.map);
     }
-    println!("{}", json!({ "alone": alone, "files": maps }));
+    println!("{}", json!({ "alone": alone, "bad": bad, "files": maps }));
 }
