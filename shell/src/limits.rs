@@ -258,10 +258,25 @@ mod tests {
     }
 
     #[test]
+    fn the_last_permit_that_is_given_back_wakes_those_who_wait_for_it() {
+        let limit = Limit::new(3);
+        let (first, second) = (limit.acquire(), limit.acquire());
+        let mut returned = std::pin::pin!(limit.all_returned());
+        smol::block_on(async {
+            assert!(poll_once(returned.as_mut()).await.is_none());
+            drop(first);
+            assert!(poll_once(returned.as_mut()).await.is_none(), "the second is still out");
+            drop(second);
+            assert!(poll_once(returned.as_mut()).await.is_some());
+        });
+    }
+
+    #[test]
     fn bytes_are_bounded_over_all_who_hold_some_and_given_back() {
         let limit = ByteLimit::new(100);
         let (mut first, mut second) = (Held::nothing(&limit), Held::nothing(&limit));
-        assert!(first.resize(60) && second.resize(40) && limit.used() == 100);
+        assert!(first.resize(60) && limit.left() == 40);
+        assert!(second.resize(40) && limit.used() == 100 && limit.left() == 0);
         assert!(!second.resize(41) && limit.used() == 100, "what it held it still holds");
         assert!(first.resize(59) && second.resize(41) && !first.resize(usize::MAX));
         drop(first);
@@ -281,6 +296,9 @@ mod tests {
             assert_eq!(limit.used(), buffer.capacity() as u64);
         }
         assert_eq!(buffer.capacity(), 700, "400 twice would be more");
+        buffer.truncate(600);
+        assert!(held.reserve(&mut buffer, 100, 900) && limit.used() == 700, "it is there already");
+        buffer.extend_from_slice(&[0; 100]);
         assert!(!held.reserve(&mut buffer, 1, 0) && limit.used() == 700, "1400 would be too much");
         assert!(held.reserve(&mut buffer, 1, 701) && limit.used() == 701);
     }
@@ -301,6 +319,9 @@ mod tests {
             drop(second);
             let fourth = rotation.enter().await;
             assert!(poll_once(third.lost()).await.is_none(), "a place was given back");
+            let mut fifth = std::pin::pin!(rotation.enter());
+            assert!(poll_once(fifth.as_mut()).await.is_none(), "there are two places, as before");
+            third.lost().await;
             drop(fourth);
         });
     }

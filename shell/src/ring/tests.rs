@@ -515,3 +515,31 @@ fn an_epoch_is_never_zero_and_fits_a_signed_number() {
     assert!(epochs.iter().all(|&epoch| epoch != 0 && i64::try_from(epoch).is_ok()), "{epochs:x?}");
     assert!(epochs.windows(2).all(|pair| pair[0] != pair[1]), "{epochs:x?}");
 }
+
+#[test]
+fn what_is_released_is_known_by_subscription_and_by_all() {
+    let settings = RingSettings {
+        name: "test".to_owned(),
+        capacity_bytes: 1024,
+        max_payload_bytes: 480,
+        full_wait: LONG,
+        clock: ClockName::Monotonic,
+        subscriptions: vec!["a".to_owned(), "b".to_owned(), "c".to_owned()],
+        durability: Durability::Memory,
+        has_attributes: false,
+    };
+    let metrics = Metrics::new().expect("distinct names");
+    let ring = Arc::new(Ring::create(&settings, &metrics).expect("shared memory"));
+    assert_eq!(
+        ["a", "b", "c", "d"].map(|name| ring.subscription(name)),
+        [Some(0), Some(1), Some(2), None]
+    );
+    let first = ring.attach("a", None, bell()).expect("free");
+    let second = ring.attach("b", None, bell()).expect("free");
+    fill(&ring);
+    store_cursor(&first.cursor, 9);
+    store_cursor(&second.cursor, 30);
+    ring.refresh();
+    let unreleased = [Some(0), Some(1), None, Some(7)].map(|by| ring.unreleased(by));
+    assert_eq!(unreleased, [3, 10, 0, 0], "nobody read for the third; the eighth is not there");
+}

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{Config, Framing, Lines, Oversize};
 use crate::codec::trial::{End, Trial, converse};
-use crate::codec::{Codec, Event, Keep, Reason, RingId, Sink, State};
+use crate::codec::{Codec, Event, Keep, Reason, RingId, Sink, State, Wait};
 
 /// A connection to ring `b`, whose records have at most 16 bytes.
 fn codec(framing: Framing, oversize: Oversize) -> Lines {
@@ -113,6 +113,58 @@ fn a_full_ring_is_waited_for_and_a_closed_one_ends_the_connection() {
     let progress = lines.decode(&mut b"a\nb\n".to_vec(), &mut sink, &mut out);
     assert_eq!((progress.consumed, progress.state), (2, State::Close));
     assert_eq!(sink.events, [rejected(Reason::ShuttingDown)]);
+}
+
+#[test]
+fn records_and_refusals_are_counted_as_messages() {
+    let mut sink = Trial::new();
+    let mut input = b"a\n\nbc\n12345678901234567\nd\n".to_vec();
+    let mut lines = codec(Framing::Lines, Oversize::Skip);
+    let progress = lines.decode(&mut input, &mut sink, &mut Vec::new());
+    assert_eq!((progress.consumed, progress.messages), (input.len(), 4), "an empty line is none");
+}
+
+#[test]
+fn a_line_of_the_largest_size_may_come_with_its_cr_before_its_lf() {
+    let mut lines = codec(Framing::Lines, Oversize::Close);
+    let (mut sink, mut out) = (Trial::new(), Vec::new());
+    let progress = lines.decode(&mut b"1234567890123456\r".to_vec(), &mut sink, &mut out);
+    assert_eq!(progress.state, State::More { need: 18, wait: Wait::Body });
+    let progress = lines.decode(&mut b"1234567890123456\r\n".to_vec(), &mut sink, &mut out);
+    assert_eq!((progress.consumed, sink.records.len()), (18, 1));
+}
+
+#[test]
+fn a_count_asks_for_the_byte_after_its_space_and_then_for_its_frame() {
+    let mut lines = codec(Framing::Octets, Oversize::Close);
+    let (mut sink, mut out) = (Trial::new(), Vec::new());
+    for (input, bytes) in [(&b"12"[..], 4), (b"12 ", 15), (b"12 hello", 15)] {
+        let progress = lines.decode(&mut input.to_vec(), &mut sink, &mut out);
+        assert_eq!(progress.state, State::More { need: bytes, wait: Wait::Body }, "{input:?}");
+    }
+}
+
+#[test]
+fn what_has_begun_when_time_runs_out_is_refused_as_late() {
+    let mut lines = codec(Framing::Lines, Oversize::Skip);
+    let (mut sink, mut out) = (Trial::new(), Vec::new());
+    lines.timed_out(b"", &mut sink, &mut out);
+    assert_eq!(sink.events, []);
+    lines.timed_out(b"half", &mut sink, &mut out);
+    assert_eq!(sink.events, [rejected(Reason::Timeout)]);
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_connection_follows_the_limits_of_its_address() {
+    let mut lines = codec(Framing::Lines, Oversize::Skip);
+    let narrower = Config { max_frame_bytes: 3, type_tag: 6, ..(*lines.config).clone() };
+    lines.follow(&Arc::new(narrower));
+    let mut sink = Trial::new();
+    lines.decode(&mut b"abc\nabcd\n".to_vec(), &mut sink, &mut Vec::new());
+    let records: Vec<_> = sink.records.iter().map(|it| (it.type_tag, &it.payload[..])).collect();
+    assert_eq!(records, [(6, &b"abc"[..])]);
+    assert_eq!(sink.events, [rejected(Reason::TooLarge)]);
 }
 
 /// Records by the plainest reading of a whole stream: what is too long is left out.
