@@ -137,4 +137,24 @@ mod tests {
             assert_eq!((reason.index(), reason.label()), (index, Refusal::LABELS[index]));
         }
     }
+
+    #[test]
+    fn what_is_wrong_with_the_record_itself_is_not_worth_another_try() {
+        let final_ones =
+            [Refusal::TooLarge { bytes: 2, limit: 1 }, Refusal::BadType, Refusal::Malformed];
+        assert!(final_ones.iter().all(|refusal| !refusal.may_retry()));
+        assert!(!Refusal::Denied.may_retry());
+        let passing = [
+            Refusal::Full,
+            Refusal::Timeout,
+            Refusal::Disconnected,
+            Refusal::NoMemory,
+            Refusal::ShuttingDown,
+            Refusal::RateLimited,
+            Refusal::Journal,
+        ];
+        assert!(passing.iter().all(|refusal| refusal.may_retry()));
+        let large = Refusal::TooLarge { bytes: 2, limit: 1 }.to_string();
+        assert_eq!(large, "a record of 2 bytes or more; this ring takes at most 1");
+    }
 }

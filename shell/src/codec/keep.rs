@@ -252,4 +252,28 @@ mod tests {
         let kept = keep.collect("", |collector| collector.header("x", &[b'v'; 4072])).unwrap();
         assert_eq!(kept.bytes(), 4080);
     }
+
+    #[test]
+    fn a_trace_that_a_request_names_itself_is_not_begun_again() {
+        let keep = Keep::new(vec![GIVEN.to_owned(), TRACEPARENT.to_owned()]);
+        let kept = |name: &str| {
+            let mut room = [0; 64];
+            let block = AttributeBlock::write([(name, &b"theirs"[..])], &mut room).expect("fits");
+            let value = STANDARD.encode(block.as_bytes());
+            let kept = keep.collect("", |it| {
+                it.given(value.as_bytes())?;
+                it.root(|| Some([b'r'; TRACEPARENT_BYTES])).map_err(BadGiven::from)
+            });
+            listed(&kept.expect("good"))
+        };
+        assert_eq!(kept(TRACEPARENT), [(TRACEPARENT.to_owned(), "theirs".to_owned())]);
+        assert_eq!(kept("x").len(), 2);
+    }
+
+    #[test]
+    fn the_address_of_a_connection_is_kept_where_it_is_wanted() {
+        let kept = Keep::new(vec![PEER.to_owned()]).of_peer("192.0.2.1:9");
+        assert_eq!(listed(&kept), [(PEER.to_owned(), "192.0.2.1:9".to_owned())]);
+        assert_eq!(Keep::default().of_peer("192.0.2.1:9"), Kept::default());
+    }
 }

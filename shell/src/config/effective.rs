@@ -135,4 +135,44 @@ mod tests {
             .map(|value| value.get_ref().as_str().map(str::to_owned));
         assert_eq!(read.expect("TOML").as_deref(), Some(text));
     }
+
+    #[test]
+    fn times_and_sizes_have_the_largest_unit_that_has_them_whole() {
+        for (ms, written) in [
+            (0, "\"0ms\""),
+            (999, "\"999ms\""),
+            (1000, "\"1s\""),
+            (1500, "\"1500ms\""),
+            (60_000, "\"1m\""),
+            (61_000, "\"61s\""),
+            (3_600_000, "\"1h\""),
+            (5_400_000, "\"90m\""),
+            (86_400_000, "\"24h\""),
+        ] {
+            assert_eq!(written_time(Duration::from_millis(ms)), written);
+        }
+        for (bytes, written) in [
+            (0, "0"),
+            (1, "1"),
+            (1023, "1023"),
+            (1024, "\"1KiB\""),
+            (1536, "1536"),
+            (3 << 20, "\"3MiB\""),
+            (1 << 30, "\"1GiB\""),
+            (1025 << 20, "\"1025MiB\""),
+        ] {
+            assert_eq!(written_size(bytes), written);
+        }
+    }
+
+    #[test]
+    fn a_section_is_named_for_messages_and_lists_what_is_put_into_it() {
+        assert_eq!(Section::new("[http]").name(), "http");
+        let mut section = Section::one_of("[[ring]]", "orders", Origin::Flag("--ring"));
+        assert_eq!(section.name(), "ring orders");
+        section.put::<u64>("names", list(["a\"b", "c"]), None, Change::Live);
+        assert_eq!(section.entries.len(), 1);
+        let Entry { key, value, origin, .. } = &section.entries[0];
+        assert_eq!((*key, &**value, *origin), ("names", "[\"a\\\"b\", \"c\"]", Origin::Default));
+    }
 }

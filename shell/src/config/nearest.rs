@@ -77,4 +77,32 @@ mod tests {
             assert_eq!(distance(right, left), edits, "{right} {left}");
         }
     }
+
+    #[test]
+    fn a_third_of_the_letters_may_differ_and_short_words_are_parts_of_none() {
+        for (unknown, known, is_meant) in [
+            ("abcxyz", "abcdef", false),
+            ("abcdxy", "abcdef", true),
+            ("abxxxf", "abcdef", false),
+            ("tt", "max_http_tt", false),
+            ("htt", "max_http_tt", true),
+            ("a_name_with_ab_inside", "ab", false),
+            ("a_name_with_abc_inside", "abc", true),
+        ] {
+            assert_eq!(nearest(unknown, &[known]), is_meant.then_some(known), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn one_slip_is_a_misspelling_of_a_name_of_three_letters_or_more() {
+        let known = ["ab", "abc", "http"];
+        for (unknown, meant) in
+            [("abx", Some("abc")), ("a", None), ("htpt", Some("http")), ("htpp", Some("http"))]
+        {
+            assert_eq!(misspelt(unknown, &known), meant, "{unknown}");
+        }
+        assert_eq!(misspelt("http", &known), None, "it is the name itself");
+        assert_eq!(misspelt("hxxp", &known), None, "two slips");
+        assert_eq!(misspelt("ax", &["ab"]), None, "too short to tell");
+    }
 }

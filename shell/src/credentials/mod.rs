@@ -283,6 +283,9 @@ mod tests {
         let text = format!("# remark\n{line}\n{}\n{}\n", hash("first one"), hash("second one"));
         assert!(!text.contains(password) && !text.contains(&token));
         let store = Store::parse(&text, &["a"]).expect("good");
+        assert!(store.has_passwords() && !store.has_certificates());
+        let tokens = Store::parse(&line, &["a"]).expect("good");
+        assert!(!tokens.has_passwords());
         let bearer = |token: &str| store.check(&Presented::Bearer(token.as_bytes()));
         assert!(matches!(bearer(&token), Check::Granted(who) if who.may_write("a")));
         assert!(matches!(bearer(&token), Check::Granted(who) if !who.may_write("b")));
@@ -302,6 +305,8 @@ mod tests {
         }
         assert!(store.verify(&basic(b"bob", b"first one")).is_none());
         assert_eq!(name(&store.check(&basic(b"bob", b"first one"))), None, "remembered, too");
+        let longest = [b'x'; PASSWORD_BYTES_MAX];
+        assert_eq!(name(&store.check(&basic(b"ann", &longest))), Some("slow"));
         let long = [b'x'; PASSWORD_BYTES_MAX + 1];
         assert_eq!(name(&store.check(&basic(b"ann", &long))), None);
         assert_eq!(format!("{store:?}"), "Store { tokens: 1, passwords: 1, certificates: 0, .. }");

@@ -94,4 +94,21 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_time_of_day_counts_and_what_is_no_date_is_none() {
+        let whole = certificate(2026, 11, 29);
+        let at = whole.windows(13).position(|it| it == b"261129000000Z").expect("UTCTime");
+        let with = |time: &[u8; 13]| {
+            let mut changed = whole.clone();
+            changed[at..at + 13].copy_from_slice(time);
+            not_after_s(&changed)
+        };
+        assert_eq!(with(b"261129123456Z"), Some(1_795_910_400 + 12 * 3600 + 34 * 60 + 56));
+        assert_eq!(with(b"500101000000Z"), Some(-631_152_000), "RFC 5280: 50 to 99 are 1900s");
+        for bad in [b"260029000000Z", b"261329000000Z", b"261100000000Z", b"261132000000Z"] {
+            assert_eq!(with(bad), None);
+        }
+        assert_eq!(with(b"261129000000+"), None);
+    }
 }

@@ -381,4 +381,19 @@ mod tests {
         assert!(text.contains("content-length: 3\r\nconnection: keep-alive\r\n"), "{text}");
         assert!(text.ends_with("GMT\r\n\r\n"), "{text}");
     }
+
+    #[test]
+    fn statuses_have_the_names_that_another_implementation_gives_them() {
+        let named: Vec<u16> =
+            (100..600).filter(|status| reason_phrase(*status) != "Error").collect();
+        assert_eq!(named.len(), 19, "{named:?}");
+        for status in named {
+            let other = match status {
+                // RFC 9110 §15.5.21.
+                422 => Some("Unprocessable Content"),
+                _ => hyper::StatusCode::from_u16(status).expect("valid").canonical_reason(),
+            };
+            assert_eq!(Some(reason_phrase(status)), other);
+        }
+    }
 }

@@ -164,3 +164,54 @@ fn is_field(line: &[u8]) -> bool {
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || byte >= b' ' && byte != 0x7f
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join(bytes: &[u8], limit: usize) -> Result<Joined, BadChunk> {
+        Chunked::new().join(&mut bytes.to_vec(), limit)
+    }
+
+    #[test]
+    fn a_body_may_be_as_large_as_the_limit_over_all_its_chunks() {
+        let whole = |body, wire| Ok(Joined::Whole { body, wire });
+        assert_eq!(join(b"3\r\nabc\r\n0\r\n\r\n", 3), whole(3, 13));
+        assert_eq!(join(b"3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n", 4), whole(4, 19));
+        assert_eq!(join(b"3\r\nabc\r\n2\r\n", 4), Err(BadChunk::TooLarge));
+        assert_eq!(join(b"4\r\n", 3), Err(BadChunk::TooLarge));
+        assert_eq!(join(b"ffffffffffffffff\r\n", 3), Err(BadChunk::TooLarge));
+    }
+
+    #[test]
+    fn what_is_needed_is_the_rest_of_a_chunk_with_its_line_end() {
+        assert_eq!(join(b"5\r\nab", 9), Ok(Joined::More { end: 2, need: 7 }));
+        assert_eq!(join(b"2\r\nab\r\n5\r\ncd", 9), Ok(Joined::More { end: 4, need: 9 }));
+        assert_eq!(join(b"2\r\nab\r", 9), Ok(Joined::More { end: 3, need: 4 }));
+    }
+
+    #[test]
+    fn extensions_and_trailers_have_a_bound_together() {
+        let trailer = format!("a:{}\r\n", "v".repeat(1020));
+        let body = |trailers: &str| format!("0\r\n{trailers}\r\n").into_bytes();
+        let most = trailer.repeat(16);
+        assert_eq!(most.len(), IGNORED_BYTES_MAX);
+        assert!(matches!(join(&body(&most), 9), Ok(Joined::Whole { body: 0, .. })));
+        assert_eq!(join(&body(&format!("{most}a:\r\n")), 9), Err(BadChunk::Malformed));
+        let extended = [b"1;x\r\na\r\n", &body(&most)[..]].concat();
+        assert_eq!(join(&extended, 9), Err(BadChunk::Malformed));
+        let short = [b"1;x\r\na\r\n", &body(&trailer.repeat(15))[..]].concat();
+        assert!(matches!(join(&short, 9), Ok(Joined::Whole { body: 1, .. })));
+    }
+
+    #[test]
+    fn a_trailer_is_a_name_a_colon_and_a_value_without_control_characters() {
+        let of = |trailer: &str| join(format!("0\r\n{trailer}\r\n\r\n").as_bytes(), 9);
+        for good in ["a: b", "a:", "x-!#$%&'*+-.^_`|~:\tv:w"] {
+            assert!(of(good).is_ok(), "{good:?}");
+        }
+        for bad in ["a", ": b", "a b: c", "a : b", "a: \u{1}", "a: \u{7f}", "(a): b"] {
+            assert_eq!(of(bad), Err(BadChunk::Malformed), "{bad:?}");
+        }
+    }
+}

@@ -92,6 +92,22 @@ fn a_frame_over_the_limit_is_skipped_or_ends_the_connection_and_is_counted() {
 }
 
 #[test]
+fn a_counted_frame_over_the_limit_is_skipped_however_it_is_cut() {
+    let bytes = [b"1 a20 ", &[b'x'; 20][..], b"1 b1 c1 d"].concat();
+    for cuts in [vec![], vec![1; bytes.len()], vec![10, 3, 7], vec![26, 3]] {
+        let mut sink = Trial::new();
+        let mut codec = codec(Framing::Octets, Oversize::Skip);
+        let (_, end) = converse(&mut codec, &mut sink, &bytes, &cuts);
+        let records: Vec<_> = sink.records.into_iter().map(|record| record.payload).collect();
+        assert_eq!(
+            (records, end),
+            ([b"a", b"b", b"c", b"d"].map(|it| it.to_vec()).to_vec(), End::Input)
+        );
+        assert_eq!(sink.events, [rejected(Reason::TooLarge)]);
+    }
+}
+
+#[test]
 fn half_a_frame_is_no_record_and_counted() {
     for (framing, bytes) in
         [(Framing::Lines, &b"a\nb"[..]), (Framing::Nul, b"a\0b"), (Framing::Octets, b"1 a2 b")]
@@ -161,7 +177,7 @@ fn a_connection_follows_the_limits_of_its_address() {
     let narrower = Config { max_frame_bytes: 3, type_tag: 6, ..(*lines.config).clone() };
     lines.follow(&Arc::new(narrower));
     let mut sink = Trial::new();
-    lines.decode(&mut b"abc\nabcd\n".to_vec(), &mut sink, &mut Vec::new());
+    let _ = lines.decode(&mut b"abc\nabcd\n".to_vec(), &mut sink, &mut Vec::new());
     let records: Vec<_> = sink.records.iter().map(|it| (it.type_tag, &it.payload[..])).collect();
     assert_eq!(records, [(6, &b"abc"[..])]);
     assert_eq!(sink.events, [rejected(Reason::TooLarge)]);

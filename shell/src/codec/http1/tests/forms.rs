@@ -1,8 +1,13 @@
 //! Forms of RFC 9112 and RFC 9110, each with its answer. Every row is followed by a good request,
 //! which is answered only where the connection could go on.
 
-use super::{Heard, post, say};
+use super::{Heard, config, post, say};
+use crate::codec::http1::page_asked;
 use crate::codec::trial::End;
+use crate::codec::{Page, Persistence, Resource};
+
+/// 64 settings in base64: what an upgrade may bring.
+const H2C_SETTINGS_DIGITS_MAX: usize = 512;
 
 /// Good requests and the bodies that they carry.
 const GOOD: &[(&str, &str, &str)] = &[
@@ -352,4 +357,77 @@ fn ignored_bytes_of_a_chunked_body_are_bounded() {
     assert_eq!(say(format!("{CHUNKED}1;{}", "e".repeat(2000))).statuses(), [400]);
     let trailers = format!("{CHUNKED}0\r\n{}\r\n", "t: x\r\n".repeat(3000));
     assert_eq!(say(trailers).statuses(), [400]);
+}
+
+#[test]
+fn fields_of_other_names_mean_nothing_however_long_their_names_are() {
+    for length in 1..=24 {
+        let name = "x".repeat(length);
+        for value in ["close, upgrade", "gzip", "h2c", "chunked", "7"] {
+            let heard = say(post(&format!("{name}: {value}\r\n{name}: {value}\r\n"), "x"));
+            assert_eq!((heard.statuses(), heard.end), (vec![202], End::Input), "{name}: {value}");
+        }
+        let heard = say(format!(
+            "GET / HTTP/1.1\r\nhost: t\r\n{name}: h2c\r\nconnection: upgrade, http2-settings\r\n\
+             http2-settings: AAMAAABk\r\n\r\n"
+        ));
+        assert_eq!((heard.statuses(), heard.end), (vec![404], End::Input), "{name}: h2c");
+        let heard = say(format!(
+            "GET / HTTP/1.1\r\nhost: t\r\n{name}: x\r\nupgrade: h2c\r\n\
+             connection: upgrade, http2-settings\r\nhttp2-settings: AAMAAABk\r\n\r\n"
+        ));
+        assert_eq!(heard.end, End::HandedOver(0), "{name}: x");
+    }
+}
+
+#[test]
+fn settings_of_an_upgrade_are_whole_ones_up_to_a_bound_and_there_once() {
+    for (settings, is_good) in [
+        ("http2-settings: \r\n".to_owned(), true),
+        ("http2-settings: AAMAAABk\r\n".to_owned(), true),
+        ("http2-settings: AAMAAABkAAM\r\n".to_owned(), false),
+        ("http2-settings: AAMAAAB*\r\n".to_owned(), false),
+        ("http2-settings: AAMAAABk\r\nhttp2-settings: AAMAAABk\r\n".to_owned(), false),
+        (format!("http2-settings: {}\r\n", "A".repeat(H2C_SETTINGS_DIGITS_MAX)), true),
+        (format!("http2-settings: {}\r\n", "A".repeat(H2C_SETTINGS_DIGITS_MAX + 8)), false),
+    ] {
+        let heard = say(format!(
+            "GET / HTTP/1.1\r\nhost: t\r\nupgrade: h2c\r\n\
+             connection: upgrade, http2-settings\r\n{settings}\r\n"
+        ));
+        let is_handed_over = matches!(heard.end, End::HandedOver(_));
+        assert_eq!(is_handed_over, is_good, "{settings} {}", heard.answers);
+    }
+}
+
+#[test]
+fn a_page_is_asked_for_by_get_or_head_and_by_no_foreign_page() {
+    let asked = |method: &str, path: &str, lines: &str| {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: t\r\n{lines}\r\n");
+        page_asked(head.as_bytes(), (1024, 8), &config().origins)
+    };
+    let page =
+        |resource, head_only| Ok(Some(Page { resource, head_only, then: Persistence::Close }));
+    assert_eq!(asked("GET", Resource::Health.path(), ""), page(Resource::Health, false));
+    assert_eq!(asked("HEAD", "/readyz", ""), page(Resource::Readiness, true));
+    assert_eq!(asked("GET", "/metrics", ""), page(Resource::Metrics, false));
+    assert_eq!(asked("POST", "/healthz", ""), Ok(None));
+    assert_eq!(asked("GET", "/v1/rings/a/records", ""), Ok(None));
+    assert_eq!(
+        asked("GET", "/healthz", "origin: https://good.example\r\n"),
+        page(Resource::Health, false)
+    );
+    let foreign = asked("GET", "/healthz", "origin: https://bad.example\r\n");
+    assert_eq!(foreign.map_err(|(status, _)| status), Err(403));
+    for (resource, path) in [
+        (Resource::Health, "/healthz"),
+        (Resource::Readiness, "/readyz"),
+        (Resource::Metrics, "/metrics"),
+    ] {
+        assert_eq!(resource.path(), path);
+    }
+    for (method, head_only) in [("GET", false), ("HEAD", true)] {
+        let heard = say(format!("{method} /healthz HTTP/1.1\r\nhost: t\r\n\r\n"));
+        assert!(heard.answers.contains(&format!("head_only: {head_only}")), "{}", heard.answers);
+    }
 }

@@ -1,9 +1,11 @@
 //! What happens to a connection over time.
 
+use std::sync::Arc;
+
 use super::{config, post, say, say_to};
-use crate::codec::http1::Http1;
+use crate::codec::http1::{Config, Http1};
 use crate::codec::trial::{End, Trial, converse};
-use crate::codec::{Codec, Event, Progress, Reason, RingId, State, Wait};
+use crate::codec::{Codec, Event, OUTPUT_BYTES_MAX, Progress, Reason, RingId, State, Wait};
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
@@ -197,4 +199,69 @@ fn http2_goes_to_hyper_with_all_its_bytes() {
     assert_eq!(heard.end, End::HandedOver(first.len()));
     let heard = say(upgrade.replace("h2c", "websocket"));
     assert_eq!(heard.statuses(), [202], "another upgrade is declined by going on");
+}
+
+#[test]
+fn a_connection_follows_the_rules_of_its_address_from_the_next_request_on() {
+    let (mut codec, mut sink) = (Http1::new(config()), Trial::new());
+    let request = post("origin: https://good.example\r\n", "x");
+    let (answers, _) = converse(&mut codec, &mut sink, &request, &[]);
+    assert!(answers.starts_with(b"HTTP/1.1 202 "));
+    codec.follow(&Arc::new(Config { origins: Vec::new(), ..(*config()).clone() }));
+    let (answers, _) = converse(&mut codec, &mut sink, &request, &[]);
+    assert!(answers.starts_with(b"HTTP/1.1 403 "));
+    assert_eq!(sink.records.len(), 1);
+}
+
+#[test]
+fn whoever_is_answered_before_the_body_was_read_may_be_sending_still() {
+    let interrupted = |request: &[u8]| {
+        let (mut codec, mut sink, mut out) = (Http1::new(config()), Trial::new(), Vec::new());
+        let _ = codec.decode(&mut request.to_vec(), &mut sink, &mut out);
+        (codec.take_interrupted(), codec.take_interrupted())
+    };
+    assert_eq!(interrupted(&post("", "x")), (false, false));
+    assert_eq!(interrupted(b"GET /nowhere HTTP/1.1\r\nhost: t\r\n\r\n"), (false, false));
+    let unread = b"POST /nowhere HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\n";
+    assert_eq!(interrupted(unread), (true, false), "it is said once");
+}
+
+#[test]
+fn without_memory_a_request_is_answered_503_and_told_to_come_again() {
+    let answer = |said: &[u8], rest: &[u8]| {
+        let (mut codec, mut sink, mut out) = (Http1::new(config()), Trial::new(), Vec::new());
+        let _ = codec.decode(&mut said.to_vec(), &mut sink, &mut out);
+        out.clear();
+        codec.out_of_memory(rest, &mut sink, &mut out);
+        (String::from_utf8_lossy(&out).into_owned(), codec.take_interrupted(), sink.events)
+    };
+    let head = b"POST /v1/rings/a/records HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\n";
+    let (answers, interrupted, events) = answer(head, b"");
+    assert!(answers.starts_with("HTTP/1.1 503 ") && answers.contains("retry-after: 1\r\n"));
+    assert!(interrupted);
+    let reason = Reason::NoMemory;
+    assert_eq!(events[0], Event::Rejected { ring: Some(RingId(0)), reason, records: 1 });
+    let (answers, interrupted, _) = answer(b"POST /", b"POST /");
+    assert!(answers.starts_with("HTTP/1.1 503 ") && answers.contains("retry-after: 1\r\n"));
+    assert!(!interrupted);
+    assert_eq!(answer(b"", b"\r\n").0, "", "nothing was asked");
+}
+
+#[test]
+fn a_body_that_is_late_is_not_told_to_come_again() {
+    let (mut codec, mut sink, mut out) = (Http1::new(config()), Trial::new(), Vec::new());
+    let head = b"POST /v1/rings/a/records HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\n";
+    let _ = codec.decode(&mut head.to_vec(), &mut sink, &mut out);
+    codec.timed_out(b"", &mut sink, &mut out);
+    let answer = String::from_utf8_lossy(&out);
+    assert!(answer.starts_with("HTTP/1.1 408 ") && !answer.contains("retry-after"), "{answer}");
+}
+
+#[test]
+fn whoever_has_said_everything_is_not_told_to_send_before_the_loop_would() {
+    let (mut codec, mut sink, mut out) = (Http1::new(config()), Trial::new(), Vec::new());
+    while out.len() < OUTPUT_BYTES_MAX {
+        let progress = codec.decode(&mut post("", "x"), &mut sink, &mut out);
+        assert_eq!(progress.state, State::More { need: 1, wait: Wait::Idle });
+    }
 }

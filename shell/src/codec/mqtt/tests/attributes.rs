@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aqueduct_core::AttributeBlock;
 
 use super::super::{Config, Mqtt};
-use super::{CONNECT_3, CONNECT_5, config};
+use super::{CONNECT_3, CONNECT_5, config, packet};
 use crate::codec::trial::{End, Trial, converse};
 use crate::codec::{Event, Keep, Reason};
 
@@ -81,4 +81,19 @@ fn what_does_not_fit_is_refused_and_counted() {
     ));
     let (_, end, sink) = say(&[":topic"], &[CONNECT_3, message]);
     assert_eq!((end, sink.records.len()), (End::Closed, 0));
+}
+
+#[test]
+fn what_stands_before_a_user_property_does_not_hide_it() {
+    let others: [&[u8]; 4] =
+        [b"\x01\x01", b"\x02\0\0\0\x09", b"\x08\0\x01r", b"\x09\0\x02\xff\xfe"];
+    for other in others {
+        let properties = [other, b"\x26\0\x01k\0\x01v"].concat();
+        let (_, _, sink) = say(&["user:*"], &[CONNECT_5, &publish_5(&properties)]);
+        assert_eq!(listed(&sink.attributes[0]), pairs(&[("user:k", "v")]), "{other:?}");
+    }
+    let will = b"\x0d\x18\0\0\0\x05\x26\0\x01k\0\x02vv\0\x05a/bye\0\x01x";
+    let rest = [&b"\0\x04MQTT\x05\x06\0\x0a\0\0\x01c"[..], will].concat();
+    let (_, _, sink) = say(&["user:*"], &[&packet(0x10, &rest)]);
+    assert_eq!(listed(&sink.attributes[0]), pairs(&[("user:k", "vv")]));
 }

@@ -161,3 +161,25 @@ fn a_release_of_an_earlier_connection_is_unknown() {
         assert_eq!(heard.answers, [CONNACK_5, b"\x70\x03\0\x09\x92"].concat());
     }
 }
+
+#[test]
+fn properties_of_other_packets_are_refused_and_unknown_ones_malformed() {
+    let server = [0x12, 0x13, 0x1a, 0x1c, 0x24, 0x25, 0x28, 0x29, 0x2a];
+    let other = [0x0b, 0x11, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1f, 0x21, 0x22, 0x27];
+    let known = server.into_iter().chain(other).map(|id| (id, 0x82));
+    for (id, code) in known.chain([0, 4, 0x10, 0x1b, 0x2b, 0x7f].map(|id| (id, 0x81))) {
+        let heard = say(&[CONNECT_5, &packet(0x30, &[0, 1, b'a', 5, id, 0, 0, 0, 1, b'x'])]);
+        let expected = [CONNACK_5, &[0xe0, 2, code, 0]].concat();
+        assert_eq!((heard.answers, heard.end), (expected, End::Closed), "{id:#x}");
+    }
+}
+
+#[test]
+fn a_will_may_be_late_a_goodbye_have_a_reason_and_a_client_take_aliases() {
+    let will = b"\0\x01c\x05\x18\0\0\0\x05\0\x05a/bye\0\x01x";
+    let heard = say(&[&connect(0x06, b"\x22\0\x09", will)]);
+    assert_eq!((heard.answers, heard.end), (CONNACK_5.to_vec(), End::Input));
+    let heard = say(&[CONNECT_5, b"\xe0\x06\0\x04\x1f\0\x01y"]);
+    assert_eq!((heard.answers, heard.end), (CONNACK_5.to_vec(), End::Closed));
+    assert!(heard.sink.events.is_empty());
+}

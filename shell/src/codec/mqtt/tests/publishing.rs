@@ -1,12 +1,15 @@
 //! Messages as records, and the life of a connection, in both versions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::Config;
 use super::{
-    CONNACK_3, CONNACK_5, CONNECT_3, CONNECT_5, codec, packet, rejected, say, say_to, say_with,
+    CONNACK_3, CONNACK_5, CONNECT_3, CONNECT_5, codec, config, packet, rejected, say, say_to,
+    say_with,
 };
-use crate::codec::trial::{End, Kept, OneCredential, Trial};
-use crate::codec::{Codec, Event, Reason, State, Wait};
+use crate::codec::trial::{End, Kept, OneCredential, Trial, converse};
+use crate::codec::{Codec, Event, OUTPUT_BYTES_MAX, Reason, State, Wait};
 
 /// PUBLISH with this first byte; in MQTT 5 the rest has an empty block of properties.
 fn publish(first: u8, topic: &str, id: Option<u16>, is_five: bool, payload: &[u8]) -> Vec<u8> {
@@ -255,4 +258,83 @@ fn a_message_that_comes_again_with_its_key_is_acknowledged_and_not_appended() {
     ];
     assert_eq!(heard.answers, answers.concat());
     assert_eq!(heard.sink.events, [rejected(Some(0), Reason::Malformed); 2]);
+}
+
+#[test]
+fn credentials_are_good_for_their_rings_only() {
+    let known = || {
+        let rings = Some(vec!["a".to_owned()]);
+        OneCredential { name: "n", secret: "s", rings, is_slow: false }
+    };
+    let connect = |flags: u8, payload: &[u8]| {
+        let head = [&b"\0\x04MQTT\x05"[..], &[flags, 0, 10, 0], b"\0\x01c"].concat();
+        packet(0x10, &[&head[..], payload, b"\0\x01n\0\x01s"].concat())
+    };
+    let mine = publish(0x32, "a/x", Some(1), true, b"m");
+    let other = publish(0x32, "b/1/x", Some(2), true, b"m");
+    let heard = say_with(known(), &[&connect(0xc2, b""), &mine, &other]);
+    let expected = b"\x40\x02\0\x01\x40\x03\0\x02\x87";
+    assert_eq!((heard.answers, heard.end), ([CONNACK_5, expected].concat(), End::Input));
+    assert_eq!((heard.sink.records.len(), heard.sink.records[0].ring), (1, 0));
+    assert_eq!(heard.sink.events, [rejected(Some(1), Reason::Denied)]);
+    // Nobody can be asked when a will is published.
+    let heard = say_with(known(), &[&connect(0xc6, b"\0\0\x05a/bye\0\x01x")]);
+    assert_eq!((heard.answers, heard.end), (CONNACK_5.to_vec(), End::Input));
+    let heard = say_with(known(), &[&connect(0xc6, b"\0\0\x05b/1/x\0\x01x")]);
+    assert_eq!((&*heard.answers, heard.end), (&[0x20, 3, 0, 0x87, 0][..], End::Closed));
+    assert!(heard.sink.records.is_empty());
+}
+
+#[test]
+fn packets_are_counted_as_messages_and_one_of_the_largest_size_is_taken() {
+    let rest = [b"\0\x03a/x", &vec![b'm'; 4096 - 3 - 5][..]].concat();
+    let largest = [&[0x30, 0xfd, 0x1f][..], &rest].concat();
+    let mut input = [CONNECT_3, b"\xc0\0", &largest].concat();
+    assert_eq!(largest.len(), 4096);
+    let (mut sink, mut out) = (Trial::new(), Vec::new());
+    let progress = codec().decode(&mut input, &mut sink, &mut out);
+    assert_eq!((progress.consumed, progress.messages), (input.len(), 3));
+    assert_eq!(sink.events, [rejected(Some(0), Reason::TooLarge)]);
+}
+
+#[test]
+fn a_record_of_the_largest_size_is_taken() {
+    let heard = say(&[CONNECT_3, &publish(0x30, "b/1/x", None, false, &[b'm'; 16])]);
+    assert_eq!((heard.sink.records.len(), heard.sink.events.len()), (1, 0));
+}
+
+#[test]
+fn a_connection_follows_the_rules_of_its_address() {
+    let (mut codec, mut sink) = (codec(), Trial::new());
+    let message = publish(0x30, "a/x", None, false, b"m");
+    converse(&mut codec, &mut sink, &[CONNECT_3, &message].concat(), &[]);
+    codec.follow(&Arc::new(Config { rules: Vec::new(), ..config() }));
+    converse(&mut codec, &mut sink, &message, &[]);
+    assert_eq!(sink.records.len(), 1);
+    assert_eq!(sink.events, [rejected(None, Reason::Denied)]);
+}
+
+#[test]
+fn only_what_a_client_had_begun_to_say_is_counted_as_late() {
+    let timed_out = |said: &[u8], rest: &[u8]| {
+        let (mut codec, mut sink, mut out) = (codec(), Trial::new(), Vec::new());
+        let _ = codec.decode(&mut said.to_vec(), &mut sink, &mut out);
+        codec.timed_out(rest, &mut sink, &mut out);
+        sink.events
+    };
+    assert_eq!(timed_out(b"", b"\x10"), [], "it is no client yet");
+    assert_eq!(timed_out(CONNECT_3, b""), []);
+    assert_eq!(timed_out(CONNECT_3, b"\x30"), [rejected(None, Reason::Timeout)]);
+}
+
+#[test]
+fn answers_that_nobody_reads_stop_the_decoding_until_they_are_sent() {
+    let pings = b"\xc0\0".repeat(OUTPUT_BYTES_MAX);
+    let heard = say(&[CONNECT_3, &pings]);
+    assert_eq!(heard.answers.len(), CONNACK_3.len() + pings.len());
+    let mut input = [CONNECT_3, &pings[..OUTPUT_BYTES_MAX - CONNACK_3.len()]].concat();
+    let (mut sink, mut out) = (Trial::new(), Vec::new());
+    let progress = codec().decode(&mut input, &mut sink, &mut out);
+    assert!(out.len() >= OUTPUT_BYTES_MAX);
+    assert!(matches!(progress.state, State::More { .. }), "{progress:?}");
 }

@@ -125,3 +125,12 @@ fn after_disconnect_nothing_is_listened_to() {
     assert_eq!((&*heard.answers, heard.end), (CONNACK_3, End::Closed));
     assert!(heard.sink.records.is_empty() && heard.sink.events.is_empty());
 }
+
+#[test]
+fn an_answer_of_many_codes_has_a_length_of_two_bytes() {
+    let filters = b"\0\x01a\0".repeat(130);
+    let subscribe = [&b"\x82\x8a\x04\0\x09"[..], &filters].concat();
+    let heard = say(&[CONNECT_3, &subscribe]);
+    let expected = [CONNACK_3, b"\x90\x84\x01\0\x09", &[0x80; 130]].concat();
+    assert_eq!((heard.answers, heard.end), (expected, End::Input));
+}

@@ -1,8 +1,12 @@
 //! Each command and its reply.
 
-use super::{array, codec_with, say, say_to, say_with};
+use std::sync::Arc;
+
+use super::super::{Config, Resp};
+use super::{array, codec, codec_with, say, say_to, say_with};
 use crate::codec::trial::{EPOCH, End, Kept, OneCredential, Trial, converse};
-use crate::codec::{Event, Reason, RingId};
+use crate::codec::{Codec, Event, Keep, Reason, RingId};
+use crate::middleware::credentials::Credentials;
 
 /// Commands as lines, and the replies to them.
 const REPLIES: &[(&str, &str)] = &[
@@ -18,6 +22,12 @@ const REPLIES: &[(&str, &str)] = &[
     ("CLIENT SETINFO lib-name redis-py", "+OK\r\n"),
     ("CLIENT SETINFO lib-name", "-ERR wrong number of arguments for 'client|setinfo' command\r\n"),
     ("CLIENT KILL x", "-ERR unknown subcommand 'KILL' of CLIENT\r\n"),
+    ("CLIENT LIST", "-ERR unknown subcommand 'LIST' of CLIENT\r\n"),
+    ("CLIENT NO-EVICT ON now", "-ERR unknown subcommand 'NO-EVICT' of CLIENT\r\n"),
+    ("CLIENT PAUSE 1", "-ERR unknown subcommand 'PAUSE' of CLIENT\r\n"),
+    ("CLIENT TRACKING ON BCAST", "-ERR unknown subcommand 'TRACKING' of CLIENT\r\n"),
+    ("CLIENT ID x", "-ERR wrong number of arguments for 'client|id' command\r\n"),
+    ("CLIENT SETNAME", "-ERR wrong number of arguments for 'client|setname' command\r\n"),
     ("COMMAND", "*0\r\n"),
     ("COMMAND DOCS", "*0\r\n"),
     ("COMMAND COUNT", ":0\r\n"),
@@ -48,6 +58,14 @@ const REPLIES: &[(&str, &str)] = &[
     ),
     (
         "XADD a * data x crc32 0x",
+        "-ERR crc32 must be a number of 32 bits: decimal, or hexadecimal after 0x\r\n",
+    ),
+    (
+        "XADD a * data x crc32 0x0cbf43926",
+        "-ERR crc32 must be a number of 32 bits: decimal, or hexadecimal after 0x\r\n",
+    ),
+    (
+        "XADD a * data x crc32 0xzz",
         "-ERR crc32 must be a number of 32 bits: decimal, or hexadecimal after 0x\r\n",
     ),
     (
@@ -250,4 +268,62 @@ fn an_id_of_one_credential_is_not_that_of_another() {
     // It is ann's from whatever connection she sends it.
     assert_eq!(say_as("ann", "x"), taken(0));
     assert_eq!(sink.records.len(), 3);
+}
+
+#[test]
+fn records_and_ids_of_the_largest_size_are_taken() {
+    let record = "x".repeat(16);
+    let heard = say([array(&["PUBLISH", "b", &record]), array(&["RPUSH", "b", &record])].concat());
+    assert_eq!(heard.replies, ":1\r\n:2\r\n");
+    let with_id = |bytes| array(&["XADD", "a", "*", "data", "x", "id", &"i".repeat(bytes)]);
+    let heard = say([with_id(255), with_id(256)].concat());
+    assert_eq!(heard.sink.records.len(), 1);
+    assert!(heard.replies.ends_with("-ERR an id has 1 to 255 bytes\r\n"), "{}", heard.replies);
+}
+
+#[test]
+fn what_is_kept_of_the_peer_counts_against_the_largest_record() {
+    let keep = Keep::new(vec![":peer".to_owned()]);
+    let config = Config { max_command_bytes: 4096, keep, credentials: None };
+    let mut codec = Resp::of_peer(Arc::new(config), 1, "192.0.2.1:4711");
+    let mut sink = Trial::new();
+    let fits = "x".repeat(900);
+    let large = "x".repeat(990);
+    let said = [
+        array(&["PUBLISH", "a", &fits]),
+        array(&["PUBLISH", "a", &large]),
+        array(&["RPUSH", "a", &large, "y"]),
+    ];
+    let (replies, _) = converse(&mut codec, &mut sink, &said.concat(), &[]);
+    assert_eq!(String::from_utf8_lossy(&replies).matches("-ERR a record of ring 'a'").count(), 2);
+    assert_eq!(sink.records.len(), 1);
+}
+
+#[test]
+fn a_connection_follows_the_credentials_of_its_address() {
+    let mut codec = codec();
+    let mut sink = Trial::new();
+    let (replies, _) = converse(&mut codec, &mut sink, b"PING\r\n", &[]);
+    assert_eq!(replies, b"+PONG\r\n");
+    let credentials: Option<Arc<dyn Credentials>> = Some(Arc::new(known(false)));
+    let config = Config { max_command_bytes: 4096, keep: Keep::default(), credentials };
+    codec.follow(&Arc::new(config));
+    let (replies, _) = converse(&mut codec, &mut sink, b"PING\r\n", &[]);
+    assert_eq!(replies, b"-NOAUTH Authentication required.\r\n");
+}
+
+#[test]
+fn a_name_in_hello_is_taken_and_forgotten() {
+    let heard = say("HELLO 2 SETNAME me\r\n");
+    assert!(heard.replies.starts_with("*14\r\n"), "{}", heard.replies);
+}
+
+#[test]
+fn only_commands_are_counted_as_messages() {
+    let mut input = b"PING\r\n\r\n*0\r\nPING\r\nQUIT\r\n".to_vec();
+    let progress = codec().decode(&mut input, &mut Trial::new(), &mut Vec::new());
+    assert_eq!((progress.consumed, progress.messages), (input.len(), 3));
+    assert!(codec().gives_up_when_full());
+    let progress = codec().decode(&mut b"*x\r\n".to_vec(), &mut Trial::new(), &mut Vec::new());
+    assert_eq!((progress.consumed, progress.messages), (0, 0));
 }

@@ -1,8 +1,9 @@
 //! Commands as bytes: what is one, and what ends the connection.
 
+use super::super::reply;
 use super::{array, codec, say};
 use crate::codec::trial::{End, Trial};
-use crate::codec::{Codec, Event, Reason, State, Wait};
+use crate::codec::{Codec, Event, OUTPUT_BYTES_MAX, Reason, State, Wait};
 
 /// Bytes that are no command, and what is said about them.
 const BROKEN: &[(&str, &str)] = &[
@@ -21,6 +22,9 @@ const BROKEN: &[(&str, &str)] = &[
     ("*1\r\n$ 4\r\nPING\r\n", "invalid bulk length"),
     ("*1\r\n$4\nPING\r\n", "invalid bulk length"),
     ("*1\r\n$4\nPINGPINGPINGPINGPINGPING", "too big bulk count string"),
+    ("*1\r\n$\r\nPINGPINGPING\r\n", "invalid bulk length"),
+    ("*1\r\n$04\r\nPING\r\n", "invalid bulk length"),
+    ("*1\r\n$004\r\nPING\r\n", "invalid bulk length"),
     ("*1\r\n$5000\r\n", "the command is too large"),
     ("*1\r\n$9223372036854775807\r\n", "the command is too large"),
     ("*1\r\n$4\r\nPINGxx", "expected CR LF after a bulk string"),
@@ -56,6 +60,9 @@ fn a_typed_command_means_what_redis_takes_it_for() {
         (r#"echo "a\x41\n\t\"\\""#, "aA\n\t\"\\"),
         (r"echo 'a\'b\n'", "a'b\\n"),
         (r#"echo a"b c""#, "ab c"),
+        (r"echo a'b c'", "ab c"),
+        (r#"echo "a" "#, "a"),
+        (r#"echo "\xzz\x4z""#, "xzzx4z"),
         (r"echo a\n", "a\\n"),
     ] {
         let heard = say(format!("{line}\n"));
@@ -94,4 +101,40 @@ fn half_a_command_is_counted_when_its_peer_leaves_or_is_late() {
     let (mut sink, mut out) = (Trial::new(), Vec::new());
     codec().timed_out(b"", &mut sink, &mut out);
     assert!(sink.events.is_empty() && out.is_empty(), "an idle connection just ends");
+}
+
+#[test]
+fn a_typed_command_asks_for_one_byte_more() {
+    let (mut sink, mut out) = (Trial::new(), Vec::new());
+    let progress = codec().decode(&mut b"PIN".to_vec(), &mut sink, &mut out);
+    assert_eq!(progress.state, State::More { need: 4, wait: Wait::Body });
+}
+
+#[test]
+fn lengths_of_one_to_four_digits_are_read() {
+    for length in [0, 1, 9, 10, 99, 100, 999, 1000, 1234] {
+        let arg = "x".repeat(length);
+        let heard = say(array(&["ECHO", &arg]));
+        assert_eq!(heard.replies, format!("${length}\r\n{arg}\r\n"));
+    }
+}
+
+#[test]
+fn replies_that_nobody_reads_stop_the_decoding_until_they_are_sent() {
+    let pings = "PING\r\n".repeat(2 * OUTPUT_BYTES_MAX / 7);
+    let heard = say(&pings);
+    assert_eq!(heard.replies.len(), 2 * OUTPUT_BYTES_MAX / 7 * 7);
+    // Whoever has said everything is not told to send before the loop would.
+    let mut pings = "PING\r\n".repeat(OUTPUT_BYTES_MAX / 7 + 1).into_bytes();
+    let (mut sink, mut out) = (Trial::new(), Vec::new());
+    let progress = codec().decode(&mut pings, &mut sink, &mut out);
+    assert!(out.len() >= OUTPUT_BYTES_MAX);
+    assert_eq!(progress.state, State::More { need: 1, wait: Wait::Idle });
+}
+
+#[test]
+fn what_would_break_the_line_of_an_error_is_replaced() {
+    let mut out = Vec::new();
+    reply::error(&mut out, &["ERR a\r\n", "\x7f\0 b~"]);
+    assert_eq!(out, b"-ERR a???? b~\r\n");
 }
