@@ -108,4 +108,33 @@ mod tests {
         insert(&mut table, [0; 32], Duration::ZERO, ());
         assert!(table.values().all(|(until, ())| *until <= Instant::now()));
     }
+
+    #[test]
+    fn a_full_table_loses_what_is_out_of_date_before_anything_else() {
+        let mut table = HashMap::new();
+        let key = |number: usize| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            key
+        };
+        insert(&mut table, key(0), GRANTED_FOR, 0);
+        for number in 1..ENTRIES_MAX {
+            insert(&mut table, key(number), Duration::ZERO, number);
+        }
+        assert_eq!(table.len(), ENTRIES_MAX);
+        insert(&mut table, key(ENTRIES_MAX), GRANTED_FOR, ENTRIES_MAX);
+        assert_eq!(table.len(), 2);
+        assert!(table.contains_key(&key(0)), "it was good still");
+    }
+
+    #[test]
+    fn what_is_out_of_date_is_found_out_again() {
+        let cache = Cache::new().expect("random bytes");
+        let credential = Arc::new(Credential { name: "a".to_owned(), rings: None });
+        let key = cache.key_of(b"a", b"s");
+        insert(&mut lock(&cache.granted), key, Duration::ZERO, credential);
+        insert(&mut lock(&cache.denied), key, Duration::ZERO, ());
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(matches!(cache.get(b"a", b"s"), Check::Slow));
+    }
 }

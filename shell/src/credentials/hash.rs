@@ -259,4 +259,16 @@ mod tests {
             assert!(error.contains(said), "{text}: {error}");
         }
     }
+
+    #[test]
+    fn the_names_of_tokens_have_every_letter() {
+        let mut letters = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            let (token, _) = Hash::new_token().expect("random bytes");
+            let id = token[TOKEN_PREFIX.len()..].split('_').next().expect("a name");
+            assert_eq!(id.len(), ID_CHARS);
+            letters.extend(id.chars());
+        }
+        assert_eq!(letters.len(), 36, "{letters:?}");
+    }
 }

@@ -160,4 +160,11 @@ mod tests {
             assert!(Value::parse(value.as_bytes()).is_none(), "{value}");
         }
     }
+
+    #[test]
+    fn the_longest_value_is_looked_at_and_a_longer_one_is_not() {
+        let value = |bytes: usize| format!("Bearer {}", "t".repeat(bytes - "Bearer ".len()));
+        assert!(Value::parse(value(VALUE_BYTES_MAX).as_bytes()).is_some());
+        assert!(Value::parse(value(VALUE_BYTES_MAX + 1).as_bytes()).is_none());
+    }
 }

@@ -125,6 +125,8 @@ mod tests {
         }
         assert_eq!(limit.take(client(1), begun), Err(Duration::from_millis(500)));
         assert_eq!(limit.take(client(2), begun), Ok(()), "another client has its own");
+        let sooner = begun + Duration::from_millis(125);
+        assert_eq!(limit.take(client(1), sooner), Err(Duration::from_millis(375)));
         let later = begun + Duration::from_millis(500);
         assert_eq!(limit.take(client(1), later), Ok(()));
         assert!(limit.take(client(1), later).is_err());

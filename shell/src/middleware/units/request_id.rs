@@ -68,3 +68,18 @@ fn is_id(id: &str) -> bool {
     let is_of_id = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(is_of_id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_short_and_of_letters_digits_dots_and_lines() {
+        for good in ["a", "0", "A.b_c-9", &"x".repeat(ID_BYTES_MAX)] {
+            assert!(is_id(good), "{good}");
+        }
+        for bad in ["", "a b", "a\r\nx: y", "é", "a/b", &"x".repeat(ID_BYTES_MAX + 1)] {
+            assert!(!is_id(bad), "{bad}");
+        }
+    }
+}
