@@ -9,8 +9,7 @@ use aqueduct_core::AttributeBlock;
 /// Bytes of a granule, and of a record's header.
 const GRANULE_BYTES: u64 = aqueduct_core::layout::GRANULE_BYTES as u64;
 
-/// Bytes of a `traceparent` of version 00 of the W3C recommendation.
-pub const TRACEPARENT_BYTES: usize = 55;
+pub use crate::telemetry::TRACEPARENT_BYTES;
 
 /// Index of a ring in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use aqueduct_core::attributes::name::{TRACEPARENT, USER_PREFIX};
 use aqueduct_core::{AttributeBlock, AttributeWriter};
 
-/// Bytes of a `traceparent` of version 00.
-const TRACEPARENT_BYTES: usize = 55;
+use super::TRACEPARENT_BYTES;
+
 /// The flag that says that the trace is recorded.
 const SAMPLED: u8 = 1;
 

@@ -48,6 +48,9 @@ pub use span::Span;
 #[cfg(feature = "otel")]
 pub use tracer::Tracer;
 
+/// Length of a `traceparent` of version 00 (W3C Trace Context), bytes.
+pub const TRACEPARENT_BYTES: usize = 55;
+
 /// Now, since 1970, nanoseconds.
 #[cfg(feature = "otel")]
 pub fn now_ns() -> u64 {

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::TRACEPARENT_BYTES;
 use super::context::Context;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, SPANS_MAX, Signal};
 use super::span::Span;
 use crate::sync::Counter;
-
-/// Bytes of a `traceparent`.
-const TRACEPARENT_BYTES: usize = 55;
 
 /// Flags of a trace that begins here: it is recorded.
 const SAMPLED: u8 = 1;
@@ -21,6 +19,8 @@ pub struct Tracer {
     inbox: Arc<Inbox>,
     seed: u64,
     drawn: Counter,
+    /// Spans that wait for a journal.
+    waiting: Counter,
     /// A draw below this begins a trace.
     roots_below: u64,
 }
@@ -37,7 +37,7 @@ impl Tracer {
         // 2^64 becomes the largest number.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1")]
         let roots_below = (root_ratio * 18_446_744_073_709_551_616.0) as u64;
-        Self { inbox, seed, drawn: Counter::new(0), roots_below }
+        Self { inbox, seed, drawn: Counter::new(0), waiting: Counter::new(0), roots_below }
     }
 
     /// Draws a number: `SplitMix64`, so that none comes twice.
@@ -70,6 +70,24 @@ impl Tracer {
     pub fn end(&self, span: Span) {
         self.inbox.push_span(span);
     }
+
+    /// Takes a place for a span that waits for a journal: as many may wait as for the collector.
+    /// Returns false, and counts the span as lost, if there is none.
+    pub fn take_place(&self) -> bool {
+        // ORDER(none): a count of its own; the spans are somewhere else.
+        let taken = self.waiting.fetch_add(1, Ordering::Relaxed) < SPANS_MAX as u64;
+        if !taken {
+            self.give_place();
+            self.inbox.lose(Signal::Spans, 1);
+        }
+        taken
+    }
+
+    /// Gives a place back.
+    pub fn give_place(&self) {
+        // ORDER(none): as above.
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +103,17 @@ mod tests {
             let begun = (0..10_000).filter(|_| tracer.root().is_some()).count();
             assert!((least..=most).contains(&begun), "{begun} of 10,000 at {ratio}");
         }
+    }
+
+    #[test]
+    fn as_many_spans_wait_for_a_journal_as_for_the_collector() {
+        let inbox = Arc::<Inbox>::default();
+        let tracer = Tracer::seeded(Arc::clone(&inbox), 1.0, 7);
+        assert!((0..SPANS_MAX).all(|_| tracer.take_place()));
+        assert!(!tracer.take_place() && !tracer.take_place());
+        assert_eq!(inbox.counts(Signal::Spans).lost, 2);
+        tracer.give_place();
+        assert!(tracer.take_place() && !tracer.take_place());
     }
 
     #[test]

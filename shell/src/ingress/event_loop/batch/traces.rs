@@ -152,7 +152,7 @@ impl<'a> Batch<'a> {
                 .collect();
             if coming.is_empty() {
                 tracer.end(span);
-            } else {
+            } else if tracer.take_place() {
                 let tracer = Arc::clone(tracer);
                 Arc::new(Coming { tracer, rest: Mutex::new(Some((span, coming))) }).look();
             }
@@ -160,7 +160,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// A span whose records wait for the journal.
+/// A span whose records wait for the journal. INVARIANT: it has a place of the tracer.
 struct Coming {
     tracer: Arc<Tracer>,
     /// None once the span has ended.
@@ -193,6 +193,12 @@ impl Coming {
         };
         // Nothing is locked: it calls at once if something has changed meanwhile.
         ring.watch(seq, Waker::from(Arc::clone(self)));
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.tracer.give_place();
     }
 }
 
