@@ -174,6 +174,19 @@ fn a_reload_takes_new_credentials_and_forgets_old_ones() {
         let out = out.expect("it runs");
         (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
     };
+    // Connections that are open all the time.
+    let mut resp = server.speak("resp");
+    let mut say = |line: &str| {
+        resp.write_all(format!("{line}\r\n").as_bytes()).expect("sent");
+        let mut said = String::new();
+        while !said.ends_with("\r\n") {
+            let mut byte = [0];
+            resp.read_exact(&mut byte).expect("an answer");
+            said.push(char::from(byte[0]));
+        }
+        said
+    };
+    assert_eq!(say(&format!("AUTH {token}")), "+OK\r\n");
     let new = add(&file, &["robot"], "");
     assert_eq!(post(&server, "a", &format!("Bearer {new}")).status, 401);
     assert!(reload().0);
@@ -183,6 +196,7 @@ fn a_reload_takes_new_credentials_and_forgets_old_ones() {
     }
     let text = std::fs::read_to_string(&file).expect("there");
     std::fs::write(&file, format!("{text}ann hunter2\n")).expect("written");
+    assert_eq!(say("PUBLISH a x"), ":1\r\n", "the open connection, too");
     let (taken, said) = reload();
     let lines = text.lines().count() + 1;
     assert!(!taken && said.contains(&format!("{file}: line {lines}: a hash begins")), "{said}");
@@ -191,6 +205,10 @@ fn a_reload_takes_new_credentials_and_forgets_old_ones() {
     assert!(reload().0);
     assert_eq!(post(&server, "a", &format!("Bearer {token}")).status, 401);
     assert_eq!(post(&server, "a", &format!("Bearer {new}")).status, 202);
+    // What was open is asked again, and may say something better.
+    assert_eq!(say("PUBLISH a x"), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(say(&format!("AUTH {new}")), "+OK\r\n");
+    assert_eq!(say("PUBLISH a x"), ":1\r\n");
 }
 
 #[test]

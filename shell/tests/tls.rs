@@ -306,7 +306,25 @@ fn clients_show_a_certificate_that_is_neither_foreign_expired_nor_revoked() {
         post(&mut connect(&trusting(&authority, client), server.connect()))
     };
     let good = authority.sign("robot.example", 10, 2100);
-    assert_eq!(ask(Some(&good)).expect("an answer"), "202");
+    let other = authority.sign("other.example", 13, 2100);
+    let (as_good, as_other) =
+        (trusting(&authority, Some(&good)), trusting(&authority, Some(&other)));
+    let mut open = connect(&as_good, server.connect());
+    assert_eq!(post(&mut open).expect("an answer"), "202");
+    let mut resumed = connect(&as_good, server.connect());
+    assert_eq!(post(&mut resumed).expect("an answer"), "202");
+    assert_eq!(resumed.conn.handshake_kind(), Some(HandshakeKind::Resumed));
+    let mut others = connect(&as_other, server.connect());
+    assert_eq!(post(&mut others).expect("an answer"), "202");
+    #[cfg(feature = "http2")]
+    let mut streams = {
+        let mut config = ClientConfig::clone(&as_good);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let mut client = connect(&Arc::new(config), server.connect());
+        let answers = post_streams(&mut client, &["default"], &[b"x".to_vec()]);
+        assert!(answers[0].starts_with("{\"seq\":"), "{answers:?}");
+        client
+    };
     assert!(ask(None).is_err(), "no certificate");
     let revoked = authority.sign("revoked.example", 11, 2100);
     assert!(ask(Some(&revoked)).is_err(), "revoked");
@@ -317,6 +335,28 @@ fn clients_show_a_certificate_that_is_neither_foreign_expired_nor_revoked() {
     let out = command().arg("reload").arg("--socket").arg(&server.socket).ended();
     assert!(out.expect("it runs").status.success());
     assert!(ask(Some(&good)).is_err(), "revoked now");
+    // Nor does a session that could be resumed, or one that is open, help; others go on.
+    assert!(post(&mut connect(&as_good, server.connect())).is_err(), "no resumption");
+    for client in [&mut open, &mut resumed] {
+        assert!(post(client).is_err(), "closed");
+    }
+    #[cfg(feature = "http2")]
+    {
+        let head = frames::asking("POST", "/v1/rings/default/records");
+        let sent = [
+            frame(frames::HEADERS, frames::END_HEADERS, 3, &head),
+            frame(frames::DATA, frames::END_STREAM, 3, b"x"),
+        ];
+        let _ = streams.write_all(&sent.concat());
+        let answered = |frame: &frames::Frame| frame.kind == frames::DATA;
+        while let Some(frame) = frames::read(&mut streams) {
+            assert!(!answered(&frame), "{:?}", frame.payload);
+            if frame.kind == frames::RST_STREAM {
+                break;
+            }
+        }
+    }
+    assert_eq!(post(&mut others).expect("not revoked"), "202");
 }
 
 /// A listener whose clients show certificates of `authority`, with rings `a` and `b`, RESP and
@@ -328,9 +368,10 @@ fn start_guarded(authority: &Authority, credentials: &str) -> (Server, PathBuf) 
     let path = |name: &str| scratch.path(name).display().to_string();
     let listen = "[[listen]]\naddress = '127.0.0.1:0'\nprotocol = ";
     let text = format!(
-        "credentials.file = '{}'\n[tls]\ncertificate = '{}'\nkey = '{}'\nclient_ca = '{}'\n\
+        "credentials.file = '{}'\nadmin.listen = '127.0.0.1:0'\n[tls]\ncertificate = '{}'\nkey = '{}'\nclient_ca = '{}'\n\
          {listen}'resp'\n{listen}'mqtt'\n\
          topics = [{{ filter = 'a/#', ring = 'a' }}, {{ filter = '#', ring = 'b' }}]\n\
+         {listen}'lines'\nring = 'a'\n\
          [[ring]]\nname = 'a'\n[[ring]]\nname = 'b'\n",
         path("credentials"),
         path("cert.pem"),
@@ -425,6 +466,20 @@ fn a_certificate_is_a_credential_of_every_protocol_until_a_reload_revokes_it() {
     };
     assert_eq!(mqtt(&as_robot, b'a'), [0x20, 2, 0, 0, 0x40, 2, 0, 1]);
     assert_eq!(mqtt(&as_robot, b'b'), [0x20, 2, 0, 0], "withheld, and the connection closed");
+    // Lines have no words: the certificate is all that they can say.
+    let appended = || {
+        let stream = TcpStream::connect(server.admin.expect("an address")).expect("connected");
+        let (mut stream, mut text) = (stream, String::new());
+        stream.write_all(common::get("/metrics").as_bytes()).expect("sent");
+        stream.read_to_string(&mut text).expect("a page");
+        let series = "aqueduct_records_total{ring=\"a\"} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(series));
+        line.expect("the series").parse::<u64>().expect("a number")
+    };
+    let mut line = connect(&as_robot, server.speak("lines"));
+    let before = appended();
+    line.write_all(b"line\n").expect("sent");
+    server.eventually("the line is there", || appended() == before + 1);
     // Without their lines, nobody is let in any more, and the open connection is refused.
     std::fs::write(&file, &token.stdout).expect("written");
     let out = command().arg("reload").arg("--socket").arg(&server.socket).ended();
@@ -437,6 +492,11 @@ fn a_certificate_is_a_credential_of_every_protocol_until_a_reload_revokes_it() {
     let heard = said(&mut resp, b"PUBLISH a x\r\n", expected.len());
     assert_eq!(String::from_utf8_lossy(&heard), expected);
     assert_eq!(mqtt(&as_robot, b'a'), [0x20, 2, 0, 5]);
+    let before = appended();
+    for client in [&mut line, &mut connect(&as_robot, server.speak("lines"))] {
+        assert_eq!(said(client, b"line\n", 1), b"", "closed");
+    }
+    assert_eq!(appended(), before);
 }
 
 #[test]

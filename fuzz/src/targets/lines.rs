@@ -27,6 +27,7 @@ pub fn run(bytes: &[u8]) {
         max_frame_bytes: 1000,
         oversize,
         keep: Keep::default(),
+        credentials: None,
     });
     let bytes = input.rest();
     let heard = hear(|| Lines::new(Arc::clone(&config)), bytes, &way);

@@ -47,7 +47,11 @@ impl Login {
             let Some(outcome) = errand.take() else { return Access::Away };
             self.errand = None;
             return match outcome {
-                Outcome::Credential(Some(credential)) => self.enter(credential),
+                // By what is known now, which is perhaps not what the worker has asked.
+                Outcome::Credential(Some(found)) => match credentials.renew(&found) {
+                    Some(credential) => self.enter(credential),
+                    None => Access::Denied,
+                },
                 Outcome::Credential(None) => Access::Denied,
                 Outcome::Body(_) | Outcome::Undone(_) => Access::Busy,
             };
@@ -84,6 +88,15 @@ impl Login {
             self.credential = Some(known);
         }
         self.is_in(credentials)
+    }
+
+    /// Takes the credentials of its address, which were read again: whoever was let in by one that
+    /// is gone is in no more, and what its line says now counts for all others.
+    pub fn follow(&mut self, credentials: Option<&Arc<dyn Credentials>>) {
+        if let (Some(credentials), Some(before)) = (credentials, &self.credential) {
+            self.credential = credentials.renew(before);
+        }
+        self.ask_certificate(credentials);
     }
 
     fn enter(&mut self, credential: Arc<Credential>) -> Access {

@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn wrong_ones_are_bounded_and_displace_no_right_one() {
         let cache = Cache::new().expect("random bytes");
-        let credential = Arc::new(Credential { name: "a".to_owned(), rings: None });
+        let credential = Arc::new(Credential { name: "a".to_owned(), rings: None, mark: 1 });
         cache.put(b"a", b"right", Some(&credential));
         assert!(matches!(cache.get(b"a", b"wrong"), Check::Slow));
         for number in 0..3 * ENTRIES_MAX {
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_is_out_of_date_is_found_out_again() {
         let cache = Cache::new().expect("random bytes");
-        let credential = Arc::new(Credential { name: "a".to_owned(), rings: None });
+        let credential = Arc::new(Credential { name: "a".to_owned(), rings: None, mark: 1 });
         let key = cache.key_of(b"a", b"s");
         insert(&mut lock(&cache.granted), key, Duration::ZERO, credential);
         insert(&mut lock(&cache.denied), key, Duration::ZERO, ());

@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use blake2::digest::consts::U8;
+use blake2::{Blake2b, Digest};
+
 use super::hash::Hash;
 use crate::tls::PeerName;
 
@@ -70,6 +73,13 @@ impl Line {
             }
         };
         Self::new(name, proof, rings).map(Some)
+    }
+
+    /// Tells name and proof from all others.
+    pub(super) fn mark(&self) -> u64 {
+        let line = Self { rings: None, ..self.clone() };
+        let hash: [u8; 8] = Blake2b::<U8>::digest(line.to_string()).into();
+        u64::from_le_bytes(hash)
     }
 }
 

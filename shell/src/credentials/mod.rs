@@ -40,6 +40,8 @@ pub struct Store {
     passwords: HashMap<String, Vec<(Hash, Arc<Credential>)>>,
     /// By a name in the certificate, with the number of its line.
     certificates: HashMap<PeerName, (usize, Arc<Credential>)>,
+    /// By the mark of name and proof.
+    marks: HashMap<u64, Arc<Credential>>,
     cache: Cache,
 }
 
@@ -120,6 +122,7 @@ impl Store {
         let mut tokens = HashMap::new();
         let mut passwords: HashMap<String, Vec<_>> = HashMap::new();
         let mut certificates = HashMap::new();
+        let mut marks = HashMap::new();
         for (index, text) in text.lines().enumerate() {
             let number = index + 1;
             let refused = |reason| StoreError::Line { number, reason };
@@ -128,7 +131,11 @@ impl Store {
             if let Some(ring) = line.rings.iter().flatten().find(unknown) {
                 return Err(StoreError::Ring { number, ring: ring.clone() });
             }
-            let credential = Arc::new(Credential { name: line.name.clone(), rings: line.rings });
+            let mark = line.mark();
+            let name = line.name.clone();
+            let credential = Arc::new(Credential { name, rings: line.rings, mark });
+            // Of the same line twice, the first is asked, here as there.
+            marks.entry(mark).or_insert_with(|| Arc::clone(&credential));
             match line.proof {
                 Proof::Hash(hash @ Hash::Password { .. }) => {
                     passwords.entry(line.name).or_default().push((hash, credential));
@@ -147,7 +154,7 @@ impl Store {
             }
         }
         let cache = Cache::new().map_err(StoreError::Random)?;
-        Ok(Self { tokens, passwords, certificates, cache })
+        Ok(Self { tokens, passwords, certificates, marks, cache })
     }
 
     /// Whose token it is. Of whoever gives a name, too, it must be the owner's.
@@ -211,6 +218,10 @@ impl Credentials for Store {
             }
             (Check::Denied | Check::Slow, _) => None,
         }
+    }
+
+    fn renew(&self, before: &Credential) -> Option<Arc<Credential>> {
+        self.marks.get(&before.mark).map(Arc::clone)
     }
 }
 
@@ -310,6 +321,24 @@ mod tests {
         let long = [b'x'; PASSWORD_BYTES_MAX + 1];
         assert_eq!(name(&store.check(&basic(b"ann", &long))), None);
         assert_eq!(format!("{store:?}"), "Store { tokens: 1, passwords: 1, certificates: 0, .. }");
+    }
+
+    #[test]
+    fn what_is_in_the_next_file_is_renewed_and_nothing_else() {
+        let (token, line) = new_token("robot", None).expect("a token");
+        let before = Store::parse(&line, &[]).expect("good");
+        let Check::Granted(known) = before.check(&Presented::Bearer(token.as_bytes())) else {
+            unreachable!("it is in the file")
+        };
+        let (_, other) = new_token("robot", None).expect("a token");
+        let after = |text: &str| Store::parse(text, &["a"]).expect("good").renew(&known);
+        assert_eq!(after(&format!("{other}\n# x\n{line}\n")), Some(Arc::clone(&known)));
+        // With the rings that it has now.
+        let narrow = after(&format!("{line} rings=a")).expect("the same proof");
+        assert!(narrow.may_write("a") && !narrow.may_write("b"));
+        for gone in [String::new(), other, line.replacen("robot", "ann", 1)] {
+            assert_eq!(after(&gone), None, "{gone}");
+        }
     }
 
     #[cfg(feature = "tls")]

@@ -42,6 +42,9 @@ pub struct Credential {
     pub name: String,
     /// The rings that it may write to; `None` is all of them.
     pub rings: Option<Vec<String>>,
+    /// Tells name and proof from all others, in this file and in those that come after it. Says
+    /// nothing of the proof.
+    pub mark: u64,
 }
 
 impl Credential {
@@ -70,4 +73,8 @@ pub trait Credentials: Send + Sync + fmt::Debug {
 
     /// Finds out, however long it takes. Is called on a worker.
     fn verify(&self, presented: &Presented<'_>) -> Option<Arc<Credential>>;
+
+    /// Returns what somebody was let in by before, perhaps by an older file, as it is now; `None`
+    /// if it is good no more. Is called on an event loop.
+    fn renew(&self, before: &Credential) -> Option<Arc<Credential>>;
 }

@@ -139,8 +139,10 @@ impl Config {
         let mut rings = RingSettings::check(&tables.ring)?;
         let http = HttpSettings::check(&tables.http, has_credentials, has_tls)?;
         let keep_alive = http.limits.keep_alive_timeout;
+        let certificates = tls.as_ref();
+        let listen = &tables.listen;
         let listen =
-            ListenSettings::check(&tables.listen, &rings, keep_alive, has_credentials, has_tls)?;
+            ListenSettings::check(listen, &rings, keep_alive, has_credentials, certificates)?;
         let routes = RouteSettings::check(&tables.route, &rings)?;
         let ingest = IngestSettings::check(&tables.ingest, &rings)?;
         routes.fit(&tables.route, ingest.max_buffered_bytes)?;

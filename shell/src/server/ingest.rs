@@ -297,7 +297,7 @@ fn credentials(config: &Config) -> Result<Option<Arc<dyn Credentials>>, ServeErr
     if store.has_passwords() && config.ingest.max_buffered_bytes < needed as u64 {
         return Err(refused(StoreError::Memory { needed }));
     }
-    let asks = matches!(&config.tls, Some(TlsSettings::Files(files)) if files.client_ca.is_some());
+    let asks = config.tls.as_ref().is_some_and(TlsSettings::asks_clients);
     if store.has_certificates() && !asks {
         tracing::warn!(
             path = %path.display(),
@@ -375,6 +375,7 @@ impl AddressParts<'_> {
                     max_frame_bytes: settings.max_message_bytes,
                     oversize: *oversize,
                     keep: settings.keep.clone(),
+                    credentials,
                 }))
             }
         })

@@ -10,6 +10,9 @@ pub enum Acceptor {}
 /// Cannot be made.
 pub enum Session {}
 
+/// Cannot be made.
+pub enum Shown {}
+
 impl Acceptor {
     /// Refuses.
     pub fn read(_: &TlsSettings, _: &[&[u8]]) -> Result<Self, String> {
@@ -18,6 +21,11 @@ impl Acceptor {
 
     /// Returns when its certificates end.
     pub fn expires_s(&self) -> Option<i64> {
+        match *self {}
+    }
+
+    /// Whether a client of an earlier one would be let in.
+    pub fn accepts(&self, _: &mut Shown) -> bool {
         match *self {}
     }
 
@@ -40,6 +48,11 @@ impl Session {
 
     /// Who the client is.
     pub fn peer(&self) -> Option<Arc<Peer>> {
+        match *self {}
+    }
+
+    /// What the client has shown.
+    pub fn shown(&self) -> Shown {
         match *self {}
     }
 

@@ -3,35 +3,52 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use blake2::digest::consts::U32;
+use blake2::{Blake2b, Digest};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime,
 };
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{Session, TlsFiles, TlsSettings, expiry};
+use super::{Session, Shown, TlsFiles, TlsSettings, expiry};
 
 /// Begins sessions by the certificates that there were when it was made.
 pub struct Acceptor {
     config: Arc<ServerConfig>,
     expires_s: Option<i64>,
+    clients: Clients,
+}
+
+/// Judges clients.
+struct Clients {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// Tells its authorities and lists from all others.
+    rules: [u8; 32],
+}
+
+impl Clients {
+    /// Everybody, whatever they show.
+    fn all() -> Self {
+        Self { verifier: WebPkiClientVerifier::no_client_auth(), rules: [0; 32] }
+    }
 }
 
 impl Acceptor {
     /// Reads the files. `protocols` are offered by ALPN, the best first. The error names the file.
     pub fn read(settings: &TlsSettings, protocols: &[&[u8]]) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
-        let (chain, key, verifier) = match settings {
+        let (chain, key, clients) = match settings {
             TlsSettings::SelfSigned => {
                 let (chain, key) = self_signed()?;
-                (chain, key, WebPkiClientVerifier::no_client_auth())
+                (chain, key, Clients::all())
             }
             TlsSettings::Files(files) => {
-                let verifier = verifier(files, &provider)?;
-                (certificates(&files.certificate)?, private_key(&files.key)?, verifier)
+                let clients = clients(files, &provider)?;
+                (certificates(&files.certificate)?, private_key(&files.key)?, clients)
             }
         };
         let wrong = |error: rustls::Error| match settings {
@@ -42,12 +59,12 @@ impl Acceptor {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::clone(&clients.verifier))
             .with_single_cert(chain, key)
             .map_err(wrong)?;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
-        Ok(Self { config: Arc::new(config), expires_s })
+        Ok(Self { config: Arc::new(config), expires_s, clients })
     }
 
     /// Returns when the first certificate of the chain ends, seconds since 1970; `None` if none
@@ -58,7 +75,25 @@ impl Acceptor {
 
     /// Begins a session.
     pub fn session(&self) -> Option<Session> {
-        Session::new(&self.config)
+        Session::new(&self.config, self.clients.rules)
+    }
+
+    /// Whether a client that an earlier acceptor let in would be let in by this one, by the
+    /// authorities and lists that it has. Sessions are resumed by the acceptor that began them
+    /// only.
+    pub fn accepts(&self, shown: &mut Shown) -> bool {
+        let Clients { verifier, rules } = &self.clients;
+        if shown.rules == *rules || !verifier.offer_client_auth() {
+            return true;
+        }
+        let accepted = match &shown.chain[..] {
+            [] => !verifier.client_auth_mandatory(),
+            [own, others @ ..] => verifier.verify_client_cert(own, others, UnixTime::now()).is_ok(),
+        };
+        if accepted {
+            shown.rules = *rules;
+        }
+        accepted
     }
 }
 
@@ -78,15 +113,16 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 }
 
 /// Who must show a certificate, if anybody.
-fn verifier(
+fn clients(
     files: &TlsFiles,
     provider: &Arc<rustls::crypto::CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, String> {
+) -> Result<Clients, String> {
     let Some(authorities) = &files.client_ca else {
-        return Ok(WebPkiClientVerifier::no_client_auth());
+        return Ok(Clients::all());
     };
-    let mut roots = RootCertStore::empty();
+    let (mut roots, mut rules) = (RootCertStore::empty(), Blake2b::<U32>::new());
     for certificate in certificates(authorities)? {
+        rules.update(&certificate);
         roots.add(certificate).map_err(|error| said(authorities, error))?;
     }
     let builder =
@@ -96,12 +132,15 @@ fn verifier(
         Some(path) => {
             let read = CertificateRevocationListDer::pem_file_iter(path);
             let lists = read.and_then(Iterator::collect::<Result<Vec<_>, _>>);
-            builder
-                .with_crls(lists.map_err(|error| said(path, error))?)
-                .only_check_end_entity_revocation()
+            let lists = lists.map_err(|error| said(path, error))?;
+            for list in &lists {
+                rules.update(list);
+            }
+            builder.with_crls(lists).only_check_end_entity_revocation()
         }
     };
-    builder.build().map_err(|error| said(authorities, error))
+    let verifier = builder.build().map_err(|error| said(authorities, error))?;
+    Ok(Clients { verifier, rules: rules.finalize().into() })
 }
 
 /// A certificate for this machine that nobody else has signed.

@@ -18,12 +18,12 @@ mod session;
 mod settings;
 
 #[cfg(not(feature = "tls"))]
-pub use absent::{Acceptor, Session};
+pub use absent::{Acceptor, Session, Shown};
 #[cfg(feature = "tls")]
 pub use files::Acceptor;
 pub use peer::{Peer, PeerName};
 #[cfg(feature = "tls")]
-pub use session::Session;
+pub use session::{Session, Shown};
 pub use settings::{TlsFiles, TlsSettings, TlsTable, tls};
 
 impl TlsSettings {

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
 use rustls::{ServerConfig, ServerConnection};
 
 use super::{Broken, Peer};
@@ -12,14 +13,24 @@ pub struct Session {
     connection: ServerConnection,
     /// The peer has said that nothing more comes.
     has_ended: bool,
+    /// By which authorities and lists its client is judged.
+    rules: [u8; 32],
+}
+
+/// What a client has shown in a handshake, for an [`Acceptor`](super::Acceptor) that came later.
+pub struct Shown {
+    /// Its own certificate first; nothing if none was asked for.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// By which authorities and lists it was found good.
+    pub(super) rules: [u8; 32],
 }
 
 impl Session {
-    pub(super) fn new(config: &Arc<ServerConfig>) -> Option<Self> {
+    pub(super) fn new(config: &Arc<ServerConfig>, rules: [u8; 32]) -> Option<Self> {
         let mut connection = ServerConnection::new(Arc::clone(config)).ok()?;
         // What waits is bounded by whoever sends, as without TLS.
         connection.set_buffer_limit(None);
-        Some(Self { connection, has_ended: false })
+        Some(Self { connection, has_ended: false, rules })
     }
 
     /// Takes bytes as they came from the peer, and appends what they say to `plain`. Afterwards
@@ -53,6 +64,13 @@ impl Session {
         }
         let own = self.connection.peer_certificates()?.first()?;
         Some(Arc::new(Peer::of_certificate(own)))
+    }
+
+    /// Returns what the client has shown: nothing before the end of the handshake.
+    pub fn shown(&self) -> Shown {
+        let chain = self.connection.peer_certificates().unwrap_or_default();
+        let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
+        Shown { chain, rules: self.rules }
     }
 
     /// Whether the peer has said that nothing more comes.

@@ -45,6 +45,11 @@ pub struct TlsFiles {
 }
 
 impl TlsSettings {
+    /// Whether clients must show certificates.
+    pub fn asks_clients(&self) -> bool {
+        matches!(self, Self::Files(files) if files.client_ca.is_some())
+    }
+
     /// Checks the table; `None` if there is no TLS.
     pub fn check(table: &TlsTable) -> Result<Option<Self>, ConfigError> {
         let given = |path: &Option<Given<PathBuf>>| path.as_ref().map(|given| given.value.clone());

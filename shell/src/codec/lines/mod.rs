@@ -9,7 +9,12 @@ mod tests;
 use std::sync::Arc;
 
 use self::frame::Next;
-use super::{Codec, Event, Keep, Kept, Outcome, Progress, Reason, Record, Ring, Sink, State, Wait};
+use crate::middleware::credentials::Credentials;
+use crate::tls::Peer;
+
+use super::{
+    Codec, Event, Keep, Kept, Login, Outcome, Progress, Reason, Record, Ring, Sink, State, Wait,
+};
 
 /// How frames are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub struct Config {
     pub oversize: Oversize,
     /// What is kept with the records: the peer's address, or nothing.
     pub keep: Keep,
+    /// Whose certificate lets its client write; `None` is everyone, with or without one.
+    pub credentials: Option<Arc<dyn Credentials>>,
 }
 
 /// One connection.
@@ -56,6 +63,8 @@ pub struct Lines {
     kept: Kept,
     /// Set within a frame that is skipped.
     skipped: Option<Skipped>,
+    /// Whom its certificate names.
+    login: Login,
 }
 
 /// What is left of a frame that is skipped.
@@ -83,13 +92,14 @@ impl Lines {
     pub fn of_peer(config: Arc<Config>, peer: &str) -> Self {
         let kept = config.keep.of_peer(peer);
         let limit = limit(&config, &kept);
-        Self { config, limit, kept, skipped: None }
+        Self { config, limit, kept, skipped: None, login: Login::default() }
     }
 
     /// Takes the rules of its address, which have changed.
     pub fn follow(&mut self, config: &Arc<Config>) {
         self.limit = limit(config, &self.kept);
         self.config = Arc::clone(config);
+        self.login.follow(self.config.credentials.as_ref());
     }
 
     fn reject<S: Sink>(&self, reason: Reason, sink: &mut S) {
@@ -120,6 +130,10 @@ impl Lines {
     /// Hands over one frame; says why decoding stops.
     fn take<S: Sink>(&self, payload: &[u8], sink: &mut S) -> Option<State> {
         let Config { ring, type_tag, .. } = *self.config;
+        if !self.login.may_write(self.config.credentials.as_ref(), sink.name(ring.id)) {
+            self.reject(Reason::Denied, sink);
+            return Some(State::Close);
+        }
         let attributes = self.kept.block();
         match sink.record(Record { ring: ring.id, type_tag, payload, attributes }) {
             Outcome::Accepted(_) => None,
@@ -173,6 +187,11 @@ impl Codec for Lines {
             }
         };
         Progress { consumed: at, end, messages, state }
+    }
+
+    fn introduce(&mut self, certificate: Arc<Peer>) {
+        self.login.introduce(certificate);
+        self.login.ask_certificate(self.config.credentials.as_ref());
     }
 
     fn end_of_input<S: Sink>(&mut self, rest: &[u8], sink: &mut S, _out: &mut Vec<u8>) {

@@ -19,6 +19,7 @@ fn codec(framing: Framing, oversize: Oversize) -> Lines {
         max_frame_bytes: 1000,
         oversize,
         keep: Keep::default(),
+        credentials: None,
     };
     Lines::new(Arc::new(config))
 }

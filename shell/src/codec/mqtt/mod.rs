@@ -97,6 +97,7 @@ impl Mqtt {
     /// Takes the rules of its address, which have changed.
     pub fn follow(&mut self, config: &Arc<Config>) {
         self.config = Arc::clone(config);
+        self.login.follow(self.config.credentials.as_ref());
     }
 
     /// Takes one packet from the front of `input`; 0 bytes if it is not used up.
@@ -130,12 +131,19 @@ impl Mqtt {
             return Ok((bytes, None));
         };
         let from = From { config: &self.config, login: &self.login, peer: &self.peer };
+        if !self.login.is_in(self.config.credentials.as_ref()) {
+            if header.kind == 3 {
+                let reason = Reason::Denied;
+                sink.note(Event::Rejected { ring: None, reason, records: 1 });
+            }
+            return Err(Code::NotAuthorized);
+        }
         match session.packet(header, packet, &from, sink, out)? {
             Then::GoOn if sink.is_ending() => Err(Code::ShuttingDown),
             Then::GoOn => Ok((bytes, None)),
             Then::Wait => Ok((0, Some(State::Parked))),
             Then::Close => {
-                session.leave(sink);
+                session.leave(&from, sink);
                 Ok((bytes, Some(State::Close)))
             }
         }
@@ -158,7 +166,8 @@ impl Mqtt {
     fn end<S: Sink>(&mut self, code: Code, sink: &mut S, out: &mut Vec<u8>) {
         if let Some(session) = &mut self.session {
             session.disconnected(code, out);
-            session.leave(sink);
+            let from = From { config: &self.config, login: &self.login, peer: &self.peer };
+            session.leave(&from, sink);
         }
     }
 }
@@ -214,7 +223,8 @@ impl Codec for Mqtt {
             if !rest.is_empty() {
                 sink.note(Event::Rejected { ring: None, reason: Reason::Disconnected, records: 1 });
             }
-            session.leave(sink);
+            let from = From { config: &self.config, login: &self.login, peer: &self.peer };
+            session.leave(&from, sink);
         }
     }
 }

@@ -459,11 +459,14 @@ impl Session {
     }
 
     /// Publishes the will of a client that is gone. If the ring is full, it is lost and counted.
-    pub(super) fn leave<S: Sink>(&mut self, sink: &mut S) {
+    pub(super) fn leave<S: Sink>(&mut self, from: &From<'_>, sink: &mut S) {
         let Some(will) = self.will.take() else { return };
         let outcome = match will.route {
-            Some(route) => append(route, &will.payload, will.kept.as_ref(), sink),
-            None => Outcome::Refused(Reason::Denied),
+            // It was allowed at the start; a reload may have forbidden it.
+            Some(route) if from.may_write(&route, sink) => {
+                append(route, &will.payload, will.kept.as_ref(), sink)
+            }
+            _ => Outcome::Refused(Reason::Denied),
         };
         let reason = match outcome {
             Outcome::Accepted(_) => return,

@@ -57,7 +57,7 @@ impl Resp {
     /// Takes the rules of its address, which have changed.
     pub fn follow(&mut self, config: &Arc<Config>) {
         self.config = Arc::clone(config);
-        self.session.login.ask_certificate(self.config.credentials.as_ref());
+        self.session.login.follow(self.config.credentials.as_ref());
     }
 
     fn execute<S: Sink>(&mut self, args: Args<'_>, sink: &mut S, out: &mut Vec<u8>) -> Executed {

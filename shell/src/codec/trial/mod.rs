@@ -280,6 +280,13 @@ pub struct OneCredential {
     pub is_slow: bool,
 }
 
+impl OneCredential {
+    fn credential(&self) -> Credential {
+        let of_secret = self.secret.bytes().map(u64::from).sum();
+        Credential { name: self.name.to_owned(), rings: self.rings.clone(), mark: of_secret }
+    }
+}
+
 impl Credentials for OneCredential {
     fn check(&self, presented: &Presented<'_>) -> Check {
         if self.is_slow {
@@ -290,7 +297,11 @@ impl Credentials for OneCredential {
 
     fn verify(&self, presented: &Presented<'_>) -> Option<Arc<Credential>> {
         let right = Presented::Basic { name: self.name.as_bytes(), secret: self.secret.as_bytes() };
-        let credential = || Credential { name: self.name.to_owned(), rings: self.rings.clone() };
-        (*presented == right).then(|| Arc::new(credential()))
+        (*presented == right).then(|| Arc::new(self.credential()))
+    }
+
+    fn renew(&self, before: &Credential) -> Option<Arc<Credential>> {
+        let own = self.credential();
+        (own.mark == before.mark).then(|| Arc::new(own))
     }
 }

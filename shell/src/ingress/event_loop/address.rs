@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::connection::Timeouts;
 use super::protocol::Protocol;
 use crate::sync::lock;
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, Session};
 
 #[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 type Number = std::sync::atomic::AtomicU64;
@@ -20,6 +20,13 @@ pub struct Address {
     pub timeouts: Arc<Timeouts>,
     /// What accepts TLS there; without it, there is none.
     pub tls: Option<Arc<Acceptor>>,
+}
+
+impl Address {
+    /// Whether the client of a session would be let in now.
+    pub(super) fn accepts(&self, session: &Session) -> bool {
+        self.tls.as_ref().is_none_or(|acceptor| acceptor.accepts(&mut session.shown()))
+    }
 }
 
 /// The rules of all addresses, by the number of the listener. Connections keep a copy of theirs,

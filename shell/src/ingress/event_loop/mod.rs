@@ -228,10 +228,14 @@ impl<'a> Turn<'a> {
     /// Everything of a turn that follows its events.
     fn after(&mut self, work: &mut Work<'_>, driver: &mut impl Driver) {
         let mailbox = &self.seat.mailboxes[self.seat.index];
+        self.follow();
         if std::mem::take(&mut work.woken) {
             mailbox.waker.taken();
-            self.follow(work);
-            for arrival in mailbox.take_arrivals() {
+            for mut arrival in mailbox.take_arrivals() {
+                // The loop that accepted it may not have known of a reload yet.
+                if let Some(address) = self.addresses.get(arrival.address as usize) {
+                    arrival.speaker.follow(&address.protocol);
+                }
                 add(work, driver, arrival);
             }
             for (id, number) in mailbox.take_done() {
@@ -267,14 +271,14 @@ impl<'a> Turn<'a> {
         work.batch.publish();
     }
 
-    /// Takes what a reload has changed.
-    fn follow(&mut self, work: &mut Work<'_>) {
+    /// Takes what a reload has changed, for connections that come from now on. Those that are there
+    /// have taken no more of it at the begin of the turn.
+    fn follow(&mut self) {
         let addresses = &self.seat.shared.addresses;
         let generation = addresses.generation();
         if generation != self.generation {
             self.generation = generation;
             self.addresses = addresses.now();
-            work.follow(&self.addresses);
         }
     }
 

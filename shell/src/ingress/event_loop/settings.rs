@@ -15,7 +15,7 @@ use crate::config::{
     time, written_size, written_time,
 };
 use crate::ring::RingSettings;
-use crate::tls::tls;
+use crate::tls::{TlsSettings, tls};
 
 /// What a message may have on top of the largest record, bytes: names, fields, a topic.
 const MESSAGE_OVERHEAD_BYTES: u64 = 64 << 10;
@@ -307,9 +307,10 @@ impl ListenSettings {
         rings: &[RingSettings],
         keep_alive: Duration,
         has_credentials: bool,
-        has_tls: bool,
+        certificates: Option<&TlsSettings>,
     ) -> Result<Vec<Self>, ConfigError> {
-        let check = |table| Self::check_one(table, rings, keep_alive, (has_credentials, has_tls));
+        let check =
+            |table| Self::check_one(table, rings, keep_alive, (has_credentials, certificates));
         tables.iter().map(check).collect()
     }
 
@@ -317,7 +318,7 @@ impl ListenSettings {
         table: &ListenTable,
         rings: &[RingSettings],
         keep_alive: Duration,
-        (has_credentials, has_tls): (bool, bool),
+        (has_credentials, certificates): (bool, Option<&TlsSettings>),
     ) -> Result<Self, ConfigError> {
         let name = table.protocol.value;
         let frames = matches!(name, ProtocolName::Lines | ProtocolName::Nul | ProtocolName::Octets);
@@ -363,18 +364,22 @@ impl ListenSettings {
             ProtocolName::Nul => ProtocolSettings::Frames(target()?, Framing::Nul, oversize),
             ProtocolName::Octets => ProtocolSettings::Frames(target()?, Framing::Octets, oversize),
         };
+        let has_tls = tls("listen.tls", table.tls.as_ref(), certificates.is_some())?;
+        // Without words, what they show is all that they can say.
+        let is_silent = frames && !(has_tls && certificates.is_some_and(TlsSettings::asks_clients));
         let asks = table.authenticate.as_ref();
         let authenticate = match asks.map(|given| given.value) {
-            Some(true) | None if frames && (has_credentials || asks.is_some()) => {
+            Some(true) | None if is_silent && (has_credentials || asks.is_some()) => {
                 let place = asks.map_or(place, |given| given.origin);
-                let allowed = "false: this protocol has no words for credentials";
+                let allowed = "false: this protocol has no words for credentials, and clients show \
+                               certificates only over TLS with tls.client_ca";
                 return Err(refused(place, "listen.authenticate", "true", allowed));
             }
             _ => authenticate("listen.authenticate", asks, has_credentials)?,
         };
         Ok(Self {
             authenticate,
-            tls: tls("listen.tls", table.tls.as_ref(), has_tls)?,
+            tls: has_tls,
             endpoint: table.address.value.clone(),
             name,
             protocol,

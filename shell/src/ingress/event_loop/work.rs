@@ -72,6 +72,8 @@ pub(super) struct Work<'a> {
     pub(super) not_accepted: Vec<(Listener, Errno)>,
     pub(super) woken: bool,
     begun: bool,
+    /// How often the rules of the addresses had been replaced when connections got theirs.
+    generation: u64,
 }
 
 impl<'a> Work<'a> {
@@ -102,6 +104,7 @@ impl<'a> Work<'a> {
             not_accepted: Vec::new(),
             woken: false,
             begun: false,
+            generation: shared.addresses.generation(),
         }
     }
 
@@ -112,6 +115,18 @@ impl<'a> Work<'a> {
             debug_assert!(self.batch.is_published(), "readers would be woken under a lock");
             self.batch.wakeups.make_if_due();
             self.batch.begin();
+            self.renew();
+        }
+    }
+
+    /// Takes what a reload has changed, before anything that came since is looked at: what follows
+    /// the answer to a reload is judged by the new rules.
+    fn renew(&mut self) {
+        let addresses = &self.shared.addresses;
+        let generation = addresses.generation();
+        if generation != self.generation {
+            self.generation = generation;
+            self.follow(&addresses.now());
         }
     }
 
@@ -196,6 +211,12 @@ impl<'a> Work<'a> {
         let has_ended = tls.has_ended();
         if was_handshaking && !tls.is_handshaking() {
             connection.deadline_ms = batch.clock.after(connection.timeouts.of(connection.wait));
+            // A reload may have come since it began.
+            let address = connection.address as usize;
+            if self.shared.addresses.now().get(address).is_some_and(|now| !now.accepts(tls)) {
+                self.buffers.give(plain);
+                return self.turn_out(id);
+            }
             if let Some(peer) = tls.peer() {
                 connection.speaker.introduce(peer);
             }
@@ -222,6 +243,19 @@ impl<'a> Work<'a> {
         batch.note(codec::Event::ProtocolError);
         connection.speaker.broken(&connection.input, batch);
         self.close_after_answers(id);
+    }
+
+    /// Ends a connection whose client is not let in any more.
+    fn turn_out(&mut self, id: Id) {
+        let Self { slots, batch, .. } = self;
+        let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
+        if matches!(connection.phase, Phase::Closing(_) | Phase::Lingering(_)) {
+            return;
+        }
+        tracing::debug!(id, "connection closed: its certificate is good no more");
+        connection.speaker.broken(&connection.input, batch);
+        self.close_after_answers(id);
+        self.touch(id);
     }
 
     fn received(&mut self, id: Id, bytes: &mut [u8]) {
@@ -581,15 +615,26 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Renews what connections know of their addresses, after a reload.
-    pub(super) fn follow(&mut self, addresses: &[Address]) {
-        for slot in &mut self.slots {
+    /// Renews what connections know of their addresses, after a reload. Ends those whose clients
+    /// would not be let in any more by what they have shown.
+    fn follow(&mut self, addresses: &[Address]) {
+        let mut turned_out = Vec::new();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
             if let Slot::Taken(connection) = slot
                 && let Some(address) = addresses.get(connection.address as usize)
             {
                 connection.speaker.follow(&address.protocol);
                 connection.timeouts = Arc::clone(&address.timeouts);
+                if let Some(tls) = &connection.tls
+                    && !tls.is_handshaking()
+                    && !address.accepts(tls)
+                {
+                    turned_out.push(Id::try_from(index).unwrap_or(Id::MAX));
+                }
             }
+        }
+        for id in turned_out {
+            self.turn_out(id);
         }
     }
 

@@ -180,6 +180,9 @@ async fn respond(
 ) -> io::Result<Response<Tail<OpenStream, Answer>>> {
     // Without an answer the stream is reset; there is nobody who could read one.
     let nobody = || io::Error::from(io::ErrorKind::ConnectionAborted);
+    if !connection.is_accepted() {
+        return Err(nobody());
+    }
     #[cfg(feature = "grpc")]
     if grpc::is_call(&request) {
         let answer = grpc::answer(&connection, request).await.ok_or_else(nobody)?;

@@ -20,7 +20,7 @@ mod translate;
 mod upgrade;
 
 use std::os::fd::AsFd;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use hyper::body::Bytes;
 use smol::{Async, Executor};
@@ -32,8 +32,8 @@ use super::line::Line;
 use crate::codec::http1::{self, PREFACE};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use crate::sync::Live;
-use crate::tls::Peer;
+use crate::sync::{Live, lock};
+use crate::tls::{Peer, Shown};
 
 /// Bytes of one body that may have arrived and not been read: also what one stream moves in each
 /// round trip, which is what a distant client with a large body waits for.
@@ -62,6 +62,8 @@ struct Connection {
     peer: String,
     /// Whom its certificate names, if it has one.
     certificate: Option<Arc<Peer>>,
+    /// What it has shown, over TLS.
+    shown: Option<Mutex<Shown>>,
     /// For the bodies of its streams together: as much as the one request of an HTTP/1.1 connection
     /// may have.
     budget: Arc<Budget>,
@@ -95,6 +97,7 @@ impl Http2 {
             limits: self.limits.get(),
             peer,
             certificate: tls.as_ref().and_then(|session| session.peer()),
+            shown: tls.as_ref().map(|session| Mutex::new(session.shown())),
             budget: Budget::new(rules.max_batch_bytes.max(self.largest_record_bytes)),
         };
         // It may be a UNIX socket: what a stream does here, to read, write and shut down, is the
@@ -127,6 +130,18 @@ impl Http2 {
     fn count_protocol_error(&self, what: &str) {
         self.metrics.protocol_errors.inc();
         tracing::debug!(what, "HTTP/2 connection closed");
+    }
+}
+
+impl Connection {
+    /// Whether its client would be let in now: a reload may have brought other authorities, or a
+    /// longer list of what is revoked.
+    fn is_accepted(&self) -> bool {
+        let Some(shown) = &self.shown else { return true };
+        let Some(shared) = self.http2.shared.upgrade() else { return false };
+        let now = shared.addresses.now();
+        let acceptor = now.get(self.address as usize).and_then(|address| address.tls.as_ref());
+        acceptor.is_none_or(|acceptor| acceptor.accepts(&mut lock(shown)))
     }
 }
 

@@ -219,6 +219,7 @@ impl Credentials for Known {
             Presented::Bearer(b"good") => Check::Granted(Arc::new(Credential {
                 name: "ann".to_owned(),
                 rings: Some(vec!["a".to_owned()]),
+                mark: 1,
             })),
             Presented::Bearer(_) | Presented::Certificate(_) => Check::Denied,
             Presented::Basic { .. } => Check::Slow,
@@ -228,7 +229,11 @@ impl Credentials for Known {
     fn verify(&self, presented: &Presented<'_>) -> Option<Arc<Credential>> {
         let name = "bob".to_owned();
         (*presented == Presented::Basic { name: b"bob", secret: b"slow" })
-            .then(|| Arc::new(Credential { name, rings: None }))
+            .then(|| Arc::new(Credential { name, rings: None, mark: 2 }))
+    }
+
+    fn renew(&self, before: &Credential) -> Option<Arc<Credential>> {
+        Some(Arc::new(before.clone()))
     }
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::Config;
+use super::super::{Config, Mqtt};
 use super::{
     CONNACK_3, CONNACK_5, CONNECT_3, CONNECT_5, codec, config, packet, rejected, say, say_to,
     say_with,
 };
 use crate::codec::trial::{End, Kept, OneCredential, Trial, converse};
 use crate::codec::{Codec, Event, OUTPUT_BYTES_MAX, Reason, State, Wait};
+use crate::middleware::credentials::Credentials;
 
 /// PUBLISH with this first byte; in MQTT 5 the rest has an empty block of properties.
 fn publish(first: u8, topic: &str, id: Option<u16>, is_five: bool, payload: &[u8]) -> Vec<u8> {
@@ -215,6 +216,37 @@ fn credentials_are_checked_before_anything_else() {
             let heard = say_to(&[&connect(version, 0xc2, b"\0\x01n\0\x01s"), &message]);
             assert_eq!((heard.sink.records.len(), heard.end), (1, End::Input));
         }
+    }
+}
+
+#[test]
+fn a_reload_that_takes_credentials_away_ends_the_session_at_its_next_packet() {
+    let with = |secret| {
+        let known = OneCredential { name: "n", secret, rings: None, is_slow: false };
+        let credentials: Option<Arc<dyn Credentials>> = Some(Arc::new(known));
+        Arc::new(Config { credentials, ..config() })
+    };
+    for (version, goodbye) in [(4, &b""[..]), (5, &[0xe0, 2, 0x87, 0])] {
+        // With a will, which is to a topic that the credential could write to.
+        let properties: &[u8] = if version == 5 { b"\0" } else { b"" };
+        let head = [&b"\0\x04MQTT"[..], &[version, 0xc6, 0, 10], properties].concat();
+        let will = [properties, b"\0\x03a/w\0\x01w"].concat();
+        let rest = [&head[..], b"\0\x01c", &will, b"\0\x01n\0\x01s"].concat();
+        let (mut connect, mut sink) = (packet(0x10, &rest), Trial::new());
+        let mut message = publish(0x30, "a/x", None, version == 5, b"m");
+        let (mut codec, mut out) = (Mqtt::new(with("s"), 42), Vec::new());
+        let _ = codec.decode(&mut connect, &mut sink, &mut out);
+        let _ = codec.decode(&mut message.clone(), &mut sink, &mut out);
+        codec.follow(&with("s"));
+        let _ = codec.decode(&mut message.clone(), &mut sink, &mut out);
+        assert_eq!((sink.records.len(), &sink.events[..]), (2, &[][..]), "it is still in the file");
+        out.clear();
+        codec.follow(&with("other"));
+        let progress = codec.decode(&mut message, &mut sink, &mut out);
+        assert_eq!((progress.state, &out[..]), (State::Close, goodbye));
+        assert_eq!(sink.records.len(), 2, "neither the message nor the will");
+        let denied = [rejected(None, Reason::Denied), rejected(Some(0), Reason::Denied)];
+        assert_eq!(sink.events, denied);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::{Config, Resp};
 use super::{array, codec, codec_with, say, say_to, say_with};
 use crate::codec::trial::{EPOCH, End, Kept, OneCredential, Trial, converse};
-use crate::codec::{Codec, Event, Keep, Reason, RingId};
+use crate::codec::{Access, Codec, Event, Keep, Login, Reason, RingId};
 use crate::middleware::credentials::Credentials;
 
 /// Commands as lines, and the replies to them.
@@ -167,6 +167,47 @@ fn without_credentials_nothing_but_them_is_listened_to() {
         let heard = say_with(known(is_slow), login);
         assert_eq!(heard.sink.records.len(), 1, "{}", heard.replies);
     }
+}
+
+#[test]
+fn a_reload_that_takes_credentials_away_is_felt_by_the_next_command() {
+    let config = |secret, rings: Option<&str>| {
+        let rings = rings.map(|ring| vec![ring.to_owned()]);
+        let known = OneCredential { name: "default", secret, rings, is_slow: false };
+        let credentials: Option<Arc<dyn Credentials>> = Some(Arc::new(known));
+        Arc::new(Config { max_command_bytes: 4096, keep: Keep::default(), credentials })
+    };
+    let mut codec = Resp::new(config("s", None), 42);
+    let mut sink = Trial::new();
+    let mut say = |codec: &mut Resp, bytes: &str| {
+        let (mut out, mut bytes) = (Vec::new(), bytes.as_bytes().to_vec());
+        let _ = codec.decode(&mut bytes, &mut sink, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    assert_eq!(say(&mut codec, "AUTH s\r\nPUBLISH b x\r\n"), "+OK\r\n:1\r\n");
+    // The same proof for other rings, then another proof.
+    codec.follow(&config("s", Some("a")));
+    let heard = say(&mut codec, "PUBLISH b x\r\nPUBLISH a x\r\n");
+    assert!(heard.starts_with("-NOPERM") && heard.ends_with(":1\r\n"), "{heard}");
+    codec.follow(&config("other", None));
+    assert!(say(&mut codec, "PUBLISH a x\r\n").starts_with("-NOAUTH"));
+    assert!(say(&mut codec, "AUTH s\r\n").starts_with("-WRONGPASS"));
+    assert_eq!(say(&mut codec, "AUTH other\r\nPUBLISH a x\r\n"), "+OK\r\n:1\r\n");
+    assert_eq!(sink.records.len(), 3);
+}
+
+#[test]
+fn what_a_worker_found_by_old_credentials_lets_nobody_in() {
+    let known = |secret, is_slow| -> Option<Arc<dyn Credentials>> {
+        Some(Arc::new(OneCredential { name: "default", secret, rings: None, is_slow }))
+    };
+    let (before, after) = (known("s", true), known("other", true));
+    let mut login = Login::default();
+    assert_eq!(login.ask(before.as_ref(), b"default", b"s"), Access::Away);
+    login.take_job().expect("work for somebody").run();
+    login.follow(after.as_ref());
+    assert_eq!(login.ask(after.as_ref(), b"default", b"s"), Access::Denied);
+    assert!(!login.is_in(after.as_ref()));
 }
 
 #[test]
