@@ -55,6 +55,80 @@ fn start() -> Server {
 }
 
 #[test]
+fn unix_sockets_take_records_by_every_protocol() {
+    let scratch = Scratch::new();
+    let at = |name: &str| scratch.path(name).display().to_string();
+    let listen = |name: &str, protocol: &str| {
+        format!("[[listen]]\naddress = 'unix:{}'\nprotocol = '{protocol}'\n", at(name))
+    };
+    let text =
+        [listen("h", "http"), listen("r", "resp"), listen("l", "lines"), listen("m", "mqtt")];
+    let server = Server::with_file(&text.concat(), &[]);
+    let records = numbered(300);
+    let lines = file_of(&scratch, &records);
+    let mut expected = 0;
+    for to in [
+        format!("http+unix://{}:/v1/rings/default/records", at("h")),
+        format!("resp+unix://{}:default", at("r")),
+        format!("lines+unix://{}", at("l")),
+    ] {
+        let (output, summary) = publish(&[&lines, "--to", &to, "--batch", "64"]);
+        assert_eq!(output.status.code(), Some(0), "{to}: {output:?}");
+        assert_eq!(summary["records"], 300, "{to}");
+        expected += records.len();
+        assert_eq!(all(&server.socket).len(), expected, "{to}");
+    }
+    let (to, socket) = (format!("mqtt+unix://{}:t", at("m")), server.socket.display().to_string());
+    let arguments = ["bench", &to, "--socket", &socket, "--duration", "200ms", "--rate", "500"];
+    let output = command().args(arguments).args(["--format", "json"]).ended().expect("it ends");
+    assert!(output.status.success(), "{output:?}");
+    assert!(all(&server.socket).len() > expected, "{output:?}");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn over_tls_whom_it_is_spoken_to_is_known_first() {
+    use base64::Engine;
+
+    let scratch = Scratch::new();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("made");
+    let write = |name: &str, label: &str, der: &[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let text = format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n");
+        std::fs::write(scratch.path(name), text).expect("written");
+        scratch.path(name).display().to_string()
+    };
+    let certificate = write("cert.pem", "CERTIFICATE", made.cert.der());
+    let key = write("key.pem", "PRIVATE KEY", &made.signing_key.serialize_der());
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("made");
+    let other = write("other.pem", "CERTIFICATE", other.cert.der());
+    let listen = "[[listen]]\naddress = '127.0.0.1:0'\nprotocol = ";
+    let text = format!(
+        "[tls]\ncertificate = '{certificate}'\nkey = '{key}'\n{listen}'resp'\n{listen}'lines'\n\
+         {listen}'http'\ntls = false\n"
+    );
+    let server = Server::with_file(&text, &[]);
+    let lines = file_of(&scratch, &numbered(300));
+    let https = format!("https://{}/v1/rings/default/records", server.http);
+    let resp = format!("resp+tls://{}/default", server.at("resp"));
+    let to_lines = format!("lines+tls://{}", server.at("lines"));
+    let mut expected = 0;
+    for to in [&https, &resp, &to_lines] {
+        let (output, summary) = publish(&[&lines, "--to", to, "--ca", &certificate]);
+        assert_eq!(output.status.code(), Some(0), "{to}: {output:?}");
+        assert_eq!(summary["records"], 300, "{to}");
+        expected += 300;
+        assert_eq!(all(&server.socket).len(), expected, "{to}");
+    }
+    let wrong = [&lines, "--to", &https, "--ca", &other, "--give-up-after", "50ms"];
+    let (output, _) = publish(&wrong);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("invalid peer certificate"), "{said}");
+    assert_eq!(all(&server.socket).len(), expected);
+}
+
+#[test]
 fn every_protocol_and_framing_brings_the_records_in_order() {
     let (scratch, server) = (Scratch::new(), start());
     let records = numbered(1000);

@@ -1,16 +1,13 @@
 //! A small HTTP/1.1 client for commands: one connection, one request at a time, every wait bounded.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// For each read and write.
-const PATIENCE: Duration = Duration::from_secs(90);
+use super::wire::{PATIENCE, TLS, UNIX, Wire};
+
 /// For a page for operators.
 #[cfg(feature = "look")]
 const PAGE_PATIENCE: Duration = Duration::from_secs(3);
-/// For connecting.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// The largest answer that is taken.
 const BODY_MAX: u64 = 64 << 20;
 /// The longest head of an answer that is taken.
@@ -20,7 +17,7 @@ const HEAD_MAX: u64 = 64 << 10;
 pub(super) struct Client {
     host: String,
     patience: Duration,
-    stream: Option<BufReader<TcpStream>>,
+    stream: Option<BufReader<Wire>>,
 }
 
 /// An answer.
@@ -40,18 +37,29 @@ impl Answer {
     }
 }
 
-/// Splits `http://HOST[:PORT][/PATH]` into host with port, and path.
+/// Splits a URL into address and path: `http://HOST[:PORT][/PATH]`, the same with `https`, or
+/// `http+unix://SOCKET[:/PATH]`. The address is what [`Wire::connect`] takes.
 pub(super) fn split(url: &str) -> Option<(String, String)> {
-    let rest = url.strip_prefix("http://")?;
+    let (scheme, rest) = url.split_once("://")?;
+    if scheme == "http+unix" {
+        let (socket, path) = rest.split_once(':').unwrap_or((rest, "/"));
+        let is_good = socket.starts_with('/') && path.starts_with('/');
+        return is_good.then(|| (format!("{UNIX}{socket}"), path.to_owned()));
+    }
+    let (begin, port) = match scheme {
+        "http" => ("", 80),
+        "https" => (TLS, 443),
+        _ => return None,
+    };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     // An IPv6 address has colons of its own, in brackets.
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-    let host = if has_port { host.to_owned() } else { format!("{host}:80") };
-    (!host.starts_with(':')).then(|| (host, format!("/{path}")))
+    let address = if has_port { format!("{begin}{host}") } else { format!("{begin}{host}:{port}") };
+    (!host.is_empty() && !host.starts_with(':')).then(|| (address, format!("/{path}")))
 }
 
 impl Client {
-    /// Takes `HOST:PORT`; connects with the first request.
+    /// Takes what [`Wire::connect`] does; connects with the first request.
     pub(super) fn new(host: impl Into<String>) -> Self {
         Self { host: host.into(), patience: PATIENCE, stream: None }
     }
@@ -81,11 +89,12 @@ impl Client {
         let mut stream = if let Some(stream) = self.stream.take() {
             stream
         } else {
-            let stream = connect(&self.host)?;
+            let stream = Wire::connect(&self.host)?;
             stream.set_read_timeout(Some(self.patience))?;
             BufReader::new(stream)
         };
-        let host = &self.host;
+        let host = self.host.strip_prefix(TLS).unwrap_or(&self.host);
+        let host = if host.starts_with(UNIX) { "localhost" } else { host };
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nhost: {host}\r\n{headers}content-length: {}\r\n\r\n",
             body.len()
@@ -105,25 +114,8 @@ impl Client {
     }
 }
 
-/// Connects to `HOST:PORT`, with bounds for all that follows.
-pub(super) fn connect(host: &str) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "no address of that name");
-    for address in host.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_PATIENCE) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 /// Reads one answer; returns it, and whether the connection ends.
-fn read(stream: &mut BufReader<TcpStream>) -> io::Result<(Answer, bool)> {
+fn read(stream: &mut BufReader<Wire>) -> io::Result<(Answer, bool)> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut head = Read::take(&mut *stream, HEAD_MAX);
     let mut line = String::new();
@@ -169,7 +161,7 @@ fn read(stream: &mut BufReader<TcpStream>) -> io::Result<(Answer, bool)> {
 }
 
 /// Reads a chunked body.
-fn chunks(stream: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> io::Result<()> {
+fn chunks(stream: &mut BufReader<Wire>, body: &mut Vec<u8>) -> io::Result<()> {
     let bad = || io::Error::new(io::ErrorKind::InvalidData, "a broken chunk");
     loop {
         let mut line = String::new();
@@ -202,8 +194,15 @@ mod tests {
             ("http://h:8080", Some(("h:8080", "/"))),
             ("http://[::1]:8/x", Some(("[::1]:8", "/x"))),
             ("http://[::1]/x", Some(("[::1]:80", "/x"))),
-            ("https://h/", None),
+            ("https://h/", Some(("tls:h:443", "/"))),
+            ("https://[::1]:8/x", Some(("tls:[::1]:8", "/x"))),
+            ("http+unix:///run/a.sock:/v1/x", Some(("unix:/run/a.sock", "/v1/x"))),
+            ("http+unix:///run/a.sock", Some(("unix:/run/a.sock", "/"))),
+            ("http+unix://a.sock", None),
+            ("http+unix:///run/a.sock:v1", None),
             ("http:///x", None),
+            ("https://", None),
+            ("ftp://h/x", None),
         ] {
             let parts = parts.map(|(host, path)| (host.to_owned(), path.to_owned()));
             assert_eq!(split(url), parts, "{url}");

@@ -27,6 +27,7 @@ mod target;
 mod text;
 #[cfg(feature = "operate")]
 mod top;
+mod wire;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ pub use serve::ServeArgs;
 pub use tail::TailArgs;
 #[cfg(feature = "operate")]
 pub use top::TopArgs;
+#[cfg(feature = "operate")]
+pub use wire::TrustArgs;
 
 /// Exit status for a command line or a file that is wrong; clap uses the same.
 const EXIT_USAGE: u8 = 2;

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::cli::http;
+use crate::cli::wire::{TLS, UNIX, Wire};
 
 /// For the answer of a server, and for the end of a connection of lines.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -48,29 +48,39 @@ impl std::str::FromStr for Url {
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = || {
             "http://HOST:PORT/v1/rings/RING/records, resp://HOST:PORT/RING, \
-             mqtt://HOST:PORT/TOPIC, lines://HOST:PORT, nul://HOST:PORT or octets://HOST:PORT"
+             mqtt://HOST:PORT/TOPIC, lines://HOST:PORT, nul://HOST:PORT or octets://HOST:PORT; \
+             https://… or, of the others, resp+tls://…; http+unix://SOCKET:/v1/rings/RING/records, \
+             resp+unix://SOCKET:RING, lines+unix://SOCKET"
                 .to_owned()
         };
         if let Some((host, path)) = http::split(text) {
             return Ok(Self::Http { host, path });
         }
         let (scheme, rest) = text.split_once("://").ok_or_else(expected)?;
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let is_host = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let end = match scheme {
-            "resp" if is_host && !path.is_empty() => {
-                return Ok(Self::Resp { host: host.to_owned(), ring: path.to_owned() });
+        let (protocol, way) = scheme.split_once('+').unwrap_or((scheme, ""));
+        let (host, path) = match way {
+            "unix" => {
+                let (socket, path) = rest.split_once(':').unwrap_or((rest, ""));
+                let is_path = socket.starts_with('/');
+                (is_path.then(|| format!("{UNIX}{socket}")).ok_or_else(expected)?, path)
             }
-            "mqtt" if is_host && !path.is_empty() => {
-                return Ok(Self::Mqtt { host: host.to_owned(), topic: path.to_owned() });
+            "" | "tls" => {
+                let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+                let port = host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+                port.ok_or_else(expected)?;
+                (format!("{}{host}", if way == "tls" { TLS } else { "" }), path)
             }
+            _ => return Err(expected()),
+        };
+        let end = match protocol {
+            "resp" if !path.is_empty() => return Ok(Self::Resp { host, ring: path.to_owned() }),
+            "mqtt" if !path.is_empty() => return Ok(Self::Mqtt { host, topic: path.to_owned() }),
             "lines" => End::Byte(b'\n'),
             "nul" => End::Byte(0),
             "octets" => End::Counted,
             _ => return Err(expected()),
         };
-        let is_plain = is_host && path.is_empty();
-        is_plain.then(|| Self::Lines { host: host.to_owned(), end }).ok_or_else(expected)
+        path.is_empty().then_some(Self::Lines { host, end }).ok_or_else(expected)
     }
 }
 
@@ -105,9 +115,9 @@ pub(super) struct Manner {
 /// A connection to one.
 pub(super) enum Target {
     Http { client: http::Client, path: String },
-    Resp { host: String, ring: String, stream: Option<BufReader<TcpStream>> },
+    Resp { host: String, ring: String, stream: Option<BufReader<Wire>> },
     Mqtt { host: String, topic: String, session: Option<Session> },
-    Lines { host: String, end: End, stream: Option<TcpStream> },
+    Lines { host: String, end: End, stream: Option<Wire> },
 }
 
 impl Target {
@@ -133,7 +143,7 @@ impl Target {
             Self::Resp { host, ring, stream } => {
                 let mut connection = match stream.take() {
                     Some(connection) => connection,
-                    None => BufReader::new(http::connect(host)?),
+                    None => BufReader::new(Wire::connect(host)?),
                 };
                 let outcome = add(&mut connection, ring, records, manner, key)?;
                 *stream = Some(connection);
@@ -151,7 +161,7 @@ impl Target {
             Self::Lines { host, end, stream } => {
                 let mut connection = match stream.take() {
                     Some(connection) => connection,
-                    None => http::connect(host)?,
+                    None => Wire::connect(host)?,
                 };
                 // A full ring is waited for as long as it takes: nobody answers anything.
                 connection.set_write_timeout(None)?;
@@ -183,7 +193,7 @@ impl Target {
     pub(super) fn finish(&mut self) -> io::Result<()> {
         let Self::Lines { stream, .. } = self else { return Ok(()) };
         let Some(mut stream) = stream.take() else { return Ok(()) };
-        stream.shutdown(Shutdown::Write)?;
+        stream.finish()?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let read = Read::take(&mut stream, LINE_MAX).read_to_end(&mut Vec::new());
         read.map(|_| ()).map_err(|error| {
@@ -194,13 +204,13 @@ impl Target {
 
 /// A session of MQTT 3.1.1 that publishes at least once.
 pub(super) struct Session {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Wire>,
     packet: u16,
 }
 
 impl Session {
     fn open(host: &str, manner: &Manner) -> io::Result<Self> {
-        let mut stream = BufReader::new(http::connect(host)?);
+        let mut stream = BufReader::new(Wire::connect(host)?);
         let token = manner.token.as_deref();
         // Clean session; a token is the password of a user of that name.
         let flags = if token.is_some() { 0xC2 } else { 0x02 };
@@ -320,7 +330,7 @@ fn post(
 
 /// Sends a pipeline of XADD, and reads as many answers.
 fn add(
-    stream: &mut BufReader<TcpStream>,
+    stream: &mut BufReader<Wire>,
     ring: &str,
     records: &[Vec<u8>],
     manner: &Manner,
@@ -387,7 +397,7 @@ fn add(
 }
 
 /// One answer: a string, or an error.
-fn reply(stream: &mut BufReader<TcpStream>) -> io::Result<Result<String, String>> {
+fn reply(stream: &mut BufReader<Wire>) -> io::Result<Result<String, String>> {
     let bad = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not RESP");
     let mut line = String::new();
     if Read::take(&mut *stream, LINE_MAX).read_line(&mut line)? == 0 {
@@ -428,6 +438,15 @@ mod tests {
             ("h:1", None),
             ("mqtt://h:1/a/b", Some(Url::Mqtt { host: host(), topic: "a/b".into() })),
             ("kafka://h:1/r", None),
+            ("resp+tls://h:1/r", Some(Url::Resp { host: "tls:h:1".into(), ring: "r".into() })),
+            ("resp+unix:///a:r", Some(Url::Resp { host: "unix:/a".into(), ring: "r".into() })),
+            ("mqtt+unix:///a:b/c", Some(Url::Mqtt { host: "unix:/a".into(), topic: "b/c".into() })),
+            ("nul+tls://h:1", Some(Url::Lines { host: "tls:h:1".into(), end: End::Byte(0) })),
+            ("octets+unix:///a", Some(Url::Lines { host: "unix:/a".into(), end: End::Counted })),
+            ("lines+unix://a", None),
+            ("lines+udp://h:1", None),
+            ("resp+unix:///a", None),
+            ("https://h/x", Some(Url::Http { host: "tls:h:443".into(), path: "/x".into() })),
         ] {
             assert_eq!(text.parse::<Url>().ok(), url, "{text}");
         }

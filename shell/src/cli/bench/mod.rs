@@ -18,6 +18,7 @@ use self::record::{Mark, nanoseconds};
 use super::listener::ListenerArgs;
 use super::target::{Manner, Outcome, Target, Url};
 use super::text::{Format, plain};
+use super::wire::TrustArgs;
 use super::{EXIT_USAGE, print};
 use crate::config::{Millis, Size};
 
@@ -32,7 +33,9 @@ const QUANTILES: [(&str, f64); 5] =
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
     /// http://HOST:PORT/v1/rings/RING/records, resp://HOST:PORT/RING, mqtt://HOST:PORT/TOPIC,
-    /// lines://HOST:PORT, nul://HOST:PORT or octets://HOST:PORT
+    /// lines://HOST:PORT, nul://HOST:PORT or octets://HOST:PORT; the same over TLS, https://…,
+    /// resp+tls://…, and over UNIX sockets, http+unix://SOCKET:/v1/rings/RING/records,
+    /// resp+unix://SOCKET:RING
     to: Url,
     #[command(flatten)]
     listener: ListenerArgs,
@@ -63,6 +66,8 @@ pub struct BenchArgs {
     /// File with a token, which is sent as the credential
     #[arg(long, value_name = "FILE")]
     token_file: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Shape of the output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     format: Format,
@@ -105,6 +110,7 @@ impl Sent {
 
 /// Loads the listener, and says what came of it.
 pub(super) fn run(args: &BenchArgs) -> ExitCode {
+    args.trust.apply();
     let usage = |error: &dyn std::fmt::Display| {
         eprintln!("aqueduct: {error}");
         ExitCode::from(EXIT_USAGE)

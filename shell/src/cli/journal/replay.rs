@@ -57,7 +57,9 @@ pub(super) fn run(history: &History, args: &ReplayArgs) -> Result<(), Failure> {
     let mut output = match &args.url {
         Some(url) => {
             let Some(target) = Target::of(url) else {
-                eprintln!("aqueduct: {url}: allowed is http://HOST:PORT/PATH");
+                eprintln!(
+                    "aqueduct: {url}: allowed is http://HOST:PORT/PATH, https://… and http+unix://SOCKET:/PATH"
+                );
                 std::process::exit(EXIT_USAGE.into());
             };
             Output::Ring(Box::new(target), args.drop_attributes)

@@ -20,6 +20,7 @@ use self::place::{Place, PlaceFile};
 use super::listener::ListenerArgs;
 use super::target::{Manner, Outcome, Target, Url};
 use super::text::{Format, json};
+use super::wire::{TLS, TrustArgs, UNIX};
 use super::{EXIT_USAGE, print};
 use crate::config::{Millis, Size};
 
@@ -33,7 +34,9 @@ pub struct PublishArgs {
     /// Files to read, - for stdin [default: -]
     files: Vec<String>,
     /// Where to: http://HOST:PORT/v1/rings/RING/records, resp://HOST:PORT/RING, lines://HOST:PORT,
-    /// nul://HOST:PORT, octets://HOST:PORT [default: by HTTP to the listener of the settings]
+    /// nul://HOST:PORT, octets://HOST:PORT; over TLS https://…, resp+tls://…, lines+tls://…; over
+    /// UNIX sockets http+unix://SOCKET:/v1/rings/RING/records, resp+unix://SOCKET:RING,
+    /// lines+unix://SOCKET [default: by HTTP to the listener of the settings]
     #[arg(long, value_name = "URL")]
     to: Option<Url>,
     #[command(flatten)]
@@ -65,6 +68,8 @@ pub struct PublishArgs {
     /// File with a token, which is sent as the credential
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// How long one batch is tried while the ring is full or nobody answers [default: for ever]
     #[arg(long, value_name = "TIME")]
     give_up_after: Option<Millis>,
@@ -75,6 +80,7 @@ pub struct PublishArgs {
 
 /// Publishes, and says how much.
 pub(super) fn run(args: &PublishArgs) -> ExitCode {
+    args.trust.apply();
     let job = match Job::new(args) {
         Ok(job) => job,
         Err(error) => {
@@ -373,9 +379,8 @@ fn by_settings(args: &PublishArgs) -> Result<Url, String> {
     let ring = args.ring.clone().or_else(|| settings.rings.first().map(|ring| ring.name.clone()));
     let ring = ring.ok_or("the settings name no ring")?;
     let host = settings.http.listen.to_string();
-    if host.starts_with("unix:") {
-        return Err("HTTP is at a UNIX socket: use --to".to_owned());
-    }
+    let has_tls = settings.http.tls && !host.starts_with(UNIX);
+    let host = if has_tls { format!("{TLS}{host}") } else { host };
     Ok(Url::Http { host, path: format!("/v1/rings/{ring}/records") })
 }
 

@@ -146,7 +146,8 @@ impl Work<'_> {
                 };
                 connection.deadline_ms = (now + quiet).min(linger.until_ms);
                 connection.phase = Phase::Lingering(Linger { is_open, ..linger });
-                close = connection.ended && unsent == 0;
+                // The goodbye of TLS counts, too.
+                close = connection.ended && driver.unsent(id) == 0;
                 paused = false;
             }
             Phase::Lingering(_) => {
