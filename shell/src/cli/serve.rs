@@ -198,7 +198,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
         log::last_words(&format!("aqueduct: {reason}"));
     };
     let loaded = match args.load() {
-        Ok(loaded) => loaded,
+        Ok(loaded) => Arc::new(loaded),
         Err(error) => {
             failed(&error.to_string());
             return ExitCode::from(EXIT_USAGE);

@@ -98,7 +98,7 @@ pub struct Config {
 }
 
 /// A configuration with what it was made of.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Loaded {
     /// The file, if there is one.
     pub path: Option<PathBuf>,

@@ -65,7 +65,11 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Runs until a signal ends it. The second signal ends the process at once.
 /// With a configuration file, SIGHUP has `load` read it again; without one it ends the process as
 /// SIGTERM does, for closing a terminal must lose nothing.
-pub fn run(loaded: &Loaded, load: Load, supervisor: &Arc<Supervisor>) -> Result<(), ServeError> {
+pub fn run(
+    loaded: &Arc<Loaded>,
+    load: Load,
+    supervisor: &Arc<Supervisor>,
+) -> Result<(), ServeError> {
     let config = &loaded.config;
     let has_file = loaded.path.is_some();
     let shares = descriptors::share_out(config).map_err(ServeError::Descriptors)?;
@@ -177,7 +181,7 @@ impl Server {
     }
 
     fn bind(
-        loaded: &Loaded,
+        loaded: &Arc<Loaded>,
         load: Load,
         shares: Shares,
         (executor, supervisor): (&Arc<Executor<'static>>, &Supervisor),
@@ -275,7 +279,7 @@ impl Server {
             pages,
             set_http2_limits,
         };
-        let reloader = Arc::new(Reloader::new(load, loaded.clone(), changing));
+        let reloader = Arc::new(Reloader::new(load, Arc::clone(loaded), changing));
         // Weak: the reloader has the control connections, too.
         let reloading = Arc::downgrade(&reloader);
         control.on_reload(Arc::new(move || match reloading.upgrade() {

@@ -33,11 +33,11 @@ pub(super) struct Reloader {
     load: Load,
     parts: Parts,
     /// Locked while one reload is made.
-    current: Mutex<Loaded>,
+    current: Mutex<Arc<Loaded>>,
 }
 
 impl Reloader {
-    pub(super) fn new(load: Load, current: Loaded, parts: Parts) -> Self {
+    pub(super) fn new(load: Load, current: Arc<Loaded>, parts: Parts) -> Self {
         for outcome in ["applied", "refused"] {
             parts.shared.metrics.reloads.with_label_values(&[outcome]);
         }
@@ -76,7 +76,7 @@ impl Reloader {
             ring.has_attributes |= old.has_attributes;
         }
         self.apply(&loaded.config)?;
-        *current = loaded;
+        *current = Arc::new(loaded);
         Ok(if changes.is_empty() {
             "no setting has changed".to_owned()
         } else {
