@@ -96,6 +96,38 @@ fn bench_loads_every_protocol_and_finds_all_that_was_taken() {
 }
 
 #[test]
+fn what_a_package_has_is_installed_where_a_package_has_it() {
+    let scratch = Scratch::new();
+    let root = scratch.path("root");
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_aqueduct"));
+    std::fs::create_dir(scratch.path("built")).expect("made");
+    std::fs::copy(program, scratch.path("built/aqueduct")).expect("copied");
+    let output = std::process::Command::new("deploy/install")
+        .arg("--from")
+        .arg(scratch.path("built"))
+        .args(["--prefix", "/usr", "--destdir"])
+        .arg(&root)
+        .ended()
+        .expect("it ends");
+    assert!(output.status.success(), "{output:?}");
+    let text = |name: &str| {
+        let read = std::fs::read_to_string(root.join("usr").join(name));
+        read.unwrap_or_else(|error| panic!("{name}: {error}; {output:?}"))
+    };
+    assert!(root.join("usr/bin/aqueduct").is_file());
+    assert!(!root.join("usr/bin/aqueduct-forward").exists());
+    assert!(text("share/man/man1/aqueduct.1").contains(".Dt AQUEDUCT 1"));
+    for command in ["tail", "publish", "journal-replay"] {
+        assert!(text(&format!("share/man/man1/aqueduct-{command}.1")).contains(".TH"), "{command}");
+    }
+    assert!(text("share/bash-completion/completions/aqueduct").contains("reconnect-for"));
+    assert!(text("share/zsh/site-functions/_aqueduct").starts_with("#compdef aqueduct"));
+    assert!(text("share/fish/vendor_completions.d/aqueduct.fish").contains("aqueduct"));
+    let unit = text("lib/systemd/system/aqueduct.service");
+    assert!(unit.contains("ExecStart=/usr/bin/aqueduct serve"), "{unit}");
+}
+
+#[test]
 fn completions_and_pages_are_made_of_the_command_line() {
     for shell in ["bash", "zsh", "fish"] {
         let (output, _) = run(&["completions", shell]);
