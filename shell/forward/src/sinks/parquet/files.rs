@@ -3,7 +3,8 @@
 //! A file is written as `.SUBSCRIPTION-PID-N.tmp` beside the partitions, synced, and renamed to
 //! `SUBSCRIPTION-EPOCH-FIRST-LAST.parquet` in its own. A process that ends in between leaves whole
 //! files of records that were not released: these come again, and are looked for in the files
-//! whose range they are in.
+//! whose range they are in. With a bucket, files are written beside, and sent in place of getting
+//! their name.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
@@ -15,8 +16,11 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use rustix::fs::{Access, access};
 
+#[cfg(feature = "s3")]
+use super::bucket::Bucket;
 use super::columns::FIXED;
 use crate::sink::Failure;
+use crate::stop::Stop;
 
 /// Partitions that are remembered; with more, all are forgotten and looked at again.
 const MOST_PARTITIONS: usize = 4096;
@@ -25,6 +29,9 @@ const MOST_PARTITIONS: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Files {
     root: PathBuf,
+    /// Where files go when they are whole; without one they get their names below `root`.
+    #[cfg(feature = "s3")]
+    bucket: Option<Bucket>,
     /// What the names of all files begin with.
     flow: String,
     /// Number of the next temporary file.
@@ -66,6 +73,8 @@ impl Files {
     pub(super) fn new(root: PathBuf, flow: String) -> Self {
         Self {
             root,
+            #[cfg(feature = "s3")]
+            bucket: None,
             flow,
             next: 0,
             is_clean: false,
@@ -73,6 +82,27 @@ impl Files {
             known: HashMap::new(),
             unsynced: BTreeSet::new(),
         }
+    }
+
+    /// Has them sent to a bucket; the directory is where they are written before.
+    #[cfg(feature = "s3")]
+    pub(super) fn of_bucket(self, bucket: Bucket) -> Self {
+        Self { bucket: Some(bucket), ..self }
+    }
+
+    /// Asks the bucket whether it is there, if there is one.
+    #[allow(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        unused_variables,
+        reason = "without the feature there is none"
+    )]
+    pub(super) fn probe(&self, stop: &Stop) -> Result<(), Failure> {
+        #[cfg(feature = "s3")]
+        if let Some(bucket) = &self.bucket {
+            bucket.probe(stop)?;
+        }
+        Ok(())
     }
 
     /// Looks whether the directory is there and can be written to; the first time, removes what a
@@ -110,14 +140,23 @@ impl Files {
         Ok((file, Temporary(Some(path))))
     }
 
-    /// Gives a file its name. It lasts after `sync`.
-    pub(super) fn publish(&mut self, whole: &mut Whole<'_>) -> Result<(), Failure> {
+    /// Gives a file its name. It lasts after `sync`; in a bucket at once.
+    #[allow(unused_variables, reason = "only what is sent takes time")]
+    pub(super) fn publish(&mut self, whole: &mut Whole<'_>, stop: &Stop) -> Result<(), Failure> {
+        let Whole { epoch, first, last, .. } = whole;
+        let name = format!("{}-{epoch:016x}-{first:020}-{last:020}.parquet", self.flow);
+        #[cfg(feature = "s3")]
+        if let Some(bucket) = &self.bucket {
+            if let Some(temporary) = &whole.temporary.0 {
+                bucket.send(temporary, (whole.directory, &name), stop)?;
+            }
+            // It is removed with its temporary name.
+            return Ok(());
+        }
         let directory = self.root.join(whole.directory);
         if !directory.is_dir() {
             fs::create_dir_all(&directory).map_err(|error| self.failure(&error))?;
         }
-        let Whole { epoch, first, last, .. } = whole;
-        let name = format!("{}-{epoch:016x}-{first:020}-{last:020}.parquet", self.flow);
         if let Some(temporary) = &whole.temporary.0 {
             fs::rename(temporary, directory.join(name)).map_err(|error| self.failure(&error))?;
             whole.temporary.0 = None;
@@ -128,6 +167,10 @@ impl Files {
 
     /// Remembers that entries of a partition's directory, and of those above it, may have changed.
     fn changed(&mut self, partition: &str) {
+        #[cfg(feature = "s3")]
+        if self.bucket.is_some() {
+            return;
+        }
         let directory = self.root.join(partition);
         let above = directory.ancestors().take_while(|it| it.starts_with(&self.root));
         self.unsynced.extend(above.map(Path::to_owned));
@@ -149,7 +192,12 @@ impl Files {
     }
 
     /// Says whether a record is in a file of its partition. Records come in order.
-    pub(super) fn knows(&mut self, partition: &str, epoch: u64, seq: u64) -> Result<bool, Failure> {
+    pub(super) fn knows(
+        &mut self,
+        partition: &str,
+        (epoch, seq): (u64, u64),
+        stop: &Stop,
+    ) -> Result<bool, Failure> {
         if self.epoch != epoch || self.known.len() > MOST_PARTITIONS {
             self.epoch = epoch;
             self.known.clear();
@@ -157,32 +205,29 @@ impl Files {
         if let Some(known) = self.known.get_mut(partition) {
             return Ok(known.remove(&seq));
         }
-        let mut known = self.look(partition, epoch, seq)?;
+        let mut known = self.look(partition, (epoch, seq), stop)?;
         let is_there = known.remove(&seq);
         self.known.insert(partition.to_owned(), known);
         Ok(is_there)
     }
 
     /// Reads the sequence numbers, from `from` on, of the files of a partition.
-    fn look(&mut self, partition: &str, epoch: u64, from: u64) -> Result<HashSet<u64>, Failure> {
-        let directory = self.root.join(partition);
+    fn look(
+        &mut self,
+        partition: &str,
+        (epoch, from): (u64, u64),
+        stop: &Stop,
+    ) -> Result<HashSet<u64>, Failure> {
         let mut known = HashSet::new();
-        let entries = match fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(known),
-            Err(error) => return Err(self.failure(&error)),
-        };
         let begin = format!("{}-{epoch:016x}-", self.flow);
-        for entry in entries {
-            let name = entry.map_err(|error| self.failure(&error))?.file_name();
-            let range = name.to_str().and_then(|name| name.strip_prefix(&begin));
-            let range = range.and_then(|range| range.strip_suffix(".parquet"));
+        for name in self.names(partition, stop)? {
+            let range = name.strip_prefix(&begin).and_then(|range| range.strip_suffix(".parquet"));
             let Some((_, last)) = range.and_then(|range| range.split_once('-')) else { continue };
             if last.parse::<u64>().is_ok_and(|last| last >= from) {
-                let path = directory.join(&name);
+                let (path, _temporary) = self.local(partition, &name, stop)?;
                 seqs(&path, from, &mut known).map_err(|error| {
                     // It was synced before it got its name: this is not from a crash.
-                    Failure::stop(format!("{}: it cannot be read: {error}", path.display()))
+                    Failure::stop(format!("{partition}/{name}: it cannot be read: {error}"))
                 })?;
             }
         }
@@ -192,6 +237,48 @@ impl Files {
             self.changed(partition);
         }
         Ok(known)
+    }
+
+    /// Names of all that is in a partition.
+    #[allow(unused_variables, reason = "only a bucket takes time")]
+    fn names(&self, partition: &str, stop: &Stop) -> Result<Vec<String>, Failure> {
+        #[cfg(feature = "s3")]
+        if let Some(bucket) = &self.bucket {
+            return bucket.names(partition, stop);
+        }
+        let entries = match fs::read_dir(self.root.join(partition)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.failure(&error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|error| self.failure(&error))?.file_name();
+            // What is not UTF-8 is not ours.
+            names.extend(name.into_string());
+        }
+        Ok(names)
+    }
+
+    /// Where a file of a partition can be read: there, or a copy for as long as it has its
+    /// temporary name.
+    #[allow(unused_variables, clippy::unnecessary_wraps, reason = "only a bucket takes time")]
+    fn local(
+        &mut self,
+        partition: &str,
+        name: &str,
+        stop: &Stop,
+    ) -> Result<(PathBuf, Temporary), Failure> {
+        #[cfg(feature = "s3")]
+        if self.bucket.is_some() {
+            let (mut file, temporary) = self.create()?;
+            if let Some(bucket) = &self.bucket {
+                bucket.fetch((partition, name), &mut file, stop)?;
+            }
+            let path = temporary.0.clone().unwrap_or_default();
+            return Ok((path, temporary));
+        }
+        Ok((self.root.join(partition).join(name), Temporary(None)))
     }
 
     /// A full disk may get room again; a directory that is missing or forbidden is for a person.

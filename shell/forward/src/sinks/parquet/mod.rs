@@ -1,10 +1,12 @@
-//! Parquet files in a directory: a batch is a file for each partition, and complete when it has its
-//! name.
+//! Parquet files in a directory or a bucket: a batch is a file for each partition, and complete
+//! when it has its name.
 //!
-//! Delivered means that the file was synced, renamed to its name, and its directory synced. The
-//! name carries epoch and sequence numbers, so what was written before a crash is found again: each
-//! record is there once.
+//! Delivered means that the file was synced, renamed to its name, and its directory synced; or that
+//! the bucket has acknowledged all of it. The name carries epoch and sequence numbers, so what was
+//! written before a crash is found again: each record is there once.
 
+#[cfg(feature = "s3")]
+mod bucket;
 mod columns;
 mod files;
 mod mapping;
@@ -36,7 +38,11 @@ const MOST_OPEN: usize = 64;
 #[serde(deny_unknown_fields)]
 pub struct Table {
     /// The directory. It must be there: a file system that is not mounted is not written beside.
+    /// Or `s3://BUCKET/PREFIX`.
     path: PathBuf,
+    /// How the bucket is reached.
+    #[cfg(feature = "s3")]
+    s3: Option<bucket::S3Table>,
     /// Directories below it, by the records' timestamps (UTC).
     #[serde(default)]
     partition: Vec<Level>,
@@ -95,7 +101,23 @@ impl Parquet {
             return Err("from.subscription: a file's name begins with it; no `/`".to_owned());
         }
         let layout = Layout::new(mapping, table.compression, table.timestamp_unit, rows, bytes)?;
-        let files = Files::new(table.path, context.flow.clone());
+        #[cfg(feature = "s3")]
+        let files = match (bucket::parts_of(&table.path), table.s3) {
+            (None, None) => Files::new(table.path, context.flow.clone()),
+            (Some(parts), Some(s3)) => {
+                let (bucket, spool) = bucket::Bucket::new(parts, &context.flow, &s3)?;
+                Files::new(spool, context.flow.clone()).of_bucket(bucket)
+            }
+            _ => {
+                return Err("sink.s3: with path = \"s3://BUCKET/PREFIX\", and only then".to_owned());
+            }
+        };
+        #[cfg(not(feature = "s3"))]
+        let files = if table.path.starts_with("s3:") {
+            return Err("sink.path: this build has no S3; build with --features s3".to_owned());
+        } else {
+            Files::new(table.path, context.flow.clone())
+        };
         Ok(Self { layout: Arc::new(layout), levels, files })
     }
 
@@ -107,7 +129,7 @@ impl Parquet {
         let mut open: Vec<Writer> = Vec::new();
         for record in records.iter() {
             let directory = partition::of(&self.levels, record.timestamp_ns);
-            if self.files.knows(&directory, record.epoch, record.seq)? {
+            if self.files.knows(&directory, (record.epoch, record.seq), stop)? {
                 part.done += 1;
                 part.known += 1;
                 continue;
@@ -133,7 +155,7 @@ impl Parquet {
         }
         for mut writer in open {
             if let Some(mut whole) = writer.end(records.epoch())? {
-                self.files.publish(&mut whole)?;
+                self.files.publish(&mut whole, stop)?;
             }
         }
         self.files.sync()?;
@@ -171,8 +193,9 @@ impl Sink for Parquet {
         Ok(Delivered { known })
     }
 
-    fn probe(&mut self, _: &Stop) -> Result<(), Failure> {
-        self.files.check()
+    fn probe(&mut self, stop: &Stop) -> Result<(), Failure> {
+        self.files.check()?;
+        self.files.probe(stop)
     }
 }
 
