@@ -4,7 +4,7 @@
 
 use crate::attributes::Attributes;
 use crate::crc::Crc;
-use crate::crc::clmul::Clmul;
+use crate::crc::clmul::{Clmul, State};
 use crate::layout::{
     ATTRIBUTES_UNIT_BYTES, GRANULE_BYTES, KIND_ATTRIBUTES, KIND_DATA, RecordHeader,
 };
@@ -243,6 +243,8 @@ pub struct HeaderCrc {
 pub struct Framing {
     /// The state after the eight bytes of the epoch, with which every record begins.
     epoch: Crc,
+    /// Kept where making another asks the processor.
+    #[cfg(not(target_os = "none"))]
     empty: Crc,
 }
 
@@ -256,7 +258,11 @@ impl Framing {
     pub(crate) fn by(empty: Crc, epoch: u64) -> Self {
         let mut behind = empty.clone();
         behind.update(&epoch.to_le_bytes());
-        Self { epoch: behind, empty }
+        Self {
+            epoch: behind,
+            #[cfg(not(target_os = "none"))]
+            empty,
+        }
     }
 
     /// Computes [`payload_crc`] without asking the processor again.
@@ -271,12 +277,15 @@ impl Framing {
     /// Returns the state before the first byte of a payload.
     #[inline]
     pub(crate) fn empty_crc(&self) -> Crc {
-        self.empty.clone()
+        #[cfg(not(target_os = "none"))]
+        return self.empty.clone();
+        #[cfg(target_os = "none")]
+        self.epoch.restarted()
     }
 
     /// Returns the state after the epoch, if this processor multiplies without carries.
     #[inline]
-    pub(crate) const fn clmul(&self) -> Option<(Clmul, u32)> {
+    pub(crate) const fn clmul(&self) -> Option<(Clmul, State)> {
         self.epoch.clmul()
     }
 

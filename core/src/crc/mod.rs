@@ -39,7 +39,7 @@ mod path;
 #[allow(unsafe_code, reason = "the processor's instructions; each block has its proof")]
 pub(crate) mod clmul;
 
-use self::clmul::Clmul;
+use self::clmul::{Clmul, State};
 pub use self::path::Path;
 use crate::plain_crc::Plain;
 
@@ -50,8 +50,8 @@ pub struct Crc(Way);
 
 #[derive(Clone, Debug)]
 enum Way {
-    /// With the register's state: the complement of the CRC.
-    Clmul(Clmul, u32),
+    /// With the register's state.
+    Clmul(Clmul, State),
     Plain(Plain),
 }
 
@@ -85,16 +85,28 @@ impl Crc {
         }
     }
 
+    /// Of no bytes yet, by the path of this one: costs nothing where the table is the only one.
+    #[cfg(target_os = "none")]
+    #[inline]
+    pub(crate) const fn restarted(&self) -> Self {
+        match self.0 {
+            Way::Clmul(clmul, _) => Self::by_clmul(clmul),
+            Way::Plain(_) => Self(Way::Plain(Plain::new())),
+        }
+    }
+
     fn portable() -> Self {
         Self(Way::Plain(Plain::new()))
     }
 
+    #[allow(unreachable_code, reason = "a way that is not there is never taken")]
     const fn by_clmul(clmul: Clmul) -> Self {
-        Self(Way::Clmul(clmul, u32::MAX))
+        Self(Way::Clmul(clmul, clmul.first()))
     }
 
     /// Appends bytes.
     #[inline]
+    #[allow(unreachable_code, reason = "as above")]
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             Way::Clmul(clmul, state) => *state = clmul.update(*state, bytes),
@@ -104,7 +116,7 @@ impl Crc {
 
     /// What a copy needs to compute the CRC on its way, if it can: the state to go on from.
     #[inline]
-    pub(crate) const fn clmul_mut(&mut self) -> Option<(Clmul, &mut u32)> {
+    pub(crate) const fn clmul_mut(&mut self) -> Option<(Clmul, &mut State)> {
         match &mut self.0 {
             Way::Clmul(clmul, state) => Some((*clmul, state)),
             Way::Plain(_) => None,
@@ -113,7 +125,7 @@ impl Crc {
 
     /// The same to look at.
     #[inline]
-    pub(crate) const fn clmul(&self) -> Option<(Clmul, u32)> {
+    pub(crate) const fn clmul(&self) -> Option<(Clmul, State)> {
         match self.0 {
             Way::Clmul(clmul, state) => Some((clmul, state)),
             Way::Plain(_) => None,
@@ -125,7 +137,7 @@ impl Crc {
     #[inline]
     pub fn finalize(self) -> u32 {
         match self.0 {
-            Way::Clmul(_, state) => !state,
+            Way::Clmul(clmul, state) => clmul.last(state),
             Way::Plain(plain) => plain.finalize(),
         }
     }

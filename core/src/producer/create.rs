@@ -189,16 +189,13 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         // magic first.
         ring.fence(Ordering::Release);
         ring.write(8, &header.as_bytes()[8..]);
-        for (word, value) in [
-            (ring_word::TAIL, config.first_position),
-            (ring_word::NEXT_SEQ, 0),
-            (ring_word::OLDEST, config.first_position),
-            (ring_word::STATE, STATE_RUNNING),
-            (ring_word::SPACE_WANTED, 0),
-        ] {
-            // ORDER(create): Relaxed; the fence below orders it before the magic.
-            ring.store(word, value, Ordering::Relaxed);
-        }
+        // ORDER(create): Relaxed; the fence below orders it before the magic.
+        let set = |word, value| ring.store(word, value, Ordering::Relaxed);
+        set(ring_word::TAIL, config.first_position);
+        set(ring_word::NEXT_SEQ, 0);
+        set(ring_word::OLDEST, config.first_position);
+        set(ring_word::STATE, STATE_RUNNING);
+        set(ring_word::SPACE_WANTED, 0);
         // ORDER(create): Release. A reader that sees the magic sees the whole header. Pairs with
         // the fence in `Reader::attach`.
         ring.fence(Ordering::Release);
@@ -249,17 +246,14 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             boundaries.note(at);
             at = located.end();
         }
-        for (word, value) in [
-            (ring_word::NEXT_SEQ, low32(next_seq)),
-            (ring_word::OLDEST, recovery.start),
-            (ring_word::STATE, STATE_RUNNING),
-            (ring_word::SPACE_WANTED, 0),
-            (ring_word::TAIL, low32(end)),
-        ] {
-            // ORDER(none): nobody else uses the ring yet, and the prefix lies within the old
-            // `oldest..tail`.
-            ring.store(word, value, Ordering::Relaxed);
-        }
+        // ORDER(none): nobody else uses the ring yet, and the prefix lies within the old
+        // `oldest..tail`.
+        let set = |word, value| ring.store(word, value, Ordering::Relaxed);
+        set(ring_word::NEXT_SEQ, low32(next_seq));
+        set(ring_word::OLDEST, recovery.start);
+        set(ring_word::STATE, STATE_RUNNING);
+        set(ring_word::SPACE_WANTED, 0);
+        set(ring_word::TAIL, low32(end));
         // Only now, so that a process killed here leaves whole records between `oldest` and `tail`.
         // ORDER(oldest): Release, as in `retire`.
         ring.fence(Ordering::Release);

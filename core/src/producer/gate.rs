@@ -256,7 +256,7 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
             slot.woken = waiting;
             match waiting & WAITING_MODE_MASK {
                 WAITING_FUTEX => wake.futex = true,
-                WAITING_SOCKET => wake.sockets |= 1 << index,
+                WAITING_SOCKET => wake.sockets |= if READERS == 1 { 1 } else { 1 << index },
                 _ => {}
             }
         }

@@ -209,16 +209,13 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             identity_crc: U32::new(0),
         };
         identity.identity_crc = U32::new(hash(&identity.as_bytes()[..60]));
-        for (word, value) in [
-            (cursor_word::CURSOR, low32(seen)),
-            (cursor_word::WAITING, 0),
-            (cursor_word::CORRUPT, 0),
-            (cursor_word::LOST, 0),
-            (cursor_word::MISSED_WAKES, 0),
-        ] {
-            // ORDER(create): Relaxed; the fence below orders it before the identity.
-            segment.store(word, value, Ordering::Relaxed);
-        }
+        // ORDER(create): Relaxed; the fence below orders it before the identity.
+        let set = |word, value| segment.store(word, value, Ordering::Relaxed);
+        set(cursor_word::CURSOR, low32(seen));
+        set(cursor_word::WAITING, 0);
+        set(cursor_word::CORRUPT, 0);
+        set(cursor_word::LOST, 0);
+        set(cursor_word::MISSED_WAKES, 0);
         // ORDER(create): Release. A reader that sees the identity sees the words. Pairs with the
         // fence in `Reader::attach`.
         segment.fence(Ordering::Release);

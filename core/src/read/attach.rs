@@ -112,16 +112,9 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         let word = |at| segment.load(at, Ordering::Relaxed);
         let damage = Damage { corrupt: word(cursor_word::CORRUPT), lost: word(cursor_word::LOST) };
         let missed_wakes = word(cursor_word::MISSED_WAKES);
-        let walk = Walk::at(view, word(cursor_word::CURSOR), damage)
-            .map_err(AttachError::TailOutOfRange)?;
-        let reader = Self {
-            released: walk.position,
-            walk,
-            segment,
-            answered: 0,
-            missed_wakes,
-            reported: damage,
-        };
+        let walk = Walk::at(view, word(cursor_word::CURSOR), damage);
+        let mut reader = Self { released: walk.position, walk, segment, answered: 0, missed_wakes };
+        reader.walk.refresh().map_err(AttachError::TailOutOfRange)?;
         reader.awake();
         Ok(reader)
     }

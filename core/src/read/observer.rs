@@ -103,10 +103,12 @@ impl<R: Memory> Observer<R> {
     /// The segment is not a ring.
     pub fn latest(ring: R) -> Result<Self, JoinError> {
         let view = View::open(ring).map_err(JoinError::Geometry)?;
-        // ORDER(none): where to begin; nothing before it is read. `Walk::at` loads the tail up to
+        // ORDER(none): where to begin; nothing before it is read. `refresh` loads the tail up to
         // which is read, and finds none that is older.
         let tail = view.ring.load(ring_word::TAIL, Ordering::Relaxed);
-        Ok(Self { walk: Walk::at(view, tail, Damage::default()).map_err(JoinError::Read)? })
+        let mut observer = Self { walk: Walk::at(view, tail, Damage::default()) };
+        observer.walk.refresh().map_err(JoinError::Read)?;
+        Ok(observer)
     }
 
     /// Returns what never changes in the life of the ring.

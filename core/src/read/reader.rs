@@ -86,8 +86,6 @@ pub struct Reader<R, C> {
     /// The last request for space that was answered.
     pub(super) answered: u32,
     pub(super) missed_wakes: u32,
-    /// What the cursor segment says of damage.
-    pub(super) reported: Damage,
 }
 
 impl<R: Memory, C: MemoryMut> Reader<R, C> {
@@ -282,12 +280,12 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// them.
     #[inline]
     fn report<T, E>(&mut self, outcome: Result<T, E>) -> Result<T, E> {
-        if self.reported != self.walk.damage {
-            self.reported = self.walk.damage;
+        if core::mem::take(&mut self.walk.damaged) {
+            let Damage { corrupt, lost } = self.walk.damage;
             // ORDER(none): statistics.
-            self.segment.store(cursor_word::CORRUPT, self.reported.corrupt, Ordering::Relaxed);
+            self.segment.store(cursor_word::CORRUPT, corrupt, Ordering::Relaxed);
             // ORDER(none): statistics.
-            self.segment.store(cursor_word::LOST, self.reported.lost, Ordering::Relaxed);
+            self.segment.store(cursor_word::LOST, lost, Ordering::Relaxed);
         }
         outcome
     }

@@ -36,6 +36,8 @@ pub(crate) struct Walk<R, const GATED: bool> {
     pub(super) expected: Option<u64>,
     /// Set when the producer overtook this walk, until the loss is reported.
     pub(super) overrun: bool,
+    /// Set when more damage is counted, for who tells of it.
+    pub(super) damaged: bool,
     /// How often the producer overtook this walk, wrapping.
     falls: u32,
     pub(super) damage: Damage,
@@ -139,20 +141,19 @@ impl<R: Memory> Walk<R, false> {
 }
 
 impl<R: Memory, const GATED: bool> Walk<R, GATED> {
-    /// Starts at a position that must lie within the last lap.
-    pub(crate) fn at(view: View<R>, position: u32, damage: Damage) -> Result<Self, ReadError> {
+    /// Stands at a position; [`refresh`](Self::refresh) says whether it lies within the last lap.
+    pub(crate) fn at(view: View<R>, position: u32, damage: Damage) -> Self {
         let position = u64::from(position);
-        let mut walk = Self {
+        Self {
             view,
             position,
             tail: position,
             expected: None,
             overrun: false,
+            damaged: false,
             falls: 0,
             damage,
-        };
-        walk.refresh()?;
-        Ok(walk)
+        }
     }
 
     /// Loads the tail, and returns it with its distance.
@@ -442,6 +443,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
 
     #[allow(clippy::cast_possible_truncation, reason = "wrapping counters")]
     fn count(&mut self, corrupt: u32, lost: u64) {
+        self.damaged = true;
         self.damage.corrupt = self.damage.corrupt.wrapping_add(corrupt);
         self.damage.lost = self.damage.lost.wrapping_add(lost as u32);
     }

@@ -56,6 +56,9 @@ enum Extension {
     Eor3,
 }
 
+/// The state of the CRC register.
+pub(crate) type State = u32;
+
 /// A processor that has the instructions. The `state` in its methods is that of the CRC register:
 /// all ones before the first byte, the complement of the CRC after the last.
 ///
@@ -67,6 +70,20 @@ pub(crate) struct Clmul {
 }
 
 impl Clmul {
+    /// The state before the first byte.
+    #[inline]
+    #[allow(clippy::unused_self, reason = "where nothing multiplies, there is none to ask")]
+    pub(crate) const fn first(self) -> State {
+        u32::MAX
+    }
+
+    /// The CRC of what has passed.
+    #[inline]
+    #[allow(clippy::unused_self, reason = "as above")]
+    pub(crate) const fn last(self, state: State) -> u32 {
+        !state
+    }
+
     /// By the most that there is.
     pub(crate) fn detect() -> Option<Self> {
         detect::most().map(|extension| Self { extension })
