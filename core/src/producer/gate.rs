@@ -126,12 +126,20 @@ impl core::fmt::Display for Violation {
 struct Slot<C> {
     /// The attached reader's cursor segment.
     segment: Option<C>,
-    /// INVARIANT: at most the published tail; never goes back.
-    seen: u64,
+    /// Position up to which it released. INVARIANT: at most a capacity before the published tail,
+    /// and not past it; never goes back.
+    seen: u32,
     /// The value of `waiting` for which the reader was last woken; 0 is never woken for.
     woken: u32,
     /// Set when the reader lied, until it is taken.
-    violation: Option<Violation>,
+    lie: Option<Lie>,
+}
+
+/// What becomes a [`Violation`] when it is taken; the place in the table says whose.
+struct Lie {
+    stored: u32,
+    last_seen: u32,
+    tail: u32,
 }
 
 /// A fixed table of subscriptions.
@@ -146,8 +154,8 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
     }
 
     /// Adds a subscription that gates from `at` on; `None` if the table is full.
-    pub(crate) fn add(&mut self, at: u64) -> Option<SubscriptionId> {
-        let slot = Slot { segment: None, seen: at, woken: 0, violation: None };
+    pub(crate) fn add(&mut self, at: u32) -> Option<SubscriptionId> {
+        let slot = Slot { segment: None, seen: at, woken: 0, lie: None };
         let free = self.slots.iter().position(Option::is_none);
         let index = if let Some(free) = free {
             self.slots[free] = Some(slot);
@@ -169,7 +177,7 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
     }
 
     /// Returns the position from which the subscription gates, and whether a reader is attached.
-    pub(crate) fn get(&self, id: SubscriptionId) -> Option<(u64, bool)> {
+    pub(crate) fn get(&self, id: SubscriptionId) -> Option<(u32, bool)> {
         let slot = self.slots.get(id.index())?.as_ref()?;
         Some((slot.seen, slot.segment.is_some()))
     }
@@ -203,24 +211,27 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
     /// Takes the segment back after one last look at the cursor in it.
     pub(crate) fn detach(&mut self, id: SubscriptionId, tail: u64) -> Option<C> {
         let slot = self.slot(id)?;
-        refresh_slot(id, slot, tail);
+        refresh_slot(slot, low32(tail));
         slot.segment.take()
     }
 
     /// Reloads the cursors and returns the slowest; `None` without subscriptions.
     pub(crate) fn refresh(&mut self, tail: u64) -> Option<u64> {
-        let mut slowest = None;
-        for (id, slot) in (0u8..).map(SubscriptionId).zip(&mut self.slots) {
-            let Some(slot) = slot else { continue };
-            refresh_slot(id, slot, tail);
-            slowest = Some(slowest.map_or(slot.seen, |s: u64| s.min(slot.seen)));
+        let mut most = None;
+        for slot in self.slots.iter_mut().flatten() {
+            refresh_slot(slot, low32(tail));
+            most = most.max(Some(distance(slot.seen, low32(tail))));
         }
-        slowest
+        most.map(|behind| tail - u64::from(behind))
     }
 
     /// Returns the next reader that lied, once.
     pub(crate) fn take_violation(&mut self) -> Option<Violation> {
-        self.slots.iter_mut().flatten().find_map(|slot| slot.violation.take())
+        let slots = (0u8..).map(SubscriptionId).zip(&mut self.slots);
+        slots.into_iter().find_map(|(subscription, slot)| {
+            let Lie { stored, last_seen, tail } = slot.as_mut()?.lie.take()?;
+            Some(Violation { subscription, stored, last_seen, tail })
+        })
     }
 
     /// Returns whether any reader is attached, so that a publication must look for sleepers.
@@ -264,22 +275,16 @@ impl<C: Memory, const READERS: usize> Gate<C, READERS> {
     }
 }
 
-fn refresh_slot<C: Memory>(id: SubscriptionId, slot: &mut Slot<C>, tail: u64) {
+fn refresh_slot<C: Memory>(slot: &mut Slot<C>, tail: u32) {
     let Some(segment) = &slot.segment else { return };
     // ORDER(release): Acquire. What the reader did with the bytes it released comes before we
     // overwrite them. Pairs with `Reader::release`.
     let stored = segment.load(cursor_word::CURSOR, Ordering::Acquire);
-    let step = u64::from(distance(low32(slot.seen), stored));
-    if step <= tail - slot.seen {
-        slot.seen += step;
+    if distance(slot.seen, stored) <= distance(slot.seen, tail) {
+        slot.seen = stored;
     } else {
         slot.segment = None;
-        slot.violation = Some(Violation {
-            subscription: id,
-            stored,
-            last_seen: low32(slot.seen),
-            tail: low32(tail),
-        });
+        slot.lie = Some(Lie { stored, last_seen: slot.seen, tail });
     }
 }
 
@@ -327,7 +332,7 @@ mod tests {
             ] {
                 let page = Segment::<256>::new();
                 let mut gate = Gate::<Region<'_>, 1>::new();
-                let id = gate.add(seen).unwrap();
+                let id = gate.add(low32(seen)).unwrap();
                 gate.attach(id, page.region());
                 let stored = low32(seen).wrapping_add(step);
                 store(&page, cursor_word::CURSOR, stored);

@@ -164,7 +164,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
                 self.tail - behind
             }
         };
-        let id = self.gate.add(at).ok_or(SubscribeError::TableFull { limit: READERS })?;
+        let id = self.gate.add(low32(at)).ok_or(SubscribeError::TableFull { limit: READERS })?;
         self.limit = self.head;
         self.clear = 0;
         Ok(id)
@@ -211,7 +211,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
         identity.identity_crc = U32::new(hash(&identity.as_bytes()[..60]));
         // ORDER(create): Relaxed; the fence below orders it before the identity.
         let set = |word, value| segment.store(word, value, Ordering::Relaxed);
-        set(cursor_word::CURSOR, low32(seen));
+        set(cursor_word::CURSOR, seen);
         set(cursor_word::WAITING, 0);
         set(cursor_word::CORRUPT, 0);
         set(cursor_word::LOST, 0);
@@ -239,7 +239,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             |at| self.gate.segment(id).map_or(0, |segment| segment.load(at, Ordering::Relaxed));
         Some(SubscriptionStatus {
             attached,
-            lag_granules: u32::try_from(self.tail - seen).unwrap_or(u32::MAX),
+            lag_granules: distance(seen, low32(self.tail)),
             corrupt: word(cursor_word::CORRUPT),
             lost: word(cursor_word::LOST),
             missed_wakes: word(cursor_word::MISSED_WAKES),

@@ -177,7 +177,7 @@ impl<R: Memory> Observer<R> {
     /// record.
     #[must_use]
     pub const fn next_seq(&self) -> Option<u64> {
-        self.walk.expected
+        self.walk.expected()
     }
 
     /// Continues after the last record that `before` read, with its counts: for an observer that
@@ -209,7 +209,7 @@ impl<R: Memory> Observer<R> {
         if epoch != self.geometry().epoch() {
             return Err(SeekError::Epoch { ring: self.geometry().epoch(), stored: epoch });
         }
-        self.walk.expected = None;
+        self.walk.expect(None);
         self.walk.overrun = false;
         self.walk.skip_to_oldest().map_err(SeekError::Read)?;
         self.walk.seek(seq).map_err(SeekError::Read)
@@ -231,7 +231,7 @@ impl<R> core::fmt::Debug for Observer<R> {
         f.debug_struct("Observer")
             .field("geometry", &self.walk.view.geometry)
             .field("position", &self.walk.position)
-            .field("next_seq", &self.walk.expected)
+            .field("next_seq", &self.walk.expected())
             .finish_non_exhaustive()
     }
 }

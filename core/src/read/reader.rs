@@ -206,7 +206,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// record.
     #[must_use]
     pub const fn next_seq(&self) -> Option<u64> {
-        self.walk.expected
+        self.walk.expected()
     }
 
     /// Continues after the last record that `before` read, which may lie past what it released: for
@@ -237,7 +237,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.walk.refresh()?;
         if self.walk.position != self.walk.tail {
             self.walk.position = self.walk.tail;
-            self.walk.expected = None;
+            self.walk.expect(None);
         }
         Ok(())
     }
@@ -357,7 +357,7 @@ impl<R, C> fmt::Debug for Reader<R, C> {
             .field("geometry", &self.walk.view.geometry)
             .field("position", &self.walk.position)
             .field("released", &self.released)
-            .field("next_seq", &self.walk.expected)
+            .field("next_seq", &self.walk.expected())
             .finish_non_exhaustive()
     }
 }

@@ -32,8 +32,9 @@ pub(crate) struct Walk<R, const GATED: bool> {
     /// The last tail loaded. INVARIANT: `position <= tail <= position + capacity`, checked where it
     /// is loaded.
     pub(super) tail: u64,
-    /// Sequence number of the next DATA record, once it is known.
-    pub(super) expected: Option<u64>,
+    /// Sequence number of the next DATA record, if it is known; see [`expected`](Self::expected).
+    seq: u64,
+    is_seq_known: bool,
     /// Set when the producer overtook this walk, until the loss is reported.
     pub(super) overrun: bool,
     /// Set when more damage is counted, for who tells of it.
@@ -41,6 +42,24 @@ pub(crate) struct Walk<R, const GATED: bool> {
     /// How often the producer overtook this walk, wrapping.
     falls: u32,
     pub(super) damage: Damage,
+}
+
+impl<R, const GATED: bool> Walk<R, GATED> {
+    /// Returns the sequence number of the next DATA record, once it is known. (An `Option` would
+    /// take eight bytes more, for one bit.)
+    #[inline]
+    pub(super) const fn expected(&self) -> Option<u64> {
+        if self.is_seq_known { Some(self.seq) } else { None }
+    }
+
+    /// Sets or forgets what [`expected`](Self::expected) returns.
+    #[inline]
+    pub(super) const fn expect(&mut self, seq: Option<u64>) {
+        self.is_seq_known = seq.is_some();
+        if let Some(seq) = seq {
+            self.seq = seq;
+        }
+    }
 }
 
 impl<R: Memory> Walk<R, true> {
@@ -55,7 +74,7 @@ impl<R: Memory> Walk<R, true> {
         if read <= self.tail - self.position {
             self.position += read;
         }
-        self.expected = before.expected;
+        self.expect(before.expected());
     }
 
     /// Takes the oldest unread record, without its attributes, unless `fits` refuses it.
@@ -82,7 +101,7 @@ impl<R: Memory> Walk<R, true> {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "see `Reader::next`")]
     pub(crate) fn next_fast(&mut self, buf: &mut [u8]) -> Option<Next> {
-        let seq = self.expected?;
+        let seq = self.expected()?;
         if self.position == self.tail {
             let (_, ahead) = self.look_ahead();
             if ahead == 0 {
@@ -107,7 +126,7 @@ impl<R: Memory> Walk<R, true> {
             &mut buf[..most],
         )?;
         self.position += 1 + record.len.div_ceil(GRANULE_BYTES) as u64;
-        self.expected = Some(seq.wrapping_add(1));
+        self.expect(Some(seq.wrapping_add(1)));
         Some(Next::Record(record))
     }
 }
@@ -119,7 +138,7 @@ impl<R: Memory> Walk<R, false> {
         // Acquire.
         let tail = self.view.ring.load(ring_word::TAIL, Ordering::Relaxed);
         if tail != low32(self.position) {
-            self.expected = None;
+            self.expect(None);
             self.overrun = false;
         }
         self.position = u64::from(tail);
@@ -134,7 +153,7 @@ impl<R: Memory> Walk<R, false> {
         self.position = before.position;
         // The next look adopts a tail.
         self.tail = before.position;
-        self.expected = before.expected;
+        self.expect(before.expected());
         self.overrun = before.overrun;
         self.damage = before.damage;
     }
@@ -148,7 +167,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             view,
             position,
             tail: position,
-            expected: None,
+            seq: 0,
+            is_seq_known: false,
             overrun: false,
             damaged: false,
             falls: 0,
@@ -199,7 +219,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             evidence = (oldest, tail);
         }
         if moved {
-            return Err(ReadError::Overrun { expected: self.expected, found: None });
+            return Err(ReadError::Overrun { expected: self.expected(), found: None });
         }
         Err(ReadError::TailOutOfRange { position: evidence.0, tail: evidence.1 })
     }
@@ -264,7 +284,9 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
                 continue;
             }
             let found = located.header.seq;
-            match self.expected.replace(found) {
+            let expected = self.expected();
+            self.expect(Some(found));
+            match expected {
                 Some(expected) if expected != found => return Err(self.gap(expected, found)),
                 _ => self.overrun = false,
             }
@@ -331,7 +353,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         Ok(match self.locate()? {
             Next::Record(located) => {
                 self.position = located.end;
-                self.expected = Some(located.header.seq.wrapping_add(1));
+                self.expect(Some(located.header.seq.wrapping_add(1)));
                 Next::Record(located.record())
             }
             Next::Empty => Next::Empty,
@@ -379,7 +401,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         if *overruns < OVERRUNS_PER_CALL {
             return Ok(());
         }
-        Err(ReadError::Overrun { expected: self.expected, found: None })
+        Err(ReadError::Overrun { expected: self.expected(), found: None })
     }
 
     fn fall(&mut self) -> Result<(), ReadError> {
@@ -409,8 +431,8 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         let mut lost = None;
         // Overrun while searching: the loss will show by `seq`.
         if let (Some(located), true) = (&next, self.copy_was_live(damaged)) {
-            lost = self.expected.map(|expected| located.header.seq.saturating_sub(expected));
-            self.expected = Some(located.header.seq);
+            lost = self.expected().map(|expected| located.header.seq.saturating_sub(expected));
+            self.expect(Some(located.header.seq));
         }
         self.position = next.map_or(self.tail, |located| located.position);
         self.count(1, lost.unwrap_or(0));
@@ -428,7 +450,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     pub(crate) fn take(&mut self, located: &Located, computed: u32) -> Result<Record, ReadError> {
         let (record, stored) = (located.record(), located.header.payload_crc);
         self.position = located.end;
-        self.expected = Some(record.seq.wrapping_add(1));
+        self.expect(Some(record.seq.wrapping_add(1)));
         if stored != computed {
             self.count(1, 1);
             return Err(ReadError::Payload {
@@ -467,7 +489,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
                 Ok(Next::Record(located)) => located,
                 Ok(Next::Empty | Next::Closed) => {
                     // Nothing is left to tell by, but what was read before.
-                    let gone = self.expected.filter(|&expected| seq < expected);
+                    let gone = self.expected().filter(|&expected| seq < expected);
                     return Ok(gone.map_or(Seek::Ahead, |oldest| Seek::Gone { oldest }));
                 }
                 Err(error @ ReadError::TailOutOfRange { .. }) => return Err(error),
@@ -482,7 +504,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             }
             skipped += located.end - self.position;
             self.position = located.end;
-            self.expected = Some(found.wrapping_add(1));
+            self.expect(Some(found.wrapping_add(1)));
         }
         Err(ReadError::Overrun { expected: Some(seq), found: None })
     }
@@ -510,7 +532,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         let next_seq = self.view.ring.load(ring_word::NEXT_SEQ, Ordering::Relaxed);
         // Padding records in front of the first record say nothing about its age.
         let oldest = self.first_data(position, tail);
-        let Some(first) = oldest.map(|header| header.seq).or(self.expected) else {
+        let Some(first) = oldest.map(|header| header.seq).or(self.expected()) else {
             return Ok(Lag {
                 records: 0,
                 bytes: (tail - position) * GRANULE_BYTES as u64,
