@@ -163,13 +163,14 @@ pub fn run(bytes: &[u8]) {
     };
     assert!(same_but_leftovers(&before, &directory.copy()), "recovery only reads");
     let Some(past) = opened.past.clone() else { return };
-    check(&past, before.values().map(Vec::len).sum());
+    let records = records(&directory, &opened, before.values().map(Vec::len).sum());
+    check(&past, &records);
     drop(opened);
     let again = open(&directory, &facts).expect("what was opened can be opened");
     assert_same(&past, again.past.as_ref().expect("it is still there"));
     let may_go_on = past.may_go_on && past.capacity == capacity && past.stretches.len() <= 1;
     if may_go_on {
-        go_on(&directory, &facts, again, &past, input.u8());
+        go_on(&directory, &facts, again, (&past, &records), input.u8());
     }
 }
 
@@ -202,18 +203,36 @@ fn same_but_leftovers(
             .all(|(name, bytes)| name == "cursors" && bytes.iter().all(|byte| *byte == 0))
 }
 
-/// Each record by the second decoder; all in order; no more than the files have.
-fn check(past: &Past, all: usize) {
-    let kept: usize = past.stretches.iter().map(|stretch| stretch.bytes.len()).sum();
-    assert!(kept <= all, "{kept} bytes kept of {all}");
+/// Reads the records of each stretch: as many bytes as it says, no more than the files have.
+fn records(directory: &Directory, opened: &Opened<Directory>, all: usize) -> Vec<Vec<u8>> {
+    let past = opened.past.as_ref().expect("it has one");
+    directory.read.set(0);
+    let records: Vec<Vec<u8>> = past
+        .stretches
+        .iter()
+        .map(|stretch| {
+            let mut bytes = Vec::new();
+            let copied = opened.copy(stretch, |_, piece| bytes.extend_from_slice(piece));
+            copied.expect("a directory without faults");
+            assert_eq!(bytes.len() as u64, stretch.bytes());
+            bytes
+        })
+        .collect();
+    let (read, kept) = (directory.read.get(), records.iter().map(Vec::len).sum::<usize>());
+    assert!(read == kept as u64 && kept <= all, "{read} bytes read for {kept} kept of {all}");
+    records
+}
+
+/// Each record by the second decoder; all in order.
+fn check(past: &Past, records: &[Vec<u8>]) {
     // Segments may contradict each other; that is said, and an epoch ends.
     let is_of = |each: &Damage| matches!(each, Damage::Records { cut: Cut::Sequence { .. }, .. });
     let numbers_hold = !past.damage.iter().any(is_of);
     let (mut end, mut next) = (0, None);
-    for stretch in &past.stretches {
-        assert!(!stretch.bytes.is_empty() && stretch.start >= end, "{past:?}");
+    for (stretch, bytes) in past.stretches.iter().zip(records) {
+        assert!(!bytes.is_empty() && stretch.start >= end, "{past:?}");
         let is_gap = stretch.start > end;
-        let (mut at, mut rest) = (stretch.start, &stretch.bytes[..]);
+        let (mut at, mut rest) = (stretch.start, &bytes[..]);
         let mut first = true;
         while !rest.is_empty() {
             let stored = u32_at(rest, 28);
@@ -223,6 +242,7 @@ fn check(past: &Past, all: usize) {
             if head.is_data() {
                 let payload = &rest[32..32 + head.len as usize];
                 assert_eq!(wire::crc(payload), head.payload_crc, "at {at}");
+                assert!(head.len <= stretch.largest, "at {at}: {past:?}");
             }
             match next {
                 Some(_) if !numbers_hold => {}
@@ -234,7 +254,7 @@ fn check(past: &Past, all: usize) {
             next = Some(head.seq + u64::from(head.is_data()));
             (at, rest) = (at + head.granules(), &rest[bytes..]);
         }
-        assert_eq!(at, stretch.end());
+        assert_eq!(at, stretch.end);
         end = at;
     }
     if past.may_go_on {
@@ -257,7 +277,13 @@ fn assert_same(before: &Past, after: &Past) {
 }
 
 /// Goes on after the past with a record more: it is found after all that was found before.
-fn go_on(directory: &Directory, facts: &Facts, opened: Opened<Directory>, past: &Past, len: u8) {
+fn go_on(
+    directory: &Directory,
+    facts: &Facts,
+    opened: Opened<Directory>,
+    (past, before): (&Past, &[Vec<u8>]),
+    len: u8,
+) {
     let journal = opened.go_on(7).expect("no faults");
     let mut log: Log<Directory> = journal.log;
     let record = record(past.epoch, past.end, past.next_seq, &vec![len; usize::from(len) % 64]);
@@ -266,21 +292,23 @@ fn go_on(directory: &Directory, facts: &Facts, opened: Opened<Directory>, past: 
     }
     log.commit(&record, past.next_seq, 8).expect("no faults");
     drop(log);
-    let after = open(directory, facts).expect("it was open").past.expect("it has a past");
-    check(&after, usize::MAX);
+    let opened = open(directory, facts).expect("it was open");
+    let found = records(directory, &opened, usize::MAX);
+    let after = opened.past.expect("it has a past");
+    check(&after, &found);
     assert!(after.may_go_on, "{after:?}");
     let end = past.end + record.len() as u64 / 32;
     assert_eq!((after.epoch, after.end), (past.epoch, end));
     assert_eq!(after.next_seq, past.next_seq + 1);
-    let found = after.stretches.last().expect("what was appended");
-    assert!(found.bytes.ends_with(&record));
+    let (stretch, found) = after.stretches.last().zip(found.last()).expect("what was appended");
+    assert!(found.ends_with(&record));
     // All that was there before, but for what must have been released so that this had room.
-    let before = past.stretches.first().map_or(&[][..], |stretch| &stretch.bytes[..]);
-    let kept = &found.bytes[..found.bytes.len() - record.len()];
+    let before = before.first().map_or(&[][..], |bytes| &bytes[..]);
+    let kept = &found[..found.len() - record.len()];
     assert!(before.ends_with(kept), "other records than before");
     let held = u64::from(facts.capacity) - 1;
     let is_whole = kept.len() == before.len();
-    assert!(is_whole || found.start >= end.saturating_sub(held), "{} of {end}", found.start);
+    assert!(is_whole || stretch.start >= end.saturating_sub(held), "{} of {end}", stretch.start);
 }
 
 /// A DATA record as it is stored.

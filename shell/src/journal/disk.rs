@@ -138,6 +138,10 @@ impl files::File for File {
         Ok(())
     }
 
+    fn ahead(&self, at: u64, bytes: u64) {
+        let _ = fs::fadvise(&self.0, at, std::num::NonZero::new(bytes), fs::Advice::WillNeed);
+    }
+
     fn is_linked(&self) -> io::Result<bool> {
         Ok(fs::fstat(&self.0)?.st_nlink > 0)
     }

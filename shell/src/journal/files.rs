@@ -58,6 +58,10 @@ pub trait File {
     /// write counts as clean, and would be read as if it were there.
     fn forget(&self) -> io::Result<()>;
 
+    /// Says that these bytes will be read soon, so that the disk may be asked for them meanwhile.
+    /// Advice: nothing is worse without it but the time.
+    fn ahead(&self, _at: u64, _bytes: u64) {}
+
     /// Returns whether it still has a name.
     fn is_linked(&self) -> io::Result<bool>;
 

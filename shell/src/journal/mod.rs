@@ -2,8 +2,8 @@
 //!
 //! Knows bytes and a small file system, neither rings nor protocols. Reading order: `files` (what
 //! is asked of the file system), `disk` (the real one), `format` (the bytes), `walk` (records, each
-//! checked), `cursors`, `log` (the writing half), `recover` (the reading half), `history` (for
-//! people), `settings`.
+//! checked), `stretch` (where they are), `cursors`, `log` (the writing half), `recover` (the
+//! reading half), `history` (for people), `settings`.
 
 pub mod cursors;
 pub mod disk;
@@ -14,6 +14,7 @@ pub mod log;
 pub mod recover;
 mod seeded;
 mod settings;
+mod stretch;
 #[cfg(test)]
 mod tests;
 pub mod walk;
@@ -22,5 +23,6 @@ pub use self::cursors::CursorFile;
 pub use self::disk::Disk;
 pub use self::format::{Cursors, Durability};
 pub use self::log::{Facts, Failure, Log, Prepared, prepare};
-pub use self::recover::{Damage, Journal, OpenError, Opened, Past, Stretch};
+pub use self::recover::{Damage, Journal, OpenError, Opened, Past, Taken};
 pub use self::settings::{JournalSettings, JournalTable};
+pub use self::stretch::Stretch;

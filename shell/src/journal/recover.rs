@@ -3,7 +3,9 @@
 //! Nothing is believed that does not check, and nobody is asked. The answer says where the unread
 //! records begin and end, whether numbers may go on after them, and what is missing.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::cursors::{self, CursorFile};
@@ -13,10 +15,15 @@ use super::format::{
 };
 use super::log::{Facts, Failure, Log, NEW_NAME, Prepared, Segment, prepare};
 use super::seeded::{self, Bug};
+use super::stretch::{Places, Stretch};
 use super::walk::{Cut, Found, Step, Walk};
 
 /// Name of the file that is locked.
 pub const LOCK_NAME: &str = "lock";
+
+/// Granules after which a record boundary is remembered, so that one that lies far in a stretch is
+/// found without a walk from its beginning.
+const MARK_GRANULES: u64 = if cfg!(test) { 6 } else { 1 << 15 };
 
 /// Files that a process may have left unfinished.
 const NEW_NAMES: [&str; 2] = [NEW_NAME, cursors::NEW_NAME];
@@ -107,22 +114,6 @@ impl fmt::Display for Damage {
     }
 }
 
-/// A stretch of intact records, one after the other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stretch {
-    /// Position of the first.
-    pub start: u64,
-    /// The records as they were in the ring.
-    pub bytes: Vec<u8>,
-}
-
-impl Stretch {
-    /// Returns just past the last.
-    pub fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64 / GRANULE
-    }
-}
-
 /// What is known of the last life of a ring.
 #[derive(Clone, Debug)]
 pub struct Past {
@@ -146,12 +137,34 @@ pub struct Past {
     pub damage: Vec<Damage>,
 }
 
+/// A directory that no other process uses.
+pub struct Taken<D: Files> {
+    files: D,
+    lock: D::Lock,
+}
+
+impl<D: Files> Taken<D> {
+    /// Locks the directory.
+    pub fn take(files: D) -> Result<Self, OpenError> {
+        let lock = files.lock(LOCK_NAME).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::WouldBlock {
+                OpenError::Locked
+            } else {
+                Failure::of("locking", LOCK_NAME)(error).into()
+            }
+        })?;
+        Ok(Self { files, lock })
+    }
+}
+
 /// A directory that was looked at and not written to yet.
 pub struct Opened<D: Files> {
     files: Arc<D>,
     facts: Facts,
     lock: D::Lock,
     segments: Vec<Segment>,
+    /// Headers of the segments that have records of the past, in order.
+    chain: Vec<SegmentHeader>,
     cursors: CursorFile<D::File>,
     /// The saved cursors, if they say that the last process ended in order.
     ended: Option<Cursors>,
@@ -173,16 +186,15 @@ pub struct Journal<D: Files> {
 }
 
 impl<D: Files> Opened<D> {
-    /// Locks the directory and finds what is there. Nothing is changed but leftovers of files that
-    /// were never finished.
+    /// Locks the directory and [looks](Self::of).
     pub fn open(files: D, facts: Facts) -> Result<Self, OpenError> {
-        let lock = files.lock(LOCK_NAME).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::WouldBlock {
-                OpenError::Locked
-            } else {
-                Failure::of("locking", LOCK_NAME)(error).into()
-            }
-        })?;
+        Self::of(Taken::take(files)?, facts)
+    }
+
+    /// Finds what is in a directory. Nothing is changed but leftovers of files that were never
+    /// finished.
+    pub fn of(taken: Taken<D>, facts: Facts) -> Result<Self, OpenError> {
+        let Taken { files, lock } = taken;
         let names = files.list().map_err(Failure::of("listing", "the directory"))?;
         for name in names.iter().filter(|name| NEW_NAMES.contains(&name.as_str())) {
             files.unlink(name).map_err(Failure::of("removing", name))?;
@@ -220,6 +232,7 @@ impl<D: Files> Opened<D> {
             facts,
             lock,
             segments,
+            chain: Vec::new(),
             cursors,
             ended: None,
             past: None,
@@ -251,7 +264,7 @@ impl<D: Files> Opened<D> {
         // A segment that cannot be read, at the end, may have held anything.
         let newest_serial = newest.serial;
         let is_last = self.segments.last().is_some_and(|last| last.serial == newest_serial);
-        let mut chain: Vec<&SegmentHeader> = Vec::new();
+        let mut chain: Vec<SegmentHeader> = Vec::new();
         for header in self.segments.iter().filter_map(|each| each.header.as_ref()) {
             let before = chain.last().map_or(0, |last| last.first_position);
             if header.epoch != epoch {
@@ -262,22 +275,24 @@ impl<D: Files> Opened<D> {
                 damage.push(Damage::Segment { name, why: BadBlock::Content });
                 continue;
             }
-            chain.push(header);
+            chain.push(header.clone());
         }
         let mut search = Search {
-            files: &*self.files,
+            places: Places { files: &*self.files, epoch, chain: &chain },
             held: u64::from(newest.capacity).saturating_sub(1),
             saved: saved.as_ref(),
             // Everything before it was safe.
             known: newest.first_position.max(saved.as_ref().map_or(0, |saved| saved.published)),
             damage,
-            stretches: Vec::new(),
+            stretches: VecDeque::new(),
+            marks: Vec::new(),
             torn: None,
             end: 0,
             next_seq: None,
         };
-        search.run(&chain)?;
+        search.run()?;
         let Search { known, damage, stretches, torn, end, next_seq, .. } = search;
+        self.chain = chain;
         let is_whole = damage.iter().all(|each| matches!(each, Damage::Cursors))
             && is_last
             && end >= known
@@ -286,7 +301,7 @@ impl<D: Files> Opened<D> {
         let ended = saved.as_ref().is_some_and(|saved| saved.is_end && saved.published == end);
         let survived = newest.durability == Durability::Disk || same_boot || ended;
         self.ended = saved.clone().filter(|saved| saved.is_end);
-        let start = stretches.first().map_or(end, |first| first.start);
+        let start = stretches.front().map_or(end, |first| first.start);
         let positions = saved.map_or(Vec::new(), |saved| {
             let within = |(name, at): (String, u64)| (name, at.clamp(start, end.max(start)));
             saved.positions.into_iter().map(within).collect()
@@ -294,7 +309,7 @@ impl<D: Files> Opened<D> {
         Ok(Some(Past {
             epoch,
             capacity: newest.capacity,
-            stretches,
+            stretches: stretches.into(),
             end,
             next_seq: next_seq.unwrap_or(0),
             positions,
@@ -307,6 +322,28 @@ impl<D: Files> Opened<D> {
     /// Returns whether this is the first process that uses the directory.
     pub fn is_new(&self) -> bool {
         self.past.is_none()
+    }
+
+    /// Calls with the records of a stretch of the past as they were in the ring, in pieces of whole
+    /// granules, each with its position. They were intact when they were found; whoever uses them
+    /// checks them again.
+    pub fn copy(&self, stretch: &Stretch, each: impl FnMut(u64, &[u8])) -> Result<(), Failure> {
+        self.places().copy((stretch.start, stretch.end), each)
+    }
+
+    /// Calls with each record of a stretch of the past, checked once more, until it breaks; returns
+    /// with what.
+    pub fn walk<B>(
+        &self,
+        stretch: &Stretch,
+        each: impl FnMut(&Found<'_>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, Failure> {
+        self.places().walk((stretch.start, stretch.end), each)
+    }
+
+    fn places(&self) -> Places<'_, D> {
+        let epoch = self.past.as_ref().map_or(0, |past| past.epoch);
+        Places { files: &*self.files, epoch, chain: &self.chain }
     }
 
     /// Goes on in the epoch of the past, after its last record. What was cut is cut for good.
@@ -387,14 +424,16 @@ pub fn read_header<D: Files>(
 
 /// The search for what was not released.
 struct Search<'a, D> {
-    files: &'a D,
+    places: Places<'a, D>,
     /// Most granules that the ring can have held at once: what lies farther back was released by
     /// everyone, whatever the saved cursors say, or it would have been full.
     held: u64,
     saved: Option<&'a Cursors>,
     known: u64,
     damage: Vec<Damage>,
-    stretches: Vec<Stretch>,
+    stretches: VecDeque<Stretch>,
+    /// Some boundaries between records, in order.
+    marks: Vec<u64>,
     torn: Option<Cut>,
     end: u64,
     next_seq: Option<u64>,
@@ -402,7 +441,8 @@ struct Search<'a, D> {
 
 impl<D: Files> Search<'_, D> {
     /// Walks the segments of the epoch, from the slowest subscription on.
-    fn run(&mut self, chain: &[&SegmentHeader]) -> Result<(), Failure> {
+    fn run(&mut self) -> Result<(), Failure> {
+        let chain = self.places.chain;
         let Some(first) = chain.first() else { return Ok(()) };
         let slowest = self.saved.and_then(|saved| saved.positions.iter().map(|(_, at)| *at).min());
         let published = self.saved.map(|saved| saved.published);
@@ -423,7 +463,7 @@ impl<D: Files> Search<'_, D> {
         self.end = from;
         for index in begin..chain.len() {
             let limit = chain.get(index + 1).map(|next| next.first_position);
-            self.segment(chain[index], from, limit)?;
+            self.segment(&chain[index], from, limit)?;
             if let Some(next) = chain.get(index + 1) {
                 from = next.first_position;
                 if self.end == from {
@@ -437,7 +477,7 @@ impl<D: Files> Search<'_, D> {
                 }
             }
         }
-        self.trim(self.end);
+        self.trim()?;
         if self.end < self.known {
             let (position, first) = (self.end, self.next_seq);
             let is_noted = |each: &Damage| matches!(each, Damage::Records { position: at, .. } if *at == position);
@@ -457,7 +497,7 @@ impl<D: Files> Search<'_, D> {
         limit: Option<u64>,
     ) -> Result<(), Failure> {
         let name = segment_name(header.serial);
-        let file = self.files.open(&name).map_err(Failure::of("opening", &name))?;
+        let file = self.places.files.open(&name).map_err(Failure::of("opening", &name))?;
         let failed = || Failure::of("reading", segment_name(header.serial));
         // A process that was killed may have left something to the system: it must be safe before
         // anyone sees it. And what an earlier process failed to sync must not be seen at all.
@@ -508,41 +548,46 @@ impl<D: Files> Search<'_, D> {
         }
     }
 
-    fn start(&self) -> u64 {
-        self.stretches.first().map_or(0, |first| first.start)
-    }
-
-    /// Drops what everyone has released, given that the ring came to this end.
-    fn trim(&mut self, end: u64) {
-        let from = end.saturating_sub(self.held);
-        self.stretches.retain(|stretch| stretch.end() > from);
-        let Some(first) = self.stretches.first_mut() else { return };
-        let mut dropped = 0;
-        while first.start + (dropped as u64 / GRANULE) < from {
-            let Some(len) = first.bytes.get(dropped..dropped + 4) else { break };
-            let len = len.iter().rev().fold(0, |len, &byte| len << 8 | u64::from(byte));
-            dropped += usize::try_from((1 + len.div_ceil(GRANULE)) * GRANULE).unwrap_or(usize::MAX);
+    /// Drops what everyone has released, given that the ring came to the end that was found.
+    fn trim(&mut self) -> Result<(), Failure> {
+        let from = self.end.saturating_sub(self.held);
+        let Some(first) = self.stretches.front_mut().filter(|first| first.start < from) else {
+            return Ok(());
+        };
+        let is_before = |mark: &&u64| (first.start..=from).contains(*mark);
+        let near = self.marks.iter().rev().find(is_before).copied().unwrap_or(first.start);
+        let start = self.places.walk((near, first.end), |found| {
+            if found.position < from {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(found.position)
+            }
+        })?;
+        match start {
+            Some(start) => first.start = start,
+            None => drop(self.stretches.pop_front()),
         }
-        let dropped = dropped.min(first.bytes.len());
-        first.bytes.drain(..dropped);
-        first.start += dropped as u64 / GRANULE;
-        if first.bytes.is_empty() {
-            self.stretches.remove(0);
-        }
+        Ok(())
     }
 
     fn take(&mut self, found: &Found<'_>) {
-        let last = self.stretches.last_mut().filter(|last| last.end() == found.position);
-        if let Some(last) = last {
-            last.bytes.extend_from_slice(found.bytes);
+        let (position, end) = (found.position, found.end());
+        let largest = if found.header.is_data() { found.header.len } else { 0 };
+        if let Some(last) = self.stretches.back_mut().filter(|last| last.end == position) {
+            last.end = end;
+            last.largest = last.largest.max(largest);
         } else {
-            let (start, bytes) = (found.position, found.bytes.to_vec());
-            self.stretches.push(Stretch { start, bytes });
+            self.stretches.push_back(Stretch { start: position, end, largest });
         }
-        if found.end().saturating_sub(self.start()) > 2 * self.held + 1 {
-            self.trim(found.end());
+        if self.marks.last().is_none_or(|mark| position.saturating_sub(*mark) >= MARK_GRANULES) {
+            self.marks.push(position);
         }
-        self.end = found.end();
+        // What everyone has released, given that the ring came here.
+        while self.stretches.front().is_some_and(|first| first.end.saturating_add(self.held) <= end)
+        {
+            self.stretches.pop_front();
+        }
+        self.end = end;
         self.next_seq = Some(found.header.seq + u64::from(found.header.is_data()));
     }
 }

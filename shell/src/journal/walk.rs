@@ -15,6 +15,8 @@ use super::seeded::{self, Bug};
 
 /// Bytes that are read at once.
 const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes that the disk is asked for while those before them are looked at.
+const AHEAD_BYTES: u64 = 8 << 20;
 /// Payload bytes that may turn out to be damaged, for each byte of the segment. Past damage every
 /// granule may be the header of a record that reaches far: without a bound, files made for it would
 /// keep a start busy for hours.
@@ -123,6 +125,8 @@ pub struct Walk<'f, F> {
     window: Vec<u8>,
     /// Position of the window's first byte.
     window_at: u64,
+    /// Up to where the disk was asked, in bytes of the file.
+    asked: u64,
 }
 
 impl<'f, F: File> Walk<'f, F> {
@@ -145,6 +149,7 @@ impl<'f, F: File> Walk<'f, F> {
             patience: DAMAGE_PATIENCE.saturating_mul(limit.saturating_sub(first) * GRANULE),
             window: Vec::new(),
             window_at: from,
+            asked: 0,
         }
     }
 
@@ -251,6 +256,12 @@ impl<'f, F: File> Walk<'f, F> {
         self.window.resize(wanted, 0);
         self.window_at = self.position;
         let from = HEADER_BYTES as u64 + (self.position - self.first) * GRANULE;
+        let ahead = from + left.min(wanted as u64 + AHEAD_BYTES);
+        if ahead > self.asked {
+            let asked = self.asked.max(from);
+            self.file.ahead(asked, ahead - asked);
+            self.asked = ahead;
+        }
         let read = read_at(self.file, &mut self.window, from)?;
         self.window.truncate(read);
         Ok(self.window.get(..bytes))

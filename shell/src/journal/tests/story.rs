@@ -4,6 +4,7 @@
 //! answered, and cursors and segments are seen to in between.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use aqueduct_core::internals::{Framing, Header};
 use aqueduct_core::layout::{KIND_DATA, KIND_PAD};
@@ -47,7 +48,12 @@ pub(super) struct Oracle {
 impl Oracle {
     /// Compares what was found with what was promised. `numbers_hold`: nobody can have seen what is
     /// not there, so the epoch must go on.
-    pub(super) fn check(&self, past: Option<&Past>, numbers_hold: bool) -> Result<(), String> {
+    pub(super) fn check(
+        &self,
+        past: Option<&Past>,
+        records: &[FoundRecord],
+        numbers_hold: bool,
+    ) -> Result<(), String> {
         let Some(past) = past else {
             return if self.published.is_empty() {
                 Ok(())
@@ -63,7 +69,7 @@ impl Oracle {
         }
         let mut found = BTreeMap::new();
         let mut last = None;
-        for (seq, position, payload) in records(past) {
+        for (seq, position, payload) in records.iter().cloned() {
             let number = (past.epoch, seq);
             if !self.sent.get(&number).is_some_and(|sent| sent.contains(&payload)) {
                 return Err(format!("record {seq} is none that was ever sent: {payload:?}"));
@@ -116,26 +122,44 @@ impl Oracle {
     }
 }
 
-/// Numbers, positions and payloads of what was found.
-pub(super) fn records(past: &Past) -> Vec<(u64, u64, Vec<u8>)> {
+/// Number, position and payload of a record.
+pub(super) type FoundRecord = (u64, u64, Vec<u8>);
+
+/// What was found, as a ring gets it: read once more, and both ways of reading say the same.
+pub(super) fn records(opened: &Opened<Sim>) -> Result<Vec<FoundRecord>, Failure> {
+    let (mut records, mut walked) = (Vec::new(), Vec::new());
+    let Some(past) = &opened.past else { return Ok(records) };
     let framing = Framing::new(past.epoch);
-    let mut records = Vec::new();
     for stretch in &past.stretches {
+        let mut bytes = Vec::new();
+        opened.copy(stretch, |position, piece| {
+            assert_eq!(position, stretch.start + bytes.len() as u64 / GRANULE);
+            bytes.extend_from_slice(piece);
+        })?;
+        assert_eq!(bytes.len() as u64, stretch.bytes());
         let mut at = 0;
-        while at < stretch.bytes.len() {
+        while at < bytes.len() {
             let position = stretch.start + at as u64 / GRANULE;
-            let granule: &[u8; 32] = stretch.bytes[at..at + 32].try_into().expect("whole");
+            let granule: &[u8; 32] = bytes[at..at + 32].try_into().expect("whole");
             #[allow(clippy::cast_possible_truncation, reason = "positions of the ring")]
             let header = framing.decode(position as u32, granule).expect("it was checked");
             let len = header.len as usize;
             if header.is_data() {
-                let payload = stretch.bytes[at + 32..at + 32 + len].to_vec();
-                records.push((header.seq, position, payload));
+                assert!(header.len <= stretch.largest);
+                records.push((header.seq, position, bytes[at + 32..at + 32 + len].to_vec()));
             }
             at += 32 + len.div_ceil(32) * 32;
         }
+        let broken: Option<()> = opened.walk(stretch, |found| {
+            if found.header.is_data() {
+                walked.push((found.header.seq, found.position, found.content().0.to_vec()));
+            }
+            ControlFlow::Continue(())
+        })?;
+        assert!(broken.is_none());
     }
-    records
+    assert_eq!(records, walked);
+    Ok(records)
 }
 
 /// What is appended and not committed, or committed.
@@ -169,41 +193,39 @@ impl Life {
         oracle: &mut Oracle,
     ) -> Result<Self, OpenError> {
         let opened = Opened::open(sim.clone(), Facts { boot, ..facts(durability) })?;
+        let found = records(&opened).map_err(OpenError::Failed)?;
         let go_on = opened.past.as_ref().filter(|past| past.may_go_on);
-        let (journal, epoch, head, seq) = match (&opened.past, go_on) {
-            (_, Some(past)) => {
-                let (epoch, head, seq) = (past.epoch, past.end, past.next_seq);
-                let past = past.clone();
-                let journal = opened.go_on(0).map_err(OpenError::Failed)?;
-                // What was not published before is now.
-                for (seq, position, payload) in records(&past) {
-                    oracle.published.insert((epoch, seq), payload);
-                    oracle.places.insert((epoch, seq), position);
-                }
-                for (released, name) in oracle.released.iter_mut().zip(SUBSCRIPTIONS) {
-                    let saved = past.positions.iter().find(|(other, _)| other == name);
-                    *released = saved.map_or(*released, |(_, saved)| *saved);
-                }
-                (journal, epoch, head, seq)
+        let (journal, epoch, head, seq) = if let Some(past) = go_on {
+            let (epoch, head, seq) = (past.epoch, past.end, past.next_seq);
+            let past = past.clone();
+            let journal = opened.go_on(0).map_err(OpenError::Failed)?;
+            // What was not published before is now.
+            for (seq, position, payload) in found {
+                oracle.published.insert((epoch, seq), payload);
+                oracle.places.insert((epoch, seq), position);
             }
-            (past, None) => {
-                let (mut bytes, mut seq) = (Vec::new(), 0);
-                let framing = Framing::new(epoch);
-                for (_, _, payload) in past.iter().flat_map(records) {
-                    let position = bytes.len() as u64 / GRANULE;
-                    bytes.extend(data(&framing, position, seq, &payload));
-                    oracle.sent.entry((epoch, seq)).or_default().push(payload.clone());
-                    oracle.published.insert((epoch, seq), payload);
-                    oracle.places.insert((epoch, seq), position);
-                    seq += 1;
-                }
-                let positions = SUBSCRIPTIONS.map(|name| (name.to_owned(), 0)).to_vec();
-                let journal = opened
-                    .begin_epoch(epoch, (&bytes, seq), positions, 0)
-                    .map_err(OpenError::Failed)?;
-                oracle.released = [0; 2];
-                (journal, epoch, bytes.len() as u64 / GRANULE, seq)
+            for (released, name) in oracle.released.iter_mut().zip(SUBSCRIPTIONS) {
+                let saved = past.positions.iter().find(|(other, _)| other == name);
+                *released = saved.map_or(*released, |(_, saved)| *saved);
             }
+            (journal, epoch, head, seq)
+        } else {
+            let (mut bytes, mut seq) = (Vec::new(), 0);
+            let framing = Framing::new(epoch);
+            for (_, _, payload) in found {
+                let position = bytes.len() as u64 / GRANULE;
+                bytes.extend(data(&framing, position, seq, &payload));
+                oracle.sent.entry((epoch, seq)).or_default().push(payload.clone());
+                oracle.published.insert((epoch, seq), payload);
+                oracle.places.insert((epoch, seq), position);
+                seq += 1;
+            }
+            let positions = SUBSCRIPTIONS.map(|name| (name.to_owned(), 0)).to_vec();
+            let journal = opened
+                .begin_epoch(epoch, (&bytes, seq), positions, 0)
+                .map_err(OpenError::Failed)?;
+            oracle.released = [0; 2];
+            (journal, epoch, bytes.len() as u64 / GRANULE, seq)
         };
         oracle.epoch = epoch;
         let framing = Framing::new(epoch);
@@ -314,13 +336,12 @@ impl Life {
 }
 
 /// The records of the past as a new epoch has them, and how many.
-pub(super) fn renumbered(past: &Past, epoch: u64) -> (Vec<u8>, u64) {
+pub(super) fn renumbered(records: &[FoundRecord], epoch: u64) -> (Vec<u8>, u64) {
     let (framing, mut bytes) = (Framing::new(epoch), Vec::new());
-    let payloads = records(past);
-    for (seq, (_, _, payload)) in (0..).zip(&payloads) {
+    for (seq, (_, _, payload)) in (0..).zip(records) {
         bytes.extend(data(&framing, bytes.len() as u64 / GRANULE, seq, payload));
     }
-    (bytes, payloads.len() as u64)
+    (bytes, records.len() as u64)
 }
 
 /// A segment, its header included, of so many granules: see the test that walks it.

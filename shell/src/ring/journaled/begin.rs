@@ -1,9 +1,10 @@
 //! How a ring with a journal begins: with what its last life left.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use aqueduct_core::geometry::low32;
-use aqueduct_core::internals::Framing;
+use aqueduct_core::internals::{Framing, Header};
 use aqueduct_core::layout::{DATA_OFFSET_MAPPED, GRANULE_BYTES};
 use aqueduct_core::recovery::{Bound, Checkpoint, recover};
 use aqueduct_core::{AttributeBlock, Memory, MemoryMut, Meta, Producer, Start};
@@ -12,11 +13,73 @@ use super::{Journaled, spawn};
 use crate::journal::disk::Disk;
 use crate::journal::format::GRANULE;
 use crate::journal::recover::Journal;
-use crate::journal::{Facts, JournalSettings, Opened, Past};
+use crate::journal::{Facts, JournalSettings, Opened, Past, Stretch, Taken};
 use crate::metrics::Metrics;
 use crate::ring::memory::RingMemory;
 use crate::ring::{ClockName, Ring, RingError, RingProducer, RingSettings, now_ns, random_epoch};
 use crate::segment::RingSegment;
+
+/// Takes position, header and content of a record.
+pub(in crate::ring) type Each<'a> = dyn FnMut(u64, &Header, &[u8]) -> Result<(), RingError> + 'a;
+
+/// Where the records of a past are.
+pub(in crate::ring) trait Records {
+    /// Calls with the records of a stretch, in pieces of whole granules, each with its position.
+    /// They are to be checked where they arrive.
+    fn copy(&self, stretch: &Stretch, to: &mut dyn FnMut(u64, &[u8])) -> Result<(), RingError>;
+
+    /// Calls with position, header and content of each record, which was checked.
+    fn each(&self, stretch: &Stretch, call: &mut Each<'_>) -> Result<(), RingError>;
+}
+
+impl Records for Opened<Disk> {
+    fn copy(&self, stretch: &Stretch, to: &mut dyn FnMut(u64, &[u8])) -> Result<(), RingError> {
+        Self::copy(self, stretch, to).map_err(|failure| RingError::Journal(Arc::new(failure)))
+    }
+
+    fn each(&self, stretch: &Stretch, call: &mut Each<'_>) -> Result<(), RingError> {
+        let failed = self.walk(stretch, |found| {
+            let content = &found.bytes[GRANULE_BYTES..];
+            match call(found.position, &found.header, content) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            }
+        });
+        failed.map_err(|failure| RingError::Journal(Arc::new(failure)))?.map_or(Ok(()), Err)
+    }
+}
+
+/// Records of a past that are in memory: those of its only stretch, checked.
+pub(in crate::ring) struct InMemory {
+    /// Epoch of the records.
+    pub(in crate::ring) epoch: u64,
+    /// The records as they were in the ring.
+    pub(in crate::ring) bytes: Vec<u8>,
+}
+
+impl Records for InMemory {
+    fn copy(&self, stretch: &Stretch, to: &mut dyn FnMut(u64, &[u8])) -> Result<(), RingError> {
+        to(stretch.start, &self.bytes);
+        Ok(())
+    }
+
+    fn each(&self, stretch: &Stretch, call: &mut Each<'_>) -> Result<(), RingError> {
+        let framing = Framing::new(self.epoch);
+        let (mut at, mut rest) = (stretch.start, &self.bytes[..]);
+        while let Some((granule, after)) = rest.split_first_chunk::<GRANULE_BYTES>() {
+            // They were checked when they were found.
+            let Ok(header) = framing.decode(low32(at), granule) else { break };
+            let granules = (header.len as usize).div_ceil(GRANULE_BYTES);
+            let Some((content, next)) = after.split_at_checked(granules * GRANULE_BYTES) else {
+                break;
+            };
+            call(at, &header, content)?;
+            at += 1 + granules as u64;
+            rest = next;
+        }
+        Ok(())
+    }
+}
 
 /// A ring in the making.
 struct Begun {
@@ -47,12 +110,22 @@ impl Ring {
         let path = journals.directory.join(&settings.name);
         let disk = Disk::open(&path)
             .map_err(|error| RingError::Directory { path: path.clone(), error: error.into() })?;
-        let opened =
-            Opened::open(disk, facts).map_err(|error| RingError::Journal(Arc::new(error)))?;
+        let refused = |error| RingError::Journal(Arc::new(error));
+        let taken = Taken::take(disk).map_err(refused)?;
+        // The memory of a large ring takes as long to make as its journal to read.
+        let (segment, opened) = std::thread::scope(|scope| {
+            let making = std::thread::Builder::new()
+                .spawn_scoped(scope, || Self::make_segment(settings))
+                .ok();
+            let opened = Opened::of(taken, facts);
+            let made = making.and_then(|making| making.join().ok());
+            (made.unwrap_or_else(|| Self::make_segment(settings)), opened)
+        });
+        let opened = opened.map_err(refused)?;
         if let Some(past) = &opened.past {
             say(&settings.name, past);
         }
-        let segment = Self::make_segment(settings)?;
+        let segment = segment?;
         let begun = begin(settings, &segment, opened)?;
         let epoch = begun.epoch;
         let mut ring = Self::assemble(settings, metrics, segment, begun.producer, epoch, |name| {
@@ -76,16 +149,13 @@ impl Ring {
 fn begin(
     settings: &RingSettings,
     segment: &RingSegment,
-    mut opened: Opened<Disk>,
+    opened: Opened<Disk>,
 ) -> Result<Begun, RingError> {
     let now = now_ns(ClockName::Realtime);
     let failed = |failure| RingError::Journal(Arc::new(failure));
-    // The records may be many: they are moved, not copied.
-    let stretches = opened.past.as_mut().map(|past| std::mem::take(&mut past.stretches));
     let past = opened.past.clone();
-    let past = past.map(|past| Past { stretches: stretches.unwrap_or_default(), ..past });
     if let Some(past) = past.as_ref().filter(|past| past.may_go_on)
-        && let Some(producer) = go_on(settings, segment, past)?
+        && let Some(producer) = go_on(settings, segment, past, &opened)?
     {
         let (epoch, positions) = (past.epoch, past.positions.clone());
         let journal = opened.go_on(now).map_err(failed)?;
@@ -94,7 +164,7 @@ fn begin(
     let epoch = random_epoch()?;
     let mut producer = Ring::format(settings, segment, epoch, 0)?;
     let positions = match &past {
-        Some(past) => copy_past(settings, &mut producer, past)?,
+        Some(past) => copy_past(settings, &mut producer, past, &opened)?,
         None => settings.subscriptions.iter().map(|name| (name.clone(), 0)).collect(),
     };
     let _ = producer.publish();
@@ -125,27 +195,31 @@ pub(in crate::ring) fn go_on(
     settings: &RingSettings,
     segment: &RingSegment,
     past: &Past,
+    records: &impl Records,
 ) -> Result<Option<RingProducer>, RingError> {
     let start = past.stretches.first().map_or(past.end, |first| first.start);
     let capacity = settings.capacity_bytes / GRANULE;
     let fits = past.stretches.len() <= 1
         && u64::from(past.capacity) == capacity
         && past.end.saturating_sub(start) < capacity
-        && largest(past) <= u64::from(settings.max_payload_bytes);
+        && past.stretches.iter().all(|each| each.largest <= settings.max_payload_bytes);
     if !fits {
         return Ok(None);
     }
     drop(Ring::format(settings, segment, past.epoch, low32(start))?);
     let region = segment.region();
-    let mut position = start;
-    let mut rest = past.stretches.first().map_or(&[][..], |first| &first.bytes[..]);
-    while !rest.is_empty() {
-        let granule = usize::try_from(position % capacity).unwrap_or(0);
-        let room = usize::try_from(settings.capacity_bytes).unwrap_or(0) - granule * GRANULE_BYTES;
-        let (piece, after) = rest.split_at(rest.len().min(room));
-        region.write(DATA_OFFSET_MAPPED as usize + granule * GRANULE_BYTES, piece);
-        position += (piece.len() / GRANULE_BYTES) as u64;
-        rest = after;
+    for stretch in &past.stretches {
+        records.copy(stretch, &mut |mut position, mut rest| {
+            while !rest.is_empty() {
+                let granule = usize::try_from(position % capacity).unwrap_or(0);
+                let at = granule * GRANULE_BYTES;
+                let room = usize::try_from(settings.capacity_bytes).unwrap_or(0) - at;
+                let (piece, after) = rest.split_at(rest.len().min(room));
+                region.write(DATA_OFFSET_MAPPED as usize + at, piece);
+                position += (piece.len() / GRANULE_BYTES) as u64;
+                rest = after;
+            }
+        })?;
     }
     let is_empty = past.end == start;
     let seq = is_empty.then_some(past.next_seq);
@@ -158,21 +232,12 @@ pub(in crate::ring) fn go_on(
     producer.map(Some).map_err(RingError::Recover)
 }
 
-/// Bytes of the largest record.
-fn largest(past: &Past) -> u64 {
-    let mut largest = 0;
-    each(past, |_, header, _| {
-        largest = largest.max(u64::from(header.len));
-        Ok(())
-    })
-    .map_or(u64::MAX, |()| largest)
-}
-
 /// Appends the records of the past to a new ring; returns where each subscription is in it.
 pub(in crate::ring) fn copy_past(
     settings: &RingSettings,
     producer: &mut RingProducer,
     past: &Past,
+    records: &impl Records,
 ) -> Result<Vec<(String, u64)>, RingError> {
     // A subscription of its own, so that a ring that is too small refuses instead of overwriting.
     let guard = producer.subscribe(Start::Latest)?;
@@ -183,7 +248,10 @@ pub(in crate::ring) fn copy_past(
         .filter_map(|name| known(name).map(|(_, at)| (name.clone(), *at, u64::MAX)))
         .collect();
     let is_new = past.positions.is_empty();
-    each(past, |at, header, content| {
+    let mut append = |at: u64, header: &Header, content: &[u8]| {
+        if !header.is_data() {
+            return Ok(());
+        }
         let place = u64::from(producer.ring().tail());
         for (_, wanted, found) in &mut positions {
             if *found == u64::MAX && *wanted <= at {
@@ -198,7 +266,10 @@ pub(in crate::ring) fn copy_past(
             .push_with(meta, payload, attributes)
             .map(drop)
             .map_err(|error| RingError::Unread { error })
-    })?;
+    };
+    for stretch in &past.stretches {
+        records.each(stretch, &mut append)?;
+    }
     producer.unsubscribe(guard);
     let end = u64::from(producer.ring().tail());
     if is_new {
@@ -207,36 +278,10 @@ pub(in crate::ring) fn copy_past(
     Ok(positions.into_iter().map(|(name, _, found)| (name, found.min(end))).collect())
 }
 
-/// Calls with position, header and content of each DATA record.
-fn each(
-    past: &Past,
-    mut call: impl FnMut(u64, &aqueduct_core::internals::Header, &[u8]) -> Result<(), RingError>,
-) -> Result<(), RingError> {
-    let framing = Framing::new(past.epoch);
-    for stretch in &past.stretches {
-        let mut rest = &stretch.bytes[..];
-        let mut at = stretch.start;
-        while let Some((granule, after)) = rest.split_first_chunk::<GRANULE_BYTES>() {
-            // They were checked when they were found.
-            let Ok(header) = framing.decode(low32(at), granule) else { break };
-            let granules = (header.len as usize).div_ceil(GRANULE_BYTES);
-            let Some((content, next)) = after.split_at_checked(granules * GRANULE_BYTES) else {
-                break;
-            };
-            if header.is_data() {
-                call(at, &header, content)?;
-            }
-            at += 1 + granules as u64;
-            rest = next;
-        }
-    }
-    Ok(())
-}
-
 /// Says what was found and what is missing.
 fn say(ring: &str, past: &Past) {
     let start = past.stretches.first().map_or(past.end, |first| first.start);
-    let unread_bytes: usize = past.stretches.iter().map(|stretch| stretch.bytes.len()).sum();
+    let unread_bytes: u64 = past.stretches.iter().map(Stretch::bytes).sum();
     let epoch = format!("{:016x}", past.epoch);
     let (end, next_seq) = (past.end, past.next_seq);
     tracing::info!(ring, epoch, start, end, next_seq, unread_bytes, "journal recovered");

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use aqueduct_core::layout::{DATA_OFFSET_MAPPED, GRANULE_BYTES};
 use aqueduct_core::{Memory, Wake};
 
-pub(super) use self::begin::{copy_past, go_on};
+pub(super) use self::begin::{InMemory, Records, copy_past, go_on};
 use self::handover::{Bell, Stage};
 use super::durable::Holding;
 use super::{ClockName, Deferred, Inner, Ring, now_ns};

@@ -13,6 +13,7 @@ use aqueduct_core::recovery::{Bound, Checkpoint, RecoverError, recover};
 
 use super::page::Noted;
 use crate::journal::{Past, Stretch};
+use crate::ring::journaled::{InMemory, Records};
 use crate::segment::KeptSegment;
 use crate::supervisor::Supervisor;
 
@@ -37,7 +38,8 @@ struct Life {
 
 /// The records of an earlier life.
 pub(super) struct Before {
-    pub(super) records: Past,
+    pub(super) past: Past,
+    pub(super) records: InMemory,
     /// How many processes in a row ended without a word.
     pub(super) crashes: u32,
 }
@@ -93,11 +95,11 @@ impl Life {
         };
         let crashes = if noted.ended { 0 } else { noted.crashes.saturating_add(1) };
         let memory = KeptSegment::open(ring.as_fd()).map_err(said)?;
-        let records = self.records(&memory, noted)?;
-        Ok(Some(Before { records, crashes }))
+        let (past, records) = self.records(&memory, noted)?;
+        Ok(Some(Before { past, records, crashes }))
     }
 
-    fn records(&self, memory: &KeptSegment, noted: Noted) -> Result<Past, String> {
+    fn records(&self, memory: &KeptSegment, noted: Noted) -> Result<(Past, InMemory), String> {
         let data = memory.size().saturating_sub(DATA_OFFSET_MAPPED as usize);
         let capacity = u32::try_from(data / GRANULE_BYTES).unwrap_or(0);
         if capacity == 0 {
@@ -135,19 +137,22 @@ impl Life {
         let end = (1 << 32) + u64::from(tail);
         let lag = lags.iter().map(|(_, lag)| *lag).max().unwrap_or(0);
         let first = end - u64::from(lag);
-        let bytes = copied(memory, first, lag, capacity);
+        let records = InMemory { epoch: noted.epoch, bytes: copied(memory, first, lag, capacity) };
+        let largest = largest(&records, first);
+        let stretch = Stretch { start: first, end, largest };
         let positions = lags.into_iter().map(|(name, lag)| (name, end - u64::from(lag))).collect();
-        Ok(Past {
+        let past = Past {
             epoch: noted.epoch,
             capacity,
-            stretches: if lag == 0 { Vec::new() } else { vec![Stretch { start: first, bytes }] },
+            stretches: if lag == 0 { Vec::new() } else { vec![stretch] },
             end,
             next_seq,
             positions,
             may_go_on: true,
             torn: None,
             damage: Vec::new(),
-        })
+        };
+        Ok((past, records))
     }
 
     /// How far before `tail` a subscription is, granules. Its last reader's cursor counts if it is
@@ -165,6 +170,16 @@ impl Life {
         let lag = cursor_lag.filter(|&lag| lag <= noted_lag).unwrap_or(noted_lag);
         (lag < capacity).then_some(lag)
     }
+}
+
+/// Bytes after the header of the largest DATA record.
+fn largest(records: &InMemory, start: u64) -> u32 {
+    let (stretch, mut largest) = (Stretch { start, ..Stretch::default() }, 0);
+    let seen = records.each(&stretch, &mut |_, header, _| {
+        largest = largest.max(if header.is_data() { header.len } else { 0 });
+        Ok(())
+    });
+    seen.map_or(u32::MAX, |()| largest)
 }
 
 /// Looks whether everything from the subscription that is farthest back is intact, and moves those

@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use aqueduct_core::Start;
 use aqueduct_core::geometry::low32;
 
-use super::journaled::{copy_past, go_on};
+use super::journaled::{InMemory, copy_past, go_on};
 use super::{Inner, Ring, RingError, RingProducer, RingSettings, random_epoch};
 use crate::journal::Past;
 use crate::metrics::Metrics;
@@ -93,12 +93,12 @@ impl Ring {
         });
         let crashes = past.as_ref().map_or(0, |past| past.crashes);
         let segment = Self::make_segment(settings)?;
-        let (producer, epoch, positions) = match past.map(|past| past.records) {
+        let (producer, epoch, positions) = match past.map(|past| (past.past, past.records)) {
             None => {
                 let epoch = random_epoch()?;
                 (Self::format(settings, &segment, epoch, 0)?, epoch, Vec::new())
             }
-            Some(past) => Self::begin_again(settings, &segment, past)?,
+            Some((past, records)) => Self::begin_again(settings, &segment, past, &records)?,
         };
         let mut ring = Self::assemble(settings, metrics, segment, producer, epoch, |name| {
             let known = positions.iter().find(|(other, _)| other == name);
@@ -123,18 +123,19 @@ impl Ring {
         settings: &RingSettings,
         segment: &crate::segment::RingSegment,
         past: Past,
+        records: &InMemory,
     ) -> Result<Begun, RingError> {
         let name = &settings.name;
-        let unread_bytes: usize = past.stretches.iter().map(|stretch| stretch.bytes.len()).sum();
+        let unread_bytes = records.bytes.len();
         let before = format!("{:016x}", past.epoch);
-        if let Some(producer) = go_on(settings, segment, &past)? {
+        if let Some(producer) = go_on(settings, segment, &past, records)? {
             let next_seq = past.next_seq;
             tracing::info!(ring = %name, epoch = before, next_seq, unread_bytes, "ring goes on");
             return Ok((producer, past.epoch, past.positions));
         }
         let epoch = random_epoch()?;
         let mut producer = Self::format(settings, segment, epoch, 0)?;
-        let positions = copy_past(settings, &mut producer, &past)?;
+        let positions = copy_past(settings, &mut producer, &past, records)?;
         let _ = producer.publish();
         let records = producer.next_seq();
         let epoch_text = format!("{epoch:016x}");
