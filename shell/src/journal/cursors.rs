@@ -32,6 +32,9 @@ impl<F: File> CursorFile<F> {
     pub fn open<D: Files<File = F>>(files: &D, is_there: bool) -> io::Result<(Self, [Copy; 2])> {
         let file = if is_there {
             let file = files.open(NAME)?;
+            // Nor may a name be gone that a process did not live to sync, its own or a segment's,
+            // while the name of a segment that this one adds is kept.
+            files.sync_dir()?;
             // A process that was killed may have left a copy to the system. One that is believed
             // must be safe before the other is written over.
             if !seeded::is(Bug::CopyTrusted) {
