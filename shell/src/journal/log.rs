@@ -12,6 +12,14 @@ use super::files::{File, Files, write_at};
 use super::format::{Durability, GRANULE, HEADER_BYTES, SegmentHeader, segment_name};
 use super::seeded::{self, Bug};
 
+/// How far past a small batch the blocks of a segment are written, with zeros, bytes. A block that
+/// was only reserved changes the file system's own records when it is written for the first time,
+/// and a sync that has to wait for those takes twice as long; so there is one such sync per so many
+/// bytes, and not one per batch. What zeros are written over reads as zeros: nothing is found there
+/// that was not there before.
+const AHEAD_BYTES: u64 = 256 << 10;
+/// Batches of this size or more are not small: zeros would cost more than they spare.
+const SMALL_BYTES: u64 = AHEAD_BYTES / 8;
 /// Name of a segment that is not one yet.
 pub const NEW_NAME: &str = "next.tmp";
 
@@ -118,6 +126,8 @@ pub struct Log<D: Files> {
     first: u64,
     /// Just past what was written.
     written: u64,
+    /// Just past the blocks of the last segment that were written, in bytes of the file.
+    blocks: u64,
     /// All segments, in order; the last is `file`.
     segments: Vec<Segment>,
     prepared: Option<Prepared<D::File>>,
@@ -146,6 +156,7 @@ impl<D: Files> Log<D> {
             waiting: None,
             first: position,
             written: position + records.len() as u64 / GRANULE,
+            blocks: 0,
             segments,
             prepared: None,
             failure: None,
@@ -263,6 +274,26 @@ impl<D: Files> Log<D> {
         };
         write_at(file, records, at).map_err(|error| Failure::of("writing", self.name())(error))?;
         self.written += granules;
+        self.write_ahead(records.len() as u64)
+    }
+
+    /// Writes the blocks that follow a batch of so many bytes, if it is to be synced, is small, and
+    /// has come to blocks that were only reserved.
+    fn write_ahead(&mut self, bytes: u64) -> Result<(), Failure> {
+        let end = HEADER_BYTES as u64 + (self.written - self.first) * GRANULE;
+        if self.facts.durability != Durability::Disk || end <= self.blocks {
+            return Ok(());
+        }
+        self.blocks = end;
+        if bytes < SMALL_BYTES
+            && let Some(file) = &self.file
+        {
+            let whole = HEADER_BYTES as u64 + self.facts.segment_bytes;
+            self.blocks = (end + 1).next_multiple_of(AHEAD_BYTES).clamp(end, whole.max(end));
+            let zeros = vec![0; usize::try_from(self.blocks - end).unwrap_or(0)];
+            write_at(file, &zeros, end)
+                .map_err(|error| Failure::of("writing", self.name())(error))?;
+        }
         Ok(())
     }
 
@@ -296,6 +327,7 @@ impl<D: Files> Log<D> {
         let header = self.facts.header(self.epoch, &self.segments, place, now_ns);
         self.file = Some(publish_segment(&*self.files, prepared, &header, is_durable)?);
         self.first = self.written;
+        self.blocks = 0;
         self.segments.push(Segment { serial: header.serial, header: Some(header) });
         Ok(())
     }

@@ -255,7 +255,8 @@ fn a_sync_that_is_tried_again_would_lose_records() {
             let mut life = Life::start(&sim, Durability::Disk, BOOT, 1, &mut oracle)
                 .unwrap_or_else(|error| panic!("{error}"));
             let batch = life.append(&[190, 190, 190], &mut Random(1), &mut oracle);
-                    sim.fail(Fault { call: sim.calls().len() + 1, errno: libc::EIO, short: false });
+            // Records are written first, then the blocks after them.
+            sim.fail(Fault { call: sim.calls().len() + 2, errno: libc::EIO, short: false });
             assert!(life.commit(&batch, &mut oracle).is_err());
             let again = life.journal.log.sync().is_ok();
             let later = life.append(&[10], &mut Random(1), &mut oracle);
@@ -267,6 +268,26 @@ fn a_sync_that_is_tried_again_would_lose_records() {
     };
     assert_eq!(lost(None), (false, false));
     assert_eq!(lost(Some(Bug::RetryAfterFailedSync)), (true, true));
+}
+
+#[test]
+fn blocks_are_written_ahead_of_the_first_small_batch_that_is_synced_and_of_no_other() {
+    for (durability, first) in [
+        (Durability::Disk, &["pwrite", "pwrite", "fdatasync"][..]),
+        (Durability::Process, &["pwrite"]),
+    ] {
+        let (sim, mut oracle, mut random) = (Sim::default(), Oracle::default(), Random(6));
+        let mut life = Life::start(&sim, durability, BOOT, 1, &mut oracle)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let mut calls = || {
+            let before = sim.calls().len();
+            let batch = life.append(&[40], &mut random, &mut oracle);
+            life.commit(&batch, &mut oracle).expect("no faults");
+            sim.calls().split_off(before)
+        };
+        assert_eq!(calls(), first);
+        assert_eq!(calls(), [&first[..1], &first[first.len().min(2)..]].concat(), "{durability:?}");
+    }
 }
 
 #[test]
@@ -346,7 +367,8 @@ fn survives_a_start_after_a_failed_sync() -> bool {
     let mut life = Life::start(&sim, Durability::Disk, BOOT, 1, &mut oracle)
         .unwrap_or_else(|error| panic!("{error}"));
     let batch = life.append(&[190, 190, 190], &mut Random(1), &mut oracle);
-    sim.fail(Fault { call: sim.calls().len() + 1, errno: libc::EIO, short: false });
+    // Records are written first, then the blocks after them.
+    sim.fail(Fault { call: sim.calls().len() + 2, errno: libc::EIO, short: false });
     assert!(life.commit(&batch, &mut oracle).is_err());
     drop(life);
     let sim = Sim::of(sim.state().killed());
