@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     LooksBeforePublishing,
     /// A bell that rings while nobody waits is not heard.
     BellForgets,
+    /// Whoever appended commits by itself although the thread is at it.
+    CommitsTogether,
 }
 
 /// Whether this mistake is to be made: never in a program.

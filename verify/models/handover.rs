@@ -1,13 +1,14 @@
 //! The hand-over between event loops, journal thread, publication and readers under random
 //! schedules: the shipped files, compiled once more over `shuttle`.
 //!
-//! Bounds: 2 loops of 3 turns with 1 or 2 records each, which wait for their publication as answers
-//! do; the committing thread; a reader that sleeps whenever there is nothing and is woken by what
+//! Bounds: 2 loops of 3 turns with 1 or 2 records each, which commit those with 1 by themselves if
+//! nobody else does at that moment, and wait for their publication as answers do; the committing
+//! thread; a reader that sleeps whenever there is nothing and is woken by what
 //! publication returns; a ring of 64 granules. 150 schedules of each of two kinds from a fixed
 //! seed; `AQUEDUCT_SHUTTLE_RUNS` and `AQUEDUCT_SHUTTLE_SEED` for others. shuttle is sequentially
 //! consistent: it finds races of logic and wake-ups that are missed, not weak orderings, which the
-//! models of the core look for. Not vacuous: sleeps, batches of several turns and answers that had
-//! to wait are counted, and each seeded fault is found.
+//! models of the core look for. Not vacuous: sleeps, batches of several turns, answers that had
+//! to wait and turns that committed by themselves are counted, and each seeded fault is found.
 
 #![allow(dead_code, unreachable_pub, reason = "parts of the listener that this test does not use")]
 #![allow(clippy::disallowed_types, reason = "counters of the test itself")]
@@ -48,6 +49,7 @@ mod sync {
         PublishesBeforeCommit = 1,
         LooksBeforePublishing,
         BellForgets,
+        CommitsTogether,
     }
 
     pub(crate) static MADE: AtomicU8 = AtomicU8::new(0);
@@ -79,7 +81,7 @@ use std::task::{Wake, Waker};
 
 use aqueduct_core::layout::cursor_word;
 use aqueduct_core::{Memory, Meta, Next, Producer, Reader, RingConfig, Sleep, Start, WaitMode};
-use handover::{Bell, Stage, commit_for_ever};
+use handover::{Bell, Stage, commit_for_ever, commit_here};
 use memory::RingMemory;
 use progress::{Progress, Standing};
 use show::Sleeper;
@@ -101,6 +103,7 @@ struct Seen {
     slept: AtomicU64,
     waited: AtomicU64,
     batched: AtomicU64,
+    here: AtomicU64,
 }
 
 /// Something that one thread waits for until another says so.
@@ -206,7 +209,11 @@ fn turns(ring: &Ring) {
             let _ = inner.producer.publish();
             seq
         };
-        ring.bell.ring(false);
+        if turn % 2 == 0 && commit_here(&ring.bell, ring) {
+            ring.seen.here.fetch_add(1, Ordering::Relaxed);
+        } else {
+            ring.bell.ring(false);
+        }
         let signal = Arc::new(Signal::default());
         while ring.progress.standing(last) != Standing::Published {
             ring.seen.waited.fetch_add(1, Ordering::Relaxed);
@@ -298,18 +305,24 @@ fn nothing_is_seen_or_answered_before_it_is_safe_and_nobody_sleeps_for_ever() {
     let counted = Arc::default();
     explore(RandomScheduler::new_from_seed(seed, runs), &counted);
     explore(PctScheduler::new_from_seed(seed, 3, runs), &counted);
-    let Seen { slept, waited, batched } = &*counted;
-    let counts = [slept, waited, batched].map(|count| count.load(Ordering::Relaxed));
+    let Seen { slept, waited, batched, here } = &*counted;
+    let counts = [slept, waited, batched, here].map(|count| count.load(Ordering::Relaxed));
     println!(
-        "schedules={} slept={} waited={} batched={}",
+        "schedules={} slept={} waited={} batched={} here={}",
         2 * runs,
         counts[0],
         counts[1],
-        counts[2]
+        counts[2],
+        counts[3]
     );
     assert!(counts.iter().all(|&count| count > runs as u64 / 10), "{counts:?}");
 
-    for fault in [Fault::PublishesBeforeCommit, Fault::LooksBeforePublishing, Fault::BellForgets] {
+    for fault in [
+        Fault::PublishesBeforeCommit,
+        Fault::LooksBeforePublishing,
+        Fault::BellForgets,
+        Fault::CommitsTogether,
+    ] {
         MADE.store(fault as u8, Ordering::Relaxed);
         // A thread of its own, because what shuttle keeps does not outlive a panic.
         let found = std::thread::spawn(move || {

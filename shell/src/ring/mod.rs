@@ -117,6 +117,15 @@ impl Deferred {
         let Self { doorbells, futex, waiting, evicted } = self;
         !futex && doorbells.is_empty() && waiting.is_empty() && evicted.is_empty()
     }
+
+    /// Adds what is due for something else.
+    fn add(&mut self, other: Self) {
+        let Self { doorbells, futex, waiting, evicted } = other;
+        self.futex |= futex;
+        self.doorbells.extend(doorbells);
+        self.waiting.extend(waiting);
+        self.evicted.extend(evicted);
+    }
 }
 
 /// Wake-ups that are due for what a [`Turn`] has published. Dropping them makes them.

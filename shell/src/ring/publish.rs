@@ -76,6 +76,8 @@ pub struct Turn<'a> {
     timestamp_ns: Option<u64>,
     records: u64,
     payload_bytes: u64,
+    /// Nobody waits for anything but the sender of this turn's only record.
+    one_waits: bool,
 }
 
 impl Ring {
@@ -90,6 +92,7 @@ impl Ring {
             timestamp_ns: None,
             records: 0,
             payload_bytes: 0,
+            one_waits: false,
         }
     }
 
@@ -151,6 +154,13 @@ impl<'a> Turn<'a> {
         (!deferred.is_empty()).then(|| Wakeups { ring: self.ring, deferred })
     }
 
+    /// Says that whoever sent this turn's only record is the only one that this thread has to look
+    /// after: the turn may wait for the disk by itself, which spares the way to another thread and
+    /// back.
+    pub fn one_waits(&mut self) {
+        self.one_waits = self.records == 1;
+    }
+
     /// Publishes, once, and unlocks the producer. What is due afterwards.
     fn end(&mut self) -> Option<Deferred> {
         let mut inner = self.inner.take()?;
@@ -168,8 +178,10 @@ impl<'a> Turn<'a> {
             inner.ask_for_space(self.ring, &mut deferred);
         }
         drop(inner);
-        if let Some(committed) = committed {
-            self.ring.committed(committed);
+        if let Some(committed) = committed
+            && let Some(more) = self.ring.committed(committed, self.one_waits)
+        {
+            deferred.add(more);
         }
         if self.records > 0 {
             self.ring.metrics.records.inc_by(self.records);

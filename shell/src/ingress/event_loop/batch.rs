@@ -23,8 +23,25 @@ use crate::refusal::Refusal;
 use crate::ring::{self, Label, Need, Ring, Standing, Ticket, Turn};
 use crate::sync::lock;
 
+/// Turns in a row that brought one record each, while nobody else waited, after which such a turn
+/// may wait for the disk by itself.
+const LONELY_TURNS: u32 = 4;
 /// Statuses that are counted without a look-up each.
 const STATUSES: usize = 16;
+
+/// Turns in a row with one record that one client waits for, and nothing else to do.
+#[derive(Default)]
+pub(super) struct Lonely(u32);
+
+impl Lonely {
+    /// Notes a turn; returns whether there have been enough.
+    pub(super) fn note(&mut self, records: u64, one_waits: bool) -> bool {
+        if records > 0 {
+            self.0 = if one_waits && records == 1 { self.0.saturating_add(1) } else { 0 };
+        }
+        records > 0 && self.0 >= LONELY_TURNS
+    }
+}
 
 /// The records of one turn.
 pub(in crate::ingress) struct Batch<'a> {
@@ -39,6 +56,8 @@ pub(in crate::ingress) struct Batch<'a> {
     pub(in crate::ingress) expired: bool,
     /// How long it has waited, ms.
     pub(in crate::ingress) waited_ms: Option<u64>,
+    /// Whether one client keeps the loop busy alone.
+    lonely: Lonely,
     /// Records of a batch that were promised room.
     granted: u64,
     /// What the answers of the connection that is being decoded wait for.
@@ -66,6 +85,7 @@ impl<'a> Batch<'a> {
             ticket: None,
             expired: false,
             waited_ms: None,
+            lonely: Lonely::default(),
             granted: 0,
             holds: Vec::new(),
             consumptions: Vec::new(),
@@ -83,6 +103,16 @@ impl<'a> Batch<'a> {
     pub(in crate::ingress) fn begin(&mut self) {
         self.clock.read();
         self.ending = self.shared.shutdown.has_begun();
+    }
+
+    /// Publishes everything and counts it. `one_waits` if no more than one client waits for an
+    /// answer. Readers are woken later.
+    pub(in crate::ingress) fn publish_for(&mut self, one_waits: bool) {
+        let records: u64 = self.turns.iter().flatten().map(Turn::records).sum();
+        if self.lonely.note(records, one_waits) {
+            self.turns.iter_mut().flatten().for_each(Turn::one_waits);
+        }
+        self.publish();
     }
 
     /// Publishes everything and counts it. Readers are woken later.

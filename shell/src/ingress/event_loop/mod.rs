@@ -263,7 +263,8 @@ impl<'a> Turn<'a> {
             self.seat.listening.borrow_mut().clear();
             work.end_idle();
         }
-        work.batch.publish();
+        let one_waits = work.one_waits();
+        work.batch.publish_for(one_waits);
         work.make_pages();
         work.attend(driver);
         work.watch_held();

@@ -115,3 +115,19 @@ fn a_ring_that_is_published_early_wakes_its_readers_no_earlier_than_the_others()
     batch.wakeups.make_if_due();
     assert_eq!(*lock(&bell.0), 1);
 }
+
+#[test]
+fn one_client_is_alone_after_some_turns_with_a_record_each_until_another_comes() {
+    let mut lonely = super::batch::Lonely::default();
+    let mut turns = |turns: &[(u64, bool)]| {
+        turns.iter().map(|&(records, one)| lonely.note(records, one)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        turns(&[(1, true), (1, true), (1, true), (1, true), (1, true)])[2..],
+        [false, true, true]
+    );
+    assert_eq!(turns(&[(0, false), (1, true)]), [false, true], "turns without records say nothing");
+    assert_eq!(turns(&[(2, true), (1, true)]), [false, false], "two records are not one");
+    assert_eq!(turns(&[(1, true), (1, true), (1, true)]), [false, false, true]);
+    assert_eq!(turns(&[(1, false), (1, true)]), [false, false], "somebody else waited");
+}

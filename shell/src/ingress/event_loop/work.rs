@@ -130,6 +130,12 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Returns whether this turn has to do with one connection at most, and no other waits for an
+    /// answer.
+    pub(super) fn one_waits(&self) -> bool {
+        self.holding.is_empty() && self.again.is_empty() && self.touched.len() <= 1
+    }
+
     /// Ends a turn.
     pub(super) fn end(&mut self) {
         self.begun = false;

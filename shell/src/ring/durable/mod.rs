@@ -134,16 +134,24 @@ impl Ring {
 
     /// Publishes everything up to a record boundary, where the record `next_seq` will be.
     pub fn publish_up_to(&self, position: u32, next_seq: u64) {
+        if let Some(deferred) = self.show_up_to(position, next_seq) {
+            self.run(deferred);
+            self.space_released();
+        }
+    }
+
+    /// Publishes as [`publish_up_to`](Self::publish_up_to) does; returns what is due afterwards,
+    /// and `None` if nothing is published any more.
+    pub(super) fn show_up_to(&self, position: u32, next_seq: u64) -> Option<super::Deferred> {
         let deferred = {
             let mut inner = self.lock();
             if inner.holding.as_ref().is_none_or(|holding| holding.failed) {
-                return;
+                return None;
             }
             inner.publish_held(position, next_seq)
         };
         self.advance(next_seq);
-        self.run(deferred);
-        self.space_released();
+        Some(deferred)
     }
 
     /// Lets those who wait for a publication know of it.

@@ -1,5 +1,5 @@
 //! The hand-over from those who append to the thread that commits: a bell, and what is done when it
-//! rings.
+//! rings. Whoever appended may commit by itself instead, if nobody else does at that moment.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,9 @@ use crate::sync::{Condvar, Fault, Mutex, PoisonError, lock, seeded};
 pub(crate) struct Bell {
     state: Mutex<Rung>,
     changed: Condvar,
+    /// Held from the choice of a batch until it is published, so that the order of commits is that
+    /// of publications, whoever commits. Locked before everything else.
+    pub(super) working: Mutex<()>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -99,20 +102,41 @@ pub(crate) trait Stage {
 pub(crate) fn commit_for_ever(bell: &Bell, stage: &impl Stage) {
     loop {
         let is_last = bell.wait(None);
-        while let Some(batch) = stage.uncommitted() {
-            if seeded(Fault::PublishesBeforeCommit) {
-                stage.publish(&batch);
-                let _ = stage.commit(&batch);
-                continue;
-            }
-            if !stage.commit(&batch) {
+        loop {
+            let _one_at_a_time = lock(&bell.working);
+            if !commit_once(stage) {
                 break;
             }
-            stage.publish(&batch);
         }
         if is_last {
             break;
         }
     }
     bell.end();
+}
+
+/// Commits and then publishes what was appended, in the thread of whoever appended it. False if
+/// another thread is about to commit: then the bell is to be rung.
+pub(crate) fn commit_here(bell: &Bell, stage: &impl Stage) -> bool {
+    let one_at_a_time = bell.working.try_lock();
+    if one_at_a_time.is_err() && !seeded(Fault::CommitsTogether) {
+        return false;
+    }
+    commit_once(stage);
+    true
+}
+
+/// Commits and publishes one batch. False if there is none, or it failed.
+fn commit_once(stage: &impl Stage) -> bool {
+    let Some(batch) = stage.uncommitted() else { return false };
+    if seeded(Fault::PublishesBeforeCommit) {
+        stage.publish(&batch);
+        let _ = stage.commit(&batch);
+        return true;
+    }
+    let is_safe = stage.commit(&batch);
+    if is_safe {
+        stage.publish(&batch);
+    }
+    is_safe
 }

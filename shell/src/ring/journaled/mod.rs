@@ -3,8 +3,9 @@
 //!
 //! With `process`, the turn that appends writes by itself, because a hand-over costs more than the
 //! write. With `disk`, a thread takes what all turns have appended, syncs it once and publishes it,
-//! while the next turns append. Another thread reserves space, saves cursors and removes segments,
-//! so that no record waits for that.
+//! while the next turns append; but where one client waits for one record at a time, nothing would
+//! be done meanwhile, and the turn syncs by itself, as long as the disk is quick. Another thread
+//! reserves space, saves cursors and removes segments, so that no record waits for that.
 
 mod begin;
 mod handover;
@@ -13,6 +14,7 @@ mod keep;
 mod tests;
 
 use std::cell::RefCell;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,8 +29,11 @@ use crate::journal::disk::{Disk, File};
 use crate::journal::recover::Journal;
 use crate::journal::{CursorFile, Cursors, Durability, Failure, JournalSettings, Log};
 use crate::metrics::JournalMetrics;
-use crate::sync::lock;
+use crate::sync::{Counter, lock};
 
+/// A turn waits for a sync by itself only if the last ones took less: everything else that its
+/// event loop has to do waits with it, and by a slow disk nothing is gained.
+const QUICK: Duration = Duration::from_millis(1);
 /// How often cursors, space and the directory are looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// How long an end waits for the disk.
@@ -50,6 +55,8 @@ pub(super) struct Journaled {
     failure: Mutex<Option<Failure>>,
     /// Why no space could be reserved, if that is so.
     short: Mutex<Option<Failure>>,
+    /// The longest of the last commits, ns; it is forgotten by an eighth with each.
+    slowest_ns: Counter,
     metrics: JournalMetrics,
 }
 
@@ -78,6 +85,7 @@ impl Journaled {
             keeper: Bell::default(),
             failure: Mutex::default(),
             short: Mutex::new(short),
+            slowest_ns: Counter::new(2 * nanoseconds(QUICK)),
             metrics,
         }
     }
@@ -95,13 +103,32 @@ impl Journaled {
             self.keeper.ring(false);
         }
         if result.is_ok() {
-            self.metrics.commit.observe(begun.elapsed().as_secs_f64());
+            let took = begun.elapsed();
+            self.note_time(took);
+            self.metrics.commit.observe(took.as_secs_f64());
             #[allow(clippy::cast_precision_loss, reason = "a statistic")]
             self.metrics.batch.observe(count as f64);
             self.metrics.bytes.inc_by(records.len() as u64);
         }
         result
     }
+
+    fn note_time(&self, took: Duration) {
+        // ORDER(none): a guess at how long the next one takes; one commits at a time.
+        let before = self.slowest_ns.load(Ordering::Relaxed);
+        let now = nanoseconds(took).max(before - before / 8);
+        self.slowest_ns.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether the last commits were so quick that a turn may wait for one.
+    fn is_quick(&self) -> bool {
+        // ORDER(none): as above.
+        self.slowest_ns.load(Ordering::Relaxed) < nanoseconds(QUICK)
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The position near another one that has these low 32 bits.
@@ -132,13 +159,12 @@ impl Ring {
         self.journal.as_ref().is_some_and(|journal| lock(&journal.short).is_some())
     }
 
-    /// What a turn does when it ends: writes by itself, or has the thread do it.
+    /// What a turn does when it ends, while it has the lock: writes by itself, if it need not sync.
     pub(super) fn commit_turn(&self, inner: &mut Inner) -> Committed {
         let (Some(journal), Some(batch)) = (&self.journal, inner.uncommitted()) else {
-            return Committed::Later;
+            return Committed::Nothing;
         };
         if journal.durability == Durability::Disk {
-            journal.committer.ring(false);
             return Committed::Later;
         }
         let mut records = inner.holding.as_mut().map(Holding::take_buffer).unwrap_or_default();
@@ -159,19 +185,35 @@ impl Ring {
         }
     }
 
-    /// Lets others know what came of a turn. Nothing is locked.
-    pub(super) fn committed(&self, committed: Committed) {
+    /// Lets others know what came of a turn, and has synced what is to be synced: here if
+    /// `one_waits` for the turn's only record and nobody else for anything, by the thread
+    /// otherwise. Returns what is due for what was published here. Nothing is locked.
+    pub(super) fn committed(&self, committed: Committed, one_waits: bool) -> Option<Deferred> {
         match committed {
+            Committed::Nothing => {}
             Committed::Now(_, next_seq) => self.advance(next_seq),
             Committed::Never(failure) => self.note_failure(&failure),
-            Committed::Later => {}
+            Committed::Later => return self.sync_turn(one_waits),
         }
+        None
+    }
+
+    fn sync_turn(&self, one_waits: bool) -> Option<Deferred> {
+        let journal = self.journal.as_ref()?;
+        if one_waits && journal.is_quick() {
+            let stage = Here { of: Committer::new(self, journal), deferred: RefCell::default() };
+            if handover::commit_here(&journal.committer, &stage) {
+                return stage.deferred.into_inner();
+            }
+        }
+        journal.committer.ring(false);
+        None
     }
 
     /// Commits what was appended, for as long as the bell rings.
     fn commit_for_ever(&self) {
         let Some(journal) = &self.journal else { return };
-        let stage = Committer { ring: self, journal, records: RefCell::default() };
+        let stage = Committer::new(self, journal);
         handover::commit_for_ever(&journal.committer, &stage);
     }
 
@@ -230,12 +272,18 @@ impl Ring {
     }
 }
 
-/// What the thread does with a batch.
+/// What is done with a batch.
 struct Committer<'a> {
     ring: &'a Ring,
     journal: &'a Journaled,
     /// Kept from one batch to the next.
     records: RefCell<Vec<u8>>,
+}
+
+impl<'a> Committer<'a> {
+    fn new(ring: &'a Ring, journal: &'a Journaled) -> Self {
+        Self { ring, journal, records: RefCell::default() }
+    }
 }
 
 impl Stage for Committer<'_> {
@@ -264,8 +312,35 @@ impl Stage for Committer<'_> {
     }
 }
 
+/// What a turn does that commits by itself: readers are woken by whoever ends the turn, as those of
+/// a ring without a journal are.
+struct Here<'a> {
+    of: Committer<'a>,
+    deferred: RefCell<Option<Deferred>>,
+}
+
+impl Stage for Here<'_> {
+    type Batch = Batch;
+
+    fn uncommitted(&self) -> Option<Batch> {
+        self.of.uncommitted()
+    }
+
+    fn commit(&self, batch: &Batch) -> bool {
+        self.of.commit(batch)
+    }
+
+    fn publish(&self, batch: &Batch) {
+        self.of.ring.set_limit(self.of.journal);
+        self.deferred.replace(self.of.ring.show_up_to(batch.end.0, batch.end.1));
+        self.of.ring.space_released();
+    }
+}
+
 /// What came of the records of a turn.
 pub(super) enum Committed {
+    /// There are none.
+    Nothing,
     /// They are published; what is due, and the number of the next record.
     Now(Option<Deferred>, u64),
     /// They will be.
@@ -279,7 +354,7 @@ impl Committed {
     pub(super) fn deferred(&mut self, inner: &mut Inner) -> Deferred {
         match self {
             Self::Now(deferred, _) => deferred.take().unwrap_or_default(),
-            Self::Later | Self::Never(_) => inner.settle(Wake::NONE),
+            Self::Nothing | Self::Later | Self::Never(_) => inner.settle(Wake::NONE),
         }
     }
 }

@@ -27,3 +27,81 @@ fn a_bell_that_rang_before_anyone_waits_is_heard_and_the_last_one_is_known() {
     bell.end();
     assert!(bell.ended(Duration::from_secs(10)));
 }
+
+/// A ring that is synced, and the directory of its journal.
+fn ring() -> (tempfile::TempDir, Arc<Ring>) {
+    let home = tempfile::tempdir().expect("a place for files");
+    let settings = crate::ring::RingSettings {
+        name: "test".to_owned(),
+        capacity_bytes: 1 << 16,
+        max_payload_bytes: 480,
+        full_wait: Duration::ZERO,
+        clock: ClockName::Realtime,
+        subscriptions: vec!["default".to_owned()],
+        durability: Durability::Disk,
+        has_attributes: false,
+    };
+    let journals = JournalSettings {
+        directory: home.path().to_owned(),
+        segment_bytes: 1 << 16,
+        cursor_sync: Duration::from_secs(1),
+        ..JournalSettings::default()
+    };
+    let metrics = crate::metrics::Metrics::new().expect("distinct names");
+    (home, Ring::open(&settings, &journals, &metrics).expect("a journal"))
+}
+
+/// Appends a record that one client waits for.
+fn append_one(ring: &Ring) -> u64 {
+    let mut turn = ring.turn();
+    let seq = turn.append(0, b"record").expect("room");
+    turn.one_waits();
+    drop(turn.publish());
+    seq
+}
+
+#[test]
+fn what_one_client_waits_for_is_published_when_its_turn_ends_if_the_disk_is_quick() {
+    let (_home, ring) = ring();
+    let journal = ring.journal.as_ref().expect("it has one");
+    let slowest = |time| journal.slowest_ns.store(nanoseconds(time), Ordering::Relaxed);
+    for _ in 0..8 {
+        slowest(Duration::ZERO);
+        let seq = append_one(&ring);
+        assert_eq!(ring.standing(seq), crate::ring::Standing::Published);
+    }
+    // While someone else commits, nobody waits for that.
+    slowest(Duration::ZERO);
+    let working = lock(&journal.committer.working);
+    let seq = append_one(&ring);
+    assert_eq!(ring.standing(seq), crate::ring::Standing::Coming);
+    drop(working);
+    wait_for(&ring, seq);
+    // By a slow disk the thread does it.
+    slowest(QUICK);
+    let seq = append_one(&ring);
+    wait_for(&ring, seq);
+    ring.finish_journal();
+    assert_eq!(lock(&journal.log).written(), 10 * 2);
+}
+
+fn wait_for(ring: &Ring, seq: u64) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while ring.standing(seq) != crate::ring::Standing::Published {
+        assert!(Instant::now() < until, "record {seq} is never published");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_disk_that_was_slow_once_is_quick_again_after_a_while() {
+    let (_home, ring) = ring();
+    let journal = ring.journal.as_ref().expect("it has one");
+    journal.slowest_ns.store(0, Ordering::Relaxed);
+    journal.note_time(QUICK * 10);
+    let after = (0..100).position(|_| {
+        journal.note_time(QUICK / 10);
+        journal.is_quick()
+    });
+    assert!(after.is_some_and(|after| (10..30).contains(&after)), "{after:?}");
+}
