@@ -9,6 +9,7 @@ pub mod batch;
 pub mod compress;
 pub mod envelope;
 pub mod json;
+pub mod trace;
 
 pub mod select;
 

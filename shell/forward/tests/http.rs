@@ -161,6 +161,34 @@ fn one_request_for_each_record_has_the_rest_in_headers() {
 }
 
 #[test]
+fn the_trace_of_a_record_goes_on_in_the_request() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let scratch = Scratch::new("trace");
+    let file = scratch.join("listener.toml");
+    let text = "http.attributes = ['traceparent', 'tracestate']\n\
+                [[ring]]\nname = 'r'\nsubscriptions = ['s']\n";
+    fs::write(&file, text).expect("written");
+    let listener = Listener::start_with(&scratch, &["--config", file.to_str().expect("ASCII")]);
+    let (service, kept) = taking();
+    let trace = format!("traceparent: {PARENT}\r\ntracestate: a=b\r\n");
+    let mut client = listener.client();
+    for fields in [&*trace, &trace, ""] {
+        let answer = client.post(fields, b"x").expect("an answer");
+        assert_eq!(answer.0, 202, "{answer:?}");
+    }
+    // Two of the same trace, then one of none.
+    let config = config(service.address, "request_records = 2\n");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    let kept = kept.lock().expect("nobody panicked");
+    let traces: Vec<_> = kept
+        .iter()
+        .map(|request| (request.header("traceparent"), request.header("tracestate")))
+        .collect();
+    assert_eq!(traces, [(Some(PARENT), Some("a=b")), (None, None)]);
+}
+
+#[test]
 fn another_listener_takes_them_with_their_types() {
     let (here, there) = (Scratch::new("edge"), Scratch::new("centre"));
     let (edge, centre) = (Listener::start(&here), Listener::start(&there));

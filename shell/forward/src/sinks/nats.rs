@@ -20,6 +20,7 @@ use crate::batch::{Records, View};
 use crate::envelope::{Envelope, Form};
 use crate::sink::{Delivered, Failure, Remedy, Sink};
 use crate::stop::Stop;
+use crate::trace::{TRACEPARENT, Trace};
 
 /// Messages that may wait for their acknowledgement; the server's own queue is larger.
 const MOST_IN_FLIGHT: usize = 1000;
@@ -283,6 +284,12 @@ fn message(envelope: &Envelope, record: &View<'_>, limit: usize) -> Result<Publi
                 bytes += attribute.name.len() + attribute.value.len() + 4;
                 headers.append(name, value);
             }
+        }
+    }
+    if envelope.form != Form::Raw || record.attributes.get(TRACEPARENT).is_none() {
+        for (name, value) in Trace::of(record).headers() {
+            bytes += name.len() + value.len() + 4;
+            headers.insert(name, value);
         }
     }
     if bytes > limit {

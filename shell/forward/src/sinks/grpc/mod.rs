@@ -31,6 +31,7 @@ use crate::compress::{Codec, Compression};
 use crate::envelope::Envelope;
 use crate::sink::{Delivered, Failure, Sink};
 use crate::stop::Stop;
+use crate::trace::Common;
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES: usize = 64 << 10;
@@ -103,6 +104,8 @@ struct Call {
     body: Bytes,
     records: usize,
     is_compressed: bool,
+    /// The trace of its records.
+    trace: Common,
 }
 
 impl Grpc {
@@ -149,6 +152,7 @@ impl Grpc {
     fn calls(&self, records: &Records<'_>) -> (Vec<Call>, Option<Failure>) {
         let mut calls = Vec::new();
         let (mut body, mut is_compressed, mut count) = (Vec::new(), false, 0);
+        let mut trace = Common::default();
         let mut payload = Vec::new();
         let mut refused = None;
         for (at, record) in records.iter().enumerate() {
@@ -160,7 +164,8 @@ impl Grpc {
             let is_full = body.len() + payload.len() > self.call_bytes;
             if count > 0 && (count == self.call_records || is_full) {
                 let body = Bytes::from(std::mem::take(&mut body));
-                calls.push(Call { body, records: count, is_compressed });
+                let trace = std::mem::take(&mut trace);
+                calls.push(Call { body, records: count, is_compressed, trace });
                 (is_compressed, count) = (false, 0);
             }
             // A call names the ring once.
@@ -168,10 +173,11 @@ impl Grpc {
             let attributes: &[u8] = if self.attributes { record.block } else { &[] };
             is_compressed |=
                 wire::frame((&record, &payload), (ring, attributes), self.compression, &mut body);
+            trace.add(&record);
             count += 1;
         }
         if count > 0 {
-            calls.push(Call { body: Bytes::from(body), records: count, is_compressed });
+            calls.push(Call { body: Bytes::from(body), records: count, is_compressed, trace });
         }
         (calls, refused)
     }
@@ -225,6 +231,11 @@ impl Grpc {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         if call.is_compressed {
             headers.insert(ENCODING, HeaderValue::from_static("snappy"));
+        }
+        for (name, value) in call.trace.headers() {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
         }
         if let Some(token) = &connection.token {
             headers.insert(header::AUTHORIZATION, token.clone());
@@ -306,7 +317,8 @@ impl Sink for Grpc {
 
     fn probe(&mut self, stop: &Stop) -> Result<(), Failure> {
         // A call of no records.
-        let nothing = Call { body: Bytes::new(), records: 0, is_compressed: false };
+        let trace = Common::default();
+        let nothing = Call { body: Bytes::new(), records: 0, is_compressed: false, trace };
         let executor = Rc::clone(&self.executor);
         let time = stop.time_for(self.timeout);
         smol::block_on(executor.run(self.call(&nothing, time))).map(|_| ())

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use crate::batch::Records;
 use crate::envelope::{Envelope, element};
 use crate::sink::Failure;
+use crate::trace::Common;
 
 /// The form of a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -30,6 +31,8 @@ pub(super) struct Piece {
     pub(super) key: String,
     /// More headers.
     pub(super) headers: Vec<(&'static str, String)>,
+    /// The trace of its records, which the request goes on with.
+    pub(super) trace: Common,
 }
 
 impl Body {
@@ -70,6 +73,7 @@ impl Body {
             if let Some(piece) = pieces.last_mut() {
                 piece.bytes.extend_from_slice(&one);
                 piece.records += 1;
+                piece.trace.add(&record);
                 self.name(records, begin..at + 1, piece);
             }
         }

@@ -180,6 +180,11 @@ impl Http {
                 headers.insert(HeaderName::from_static(name), value);
             }
         }
+        for (name, value) in piece.trace.headers() {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
         if let Ok(key) = HeaderValue::from_str(&piece.key) {
             headers.insert(self.key_header.clone(), key);
         }

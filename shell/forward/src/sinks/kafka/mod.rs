@@ -26,6 +26,7 @@ use crate::envelope::{Envelope, Form};
 use crate::json;
 use crate::sink::{Delivered, Failure, Sink};
 use crate::stop::Stop;
+use crate::trace::{TRACEPARENT, Trace};
 use reports::{Observer, Reports};
 
 /// What librdkafka is set to, unless `[sink.settings]` says otherwise.
@@ -234,6 +235,11 @@ impl Kafka {
             // Any other form has them inside.
             for attribute in record.attributes.clone() {
                 put(&String::from_utf8_lossy(attribute.name), attribute.value);
+            }
+        }
+        if self.envelope.form != Form::Raw || record.attributes.get(TRACEPARENT).is_none() {
+            for (name, value) in Trace::of(record).headers() {
+                put(name, value.as_bytes());
             }
         }
         let timestamp_ms = i64::try_from(record.timestamp_ns / 1_000_000).unwrap_or(0);
