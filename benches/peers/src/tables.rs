@@ -35,8 +35,12 @@ pub fn front(run: &Run) -> String {
     let (cores, model) = of("cores").split_once(" of ").unwrap_or(("?", "unknown processor"));
     let path = match of(CRC_INSTRUCTIONS) {
         "" => String::new(),
-        all if all.contains("avx512vl") && all.contains(" vpclmulqdq") => ", the CRC by 64 bytes (AVX-512)".into(),
-        all if all.contains("avx2") && all.contains(" vpclmulqdq") => ", the CRC by 32 bytes (AVX2)".into(),
+        all if all.contains("avx512vl") && all.contains(" vpclmulqdq") => {
+            ", the CRC by 64 bytes (AVX-512)".into()
+        }
+        all if all.contains("avx2") && all.contains(" vpclmulqdq") => {
+            ", the CRC by 32 bytes (AVX2)".into()
+        }
         all => format!(", the CRC by {all}"),
     };
     let text = format!(
