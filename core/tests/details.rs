@@ -13,7 +13,7 @@ use aqueduct_core::memory::Span;
 use aqueduct_core::shared::Native;
 use aqueduct_core::{
     Attributes, Lag, Memory, Meta, Next, Observer, Producer, Region, RingConfig, Seek,
-    SharedProducer, Start, SubscribeError, TrustedRegion, Wake,
+    SharedProducer, Start, SubscribeError, TrustedRegion,
 };
 use common::{EPOCH, Page, Ring, checked, create, pair, push};
 
@@ -193,6 +193,7 @@ fn a_wake_up_reaches_those_that_it_names() {
     use core::cell::Cell;
     use core::task::Waker;
 
+    use aqueduct_core::Wake;
     use aqueduct_core::waiters::{Waiters, WakerCell};
 
     #[derive(Default)]
