@@ -189,7 +189,8 @@ AQD_BY_32 AQD_OUT_OF_LINE static bool load_any_record_by_32(const unsigned char 
     return describe(rec, header, aqd_divide_both_by_32(payload, header_sum_by_32(header, prefix)), seq, (uint32_t)len);
 }
 
-/* The same. Few bytes by themselves: GCC saves registers for the loop over many, and spills. */
+/* The same. Few bytes by themselves: GCC saves registers for the loop over many, and spills. For
+ * others, the header is loaded once more and judged anew: nothing of the first load is used. */
 /*@ requires \valid_read(from + (0 .. 31)) && \valid(rec) && \valid(into + (0 .. most - 1));
     requires \valid_read(from + (32 .. 31 + (most + sizeof(aqd_word) - 1) / sizeof(aqd_word) * sizeof(aqd_word)));
     requires \separated(rec, into + (0 .. most - 1));

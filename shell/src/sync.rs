@@ -21,7 +21,7 @@ pub(crate) enum Fault {
     LooksBeforePublishing,
     /// A bell that rings while nobody waits is not heard.
     BellForgets,
-    /// Whoever appended commits by itself although the thread is at it.
+    /// A thread that appended commits by itself although the other is at it.
     CommitsTogether,
 }
 

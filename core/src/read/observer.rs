@@ -209,7 +209,7 @@ impl<R: Memory> Observer<R> {
         if epoch != self.geometry().epoch() {
             return Err(SeekError::Epoch { ring: self.geometry().epoch(), stored: epoch });
         }
-        self.walk.expect(None);
+        self.walk.set_expected(None);
         self.walk.overrun = false;
         self.walk.skip_to_oldest().map_err(SeekError::Read)?;
         self.walk.seek(seq).map_err(SeekError::Read)

@@ -237,7 +237,7 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         self.walk.refresh()?;
         if self.walk.position != self.walk.tail {
             self.walk.position = self.walk.tail;
-            self.walk.expect(None);
+            self.walk.set_expected(None);
         }
         Ok(())
     }

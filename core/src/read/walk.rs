@@ -37,7 +37,7 @@ pub(crate) struct Walk<R, const GATED: bool> {
     is_seq_known: bool,
     /// Set when the producer overtook this walk, until the loss is reported.
     pub(super) overrun: bool,
-    /// Set when more damage is counted, for who tells of it.
+    /// Set when damage is counted, until the owner of this walk has reported it.
     pub(super) damaged: bool,
     /// How often the producer overtook this walk, wrapping.
     falls: u32,
@@ -54,7 +54,7 @@ impl<R, const GATED: bool> Walk<R, GATED> {
 
     /// Sets or forgets what [`expected`](Self::expected) returns.
     #[inline]
-    pub(super) const fn expect(&mut self, seq: Option<u64>) {
+    pub(super) const fn set_expected(&mut self, seq: Option<u64>) {
         self.is_seq_known = seq.is_some();
         if let Some(seq) = seq {
             self.seq = seq;
@@ -74,7 +74,7 @@ impl<R: Memory> Walk<R, true> {
         if read <= self.tail - self.position {
             self.position += read;
         }
-        self.expect(before.expected());
+        self.set_expected(before.expected());
     }
 
     /// Takes the oldest unread record, without its attributes, unless `fits` refuses it.
@@ -126,7 +126,7 @@ impl<R: Memory> Walk<R, true> {
             &mut buf[..most],
         )?;
         self.position += 1 + record.len.div_ceil(GRANULE_BYTES) as u64;
-        self.expect(Some(seq.wrapping_add(1)));
+        self.set_expected(Some(seq.wrapping_add(1)));
         Some(Next::Record(record))
     }
 }
@@ -138,7 +138,7 @@ impl<R: Memory> Walk<R, false> {
         // Acquire.
         let tail = self.view.ring.load(ring_word::TAIL, Ordering::Relaxed);
         if tail != low32(self.position) {
-            self.expect(None);
+            self.set_expected(None);
             self.overrun = false;
         }
         self.position = u64::from(tail);
@@ -153,7 +153,7 @@ impl<R: Memory> Walk<R, false> {
         self.position = before.position;
         // The next look adopts a tail.
         self.tail = before.position;
-        self.expect(before.expected());
+        self.set_expected(before.expected());
         self.overrun = before.overrun;
         self.damage = before.damage;
     }
@@ -285,7 +285,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             }
             let found = located.header.seq;
             let expected = self.expected();
-            self.expect(Some(found));
+            self.set_expected(Some(found));
             match expected {
                 Some(expected) if expected != found => return Err(self.gap(expected, found)),
                 _ => self.overrun = false,
@@ -353,7 +353,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         Ok(match self.locate()? {
             Next::Record(located) => {
                 self.position = located.end;
-                self.expect(Some(located.header.seq.wrapping_add(1)));
+                self.set_expected(Some(located.header.seq.wrapping_add(1)));
                 Next::Record(located.record())
             }
             Next::Empty => Next::Empty,
@@ -432,7 +432,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
         // Overrun while searching: the loss will show by `seq`.
         if let (Some(located), true) = (&next, self.copy_was_live(damaged)) {
             lost = self.expected().map(|expected| located.header.seq.saturating_sub(expected));
-            self.expect(Some(located.header.seq));
+            self.set_expected(Some(located.header.seq));
         }
         self.position = next.map_or(self.tail, |located| located.position);
         self.count(1, lost.unwrap_or(0));
@@ -450,7 +450,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
     pub(crate) fn take(&mut self, located: &Located, computed: u32) -> Result<Record, ReadError> {
         let (record, stored) = (located.record(), located.header.payload_crc);
         self.position = located.end;
-        self.expect(Some(record.seq.wrapping_add(1)));
+        self.set_expected(Some(record.seq.wrapping_add(1)));
         if stored != computed {
             self.count(1, 1);
             return Err(ReadError::Payload {
@@ -504,7 +504,7 @@ impl<R: Memory, const GATED: bool> Walk<R, GATED> {
             }
             skipped += located.end - self.position;
             self.position = located.end;
-            self.expect(Some(found.wrapping_add(1)));
+            self.set_expected(Some(found.wrapping_add(1)));
         }
         Err(ReadError::Overrun { expected: Some(seq), found: None })
     }

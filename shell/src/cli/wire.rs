@@ -1,4 +1,5 @@
-//! Connections of commands: TCP, a UNIX socket, or TLS over TCP, with a bound for every wait.
+//! Connections of commands: TCP, a UNIX socket, or TLS over TCP, with a bound for every wait but
+//! that for a UNIX socket whose backlog is full.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -132,7 +133,7 @@ fn secure(address: &str, stream: TcpStream) -> io::Result<Wire> {
     let name = rustls::pki_types::ServerName::try_from(name).map_err(io::Error::other)?;
     let session = rustls::ClientConnection::new(config, name).map_err(io::Error::other)?;
     let mut stream = rustls::StreamOwned::new(session, stream);
-    // Whom it is spoken to is known before anything is sent.
+    // The server is known before anything is sent to it.
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }

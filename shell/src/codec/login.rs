@@ -90,8 +90,8 @@ impl Login {
         self.is_in(credentials)
     }
 
-    /// Takes the credentials of its address, which were read again: whoever was let in by one that
-    /// is gone is in no more, and what its line says now counts for all others.
+    /// Takes the credentials of its address, which were read again: a client let in by one that is
+    /// gone is let in no longer, and for all others what their line says now counts.
     pub fn follow(&mut self, credentials: Option<&Arc<dyn Credentials>>) {
         if let (Some(credentials), Some(before)) = (credentials, &self.credential) {
             self.credential = credentials.renew(before);

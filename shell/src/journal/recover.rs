@@ -325,8 +325,8 @@ impl<D: Files> Opened<D> {
     }
 
     /// Calls with the records of a stretch of the past as they were in the ring, in pieces of whole
-    /// granules, each with its position. They were intact when they were found; whoever uses them
-    /// checks them again.
+    /// granules, each with its position. They were intact when they were found; the caller checks
+    /// them again where they arrive.
     pub fn copy(&self, stretch: &Stretch, each: impl FnMut(u64, &[u8])) -> Result<(), Failure> {
         self.places().copy((stretch.start, stretch.end), each)
     }

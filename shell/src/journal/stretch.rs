@@ -1,7 +1,7 @@
 //! Where intact records are in the files of a journal, and how they are read again.
 //!
 //! A start looks at the unread records once without keeping them, because they may be as many bytes
-//! as the machine has memory for; whoever wants them has them read into place.
+//! as the machine has memory for; they are read a second time, into their place in the ring.
 
 use std::ops::ControlFlow;
 
@@ -49,8 +49,8 @@ impl<D: Files> Places<'_, D> {
     }
 
     /// Calls with what is from one record boundary to another, as it is in the files: in pieces of
-    /// whole granules, each with its position. It was intact when it was found; whoever uses it
-    /// checks it again.
+    /// whole granules, each with its position. It was intact when it was found; the caller checks
+    /// it again where it arrives.
     pub(super) fn copy(
         &self,
         (from, to): (u64, u64),

@@ -154,9 +154,9 @@ impl<'a> Turn<'a> {
         (!deferred.is_empty()).then(|| Wakeups { ring: self.ring, deferred })
     }
 
-    /// Says that whoever sent this turn's only record is the only one that this thread has to look
-    /// after: the turn may wait for the disk by itself, which spares the way to another thread and
-    /// back.
+    /// Says that the sender of this turn's only record is the only client that this thread serves
+    /// just now: the turn may wait for the disk by itself, which spares the way to another thread
+    /// and back.
     pub fn one_waits(&mut self) {
         self.one_waits = self.records == 1;
     }

@@ -63,7 +63,7 @@ pub struct Lines {
     kept: Kept,
     /// Set within a frame that is skipped.
     skipped: Option<Skipped>,
-    /// Whom its certificate names.
+    /// The credential that its certificate names, if any.
     login: Login,
 }
 

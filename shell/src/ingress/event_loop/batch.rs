@@ -25,21 +25,21 @@ use crate::sync::lock;
 
 /// Turns in a row that brought one record each, while nobody else waited, after which such a turn
 /// may wait for the disk by itself.
-const LONELY_TURNS: u32 = 4;
+const SINGLE_CLIENT_TURNS: u32 = 4;
 /// Statuses that are counted without a look-up each.
 const STATUSES: usize = 16;
 
 /// Turns in a row with one record that one client waits for, and nothing else to do.
 #[derive(Default)]
-pub(super) struct Lonely(u32);
+pub(super) struct SingleClient(u32);
 
-impl Lonely {
+impl SingleClient {
     /// Notes a turn; returns whether there have been enough.
     pub(super) fn note(&mut self, records: u64, one_waits: bool) -> bool {
         if records > 0 {
             self.0 = if one_waits && records == 1 { self.0.saturating_add(1) } else { 0 };
         }
-        records > 0 && self.0 >= LONELY_TURNS
+        records > 0 && self.0 >= SINGLE_CLIENT_TURNS
     }
 }
 
@@ -57,7 +57,7 @@ pub(in crate::ingress) struct Batch<'a> {
     /// How long it has waited, ms.
     pub(in crate::ingress) waited_ms: Option<u64>,
     /// Whether one client keeps the loop busy alone.
-    lonely: Lonely,
+    single_client: SingleClient,
     /// Records of a batch that were promised room.
     granted: u64,
     /// What the answers of the connection that is being decoded wait for.
@@ -85,7 +85,7 @@ impl<'a> Batch<'a> {
             ticket: None,
             expired: false,
             waited_ms: None,
-            lonely: Lonely::default(),
+            single_client: SingleClient::default(),
             granted: 0,
             holds: Vec::new(),
             consumptions: Vec::new(),
@@ -109,7 +109,7 @@ impl<'a> Batch<'a> {
     /// answer. Readers are woken later.
     pub(in crate::ingress) fn publish_for(&mut self, one_waits: bool) {
         let records: u64 = self.turns.iter().flatten().map(Turn::records).sum();
-        if self.lonely.note(records, one_waits) {
+        if self.single_client.note(records, one_waits) {
             self.turns.iter_mut().flatten().for_each(Turn::one_waits);
         }
         self.publish();

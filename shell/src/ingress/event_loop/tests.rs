@@ -118,9 +118,9 @@ fn a_ring_that_is_published_early_wakes_its_readers_no_earlier_than_the_others()
 
 #[test]
 fn one_client_is_alone_after_some_turns_with_a_record_each_until_another_comes() {
-    let mut lonely = super::batch::Lonely::default();
+    let mut single_client = super::batch::SingleClient::default();
     let mut turns = |turns: &[(u64, bool)]| {
-        turns.iter().map(|&(records, one)| lonely.note(records, one)).collect::<Vec<_>>()
+        turns.iter().map(|&(records, one)| single_client.note(records, one)).collect::<Vec<_>>()
     };
     assert_eq!(
         turns(&[(1, true), (1, true), (1, true), (1, true), (1, true)])[2..],

@@ -1,5 +1,5 @@
 //! The hand-over from those who append to the thread that commits: a bell, and what is done when it
-//! rings. Whoever appended may commit by itself instead, if nobody else does at that moment.
+//! rings. A thread that appended may commit by itself instead, if no other does at that moment.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ pub(crate) struct Bell {
     state: Mutex<Rung>,
     changed: Condvar,
     /// Held from the choice of a batch until it is published, so that the order of commits is that
-    /// of publications, whoever commits. Locked before everything else.
+    /// of publications, whichever thread commits. Locked before everything else.
     pub(super) working: Mutex<()>,
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn commit_for_ever(bell: &Bell, stage: &impl Stage) {
     bell.end();
 }
 
-/// Commits and then publishes what was appended, in the thread of whoever appended it. False if
+/// Commits and then publishes what was appended, on the thread that appended it. False if
 /// another thread is about to commit: then the bell is to be rung.
 pub(crate) fn commit_here(bell: &Bell, stage: &impl Stage) -> bool {
     let one_at_a_time = bell.working.try_lock();

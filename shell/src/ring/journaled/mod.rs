@@ -312,7 +312,7 @@ impl Stage for Committer<'_> {
     }
 }
 
-/// What a turn does that commits by itself: readers are woken by whoever ends the turn, as those of
+/// What a turn does that commits by itself: readers are woken when the turn has ended, as those of
 /// a ring without a journal are.
 struct Here<'a> {
     of: Committer<'a>,

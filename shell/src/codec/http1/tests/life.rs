@@ -214,7 +214,7 @@ fn a_connection_follows_the_rules_of_its_address_from_the_next_request_on() {
 }
 
 #[test]
-fn whoever_is_answered_before_the_body_was_read_may_be_sending_still() {
+fn a_client_that_is_answered_before_its_body_was_read_may_still_be_sending() {
     let interrupted = |request: &[u8]| {
         let (mut codec, mut sink, mut out) = (Http1::new(config()), Trial::new(), Vec::new());
         let _ = codec.decode(&mut request.to_vec(), &mut sink, &mut out);
@@ -258,7 +258,7 @@ fn a_body_that_is_late_is_not_told_to_come_again() {
 }
 
 #[test]
-fn whoever_has_said_everything_is_not_told_to_send_before_the_loop_would() {
+fn a_client_that_has_sent_everything_is_not_answered_before_the_loop_would() {
     let (mut codec, mut sink, mut out) = (Http1::new(config()), Trial::new(), Vec::new());
     while out.len() < OUTPUT_BYTES_MAX {
         let progress = codec.decode(&mut post("", "x"), &mut sink, &mut out);

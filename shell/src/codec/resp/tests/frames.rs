@@ -124,7 +124,7 @@ fn replies_that_nobody_reads_stop_the_decoding_until_they_are_sent() {
     let pings = "PING\r\n".repeat(2 * OUTPUT_BYTES_MAX / 7);
     let heard = say(&pings);
     assert_eq!(heard.replies.len(), 2 * OUTPUT_BYTES_MAX / 7 * 7);
-    // Whoever has said everything is not told to send before the loop would.
+    // A client that has sent everything is not answered before the loop would.
     let mut pings = "PING\r\n".repeat(OUTPUT_BYTES_MAX / 7 + 1).into_bytes();
     let (mut sink, mut out) = (Trial::new(), Vec::new());
     let progress = codec().decode(&mut pings, &mut sink, &mut out);
