@@ -118,6 +118,48 @@ fn http_takes_tokens_and_passwords_for_the_rings_they_are_good_for() {
     assert!(!server.log().contains(&token[20..]) && !server.log().contains(PASSWORD));
 }
 
+/// A route that says nothing of credentials is no way around them.
+#[test]
+fn routes_ask_for_credentials_where_their_address_does_unless_they_are_open() {
+    let scratch = Scratch::new();
+    let file = scratch.path("credentials").to_str().expect("ASCII").to_owned();
+    let (token, narrow) = (add(&file, &["robot"], ""), add(&file, &["narrow", "--ring", "b"], ""));
+    let text = format!(
+        "credentials.file = '{file}'\n[[ring]]\nname = 'a'\n[[ring]]\nname = 'b'\n\
+         [[route]]\npath = '/plain'\nring = 'a'\nunits = ['request_id', 'json']\n\
+         [[route]]\npath = '/open'\nring = 'a'\nauthenticate = false\n\
+         [[route]]\npath = '/listed'\nring = 'a'\n\
+         units = [{{ unit = 'authenticate', allow = ['ann'] }}]\n\
+         [[listen]]\naddress = '127.0.0.1:0'\nprotocol = 'http'\nauthenticate = false\n"
+    );
+    let config = scratch.path("aqueduct.toml");
+    std::fs::write(&config, text).expect("written");
+    let server = Server::start_in(scratch, &["--config", config.to_str().expect("ASCII")]);
+    let request = |path: &str, token: &str| {
+        let field = format!("authorization: Bearer {token}\r\n");
+        let field = if token.is_empty() { "" } else { &*field };
+        format!("POST {path} HTTP/1.1\r\nhost: t\r\n{field}content-length: 2\r\n\r\n[]")
+    };
+    for (path, sent, status) in [
+        ("/plain", "", 401),
+        ("/plain", "aqd_nonsense", 401),
+        ("/plain", &*narrow, 403),
+        ("/plain", &*token, 202),
+        ("/open", "", 202),
+        ("/listed", "", 401),
+        ("/listed", &*token, 403),
+    ] {
+        let response = server.exchange(request(path, sent));
+        assert_eq!(response.status, status, "{path} {sent}: {response:?}");
+        let named = response.header("x-request-id").is_some();
+        assert_eq!(named, path == "/plain", "a refusal has its id, too: {response:?}");
+    }
+    // The other address asks nobody.
+    let mut other = server.speak_at_last("http");
+    other.write_all(request("/plain", "").as_bytes()).expect("sent");
+    assert_eq!(common::Response::read(&mut other).status, 202);
+}
+
 #[test]
 fn resp_and_mqtt_ask_for_the_same_credentials() {
     let Guarded { server, token, restricted, .. } = guarded();

@@ -312,3 +312,18 @@ fn routes_come_and_go_and_change_for_open_connections_too() {
     assert!(!process.reload().0);
     assert_eq!(post_to(&mut open, "/second/2"), 202);
 }
+
+#[test]
+fn a_reload_fills_no_bucket_unless_the_limit_is_another() {
+    let with = |rate: &str, more: &str| {
+        let unit = format!("{{ unit = 'rate_limit', rate = {rate}, burst = 2 }}");
+        format!("{more}[[route]]\npath = '/limited'\nunits = ['request_id', {unit}]\n")
+    };
+    let process = Reloading::start(&with("0.001", ""));
+    let post = || post_to(&mut process.server.connect(), "/limited");
+    assert_eq!([post(), post(), post()], [202, 202, 429]);
+    process.takes(&with("0.001", "[http]\nbody_timeout_ms = '9s'\n"), &["body_timeout_ms"]);
+    assert_eq!(post(), 429);
+    process.takes(&with("0.002", ""), &["rate = 0.002"]);
+    assert_eq!([post(), post(), post()], [202, 202, 429]);
+}

@@ -5,7 +5,7 @@ mod common;
 use std::io::Write;
 
 use common::reader::Attached;
-use common::{Ends, Response, Scratch, Server, command};
+use common::{Ends, Response, Scratch, Server, command, record};
 
 const FILE: &str = r#"
 [[ring]]
@@ -91,6 +91,45 @@ fn a_record_of_two_rings_is_in_both_with_what_the_route_keeps() {
 }
 
 #[test]
+fn a_record_of_two_rings_may_be_sent_again_and_wait_for_the_readers_of_both() {
+    let file = "[[ring]]\nname = \"a\"\n[[ring]]\nname = \"b\"\n\
+                [[route]]\npath = \"/x\"\nring = [\"a\", \"b\"]\n\
+                [[route]]\npath = \"/y\"\nring = [\"a\", \"b\"]\nacknowledge = \"consumed\"\n\
+                acknowledge_timeout_ms = 300\n";
+    let server = Server::with_file(file, &[]);
+    let key = "idempotency-key: k\r\n";
+    let first = server.exchange(post("/x", key, b"one"));
+    let again = server.exchange(post("/x", key, b"one"));
+    assert_eq!((first.status, again.status), (202, 202), "{again:?}");
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(first.body, again.body, "with the numbers in both rings");
+    server.exchange(post("/x", key, b"two")).assert_problem(422);
+    server.exchange(record("a", key, b"one")).assert_problem(422);
+    // One has read it and the other has not, then both.
+    let mut readers = ["a", "b"].map(|ring| Attached::attach(&server.socket, ring, "default"));
+    assert_eq!(readers[0].next(), Some((0, 0, b"one".to_vec())));
+    assert_eq!(readers[1].next(), Some((0, 0, b"one".to_vec())));
+    assert_eq!(readers.each_mut().map(Attached::next), [None, None], "none is there twice");
+    let mut stream = server.connect();
+    for (released, status) in [(1, 504), (2, 202)] {
+        stream.write_all(&post("/y", "", b"three")).expect("sent");
+        for reader in &mut readers {
+            server.eventually("it is read", || reader.next().is_some());
+        }
+        for reader in &mut readers[..released] {
+            reader.release();
+        }
+        let response = Response::read(&mut stream);
+        assert_eq!(response.status, status, "{response:?}");
+        assert!(response.body.contains("\"rings\":[{\"ring\":\"a\",\"seq\":"), "{response:?}");
+    }
+    for (status, count) in [(202, 3.0), (504, 1.0)] {
+        let series = format!("aqueduct_http_requests_total{{status=\"{status}\"}}");
+        assert!((server.metric(&series) - count).abs() < f64::EPSILON, "{status}");
+    }
+}
+
+#[test]
 fn a_full_ring_takes_a_record_into_no_other_one() {
     let file = "[[ring]]\nname = \"a\"\ncapacity_bytes = 128\nfull_wait_ms = 50\n\
                 [[ring]]\nname = \"b\"\ncapacity_bytes = 4096\nfull_wait_ms = 50\n\
@@ -132,6 +171,12 @@ fn routes_that_cannot_be_are_refused_with_their_line() {
         ),
         ("path = \"/x\"\nattributes = [\":param.id\"]", "toml:3: ", ":param.NAME"),
         ("path = \"/x\"\nhost = \"a:80\"", "toml:3: ", "without a port"),
+        ("path = \"/x\"\nunits = [\"authenticate\"]", "toml:3: ", "credentials.file"),
+        (
+            "path = \"/x\"\nauthenticate = false\nunits = [\"authenticate\"]",
+            "toml:3: ",
+            "true with the unit",
+        ),
         (
             "path = \"/x/{a}\"\n[[route]]\npath = \"/x/{b}\"",
             "route.path",

@@ -75,6 +75,7 @@ pub fn run(bytes: &[u8]) {
             type_tag: None,
             attributes: None,
             acknowledge: Acknowledge::default(),
+            is_open: false,
             units: Vec::new(),
         });
         let host = name.trim_end_matches('.').to_ascii_lowercase();

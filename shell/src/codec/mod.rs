@@ -35,8 +35,8 @@ pub use keep::{ALL_USER_PROPERTIES, BadGiven, GIVEN, Keep, Kept};
 pub use login::{Access, Login};
 pub use progress::{Page, Persistence, Progress, Resource, State, Wait};
 pub use sink::{
-    Answered, BatchSize, Consumption, Event, Keyed, Outcome, Reason, Recall, Record, Ring, RingId,
-    Room, Seen, Sink, TRACEPARENT_BYTES,
+    Answered, BatchSize, Consumption, Event, Keyed, Outcome, Reason, Recall, Record, Release, Ring,
+    RingId, Room, Seen, Sink, TRACEPARENT_BYTES,
 };
 
 /// Decoding stops once so many bytes of answers are waiting to be sent, so that a peer that

@@ -134,6 +134,9 @@ pub struct Keyed<'a> {
     pub type_tag: u16,
     /// Its body.
     pub body: &'a [u8],
+    /// The rings that it goes to, in their order, if they are several; the first remembers it. The
+    /// same body for other rings is another message.
+    pub rings: &'a [RingId],
 }
 
 /// What became of a message.
@@ -160,15 +163,22 @@ pub enum Recall {
     Conflict,
 }
 
-/// What an answer waits for beyond publication.
-#[derive(Debug)]
-pub struct Consumption {
+/// A record that readers are to release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
     /// Ring of the record.
     pub ring: RingId,
     /// Its sequence number.
     pub seq: u64,
     /// Place of the subscription that is to release it; all of them without.
     pub by: Option<u16>,
+}
+
+/// What an answer waits for beyond publication.
+#[derive(Debug)]
+pub struct Consumption {
+    /// What is to be released: one record of each ring.
+    pub of: Vec<Release>,
     /// How long that may take.
     pub within: Duration,
     /// The answer that is sent otherwise.
@@ -249,11 +259,18 @@ pub trait Sink {
     /// Remembers the key of a message whose records were just accepted.
     fn remember(&mut self, ring: RingId, keyed: &Keyed<'_>, seen: Seen);
 
+    /// Looks for the key of a message that goes to several rings: [`Keyed::rings`]. Puts the
+    /// sequence numbers into `seqs`, in their order, if it was seen.
+    fn recall_all(&mut self, keyed: &Keyed<'_>, seqs: &mut Vec<u64>) -> Recall;
+
+    /// Remembers the key of a record that several rings have just accepted, under these numbers.
+    fn remember_all(&mut self, keyed: &Keyed<'_>, seqs: &[u64]);
+
     /// Finds a subscription of a ring: its place.
     fn subscription(&self, ring: RingId, name: &str) -> Option<u16>;
 
-    /// Holds these bytes of the output until the record is released. They are the last answer that
-    /// was written.
+    /// Holds these bytes of the output until the records are released. They are the last answer
+    /// that was written.
     fn hold_until_consumed(&mut self, bytes: Range<usize>, wait: Consumption);
 
     /// Records that the ring has taken in this epoch: the next sequence number.

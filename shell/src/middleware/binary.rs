@@ -17,6 +17,7 @@
 use std::borrow::Cow;
 #[cfg(feature = "cbor")]
 use std::fmt;
+use std::io::{self, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -93,6 +94,18 @@ pub fn from_json<E: Encode>(body: &[u8], limit: usize) -> Result<Vec<u8>, Proble
 /// Most bytes that [`from_json`] makes of so many: nine of `1e1`.
 pub fn most_bytes_of_json(json_bytes: usize) -> usize {
     json_bytes.saturating_mul(3).saturating_add(16)
+}
+
+/// Most bytes of memory that [`from_json`] takes beside the text and what it makes: for the names
+/// of objects, or for what [`Counts`] keeps.
+pub fn memory_of_json(json_bytes: usize) -> usize {
+    json::reading_bytes(json_bytes).saturating_mul(2)
+}
+
+/// The same from either format to JSON: a member has three bytes at least, but for one of two, and
+/// eight are kept of its name, in a vector that grows twofold; one text.
+pub fn memory_of_binary(bytes: usize) -> usize {
+    bytes.saturating_mul(12).saturating_add(1 << 10)
 }
 
 /// Counts the members of arrays and objects.
@@ -215,18 +228,19 @@ pub fn most_bytes_of_binary(bytes: usize) -> usize {
 pub type Bad = Cow<'static, str>;
 
 /// The JSON that values are written as.
-pub struct Values<'a> {
+pub struct Values {
     out: Vec<u8>,
     /// A value follows another one.
     follows: bool,
     depth: usize,
-    /// Names of all objects that are open, those of the innermost last.
-    names: Vec<Cow<'a, str>>,
+    /// Names of all objects that are open, those of the innermost last: where each begins in `out`,
+    /// and its bytes. `serde_json` writes a text in one way only.
+    names: Vec<(u32, u32)>,
     limit: usize,
     too_large: bool,
 }
 
-impl<'a> Values<'a> {
+impl Values {
     /// Writes at most so many bytes.
     pub fn new(limit: usize) -> Self {
         Self {
@@ -270,8 +284,7 @@ impl<'a> Values<'a> {
     /// Writes a text, a truth or a number as `serde_json` does.
     pub fn scalar(&mut self, value: impl serde::Serialize) -> Result<(), Bad> {
         self.begin()?;
-        let text = serde_json::to_vec(&value).map_err(|error| error.to_string())?;
-        self.push(&text)
+        serde_json::to_writer(self, &value).map_err(|error| error.to_string().into())
     }
 
     /// Writes `null`.
@@ -302,18 +315,24 @@ impl<'a> Values<'a> {
     }
 
     /// Writes the name of the next value.
-    pub fn name(&mut self, name: Cow<'a, str>) -> Result<(), Bad> {
-        self.scalar(&name)?;
-        self.names.push(name);
+    pub fn name(&mut self, name: &str) -> Result<(), Bad> {
+        self.begin()?;
+        let begin = self.out.len();
+        self.follows = false;
+        self.scalar(name)?;
+        let word = |at: usize| u32::try_from(at).map_err(|_| Bad::from("it has over 4 GiB"));
+        self.names.push((word(begin)?, word(self.out.len() - begin)?));
         self.follows = false;
         self.push(b":")
     }
 
     /// Ends what was begun last: its names must differ.
     pub fn close(&mut self, of: Kind, first: usize) -> Result<(), Bad> {
-        let own = &mut self.names[first..];
-        own.sort_unstable();
-        if own.windows(2).any(|pair| pair[0] == pair[1]) {
+        let Self { out, names, .. } = self;
+        let name = |&(begin, bytes): &(u32, u32)| &out[begin as usize..][..bytes as usize];
+        let own = &mut names[first..];
+        own.sort_unstable_by(|one, other| name(one).cmp(name(other)));
+        if own.windows(2).any(|pair| name(&pair[0]) == name(&pair[1])) {
             return Err("an object has a name twice".into());
         }
         self.names.truncate(first);
@@ -323,15 +342,26 @@ impl<'a> Values<'a> {
     }
 }
 
+impl Write for Values {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.push(text).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes the next value of a deserializer.
 #[cfg(feature = "cbor")]
-pub struct Next<'r, 'de>(
+pub struct Next<'r>(
     /// Where to.
-    pub &'r mut Values<'de>,
+    pub &'r mut Values,
 );
 
 #[cfg(feature = "cbor")]
-impl<'de> DeserializeSeed<'de> for Next<'_, 'de> {
+impl<'de> DeserializeSeed<'de> for Next<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -340,7 +370,7 @@ impl<'de> DeserializeSeed<'de> for Next<'_, 'de> {
 }
 
 #[cfg(feature = "cbor")]
-impl<'de> Visitor<'de> for Next<'_, 'de> {
+impl<'de> Visitor<'de> for Next<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -384,7 +414,7 @@ impl<'de> Visitor<'de> for Next<'_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let first = self.0.open(Kind::Object).map_err(A::Error::custom)?;
         while let Some(name) = members.next_key_seed(Name)? {
-            self.0.name(name).map_err(A::Error::custom)?;
+            self.0.name(&name).map_err(A::Error::custom)?;
             members.next_value_seed(Next(&mut *self.0))?;
         }
         self.0.close(Kind::Object, first).map_err(A::Error::custom)

@@ -61,7 +61,8 @@ pub enum Check {
     Granted(Arc<Credential>),
     /// It is wrong.
     Denied,
-    /// Finding out takes longer than an event loop may: ask [`Credentials::verify`] elsewhere.
+    /// Finding out takes longer than an event loop may: ask [`Credentials::verify`] elsewhere. Only
+    /// of what comes with a name.
     Slow,
 }
 

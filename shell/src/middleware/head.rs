@@ -80,11 +80,16 @@ impl<'a> RequestHead<'a> {
 
     /// The values of all fields of a name, which is in lower case.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let lines = self.bytes.split(|byte| *byte == b'\n').skip(1);
-        lines.filter_map(move |line| {
-            let colon = memchr::memchr(b':', line)?;
-            let is_it = line[..colon].eq_ignore_ascii_case(name.as_bytes());
-            is_it.then(|| line[colon + 1..].trim_ascii())
+        let bytes = self.bytes;
+        // Each line but the first begins after the end of another one.
+        memchr::memchr_iter(b'\n', bytes).filter_map(move |end| {
+            let rest = &bytes[end + 1..];
+            let (found, after) = rest.split_at_checked(name.len())?;
+            if after.first() != Some(&b':') || !found.eq_ignore_ascii_case(name.as_bytes()) {
+                return None;
+            }
+            let line = memchr::memchr(b'\n', after).map_or(after, |end| &after[..end]);
+            Some(line[1..].trim_ascii())
         })
     }
 }

@@ -85,7 +85,8 @@ pub fn read<'a, E: Events<'a>>(body: &'a [u8], events: &mut E) -> Result<(), E::
     let text = std::str::from_utf8(body).map_err(|error| BadJson {
         why: format!("from byte {} on it is not UTF-8", error.valid_up_to()),
     })?;
-    let mut reading = Reading { text, at: 0, depth: 0, names: Vec::new(), events, refusal: None };
+    let names = Names::of(text)?;
+    let mut reading = Reading { text, at: 0, depth: 0, names, events, refusal: None };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     // The depth is counted here, by a bound that does not depend on the crate.
     deserializer.disable_recursion_limit();
@@ -97,14 +98,75 @@ pub fn read<'a, E: Events<'a>>(body: &'a [u8], events: &mut E) -> Result<(), E::
     }
 }
 
+/// Most bytes of memory that [`read`] takes for a text of so many, without what `events` takes: a
+/// member has seven bytes at least, but for some of six, and eight are kept of each, in a vector
+/// that grows twofold; what escapes in names mean; and one decoded string.
+pub fn reading_bytes(bytes: usize) -> usize {
+    bytes.saturating_mul(8).saturating_add(1 << 10)
+}
+
+/// Names of all objects that are open, those of the innermost last, in few bytes each.
+struct Names<'a> {
+    text: &'a str,
+    /// What names mean that have escapes.
+    decoded: String,
+    /// Begin and length of each: in the text, or past its end in `decoded`.
+    spans: Vec<(u32, u32)>,
+}
+
+impl<'a> Names<'a> {
+    fn of(text: &'a str) -> Result<Self, BadJson> {
+        // Together they are less than twice the text.
+        if text.len() > (u32::MAX / 2) as usize {
+            return Err(BadJson { why: "it has more than 2 GiB".to_owned() });
+        }
+        Ok(Self { text, decoded: String::new(), spans: Vec::new() })
+    }
+
+    /// Adds the one whose raw text, with its quotes, begins at `at`.
+    fn push(&mut self, at: usize, name: &Text<'_>) {
+        let begin = match name.decoded {
+            Cow::Borrowed(_) => at + 1,
+            Cow::Owned(_) => {
+                self.decoded.push_str(&name.decoded);
+                self.text.len() + self.decoded.len() - name.decoded.len()
+            }
+        };
+        let word = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        self.spans.push((word(begin), word(name.decoded.len())));
+    }
+
+    /// Forgets those from `first` on; whether two of them are the same.
+    fn end(&mut self, first: (usize, usize)) -> bool {
+        let Self { text, decoded, spans } = self;
+        let name = |&(begin, bytes): &(u32, u32)| {
+            let (begin, bytes) = (begin as usize, bytes as usize);
+            match begin.checked_sub(text.len()) {
+                None => &text.as_bytes()[begin..begin + bytes],
+                Some(begin) => &decoded.as_bytes()[begin..begin + bytes],
+            }
+        };
+        let own = &mut spans[first.0..];
+        own.sort_unstable_by(|one, other| name(one).cmp(name(other)));
+        let is_twice = own.windows(2).any(|pair| name(&pair[0]) == name(&pair[1]));
+        self.spans.truncate(first.0);
+        self.decoded.truncate(first.1);
+        is_twice
+    }
+
+    /// Where the names of the next object begin.
+    fn first(&self) -> (usize, usize) {
+        (self.spans.len(), self.decoded.len())
+    }
+}
+
 struct Reading<'a, 'e, E: Events<'a>> {
     text: &'a str,
     /// Where what `serde_json` reads next begins, but for space, commas and colons: it says what a
     /// value is only together with the value, and a number of its own could not hold every number.
     at: usize,
     depth: usize,
-    /// Names of all objects that are open, those of the innermost last.
-    names: Vec<Cow<'a, str>>,
+    names: Names<'a>,
     events: &'e mut E,
     /// Why `events` ended the reading.
     refusal: Option<E::Refusal>,
@@ -161,16 +223,13 @@ impl<'a, E: Events<'a>> Reading<'a, '_, E> {
     }
 
     /// Ends what was begun last; its names, those from `first` on, must differ.
-    fn close<X: Error>(&mut self, of: Kind, first: usize) -> Result<(), X> {
+    fn close<X: Error>(&mut self, of: Kind, first: (usize, usize)) -> Result<(), X> {
         self.peek();
         self.at += 1;
         self.depth -= 1;
-        let own = &mut self.names[first..];
-        own.sort_unstable();
-        if own.windows(2).any(|pair| pair[0] == pair[1]) {
+        if self.names.end(first) {
             return Err(X::custom("the object that ends here has a name twice"));
         }
-        self.names.truncate(first);
         let taken = self.events.close(of);
         self.or_end(taken)
     }
@@ -204,12 +263,12 @@ impl<'a, E: Events<'a>> Visitor<'a> for Next<'_, 'a, '_, E> {
     fn visit_seq<A: SeqAccess<'a>>(self, mut values: A) -> Result<(), A::Error> {
         self.0.open(Kind::Array)?;
         while values.next_element_seed(Next(&mut *self.0))?.is_some() {}
-        self.0.close(Kind::Array, self.0.names.len())
+        self.0.close(Kind::Array, self.0.names.first())
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut members: A) -> Result<(), A::Error> {
         self.0.open(Kind::Object)?;
-        let first = self.0.names.len();
+        let first = self.0.names.first();
         while members.next_key_seed(Name(&mut *self.0))?.is_some() {
             members.next_value_seed(Next(&mut *self.0))?;
         }
@@ -225,12 +284,46 @@ impl<'a, E: Events<'a>> DeserializeSeed<'a> for Name<'_, 'a, '_, E> {
 
     fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
         self.0.peek();
+        let at = self.0.at;
         let raw = self.0.raw(deserializer)?;
         let text = Text::new(raw).map_err(Error::custom)?;
-        self.0.names.push(text.decoded.clone());
+        self.0.names.push(at, &text);
         let taken = self.0.events.key(text);
         self.0.or_end(taken)
     }
+}
+
+/// Looks whether a text is one value, by the rules of [`read`].
+///
+/// # Errors
+/// It is no JSON.
+pub fn check(body: &[u8]) -> Result<(), BadJson> {
+    struct Nothing;
+    impl<'a> Events<'a> for Nothing {
+        type Refusal = BadJson;
+        fn null(&mut self) -> Result<(), BadJson> {
+            Ok(())
+        }
+        fn boolean(&mut self, _: bool) -> Result<(), BadJson> {
+            Ok(())
+        }
+        fn number(&mut self, _: &'a str) -> Result<(), BadJson> {
+            Ok(())
+        }
+        fn string(&mut self, _: Text<'a>) -> Result<(), BadJson> {
+            Ok(())
+        }
+        fn open(&mut self, _: Kind) -> Result<(), BadJson> {
+            Ok(())
+        }
+        fn key(&mut self, _: Text<'a>) -> Result<(), BadJson> {
+            Ok(())
+        }
+        fn close(&mut self, _: Kind) -> Result<(), BadJson> {
+            Ok(())
+        }
+    }
+    read(body, &mut Nothing)
 }
 
 /// Writes a value again, without what is not needed: the text of each part stays.

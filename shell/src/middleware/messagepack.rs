@@ -34,7 +34,7 @@ pub fn to_json(body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
 }
 
 /// Takes the next value.
-fn value<'a>(rest: &mut &'a [u8], values: &mut Values<'a>) -> Result<(), Bad> {
+fn value(rest: &mut &[u8], values: &mut Values) -> Result<(), Bad> {
     match marker(rest)? {
         Marker::Null => {
             decode::read_nil(rest).map_err(said)?;
@@ -71,7 +71,7 @@ fn value<'a>(rest: &mut &'a [u8], values: &mut Values<'a>) -> Result<(), Bad> {
             let first = values.open(Kind::Object)?;
             for _ in 0..count {
                 let name = text(rest)?;
-                values.name(name.into())?;
+                values.name(name)?;
                 value(rest, values)?;
             }
             values.close(Kind::Object, first)

@@ -11,7 +11,9 @@
 //! bound that each of them states before it begins ([`Unit::reads`], [`Unit::writes`]): about a
 //! tenth of a millisecond. Everything else is a [`Job`], which the loop gives to a pool of workers
 //! and goes on; the connection waits for it as for space in a full ring. So large bodies, whatever
-//! a small one may inflate to, and hashes of passwords never hold up a loop.
+//! a small one may inflate to, and hashes of passwords never hold up a loop. A job states the
+//! memory that it may take ([`Unit::memory`]), and begins only when there is room for it; what a
+//! loop does by itself takes a few MiB at most.
 //!
 //! Reading order: `path`, `head`, `problem`, `credentials`, `job`, `exchange`, `route`, `json`,
 //! `xml`, `binary`, `cbor`, `messagepack`, `protobuf`, `units`, `settings`. The conversions are
@@ -89,8 +91,8 @@ pub trait Unit: Send + Sync + std::fmt::Debug {
         false
     }
 
-    /// Most bytes that [`body`](Self::body) reads of a body of so many, and keeps meanwhile, when
-    /// it is to make at most `limit`.
+    /// Most bytes that [`body`](Self::body) reads of a body of so many, however often, when it is
+    /// to make at most `limit`.
     fn reads(&self, bytes: usize, _limit: usize) -> usize {
         bytes
     }
@@ -98,6 +100,12 @@ pub trait Unit: Send + Sync + std::fmt::Debug {
     /// Most bytes that [`body`](Self::body) makes of a body of so many, as far as the unit bounds
     /// it.
     fn writes(&self, bytes: usize) -> usize {
+        bytes
+    }
+
+    /// Most bytes of memory that [`body`](Self::body) takes at a time, with the body itself and
+    /// with what it makes of it.
+    fn memory(&self, bytes: usize, _limit: usize) -> usize {
         bytes
     }
 

@@ -15,7 +15,13 @@ pub struct BadPath(
 /// Whether [`normalise`] would leave this path as it is. Looks at each byte once.
 #[inline]
 pub fn is_normal(path: &[u8]) -> bool {
-    memchr::memchr(b'%', path).is_none() && memchr::memmem::find(path, b"/.").is_none()
+    // Paths are short: making a searcher would take longer.
+    let mut last = 0;
+    path.iter().all(|&byte| {
+        let is_normal = byte != b'%' && !(byte == b'.' && last == b'/');
+        last = byte;
+        is_normal
+    })
 }
 
 /// Normalises a path that begins with a slash (RFC 3986 §6.2.2): hexadecimal digits in upper case,

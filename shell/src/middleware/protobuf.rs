@@ -10,9 +10,10 @@ use super::json::DEPTH_MAX;
 
 /// Largest descriptor set, bytes.
 const DESCRIPTORS_BYTES_MAX: usize = 16 << 20;
-/// Most bytes of memory for each byte of a message: a message of one small field takes four, and a
-/// node of a map where it is kept.
-const MEMORY_FACTOR: usize = 256;
+/// Most bytes of memory for each byte of a message, and in addition: a message that has only
+/// another one in a list takes two, and a node of a map and a vector where they are kept.
+const MEMORY_FACTOR: usize = 512;
+const MEMORY_BYTES: usize = 8 << 10;
 
 /// Messages of one type.
 #[derive(Clone, Debug)]
@@ -56,9 +57,9 @@ impl Schema {
         bytes.saturating_mul(self.name_bytes_max + 32).saturating_add(64)
     }
 
-    /// Most bytes of memory that reading so many takes.
+    /// Most bytes of memory that reading so many takes, without what is made of it.
     pub fn memory_bytes(bytes: usize) -> usize {
-        bytes.saturating_mul(MEMORY_FACTOR)
+        bytes.saturating_mul(MEMORY_FACTOR).saturating_add(MEMORY_BYTES)
     }
 
     /// Writes one message as JSON, in at most `limit` bytes.

@@ -9,6 +9,9 @@ use super::{Problem, Unit};
 /// Methods that a route may have: those whose requests have a body.
 pub const METHODS: [&str; 3] = ["POST", "PUT", "PATCH"];
 
+/// Units that requests pass before their credentials are asked for.
+const NAMING: [&str; 2] = ["access_log", "request_id"];
+
 /// Between units a body may have so many times the bytes that the record may have in the end.
 const BETWEEN_FACTOR: usize = 4;
 
@@ -48,7 +51,7 @@ fn name_of(value: &[u8]) -> &str {
 }
 
 /// One route.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Its place among the routes as they are tried.
     pub index: usize,
@@ -66,6 +69,8 @@ pub struct Route {
     pub attributes: Option<Vec<String>>,
     /// How its requests are answered, unless they ask for something else.
     pub acknowledge: Acknowledge,
+    /// Whether they need no credentials, even where the address asks for some.
+    pub is_open: bool,
     /// What a request passes, in order.
     pub units: Vec<Arc<dyn Unit>>,
 }
@@ -101,17 +106,29 @@ impl Route {
     }
 
     /// Most bytes that the units read and write for a body of so many, of which a record may have
-    /// `limit` in the end; also the memory that they take.
+    /// `limit` in the end.
     pub fn cost(&self, bytes: usize, limit: usize) -> usize {
-        let (mut bytes, mut cost, mut left) = (bytes, 0_usize, self.changers().count());
-        for unit in self.changers() {
+        let steps = self.steps(bytes, limit);
+        steps
+            .map(|step| step.unit.reads(step.bytes, step.most).saturating_add(step.made))
+            .fold(0, usize::saturating_add)
+    }
+
+    /// Most bytes of memory that they take for it at a time: one works after the other.
+    pub fn memory(&self, bytes: usize, limit: usize) -> usize {
+        let steps = self.steps(bytes, limit);
+        steps.map(|step| step.unit.memory(step.bytes, step.most)).max().unwrap_or(0)
+    }
+
+    /// What each unit that changes bodies has to do with one of so many bytes, at most.
+    fn steps(&self, mut bytes: usize, limit: usize) -> impl Iterator<Item = Step<'_>> {
+        let mut left = self.changers().count();
+        self.changers().map(move |unit| {
             left -= 1;
             let most = most(left, limit);
             let made = unit.writes(bytes).min(most);
-            cost = cost.saturating_add(unit.reads(bytes, most)).saturating_add(made);
-            bytes = made;
-        }
-        cost
+            Step { unit: &**unit, bytes: std::mem::replace(&mut bytes, made), most, made }
+        })
     }
 
     /// Has the units change a body, of which a record may have `limit` bytes in the end.
@@ -138,6 +155,14 @@ impl Route {
         }
         Ok(body)
     }
+}
+
+/// One unit's part of changing a body: most bytes of what it gets, may make, and makes.
+struct Step<'a> {
+    unit: &'a dyn Unit,
+    bytes: usize,
+    most: usize,
+    made: usize,
 }
 
 /// Most bytes of a body before so many further units, of which a record may have `limit`.
@@ -199,6 +224,23 @@ impl Router {
         Ok(Self { routes })
     }
 
+    /// The same routes where credentials are asked for: one that does not ask by itself, and is not
+    /// open, has `guard` before its other units, but for those that only name and log a request.
+    #[must_use]
+    pub fn guarded(&self, guard: &Arc<dyn Unit>) -> Self {
+        let guarded = |route: &Arc<Route>| {
+            if route.is_open || route.units.iter().any(|unit| unit.name() == guard.name()) {
+                return Arc::clone(route);
+            }
+            let mut route = Route::clone(route);
+            let only_names = |unit: &Arc<dyn Unit>| NAMING.contains(&unit.name());
+            let place = route.units.iter().take_while(|unit| only_names(unit)).count();
+            route.units.insert(place, Arc::clone(guard));
+            Arc::new(route)
+        };
+        Self { routes: self.routes.iter().map(guarded).collect() }
+    }
+
     /// The routes, in the order in which they are tried.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
@@ -221,11 +263,17 @@ impl Router {
                 let values = route.pattern.values(path).map_err(NotFound::Bad)?;
                 return Ok(Found { route: Arc::clone(route), values });
             }
-            let allowed = match missed {
-                NotFound::Method(before) => before + ", ",
+            let mut allowed = match missed {
+                NotFound::Method(before) => before,
                 _ => String::new(),
             };
-            missed = NotFound::Method(allowed + &route.methods.join(", "));
+            for method in &route.methods {
+                if !allowed.split(", ").any(|known| known == *method) {
+                    let comma = if allowed.is_empty() { "" } else { ", " };
+                    allowed.extend([comma, method]);
+                }
+            }
+            missed = NotFound::Method(allowed);
         }
         Err(missed)
     }
@@ -245,6 +293,7 @@ mod tests {
             type_tag: None,
             attributes: None,
             acknowledge: Acknowledge::Published,
+            is_open: false,
             units: Vec::new(),
         }
     }
@@ -271,7 +320,7 @@ mod tests {
         assert_eq!(find("PATCH", "[::1]:80", "/a/b"), found("six", "a,b"));
         assert_eq!(find("PATCH", "[::2]", "/a/b"), Err(NotFound::Host));
         assert_eq!(find("DELETE", "other", "/users/7"), Err(NotFound::Method("POST".into())));
-        let both = NotFound::Method("POST, PUT, POST".into());
+        let both = NotFound::Method("POST, PUT".into());
         assert_eq!(find("GET", "crm.example", "/users/7"), Err(both));
         assert_eq!(find("POST", "other", "/users"), Err(NotFound::Path));
         assert!(matches!(find("POST", "other", "/users/%FF"), Err(NotFound::Bad(_))));

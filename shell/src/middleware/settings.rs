@@ -55,6 +55,8 @@ pub struct RouteTable {
     pub consumed_by: Option<Given<String>>,
     /// How long that may take.
     pub acknowledge_timeout_ms: Option<Given<Millis>>,
+    /// `false`: they need no credentials, even where the address asks for some.
+    pub authenticate: Option<Given<bool>>,
     /// What they pass, in order.
     pub units: Option<Given<Vec<UnitTable>>>,
 }
@@ -161,6 +163,7 @@ struct Checked {
     attributes: Option<Vec<String>>,
     units: Vec<UnitSettings>,
     acknowledge: Acknowledge,
+    is_open: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -171,7 +174,7 @@ enum UnitSettings {
     Convert { conversion: Conversion, written: String },
     Decompress { max_bytes: Option<usize>, max_ratio: usize },
     Json { minify: bool },
-    RateLimit { per: Per, rate: f64, burst: u32, most: usize },
+    RateLimit(Arc<RateLimit>),
     RequestId { keeps: bool },
 }
 
@@ -195,8 +198,9 @@ impl UnitSettings {
                 format!("{{ unit = \"decompress\", max_ratio = {max_ratio}{most} }}")
             }
             Self::Json { minify } => format!("{{ unit = \"json\", minify = {minify} }}"),
-            Self::RateLimit { per, rate, burst, most } => {
-                let per = if *per == Per::Client { "client" } else { "credential" };
+            Self::RateLimit(limit) => {
+                let (per, rate, burst, most) = limit.settings();
+                let per = if per == Per::Client { "client" } else { "credential" };
                 format!(
                     "{{ unit = \"rate_limit\", per = \"{per}\", rate = {rate:?}, burst = {burst}, \
                      max_clients = {most} }}"
@@ -381,13 +385,17 @@ impl Keys {
         let given = self.max_clients.map(Given::by_default);
         let most = number("route.units.max_clients", given.as_ref(), BUCKETS, 1..=1 << 20)?;
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        Ok(UnitSettings::RateLimit { per, rate, burst, most })
+        Ok(UnitSettings::RateLimit(Arc::new(RateLimit::new(per, rate, burst, most))))
     }
 }
 
 impl RouteSettings {
-    /// Checks the tables against the rings there are.
-    pub fn check(tables: &[RouteTable], rings: &[RingSettings]) -> Result<Self, ConfigError> {
+    /// Checks the tables against the rings there are, and whether there are credentials.
+    pub fn check(
+        tables: &[RouteTable],
+        rings: &[RingSettings],
+        has_credentials: bool,
+    ) -> Result<Self, ConfigError> {
         if tables.len() > ROUTES_MAX {
             let allowed = format!("at most {ROUTES_MAX} routes");
             return Err(refused("route", tables.len(), allowed));
@@ -395,6 +403,14 @@ impl RouteSettings {
         let routes = tables.iter().map(|table| Checked::new(table, rings));
         let settings = Self { routes: routes.collect::<Result<_, _>>()? };
         settings.sorted(None)?;
+        let asking = settings.routes.iter().zip(tables).find(|(route, _)| route.asks());
+        if let Some((_, table)) = asking.filter(|_| !has_credentials)
+            && let Some(given) = &table.units
+        {
+            let allowed = "this unit where `credentials.file` is set";
+            let (key, unit) = ("route.units", "authenticate");
+            return Err(ConfigError::value(given.origin, key, unit, allowed));
+        }
         Ok(settings)
     }
 
@@ -429,6 +445,25 @@ impl RouteSettings {
         Ok(())
     }
 
+    /// Takes over what rate limits have counted under settings before, where route and limit are
+    /// the same: a reload fills no bucket.
+    pub fn keep_counts(&mut self, before: &Self) {
+        for route in &mut self.routes {
+            let is_same = |other: &&Checked| {
+                (&other.methods, &other.host, &other.pattern)
+                    == (&route.methods, &route.host, &route.pattern)
+            };
+            let Some(old) = before.routes.iter().find(is_same) else { continue };
+            for (unit, old) in route.units.iter_mut().zip(&old.units) {
+                if let (UnitSettings::RateLimit(limit), UnitSettings::RateLimit(old)) = (unit, old)
+                    && limit.settings() == old.settings()
+                {
+                    *limit = Arc::clone(old);
+                }
+            }
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
@@ -460,8 +495,7 @@ impl RouteSettings {
 
     /// Whether one of them wants credentials.
     pub fn wants_credentials(&self) -> bool {
-        let wants = |unit: &UnitSettings| matches!(unit, UnitSettings::Authenticate { .. });
-        self.routes.iter().any(|route| route.units.iter().any(wants))
+        self.routes.iter().any(Checked::asks)
     }
 
     /// Makes the routes, in the order in which they are tried.
@@ -528,6 +562,14 @@ impl Checked {
             None => Vec::new(),
             Some(given) => units(&given.value).map_err(at(given))?,
         };
+        let asks = |unit: &UnitSettings| matches!(unit, UnitSettings::Authenticate { .. });
+        let is_open = table.authenticate.as_ref().is_some_and(|given| !given.value);
+        if let Some(given) = table.authenticate.as_ref().filter(|_| is_open)
+            && units.iter().any(asks)
+        {
+            let (key, allowed) = ("route.authenticate", "true with the unit `authenticate`");
+            return Err(ConfigError::value(given.origin, key, false, allowed));
+        }
         let attributes = match &table.attributes {
             None => None,
             Some(given) => Some(attributes(&given.value, &pattern).map_err(at(given))?),
@@ -542,7 +584,13 @@ impl Checked {
             type_tag: table.r#type.as_ref().map(|given| given.value),
             units,
             acknowledge,
+            is_open,
         })
+    }
+
+    /// Whether it has the unit that asks for credentials.
+    fn asks(&self) -> bool {
+        self.units.iter().any(|unit| matches!(unit, UnitSettings::Authenticate { .. }))
     }
 
     fn describe(&self, table: &RouteTable) -> Section {
@@ -577,6 +625,8 @@ impl Checked {
                 section.put("acknowledge_timeout_ms", time, given, Change::Live);
             }
         }
+        let asks = (!self.is_open).to_string();
+        section.put("authenticate", asks, table.authenticate.as_ref(), Change::Live);
         let units: Vec<_> = self.units.iter().map(UnitSettings::written).collect();
         let units = format!("[{}]", units.join(", "));
         section.put("units", units, table.units.as_ref(), Change::Live);
@@ -608,9 +658,7 @@ impl Checked {
                 #[cfg(not(feature = "decompress"))]
                 UnitSettings::Decompress { .. } => return None,
                 &UnitSettings::Json { minify } => Arc::new(ValidJson { minify }),
-                &UnitSettings::RateLimit { per, rate, burst, most } => {
-                    Arc::new(RateLimit::new(per, rate, burst, most))
-                }
+                UnitSettings::RateLimit(limit) => Arc::<RateLimit>::clone(limit),
                 &UnitSettings::RequestId { keeps } => Arc::new(RequestId::new(keeps)),
             })
         });
@@ -623,6 +671,7 @@ impl Checked {
             type_tag: self.type_tag,
             attributes: self.attributes.clone(),
             acknowledge: self.acknowledge.clone(),
+            is_open: self.is_open,
             units: units.collect(),
         }
     }
@@ -651,21 +700,15 @@ fn acknowledge(
             }
         }
         Some("consumed") => {
-            let origin = level.map_or(Origin::Default, |given| given.origin);
-            let [place] = places else {
-                let allowed = "\"consumed\" for one ring";
-                return Err(ConfigError::value(origin, "route.acknowledge", "consumed", allowed));
-            };
-            let names = &rings[*place].subscriptions;
-            if let Some(given) = table.consumed_by.as_ref().filter(|by| !names.contains(&by.value))
-            {
-                let allowed = format!("one of the ring's subscriptions {}", names.join(", "));
-                return Err(ConfigError::value(
-                    given.origin,
-                    "route.consumed_by",
-                    &given.value,
-                    allowed,
-                ));
+            if let Some(given) = &table.consumed_by {
+                let names = places.iter().map(|place| &rings[*place]);
+                let without = names.into_iter().find(|it| !it.subscriptions.contains(&given.value));
+                if let Some(ring) = without {
+                    let (name, names) = (&ring.name, ring.subscriptions.join(", "));
+                    let allowed = format!("one of the subscriptions of ring {name}: {names}");
+                    let key = "route.consumed_by";
+                    return Err(ConfigError::value(given.origin, key, &given.value, allowed));
+                }
             }
             let by = table.consumed_by.as_ref().map(|given| given.value.clone());
             Ok(Acknowledge::Consumed { by, within })
@@ -686,7 +729,9 @@ fn units(tables: &[UnitTable]) -> Result<Vec<UnitSettings>, ConfigError> {
         let unit = keys.check()?;
         match unit {
             UnitSettings::Authenticate { .. } => is_known = true,
-            UnitSettings::RateLimit { per: Per::Credential, .. } if !is_known => {
+            UnitSettings::RateLimit(ref limit)
+                if limit.settings().0 == Per::Credential && !is_known =>
+            {
                 let allowed = "\"credential\" after the unit `authenticate`";
                 return Err(refused("route.units.per", "credential", allowed));
             }

@@ -45,6 +45,18 @@ pub fn most_bytes(json_bytes: usize) -> usize {
     json_bytes.saturating_mul(12).saturating_add(128)
 }
 
+/// Most bytes of memory that [`from_json`] takes beside the text and what it makes: for the names
+/// of objects, and for one string that is all of the text and becomes five times as long, in parts
+/// that grow twofold.
+pub fn memory_of_json(json_bytes: usize) -> usize {
+    json::reading_bytes(json_bytes).saturating_add(json_bytes.saturating_mul(24))
+}
+
+/// The same of [`to_json`], of so many bytes to so many.
+pub fn memory_of_xml(xml_bytes: usize, json_bytes: usize) -> usize {
+    json::reading_bytes(json_bytes).saturating_add(xml_bytes.saturating_mul(8))
+}
+
 struct Elements<'a> {
     out: Writer<Vec<u8>>,
     /// The name of the value that comes next.
@@ -148,7 +160,16 @@ fn is_char(one: char) -> bool {
 /// `Char`) for part of it.
 fn escaped(text: &str) -> (String, bool) {
     let is_escaped = text.chars().any(|one| !is_char(one));
-    let mut out = String::with_capacity(text.len());
+    // A vector that grows would take three times as much.
+    let bytes = text.chars().map(|one| match one {
+        '&' | '\t' | '\n' | '\r' => 5,
+        '<' | '>' => 4,
+        '"' => 6,
+        '\\' => 2,
+        one if is_char(one) => one.len_utf8(),
+        _ => 6,
+    });
+    let mut out = String::with_capacity(bytes.sum());
     for one in text.chars() {
         match one {
             '&' => out.push_str("&amp;"),
@@ -224,8 +245,8 @@ pub fn to_json(body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
         }
     }
     // Names that are twice in a map, and numbers that are none, are found as in any JSON.
-    match json::minify(&values.out) {
-        Ok(_) => Ok(values.out),
+    match json::check(&values.out) {
+        Ok(()) => Ok(values.out),
         Err(BadJson { why }) => {
             Err(Problem::malformed(format!("the body stands for no JSON that can be taken: {why}")))
         }

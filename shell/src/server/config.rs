@@ -143,7 +143,7 @@ impl Config {
         let listen = &tables.listen;
         let listen =
             ListenSettings::check(listen, &rings, keep_alive, has_credentials, certificates)?;
-        let routes = RouteSettings::check(&tables.route, &rings)?;
+        let routes = RouteSettings::check(&tables.route, &rings, has_credentials)?;
         let ingest = IngestSettings::check(&tables.ingest, &rings)?;
         routes.fit(&tables.route, ingest.max_buffered_bytes)?;
         for (index, ring) in rings.iter_mut().enumerate() {

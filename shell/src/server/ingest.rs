@@ -318,10 +318,16 @@ impl AddressParts<'_> {
     fn http(&self, keep: Keep, authenticate: bool, tls: bool) -> Protocol {
         let config = self.config;
         let credentials = self.credentials.as_ref().filter(|_| authenticate);
-        let guard = credentials.map(|credentials| {
-            let unit: Arc<dyn Unit> = Arc::new(Authenticate::new(Arc::clone(credentials), None));
+        let unit = credentials.map(|credentials| -> Arc<dyn Unit> {
+            Arc::new(Authenticate::new(Arc::clone(credentials), None))
+        });
+        let guard = unit.clone().map(|unit| {
             http1::Guard::new(config.rings.iter().map(|ring| ring.name.as_str()), &[unit])
         });
+        let router = match &unit {
+            None => Arc::clone(&self.router),
+            Some(unit) => Arc::new(self.router.guarded(unit)),
+        };
         let largest_ring = config.rings.iter().map(|ring| ring.capacity_bytes).max().unwrap_or(0);
         // A batch must fit by itself into what all bodies may take.
         let largest_batch = largest_ring.min(config.ingest.max_buffered_bytes / 2);
@@ -333,7 +339,7 @@ impl AddressParts<'_> {
             http2: config.http.http2,
             h2c: config.http.http2 && !tls,
             keep,
-            routes: http1::Routes::new(&self.router),
+            routes: http1::Routes::new(&router),
             guard,
         }))
     }

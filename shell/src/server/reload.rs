@@ -75,6 +75,7 @@ impl Reloader {
         for (ring, old) in loaded.config.rings.iter_mut().zip(&current.config.rings) {
             ring.has_attributes |= old.has_attributes;
         }
+        loaded.config.routes.keep_counts(&current.config.routes);
         self.apply(&loaded.config)?;
         *current = Arc::new(loaded);
         Ok(if changes.is_empty() {

@@ -106,11 +106,11 @@ impl<'a, S: Sink> Answer<'a, S> {
 
     /// A problem (RFC 9457). `lines` are whole header lines; `detail` is for people.
     pub(super) fn problem(self, status: u16, lines: &str, detail: &str) {
-        self.problem_with(status, lines, detail, "");
+        self.problem_with(status, lines, detail, b"");
     }
 
     /// A problem with further members, as `,"seq":7`.
-    pub(super) fn problem_with(self, status: u16, lines: &str, detail: &str, members: &str) {
+    pub(super) fn problem_with(self, status: u16, lines: &str, detail: &str, members: &[u8]) {
         let title = reason_phrase(status);
         let mut body = Vec::with_capacity(64 + detail.len());
         body.extend_from_slice(b"{\"title\":\"");
@@ -120,7 +120,7 @@ impl<'a, S: Sink> Answer<'a, S> {
         body.extend_from_slice(b",\"detail\":\"");
         escape(&mut body, detail);
         body.push(b'"');
-        body.extend_from_slice(members.as_bytes());
+        body.extend_from_slice(members);
         body.push(b'}');
         head(self.out, status, "application/problem+json", body.len());
         self.out.extend_from_slice(lines.as_bytes());
@@ -184,6 +184,12 @@ impl Taken {
             out.extend_from_slice(b",\"taken\":");
             push_decimal(out, count);
         }
+        Self::push_several(out, more);
+        out.push(b'}');
+    }
+
+    /// Appends the member `rings`, after a comma, unless there are none.
+    pub(super) fn push_several(out: &mut Vec<u8>, more: &[(&str, Self)]) {
         for (index, (name, taken)) in more.iter().enumerate() {
             out.extend_from_slice(if index == 0 { MORE } else { b"," });
             // Names of rings need no escapes.
@@ -198,7 +204,6 @@ impl Taken {
         if !more.is_empty() {
             out.push(b']');
         }
-        out.push(b'}');
     }
 }
 

@@ -82,6 +82,7 @@ impl Guard {
                 type_tag: None,
                 attributes: None,
                 acknowledge: Acknowledge::default(),
+                is_open: false,
                 units: units.to_vec(),
             })
         };
@@ -349,17 +350,15 @@ impl Http1 {
         };
         match published {
             Published::Awaited(then, awaited) => {
-                let Awaited { bytes, seq, consumed, late } = *awaited;
+                let Awaited { bytes, of, within, late } = *awaited;
                 let on_route = self.on_route.take();
                 let answered = on_route.map(|on| {
                     let exchange = on.exchange;
                     Box::new(move |status| exchange.answered(status)) as Box<_>
                 });
                 let wait = Consumption {
-                    ring: body.ring.id,
-                    seq,
-                    by: consumed.by,
-                    within: consumed.within,
+                    of,
+                    within,
                     late,
                     statuses: (202, 504),
                     answered: Answered(answered),

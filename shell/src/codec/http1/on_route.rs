@@ -57,9 +57,10 @@ impl OnRoute {
             let (body_bytes, cost) = (body.len(), route.cost(body.len(), limit));
             let body = body.to_vec();
             if cost > LOOP_BYTES {
+                let memory = route.memory(body_bytes, limit);
                 let (route, codings) = (Arc::clone(route), self.exchange.codings.clone());
                 let work = move || Outcome::Body(route.change(body, limit, &codings));
-                self.send_away(Job::new(cost, work).of_body(body_bytes));
+                self.send_away(Job::new(memory, work).of_body(body_bytes));
                 return Change::Away;
             }
             route.change(body, limit, &self.exchange.codings)

@@ -1,6 +1,7 @@
 //! Hands whole bodies to the sink, and turns its verdict into the answer.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::answer::{Answer, Taken};
 use super::batch::{self, BadBatch, Form, Verdict};
@@ -8,7 +9,8 @@ use super::on_route::{self, OnRoute};
 use super::wants::{Consumed, Wants};
 use super::{Body, Config};
 use crate::codec::{
-    Event, Kept, Keyed, Outcome, Persistence, Reason, Recall, Record, Ring, Seen, Sink,
+    Event, Kept, Keyed, Outcome, Persistence, Reason, Recall, Record, Release, Ring, RingId, Seen,
+    Sink,
 };
 use crate::middleware::Problem;
 
@@ -29,8 +31,8 @@ pub(super) enum Published {
 /// An answer that waits for readers.
 pub(super) struct Awaited {
     pub(super) bytes: Range<usize>,
-    pub(super) seq: u64,
-    pub(super) consumed: Consumed,
+    pub(super) of: Vec<Release>,
+    pub(super) within: Duration,
     /// What is answered if they take too long.
     pub(super) late: Vec<u8>,
 }
@@ -58,6 +60,14 @@ impl<'a> Asked<'a> {
         Answer::new(sink, out, self.body.cors(self.config), then).of(exchange)
     }
 
+    /// Its body with the key that it has, for these rings if they are several.
+    fn keyed<'k>(&'k self, payload: &'k [u8], rings: &'k [RingId]) -> Option<Keyed<'k>> {
+        let owner = self.on_route.and_then(|on| on.exchange.credential.as_ref());
+        let owner = owner.map_or(&b""[..], |credential| credential.name.as_bytes());
+        let key = self.wants.key.as_deref()?;
+        Some(Keyed { owner, key, type_tag: self.body.tag, body: payload, rings })
+    }
+
     /// The rings of a record that goes to several.
     fn several(&self) -> Option<&'a [Ring]> {
         self.on_route.map(|on| &*on.rings).filter(|rings| rings.len() > 1)
@@ -77,10 +87,7 @@ pub(super) fn publish<S: Sink>(
     }
     let epoch = body.ring.epoch;
     let ring = body.ring.id;
-    let owner = asked.on_route.and_then(|on| on.exchange.credential.as_ref());
-    let owner = owner.map_or(&b""[..], |credential| credential.name.as_bytes());
-    let key = asked.wants.key.as_deref();
-    let keyed = key.map(|key| Keyed { owner, key, type_tag: body.tag, body: payload });
+    let keyed = asked.keyed(payload, &[]);
     let recalled = keyed.as_ref().map(|keyed| sink.recall(ring, keyed));
     let (taken, refusal) = match (recalled, body.form) {
         (Some(Recall::Conflict), _) => return refuse_key(asked, 422, OTHER_BODY, sink, out),
@@ -121,13 +128,7 @@ pub(super) fn publish<S: Sink>(
             }
             let is_repeated = matches!(recalled, Some(Recall::Seen(_)));
             let lines = if is_repeated { REPEATED } else { "" };
-            match asked.wants.consumed {
-                None => {
-                    asked.answer(sink, out, then).with(lines).accepted(&taken, &[]);
-                    Published::Answered(then)
-                }
-                Some(consumed) => await_readers(asked, consumed, &taken, lines, then, sink, out),
-            }
+            answer(asked, &taken, &[], lines, then, sink, out)
         }
         Some((reason, records)) => refuse(asked, reason, records, then, sink, out),
     }
@@ -135,7 +136,8 @@ pub(super) fn publish<S: Sink>(
 
 /// Said of an answer that was given before.
 const REPEATED: &str = "idempotent-replayed: true\r\n";
-const OTHER_BODY: &str = "this idempotency-key came before with another body or type";
+const OTHER_BODY: &str =
+    "this idempotency-key came before with another body or type, or for other rings";
 const NO_KEYS: &str = "idempotency keys are not remembered here";
 
 /// Refuses a request for its key.
@@ -153,30 +155,48 @@ fn refuse_key<S: Sink>(
     Published::Answered(then)
 }
 
-/// Writes the answer of records that readers are to release, and the one that is given if they do
-/// not in time.
-fn await_readers<S: Sink>(
+/// Writes the answer of records that are in their ring, or in each of several: `more` are the names
+/// of these and what each took. If readers are to release them, also the answer that is given if
+/// they do not in time.
+fn answer<S: Sink>(
     asked: Asked<'_>,
-    consumed: Consumed,
     taken: &Taken,
+    more: &[(&str, Taken)],
     lines: &str,
     then: Persistence,
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Published {
+    let Some(consumed) = &asked.wants.consumed else {
+        asked.answer(sink, out, then).with(lines).accepted(taken, more);
+        return Published::Answered(then);
+    };
+    let Consumed { by, within } = consumed;
     let from = out.len();
-    asked.answer(sink, out, then).with(lines).silently().accepted(taken, &[]);
+    asked.answer(sink, out, then).with(lines).silently().accepted(taken, more);
     let bytes = from..out.len();
-    let (seq, epoch, ms) = (taken.last, taken.epoch, consumed.within.as_millis());
-    let who = if consumed.by.is_some() { "its reader has not" } else { "not every reader has" };
+    let rings = asked.several().unwrap_or(std::slice::from_ref(&asked.body.ring));
+    let seqs = more.iter().map(|(_, taken)| taken.last).chain(std::iter::once(taken.last));
+    let release = |(index, (ring, seq)): (usize, (&Ring, u64))| {
+        let by = by.as_ref().and_then(|places| places.get(index).copied());
+        Release { ring: ring.id, seq, by }
+    };
+    let of = rings.iter().zip(seqs).enumerate().map(release).collect();
+    let (seq, epoch, ms) = (taken.last, taken.epoch, within.as_millis());
+    let who = match (by, more) {
+        (None, _) => "not every reader has",
+        (Some(_), []) => "its reader has not",
+        (Some(_), _) => "not each of its readers has",
+    };
     let detail =
         format!("record {seq} is published and stays published; {who} released it within {ms} ms");
-    let members = format!(",\"seq\":{seq},\"epoch\":\"{epoch:016x}\"");
+    let mut members = format!(",\"seq\":{seq},\"epoch\":\"{epoch:016x}\"").into_bytes();
+    Taken::push_several(&mut members, more);
     let seq_line = format!("aqueduct-seq: {seq}\r\n");
     let mut late = Vec::with_capacity(512);
     let answer = asked.answer(sink, &mut late, then).silently();
     answer.problem_with(504, &seq_line, &detail, &members);
-    Published::Awaited(then, Box::new(Awaited { bytes, seq, consumed, late }))
+    Published::Awaited(then, Box::new(Awaited { bytes, of, within: *within, late }))
 }
 
 /// Hands a record to several rings, or to none.
@@ -192,12 +212,23 @@ fn fan_out<S: Sink>(
     let (ring, attributes) = (body.ring.id, kept.block());
     let record = Record { ring, type_tag: body.tag, payload, attributes };
     let mut seqs = Vec::with_capacity(ids.len());
-    let outcome = sink.fan_out(&ids, record, &mut seqs);
+    let keyed = asked.keyed(payload, &ids);
+    let recalled = keyed.as_ref().map(|keyed| sink.recall_all(keyed, &mut seqs));
+    let outcome = match recalled {
+        Some(Recall::Conflict) => return refuse_key(asked, 422, OTHER_BODY, sink, out),
+        Some(Recall::Off) => return refuse_key(asked, 400, NO_KEYS, sink, out),
+        Some(Recall::Seen(seen)) => Outcome::Accepted(seen.first),
+        Some(Recall::New) | None => sink.fan_out(&ids, record, &mut seqs),
+    };
     let then = if sink.is_ending() { Persistence::Close } else { body.then };
     match outcome {
         Outcome::Full => Published::Full,
         Outcome::Refused(reason) => refuse(asked, reason, 1, then, sink, out),
         Outcome::Accepted(_) => {
+            if let (Some(keyed), Some(Recall::New)) = (&keyed, recalled) {
+                sink.remember_all(keyed, &seqs);
+            }
+            let lines = if matches!(recalled, Some(Recall::Seen(_))) { REPEATED } else { "" };
             let names: Vec<_> = ids.iter().map(|id| sink.name(*id).to_owned()).collect();
             let taken = rings.iter().zip(&seqs).map(|(ring, &seq)| Taken {
                 epoch: ring.epoch,
@@ -207,8 +238,7 @@ fn fan_out<S: Sink>(
             });
             let each: Vec<_> = names.iter().map(String::as_str).zip(taken).collect();
             let first = each.first().map(|(_, taken)| *taken).unwrap_or_default();
-            asked.answer(sink, out, then).accepted(&first, &each);
-            Published::Answered(then)
+            answer(asked, &first, &each, lines, then, sink, out)
         }
     }
 }

@@ -81,7 +81,6 @@ const BAD_GIVEN: Refusal<'static> =
     (400, "", "the header aqueduct-attributes is not a block of attributes in base64");
 const ROUTE_TAG: Refusal<'static> =
     (400, "", "records of this route have its type; the header aqueduct-type has no place");
-const ONE_RING: &str = "an idempotency-key or a wait for readers is for records of one ring";
 const NO_ROUTE: Refusal<'static> =
     (404, "", "no route has this path; records are also posted to /v1/rings/{ring}/records");
 const NO_HOST: Refusal<'static> = (404, "", "the routes of this path are for other hosts");
@@ -256,12 +255,8 @@ fn accept<S: Sink>(
     let is_decoded = on.is_some_and(|on| !on.exchange.codings.is_empty());
     let exchange = on.map(|on| &on.exchange);
     let level = route.map(|route| &route.acknowledge);
-    let wants = match Wants::read(head, level, &ring, sink) {
-        Ok(wants) if wants != Wants::default() && on.is_some_and(|on| on.rings.len() > 1) => {
-            Err(ONE_RING)
-        }
-        wants => wants,
-    };
+    let rings = on.map_or(std::slice::from_ref(&ring), |on| &*on.rings);
+    let wants = Wants::read(head, level, rings, sink);
     let (reason, refusal) = match (head.expect, tag) {
         (Some(value), _) if !value.eq_ignore_ascii_case(b"100-continue") => {
             (Reason::Malformed, BAD_EXPECTATION)

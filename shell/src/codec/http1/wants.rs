@@ -25,10 +25,10 @@ pub(super) struct Wants {
 }
 
 /// A wait for readers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Consumed {
-    /// Place of the subscription; all of them without.
-    pub(super) by: Option<u16>,
+    /// Place of the subscription in each of the rings; all subscriptions without.
+    pub(super) by: Option<Box<[u16]>>,
     pub(super) within: Duration,
 }
 
@@ -39,14 +39,14 @@ const KEY_FORM: &str =
     "an idempotency-key is a string of 1 to 255 printable characters, in quotes or without space";
 
 impl Wants {
-    /// Reads what a request wants of a ring. What it does not say, its route does.
+    /// Reads what a request wants of its rings. What it does not say, its route does.
     ///
     /// # Errors
     /// What is wrong with its fields.
     pub(super) fn read<S: Sink>(
         head: &Head<'_>,
         route: Option<&Acknowledge>,
-        ring: &Ring,
+        rings: &[Ring],
         sink: &S,
     ) -> Result<Self, &'static str> {
         if head.idempotency_key.is_none() && head.acknowledge.is_none() && route.is_none() {
@@ -61,7 +61,10 @@ impl Wants {
         let consumed = match level {
             Acknowledge::Published => None,
             Acknowledge::Consumed { by, within } => {
-                let find = |name: String| sink.subscription(ring.id, &name).ok_or(NO_SUBSCRIPTION);
+                let find = |name: String| -> Result<Box<[u16]>, _> {
+                    let places = rings.iter().map(|ring| sink.subscription(ring.id, &name));
+                    places.collect::<Option<_>>().ok_or(NO_SUBSCRIPTION)
+                };
                 Some(Consumed { by: by.map(find).transpose()?, within })
             }
         };

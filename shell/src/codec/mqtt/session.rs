@@ -516,7 +516,8 @@ fn append_once<S: Sink>(
     let Ok(key) = key::read(message.properties) else { return Once::Refused(Reason::Malformed) };
     let (ring, type_tag, body) = (route.ring.id, route.type_tag, message.payload);
     let owner = from.login.name().unwrap_or("").as_bytes();
-    let keyed = key.as_ref().map(|key| Keyed { owner, key: key.as_bytes(), type_tag, body });
+    let keyed =
+        key.as_ref().map(|key| Keyed { owner, key: key.as_bytes(), type_tag, body, rings: &[] });
     match keyed.as_ref().map_or(Recall::New, |keyed| sink.recall(ring, keyed)) {
         Recall::New => {}
         Recall::Seen(_) => return Once::Repeated,

@@ -43,7 +43,7 @@ pub(super) fn xadd<S: Sink>(
         }
     };
     let Entry { payload, type_tag, key } = entry;
-    let keyed = key.map(|key| Keyed { owner, key, type_tag, body: payload });
+    let keyed = key.map(|key| Keyed { owner, key, type_tag, body: payload, rings: &[] });
     match keyed.as_ref().map_or(Recall::New, |keyed| sink.recall(ring.id, keyed)) {
         Recall::New => {}
         Recall::Seen(seen) => {

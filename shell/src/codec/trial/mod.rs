@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::codec::sink::{
-    BatchSize, Consumption, Event, Keyed, Outcome, Reason, Recall, Record, Ring, RingId, Room,
-    Seen, Sink,
+    BatchSize, Consumption, Event, Keyed, Outcome, Reason, Recall, Record, Release, Ring, RingId,
+    Room, Seen, Sink,
 };
 use crate::codec::{Codec, OUTPUT_BYTES_MAX, Persistence, Progress, State};
 use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
@@ -51,10 +51,18 @@ pub struct Trial {
     pub is_ending: bool,
     /// Keys, with bodies and what became of them.
     pub keys: Vec<(Key, (u16, Vec<u8>), Seen)>,
+    /// Keys of messages for several rings, with bodies, rings and numbers.
+    pub keys_of_all: Vec<(Key, (u16, Vec<u8>, Vec<u16>), Vec<u64>)>,
     /// What answers were held for.
     pub awaited: Vec<Awaited>,
     /// The next sequence numbers.
     pub next_seqs: [u64; 2],
+}
+
+fn of_all(keyed: &Keyed<'_>) -> (Key, (u16, Vec<u8>, Vec<u16>)) {
+    let rings: Vec<_> = keyed.rings.iter().map(|ring| ring.0).collect();
+    let key = (rings[0], keyed.owner.to_vec(), keyed.key.to_vec());
+    (key, (keyed.type_tag, keyed.body.to_vec(), rings))
 }
 
 /// Names of the rings of a [`Trial`].
@@ -164,14 +172,34 @@ impl Sink for Trial {
         self.keys.push((key, (keyed.type_tag, keyed.body.to_vec()), seen));
     }
 
+    fn recall_all(&mut self, keyed: &Keyed<'_>, seqs: &mut Vec<u64>) -> Recall {
+        let (key, message) = of_all(keyed);
+        match self.keys_of_all.iter().find(|(other, ..)| *other == key) {
+            None => Recall::New,
+            Some((_, other, kept)) if *other == message => {
+                seqs.extend_from_slice(kept);
+                Recall::Seen(Seen { first: kept[0], last: kept[0], records: 1 })
+            }
+            Some(_) => Recall::Conflict,
+        }
+    }
+
+    fn remember_all(&mut self, keyed: &Keyed<'_>, seqs: &[u64]) {
+        assert_eq!(keyed.rings.len(), seqs.len());
+        let (key, message) = of_all(keyed);
+        self.keys_of_all.push((key, message, seqs.to_vec()));
+    }
+
     fn subscription(&self, _ring: RingId, name: &str) -> Option<u16> {
         (name == "default").then_some(0)
     }
 
     fn hold_until_consumed(&mut self, bytes: Range<usize>, wait: Consumption) {
         assert!(bytes.start < bytes.end);
-        let Consumption { ring, seq, by, within, late, statuses, answered } = wait;
-        self.awaited.push((ring.0, seq, by, within, late));
+        let Consumption { of, within, late, statuses, answered } = wait;
+        for Release { ring, seq, by } in of {
+            self.awaited.push((ring.0, seq, by, within, late.clone()));
+        }
         self.events.push(Event::HttpStatus(statuses.0));
         if let Some(answered) = answered.0 {
             answered(statuses.0);

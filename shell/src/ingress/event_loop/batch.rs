@@ -16,8 +16,8 @@ use super::wakeups::Wakeups;
 #[cfg(feature = "otel")]
 use crate::codec::TRACEPARENT_BYTES;
 use crate::codec::{
-    BatchSize, Consumption, Event, Keyed, Outcome, Reason, Recall, Record, Ring as RingFacts,
-    RingId, Room, Seen, Sink,
+    BatchSize, Consumption, Event, Keyed, Outcome, Reason, Recall, Record, Release,
+    Ring as RingFacts, RingId, Room, Seen, Sink,
 };
 use crate::refusal::Refusal;
 use crate::ring::{self, Label, Need, Ring, Standing, Ticket, Turn};
@@ -135,11 +135,18 @@ impl<'a> Batch<'a> {
             answers.add(from..out.len(), hold);
         }
         for (bytes, wait) in self.consumptions.drain(..) {
-            let Consumption { ring, seq, by, within, late, statuses, answered } = wait;
-            let hold = Hold { ring, seq, until: Until::Consumed { by } };
-            let settled = Settled { statuses, answered };
+            let Consumption { mut of, within, late, statuses, answered } = wait;
+            let hold =
+                |Release { ring, seq, by }| Hold { ring, seq, until: Until::Consumed { by } };
             let deadline_ms = self.clock.after(within);
-            answers.add_until(bytes, hold, deadline_ms, late.into(), Some(settled));
+            let Some(last) = of.pop() else { continue };
+            for each in of {
+                let late = late.clone().into();
+                answers.add_until(bytes.clone(), hold(each), deadline_ms, late, None);
+            }
+            // It is settled with the last of its conditions.
+            let settled = Some(Settled { statuses, answered });
+            answers.add_until(bytes, hold(last), deadline_ms, late.into(), settled);
         }
     }
 
@@ -466,8 +473,35 @@ impl Sink for Batch<'_> {
 
     fn remember(&mut self, ring: RingId, keyed: &Keyed<'_>, seen: Seen) {
         let now = self.now();
-        let forgotten = lock(&self.shared.windows[usize::from(ring.0)]).remember(keyed, seen, now);
+        let forgotten =
+            lock(&self.shared.windows[usize::from(ring.0)]).remember(keyed, seen, &[], now);
         self.ring_of(ring).metrics().keys_forgotten.inc_by(forgotten);
+    }
+
+    fn recall_all(&mut self, keyed: &Keyed<'_>, seqs: &mut Vec<u64>) -> Recall {
+        let Some(&first) = keyed.rings.first() else { return Recall::Off };
+        let recall = self.recall(first, keyed);
+        if let Recall::Seen(_) = recall {
+            let window = &self.shared.windows[usize::from(first.0)];
+            seqs.extend_from_slice(lock(window).seqs(keyed));
+            for (&ring, &seq) in keyed.rings.iter().zip(&*seqs).skip(1) {
+                // Rings publish one after the other: it is in this one, too, once that is ours.
+                self.turn(ring);
+                self.accepted(ring, seq);
+            }
+        }
+        recall
+    }
+
+    fn remember_all(&mut self, keyed: &Keyed<'_>, seqs: &[u64]) {
+        let (Some(&first), Some(&seq), now) = (keyed.rings.first(), seqs.first(), self.now())
+        else {
+            return;
+        };
+        let seen = Seen { first: seq, last: seq, records: 1 };
+        let window = &self.shared.windows[usize::from(first.0)];
+        let forgotten = lock(window).remember(keyed, seen, seqs, now);
+        self.ring_of(first).metrics().keys_forgotten.inc_by(forgotten);
     }
 
     fn subscription(&self, ring: RingId, name: &str) -> Option<u16> {

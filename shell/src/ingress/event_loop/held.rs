@@ -165,11 +165,11 @@ impl Held {
     /// Puts what is said of a late record in the place of its answer. Other conditions of the same
     /// answer no longer matter.
     fn replace_first(&mut self, out: &mut Vec<u8>) {
-        let Some(Span { bytes, late, settled, .. }) = self.spans.pop_front() else { return };
-        self.statuses.extend(settled.map(|settled| settled.tell(true)));
+        let Some(Span { bytes, late, mut settled, .. }) = self.spans.pop_front() else { return };
         while self.spans.front().is_some_and(|next| next.bytes.start < bytes.end) {
-            self.spans.pop_front();
+            settled = settled.or(self.spans.pop_front().and_then(|span| span.settled));
         }
+        self.statuses.extend(settled.map(|settled| settled.tell(true)));
         for span in &mut self.spans {
             span.bytes = span.bytes.start - bytes.len() + late.len()
                 ..span.bytes.end - bytes.len() + late.len();
@@ -232,6 +232,30 @@ mod tests {
         assert_eq!(held.take(&mut out, 50, published(0)), Ok(b"too late".into()));
         assert_eq!((held.deadline_ms(), &out[..]), (NEVER, &b"OK!"[..]));
         assert_eq!(held.take(&mut out, 60, published(2)), Ok(b"OK!".into()));
+    }
+
+    #[test]
+    fn an_answer_of_several_conditions_is_settled_once_with_the_last_of_them() {
+        let settled = || Some(Settled { statuses: (202, 504), answered: Answered::default() });
+        let with_two = || {
+            let mut held = Held::default();
+            held.add_until(0..2, hold(0), 50, b"late".as_slice().into(), None);
+            held.add_until(0..2, hold(3), 50, b"late".as_slice().into(), settled());
+            (held, b"ok!".to_vec())
+        };
+        let (mut held, mut out) = with_two();
+        assert_eq!(
+            (held.take(&mut out, 0, published(1)), held.take_statuses()),
+            (Ok(vec![]), vec![])
+        );
+        assert_eq!(held.take(&mut out, 50, published(1)), Ok(b"late!".into()));
+        assert_eq!(held.take_statuses(), [504]);
+        let (mut held, mut out) = with_two();
+        assert_eq!(held.take(&mut out, 50, published(0)), Ok(b"late!".into()));
+        assert_eq!(held.take_statuses(), [504]);
+        let (mut held, mut out) = with_two();
+        assert_eq!(held.take(&mut out, 50, published(4)), Ok(b"ok!".into()));
+        assert_eq!(held.take_statuses(), [202]);
     }
 
     #[test]

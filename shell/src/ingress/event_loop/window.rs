@@ -27,6 +27,8 @@ pub struct Window {
 struct Entry {
     body: u128,
     seen: Seen,
+    /// Of a message for several rings: its number in each.
+    seqs: Box<[u64]>,
 }
 
 impl Window {
@@ -63,22 +65,29 @@ impl Window {
     }
 
     /// Remembers a key that was new. Returns how many others were forgotten before their time.
-    pub fn remember(&mut self, keyed: &Keyed<'_>, seen: Seen, now: Instant) -> u64 {
+    /// `seqs` are its numbers in [`Keyed::rings`].
+    pub fn remember(&mut self, keyed: &Keyed<'_>, seen: Seen, seqs: &[u64], now: Instant) -> u64 {
         let (key, body) = self.hashes(keyed);
         let mut forgotten = 0;
         while self.order.len() >= self.most && !self.order.is_empty() {
             self.forget_first();
             forgotten += 1;
         }
-        if self.by_key.insert(key, Entry { body, seen }).is_none() {
+        if self.by_key.insert(key, Entry { body, seen, seqs: seqs.into() }).is_none() {
             self.order.push_back((now, key));
         }
         forgotten
     }
 
+    /// The numbers of a message for several rings whose key was just found.
+    pub fn seqs(&self, keyed: &Keyed<'_>) -> &[u64] {
+        self.by_key.get(&self.hashes(keyed).0).map_or(&[], |entry| &entry.seqs)
+    }
+
     fn hashes(&self, keyed: &Keyed<'_>) -> (u128, u128) {
         let tag = keyed.type_tag.to_le_bytes();
-        (self.hash(&[keyed.owner, keyed.key]), self.hash(&[&tag, keyed.body]))
+        let rings: Vec<u8> = keyed.rings.iter().flat_map(|ring| ring.0.to_le_bytes()).collect();
+        (self.hash(&[keyed.owner, keyed.key]), self.hash(&[&tag, &rings, keyed.body]))
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -103,10 +112,11 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::RingId;
 
     fn keyed<'a>(owner: &'a str, key: &'a str, body: &'a str) -> Keyed<'a> {
         let (owner, key, body) = (owner.as_bytes(), key.as_bytes(), body.as_bytes());
-        Keyed { owner, key, type_tag: 0, body }
+        Keyed { owner, key, type_tag: 0, body, rings: &[] }
     }
 
     const SEEN: Seen = Seen { first: 7, last: 9, records: 3 };
@@ -115,13 +125,29 @@ mod tests {
     fn a_key_is_its_owners_and_stands_for_one_body_and_type() {
         let (mut window, now) = (Window::new(10, Duration::from_secs(60)), Instant::now());
         assert_eq!(window.recall(&keyed("ann", "k", "body"), now), Recall::New);
-        window.remember(&keyed("ann", "k", "body"), SEEN, now);
+        window.remember(&keyed("ann", "k", "body"), SEEN, &[], now);
         assert_eq!(window.recall(&keyed("ann", "k", "body"), now), Recall::Seen(SEEN));
         assert_eq!(window.recall(&keyed("ann", "k", "other"), now), Recall::Conflict);
         let other_type = Keyed { type_tag: 1, ..keyed("ann", "k", "body") };
         assert_eq!(window.recall(&other_type, now), Recall::Conflict);
         assert_eq!(window.recall(&keyed("bob", "k", "body"), now), Recall::New);
         assert_eq!(window.recall(&keyed("an", "nk", "body"), now), Recall::New);
+    }
+
+    #[test]
+    fn a_key_stands_for_the_rings_of_its_message_and_has_a_number_for_each() {
+        let (mut window, now) = (Window::new(10, Duration::from_secs(60)), Instant::now());
+        let rings = [RingId(0), RingId(3)];
+        let both = Keyed { rings: &rings, ..keyed("", "k", "body") };
+        window.remember(&both, SEEN, &[7, 4], now);
+        assert_eq!(
+            (window.recall(&both, now), window.seqs(&both)),
+            (Recall::Seen(SEEN), &[7, 4][..])
+        );
+        assert_eq!(window.recall(&keyed("", "k", "body"), now), Recall::Conflict);
+        let others = [RingId(0), RingId(2)];
+        let other = Keyed { rings: &others, ..both };
+        assert_eq!(window.recall(&other, now), Recall::Conflict);
     }
 
     #[test]
@@ -132,7 +158,7 @@ mod tests {
         for (second, name) in (0..).zip(&names) {
             let at = begun + Duration::from_secs(second);
             assert_eq!(window.recall(&keyed("", name, ""), at), Recall::New);
-            forgotten += window.remember(&keyed("", name, ""), SEEN, at);
+            forgotten += window.remember(&keyed("", name, ""), SEEN, &[], at);
         }
         assert_eq!((forgotten, window.order.len(), window.by_key.len()), (2, 3, 3));
         assert_eq!(window.recall(&keyed("", "1", ""), begun), Recall::New);

@@ -19,7 +19,7 @@ use super::Connection;
 use super::budget::Share;
 use super::translate::{self, Framing};
 use crate::codec::http1::Http1;
-use crate::codec::{Codec, Consumption, Page, RingId, State, Wait};
+use crate::codec::{Codec, Consumption, Page, Release, RingId, State, Wait};
 use crate::ingress::event_loop::{Batch, Hold, Settled, Shared, Until, write_page};
 use crate::limits::Held;
 use crate::ring::Ticket;
@@ -228,12 +228,14 @@ impl Exchange {
     /// release in time is told instead.
     async fn consumed(&mut self) {
         let Some((bytes, wait)) = self.consumption.take() else { return };
-        let Consumption { ring, seq, by, within, late, statuses, answered } = wait;
-        let ring = &self.shared.rings[usize::from(ring.0)];
+        let Consumption { of, within, late, statuses, answered } = wait;
+        let is_open = |each: &Release| {
+            self.shared.rings[usize::from(each.ring.0)].unreleased(each.by) <= each.seq
+        };
         let deadline = Instant::now() + within;
         let mut is_late = false;
         // Nobody calls when a reader releases something.
-        while ring.unreleased(by) <= seq && !is_late {
+        while of.iter().any(is_open) && !is_late {
             is_late = Instant::now() >= deadline;
             Timer::after(LOOK).await;
         }

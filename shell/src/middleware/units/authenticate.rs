@@ -54,14 +54,14 @@ fn unauthorized(detail: &'static str) -> Problem {
 }
 
 /// A value of `authorization`, with its secrets.
-enum Value {
-    Bearer(Vec<u8>),
+enum Value<'a> {
+    Bearer(&'a [u8]),
     Basic(Vec<u8>, Vec<u8>),
 }
 
-impl Value {
+impl<'a> Value<'a> {
     /// Reads it: the scheme in any case, and what is valid in it only.
-    fn parse(value: &[u8]) -> Option<Self> {
+    fn parse(value: &'a [u8]) -> Option<Self> {
         if value.len() > VALUE_BYTES_MAX {
             return None;
         }
@@ -69,8 +69,7 @@ impl Value {
         let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
         if scheme.eq_ignore_ascii_case(b"bearer") {
             let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-            return (!rest.is_empty() && rest.iter().all(is_token))
-                .then(|| Self::Bearer(rest.to_owned()));
+            return (!rest.is_empty() && rest.iter().all(is_token)).then_some(Self::Bearer(rest));
         }
         if scheme.eq_ignore_ascii_case(b"basic") {
             let pair = STANDARD.decode(rest).ok()?;
@@ -114,9 +113,13 @@ impl Unit for Authenticate {
             Check::Granted(who) => self.enter(who, exchange).map(|()| Step::Next),
             Check::Denied => Err(unauthorized("these credentials are not right")),
             Check::Slow => {
+                let Value::Basic(name, secret) = value else {
+                    return Err(unauthorized("these credentials are not right"));
+                };
                 let credentials = Arc::clone(&self.credentials);
                 Ok(Step::Work(Job::new(VERIFY_BYTES, move || {
-                    Outcome::Credential(credentials.verify(&value.presented()))
+                    let presented = Presented::Basic { name: &name, secret: &secret };
+                    Outcome::Credential(credentials.verify(&presented))
                 })))
             }
         }

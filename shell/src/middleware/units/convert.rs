@@ -101,8 +101,9 @@ impl Unit for Convert {
 
     fn reads(&self, bytes: usize, _limit: usize) -> usize {
         match &self.0 {
+            // What is read is kept as values, which takes as long as reading so many bytes more.
             #[cfg(feature = "protobuf")]
-            Conversion::ProtobufToJson(_) => Schema::memory_bytes(bytes),
+            Conversion::ProtobufToJson(_) => bytes.saturating_mul(256),
             // Once to count, once to write.
             #[cfg(feature = "cbor")]
             Conversion::JsonToCbor => bytes.saturating_mul(2),
@@ -131,6 +132,29 @@ impl Unit for Convert {
             #[cfg(feature = "protobuf")]
             Conversion::ProtobufToJson(ref schema) => schema.most_bytes(bytes),
         }
+    }
+
+    fn memory(&self, bytes: usize, limit: usize) -> usize {
+        let made = self.writes(bytes);
+        // What grows twofold takes thrice as much while it grows.
+        let out = made.min(limit).saturating_mul(3);
+        let working = match self.0 {
+            #[cfg(feature = "xml")]
+            Conversion::JsonToXml => xml::memory_of_json(bytes),
+            #[cfg(feature = "xml")]
+            Conversion::XmlToJson => xml::memory_of_xml(bytes, made.min(limit)),
+            #[cfg(feature = "cbor")]
+            Conversion::JsonToCbor => binary::memory_of_json(bytes),
+            #[cfg(feature = "cbor")]
+            Conversion::CborToJson => binary::memory_of_binary(bytes),
+            #[cfg(feature = "messagepack")]
+            Conversion::JsonToMessagePack => binary::memory_of_json(bytes),
+            #[cfg(feature = "messagepack")]
+            Conversion::MessagePackToJson => binary::memory_of_binary(bytes),
+            #[cfg(feature = "protobuf")]
+            Conversion::ProtobufToJson(_) => Schema::memory_bytes(bytes),
+        };
+        bytes.saturating_add(out).saturating_add(working)
     }
 
     fn body(&self, body: Vec<u8>, limit: usize, _: &[String]) -> Result<Vec<u8>, Problem> {

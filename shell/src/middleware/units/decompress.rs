@@ -78,6 +78,12 @@ impl Unit for Decompress {
         self.most(bytes)
     }
 
+    fn memory(&self, bytes: usize, limit: usize) -> usize {
+        // Up to two codings at once, by vectors that grow twofold; a window of zstd of that size.
+        let most = self.most(bytes).min(limit).max(ZSTD_BLOCK_BYTES_MAX);
+        bytes.saturating_add(most.saturating_mul(8)).saturating_add(DECODER_BYTES)
+    }
+
     fn body(
         &self,
         mut body: Vec<u8>,
@@ -125,6 +131,71 @@ fn snappy(body: &[u8], most: usize) -> Result<Vec<u8>, Problem> {
     snap::raw::Decoder::new().decompress_vec(body).map_err(|_| broken("snappy"))
 }
 
+/// Magic number of a frame of zstd, and the largest head of one, bytes.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const ZSTD_HEAD_BYTES_MAX: usize = 18;
+/// Largest block of zstd, bytes.
+const ZSTD_BLOCK_BYTES_MAX: usize = 128 << 10;
+/// What a decoder takes by itself, bytes: tables, and blocks that it reads.
+const DECODER_BYTES: usize = 1 << 20;
+
+/// What the head of a frame says (RFC 8878 §3.1.1.1), before anything is allocated for it.
+struct ZstdHead {
+    bytes: usize,
+    window_bytes: u64,
+    /// Bytes of its content, if it says so.
+    content_bytes: Option<u64>,
+    has_window: bool,
+}
+
+impl ZstdHead {
+    /// `None` if it is not whole.
+    fn read(frame: &[u8]) -> Option<Self> {
+        let descriptor = *frame.get(4)?;
+        let is_single = descriptor & 0x20 != 0;
+        let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+        let size = match descriptor >> 6 {
+            0 => usize::from(is_single),
+            code => 1 << code,
+        };
+        let size_at = 5 + usize::from(!is_single) + dictionary;
+        let bytes = size_at + size;
+        let mut number = [0; 8];
+        number[..size].copy_from_slice(frame.get(size_at..bytes)?);
+        let number = u64::from_le_bytes(number);
+        // Two bytes count from 256 on.
+        let content_bytes =
+            (size > 0).then_some(if size == 2 { number.saturating_add(256) } else { number });
+        let window_bytes = match content_bytes {
+            Some(content) if is_single => content,
+            _ => window(frame[5]),
+        };
+        Some(Self { bytes, window_bytes, content_bytes, has_window: !is_single })
+    }
+}
+
+/// The window that a byte of the head stands for.
+fn window(descriptor: u8) -> u64 {
+    let base = 1_u64 << (10 + u32::from(descriptor >> 3));
+    base + base / 8 * u64::from(descriptor & 7)
+}
+
+/// The head of a frame, with the smallest window that holds `most` bytes and a block, if that is
+/// less than its own: its content may have no more, so what it refers to is within that window. So
+/// a decoder keeps no more than is wanted of it, whatever window a frame asks for.
+fn with_small_window(head: &ZstdHead, frame: &[u8], most: usize) -> [u8; ZSTD_HEAD_BYTES_MAX] {
+    let mut bytes = [0; ZSTD_HEAD_BYTES_MAX];
+    bytes[..head.bytes].copy_from_slice(&frame[..head.bytes]);
+    let enough = most.saturating_add(1).max(ZSTD_BLOCK_BYTES_MAX) as u64;
+    if head.has_window
+        && head.window_bytes > enough
+        && let Some(smallest) = (0..bytes[5]).find(|byte| window(*byte) >= enough)
+    {
+        bytes[5] = smallest;
+    }
+    bytes
+}
+
 /// Decompresses frames of zstd (RFC 8878) one after another, each with its checksum.
 fn zstd(body: &[u8], most: usize) -> Result<Vec<u8>, Problem> {
     let mut rest = body;
@@ -132,9 +203,23 @@ fn zstd(body: &[u8], most: usize) -> Result<Vec<u8>, Problem> {
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(WINDOW_BYTES_MAX);
     while !rest.is_empty() {
-        let mut frame = rest;
-        match decoder.reset(&mut frame) {
-            Ok(()) => rest = frame,
+        let begun = if rest.starts_with(&ZSTD_MAGIC) {
+            let head = ZstdHead::read(rest).ok_or_else(|| broken("zstd"))?;
+            if head.window_bytes > WINDOW_BYTES_MAX {
+                return Err(Problem::too_large("a frame of zstd wants a window over 8 MiB"));
+            }
+            let left = most - out.len();
+            if head.content_bytes.is_some_and(|bytes| bytes > left as u64) {
+                return Err(bomb(most));
+            }
+            let bytes = with_small_window(&head, rest, left);
+            rest = &rest[head.bytes..];
+            decoder.reset(&bytes[..head.bytes])
+        } else {
+            decoder.reset(rest)
+        };
+        match begun {
+            Ok(()) => {}
             Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
                 length,
                 ..
@@ -142,9 +227,6 @@ fn zstd(body: &[u8], most: usize) -> Result<Vec<u8>, Problem> {
                 let skipped = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(8);
                 rest = rest.get(skipped..).ok_or_else(|| broken("zstd"))?;
                 continue;
-            }
-            Err(FrameDecoderError::WindowSizeTooBig { .. }) => {
-                return Err(Problem::too_large("a frame of zstd wants a window over 8 MiB"));
             }
             Err(_) => return Err(broken("zstd")),
         }

@@ -25,8 +25,15 @@ impl Unit for ValidJson {
         true
     }
 
+    fn memory(&self, bytes: usize, _limit: usize) -> usize {
+        bytes.saturating_mul(2).saturating_add(json::reading_bytes(bytes))
+    }
+
     fn body(&self, body: Vec<u8>, _limit: usize, _: &[String]) -> Result<Vec<u8>, Problem> {
-        let minified = json::minify(&body)?;
-        Ok(if self.minify { minified } else { body })
+        if self.minify {
+            return Ok(json::minify(&body)?);
+        }
+        json::check(&body)?;
+        Ok(body)
     }
 }

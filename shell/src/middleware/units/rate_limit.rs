@@ -62,6 +62,13 @@ impl RateLimit {
         Self { per, rate, burst, most, buckets: Mutex::default() }
     }
 
+    /// What [`new`](Self::new) was given.
+    pub fn settings(&self) -> (Per, f64, u32, usize) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was one")]
+        let burst = self.burst as u32;
+        (self.per, self.rate, burst, self.most)
+    }
+
     fn filled(&self, bucket: Bucket, now: Instant) -> f64 {
         let since = now.saturating_duration_since(bucket.at).as_secs_f64();
         (bucket.tokens + since * self.rate).min(self.burst)

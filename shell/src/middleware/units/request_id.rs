@@ -1,7 +1,5 @@
 //! A name for each request, in its answer, its log line and its record.
 
-use std::fmt::Write;
-
 use rustix::rand::GetRandomFlags;
 
 use crate::middleware::{Exchange, Field, Problem, RequestHead, Step, Unit};
@@ -45,23 +43,38 @@ impl Unit for RequestId {
     }
 
     fn head(&self, head: &RequestHead<'_>, exchange: &mut Exchange) -> Result<Step, Problem> {
-        let given = match head.field(HEADER) {
-            Field::One(id) if self.keeps => std::str::from_utf8(id).ok().filter(|id| is_id(id)),
+        let given = match self.keeps.then(|| head.field(HEADER)) {
+            Some(Field::One(id)) => std::str::from_utf8(id).ok().filter(|id| is_id(id)),
             _ => None,
         };
         let id = given.map_or_else(
             || {
                 // ORDER(none): only its being different matters.
                 let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                format!("{:016x}{number:016x}", self.process)
+                hexadecimal(self.process, number)
             },
             str::to_owned,
         );
-        // Writing to a string cannot fail.
-        let _ = write!(exchange.lines, "{HEADER}: {id}\r\n");
+        let lines = &mut exchange.lines;
+        lines.reserve(HEADER.len() + id.len() + 4);
+        for part in [HEADER, ": ", &id, "\r\n"] {
+            lines.push_str(part);
+        }
         exchange.request_id = Some(id);
         Ok(Step::Next)
     }
+}
+
+/// The 32 digits of two numbers. Formatting them would take as long as all else of this unit.
+fn hexadecimal(one: u64, other: u64) -> String {
+    let mut digits = String::with_capacity(32);
+    for word in [one, other] {
+        for place in (0..16).rev() {
+            let digit = (word >> (4 * place) & 0xf) as usize;
+            digits.push(char::from(b"0123456789abcdef"[digit]));
+        }
+    }
+    digits
 }
 
 fn is_id(id: &str) -> bool {
@@ -72,6 +85,11 @@ fn is_id(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_32_digits() {
+        assert_eq!(hexadecimal(0x1f, u64::MAX), format!("{:016x}{:016x}", 0x1f, u64::MAX));
+    }
 
     #[test]
     fn an_id_is_short_and_of_letters_digits_dots_and_lines() {

@@ -24,6 +24,7 @@ fn route(method: &'static str, path: &str, rings: &[&str], units: Vec<Arc<dyn Un
         type_tag: None,
         attributes: None,
         acknowledge: Acknowledge::Published,
+        is_open: false,
         units,
     }
 }
@@ -338,6 +339,35 @@ fn a_key_answers_with_the_first_answer_and_never_appends_twice() {
         let payloads: Vec<_> = sink.records.iter().map(|record| &*record.payload).collect();
         assert_eq!(payloads, [&b"body"[..], b"other", b"1", b"2"]);
     }
+}
+
+#[test]
+fn a_record_of_several_rings_has_keys_and_waits_for_the_readers_of_all() {
+    let routes = || with(vec![route("POST", "/x", &["a", "b"], Vec::new())]);
+    let keyed = |body: &str| request("POST", "/x", "idempotency-key: k\r\n", body);
+    let all = [keyed("one"), request("POST", "/x", "", "other"), keyed("one"), keyed("two")];
+    for fulls in [0, 1] {
+        let sink = Trial { fulls, ..Trial::new() };
+        let (answers, sink) = say(routes, &sink, &all.concat());
+        let statuses = answers.match_indices("HTTP/1.1 ").map(|(at, _)| &answers[at + 9..at + 12]);
+        assert_eq!(statuses.collect::<Vec<_>>(), ["202", "202", "202", "422"], "{answers}");
+        assert_eq!(answers.matches("\r\nidempotent-replayed: true\r\n").count(), 1);
+        let rings = "\"rings\":[{\"ring\":\"a\",\"seq\":0,\"epoch\":\"0123456789abcdef\"},\
+                     {\"ring\":\"b\",\"seq\":0,\"epoch\":\"0123456789abcdef\"}]}";
+        assert_eq!(answers.matches(rings).count(), 2, "{answers}");
+        let payloads: Vec<_> =
+            sink.records.iter().map(|record| (record.ring, &*record.payload)).collect();
+        let expected = [(0, &b"one"[..]), (1, b"one"), (0, b"other"), (1, b"other")];
+        assert_eq!(payloads, expected);
+    }
+    let lines = "aqueduct-acknowledge: consumed;by=default;within=1s\r\n";
+    let (answers, sink) = say(routes, &Trial::new(), &request("POST", "/x", lines, "one"));
+    assert!(answers.starts_with("HTTP/1.1 202 "), "{answers}");
+    let awaited: Vec<_> = sink.awaited.iter().map(|one| (one.0, one.1, one.2)).collect();
+    assert_eq!(awaited, [(0, 0, Some(0)), (1, 0, Some(0))]);
+    let late = String::from_utf8(sink.awaited[1].4.clone()).unwrap();
+    assert!(late.contains("not each of its readers has released it"), "{late}");
+    assert!(late.contains(",\"rings\":[{\"ring\":\"a\",\"seq\":0,"), "{late}");
 }
 
 #[test]
