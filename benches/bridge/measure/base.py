@@ -56,6 +56,18 @@ def build():
     compile_c(BRIDGE / "reader.c", BUILT / "reader", library, f"-I{ROOT}/c/include")
 
 
+def build_tls():
+    """Builds the listener with TLS, which stays apart from the default build, and its load."""
+    cargo = ["cargo", "build", "--quiet", "--release", "--target-dir", str(TARGET)]
+    manifest = ["--manifest-path", str(ROOT / "Cargo.toml")]
+    load = ["-p", "aqueduct-benches-bridge", "--features", "tls", "--bin", "handshakes"]
+    subprocess.check_call([*cargo, *manifest, *load])
+    listener = ["-p", "aqueduct", "--features", "tls", "--bin", "aqueduct"]
+    subprocess.check_call([*cargo, *manifest, *listener])
+    BUILT.mkdir(exist_ok=True)
+    shutil.copy2(TARGET / "release/aqueduct", BUILT / "aqueduct-tls")
+
+
 def build_peers():
     """Builds axum, hyper and Gin, which are contenders only if this was asked for."""
     if not shutil.which("go") or not GIN.exists():

@@ -14,9 +14,9 @@ def wrk(args, scratch, connections, body, headers="", per_request=1):
     script = scratch / "post.lua"
 
     def load(server):
-        lines = [f'wrk.method = "POST"\nwrk.body = [=[{body}]=]\n{headers}']
-        script.write_text("".join(lines))
-        url = f"http://127.0.0.1:{server.ports['http']}{server.path}"
+        own = "".join(f'wrk.headers["{key}"] = "{text}"\n' for key, text in server.headers.items())
+        script.write_text(f'wrk.method = "POST"\nwrk.body = [=[{body}]=]\n{headers}{own}')
+        url = f"{server.scheme}://127.0.0.1:{server.ports['http']}{server.path}"
         threads = 2 if connections > 1 else 1
         sizes = ["-t", str(threads), "-c", str(connections), "-d", f"{args.seconds}s"]
         command = ["wrk", *sizes, "--latency", "-s", str(script), url]
@@ -42,6 +42,22 @@ def paced(server, connections, rate, seconds, size=128, numbers=None):
     if said["other"]:
         raise SystemExit(f"{said['other']} answers were neither 2xx nor 503")
     return said
+
+
+def handshakes(args, certificate, *how):
+    """Connections of one request each, over TLS, by eight threads."""
+
+    def load(server):
+        where = [f"127.0.0.1:{server.ports['http']}", server.path, certificate]
+        command = [TARGET / "release/handshakes", *where, "8", str(args.seconds), "128", *how]
+        said = json.loads(subprocess.check_output(command))
+        resumed = said["resumed"] / max(said["taken"], 1)
+        # Each thread begins without a session.
+        if not how and resumed < 0.95 or how and resumed > 0:
+            raise SystemExit(f"{said['resumed']} of {said['taken']} sessions were resumed")
+        return said["taken"], said["seconds"], {}
+
+    return load
 
 
 def redis_benchmark(args, pipeline):

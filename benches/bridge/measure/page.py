@@ -42,6 +42,7 @@ def section(kept, names):
         ("HTTP, batches and loops", ("http", "batch", "loops")),
         ("Latency at a constant rate", ("latency",)),
         ("RESP, MQTT, counted frames", ("resp", "mqtt", "frames")),
+        ("A route, and TLS", ("route", "tls")),
     ):
         if any(name in parts for name in names):
             yield ""

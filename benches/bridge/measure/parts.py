@@ -1,11 +1,24 @@
 """The parts that compare rates and processor time."""
 
 import resource
+import subprocess
 
 from .base import PATTERN
-from .loads import counted_frames, mosquitto_pub, paced, redis_benchmark, wrk
+from .loads import counted_frames, handshakes, mosquitto_pub, paced, redis_benchmark, wrk
 from .rounds import rounds
-from .servers import Aqueduct, Bare, Gin, Mosquitto, Nginx, Peer, Redis, both
+from .servers import (
+    Aqueduct,
+    Bare,
+    Gin,
+    Mosquitto,
+    Nginx,
+    Peer,
+    Redis,
+    Route,
+    Tls,
+    TlsNginx,
+    both,
+)
 
 
 def run(args, contenders, loads, results):
@@ -50,6 +63,33 @@ def loops(args, scratch, results):
     }
     load = wrk(args, scratch, 64, PATTERN[:128])
     run(args, contenders, [("loops x64", load)], results)
+
+
+def route(args, scratch, results):
+    """A route with token and request id beside the same listener's bare path."""
+    load = wrk(args, scratch, 64, PATTERN[:128])
+    for driver in ("epoll", "io_uring"):
+        contenders = {"bare": Aqueduct(scratch, driver), "route": Route(scratch, driver)}
+        run(args, contenders, [(f"route 128 B x64, {driver}", load)], results)
+
+
+def tls(args, scratch, results):
+    """Requests over TLS 1.3, and connections of one request each: resumed, then in full."""
+    certificate, key = scratch / "cert.pem", scratch / "key.pem"
+    how = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    what = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    what += ["-addext", "basicConstraints=critical,CA:FALSE"]
+    command = ["openssl", "req", "-x509", *how, *what, "-keyout", key, "-out", certificate]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    contenders = {"nginx": TlsNginx(scratch, certificate, key)}
+    contenders |= {each: Tls(scratch, each, certificate, key) for each in ("epoll", "io_uring")}
+    loads = [
+        ("TLS 128 B x64", wrk(args, scratch, 64, PATTERN[:128])),
+        ("TLS 4 KiB x64", wrk(args, scratch, 64, PATTERN[:4096])),
+        ("TLS resumed x8", handshakes(args, certificate)),
+        ("TLS full x8", handshakes(args, certificate, "full")),
+    ]
+    run(args, contenders, loads, results)
 
 
 def latency(args, scratch, results):

@@ -13,6 +13,7 @@ class Server:
 
     def __init__(self):
         self.processes, self.pids, self.ports = [], [], {}
+        self.scheme, self.headers = "http", {}
 
     def spawn(self, command, **options):
         process = subprocess.Popen([str(word) for word in command], **options)
@@ -31,6 +32,9 @@ class Server:
 class Aqueduct(Server):
     """The listener and its C reader. `more` is TOML of the tables that are not written here."""
 
+    program = TARGET / "release/aqueduct"
+    protocols = ("resp", "mqtt", "octets")
+
     def __init__(self, scratch, driver, ingest="", more="", ring="16MiB", reader=(), flags=()):
         super().__init__()
         # Several listeners by one driver may run beside each other.
@@ -39,13 +43,13 @@ class Aqueduct(Server):
         config = scratch / f"{name}.toml"
         listen = "".join(
             f'[[listen]]\naddress = "127.0.0.1:0"\nprotocol = "{protocol}"\n'
-            for protocol in ("resp", "mqtt", "octets")
+            for protocol in self.protocols
         )
         config.write_text(f"[ingest]\n{ingest}\n[http]\nmax_connections = 6000\n{more}{listen}")
         where = ["--driver", driver, "--listen", "127.0.0.1:0", "--socket", self.socket]
         rest = ["--config", config, "--log-level", "warn", "--capacity-bytes", ring, *flags]
         out = subprocess.PIPE
-        listener = self.spawn([TARGET / "release/aqueduct", "serve", *where, *rest], stdout=out)
+        listener = self.spawn([self.program, "serve", *where, *rest], stdout=out)
         line = listener.stdout.readline().decode()
         for protocol, port in re.findall(r"(\w+)=127\.0\.0\.1:(\d+)", line):
             self.ports[protocol] = int(port)
@@ -61,10 +65,41 @@ class Aqueduct(Server):
         return said
 
 
-class Nginx(Server):
-    """Answers 204 without looking at the body, with two workers."""
+class Route(Aqueduct):
+    """The listener with a route that wants a token and gives requests an id."""
 
-    def __init__(self, scratch):
+    protocols = ()
+
+    def __init__(self, scratch, driver):
+        file = scratch / "credentials"
+        command = [self.program, "credential", "add", "bench", "--file", file]
+        command = [str(word) for word in command]
+        said = subprocess.run(command, capture_output=True, check=True, text=True).stderr
+        token = re.search(r"aqd_\S+", said)[0]
+        units = '["authenticate", "request_id"]'
+        route = f'[[route]]\npath = "/orders/{{id}}"\nring = "default"\nunits = {units}\n'
+        more = f'authenticate = false\n[credentials]\nfile = "{file}"\n{route}'
+        super().__init__(scratch, driver, more=more)
+        self.path, self.headers = "/orders/4711", {"authorization": f"Bearer {token}"}
+
+
+class Tls(Aqueduct):
+    """The listener over TLS."""
+
+    program = BUILT / "aqueduct-tls"
+    protocols = ()
+
+    def __init__(self, scratch, driver, certificate, key):
+        more = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
+        super().__init__(scratch, driver, more=more)
+        self.scheme = "https"
+
+
+class Nginx(Server):
+    """Answers 204 without looking at the body, with two workers. `listen` and `more` are of its
+    configuration."""
+
+    def __init__(self, scratch, listen="", more=""):
         super().__init__()
         port = free_port()
         paths = "".join(
@@ -76,13 +111,23 @@ class Nginx(Server):
             f"daemon off; worker_processes 2; pid {scratch}/nginx.pid; error_log /dev/null;\n"
             "events { worker_connections 10000; }\n"
             f"http {{ access_log off; keepalive_requests 1000000000; {paths}\n"
-            f"server {{ listen 127.0.0.1:{port} backlog=8192; location / {{ return 204; }} }} }}\n"
+            f"server {{ listen 127.0.0.1:{port} backlog=8192{listen}; {more}"
+            "location / { return 204; } } }\n"
         )
         master = self.spawn(["nginx", "-c", config], stderr=subprocess.DEVNULL)
         wait_for(port)
         children = pathlib.Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text()
         self.pids = [int(pid) for pid in children.split()]
         self.ports, self.path = {"http": port}, "/"
+
+
+class TlsNginx(Nginx):
+    """The same over TLS 1.3, with tickets."""
+
+    def __init__(self, scratch, certificate, key):
+        more = f"ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3; "
+        super().__init__(scratch, " ssl", f"{more}ssl_session_tickets on; ")
+        self.scheme = "https"
 
 
 class Bare(Server):

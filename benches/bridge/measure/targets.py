@@ -77,6 +77,20 @@ ROWS = [
         for driver in ("epoll", "io_uring")
     ),
     *(
+        (
+            "route",
+            f"route 128 B x64, {driver}",
+            "route",
+            "rate",
+            ("bare", "ratio"),
+            f"route with token and request id, {driver}: rate by the bare path",
+            "≥",
+            0.9,
+            None,
+        )
+        for driver in ("epoll", "io_uring")
+    ),
+    *(
         (part, f"{part} {driver}", None, key, None, f"{what}, {driver}", sign, floor, aim)
         for part, key, what, sign, floor, aim in (
             ("idle", "fresh_kib", "idle connection, KiB", "≤", 2, 1),
