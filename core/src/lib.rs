@@ -84,6 +84,8 @@ pub use read::{
     Sleep, WaitMode,
 };
 pub use record::{HeaderCrc, Meta, Record, payload_crc};
+#[cfg(feature = "alloc")]
+pub use ring::HeapRing;
 pub use ring::Ring;
 #[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
 pub use shared::SharedProducer;

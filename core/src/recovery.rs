@@ -80,6 +80,7 @@ pub enum Bound {
 /// Why a prefix ends where it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Cut {
     /// At the bound, with everything before it intact.
     None,
@@ -299,6 +300,15 @@ pub struct Scan<R> {
     view: View<R>,
     position: u64,
     end: u64,
+}
+
+impl<R> core::fmt::Debug for Scan<R> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Scan")
+            .field("position", &self.position)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<R: Memory> Iterator for Scan<R> {

@@ -57,12 +57,9 @@ use core::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::memory::{Memory, MemoryMut};
-use crate::producer::ClaimError;
-use crate::producer::Producer;
-use crate::producer::Wake;
+use crate::producer::{ClaimError, Grant, GrantOverflow, Producer, Wake};
 use crate::read::{Next, ReadError, Reader};
-use crate::record::Meta;
-use crate::record::Record;
+use crate::record::{Meta, Record};
 
 /// A type with a tag of its own in a ring.
 pub trait Tagged {
@@ -146,8 +143,9 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// let config = RingConfig::new("levels", 0x5eed_5f05, 1024);
     /// let mut producer: Producer<Region> = Producer::create(ring.region(), &config)?;
     /// assert_eq!(producer.append_pod(0, &Level(1))?, 0);
-    /// assert_eq!(producer.push_pod(0, &Level(2))?.0, 1);
-    /// assert_eq!(producer.push_bytes_of(0, &Level(3))?.0, 2);
+    /// assert_eq!(producer.append_bytes_of(0, &Level(2))?, 1);
+    /// assert_eq!(producer.push_pod(0, &Level(3))?.0, 2);
+    /// assert_eq!(producer.push_bytes_of(0, &Level(4))?.0, 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn push_pod<T: Tagged + bytemuck::NoUninit>(
@@ -181,6 +179,72 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     ) -> Result<(u64, Wake), ClaimError> {
         self.push(Meta { type_tag: T::TYPE_TAG, timestamp_ns }, value.as_bytes())
     }
+
+    /// Appends a `zerocopy` value, sized or not, under its type's tag, without publishing it.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_bytes_of<T: Tagged + IntoBytes + Immutable + ?Sized>(
+        &mut self,
+        timestamp_ns: u64,
+        value: &T,
+    ) -> Result<u64, ClaimError> {
+        self.append(Meta { type_tag: T::TYPE_TAG, timestamp_ns }, value.as_bytes())
+    }
+}
+
+impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Grant<'_, M, C, READERS> {
+    /// Appends a `bytemuck` value to the payload.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// ```
+    /// use aqueduct_core::typed::{AlignedBuf, Tagged, view_slice};
+    /// use aqueduct_core::{GrantOverflow, Next, Ring};
+    ///
+    /// #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+    /// # #[derive(zerocopy::IntoBytes, zerocopy::Immutable)]
+    /// #[repr(transparent)]
+    /// struct Sample(u16);
+    /// impl Tagged for Sample {
+    ///     const TYPE_TAG: u16 = 7;
+    /// }
+    ///
+    /// let ring = Ring::<1024>::new();
+    /// let (mut producer, [mut reader]) = ring.split().expect("nobody has split it");
+    /// let mut grant = producer.claim(6)?; // room for three
+    /// grant.write_pod(&Sample(1))?;
+    /// grant.write_bytes_of(&Sample(2))?; // the same by `zerocopy`
+    /// grant.write_pod(&Sample(3))?;
+    /// assert_eq!(grant.write_pod(&Sample(4)), Err(GrantOverflow { bytes: 2, remaining: 0 }));
+    /// grant.commit_as::<Sample>(0);
+    /// let _ = producer.publish();
+    ///
+    /// let mut buf = AlignedBuf::<6>::default();
+    /// let Next::Record(record) = reader.next(&mut buf.0)? else { panic!("one was published") };
+    /// assert_eq!(view_slice::<Sample>(&record, &buf.0)?, [Sample(1), Sample(2), Sample(3)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn write_pod<T: bytemuck::NoUninit>(&mut self, value: &T) -> Result<(), GrantOverflow> {
+        self.write(bytemuck::bytes_of(value))
+    }
+
+    /// Appends a `zerocopy` value, sized or not, to the payload.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_bytes_of<T: IntoBytes + Immutable + ?Sized>(
+        &mut self,
+        value: &T,
+    ) -> Result<(), GrantOverflow> {
+        self.write(value.as_bytes())
+    }
+
+    /// Commits what was written under the tag of a type: [`commit`](Self::commit).
+    pub fn commit_as<T: Tagged + ?Sized>(self, timestamp_ns: u64) -> u64 {
+        self.commit(Meta { type_tag: T::TYPE_TAG, timestamp_ns })
+    }
 }
 
 impl<R: Memory, C: MemoryMut> Reader<R, C> {
@@ -213,19 +277,63 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
         &mut self,
     ) -> Result<Next<(Record, T)>, NextValueError> {
         let mut value = T::zeroed();
+        let next = self.next_sized::<T>(bytemuck::bytes_of_mut(&mut value))?;
+        Ok(with_value(next, value))
+    }
+
+    /// Takes the oldest unread record as a `zerocopy` value, as [`next_pod`](Self::next_pod) does.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// ```
+    /// use aqueduct_core::typed::Tagged;
+    /// use aqueduct_core::{Next, Ring};
+    /// use zerocopy::little_endian::U32;
+    ///
+    /// #[derive(Debug, PartialEq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
+    /// #[repr(transparent)]
+    /// struct Level(U32); // the same bytes on every machine
+    /// impl Tagged for Level {
+    ///     const TYPE_TAG: u16 = 7;
+    /// }
+    ///
+    /// let ring = Ring::<1024>::new();
+    /// let (mut producer, [mut reader]) = ring.split().expect("nobody has split it");
+    /// let _ = producer.push_bytes_of(5, &Level(U32::new(1)))?;
+    /// let Next::Record((record, level)) = reader.next_from_bytes::<Level>()? else { panic!() };
+    /// assert_eq!((record.timestamp_ns, level), (5, Level(U32::new(1))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_from_bytes<T: Tagged + FromBytes + IntoBytes>(
+        &mut self,
+    ) -> Result<Next<(Record, T)>, NextValueError> {
+        let mut value = T::new_zeroed();
+        let next = self.next_sized::<T>(value.as_mut_bytes())?;
+        Ok(with_value(next, value))
+    }
+
+    /// Takes the oldest unread record if it has the tag of `T` and fills `buf`.
+    fn next_sized<T: Tagged>(&mut self, buf: &mut [u8]) -> Result<Next, NextValueError> {
+        let expected = buf.len();
         let fits = |record: &Record| {
             check_tag::<T>(record)?;
-            if record.len == size_of::<T>() {
+            if record.len == expected {
                 return Ok(());
             }
-            Err(ViewError::Size { expected: size_of::<T>(), found: record.len })
+            Err(ViewError::Size { expected, found: record.len })
         };
-        let next = self.next_if(fits, bytemuck::bytes_of_mut(&mut value));
-        Ok(match next.map_err(NextValueError::Read)?.map_err(NextValueError::View)? {
-            Next::Record(record) => Next::Record((record, value)),
-            Next::Empty => Next::Empty,
-            Next::Closed => Next::Closed,
-        })
+        let next = self.next_if(fits, buf);
+        next.map_err(NextValueError::Read)?.map_err(NextValueError::View)
+    }
+}
+
+/// Returns the value that was filled with a record, if one was.
+fn with_value<T>(next: Next, value: T) -> Next<(Record, T)> {
+    match next {
+        Next::Record(record) => Next::Record((record, value)),
+        Next::Empty => Next::Empty,
+        Next::Closed => Next::Closed,
     }
 }
 
@@ -321,103 +429,4 @@ pub fn view_ref<'b, T: Tagged + FromBytes + Immutable + KnownLayout>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(
-        Clone,
-        Copy,
-        Debug,
-        PartialEq,
-        bytemuck::Pod,
-        bytemuck::Zeroable,
-        zerocopy::FromBytes,
-        zerocopy::Immutable,
-        zerocopy::KnownLayout,
-    )]
-    #[repr(C)]
-    struct Reading {
-        sensor: u32,
-        celsius: f32,
-    }
-
-    impl Tagged for Reading {
-        const TYPE_TAG: u16 = 7;
-    }
-
-    #[derive(
-        Debug,
-        PartialEq,
-        zerocopy::FromBytes,
-        zerocopy::IntoBytes,
-        zerocopy::Immutable,
-        zerocopy::KnownLayout,
-    )]
-    #[repr(C)]
-    struct Portable {
-        sensor: zerocopy::little_endian::U32,
-    }
-
-    impl Tagged for Portable {
-        const TYPE_TAG: u16 = 8;
-    }
-
-    fn record(type_tag: u16, len: usize) -> Record {
-        Record { seq: 0, timestamp_ns: 0, len, type_tag, flags: 0, attribute_units: 0, position: 0 }
-    }
-
-    #[test]
-    fn value_is_viewed_as_it_was_pushed() {
-        let reading = Reading { sensor: 3, celsius: 21.5 };
-        let mut buf = AlignedBuf::<32>::default();
-        buf.0[..8].copy_from_slice(bytemuck::bytes_of(&reading));
-        assert_eq!(view::<Reading>(&record(7, 8), &buf.0[..8]), Ok(&reading));
-        assert_eq!(
-            view_slice::<Reading>(&record(7, 16), &buf.0[..16]).map(<[Reading]>::len),
-            Ok(2)
-        );
-        assert_eq!(value::<Reading>(&record(7, 8), &buf.0[..8]), Ok(reading));
-        assert_eq!(
-            view_ref::<Portable>(&record(8, 4), &buf.0[..4]).map(|p| p.sensor.get()),
-            Ok(u32::from_le_bytes([buf.0[0], buf.0[1], buf.0[2], buf.0[3]]))
-        );
-    }
-
-    #[test]
-    fn wrong_tag_size_and_alignment_are_errors_that_say_which() {
-        let buf = AlignedBuf::<32>::default();
-        assert_eq!(
-            view::<Reading>(&record(9, 8), &buf.0[..8]),
-            Err(ViewError::Type { expected: 7, found: 9 })
-        );
-        assert_eq!(
-            view::<Reading>(&record(7, 9), &buf.0[..9]),
-            Err(ViewError::Size { expected: 8, found: 9 })
-        );
-        assert_eq!(
-            view_slice::<Reading>(&record(7, 9), &buf.0[..9]),
-            Err(ViewError::Size { expected: 8, found: 9 })
-        );
-        assert_eq!(
-            view::<Reading>(&record(7, 8), &buf.0[1..9]),
-            Err(ViewError::Alignment { expected: 4 })
-        );
-        assert_eq!(
-            view_ref::<Reading>(&record(7, 8), &buf.0[1..9]),
-            Err(ViewError::Alignment { expected: 4 })
-        );
-        assert!(value::<Reading>(&record(7, 8), &buf.0[1..9]).is_ok());
-        assert_eq!(
-            value::<Reading>(&record(7, 7), &buf.0[..7]),
-            Err(ViewError::Size { expected: 8, found: 7 })
-        );
-        assert_eq!(
-            view_ref::<Portable>(&record(7, 4), &buf.0[..4]),
-            Err(ViewError::Type { expected: 8, found: 7 })
-        );
-        assert_eq!(
-            view_ref::<Portable>(&record(8, 5), &buf.0[..5]),
-            Err(ViewError::Size { expected: 4, found: 5 })
-        );
-    }
-}
+mod tests;

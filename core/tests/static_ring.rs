@@ -227,3 +227,73 @@ fn a_ring_without_readers_is_a_flight_recorder() {
     let mut observer = ring.observer().expect("a ring");
     assert!(matches!(observer.next(&mut [0; 8]), Ok(Next::Record(record)) if record.seq > 10));
 }
+
+#[cfg(feature = "alloc")]
+#[test]
+fn a_ring_on_the_heap_gives_each_half_once_and_begins_anew_when_it_is_borrowed() {
+    use aqueduct_core::HeapRing;
+    let mut ring = HeapRing::<2>::new(CAPACITY_BYTES).expect("a size that rings have");
+    assert!(ring.observer().is_err(), "there is no ring yet");
+    for round in 0..3_u8 {
+        let (mut producer, readers) = ring.split_mut().expect("it always can");
+        assert_eq!((producer.next_seq(), producer.geometry().epoch()), (0, u64::from(round) + 2));
+        let _ = producer.push(Meta::default(), &[round; 40]).expect("room");
+        for mut reader in readers {
+            assert!(matches!(reader.next_in_place(), Ok(Next::Record((record, bytes)))
+                    if record.seq == 0 && bytes == [round; 40]));
+            assert_eq!(reader.next_in_place(), Ok(Next::Empty));
+        }
+    }
+    let got: usize = thread::scope(|scope| {
+        let ask = |_| scope.spawn(|| usize::from(ring.split().is_some()));
+        let askers: Vec<_> = (0..4).map(ask).collect();
+        askers.into_iter().map(|asker| asker.join().expect("no panic")).sum()
+    });
+    assert_eq!(got, 1);
+    assert!(ring.split().is_none() && matches!(ring.split_shared::<2>(), Ok(None)));
+    assert!(ring.observer().is_ok());
+}
+
+#[cfg(feature = "alloc")]
+#[test]
+fn a_ring_on_the_heap_is_read_in_place_and_gates_each_of_its_readers() {
+    use aqueduct_core::HeapRing;
+    let ring = HeapRing::<2>::new(128).expect("a size that rings have");
+    let (mut producer, [mut fast, mut slow]) = ring.split().expect("the first");
+    let mut pushed = 0;
+    while producer.push(Meta::default(), &[]).is_ok() {
+        pushed += 1;
+        assert!(matches!(fast.next_in_place(), Ok(Next::Record((_, bytes))) if bytes.is_empty()));
+        let _ = fast.release();
+    }
+    assert!((2..=4).contains(&pushed), "the slow one holds it back: {pushed}");
+    assert!(matches!(producer.push(Meta::default(), &[]), Err(ClaimError::Full { .. })));
+    assert!(matches!(slow.next_in_place(), Ok(Next::Record((record, _))) if record.seq == 0));
+    let _ = slow.release();
+    assert_eq!(producer.push(Meta::default(), &[]).map(|(seq, _)| seq), Ok(pushed));
+}
+
+#[cfg(feature = "alloc")]
+#[test]
+fn a_ring_on_the_heap_that_no_ring_or_table_takes_is_refused_and_stays_whole() {
+    use aqueduct_core::HeapRing;
+    use aqueduct_core::geometry::GeometryError;
+    let far = usize::MAX / 32 * 32; // of 64 bits: more granules than a u32 has
+    let most = u32::try_from(far / 32).unwrap_or(u32::MAX);
+    for (bytes, granules) in [(0, 0), (64, 2), (96, 3), (127, 3), (160, 5), (far, most)] {
+        let refused = HeapRing::<1>::new(bytes);
+        assert_eq!(refused.err(), Some(GeometryError::Capacity { granules }), "{bytes}");
+    }
+    if !cfg!(miri) {
+        let ring = HeapRing::<1>::new(1 << 26).expect("64 MiB");
+        let refused = ring.split_shared::<256>().expect_err("2^21 granules are too many for that");
+        assert_eq!((refused.granules, refused.limit), (1 << 21, 1 << 20));
+        let (shared, [mut reader]) =
+            ring.split_shared::<128>().expect("so many fit").expect("it was not given out");
+        assert_eq!(shared.push(Meta::default(), b"one").expect("room").seq, Some(0));
+        assert!(matches!(reader.next(&mut [0; 3]), Ok(Next::Record(record)) if record.len == 3));
+        assert!(ring.split().is_none() && matches!(ring.split_shared::<128>(), Ok(None)));
+    }
+    let small = HeapRing::<0>::new(128).expect("a flight recorder");
+    assert_eq!(format!("{small:?}"), "HeapRing { bytes: 128, readers: 0, .. }");
+}

@@ -3,9 +3,12 @@
 mod common;
 
 use aqueduct_core::layout::cursor_word;
-use aqueduct_core::typed::{NextValueError, Tagged, ViewError, value, view, view_ref, view_slice};
+use aqueduct_core::typed::{
+    AlignedBuf, NextValueError, Tagged, ViewError, value, view, view_ref, view_slice,
+};
 use aqueduct_core::{
-    AttributeBlock, MemoryMut, Meta, Next, ReadError, Reader, SharedProducer, TrustedRegion,
+    AttributeBlock, GrantOverflow, MemoryMut, Meta, Next, ReadError, Reader, SharedProducer,
+    TrustedRegion,
 };
 use common::{DATA, Page, Ring, flip, meta, pair, payload, word};
 use zerocopy::little_endian::{U32, U64};
@@ -189,4 +192,78 @@ fn many_producers_push_values_too() {
     assert_eq!(shared.push_pod(5, &Wide([3; 4])).unwrap().seq, Some(0));
     let Ok(Next::Record((record, wide))) = reader.next_pod::<Wide>() else { panic!("a value") };
     assert_eq!((record.timestamp_ns, wide), (5, Wide([3; 4])));
+}
+
+#[test]
+fn portable_values_are_taken_by_type_and_others_stay_unread() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = pair(&ring, &page, 16, 0);
+    assert_eq!(reader.next_from_bytes::<Portable>(), Ok(Next::Empty));
+    let portable = Portable { sensor: U32::new(1), value: U64::new(2) };
+    assert_eq!(producer.append_bytes_of(8, &portable), Ok(0));
+    assert_eq!(reader.next_from_bytes::<Portable>(), Ok(Next::Empty), "not published");
+    let _ = producer.push_pod(9, &Wide([1; 4])).unwrap();
+    let _ = producer.push(Meta { type_tag: 4, timestamp_ns: 0 }, b"short").unwrap();
+    let Ok(Next::Record((record, found))) = reader.next_from_bytes::<Portable>() else {
+        panic!("a value")
+    };
+    assert_eq!((record.seq, record.timestamp_ns, found), (0, 8, portable));
+    let other = NextValueError::View(ViewError::Type { expected: 4, found: 3 });
+    assert_eq!(reader.next_from_bytes::<Portable>(), Err(other));
+    assert!(matches!(reader.next_pod::<Wide>(), Ok(Next::Record((_, Wide([1, 1, 1, 1]))))));
+    let short = NextValueError::View(ViewError::Size { expected: 12, found: 5 });
+    assert_eq!(reader.next_from_bytes::<Portable>(), Err(short));
+    let _ = producer.close();
+    let _ = reader.skip().unwrap();
+    assert_eq!(reader.next_from_bytes::<Portable>(), Ok(Next::Closed));
+}
+
+#[test]
+fn grants_of_either_kind_take_values_and_the_tag_of_their_type() {
+    let (ring, page) = (Ring::new(), Page::new());
+    let (mut producer, _, mut reader) = pair(&ring, &page, 64, 0);
+    let portable = Portable { sensor: U32::new(1), value: U64::new(2) };
+    let (wide, more) = (Wide([1, 2, 3, 4]), Wide([5, 6, 7, 8]));
+
+    let mut grant = producer.claim(64 + 11).unwrap();
+    grant.write_pod(&wide).unwrap();
+    grant.write_pod(&more).unwrap();
+    let overflow = GrantOverflow { bytes: 12, remaining: 11 };
+    assert_eq!(grant.write_bytes_of(&portable), Err(overflow));
+    assert_eq!(grant.commit_as::<Wide>(7), 0);
+    let mut grant = producer.claim(12).unwrap();
+    assert_eq!(grant.write_pod(&wide), Err(GrantOverflow { bytes: 32, remaining: 12 }));
+    grant.write_bytes_of(&portable).unwrap();
+    assert_eq!(grant.commit_as::<Portable>(8), 1);
+
+    let shared: SharedProducer<_> = SharedProducer::new(producer).unwrap();
+    let mut grant = shared.claim(32).unwrap();
+    grant.write_pod(&more).unwrap();
+    let overflow = GrantOverflow { bytes: 12, remaining: 0 };
+    assert_eq!(grant.write_bytes_of(&portable), Err(overflow));
+    assert_eq!(grant.commit_as::<Wide>(9).seq, Some(2));
+    let mut grant = shared.claim(12).unwrap();
+    assert_eq!(grant.write_pod(&wide), Err(GrantOverflow { bytes: 32, remaining: 12 }));
+    grant.write_bytes_of(&portable).unwrap();
+    assert_eq!(grant.commit_as::<Portable>(10).seq, Some(3));
+    assert_eq!(shared.push_bytes_of(11, &portable).unwrap().seq, Some(4));
+
+    let mut buf = AlignedBuf::<64>::default();
+    let Ok(Next::Record(record)) = reader.next(&mut buf.0) else { panic!("two values") };
+    assert_eq!(view_slice::<Wide>(&record, record.payload(&buf.0)), Ok(&[wide, more][..]));
+    assert_eq!(record.timestamp_ns, 7);
+    for (seq, timestamp_ns) in [(1, 8), (2, 9), (3, 10), (4, 11)] {
+        let record = if seq == 2 {
+            let Ok(Next::Record((record, found))) = reader.next_pod() else { panic!("a value") };
+            assert_eq!(more, found);
+            record
+        } else {
+            let Ok(Next::Record((record, found))) = reader.next_from_bytes() else {
+                panic!("a value")
+            };
+            assert_eq!(portable, found);
+            record
+        };
+        assert_eq!((record.seq, record.timestamp_ns), (seq, timestamp_ns));
+    }
 }

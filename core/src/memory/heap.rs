@@ -8,6 +8,8 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use super::Region;
+use super::storage::{Lives, Whole};
+use crate::layout::{CONTROL_BYTES, CURSOR_BYTES_MIN};
 
 /// What segments are made of on the heap: it gives them their alignment.
 #[repr(C, align(64))]
@@ -57,5 +59,56 @@ impl fmt::Debug for HeapSegment {
         f.debug_struct("HeapSegment")
             .field("bytes", &size_of_val(&*self.lines))
             .finish_non_exhaustive()
+    }
+}
+
+/// The memory of a whole ring inside one program, on the heap, of a size that is known when the
+/// program runs.
+pub(crate) struct HeapStorage<const READERS: usize> {
+    /// INVARIANT: nobody else has the segments, whose bytes are accessed as those of
+    /// [`Storage`](super::storage::Storage) are.
+    ring: HeapSegment,
+    cursors: [HeapSegment; READERS],
+    capacity_bytes: usize,
+    lives: Lives,
+}
+
+impl<const READERS: usize> HeapStorage<READERS> {
+    /// Allocates a data area of `capacity_bytes`, and what goes with it.
+    pub(crate) fn new(capacity_bytes: usize) -> Self {
+        Self {
+            ring: HeapSegment::new(CONTROL_BYTES + capacity_bytes),
+            cursors: core::array::from_fn(|_| HeapSegment::new(CURSOR_BYTES_MIN)),
+            capacity_bytes,
+            lives: Lives::new(),
+        }
+    }
+
+    /// Notes that a ring in it begins anew.
+    pub(crate) const fn begin_anew(&mut self) {
+        self.lives.begin_anew();
+    }
+}
+
+impl<const READERS: usize> Whole<READERS> for HeapStorage<READERS> {
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic"))]
+    fn take(&self) -> bool {
+        self.lives.take()
+    }
+
+    fn lives(&self) -> u64 {
+        self.lives.count()
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        self.capacity_bytes
+    }
+
+    fn ring(&self) -> Region<'_> {
+        self.ring.region()
+    }
+
+    fn cursors(&self) -> [Region<'_>; READERS] {
+        self.cursors.each_ref().map(HeapSegment::region)
     }
 }

@@ -42,6 +42,8 @@ mod tests;
 
 #[cfg(feature = "alloc")]
 pub use self::heap::HeapSegment;
+#[cfg(feature = "alloc")]
+pub(crate) use self::heap::HeapStorage;
 pub use self::region::{ReadRegion, Region, TrustedRegion};
 pub use self::segment::Segment;
 pub use self::span::Span;

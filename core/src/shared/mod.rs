@@ -98,7 +98,7 @@ struct Inner<M, C, const READERS: usize> {
 ///     AttributeBlock, Meta, Producer, Region, RingConfig, Segment, SharedProducer, Start, Wake,
 /// };
 ///
-/// #[derive(Clone, Copy, bytemuck::NoUninit)]
+/// #[derive(Clone, Copy, bytemuck::NoUninit, zerocopy::IntoBytes, zerocopy::Immutable)]
 /// #[repr(transparent)]
 /// struct Celsius(f32);
 /// impl Tagged for Celsius {
@@ -126,6 +126,7 @@ struct Inner<M, C, const READERS: usize> {
 /// let filled = shared.claim(8)?;
 /// assert!(filled.payload_ptr().is_some()); // where hardware stores it
 /// assert_eq!(filled.commit_filled(Meta::default(), 0, None)?.seq, Some(4));
+/// assert_eq!(shared.push_bytes_of(0, &Celsius(22.0))?.seq, Some(5)); // by `zerocopy`
 ///
 /// // What only one party at a time can do fails while another publishes: try again then.
 /// let Ok::<_, Contended>(Outcome { value: id, wake: _ }) = shared.subscribe(Start::Latest) else { panic!() };
@@ -217,6 +218,20 @@ pub struct ShareError {
     pub limit: u32,
 }
 
+impl ShareError {
+    /// Says whether a ring of so many granules is too large for `CLAIMS` claims.
+    ///
+    /// Two laps of the table then never move the positions by a whole token of 29 bits, so a
+    /// claimant that slept that long does not take a later free slot for the one it saw. (Longer
+    /// sleeps: by a coincidence of the same slot and exactly n × 16 GiB of records.)
+    #[allow(clippy::cast_possible_truncation, reason = "at most 256")]
+    pub(crate) const fn check<const CLAIMS: usize>(granules: u32) -> Result<(), Self> {
+        let limit = (1 << 28) / CLAIMS as u32;
+        let limit = if limit < 1 << 22 { limit } else { 1 << 22 };
+        if granules > limit { Err(Self { granules, limit }) } else { Ok(()) }
+    }
+}
+
 impl fmt::Display for ShareError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -254,15 +269,7 @@ where
     /// The ring is too large for the 29-bit positions of the claim table.
     pub fn new(mut producer: Producer<M, C, READERS>) -> Result<Self, ShareError> {
         const { assert!(B::PAUSES < 1 << 16, "`met` has four bits for their logarithm") };
-        // Two laps of the table then never move the positions by a whole token of 29 bits, so a
-        // claimant that slept that long does not take a later free slot for the one it saw. (Longer
-        // sleeps: by a coincidence of the same slot and exactly n × 16 GiB of records.)
-        #[allow(clippy::cast_possible_truncation, reason = "at most 256")]
-        let (granules, limit) =
-            (producer.geometry().capacity(), ((1 << 28) / CLAIMS as u32).min(1 << 22));
-        if granules > limit {
-            return Err(ShareError { granules, limit });
-        }
+        ShareError::check::<CLAIMS>(producer.geometry().capacity())?;
         let wake = producer.publish();
         let head = low(producer.head());
         let word = || B::Word::new(0);
