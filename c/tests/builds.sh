@@ -10,13 +10,18 @@ sources=$(printf 'include Makefile\nsources: ; @echo $(LIB_SOURCES)\n' | $make -
 free=$(printf 'include Makefile\nsources: ; @echo $(FREE_SOURCES)\n' | $make -f - sources)
 
 # ---- Headers ----
-printf '#include "aqueduct/client.h"\nint nothing;\n' >"$work/headers.c"
-headers() { $1 $strict -Iinclude -fsyntax-only "$work/headers.c"; }
+for header in include/aqueduct/*.h; do echo "#include \"aqueduct/${header##*/}\""; done >"$work/headers.c"
+echo "int nothing;" >>"$work/headers.c"
+# With what strict projects ask of every header that they include.
+picky="-Wshadow -Wundef -Wcast-qual -Wsign-conversion -Wredundant-decls"
+picky_c="$picky -Wdeclaration-after-statement -Wstrict-prototypes -Wmissing-prototypes -Wc++-compat"
+picky_cpp="$picky -Wold-style-cast -Wzero-as-null-pointer-constant"
+headers() { $1 $strict $2 -Iinclude -fsyntax-only "$work/headers.c"; }
 for standard in gnu99 c99 c11 c17 c2x; do
-    for compiler in gcc clang; do test_that "headers: $compiler -std=$standard" headers "$compiler -std=$standard"; done
+    for compiler in gcc clang; do test_that "headers: $compiler -std=$standard" headers "$compiler -std=$standard" "$picky_c"; done
 done
 for standard in 11 14 17 20 2b; do
-    for compiler in g++ clang++; do test_that "headers: $compiler -std=c++$standard" headers "$compiler -x c++ -std=c++$standard"; done
+    for compiler in g++ clang++; do test_that "headers: $compiler -std=c++$standard" headers "$compiler -x c++ -std=c++$standard" "$picky_cpp"; done
 done
 
 # ---- Sources, all in one ----

@@ -14,8 +14,10 @@
 #define AQD_ABI_ASSERT(condition) static_assert(condition, #condition)
 #elif defined __STDC_VERSION__ && __STDC_VERSION__ >= 201112L
 #define AQD_ABI_ASSERT(condition) _Static_assert(condition, #condition)
-#else /* C99 */
-#define AQD_ABI_ASSERT(condition) extern int aqd_abi_assert[(condition) ? 1 : -1]
+#else /* C99: of another name in each line, because some builds refuse a second declaration */
+#define AQD_ABI_ASSERT_AT(condition, line) extern int aqd_abi_assert_##line[(condition) ? 1 : -1]
+#define AQD_ABI_ASSERT_IN(condition, line) AQD_ABI_ASSERT_AT(condition, line)
+#define AQD_ABI_ASSERT(condition) AQD_ABI_ASSERT_IN(condition, __LINE__)
 #endif
 
 #define AQD_ABI_MAJOR 1
