@@ -12,12 +12,39 @@ static aqd_status open_here(const char *there, const char *ring, const char *sub
     return aqd_open(path, ring, subscription, timeout_ms, out);
 }
 
+/* A ring that is never empty while there is food: each record read is followed by another one. How
+ * many are read, at most, before something is released. */
+static struct fake *fed;
+static int food, kept, most_kept;
+static aqd_status next_here(aqd_client *c, void *buf, size_t cap, aqd_record *rec, int timeout_ms)
+{
+    if (fed != NULL && food > 0) {
+        food--;
+        writer_data(&fed->w, 0, "x", 1);
+        writer_publish(&fed->w);
+    }
+    aqd_status s = aqd_next_wait(c, buf, cap, rec, timeout_ms);
+    kept += s == AQD_OK;
+    most_kept = kept > most_kept ? kept : most_kept;
+    return s;
+}
+
+static aqd_status release_here(aqd_client *c)
+{
+    kept = 0;
+    return aqd_release(c);
+}
+
 static int reader_main(void);
 #define main reader_main
 #define aqd_open open_here
+#define aqd_next_wait next_here
+#define aqd_release release_here
 #include "../examples/reader.c"
 #undef main
 #undef aqd_open
+#undef aqd_next_wait
+#undef aqd_release
 
 struct run {
     struct fake f;
@@ -78,6 +105,25 @@ static void it_releases_what_it_read_before_it_sleeps(void)
     fake_free(&r.f);
 }
 
+/* A producer that waits for space is not kept until the reader has seen an empty ring. */
+static void it_releases_every_64_records_while_more_come(void)
+{
+    static struct run r;
+    fed = &r.f;
+    food = 500;
+    kept = most_kept = 0;
+    pthread_t thread = start(&r);
+    CHECK(within_a_while(r.f.w.cursor + AQD_CURSOR_CURSOR, 1000));
+    writer_close(&r.f.w);
+    fake_wake(&r.f);
+    pthread_join(thread, NULL);
+    fed = NULL;
+    CHECK_EQ(r.status, 0);
+    CHECK_EQ(food, 0);
+    CHECK_EQ(most_kept, 64);
+    fake_free(&r.f);
+}
+
 static void it_reads_past_damage(void)
 {
     static struct run r;
@@ -129,6 +175,7 @@ static void it_says_why_it_cannot_open(void)
 int main(void)
 {
     RUN(it_releases_what_it_read_before_it_sleeps);
+    RUN(it_releases_every_64_records_while_more_come);
     RUN(it_reads_past_damage);
     RUN(it_ends_on_an_eviction);
     RUN(it_ends_when_the_listener_dies);
