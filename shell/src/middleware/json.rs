@@ -125,12 +125,11 @@ impl<'a> Names<'a> {
 
     /// Adds the one whose raw text, with its quotes, begins at `at`.
     fn push(&mut self, at: usize, name: &Text<'_>) {
-        let begin = match name.decoded {
-            Cow::Borrowed(_) => at + 1,
-            Cow::Owned(_) => {
-                self.decoded.push_str(&name.decoded);
-                self.text.len() + self.decoded.len() - name.decoded.len()
-            }
+        let begin = if let Cow::Borrowed(_) = name.decoded {
+            at + 1
+        } else {
+            self.decoded.push_str(&name.decoded);
+            self.text.len() + self.decoded.len() - name.decoded.len()
         };
         let word = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         self.spans.push((word(begin), word(name.decoded.len())));

@@ -29,6 +29,8 @@ pub struct Kept {
 pub type Awaited = (u16, u64, Option<u16>, Duration, Vec<u8>);
 /// A ring, whose key, and the key.
 pub type Key = (u16, Vec<u8>, Vec<u8>);
+/// A message for several rings: its tag, its bytes, the rings.
+pub type ForAll = (u16, Vec<u8>, Vec<u16>);
 
 /// Rings without memory, by name: `a` takes records of 1,000 bytes, `b` of 16.
 #[derive(Clone, Debug, Default)]
@@ -52,14 +54,14 @@ pub struct Trial {
     /// Keys, with bodies and what became of them.
     pub keys: Vec<(Key, (u16, Vec<u8>), Seen)>,
     /// Keys of messages for several rings, with bodies, rings and numbers.
-    pub keys_of_all: Vec<(Key, (u16, Vec<u8>, Vec<u16>), Vec<u64>)>,
+    pub keys_of_all: Vec<(Key, ForAll, Vec<u64>)>,
     /// What answers were held for.
     pub awaited: Vec<Awaited>,
     /// The next sequence numbers.
     pub next_seqs: [u64; 2],
 }
 
-fn of_all(keyed: &Keyed<'_>) -> (Key, (u16, Vec<u8>, Vec<u16>)) {
+fn of_all(keyed: &Keyed<'_>) -> (Key, ForAll) {
     let rings: Vec<_> = keyed.rings.iter().map(|ring| ring.0).collect();
     let key = (rings[0], keyed.owner.to_vec(), keyed.key.to_vec());
     (key, (keyed.type_tag, keyed.body.to_vec(), rings))
