@@ -1,11 +1,11 @@
 #!/bin/sh
 # The examples in other languages, each read from a listener of its own: what it prints is what its
 # head says, and it releases. Run: make check-bindings     Expect: lines that begin with "ok - "
-# Needs g++, python3, luajit and go (apt: g++ python3 luajit golang-go). Writes to a temporary
-# directory only.
+# Needs g++, python3, luajit and go (apt: g++ python3 luajit golang-go), and cargo. Writes to a
+# temporary directory only.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-for tool in g++ python3 luajit go; do
+for tool in g++ python3 luajit go cargo; do
     command -v $tool >/dev/null || { echo "$tool is missing"; exit 2; }
 done
 work=$(mktemp -d)
@@ -51,4 +51,11 @@ reads "Python" python3 examples/bindings/reader.py
 reads "LuaJIT" luajit examples/bindings/reader.lua
 go build -o "$work/go_reader" examples/bindings/reader.go || failed=1
 reads "Go" "$work/go_reader"
+if (cd examples/sys && env -u LD_LIBRARY_PATH CARGO_TARGET_DIR="$work/sys" cargo test --quiet --locked --test layout >"$work/said" 2>&1); then
+    echo "ok - Rust, by a -sys crate, has the structs of the header"
+else
+    echo "not ok - Rust, by a -sys crate, has the structs of the header"
+    cat "$work/said"
+    failed=1
+fi
 exit $failed
