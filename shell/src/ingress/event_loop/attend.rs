@@ -64,7 +64,7 @@ impl Work<'_> {
         if let Slot::Taken(mut connection) = std::mem::replace(slot, Slot::Free) {
             self.deadlines.cancel(id, &mut connection.armed);
             self.slots[id as usize] = Slot::Leaving { _permit: connection.permit };
-            self.buffers.give(connection.input);
+            connection.input.discard(&self.buffers);
             self.buffers.give(connection.out);
             driver.close(id);
             tracing::trace!(id, "connection closed");
@@ -93,7 +93,7 @@ impl Work<'_> {
         let unsent = driver.unsent(id);
         if connection.stuck_ms <= now && unsent >= connection.unsent {
             tracing::debug!(unsent, "connection closed: its peer takes no bytes");
-            connection.speaker.broken(&connection.input, batch);
+            connection.speaker.broken(connection.input.bytes(), batch);
             self.close(id, driver);
             return;
         }
@@ -120,6 +120,8 @@ impl Work<'_> {
             Phase::Flushing if unsent == 0 && !held => {
                 connection.phase = Phase::Open;
                 again = true;
+                // Read on now, it would send more in each turn than is answered in one.
+                paused |= connection.input.len() > WAITING_INPUT_BYTES;
             }
             Phase::Parked(_) | Phase::Away { .. } | Phase::Flushing => paused = true,
             Phase::HandingOver if unsent == 0 && !held => {

@@ -8,6 +8,7 @@ use super::clock::NEVER;
 use super::deadlines::Armed;
 use super::driver::{Buffers, Listener};
 use super::held::Held as HeldAnswers;
+use super::input::{Input, NoRoom};
 use super::protocol::Speaker;
 use crate::codec::{Page, Progress, RingId, Wait};
 use crate::limits::{Held, Permit};
@@ -61,9 +62,6 @@ pub(super) struct Linger {
     pub(super) is_open: bool,
 }
 
-/// There is no memory for what a connection sent, or others hold all that there may be.
-pub(super) struct NoRoom;
-
 /// One connection.
 #[allow(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
 pub(super) struct Connection {
@@ -75,9 +73,7 @@ pub(super) struct Connection {
     pub(super) timeouts: Arc<Timeouts>,
     pub(super) phase: Phase,
     /// Received and not consumed.
-    pub(super) input: Vec<u8>,
-    /// Its share of what all connections may keep. INVARIANT: at least the capacity of `input`.
-    held: Held,
+    pub(super) input: Input,
     /// Answers of this turn, and those that are held.
     pub(super) out: Vec<u8>,
     /// What of them may not be sent yet.
@@ -113,7 +109,7 @@ impl Connection {
         speaker: Speaker,
         timeouts: Arc<Timeouts>,
         permit: Permit,
-        held: Held,
+        input: Input,
     ) -> Self {
         Self {
             address,
@@ -121,8 +117,7 @@ impl Connection {
             tls: None,
             timeouts,
             phase: Phase::Open,
-            input: Vec::new(),
-            held,
+            input,
             out: Vec::new(),
             answers: HeldAnswers::default(),
             holding: false,
@@ -143,44 +138,14 @@ impl Connection {
     /// Decodes what is kept.
     pub(super) fn decode(&mut self, batch: &mut Batch<'_>) -> Progress {
         let from = self.out.len();
-        let progress = self.speaker.decode(&mut self.input, batch, &mut self.out);
+        let progress = self.speaker.decode(self.input.bytes_mut(), batch, &mut self.out);
         batch.hold(from, &self.out, &mut self.answers);
         progress
     }
 
     /// Keeps bytes that were not consumed.
     pub(super) fn keep(&mut self, rest: &[u8], buffers: &Buffers) -> Result<(), NoRoom> {
-        if rest.is_empty() {
-            return Ok(());
-        }
-        if self.input.capacity() == 0 {
-            self.input = buffers.take();
-        }
-        if !self.held.reserve(&mut self.input, rest.len(), self.need) {
-            return Err(NoRoom);
-        }
-        self.input.extend_from_slice(rest);
-        Ok(())
-    }
-
-    /// Drops `consumed` bytes at the front of the input, and all from `end` on.
-    pub(super) fn consume(&mut self, consumed: usize, end: usize, buffers: &Buffers) {
-        self.input.truncate(end);
-        self.input.drain(..consumed);
-        self.give_back_if_empty(buffers);
-    }
-
-    /// Drops the whole input.
-    pub(super) fn discard(&mut self, buffers: &Buffers) {
-        self.input.clear();
-        self.give_back_if_empty(buffers);
-    }
-
-    fn give_back_if_empty(&mut self, buffers: &Buffers) {
-        if self.input.is_empty() && self.input.capacity() > 0 {
-            buffers.give(std::mem::take(&mut self.input));
-            let _ = self.held.resize(0);
-        }
+        self.input.keep(rest, self.need, buffers)
     }
 
     /// Returns whether nothing is known of its peer but that it may want to speak TLS.

@@ -5,8 +5,8 @@
 //! load batches grow by themselves; a single record is as fast as without.
 //!
 //! Reading order: `driver` (sockets), `clock` and `deadlines`, `protocol` (codecs), `held` (answers
-//! that wait), `connection`, `shared`, `wakeups`, `batch` (the rings during a turn), `work`
-//! (events), `attend` (after the turn), and here the turn itself.
+//! that wait), `input`, `connection`, `shared`, `wakeups`, `batch` (the rings during a turn),
+//! `work` (events), `attend` (after the turn), and here the turn itself.
 
 mod address;
 mod attend;
@@ -16,6 +16,7 @@ mod connection;
 mod deadlines;
 pub mod driver;
 mod held;
+mod input;
 mod protocol;
 mod settings;
 mod shared;
@@ -44,6 +45,7 @@ use self::connection::{Connection, Phase};
 use self::driver::{Buffers, Driver, Epoll, Id, Kind, Listener, Uring};
 #[cfg(feature = "http2")]
 pub(in crate::ingress) use self::held::{Hold, Settled, Until};
+use self::input::Input;
 pub use self::protocol::Protocol;
 use self::protocol::Speaker;
 #[cfg(feature = "http2")]
@@ -57,7 +59,6 @@ pub use self::shared::{HandOver, HandedOver, PageContent, Shared, ring_facts};
 pub use self::window::Window;
 use self::work::{Slot, Work};
 use crate::codec::{Sink, Wait};
-use crate::limits::Held;
 
 /// Pause after a failed accept, which is mostly a lack of descriptors, ms.
 const ACCEPT_PAUSE_MS: u64 = 50;
@@ -365,8 +366,8 @@ fn add(work: &mut Work<'_>, driver: &mut impl Driver, arrival: Arrival) -> Optio
     // A handshake has the time of a head, whatever comes then.
     let first = if tls.is_some() { Some(timeouts.head) } else { timeouts.of(Wait::First) };
     let deadline_ms = work.batch.clock.after(first);
-    let held = Held::nothing(&work.shared.buffered);
-    let mut connection = Connection::new(address, speaker, timeouts, permit, held);
+    let input = Input::new(&work.shared.buffered);
+    let mut connection = Connection::new(address, speaker, timeouts, permit, input);
     connection.deadline_ms = deadline_ms;
     connection.tls = tls;
     work.slots[id as usize] = Slot::Taken(Box::new(connection));

@@ -16,7 +16,7 @@ use super::driver::{Buffers, Event, Id, Listener};
 use super::held::Verdict;
 use super::protocol::Speaker;
 use super::shared::{HandedOver, Mailbox, Shared};
-use crate::codec::{self, Progress, RingId, Sink, State};
+use crate::codec::{self, Progress, RingId, Sink, State, Wait};
 use crate::limits::{Held, Permit};
 use crate::tls::Broken;
 
@@ -197,7 +197,7 @@ impl<'a> Work<'a> {
                 (self.shared.hand_over)(HandedOver {
                     socket,
                     address: connection.address,
-                    read: connection.input,
+                    read: connection.input.take(),
                     tls: connection.tls.take(),
                     permit: connection.permit,
                 });
@@ -247,7 +247,7 @@ impl<'a> Work<'a> {
             return;
         }
         batch.note(codec::Event::ProtocolError);
-        connection.speaker.broken(&connection.input, batch);
+        connection.speaker.broken(connection.input.bytes(), batch);
         self.close_after_answers(id);
     }
 
@@ -259,7 +259,7 @@ impl<'a> Work<'a> {
             return;
         }
         tracing::debug!(id, "connection closed: its certificate is good no more");
-        connection.speaker.broken(&connection.input, batch);
+        connection.speaker.broken(connection.input.bytes(), batch);
         self.close_after_answers(id);
         self.touch(id);
     }
@@ -324,7 +324,7 @@ impl<'a> Work<'a> {
             self.lost.push(id);
             return;
         }
-        connection.speaker.out_of_memory(&connection.input, batch, &mut connection.out);
+        connection.speaker.out_of_memory(connection.input.bytes(), batch, &mut connection.out);
         self.close_after_answers(id);
     }
 
@@ -336,7 +336,7 @@ impl<'a> Work<'a> {
             connection.out = buffers.take();
         }
         let progress = connection.decode(batch);
-        connection.consume(progress.consumed, progress.end, buffers);
+        connection.input.consume(progress.consumed, progress.end, buffers);
         self.decoded(id, progress);
     }
 
@@ -412,7 +412,7 @@ impl<'a> Work<'a> {
             let linger = Linger { until_ms, bytes_left: LINGER_BYTES, is_open: false };
             connection.phase = Phase::Closing(linger);
             connection.deadline_ms = NEVER;
-            connection.discard(buffers);
+            connection.input.discard(buffers);
         }
         self.touch(id);
     }
@@ -432,7 +432,7 @@ impl<'a> Work<'a> {
         let Self { slots, batch, .. } = self;
         if let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) {
             let Connection { speaker, input, out, .. } = &mut **connection;
-            speaker.end_of_input(input, batch, out);
+            speaker.end_of_input(input.bytes(), batch, out);
         }
         self.close_after_answers(id);
     }
@@ -442,7 +442,7 @@ impl<'a> Work<'a> {
         let Self { slots, batch, .. } = self;
         let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
         if !matches!(connection.phase, Phase::Closing(_) | Phase::Lingering(_)) {
-            connection.speaker.broken(&connection.input, batch);
+            connection.speaker.broken(connection.input.bytes(), batch);
         }
         self.lost.push(id);
     }
@@ -500,7 +500,7 @@ impl<'a> Work<'a> {
             connection.out = buffers.take();
         }
         let progress = connection.decode(batch);
-        connection.consume(progress.consumed, progress.end, buffers);
+        connection.input.consume(progress.consumed, progress.end, buffers);
         if progress.state == State::Parked
             && let Some((ring, ticket)) = batch.ticket.take()
         {
@@ -556,12 +556,16 @@ impl<'a> Work<'a> {
             }
             // There is nobody yet who could be told.
             Phase::Open if connection.is_handshaking() => self.lost.push(id),
+            // It says nothing, but takes an answer. Whether it does is another clock's business.
+            Phase::Open if connection.wait == Wait::Idle && connection.unsent > 0 => {
+                connection.deadline_ms = batch.clock.after(connection.timeouts.of(Wait::Idle));
+            }
             Phase::Open if !connection.again => {
                 if connection.out.capacity() == 0 {
                     connection.out = buffers.take();
                 }
                 let Connection { speaker, input, out, .. } = &mut **connection;
-                speaker.timed_out(input, batch, out);
+                speaker.timed_out(input.bytes(), batch, out);
                 if out.is_empty() {
                     self.lost.push(id);
                 } else {
