@@ -37,7 +37,8 @@ struct Socket {
     fd: OwnedFd,
     /// An edge was seen and not everything read since.
     readable: bool,
-    /// The peer's end, or a broken connection, is yet to be read.
+    /// The peer's end, a broken connection, or what follows urgent data is yet to be read, so that
+    /// a short read may not be the last.
     hung_up: bool,
     /// In `Epoll::ready`.
     queued: bool,
@@ -58,6 +59,18 @@ struct Unsent {
     bytes: Vec<u8>,
     /// Sent so far.
     from: usize,
+}
+
+impl Unsent {
+    /// Adds bytes. What is sent is dropped when it is half of them: a peer that always leaves a
+    /// little would have the buffer grow for as long as it is connected.
+    fn push(&mut self, bytes: &[u8]) {
+        if self.from > self.bytes.len() - self.from {
+            self.bytes.drain(..self.from);
+            self.from = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
 }
 
 /// What a call found and the next turn reports.
@@ -143,9 +156,10 @@ impl Epoll {
                 }
             }
         }
-        if flags.intersects(EventFlags::IN | EventFlags::RDHUP) || broken {
+        let read_on = EventFlags::RDHUP | EventFlags::PRI;
+        if flags.intersects(EventFlags::IN | read_on) || broken {
             socket.readable = true;
-            socket.hung_up |= broken || flags.contains(EventFlags::RDHUP);
+            socket.hung_up |= broken || flags.intersects(read_on);
             socket.queue(id, &mut self.ready);
         }
     }
@@ -167,7 +181,8 @@ impl Epoll {
                         socket.queue(id, ready);
                         return;
                     }
-                    // A short read has emptied the socket; only its end can be left.
+                    // A short read has emptied the socket; only its end can be left, or what
+                    // follows urgent data, at which a read stops.
                     socket.readable = socket.hung_up;
                 }
                 Err(Errno::AGAIN) => socket.readable = false,
@@ -278,7 +293,8 @@ impl Driver for Epoll {
     }
 
     fn add(&mut self, id: Id, fd: OwnedFd) -> io::Result<()> {
-        let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let read = EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP;
+        let edges = read | EventFlags::OUT | EventFlags::ET;
         epoll::add(&self.descriptor, &fd, EventData::new_u64(u64::from(id)), edges)?;
         if self.sockets.len() <= id as usize {
             self.sockets.resize_with(id as usize + 1, || None);
@@ -319,7 +335,7 @@ impl Driver for Epoll {
             return self.buffers.give(bytes);
         };
         if let Some(unsent) = &mut socket.unsent {
-            unsent.bytes.extend_from_slice(&bytes);
+            unsent.push(&bytes);
             return self.buffers.give(bytes);
         }
         match send(&socket.fd, &bytes) {
@@ -414,5 +430,22 @@ impl Driver for Epoll {
         spare.append(&mut self.ready);
         self.ready = spare;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_always_leaves_a_little_does_not_make_what_waits_for_it_grow() {
+        let mut unsent = Unsent { bytes: vec![0; 1000], from: 0 };
+        for round in 0..10_000_usize {
+            unsent.from += 100;
+            unsent.push(&[round.to_le_bytes()[0]; 100]);
+            assert_eq!(unsent.bytes.len() - unsent.from, 1000);
+        }
+        assert_eq!(unsent.bytes[unsent.from..][..2], [9990_usize.to_le_bytes()[0]; 2]);
+        assert!(unsent.bytes.len() <= 2200, "{}", unsent.bytes.len());
     }
 }

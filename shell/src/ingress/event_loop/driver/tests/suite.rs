@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::echo::{Command, PATIENCE, Server};
 use super::with_each;
+use crate::ingress::event_loop::driver::{Buffers, Driver, Epoll, Kind, Uring, Waker};
 
 /// Bytes that are not the same twice in a row.
 fn pattern(length: usize, seed: usize) -> Vec<u8> {
@@ -163,6 +165,55 @@ fn a_reader_that_does_not_read_holds_a_bounded_amount_and_then_gets_everything()
         slow.read_to_end(&mut back).expect("the end");
         writing.join().expect("no panic");
         assert!(back == sent, "{} of {} bytes came back", back.len(), sent.len());
+    });
+}
+
+#[test]
+fn what_follows_urgent_data_is_read() {
+    with_each(|kind| {
+        let server = Server::start(kind);
+        let mut stream = server.connect();
+        echoed(&mut stream, b"here");
+        // So that all of it is there when it is read.
+        server.command(Command::Pause(0));
+        std::thread::sleep(Duration::from_millis(50));
+        stream.write_all(b"before ").expect("sent");
+        let urgent = rustix::net::send(&stream, b"!", rustix::net::SendFlags::OOB);
+        assert_eq!(urgent, Ok(1));
+        stream.write_all(b"after").expect("sent");
+        std::thread::sleep(Duration::from_millis(50));
+        server.command(Command::Resume(0));
+        let mut back = [0; 12];
+        stream.read_exact(&mut back).expect("all but what is urgent");
+        assert_eq!(&back, b"before after");
+    });
+}
+
+#[test]
+fn how_much_a_slow_peer_has_taken_of_a_long_answer_is_known() {
+    fn taken<D: Driver>(mut driver: D) -> usize {
+        let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+        theirs.set_nonblocking(true).expect("set");
+        driver.add(0, ours.into()).expect("added");
+        driver.send(0, vec![7; 8 << 20]);
+        let mut turn = |driver: &mut D| driver.turn(Some(Duration::from_millis(1)), |_| ());
+        turn(&mut driver).expect("a turn");
+        let (before, mut read, mut piece) = (driver.unsent(0), 0, vec![0; 32 << 10]);
+        let until = std::time::Instant::now() + PATIENCE;
+        while read < 4 << 20 {
+            assert!(std::time::Instant::now() < until, "{read} bytes came");
+            read += theirs.read(&mut piece).unwrap_or(0);
+            turn(&mut driver).expect("a turn");
+        }
+        before - driver.unsent(0)
+    }
+    with_each(|kind| {
+        let (waker, buffers) = (Arc::new(Waker::new().expect("an eventfd")), Buffers::default());
+        let taken = match kind {
+            Kind::Epoll => taken(Epoll::new(waker, buffers).expect("a driver")),
+            Kind::IoUring => taken(Uring::new(waker, buffers).expect("a driver")),
+        };
+        assert!(taken >= 3 << 20, "{kind}: {taken} bytes are known of 4 MiB");
     });
 }
 

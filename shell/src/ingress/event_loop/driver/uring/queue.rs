@@ -200,7 +200,7 @@ impl Queue {
         let rest = &bytes[from..];
         let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
         let send = opcode::Send::new(Fd(socket.as_raw_fd()), rest.as_ptr(), length)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .flags(libc::MSG_NOSIGNAL)
             .build();
         // Moving a `Vec` moves its three words and not what the kernel reads.
         self.sending[slot] = Some(Sending { bytes, from });
