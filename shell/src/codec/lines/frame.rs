@@ -24,21 +24,22 @@ pub(super) enum Next {
     Malformed,
 }
 
-/// Looks at the front of `input`, which is not empty.
-pub(super) fn next(framing: Framing, input: &[u8], limit: usize) -> Next {
+/// Looks at the front of `input`, which is not empty. In its first `seen` bytes is no delimiter.
+pub(super) fn next(framing: Framing, input: &[u8], limit: usize, seen: usize) -> Next {
     match framing {
-        Framing::Lines => delimited(input, b'\n', limit),
-        Framing::Nul => delimited(input, 0, limit),
+        Framing::Lines => delimited(input, b'\n', limit, seen),
+        Framing::Nul => delimited(input, 0, limit, seen),
         Framing::Octets => counted(input, limit),
     }
 }
 
-fn delimited(input: &[u8], delimiter: u8, limit: usize) -> Next {
+fn delimited(input: &[u8], delimiter: u8, limit: usize, seen: usize) -> Next {
     // A CR that will be taken away does not count.
-    let seen = limit.saturating_add(2).min(input.len());
-    let Some(at) = memchr::memchr(delimiter, &input[..seen]) else {
-        return if seen > limit + 1 {
-            Next::TooLarge { bytes: seen, skipped: Some(Skipped::Until(delimiter)) }
+    let end = limit.saturating_add(2).min(input.len());
+    let seen = seen.min(end);
+    let Some(at) = memchr::memchr(delimiter, &input[seen..end]).map(|at| seen + at) else {
+        return if end > limit + 1 {
+            Next::TooLarge { bytes: end, skipped: Some(Skipped::Until(delimiter)) }
         } else {
             Next::More { need: input.len() + 1 }
         };

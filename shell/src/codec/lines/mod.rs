@@ -63,6 +63,9 @@ pub struct Lines {
     kept: Kept,
     /// Set within a frame that is skipped.
     skipped: Option<Skipped>,
+    /// Bytes at the front of the next input in which no end of a frame is. A long line that comes
+    /// in small pieces is looked through once and not with each of them.
+    seen: usize,
     /// The credential that its certificate names, if any.
     login: Login,
 }
@@ -92,7 +95,7 @@ impl Lines {
     pub fn of_peer(config: Arc<Config>, peer: &str) -> Self {
         let kept = config.keep.of_peer(peer);
         let limit = limit(&config, &kept);
-        Self { config, limit, kept, skipped: None, login: Login::default() }
+        Self { config, limit, kept, skipped: None, seen: 0, login: Login::default() }
     }
 
     /// Takes the rules of its address, which have changed.
@@ -156,8 +159,12 @@ impl Codec for Lines {
                 break State::More { need: 1, wait: Wait::Idle };
             }
             let rest = &input[at..];
-            match frame::next(self.config.framing, rest, self.limit) {
-                Next::More { need } => break State::More { need, wait: Wait::Body },
+            let seen = std::mem::take(&mut self.seen);
+            match frame::next(self.config.framing, rest, self.limit, seen) {
+                Next::More { need } => {
+                    self.seen = rest.len();
+                    break State::More { need, wait: Wait::Body };
+                }
                 Next::Empty { bytes } => at += bytes,
                 Next::Frame { start, end, bytes } => {
                     let stop = self.take(&rest[start..end], sink);

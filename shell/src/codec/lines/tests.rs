@@ -243,3 +243,19 @@ proptest! {
         prop_assert_eq!((records, end, events), (payloads, End::Input, vec![]));
     }
 }
+
+#[test]
+fn a_long_line_in_small_pieces_is_looked_through_once() {
+    let (mut codec, mut sink) = (codec(Framing::Lines, Oversize::Skip), Trial::new());
+    let mut input = Vec::new();
+    for piece in ["ab", "c", "def", "g"] {
+        input.extend_from_slice(piece.as_bytes());
+        let progress = codec.decode(&mut input.clone(), &mut sink, &mut Vec::new());
+        assert_eq!((progress.consumed, codec.seen), (0, input.len()));
+    }
+    // Bytes that were looked at are not looked at again: this one would end the line.
+    let mut changed = [&b"ab\n"[..], &input[3..], b"h\nijk"].concat();
+    let progress = codec.decode(&mut changed, &mut sink, &mut Vec::new());
+    assert_eq!((progress.consumed, codec.seen), (9, 3));
+    assert_eq!(sink.records[0].payload, b"ab\ndefgh");
+}
