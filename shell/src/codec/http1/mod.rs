@@ -32,8 +32,8 @@ use self::publish::{Asked, Awaited, Published};
 use self::route::Decision;
 use self::wants::Wants;
 use super::{
-    Answered, Codec, Consumption, Event, Keep, Kept, OUTPUT_BYTES_MAX, Persistence, Progress,
-    Reason, Ring, Sink, State, Wait,
+    Answered, BatchSize, Codec, Consumption, Event, Keep, Kept, OUTPUT_BYTES_MAX, Persistence,
+    Progress, Reason, Ring, Sink, State, Wait,
 };
 use crate::middleware::{Acknowledge, Found, Host, Job, Pattern, Route, Router, Unit};
 use crate::tls::Peer;
@@ -172,6 +172,8 @@ struct Body {
     form: Form,
     /// What its attributes take in each record.
     attribute_bytes: usize,
+    /// What a batch takes, once all of it was looked at and there was no room.
+    measured: Option<BatchSize>,
     /// Largest body, bytes.
     limit: usize,
     framing: Framing,
@@ -376,7 +378,10 @@ impl Http1 {
                 self.on_route = None;
                 Step::answered(wire, then)
             }
-            Published::Full => Self::again_later(body, input, length, wire, State::Parked),
+            Published::Full(measured) => {
+                body.measured = measured;
+                Self::again_later(body, input, length, wire, State::Parked)
+            }
         }
     }
 

@@ -9,8 +9,8 @@ use super::on_route::{self, OnRoute};
 use super::wants::{Consumed, Wants};
 use super::{Body, Config};
 use crate::codec::{
-    Event, Kept, Keyed, Outcome, Persistence, Reason, Recall, Record, Release, Ring, RingId, Seen,
-    Sink,
+    BatchSize, Event, Kept, Keyed, Outcome, Persistence, Reason, Recall, Record, Release, Ring,
+    RingId, Seen, Sink,
 };
 use crate::middleware::Problem;
 
@@ -22,8 +22,8 @@ pub(super) const RETRY: &str = "retry-after: 1\r\n";
 pub(super) enum Published {
     /// It is answered.
     Answered(Persistence),
-    /// There is no room yet: the body is to be shown again.
-    Full,
+    /// There is no room yet: the body is to be shown again, a batch with what it takes.
+    Full(Option<BatchSize>),
     /// Its answer, the last bytes of the output, waits for readers.
     Awaited(Persistence, Box<Awaited>),
 }
@@ -103,15 +103,15 @@ pub(super) fn publish<S: Sink>(
                 Outcome::Accepted(seq) => {
                     (Taken { epoch, first: seq, last: seq, batch: None }, None)
                 }
-                Outcome::Full => return Published::Full,
+                Outcome::Full => return Published::Full(None),
                 Outcome::Refused(reason) => (Taken::default(), Some((reason, 1))),
             }
         }
-        (_, form) => match batch::append(sink, &body.ring, form, body.tag, kept, payload) {
+        (_, form) => match batch::append(sink, body, form, kept, payload) {
             Verdict::Taken(first, last, count) => {
                 (Taken { epoch, first, last, batch: Some(count) }, None)
             }
-            Verdict::Full => return Published::Full,
+            Verdict::Full(size) => return Published::Full(Some(size)),
             Verdict::Bad(BadBatch::Refused(size, reason)) => {
                 (Taken::default(), Some((reason, size.records)))
             }
@@ -222,7 +222,7 @@ fn fan_out<S: Sink>(
     };
     let then = if sink.is_ending() { Persistence::Close } else { body.then };
     match outcome {
-        Outcome::Full => Published::Full,
+        Outcome::Full => Published::Full(None),
         Outcome::Refused(reason) => refuse(asked, reason, 1, then, sink, out),
         Outcome::Accepted(_) => {
             if let (Some(keyed), Some(Recall::New)) = (&keyed, recalled) {

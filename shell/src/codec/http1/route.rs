@@ -449,7 +449,8 @@ fn body<S: Sink>(
     };
     let limit = on.map_or(limit, |on| on_route::wire_limit(on, limit));
     let framing = Framing::Length(0);
-    let mut body = Body { ring, tag, form, attribute_bytes, limit, framing, origin, then };
+    let mut body =
+        Body { ring, tag, form, attribute_bytes, measured: None, limit, framing, origin, then };
     let announced = match head.framing {
         head::Framing::Length(bytes) => usize::try_from(bytes).ok().filter(|bytes| *bytes <= limit),
         head::Framing::Endless => None,

@@ -6,6 +6,7 @@
 mod counted;
 mod json;
 
+use super::Body;
 use crate::codec::sink::{BatchSize, Record, Ring, Sink};
 use crate::codec::{Kept, Outcome, Reason, Room};
 
@@ -64,30 +65,32 @@ pub(super) enum BadBatch {
 pub(super) enum Verdict {
     /// It is in the ring: the first and last sequence number and how many.
     Taken(u64, u64, u64),
-    /// No room now.
-    Full,
+    /// No room now for what it takes.
+    Full(BatchSize),
     /// It is not in the ring.
     Bad(BadBatch),
 }
 
-/// Appends all records of `body`, or none, each with the attributes of the request. `tag` is for
-/// the forms that do not name one.
+/// Appends all records of `body`, or none, each with the attributes of the request, whose tag is
+/// for the forms that do not name one.
 pub(super) fn append<S: Sink>(
     sink: &mut S,
-    ring: &Ring,
+    request: &Body,
     form: Form,
-    tag: u16,
     kept: &Kept,
     body: &[u8],
 ) -> Verdict {
-    let attributes = kept.block();
-    let size = match measure(ring, form, tag, kept.bytes(), body) {
+    let (ring, tag, attributes) = (&request.ring, request.tag, kept.block());
+    // One that waits for room is shown again each time that there may be some.
+    let measured =
+        request.measured.map_or_else(|| measure(ring, form, tag, kept.bytes(), body), Ok);
+    let size = match measured {
         Ok(size) => size,
         Err(bad) => return Verdict::Bad(bad),
     };
     match sink.room(ring.id, size) {
         Room::Yes => {}
-        Room::Full => return Verdict::Full,
+        Room::Full => return Verdict::Full(size),
         Room::Refused(reason) => return Verdict::Bad(BadBatch::Refused(size, reason)),
     }
     let (mut first, mut last, mut taken) = (0, 0, 0);

@@ -1,8 +1,9 @@
 //! Many records in one body.
 
-use super::{post, say, say_to};
+use super::{config, post, say, say_to};
+use crate::codec::http1::Http1;
 use crate::codec::trial::Trial;
-use crate::codec::{Event, Reason, RingId};
+use crate::codec::{Codec, Event, Reason, RingId, State};
 
 const NDJSON: &str = "content-type: application/x-ndjson\r\n";
 const COUNTED: &str = "content-type: application/vnd.aqueduct.records\r\n";
@@ -87,4 +88,22 @@ fn a_batch_waits_for_room_as_a_whole_and_is_refused_as_a_whole() {
     assert_eq!((heard.statuses(), heard.payloads().len()), (vec![503], 0));
     let rejected = Event::Rejected { ring: Some(RingId(0)), reason: Reason::Full, records: 3 };
     assert_eq!(heard.sink.events[0], rejected);
+}
+
+#[test]
+fn a_batch_that_waits_for_room_is_looked_at_once_until_there_is_some() {
+    let (mut codec, mut out) = (Http1::new(config()), Vec::new());
+    let mut sink = Trial { fulls: 2, ..Trial::new() };
+    let mut input = post(NDJSON, "a\nbc\n");
+    let mut at = 0;
+    for _ in 0..2 {
+        let progress = codec.decode(&mut input[at..], &mut sink, &mut out);
+        assert_eq!(progress.state, State::Parked);
+        at += progress.consumed;
+        let measured = codec.body.and_then(|body| body.measured);
+        assert_eq!(measured.map(|size| (size.records, size.granules)), Some((2, 4)));
+    }
+    let _ = codec.decode(&mut input[at..], &mut sink, &mut out);
+    assert_eq!(sink.records.len(), 2);
+    assert!(codec.body.is_none() && out.starts_with(b"HTTP/1.1 202 "));
 }
