@@ -25,15 +25,12 @@ pub(super) fn xadd<S: Sink>(
     if id.is_some_and(|word| word.eq_ignore_ascii_case(b"NOMKSTREAM")) {
         id = args.next();
     }
-    match id {
-        None => return short("xadd", out),
-        Some(b"*") => {}
-        Some(word) if is_trimming(word) => {
-            return refused(out, &["ERR a ring bounds itself: MAXLEN and MINID are not supported"]);
-        }
-        Some(_) => return refused(out, &["ERR the id of a record is given by the ring: use *"]),
-    }
+    let Some(id) = id else { return short("xadd", out) };
     let Some(ring) = find(ring, sink, out) else { return Executed::Answered };
+    if id != b"*" {
+        reject(&ring, Reason::Malformed, 1, sink);
+        return refused(out, &[bad_id(id)]);
+    }
     let entry = match Entry::read(args) {
         Ok(entry) => entry,
         Err(BadEntry(reason, detail)) => {
@@ -318,8 +315,13 @@ fn refuse<S: Sink>(
     Executed::Answered
 }
 
-fn is_trimming(word: &[u8]) -> bool {
-    word.eq_ignore_ascii_case(b"MAXLEN") || word.eq_ignore_ascii_case(b"MINID")
+/// What is said of anything but `*` where the id is.
+fn bad_id(word: &[u8]) -> &'static str {
+    if word.eq_ignore_ascii_case(b"MAXLEN") || word.eq_ignore_ascii_case(b"MINID") {
+        "ERR a ring bounds itself: MAXLEN and MINID are not supported"
+    } else {
+        "ERR the id of a record is given by the ring: use *"
+    }
 }
 
 fn short(command: &str, out: &mut Vec<u8>) -> Executed {

@@ -92,6 +92,15 @@ fn every_command_has_its_reply() {
 }
 
 #[test]
+fn a_record_whose_id_is_not_left_to_the_ring_is_counted_as_refused() {
+    for id in ["1-1", "0-*", "MAXLEN", "minid"] {
+        let heard = say(array(&["XADD", "a", id, "data", "x"]));
+        let (ring, reason) = (Some(RingId(0)), Reason::Malformed);
+        assert_eq!(heard.sink.events, [Event::Rejected { ring, reason, records: 1 }], "{id}");
+    }
+}
+
+#[test]
 fn xadd_publishes_a_record_and_answers_its_id() {
     for (fields, type_tag, payload) in [
         (&["data", "x"][..], 0, &b"x"[..]),
