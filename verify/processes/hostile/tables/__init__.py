@@ -7,7 +7,7 @@ MODULES = [
     "http_lengths", "http_heads", "http_chunks", "http_flow", "http_limits",
     "attributes", "routes", "conversions", "resp", "mqtt", "frames", "credentials",
     "control", "readers",
-    "resources_limits", "resources_streams", "resources_disks",
+    "resources_limits", "resources_drivers", "resources_streams", "resources_disks",
     "life_ends", "life_files", "life_starts",
     "clients",
     "protocol_clients",

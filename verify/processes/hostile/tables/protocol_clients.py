@@ -7,6 +7,7 @@ as they are. `clients/setup_protocols` installs them; what is missing is skipped
 import os
 import re
 import subprocess
+import threading
 import time
 
 from case import Case, Seen, Skip, Wrong
@@ -20,6 +21,8 @@ PYTHON = str(BUILT / "venv/bin/python")
 SECONDS = 40
 DOCS = "shell/README.md, Other protocols"
 ALL = bytes(range(256))
+# Cases run at once, and some of them share a program.
+BUILDING = threading.Lock()
 NUMBERED = [f"p{n}".encode() for n in range(100)]
 
 
@@ -42,6 +45,13 @@ def built(name, *command):
     """Builds a client once and returns its path."""
     path = BUILT / name
     source = next(PROGRAMS.glob(f"{name}.*"))
+    with BUILDING:
+        build(path, source, command)
+    return path
+
+
+def build(path, source, command):
+    """Builds a client unless it is newer than its source."""
     if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
         BUILT.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode"}
@@ -53,7 +63,6 @@ def built(name, *command):
         except (OSError, subprocess.CalledProcessError) as error:
             why = getattr(error, "stderr", b"") or str(error).encode()
             raise Skip(f"cannot be built, see clients/setup_protocols: {why.decode()[:200]}") from None
-    return path
 
 
 def missing(what):

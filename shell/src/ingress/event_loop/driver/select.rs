@@ -54,7 +54,13 @@ impl fmt::Display for Kind {
 pub fn select(choice: Choice) -> io::Result<Kind> {
     match choice {
         Choice::Epoll => Ok(Kind::Epoll),
-        Choice::IoUring => probe().map(|()| Kind::IoUring),
+        Choice::IoUring => match probe() {
+            Ok(()) => Ok(Kind::IoUring),
+            Err(error) => {
+                let detail = format!("io_uring is asked for and does not work here: {error}");
+                Err(io::Error::new(error.kind(), detail))
+            }
+        },
         Choice::Auto => Ok(match probe() {
             Ok(()) => Kind::IoUring,
             Err(error) => {
