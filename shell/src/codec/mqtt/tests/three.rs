@@ -134,3 +134,26 @@ fn an_answer_of_many_codes_has_a_length_of_two_bytes() {
     let expected = [CONNACK_3, b"\x90\x84\x01\0\x09", &[0x80; 130]].concat();
     assert_eq!((heard.answers, heard.end), (expected, End::Input));
 }
+
+#[test]
+fn topics_are_compared_byte_by_byte() {
+    // Of these only the first is meant by the rule `a/#`.
+    for (topic, records) in [("a/x", 1), ("A/x", 0), ("\u{feff}a/x", 0), ("/a/x", 0), ("a /x", 0)] {
+        let length = [0, u8::try_from(topic.len()).expect("it is short")];
+        let message = packet(0x32, &[&length[..], topic.as_bytes(), b"\0\x01m"].concat());
+        let heard = say(&[CONNECT_3, &message]);
+        let acknowledged: &[u8] = if records == 1 { b"\x40\x02\0\x01" } else { b"" };
+        assert_eq!(heard.answers, [CONNACK_3, acknowledged].concat(), "MQTT-4.7.3-4 {topic:?}");
+        assert_eq!(heard.sink.records.len(), records, "MQTT-1.5.3-3 {topic:?}");
+    }
+}
+
+#[test]
+fn every_identifier_of_a_client_is_taken() {
+    let letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    for id in [&letters[..1], &letters[..23], letters, "with space, \u{e9} and /#+"] {
+        let length = [0, u8::try_from(id.len()).expect("it is short")];
+        let connect = [&b"\0\x04MQTT\x04\x02\0\x0a"[..], &length, id.as_bytes()].concat();
+        assert_eq!(say(&[&packet(0x10, &connect)]).answers, CONNACK_3, "MQTT-3.1.3-5 {id}");
+    }
+}
