@@ -39,7 +39,7 @@ def section(kept, names):
     yield ""
     yield from table(parts)
     for title, names in (
-        ("HTTP, batches and loops", ("http", "batch", "loops")),
+        ("HTTP, batches and loops", ("http", "large", "batch", "loops")),
         ("Latency at a constant rate", ("latency",)),
         ("RESP, MQTT, counted frames", ("resp", "mqtt", "frames")),
         ("A route, and TLS", ("route", "tls")),

@@ -31,26 +31,43 @@ def run(args, contenders, loads, results):
 
 
 def http(args, scratch, results):
+    """Requests of 128 bytes."""
+    requests(args, scratch, 128, results)
+
+
+def large(args, scratch, results):
+    """Requests of 4 KiB."""
+    requests(args, scratch, 4096, results)
+
+
+def requests(args, scratch, size, results):
     contenders = {"nginx": Nginx(scratch), **both(scratch)}
     contenders |= {"bare epoll": Bare("epoll"), "bare uring": Bare("io_uring")}
     if args.peers:
         contenders |= {"gin": Gin(), "axum": Peer("axum"), "hyper": Peer("hyper-smol")}
-    sizes = [(128, 1), (128, 64), (128, 400), (4096, 64)]
+    counts = [1, 64, 400]
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 10_000:
-        sizes.append((128, 4000))
+        counts.append(4000)
     loads = [
-        (f"http {size} B x{count}", wrk(args, scratch, count, PATTERN[:size]))
-        for size, count in sizes
+        (f"http {size} B x{count}", wrk(args, scratch, count, PATTERN[:size])) for count in counts
     ]
     run(args, contenders, loads, results)
 
 
 def batch(args, scratch, results):
-    headers = 'wrk.headers["content-type"] = "application/x-ndjson"\n'
-    lines = f"{PATTERN[:128]}\n" * 100
+    def many(media_type, body, count):
+        lua = f'wrk.headers["content-type"] = "application/{media_type}"\nwrk.body = {body}\n'
+        return wrk(args, scratch, 64, "", lua, count)
+
+    record = PATTERN[:128]
+    lines = lambda count: many("x-ndjson", f'string.rep("{record}\\n", {count})', count)
+    # Before each: u32 length and u16 type, little-endian.
+    counted = f'string.rep("\\128\\0\\0\\0\\0\\0{record}", 100)'
     loads = [
-        ("http 1 record", wrk(args, scratch, 64, PATTERN[:128])),
-        ("http NDJSON of 100", wrk(args, scratch, 64, lines, headers, 100)),
+        ("http 1 record", wrk(args, scratch, 64, record)),
+        ("http NDJSON of 10", lines(10)),
+        ("http NDJSON of 100", lines(100)),
+        ("http counted of 100", many("vnd.aqueduct.records", counted, 100)),
     ]
     run(args, both(scratch), loads, results)
 

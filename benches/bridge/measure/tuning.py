@@ -17,6 +17,8 @@ SETTINGS = [
     ("ingest.wake_interval_us", "1000", {"ingest": "wake_interval_us = 1000"}),
     ("server.threads", "2", {"more": "[server]\nthreads = 2\n"}),
     ("server.threads", "8", {"more": "[server]\nthreads = 8\n"}),
+    ("ingest.max_buffered_bytes", "256MiB", {}),
+    ("ingest.max_buffered_bytes", "4MiB", {"ingest": "max_buffered_bytes = '4MiB'"}),
     ("ring.capacity_bytes", "16MiB", {}),
     ("ring.capacity_bytes", "1MiB", {"ring": "1MiB", "flags": ("--max-payload-bytes", "64KiB")}),
     ("ring.capacity_bytes", "64KiB", {"ring": "64KiB", "flags": ("--max-payload-bytes", "16KiB")}),
