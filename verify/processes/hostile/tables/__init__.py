@@ -5,7 +5,7 @@ import importlib
 
 MODULES = [
     "http_lengths", "http_heads", "http_chunks", "http_flow", "http_limits",
-    "attributes", "routes", "conversions", "resp", "mqtt", "frames", "credentials",
+    "attributes", "routes", "conversions", "resp", "mqtt", "frames", "mixed", "credentials",
     "control", "readers",
     "resources_limits", "resources_drivers", "resources_streams", "resources_disks",
     "life_ends", "life_files", "life_starts",
