@@ -6,9 +6,10 @@ use super::connection::Linger;
 use super::connection::{Connection, Phase};
 use super::driver::{Driver, Id};
 use super::held::Unanswerable;
+use super::shared::PageContent;
 use super::work::{LINGER_OPEN_MS, LINGER_QUIET_MS, LINGER_SHORT_MS, Slot, Work};
 use crate::codec::http1;
-use crate::codec::{OUTPUT_BYTES_MAX, Page, Persistence, Sink};
+use crate::codec::{OUTPUT_BYTES_MAX, Page, Persistence, Resource, Sink};
 
 /// Unsent bytes beyond which a connection is not read.
 const UNSENT_BYTES: usize = OUTPUT_BYTES_MAX;
@@ -16,19 +17,32 @@ const UNSENT_BYTES: usize = OUTPUT_BYTES_MAX;
 /// each turn, and a turn may bring thousands of requests for one.
 const WAITING_INPUT_BYTES: usize = 64 << 10;
 
+/// Bytes of pages in one turn: with many rings a page is large, and the loop has other clients.
+const PAGES_BYTES: usize = 1 << 20;
+
 /// How often cursors are looked at while answers wait for readers, ms.
 const LOOK_MS: u64 = 1;
 
 impl Work<'_> {
-    /// Makes the pages that were asked for. Everything before them is published.
+    /// Makes the pages that were asked for, each once for all who ask for it in this turn.
+    /// Everything before them is published. Those beyond `PAGES_BYTES` wait for the next turn.
     pub(super) fn make_pages(&mut self) {
-        for id in std::mem::take(&mut self.paging) {
+        let mut asked = std::mem::take(&mut self.paging).into_iter();
+        let mut made: Vec<(Resource, Option<PageContent>)> = Vec::new();
+        let mut bytes = 0;
+        for id in asked.by_ref() {
             let Some(connection) = self.connection(id) else { continue };
             let Phase::Paging(page) = connection.phase else { continue };
             let date = self.batch.clock.date();
-            let made = (self.shared.page)(page.resource);
+            let known = made.iter().position(|(resource, _)| *resource == page.resource);
+            let at = known.unwrap_or_else(|| {
+                made.push((page.resource, (self.shared.page)(page.resource)));
+                made.len() - 1
+            });
             let Some(connection) = self.connection(id) else { continue };
-            let status = write_page(&mut connection.out, &date, page, made);
+            let before = connection.out.len();
+            let status = write_page(&mut connection.out, &date, page, made[at].1.as_ref());
+            bytes += connection.out.len() - before;
             connection.phase = Phase::Open;
             self.batch.count(status);
             if page.then == Persistence::Close {
@@ -37,7 +51,11 @@ impl Work<'_> {
                 self.decode_again(id);
             }
             self.touch(id);
+            if bytes >= PAGES_BYTES {
+                break;
+            }
         }
+        self.paging.extend(asked);
     }
 
     /// Sends and settles what was touched, and closes what is lost.
@@ -199,19 +217,20 @@ impl Connection {
     }
 }
 
+const NO_PAGES: &[u8] =
+    br#"{"title":"Not Found","status":404,"detail":"this address serves no pages"}"#;
+
 /// Appends a page, or that there is none; returns the status.
 pub(in crate::ingress) fn write_page(
     out: &mut Vec<u8>,
     date: &[u8; 29],
     page: Page,
-    made: Option<super::shared::PageContent>,
+    made: Option<&PageContent>,
 ) -> u16 {
-    let (status, media_type, headers, body) = made.unwrap_or((
-        404,
-        "application/problem+json",
-        "",
-        br#"{"title":"Not Found","status":404,"detail":"this address serves no pages"}"#.to_vec(),
-    ));
-    http1::page(out, date, &page, status, media_type, headers, &body);
+    let (status, media_type, headers, body) = match made {
+        Some((status, media_type, headers, body)) => (*status, *media_type, *headers, &body[..]),
+        None => (404, "application/problem+json", "", NO_PAGES),
+    };
+    http1::page(out, date, &page, status, media_type, headers, body);
     status
 }

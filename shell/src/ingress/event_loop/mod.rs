@@ -216,7 +216,7 @@ impl<'a> Turn<'a> {
 
     /// Returns how long nothing has to be done unless something happens.
     fn wait(&self, work: &Work<'_>) -> Option<Duration> {
-        if !work.again.is_empty() {
+        if !(work.again.is_empty() && work.paging.is_empty()) {
             return Some(Duration::ZERO);
         }
         let resting = self.accept_again.iter().map(|&(at, _)| at).min();

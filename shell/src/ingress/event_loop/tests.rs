@@ -8,7 +8,7 @@ use aqueduct_core::layout::{WAITING_SOCKET, cursor_word};
 
 use super::batch::Batch;
 use super::*;
-use crate::codec::{Outcome, Record, RingId};
+use crate::codec::{Outcome, Page, Persistence, Record, Resource, RingId};
 use crate::journal::Durability;
 use crate::limits::{ByteLimit, Limit};
 use crate::metrics::Metrics;
@@ -130,4 +130,47 @@ fn one_client_is_alone_after_some_turns_with_a_record_each_until_another_comes()
     assert_eq!(turns(&[(2, true), (1, true)]), [false, false], "two records are not one");
     assert_eq!(turns(&[(1, true), (1, true), (1, true)]), [false, false, true]);
     assert_eq!(turns(&[(1, false), (1, true)]), [false, false], "somebody else waited");
+}
+
+#[test]
+fn a_page_is_made_once_for_all_who_ask_in_a_turn_and_many_bytes_of_them_take_several() {
+    let made = Arc::new(Mutex::new(0));
+    let mut shared = shared();
+    shared.page = Box::new({
+        let made = Arc::clone(&made);
+        move |_| {
+            *lock(&made) += 1;
+            Some((200, "text/plain", "", vec![b'p'; 400 << 10]))
+        }
+    });
+    let timeouts = Arc::new(Timeouts {
+        first: None,
+        head: Duration::from_secs(9),
+        body: Duration::from_secs(9),
+        idle: None,
+    });
+    let mailbox = Mailbox::new().expect("a descriptor");
+    let mut work = Work::new(&shared, mailbox, Buffers::default(), true);
+    let places = Limit::new(10);
+    for id in 0..10 {
+        let (timeouts, input) = (Arc::clone(&timeouts), Input::new(&shared.buffered));
+        let permit = places.acquire().expect("a place");
+        let mut connection = Connection::new(0, Speaker::Refused, timeouts, permit, input);
+        let (resource, then) = (Resource::Metrics, Persistence::Stay);
+        connection.phase = Phase::Paging(Page { resource, head_only: false, then });
+        work.slots.push(Slot::Taken(Box::new(connection)));
+        work.paging.push(id);
+    }
+    work.begin();
+    let mut left = Vec::new();
+    for _ in 0..4 {
+        work.make_pages();
+        left.push(work.paging.len());
+    }
+    assert_eq!((left, *lock(&made)), (vec![7, 4, 1, 0], 4));
+    for id in 0..10 {
+        let connection = work.connection(id).expect("it is there");
+        assert!(connection.out.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        assert!(connection.out.len() > 400 << 10 && matches!(connection.phase, Phase::Open));
+    }
 }

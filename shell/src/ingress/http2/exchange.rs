@@ -313,7 +313,7 @@ impl Exchange {
     fn page(&mut self, page: Page) {
         let made = (self.shared.page)(page.resource);
         let mut batch = Batch::new(&self.shared, false);
-        let status = write_page(&mut self.out, &batch.clock.date(), page, made);
+        let status = write_page(&mut self.out, &batch.clock.date(), page, made.as_ref());
         batch.count(status);
         batch.publish();
     }

@@ -196,7 +196,7 @@ fn how_much_a_slow_peer_has_taken_of_a_long_answer_is_known() {
         theirs.set_nonblocking(true).expect("set");
         driver.add(0, ours.into()).expect("added");
         driver.send(0, vec![7; 8 << 20]);
-        let mut turn = |driver: &mut D| driver.turn(Some(Duration::from_millis(1)), |_| ());
+        let turn = |driver: &mut D| driver.turn(Some(Duration::from_millis(1)), |_| ());
         turn(&mut driver).expect("a turn");
         let (before, mut read, mut piece) = (driver.unsent(0), 0, vec![0; 32 << 10]);
         let until = std::time::Instant::now() + PATIENCE;
