@@ -221,7 +221,8 @@ impl<'b> AttributeWriter<'b> {
     #[must_use]
     pub fn finish(self) -> AttributeBlock<'b> {
         let Self { into, used, count } = self;
-        let (bytes, _) = into.split_at_mut(used.next_multiple_of(ATTRIBUTES_UNIT_BYTES));
+        let whole = used.next_multiple_of(ATTRIBUTES_UNIT_BYTES);
+        let bytes = into.get_mut(..whole).unwrap_or_default();
         if let Some((head, entries)) = bytes.split_first_chunk_mut::<HEAD_BYTES>() {
             let [a, b] = u16::try_from(used).unwrap_or(u16::MAX).to_le_bytes();
             let [c, d] = count.to_le_bytes();

@@ -82,14 +82,13 @@ impl Record {
         self.len + self.attribute_units as usize * ATTRIBUTES_UNIT_BYTES
     }
 
-    /// Returns its payload in the buffer into which it was copied.
-    ///
-    /// # Panics
-    /// The buffer is another one, too short for it.
+    /// Returns its payload in the buffer into which it was copied. Of another one, too short for
+    /// it, no bytes; a debug build panics.
     #[must_use]
     #[inline]
     pub fn payload<'b>(&self, copied: &'b [u8]) -> &'b [u8] {
-        &copied[..self.len]
+        debug_assert!(self.len <= copied.len(), "the record was copied into another buffer");
+        copied.get(..self.len).unwrap_or_default()
     }
 
     /// Returns its attributes in the buffer into which it was copied, or in any bytes that begin
