@@ -5,9 +5,9 @@
 //!
 //! MUTANTS is what `cargo mutants --list --json` says, whose places in it are the IDs, from 1. The
 //! files below ROOT are rewritten in place; the IDs that are given are left out. MAP is JSON:
-//! `alone`, the IDs that cannot be built in (in constants, of fields), `bad`, those that cannot
-//! compile (another operator beside `let`), and for each file `lines`, where a mutant's own text
-//! stands, and `sites`, where it would be seen, each `[ID, first line, last line]`: an error of the
+//! `alone`, the IDs that cannot be built in (in constants), `bad`, those that cannot compile
+//! (another operator beside `let`), and for each file `lines`, where a mutant's own text stands, and
+//! `sites`, where it would be seen, each `[ID, first line, last line]`: an error of the
 //! compiler there means that it does not compile.
 //!
 //! The `mutant` module is not written here: what it looks like depends on the package.
@@ -34,6 +34,8 @@ enum Site {
     Guard,
     /// An arm without a guard: `range` is empty, after its pattern.
     Arm,
+    /// The literal of a structure that takes the rest from another value; what replaces it is whole.
+    Structure,
     /// `range` is empty, behind the opening brace.
     Body,
 }
@@ -79,6 +81,8 @@ struct Finder<'s> {
     guards: HashMap<usize, Found>,
     arms: HashMap<usize, Found>,
     bodies: HashMap<usize, Found>,
+    /// Of fields: with the literal without the field.
+    fields: HashMap<usize, (Found, String)>,
     /// Where `&&` stands beside a `let`: nothing else may.
     lets: HashSet<usize>,
 }
@@ -121,6 +125,21 @@ impl<'ast> Visit<'ast> for Finder<'_> {
         let found = Found { range, site: Site::Unary { operand } };
         self.operators.insert(begin, found);
         visit::visit_expr_unary(self, it);
+    }
+
+    fn visit_expr_struct(&mut self, it: &'ast syn::ExprStruct) {
+        if let Some(dots) = &it.dot2_token {
+            let whole = self.lines.range(it.span());
+            let starts = it.fields.iter().map(|field| self.lines.at(field.span().start()));
+            let starts: Vec<_> = starts.chain([self.lines.at(dots.span().start())]).collect();
+            for field in starts.windows(2) {
+                let (before, after) = (whole.start..field[0], field[1]..whole.end);
+                let text = [&self.lines.text[before], &self.lines.text[after]].concat();
+                let found = Found { range: whole.clone(), site: Site::Structure };
+                self.fields.insert(field[0], (found, text));
+            }
+        }
+        visit::visit_expr_struct(self, it);
     }
 
     fn visit_arm(&mut self, it: &'ast syn::Arm) {
@@ -261,6 +280,16 @@ impl Writer<'_> {
                 next = self.write(range, next);
                 self.put("))");
             }
+            Site::Structure => {
+                let mut before = "(if";
+                for Mutant { id, replacement, .. } in &mutants {
+                    self.alone(*id, before, replacement, "{");
+                    before = "} else if";
+                }
+                self.put("} else {");
+                next = self.write(range, next);
+                self.put("})");
+            }
             Site::Binary { left, right } => {
                 let (text, mut before) = (self.text, "(if");
                 for Mutant { id, replacement, .. } in &mutants {
@@ -311,19 +340,24 @@ fn instrument(text: &str, mutants: Vec<(Mutant, usize, usize)>) -> Changed {
         guards: HashMap::new(),
         arms: HashMap::new(),
         bodies: HashMap::new(),
+        fields: HashMap::new(),
         lets: HashSet::new(),
     };
     finder.visit_file(&file);
 
     let (mut alone, mut bad) = (Vec::new(), Vec::new());
-    let mut edits: BTreeMap<(usize, usize, usize), Edit> = BTreeMap::new();
-    for (mutant, line, column) in mutants {
+    let mut edits: BTreeMap<(usize, usize, usize, usize), Edit> = BTreeMap::new();
+    for (mut mutant, line, column) in mutants {
         let begin = lines.offset(line, column - 1);
         let found = match &*mutant.genre {
             "BinaryOperator" | "UnaryOperator" => finder.operators.get(&begin),
             "MatchArmGuard" => finder.guards.get(&begin),
             "MatchArm" => finder.arms.get(&begin),
             "FnValue" => finder.bodies.get(&begin),
+            "StructField" => finder.fields.get(&begin).map(|(found, text)| {
+                mutant.replacement.clone_from(text);
+                found
+            }),
             _ => None,
         };
         let Some(found) = found else {
@@ -331,9 +365,11 @@ fn instrument(text: &str, mutants: Vec<(Mutant, usize, usize)>) -> Changed {
             if never { &mut bad } else { &mut alone }.push(mutant.id);
             continue;
         };
-        // What is empty comes before what begins there; an outer site before an inner one.
+        // What is empty comes before what begins there; an outer site before an inner one; a guard
+        // before the operator that is all of it.
         let empty = usize::from(!found.range.is_empty());
-        let key = (found.range.start, empty, usize::MAX - found.range.end);
+        let inner = usize::from(!matches!(found.site, Site::Guard));
+        let key = (found.range.start, empty, usize::MAX - found.range.end, inner);
         let edit = || Edit { found: found.clone(), mutants: Vec::new() };
         edits.entry(key).or_insert_with(edit).mutants.push(mutant);
     }
@@ -382,4 +418,80 @@ fn main() {
         maps.insert(name, changed.map);
     }
     println!("{}", json!({ "alone": alone, "bad": bad, "files": maps }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file with mutants 1, 2, …: of this kind, with this text, where that stands first.
+    fn changed(text: &str, mutants: &[(&str, &str, &str)]) -> Changed {
+        let place = |at: &str| {
+            let offset = text.find(at).expect("it is in the text");
+            let line = text[..offset].matches('\n').count() + 1;
+            let begin = text[..offset].rfind('\n').map_or(0, |end| end + 1);
+            (line, offset - begin + 1)
+        };
+        let mutants = (1..).zip(mutants).map(|(id, (genre, replacement, at))| {
+            let (genre, replacement) = ((*genre).to_owned(), (*replacement).to_owned());
+            let (line, column) = place(at);
+            (Mutant { id, genre, replacement }, line, column)
+        });
+        let changed = instrument(text, mutants.collect());
+        syn::parse_file(&changed.text).expect("it is still Rust");
+        assert!(changed.alone.is_empty() && changed.bad.is_empty());
+        changed
+    }
+
+    /// Without space between its parts.
+    fn dense(changed: &Changed) -> String {
+        changed.text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_guard_that_is_one_operation_has_the_mutants_of_both() {
+        let text = "fn f(at: u8) -> u8 {\n    match at {\n        x if x < 3 => x,\n        _ => 0,\n    }\n}\n";
+        let changed = changed(
+            text,
+            &[
+                ("MatchArmGuard", "true", "x < 3"),
+                ("MatchArmGuard", "false", "x < 3"),
+                ("BinaryOperator", "<=", "< 3"),
+                ("MatchArm", "", "x if"),
+            ],
+        );
+        let dense = dense(&changed);
+        let guard = "x if (!crate::mutant::on(2) && !crate::mutant::on(4) && \
+                     (crate::mutant::on(1) || (if crate::mutant::on(3) { x <= 3 } else {x < 3})))";
+        assert!(dense.contains(guard), "{dense}");
+    }
+
+    #[test]
+    fn a_guard_that_is_negated_has_both_too() {
+        let text = "fn f(at: bool) -> u8 {\n    match 1 {\n        x if !at => x,\n        _ => 0,\n    }\n}\n";
+        let changed =
+            changed(text, &[("UnaryOperator", "", "!at"), ("MatchArmGuard", "true", "!at")]);
+        let dense = dense(&changed);
+        let guard = "(crate::mutant::on(2) || (if crate::mutant::on(1) { at } else {!at}))";
+        assert!(dense.contains(guard), "{dense}");
+    }
+
+    #[test]
+    fn a_field_is_left_out_with_its_comma_and_the_rest_stays() {
+        let text = "fn f() -> S {\n    S { one: 1, two: g(2 + 3), ..S::default() }\n}\n";
+        let changed = changed(
+            text,
+            &[
+                ("StructField", "", "one: 1"),
+                ("StructField", "", "two: g"),
+                ("BinaryOperator", "-", "+ 3"),
+            ],
+        );
+        let dense = dense(&changed);
+        let literal = "(if crate::mutant::on(1) { S { two: g(2 + 3), ..S::default() } } else if \
+                       crate::mutant::on(2) { S { one: 1, ..S::default() } } else {S { one: 1, \
+                       two: g((if crate::mutant::on(3) { 2 - 3 } else {2 + 3})), \
+                       ..S::default() }})";
+        assert!(dense.contains(literal), "{dense}");
+    }
 }
