@@ -1,6 +1,7 @@
 //! Text that commands read and write: its shape, JSON strings, times.
 
 use std::io::{self, Write};
+use std::time::{Duration, UNIX_EPOCH};
 
 use aqueduct_core::Attributes;
 use base64::Engine;
@@ -51,54 +52,13 @@ pub(super) fn plain(text: &str) -> String {
 
 /// Writes a time (RFC 3339, UTC, nanoseconds).
 pub(super) fn written(ns: u64) -> String {
-    let (seconds, fraction) = (ns / 1_000_000_000, ns % 1_000_000_000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Source: Howard Hinnant, "chrono-compatible low-level date algorithms".
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
+    humantime::format_rfc3339_nanos(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
 }
 
 /// Reads a time (RFC 3339 in UTC), ns since the Unix epoch.
 pub(super) fn time_of(text: &str) -> Option<u64> {
-    let (day_text, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let numbers = |text: &str, by: char| -> Option<Vec<u64>> {
-        text.split(by).map(|part| part.parse().ok()).collect()
-    };
-    let date = numbers(day_text, '-')?;
-    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let time = numbers(time, ':')?;
-    let (&[year, month, day], &[hour, minute, second]) = (&date[..], &time[..]) else {
-        return None;
-    };
-    let possible = (1970..2500).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 61;
-    if !possible || fraction.len() > 9 {
-        return None;
-    }
-    let fraction: u64 = format!("{fraction:0<9}").parse().ok()?;
-    let shifted_year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
-    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
-    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-    let ns = seconds.checked_mul(1_000_000_000)?.checked_add(fraction)?;
-    // A month without such a day has run over into the next.
-    written(ns).starts_with(day_text).then_some(ns)
+    let since = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
 }
 
 #[cfg(test)]
@@ -107,6 +67,7 @@ mod tests {
 
     #[test]
     fn times_are_written_and_read() {
+        assert_eq!(written(u64::MAX), "2554-07-21T23:34:33.709551615Z");
         for (text, ns) in [
             ("1970-01-01T00:00:00.000000000Z", 0),
             ("2000-02-29T23:59:59.000000001Z", 951_868_799_000_000_001),
@@ -122,6 +83,7 @@ mod tests {
             "2026-02-29T00:00:00Z",
             "2026-11-29T10:00:00",
             "2026-11-29",
+            "9999-12-31T23:59:59Z",
         ] {
             assert_eq!(time_of(text), None, "{text}");
         }

@@ -1,56 +1,9 @@
 //! When a certificate ends: the one field of X.509 that operators ask for (RFC 5280 §4.1.2.5).
 
-use super::der::{SEQUENCE, any, element, tagged};
-
-const VERSION: u8 = 0xa0;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-
-/// Finds `notAfter` of a certificate in DER, seconds since 1970; `None` if it is not where it
-/// belongs.
+/// Finds `notAfter` of a certificate in DER, seconds since 1970; `None` if it is no certificate.
 pub(super) fn not_after_s(certificate: &[u8]) -> Option<i64> {
-    let (certificate, _) = element(certificate, SEQUENCE)?;
-    let (mut rest, _) = element(certificate, SEQUENCE)?;
-    if rest.first() == Some(&VERSION) {
-        (_, rest) = any(rest)?;
-    }
-    // Serial number, algorithm, issuer.
-    for _ in 0..3 {
-        (_, _, rest) = tagged(rest)?;
-    }
-    let (validity, _) = element(rest, SEQUENCE)?;
-    let (_, after) = any(validity)?;
-    let (tag, text, _) = tagged(after)?;
-    let (year, rest) = match tag {
-        UTC_TIME => {
-            let (year, rest) = digits(text, 2)?;
-            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
-        }
-        GENERALIZED_TIME => digits(text, 4)?,
-        _ => return None,
-    };
-    let (month, rest) = digits(rest, 2)?;
-    let (day, rest) = digits(rest, 2)?;
-    let (hour, rest) = digits(rest, 2)?;
-    let (minute, rest) = digits(rest, 2)?;
-    let (second, rest) = digits(rest, 2)?;
-    let is_time = rest == b"Z" && (1..=12).contains(&month) && (1..=31).contains(&day);
-    is_time.then(|| days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
-}
-
-fn digits(text: &[u8], count: usize) -> Option<(i64, &[u8])> {
-    let (digits, rest) = text.split_at_checked(count)?;
-    let is_number = digits.iter().all(u8::is_ascii_digit);
-    is_number
-        .then(|| (digits.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')), rest))
-}
-
-/// Days from 1970-01-01 to a day of the Gregorian calendar. Years begin in March here, so that a
-/// leap day is the last of its year.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1 - 719_468
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 #[cfg(test)]

@@ -7,8 +7,6 @@
 #[cfg(not(feature = "tls"))]
 mod absent;
 #[cfg(feature = "tls")]
-mod der;
-#[cfg(feature = "tls")]
 mod expiry;
 #[cfg(feature = "tls")]
 mod files;

@@ -32,64 +32,33 @@ impl Peer {
 
 #[cfg(feature = "tls")]
 mod reading {
+    use x509_parser::asn1_rs::{Any, BmpString, Tag};
+    use x509_parser::extensions::GeneralName;
+    use x509_parser::x509::X509Name;
+
     use super::PeerName;
-    use crate::tls::der::{SEQUENCE, element, tagged};
-
-    /// Tags of DER, and of the parts of a certificate and of `GeneralName`.
-    const SET: u8 = 0x31;
-    const OBJECT_IDENTIFIER: u8 = 0x06;
-    const BOOLEAN: u8 = 0x01;
-    const OCTET_STRING: u8 = 0x04;
-    const UTF8_STRING: u8 = 0x0c;
-    const NUMERIC_STRING: u8 = 0x12;
-    const PRINTABLE_STRING: u8 = 0x13;
-    const IA5_STRING: u8 = 0x16;
-    const BMP_STRING: u8 = 0x1e;
-    const VERSION: u8 = 0xa0;
-    const EXTENSIONS: u8 = 0xa3;
-    const EMAIL: u8 = 0x81;
-    const DNS: u8 = 0x82;
-    const URI: u8 = 0x86;
-
-    /// `id-ce-subjectAltName`, 2.5.29.17.
-    const ALTERNATIVES: &[u8] = &[0x55, 0x1d, 0x11];
 
     /// Finds subject and alternatives; `None` if it is no certificate.
     pub(super) fn names(certificate: &[u8]) -> Option<Vec<PeerName>> {
-        let (certificate, _) = element(certificate, SEQUENCE)?;
-        let (mut rest, _) = element(certificate, SEQUENCE)?;
-        if rest.first() == Some(&VERSION) {
-            (_, _, rest) = tagged(rest)?;
-        }
-        // Serial number, algorithm, issuer, validity.
-        for _ in 0..4 {
-            (_, _, rest) = tagged(rest)?;
-        }
-        let (name, mut rest) = element(rest, SEQUENCE)?;
-        let mut names: Vec<_> = subject(name).into_iter().collect();
-        while !rest.is_empty() {
-            let (tag, content, after) = tagged(rest)?;
-            rest = after;
-            if tag == EXTENSIONS {
-                alternatives(element(content, SEQUENCE)?.0, &mut names)?;
-            }
-        }
-        Some(names)
+        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        let alternatives = certificate.subject_alternative_name().ok()?;
+        let alternatives = alternatives.iter().flat_map(|found| &found.value.general_names);
+        Some(
+            subject(certificate.subject())
+                .into_iter()
+                .chain(alternatives.filter_map(name))
+                .collect(),
+        )
     }
 
     /// Reads the subject; `None` if it is empty or has something that is no text.
-    fn subject(mut rest: &[u8]) -> Option<PeerName> {
+    fn subject(name: &X509Name<'_>) -> Option<PeerName> {
         let mut parts = Vec::new();
-        while !rest.is_empty() {
-            let (mut set, after) = element(rest, SET)?;
-            rest = after;
+        for set in name.iter() {
             let mut part = Vec::new();
-            while !set.is_empty() {
-                let (attribute, after) = element(set, SEQUENCE)?;
-                set = after;
-                let (identifier, value) = element(attribute, OBJECT_IDENTIFIER)?;
-                let (tag, value, _) = tagged(value)?;
-                part.push((dotted(identifier)?, text(tag, value)?));
+            for attribute in set.iter() {
+                let value = text(attribute.attr_value())?;
+                part.push((attribute.attr_type().to_id_string(), value));
             }
             part.sort();
             parts.push(part);
@@ -97,73 +66,31 @@ mod reading {
         (!parts.is_empty()).then_some(PeerName::Subject(parts))
     }
 
-    /// Reads the alternatives among the extensions.
-    fn alternatives(mut rest: &[u8], names: &mut Vec<PeerName>) -> Option<()> {
-        while !rest.is_empty() {
-            let (extension, after) = element(rest, SEQUENCE)?;
-            rest = after;
-            let (identifier, mut value) = element(extension, OBJECT_IDENTIFIER)?;
-            if identifier != ALTERNATIVES {
-                continue;
+    /// Reads an alternative, if it is of a kind that a credential may name.
+    fn name(name: &GeneralName<'_>) -> Option<PeerName> {
+        // Nothing that looks like another name when it is printed.
+        let is_plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic());
+        match name {
+            GeneralName::DNSName(name) if is_plain(name) => {
+                Some(PeerName::Dns(name.to_ascii_lowercase()))
             }
-            if value.first() == Some(&BOOLEAN) {
-                (_, _, value) = tagged(value)?;
+            GeneralName::RFC822Name(name) if is_plain(name) => {
+                Some(PeerName::Email((*name).to_owned()))
             }
-            let (value, _) = element(value, OCTET_STRING)?;
-            let (mut all, _) = element(value, SEQUENCE)?;
-            while !all.is_empty() {
-                let (tag, content, after) = tagged(all)?;
-                all = after;
-                // Nothing that looks like another name when it is printed.
-                let Some(name) = std::str::from_utf8(content)
-                    .ok()
-                    .filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()))
-                else {
-                    continue;
-                };
-                names.extend(match tag {
-                    DNS => Some(PeerName::Dns(name.to_ascii_lowercase())),
-                    EMAIL => Some(PeerName::Email(name.to_owned())),
-                    URI => Some(PeerName::Uri(name.to_owned())),
-                    _ => None,
-                });
-            }
+            GeneralName::URI(name) if is_plain(name) => Some(PeerName::Uri((*name).to_owned())),
+            _ => None,
         }
-        Some(())
-    }
-
-    /// An object identifier as text (X.690 §8.19).
-    fn dotted(identifier: &[u8]) -> Option<String> {
-        let (mut out, mut number, mut is_whole) = (String::new(), 0_u64, true);
-        for byte in identifier {
-            number = number.checked_mul(128)? | u64::from(byte & 0x7f);
-            is_whole = byte & 0x80 == 0;
-            if !is_whole {
-                continue;
-            }
-            if out.is_empty() {
-                let first = (number / 40).min(2);
-                out = format!("{first}.{}", number - 40 * first);
-            } else {
-                out = format!("{out}.{number}");
-            }
-            number = 0;
-        }
-        (is_whole && !out.is_empty()).then_some(out)
     }
 
     /// The text of a value.
-    fn text(tag: u8, value: &[u8]) -> Option<String> {
-        match tag {
-            UTF8_STRING => String::from_utf8(value.to_vec()).ok(),
-            NUMERIC_STRING | PRINTABLE_STRING | IA5_STRING if value.is_ascii() => {
-                String::from_utf8(value.to_vec()).ok()
+    fn text(value: &Any<'_>) -> Option<String> {
+        match value.tag() {
+            Tag::Utf8String => String::from_utf8(value.data.to_vec()).ok(),
+            Tag::NumericString | Tag::PrintableString | Tag::Ia5String if value.data.is_ascii() => {
+                String::from_utf8(value.data.to_vec()).ok()
             }
-            BMP_STRING => {
-                let (pairs, rest) = value.as_chunks::<2>();
-                let units = pairs.iter().map(|pair| u16::from_be_bytes(*pair));
-                let text = char::decode_utf16(units).collect::<Result<_, _>>().ok()?;
-                rest.is_empty().then_some(text)
+            Tag::BmpString if value.data.len().is_multiple_of(2) => {
+                BmpString::try_from(value).ok().map(|text| text.string())
             }
             _ => None,
         }
