@@ -6,8 +6,8 @@
 //! MUTANTS is what `cargo mutants --list --json` says, whose places in it are the IDs, from 1. The
 //! files below ROOT are rewritten in place; the IDs that are given are left out. MAP is JSON:
 //! `alone`, the IDs that cannot be built in (in constants), `bad`, those that cannot compile
-//! (another operator beside `let`), and for each file `lines`, where a mutant's own text stands, and
-//! `sites`, where it would be seen, each `[ID, first line, last line]`: an error of the
+//! (another operator beside `let`), and for each file `lines`, where a mutant's own text stands,
+//! and `sites`, where it would be seen, each `[ID, first line, last line]`: an error of the
 //! compiler there means that it does not compile.
 //!
 //! The `mutant` module is not written here: what it looks like depends on the package.
@@ -34,7 +34,7 @@ enum Site {
     Guard,
     /// An arm without a guard: `range` is empty, after its pattern.
     Arm,
-    /// The literal of a structure that takes the rest from another value; what replaces it is whole.
+    /// The literal of a structure that takes its rest from another value; a replacement is whole.
     Structure,
     /// `range` is empty, behind the opening brace.
     Body,
