@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::process::{Child, Stdio};
+
 use common::{Ends, Scratch, Server, command};
 
 /// Runs `serve` with these arguments, which must be refused as usage; the message.
@@ -225,6 +227,36 @@ fn help_and_version_are_no_errors() {
     for arg in ["--help", "--version", "serve --help"] {
         let out = command().args(arg.split(' ')).ended().expect("it runs");
         assert!(out.status.success() && !out.stdout.is_empty(), "{out:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_refused_rather_than_left_out() {
+    use std::os::unix::ffi::OsStrExt;
+
+    for name in ["AQUEDUCT_HTTP_MAX_CONNECTIONS", "AQUEDUCT_RING", "AQUEDUCT_LOG_LEVEL"] {
+        let value = std::ffi::OsStr::from_bytes(b"8\xff");
+        let out = command().args(["check-config"]).env(name, value).ended().expect("it runs");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{said}");
+        assert!(said.contains(name) && said.contains("not UTF-8"), "{said}");
+    }
+    // Others' variables are their own.
+    let value = std::ffi::OsStr::from_bytes(b"\xff");
+    let out = command().args(["check-config"]).env("AQUEDUCT_COLOUR", value).ended();
+    assert!(out.expect("it runs").status.success());
+}
+
+#[test]
+fn output_that_is_lost_is_an_error() {
+    for args in ["", "--help", "--version", "serve --help", "config"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let mut command = command();
+        let out = command.args(args.split_whitespace()).stdout(full).stderr(Stdio::piped());
+        let out = out.spawn().and_then(Child::wait_with_output).expect("it runs");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{args}: {said}");
+        assert!(said.contains("No space left on device"), "{args}: {said}");
     }
 }
 

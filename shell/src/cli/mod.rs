@@ -63,7 +63,13 @@ const EXIT_USAGE: u8 = 2;
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     server::ignore_file_size_signal();
-    match Args::parse().command {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        // Help and version are output like any other; the rest is an error of the command line.
+        Err(said) if !said.use_stderr() => return print(&said.render().to_string()),
+        Err(error) => error.exit(),
+    };
+    match args.command {
         Some(Command::Serve(args)) => serve::run(*args),
         Some(Command::CheckConfig(args)) => config::check(&args),
         Some(Command::Config(args)) => config::show(&args),
@@ -88,8 +94,7 @@ pub fn main() -> ExitCode {
         Some(Command::Man { directory }) => documents::pages(&directory),
         None => {
             // Somebody looks around; nobody who does not listen is missed.
-            let _ = Args::command().print_help();
-            ExitCode::SUCCESS
+            print(&Args::command().render_help().to_string())
         }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::EXIT_USAGE;
 use crate::config::{
-    Address, ConfigError, Endpoint, Given, Millis, Origin, Size, Source, VARIABLE_PREFIX, misspelt,
+    Address, ConfigError, Endpoint, Given, Millis, Origin, Size, Source, VARIABLE_PREFIX, key_of,
+    misspelt,
 };
 use crate::ingress::event_loop::driver::Choice;
 use crate::log::{LogFormat, LogLevel};
@@ -170,11 +171,18 @@ fn flag_or<T>(
     Ok(Some(Given { value, origin: Origin::Variable(variable) }))
 }
 
-/// Refuses variables whose names are a slip away from one of ours. Other programs have variables
-/// that begin as ours do.
+/// Refuses variables whose names are a slip away from one of ours, and settings that are no text,
+/// which would be left out in silence. Other programs have variables that begin as ours do.
 fn check_variables() -> Result<(), ConfigError> {
-    for (name, _) in std::env::vars_os() {
+    for (name, value) in std::env::vars_os() {
         let Ok(name) = name.into_string() else { continue };
+        // Not the first: a path may be any bytes.
+        let is_setting =
+            VARIABLES[1..].contains(&name.as_str()) || key_of(&name, &Tables::ONCE).is_some();
+        if is_setting && value.to_str().is_none() {
+            let message = format!("{} is not UTF-8", value.display());
+            return Err(ConfigError::Parse { place: name, message });
+        }
         let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
         let meant = misspelt(&name, &VARIABLES).map(str::to_owned).or_else(|| {
             let (table, key) = rest.split_once('_')?;

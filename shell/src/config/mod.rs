@@ -19,7 +19,7 @@ pub use address::{Address, Endpoint};
 pub use effective::{Change, Entry, Section, list, quoted, written_size, written_time};
 pub use given::{Given, Origin, number, time};
 pub use nearest::{misspelt, nearest};
-pub use source::{Source, VARIABLE_PREFIX, read_bounded};
+pub use source::{Source, VARIABLE_PREFIX, key_of, read_bounded};
 pub use units::{Millis, Size};
 
 /// Why a configuration is refused.

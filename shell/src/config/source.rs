@@ -127,7 +127,7 @@ pub fn read_bounded(path: &Path) -> io::Result<String> {
 }
 
 /// The dotted key that a variable names, if it is one of these tables.
-fn key_of(variable: &str, tables: &[&str]) -> Option<String> {
+pub fn key_of(variable: &str, tables: &[&str]) -> Option<String> {
     let rest = variable.strip_prefix(VARIABLE_PREFIX)?;
     let (table, key) = rest.split_once('_')?;
     let table = table.to_ascii_lowercase();
