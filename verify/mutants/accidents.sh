@@ -9,8 +9,9 @@
 # with `lib` for the tests of the library itself, or `c PROGRAM NAME`. It must apply; without it the
 # test passes; with it this very test must fail, and not a program that does not compile or does not
 # end.
-# Works on a copy of the tree, and keeps what was built in target/seeded. Ends with 1 if a fault is
-# not caught. Needs patch(1).
+# Works on a copy of the tree, and keeps what was built in target/seeded, and what was caught there
+# for as long as neither the sources nor the patch change. BUDGET: stops after so many seconds with
+# status 3; the next run goes on there. Ends with 1 if a fault is not caught. Needs patch(1).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 [ "${CONTAINED:-}" = $$ ] || exec verify/contained verify/mutants/accidents.sh "$@"
@@ -34,6 +35,13 @@ mkdir -p "$work"
 git ls-files -z --cached --others --exclude-standard | (while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done) |
     xargs -0 cp --parents -t "$work"
 cd "$work"
+# Of all but documents and this folder: what a verdict depends on, beside its patch.
+state=$(find . -type f ! -name '*.md' ! -path './verify/mutants/*' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
+caught=$target/seeded/caught-$state
+touch "$caught"
+key() { sha256sum <"$patches/$1.patch" | cut -c1-64; }
+kept() { grep -q "^$(key "$1")$" "$caught"; }
+in_time() { [ -z "${BUDGET:-}" ] || [ $SECONDS -lt "$BUDGET" ] || { echo "out of time: run it again"; exit 3; }; }
 
 # said FAULT|TEST PATCH
 said() { sed -n "s/^$1: //p" "$patches/$2.patch"; }
@@ -59,16 +67,25 @@ verdict() {
 names=("$@")
 [ $# -gt 0 ] || mapfile -t names < <(basename -s .patch -a "$patches"/*.patch)
 while read -r test; do
+    in_time
     # shellcheck disable=SC2086 # three words
+    grep -q "^passes $test$" "$caught" && continue
+    # shellcheck disable=SC2086
     if [ "$(verdict $test)" != passes ]; then
         tail -n 40 "$log"
         echo "FAIL $test does not pass without a fault"
         exit 1
     fi
-done < <(for name in "${names[@]}"; do said Test "$name"; done | sort -u)
+    echo "passes $test" >>"$caught"
+done < <(for name in "${names[@]}"; do kept "$name" || said Test "$name"; done | sort -u)
 failed=0
 for name in "${names[@]}"; do
     test=$(said Test "$name")
+    if kept "$name"; then
+        echo "caught by $test: $(said Fault "$name")"
+        continue
+    fi
+    in_time
     if ! patch --quiet --strip=1 --forward --no-backup-if-mismatch --reject-file=- <"$patches/$name.patch" >"$log" 2>&1; then
         cat "$log"
         echo "FAIL $name does not apply"
@@ -78,6 +95,7 @@ for name in "${names[@]}"; do
     found=$(verdict $test)
     if [ "$found" = fails ]; then
         echo "caught by $test: $(said Fault "$name")"
+        key "$name" >>"$caught"
     else
         echo "FAIL $test $found: $name: $(said Fault "$name")"
         tail -n 20 "$log"
