@@ -93,6 +93,139 @@ static void a_restarted_listener_is_found_and_the_change_told_once(void)
     }
 }
 
+enum { BY_NEXT, BY_VIEW, BY_SKIP, BY_PEEK, BY_BATCH, CALLS };
+
+/* Each call that reads; after a peek the record is skipped. */
+static aqd_status read_by(int call, aqd_client *c, aqd_record *rec)
+{
+    static char buf[1024];
+    const void *payload;
+    aqd_item items[4];
+    size_t n = 99;
+    aqd_status status;
+    switch (call) {
+    case BY_NEXT: return aqd_next(c, buf, sizeof buf, rec);
+    case BY_VIEW: return aqd_view(c, &payload, rec);
+    case BY_SKIP: return aqd_skip(c, rec);
+    case BY_PEEK:
+        status = aqd_peek(c, rec);
+        return status == AQD_OK ? aqd_skip(c, rec) : status;
+    default:
+        status = aqd_next_batch(c, buf, sizeof buf, items, 4, &n);
+        CHECK_EQ(n, status == AQD_OK);
+        *rec = n == 1 ? items[0].record : *rec;
+        return status;
+    }
+}
+
+static aqd_status await_by(int call, aqd_client *c, aqd_record *rec)
+{
+    aqd_status status;
+    while ((status = read_by(call, c, rec)) == AQD_EMPTY) {
+        aqd_release(c);
+        if (aqd_wait(c, -1) == AQD_ERR_SYSTEM) {
+            abort();
+        }
+    }
+    return status;
+}
+
+static void every_call_that_reads_goes_over_to_the_next_ring(void)
+{
+    for (int call = 0; call < CALLS; call++) {
+        struct fake f, g;
+        aqd_record rec = {.seq = 99};
+        aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
+        CHECK_EQ(read_by(call, c, &rec), AQD_EMPTY);
+        publish(&f, "one");
+        CHECK_EQ(await_by(call, c, &rec), AQD_OK);
+        fake_die(&f);
+        restart(&g, &f, 0);
+        CHECK_EQ(await_by(call, c, &rec), AQD_EPOCH_CHANGED);
+        fake_join(&g);
+        CHECK_EQ(read_by(call, c, &rec), AQD_EMPTY);
+        publish(&g, "new");
+        rec.seq = 99;
+        CHECK_EQ(await_by(call, c, &rec), AQD_OK);
+        CHECK_EQ(rec.seq, 0);
+        const aqd_totals *totals = aqd_get_totals(c);
+        CHECK_EQ(totals->records + totals->skipped, 2);
+        CHECK_EQ(totals->skipped, call == BY_SKIP || call == BY_PEEK ? 2 : 0);
+        /* Gone again, and nobody comes: the change is not told once more. */
+        fake_die(&g);
+        for (int i = 0; i < 3; i++) {
+            CHECK_EQ(read_by(call, c, &rec), AQD_EMPTY);
+            CHECK(aqd_wait(c, 5) != AQD_ERR_SYSTEM);
+        }
+        aqd_close(c);
+        fake_free(&f);
+        fake_free(&g);
+    }
+}
+
+static void every_call_that_reads_tells_the_end_after_the_last_record(void)
+{
+    for (int call = 0; call < CALLS; call++) {
+        for (int closed = 0; closed < 2; closed++) {
+            struct fake f;
+            aqd_record rec;
+            aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = 0});
+            publish(&f, "one");
+            if (closed) {
+                writer_close(&f.w);
+            }
+            fake_hang_up(&f);
+            CHECK_EQ(await_by(call, c, &rec), AQD_OK);
+            CHECK_EQ(await_by(call, c, &rec), closed ? AQD_CLOSED : AQD_LOST);
+            CHECK_EQ(read_by(call, c, &rec), closed ? AQD_CLOSED : AQD_LOST);
+            CHECK_EQ(aqd_get_totals(c)->records + aqd_get_totals(c)->skipped, 1);
+            aqd_close(c);
+            fake_free(&f);
+        }
+    }
+}
+
+/* A tail that cannot be is the end of the ring only if the connection has ended, too. */
+static void a_tail_out_of_range_is_told_while_the_listener_is_there(void)
+{
+    struct fake f;
+    aqd_record rec;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
+    publish(&f, "one");
+    uint32_t tail = f.w.tail;
+    aqd_put32(f.w.ring + AQD_RING_TAIL, tail + 2 * FAKE_CAPACITY);
+    CHECK_EQ(read_by(BY_NEXT, c, &rec), AQD_ERR_TAIL);
+    CHECK_EQ(read_by(BY_NEXT, c, &rec), AQD_ERR_TAIL);
+    CHECK(aqd_is_attached(c));
+    aqd_put32(f.w.ring + AQD_RING_TAIL, tail);
+    CHECK_EQ(read_by(BY_NEXT, c, &rec), AQD_OK);
+    /* Evicted: it has not been waited for, so nobody has looked at the connection yet. */
+    aqd_put32(f.w.ring + AQD_RING_TAIL, tail + 2 * FAKE_CAPACITY);
+    fake_die(&f);
+    CHECK_EQ(read_by(BY_NEXT, c, &rec), AQD_EMPTY);
+    CHECK(!aqd_is_attached(c));
+    aqd_close(c);
+    fake_free(&f);
+}
+
+static void a_closed_ring_is_left_while_its_listener_is_there(void)
+{
+    struct fake f, g;
+    aqd_record rec;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
+    writer_close(&f.w);
+    close(f.listening);
+    f.listening = -1;
+    unlink(f.path);
+    restart(&g, &f, 0);
+    CHECK_EQ(await_by(BY_NEXT, c, &rec), AQD_EPOCH_CHANGED);
+    fake_join(&g);
+    CHECK_EQ(aqd_get_change(c)->old_end, AQD_CLOSED);
+    aqd_close(c);
+    fake_free(&f);
+    fake_free(&g);
+}
+
 static void a_closed_ring_is_left_for_the_next_one(void)
 {
     struct fake f, g;
@@ -326,6 +459,10 @@ static void a_bad_ring_does_not_replace_the_old_one(void)
 int main(void)
 {
     RUN(a_restarted_listener_is_found_and_the_change_told_once);
+    RUN(every_call_that_reads_goes_over_to_the_next_ring);
+    RUN(every_call_that_reads_tells_the_end_after_the_last_record);
+    RUN(a_tail_out_of_range_is_told_while_the_listener_is_there);
+    RUN(a_closed_ring_is_left_while_its_listener_is_there);
     RUN(a_closed_ring_is_left_for_the_next_one);
     RUN(views_live_until_the_release_even_if_the_ring_is_another_one);
     RUN(a_cut_connection_to_the_same_ring_loses_nothing_and_doubles_nothing);

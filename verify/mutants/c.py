@@ -65,7 +65,7 @@ TESTS = {
     "load": [*READER, *CRC],
     "observer": ["test_observer", "test_batch", "test_hostile", "test_seek"],
     "reader_init": ["test_abi", "test_attach"],
-    "reader": [*READER, "test_client", "test_wait"],
+    "reader": [*READER, "test_attributes", "test_seek"],
     "record_load": [*CRC, *READER],
     "record": [*READER, "test_observer", "test_seek"],
     "ring": ["test_abi", "test_attach", "test_observer"],
