@@ -7,7 +7,8 @@
 #   semver.sh BASELINE     a tag or a commit: the last release, once there is one
 #
 # Installs cargo-semver-checks if it is missing, which takes some 10 minutes of two cores: run it
-# before a release, by hand. The tool was installed with these settings; its comparison has not been run.
+# before a release, by hand. The tool was installed with these settings; its comparison has not been
+# run.
 set -eu
 cd "$(dirname "$0")/../.."
 
