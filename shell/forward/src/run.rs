@@ -394,11 +394,14 @@ impl Flow<'_> {
                 Remedy::Stop => return Err(Error::Sink(failure)),
             }
         }
+        self.metrics.waiting(0);
         if !all.is_empty() {
             self.metrics.delivered_batches.add(1);
+            self.probed = Some(Instant::now());
+        } else if !self.once {
+            // What is not wanted tells nothing of the other side.
+            self.look_around();
         }
-        self.metrics.waiting(0);
-        self.probed = Some(Instant::now());
         Ok(())
     }
 

@@ -32,6 +32,32 @@ fn once_delivers_what_is_there_and_ends() {
 }
 
 #[test]
+fn once_draws_a_bar_on_a_terminal_and_none_elsewhere() {
+    let scratch = Scratch::new("bar");
+    let listener = Listener::start(&scratch);
+    assert!(listener.client().lines("one\ntwo\nthree\n"));
+    // `script` runs a command on a terminal of its own.
+    let command = format!(
+        "{} --socket {} --subscription s --once --to {}",
+        env!("CARGO_BIN_EXE_aqueduct-forward"),
+        listener.socket.display(),
+        scratch.join("out").display()
+    );
+    let mut script = std::process::Command::new("script");
+    let output = script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).output();
+    let output = output.expect("script is there");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("[##############################] 100.0 % 3/3 records"), "{text}");
+    assert_eq!(lines(&scratch.join("out")), ["one", "two", "three"]);
+    listener.client().record(0, b"four");
+    let config = to_file(&scratch, "");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0));
+    assert!(!forward.process.log().contains("[#"), "{}", forward.process.log());
+}
+
+#[test]
 fn stdout_is_a_sink_by_a_flag_and_the_log_goes_elsewhere() {
     let scratch = Scratch::new("stdout");
     let listener = Listener::start(&scratch);
@@ -169,6 +195,24 @@ fn it_is_ready_only_while_the_other_side_is_there() {
     let page = get(admin, "/metrics").1;
     assert!(metric(&page, "in_flight_records") < 0.5 && metric(&page, "breaker_open") < 0.5);
     assert_eq!(get(admin, "/nothing").0, 404);
+}
+
+#[test]
+fn it_stays_ready_while_nothing_that_comes_is_wanted() {
+    let scratch = Scratch::new("unwanted");
+    let listener = Listener::start(&scratch);
+    let config = to_file(&scratch, "[from]\ntypes = [1]\n[admin]\nready_age_ms = 2500\n");
+    let more = ["--admin-listen", "127.0.0.1:0"];
+    let forward = Forward::start(&scratch, &listener.socket, &config, &more);
+    let admin = forward.admin();
+    eventually("ready", || (get(admin, "/readyz").0 == 200).then_some(()));
+    let mut client = listener.client();
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        client.record(2, b"unwanted");
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(get(admin, "/readyz"), (200, "{\"ready\":true}\n".to_owned()));
+    }
 }
 
 #[test]
