@@ -23,7 +23,10 @@ pub(super) fn encode(
     );
     attributes(record, into);
     if is_json_payload {
-        serde_json::from_slice::<serde::de::IgnoredAny>(record.payload)
+        // serde_json does not look at this in what is ignored.
+        let text = std::str::from_utf8(record.payload)
+            .map_err(|error| format!("the payload is not JSON: {error}"))?;
+        serde_json::from_str::<serde::de::IgnoredAny>(text)
             .map_err(|error| format!("the payload is not JSON: {error}"))?;
         into.extend_from_slice(br#","payload":"#);
         // A line break of valid JSON is white space between its tokens.

@@ -134,6 +134,11 @@ fn a_payload_of_json_is_embedded_and_another_one_refused() {
         let error = envelope.encode(&batch.records().get(at), &mut Vec::new());
         assert!(error.is_err_and(|error| error.contains("not JSON")), "record {at}");
     }
+    let mut latin1 = Batch::default();
+    latin1.clear(1);
+    latin1.push(0, 0, 0, b"{\"s\": \"caf\xe9\"}", b"");
+    let error = envelope.encode(&latin1.records().get(0), &mut Vec::new());
+    assert!(error.is_err_and(|error| error.contains("not JSON")), "JSON is UTF-8");
 }
 
 #[test]
