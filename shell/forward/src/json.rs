@@ -1,5 +1,8 @@
 //! Values out of payloads by JSON pointer (RFC 6901). Pure over bytes.
 
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 /// Reads a payload as one JSON value.
@@ -10,12 +13,211 @@ pub fn parse(payload: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(payload).map_err(|error| format!("the payload is not JSON: {error}"))
 }
 
+/// What some pointers name, out of payloads that are read once and of which nothing else is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    root: Node,
+    count: usize,
+}
+
+/// A place in payloads where something is wanted, there or below.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// The value that is here, if it is wanted whole.
+    whole: Option<Whole>,
+    /// Without one: what is wanted below, by the name or number that leads there.
+    below: Vec<(String, Node)>,
+    /// Numbers of all values that are wanted here and below.
+    all: Vec<usize>,
+}
+
+/// A value that is wanted whole.
+#[derive(Clone, Debug)]
+struct Whole {
+    /// Numbers under which it is wanted.
+    numbers: Vec<usize>,
+    /// What is wanted of it, too: pointers into it, and their numbers.
+    parts: Vec<(String, usize)>,
+}
+
+impl Wanted {
+    /// Takes pointers; their values are numbered in this order, from 0.
+    pub fn new<'p>(pointers: impl IntoIterator<Item = &'p str>) -> Self {
+        let mut pointers: Vec<_> = pointers.into_iter().enumerate().collect();
+        let count = pointers.len();
+        // What is wanted whole is known before what is inside.
+        pointers.sort_by_key(|(_, pointer)| pointer.len());
+        let mut root = Node::default();
+        for (number, pointer) in pointers {
+            root.want(pointer, number);
+        }
+        Self { root, count }
+    }
+
+    /// Reads a payload as one JSON value, and returns what is wanted of it; null where there is
+    /// nothing. Of names that come twice the last one counts.
+    ///
+    /// # Errors
+    /// It is no JSON: where and why.
+    pub fn of(&self, payload: &[u8]) -> Result<Vec<Value>, String> {
+        let mut found = vec![Value::Null; self.count];
+        let told = |why: &dyn fmt::Display| format!("the payload is not JSON: {why}");
+        // Of what is skipped, serde_json would not look at this.
+        let text = std::str::from_utf8(payload).map_err(|error| told(&error))?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let read = Walk { node: &self.root, found: &mut found }.deserialize(&mut json);
+        read.and_then(|()| json.end()).map_err(|error| told(&error))?;
+        Ok(found)
+    }
+}
+
+impl Node {
+    fn want(&mut self, pointer: &str, number: usize) {
+        self.all.push(number);
+        if let Some(whole) = &mut self.whole {
+            match pointer {
+                "" => whole.numbers.push(number),
+                part => whole.parts.push((part.to_owned(), number)),
+            }
+            return;
+        }
+        let Some(rest) = pointer.strip_prefix('/') else {
+            self.whole = Some(Whole { numbers: vec![number], parts: Vec::new() });
+            return;
+        };
+        let end = rest.find('/').unwrap_or(rest.len());
+        let name = rest[..end].replace("~1", "/").replace("~0", "~");
+        let at = self.below.iter().position(|(other, _)| *other == name).unwrap_or_else(|| {
+            self.below.push((name, Self::default()));
+            self.below.len() - 1
+        });
+        self.below[at].1.want(&rest[end..], number);
+    }
+
+    fn child(&self, name: &str) -> Option<&Self> {
+        self.below.iter().find(|(other, _)| other == name).map(|(_, node)| node)
+    }
+}
+
+/// The way through a payload: as many steps as the pointers have.
+struct Walk<'w> {
+    node: &'w Node,
+    found: &'w mut [Value],
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        let Some(whole) = &self.node.whole else { return json.deserialize_any(self) };
+        let value: Value = serde::Deserialize::deserialize(json)?;
+        for (part, number) in &whole.parts {
+            self.found[*number] = value.pointer(part).cloned().unwrap_or_default();
+        }
+        if let Some((last, others)) = whole.numbers.split_last() {
+            for &number in others {
+                self.found[number] = value.clone();
+            }
+            self.found[*last] = value;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(node) = map.next_key_seed(Name(self.node))? {
+            let Some(node) = node else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            // What had this name before does not count.
+            for &number in &node.all {
+                self.found[number] = Value::Null;
+            }
+            map.next_value_seed(Walk { node, found: &mut *self.found })?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        for at in 0_usize.. {
+            let is_there = match self.node.child(&at.to_string()) {
+                Some(node) => seq.next_element_seed(Walk { node, found: &mut *self.found })?,
+                None => seq.next_element::<IgnoredAny>()?.map(|_| ()),
+            };
+            if is_there.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Where a name leads from here, if something there is wanted.
+struct Name<'n>(&'n Node);
+
+impl<'n, 'de> DeserializeSeed<'de> for Name<'n> {
+    type Value = Option<&'n Node>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl<'n> Visitor<'_> for Name<'n> {
+    type Value = Option<&'n Node>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.child(name))
+    }
+}
+
 /// Returns what a pointer names, as text: strings without quotes, other values as JSON. `None` if
 /// there is nothing, or null.
 pub fn text(value: &Value, pointer: &str) -> Option<String> {
-    match value.pointer(pointer)? {
+    into_text(value.pointer(pointer)?.clone())
+}
+
+/// Returns a value as text: strings without quotes, other values as JSON. `None` for null.
+pub fn into_text(value: Value) -> Option<String> {
+    match value {
         Value::Null => None,
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(text),
         other => Some(other.to_string()),
     }
 }
@@ -39,5 +241,52 @@ mod tests {
         assert_eq!(text(&value, "/at").as_deref(), Some(r#"{"n":[1,2.5]}"#));
         assert_eq!((text(&value, "/no"), text(&value, "/none")), (None, None));
         assert!(parse(b"{").is_err_and(|error| error.contains("column")));
+    }
+
+    #[test]
+    fn what_is_wanted_is_what_a_pointer_finds_in_the_whole_value() {
+        let pointers = [
+            "/a",
+            "/a/b",
+            "/a/b",
+            "",
+            "/l/1",
+            "/l/1/x",
+            "/l/01",
+            "/l/-",
+            "/s~1l~0sh",
+            "//",
+            "/n/n",
+            "/a/b/0/c",
+            "/é",
+        ];
+        let some = |skip: usize, step: usize| pointers.into_iter().skip(skip).step_by(step);
+        for payload in [
+            r#"{"a": {"b": [{"c": 1.5}, null]}, "l": [true, {"x": "y", "z": 2}, 3]}"#,
+            r#"{"a": {"b": 1}, "a": {}, "l": {"1": "one", "01": "two"}, "é": "\u00e9"}"#,
+            r#"{"s/l~sh": -7, "": {"": 18446744073709551615}, "n": {"n": "\n"}, "\u0061": 0}"#,
+            r#"{"a": [[1]], "l": [[], [[]]], "n": [{"n": 1}], "x": {"deep": [{"k": "v"}]}}"#,
+            "[1, 2, 3]",
+            "\"text\"",
+            "12.5",
+            "-1",
+            "true",
+            "null",
+            " {} ",
+        ] {
+            let value = parse(payload.as_bytes()).expect("JSON");
+            for (skip, step) in [(0, 1), (0, 2), (1, 2), (1, 3), (4, 4), (5, 1), (12, 1)] {
+                let found = Wanted::new(some(skip, step)).of(payload.as_bytes()).expect("JSON");
+                let expected: Vec<_> = some(skip, step)
+                    .map(|pointer| value.pointer(pointer).cloned().unwrap_or_default())
+                    .collect();
+                assert_eq!(found, expected, "{payload} from {skip} by {step}");
+            }
+        }
+        let wanted = Wanted::new(["/a"]);
+        for bad in [&b"{"[..], b"", b"{} {}", b"{\"b\": nul}", b"{\"b\": \"\xff\"}", b"[1,]"] {
+            let why = wanted.of(bad).expect_err("no JSON");
+            assert!(why.starts_with("the payload is not JSON: "), "{why}");
+        }
     }
 }

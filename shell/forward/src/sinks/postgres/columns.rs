@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::batch::View;
-use crate::json;
+use crate::json::{self, Wanted};
 
 /// How rows are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -63,8 +63,8 @@ enum Source {
 #[derive(Clone, Debug)]
 pub(super) struct Columns {
     columns: Vec<(String, Source, bool)>,
-    /// Whether payloads must be JSON.
-    has_pointers: bool,
+    /// The pointers of columns, in their order: with any, payloads must be JSON.
+    wanted: Option<Wanted>,
 }
 
 impl Columns {
@@ -92,8 +92,14 @@ impl Columns {
             };
             columns.push((name, source, required));
         }
-        let has_pointers = columns.iter().any(|(_, it, _)| matches!(it, Source::Pointer(_)));
-        Ok(Self { columns, has_pointers })
+        let pointer = |source: &'_ Source| match source {
+            Source::Pointer(pointer) => Some(pointer.clone()),
+            Source::Attribute(_) | Source::Field(_) => None,
+        };
+        let pointers: Vec<_> = columns.iter().filter_map(|(_, it, _)| pointer(it)).collect();
+        let pointers = pointers.iter().map(String::as_str);
+        let wanted = (pointers.len() > 0).then(|| Wanted::new(pointers));
+        Ok(Self { columns, wanted })
     }
 
     /// Returns their names for SQL.
@@ -113,7 +119,8 @@ impl Columns {
         record: &View<'_>,
         into: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let payload = if self.has_pointers { json::parse(record.payload)? } else { Value::Null };
+        let found = self.wanted.as_ref().map(|wanted| wanted.of(record.payload)).transpose()?;
+        let mut found = found.unwrap_or_default().into_iter();
         if method == Method::Insert {
             into.push(b'(');
         }
@@ -121,7 +128,11 @@ impl Columns {
             if at > 0 {
                 into.push(if method == Method::Copy { b'\t' } else { b',' });
             }
-            match (source.text(record, &payload)?, method) {
+            let text = match source {
+                Source::Pointer(_) => found.next().and_then(json::into_text),
+                Source::Attribute(_) | Source::Field(_) => source.text(record)?,
+            };
+            match (text, method) {
                 (Some(text), Method::Copy) => escape(&text, into),
                 (Some(text), Method::Insert) => quote(name, &text, into)?,
                 (None, _) if *is_required => return Err(format!("there is no value for `{name}`")),
@@ -135,13 +146,14 @@ impl Columns {
 }
 
 impl Source {
-    fn text(&self, record: &View<'_>, payload: &Value) -> Result<Option<String>, String> {
+    /// What it is of a record, unless that is in the payload's JSON.
+    fn text(&self, record: &View<'_>) -> Result<Option<String>, String> {
         let utf8 = |bytes: &[u8], what: &str| {
             let text = std::str::from_utf8(bytes).map_err(|error| format!("{what}: {error}"))?;
             Ok(Some(text.to_owned()))
         };
         match self {
-            Self::Pointer(pointer) => Ok(json::text(payload, pointer)),
+            Self::Pointer(_) => Ok(None),
             Self::Attribute(name) => match record.attributes.get(name) {
                 Some(value) => utf8(value, name),
                 None => Ok(None),
@@ -177,15 +189,19 @@ pub(super) fn quoted(name: &str) -> String {
 
 /// Appends text as a value of COPY.
 fn escape(text: &str, into: &mut Vec<u8>) {
-    for &byte in text.as_bytes() {
-        match byte {
-            b'\\' => into.extend_from_slice(b"\\\\"),
-            b'\t' => into.extend_from_slice(b"\\t"),
-            b'\n' => into.extend_from_slice(b"\\n"),
-            b'\r' => into.extend_from_slice(b"\\r"),
-            other => into.push(other),
-        }
+    let mut rest = text.as_bytes();
+    let is_special = |byte: &u8| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r');
+    while let Some(at) = rest.iter().position(is_special) {
+        into.extend_from_slice(&rest[..at]);
+        into.extend_from_slice(match rest[at] {
+            b'\\' => b"\\\\",
+            b'\t' => b"\\t",
+            b'\n' => b"\\n",
+            _ => b"\\r",
+        });
+        rest = &rest[at + 1..];
     }
+    into.extend_from_slice(rest);
 }
 
 /// Appends text as a string of SQL (`standard_conforming_strings`: only the quote is doubled).

@@ -28,7 +28,7 @@ use self::pool::{Connection, Limits, Pool, Texts};
 use self::security::{Mode, Security};
 use super::Context;
 use super::join::join_all;
-use crate::batch::Records;
+use crate::batch::{Records, View};
 use crate::sink::{Delivered, Failure, Sink};
 use crate::stop::Stop;
 
@@ -180,66 +180,71 @@ impl Postgres {
         })
     }
 
-    /// Delivers the rows of a part; returns how many of their records were known.
-    async fn part(&self, part: u16, rows: &Rows) -> Result<u64, Failure> {
-        let is_mine = |row: &&Written| row.seq % u64::from(self.parts) == u64::from(part);
-        let Some(last) = rows.all.iter().filter(is_mine).map(|row| row.seq).last() else {
-            return Ok(0);
-        };
+    /// Delivers the rows of a part.
+    async fn part(&self, part: u16, records: &Records<'_>) -> Result<Done, Failure> {
+        if !records.iter().any(|record| self.is_of(part, record.seq)) {
+            return Ok(Done::default());
+        }
         let mut connection = self.pool.borrow(&self.texts).await?;
-        let done = self.transaction(&mut connection, part, rows, last).await;
+        let done = self.transaction(&mut connection, part, records).await;
         match done {
-            Ok(known) => {
+            Ok(done) => {
                 self.pool.give_back(connection);
-                Ok(known)
+                Ok(done)
             }
             // Closed: the server rolls back what is not committed.
             Err(error) => Err(failure_of(&error)),
         }
     }
 
+    /// Whether a record is one of a part.
+    fn is_of(&self, part: u16, seq: u64) -> bool {
+        seq % u64::from(self.parts) == u64::from(part)
+    }
+
     async fn transaction(
         &self,
         connection: &mut Connection,
-        part: u16,
-        rows: &Rows,
-        last: u64,
-    ) -> Result<u64, tokio_postgres::Error> {
-        let own = u64::from(part);
-        let (parts, part) = (i32::from(self.parts), i32::from(part));
-        let epoch = format!("{:016x}", rows.epoch);
+        own: u16,
+        records: &Records<'_>,
+    ) -> Result<Done, tokio_postgres::Error> {
+        let (parts, part) = (i32::from(self.parts), i32::from(own));
+        let epoch = format!("{:016x}", records.epoch());
         let Connection { client, known, advance } = connection;
         let transaction = client.transaction().await?;
         let known = self.known(&transaction, known, parts, part, &epoch).await?;
         let is_known = |seq: u64| known.iter().any(|&(of, at, to)| seq % of == at && seq <= to);
-        let is_mine = |row: &&Written| row.seq % u64::from(self.parts) == own;
-        let mine = || rows.all.iter().filter(is_mine);
-        let new: Vec<&[u8]> =
-            mine().filter(|row| !is_known(row.seq)).map(|row| rows.bytes(row)).collect();
-        let known_records = (mine().count() - new.len()) as u64;
-        match self.method {
-            Method::Copy => self.copy(&transaction, &new).await?,
-            Method::Insert => self.insert(&transaction, &new).await?,
-        }
-        if !new.is_empty() {
+        let mine = || records.iter().enumerate().filter(|(_, it)| self.is_of(own, it.seq));
+        let known = mine().filter(|(_, record)| is_known(record.seq)).count() as u64;
+        let new = mine().filter(|(_, record)| !is_known(record.seq));
+        let written = match self.method {
+            Method::Copy => self.copy(&transaction, new).await?,
+            Method::Insert => self.insert(&transaction, new).await?,
+        };
+        if let Some(last) = written.last {
             let last = last.to_string();
             let values: [&(dyn ToSql + Sync); 5] = [&self.flow, &parts, &part, &epoch, &last];
             transaction.execute(&*advance, &values).await?;
         }
         transaction.commit().await?;
-        Ok(known_records)
+        Ok(Done { known, refused: written.refused })
     }
 
-    async fn copy(
+    /// Sends rows up to the first record that has none. The next ones are written while the server
+    /// reads those that were sent.
+    async fn copy<'r>(
         &self,
         transaction: &Transaction<'_>,
-        rows: &[&[u8]],
-    ) -> Result<(), tokio_postgres::Error> {
+        records: impl Iterator<Item = (usize, View<'r>)>,
+    ) -> Result<Written, tokio_postgres::Error> {
+        let mut written = Written::default();
         let mut piece = Vec::with_capacity(PIECE_BYTES * 2);
         let copy = transaction.copy_in::<_, Bytes>(&self.statement).await?;
         let mut copy = std::pin::pin!(copy);
-        for row in rows {
-            piece.extend_from_slice(row);
+        for (at, record) in records {
+            if !written.row(&self.columns, Method::Copy, (at, &record), &mut piece) {
+                break;
+            }
             if piece.len() >= PIECE_BYTES {
                 let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES * 2));
                 copy.send(Bytes::from(full)).await?;
@@ -248,32 +253,42 @@ impl Postgres {
         if !piece.is_empty() {
             copy.send(Bytes::from(piece)).await?;
         }
-        copy.finish().await.map(|_| ())
+        copy.finish().await?;
+        Ok(written)
     }
 
-    async fn insert(
+    /// Inserts rows up to the first record that has none.
+    async fn insert<'r>(
         &self,
         transaction: &Transaction<'_>,
-        rows: &[&[u8]],
-    ) -> Result<(), tokio_postgres::Error> {
+        records: impl Iterator<Item = (usize, View<'r>)>,
+    ) -> Result<Written, tokio_postgres::Error> {
+        let mut written = Written::default();
         let (mut together, mut bytes) = (Vec::new(), 0);
-        // Rows are made of text.
-        for row in rows.iter().filter_map(|row| std::str::from_utf8(row).ok()) {
+        for (at, record) in records {
+            let mut row = Vec::new();
+            if !written.row(&self.columns, Method::Insert, (at, &record), &mut row) {
+                break;
+            }
             if bytes + row.len() > STATEMENT_BYTES && !together.is_empty() {
                 self.insert_rows(transaction, &together).await?;
                 together.clear();
                 bytes = 0;
             }
             bytes += row.len();
-            together.push(row);
+            // Rows are made of text.
+            together.push(String::from_utf8(row).expect("a row is made of text"));
         }
-        if together.is_empty() { Ok(()) } else { self.insert_rows(transaction, &together).await }
+        if !together.is_empty() {
+            self.insert_rows(transaction, &together).await?;
+        }
+        Ok(written)
     }
 
     async fn insert_rows(
         &self,
         transaction: &Transaction<'_>,
-        rows: &[&str],
+        rows: &[String],
     ) -> Result<(), tokio_postgres::Error> {
         let begin = &self.statement;
         let Some(on_conflict) = &self.on_conflict else {
@@ -288,7 +303,7 @@ impl Postgres {
             Err(error) if error.code() == Some(&SqlState::CARDINALITY_VIOLATION) => {
                 let mut each = "ROLLBACK TO rows; RELEASE rows".to_owned();
                 for row in rows {
-                    each.extend(["; ", begin, row, " ON CONFLICT ", on_conflict]);
+                    each.extend(["; ", begin, row.as_str(), " ON CONFLICT ", on_conflict]);
                 }
                 transaction.batch_execute(&each).await
             }
@@ -355,56 +370,63 @@ fn failure_of(error: &tokio_postgres::Error) -> Failure {
     Failure::retry(reason)
 }
 
-/// The rows of a batch.
-struct Rows {
-    epoch: u64,
-    text: Vec<u8>,
-    all: Vec<Written>,
+/// What became of the records of a part.
+#[derive(Debug, Default)]
+struct Done {
+    /// Those that were there already.
+    known: u64,
+    /// The first that has no row, counted from 0 in the batch, and why.
+    refused: Option<(usize, String)>,
 }
 
-/// One of them.
+/// Rows that were sent.
+#[derive(Debug, Default)]
 struct Written {
-    seq: u64,
-    /// Where it is in the text.
-    range: std::ops::Range<usize>,
+    /// The last of them.
+    last: Option<u64>,
+    /// The record after it, if that has none, and why.
+    refused: Option<(usize, String)>,
 }
 
-impl Rows {
-    /// Writes rows up to the first record that has none; the failure says why.
-    fn new(columns: &Columns, method: Method, records: &Records<'_>) -> (Self, Option<Failure>) {
-        let mut rows = Self { epoch: records.epoch(), text: Vec::new(), all: Vec::new() };
-        for (at, record) in records.iter().enumerate() {
-            let begin = rows.text.len();
-            if let Err(reason) = columns.row(method, &record, &mut rows.text) {
-                return (rows, Some(Failure::poison(at, reason)));
-            }
-            rows.all.push(Written { seq: record.seq, range: begin..rows.text.len() });
+impl Written {
+    /// Appends the row of a record; returns whether it has one.
+    fn row(
+        &mut self,
+        columns: &Columns,
+        method: Method,
+        (at, record): (usize, &View<'_>),
+        into: &mut Vec<u8>,
+    ) -> bool {
+        let begin = into.len();
+        if let Err(reason) = columns.row(method, record, into) {
+            into.truncate(begin);
+            self.refused = Some((at, reason));
+            return false;
         }
-        (rows, None)
-    }
-
-    fn bytes(&self, row: &Written) -> &[u8] {
-        &self.text[row.range.clone()]
+        self.last = Some(record.seq);
+        true
     }
 }
 
 impl Sink for Postgres {
     fn deliver(&mut self, records: &Records<'_>, stop: &Stop) -> Result<Delivered, Failure> {
-        // Those before the first record without a row are delivered.
-        let (rows, refused) = Rows::new(&self.columns, self.method, records);
         let time = stop.time_for(self.timeout);
         let work = async {
-            let parts = (0..self.parts).map(|part| Box::pin(self.part(part, &rows)));
+            let parts = (0..self.parts).map(|part| Box::pin(self.part(part, records)));
             let all = tokio::time::timeout(time, join_all(parts.collect()));
             let late = || Failure::retry(format!("no answer in {} ms", time.as_millis()));
-            let mut known = 0;
+            let mut all_done = Done::default();
             for part in all.await.map_err(|_| late())? {
-                known += part?;
+                let Done { known, refused } = part?;
+                all_done.known += known;
+                // Those before the first record without a row are delivered.
+                let before = all_done.refused.take();
+                all_done.refused = before.into_iter().chain(refused).min_by_key(|(at, _)| *at);
             }
-            Ok(Delivered { known })
+            Ok::<_, Failure>(all_done)
         };
-        let delivered = self.local.block_on(&self.runtime, work)?;
-        refused.map_or(Ok(delivered), Err)
+        let Done { known, refused } = self.local.block_on(&self.runtime, work)?;
+        refused.map_or(Ok(Delivered { known }), |(at, reason)| Err(Failure::poison(at, reason)))
     }
 
     fn probe(&mut self, stop: &Stop) -> Result<(), Failure> {
