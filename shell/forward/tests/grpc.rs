@@ -3,7 +3,10 @@
 #![allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 
 mod common;
+#[path = "common/outage.rs"]
+mod outage;
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use aqueduct_client::{Event, Options, Start};
 use common::{Forward, Listener, Random, Scratch, eventually, get, lines, metric};
+use rustix::process::Signal;
 
 /// A configuration for the ring `r` at this address.
 fn config(address: SocketAddr, more: &str) -> String {
@@ -134,6 +138,29 @@ fn what_the_other_ring_does_not_take_is_poison_or_waits() {
     let mut forward = Forward::start(&beside, &noted.socket, &config, &[]);
     forward.process.wait_for_log("aqueduct-attributes is not taken here");
     assert_eq!(forward.stop(), 3);
+}
+
+#[test]
+fn a_centre_that_hangs_for_a_while_gets_all_within_seconds() {
+    let (here, there) = (Scratch::new("gone-here"), Scratch::new("gone-there"));
+    let edge = Listener::start_with(&here, &outage::LISTENER);
+    // Its ring is memory: it is gone as one that hangs.
+    let centre = RefCell::new(centre(&there, ""));
+    let signal = |signal| centre.borrow_mut().process.signal(signal);
+    let config = config(centre.borrow().http, "timeout_ms = 2000\n");
+    let taken = outage::outlasts(
+        "grpc",
+        (&here, &edge),
+        &config,
+        || signal(Signal::STOP),
+        || signal(Signal::CONT),
+    );
+    let number = |(_, payload, _): Found| {
+        let value: serde_json::Value = serde_json::from_slice(&payload).expect("JSON");
+        value["n"].as_u64().expect("a number")
+    };
+    let numbers: Vec<_> = found(&centre.borrow()).into_iter().map(number).collect();
+    assert_eq!(numbers, (0..taken).collect::<Vec<_>>(), "each once, in order");
 }
 
 /// A listener that keeps the header `x-id`.

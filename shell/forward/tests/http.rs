@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 
 mod common;
+#[path = "common/outage.rs"]
+mod outage;
 #[path = "common/service.rs"]
 mod service;
 
@@ -325,48 +327,52 @@ fn as_many_requests_are_under_way_as_may_be() {
     }
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_connection_is_waited_for_no_longer_than_it_is_told() {
+    let scratch = Scratch::new("maxwait");
+    let listener = Listener::start(&scratch);
+    // Connections are accepted, by the kernel, and nobody says a word of TLS.
+    let service = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = service.local_addr().expect("it has one");
+    post(&listener, 20);
+    let more = "max_wait_ms = 300\ntimeout_ms = 20000\n[shutdown]\ndrain_timeout_ms = 100\n";
+    let config = config(address, more).replace("http://", "https://");
+    let began = Instant::now();
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    forward.process.wait_for_log("no connection in 300 ms");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(forward.stop(), 3);
+}
+
 #[test]
 fn a_service_that_is_gone_makes_it_unready_and_its_return_ends_that_in_time() {
     let scratch = Scratch::new("gone");
-    let small = ["--capacity-bytes", "128KiB", "--full-wait-ms", "20"];
-    let listener = Listener::start_with(&scratch, &small);
-    // A port where nobody listens, for now.
+    let listener = Listener::start_with(&scratch, &outage::LISTENER);
+    let kept = Kept::default();
+    let start = |address| {
+        let keep = Arc::clone(&kept);
+        Service::start_at(address, move |request| {
+            keep.lock().expect("nobody panicked").push(request.clone());
+            Answer::Status(200, "")
+        })
+    };
     let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
     let address = address.expect("a port");
-    let more = "[envelope]\nform = 'json'\n[admin]\nready_age_ms = 3000\n";
-    let config = config(address, more).replace("longest_ms = 200", "longest_ms = 1000");
-    let flags = ["--admin-listen", "127.0.0.1:0"];
-    let mut forward = Forward::start(&scratch, &listener.socket, &config, &flags);
-    let admin = forward.admin();
-    // The ring fills, and then clients are told so; `DOWN_SECONDS=60` is longer.
-    let down = std::env::var("DOWN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let until = Instant::now() + Duration::from_secs(down);
-    let (mut client, mut taken, mut refused) = (listener.client(), 0, 0);
-    while Instant::now() < until || refused == 0 {
-        match client.post("", format!("record {taken}").as_bytes()).expect("an answer").0 {
-            202 => taken += 1,
-            503 => refused += 1,
-            other => panic!("answered {other}"),
-        }
-    }
-    eventually("failures", || {
-        (metric(&get(admin, "/metrics").1, "breaker_open") > 0.5).then_some(())
-    });
-    assert_eq!(get(admin, "/readyz").0, 503);
-    let kept = Kept::default();
-    let keep = Arc::clone(&kept);
-    let _service = Service::start_at(address, move |request| {
-        keep.lock().expect("nobody panicked").push(request.clone());
-        Answer::Status(200, "")
-    });
-    let back = Instant::now();
-    eventually("all of it", || (names(&kept).len() == taken).then_some(()));
-    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+    let service = std::cell::RefCell::new(Some(start(address)));
+    let config = format!(
+        "[batch]\nwait_ms = 5\n[envelope]\nform = 'json'\n\
+         [sink]\nkind = 'http'\nurl = 'http://{address}/in'"
+    );
+    let taken = outage::outlasts(
+        "http",
+        (&scratch, &listener),
+        &config,
+        || _ = service.borrow_mut().take(),
+        || *service.borrow_mut() = Some(start(address)),
+    );
     let seqs: Vec<_> = names(&kept).into_iter().map(|(_, seq)| seq).collect();
-    assert_eq!(seqs, (0..taken as u64).collect::<Vec<_>>(), "order is kept");
-    client.record(0, b"there is room again");
-    eventually("ready", || (get(admin, "/readyz").0 == 200).then_some(()));
-    assert_eq!(forward.stop(), 0);
+    assert_eq!(seqs, (0..taken).collect::<Vec<_>>(), "each once, in order");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn killed_at_random_nothing_is_lost_and_order_is_kept() {
 
 #[test]
 fn a_killed_listener_loses_nothing_that_a_forwarder_reads() {
-    let kills = number("KILLS", 5).div_ceil(5);
+    let kills = number("KILLS", 5);
     let mut random = Random(number("SEED", 0x5eed) | 1);
     let scratch = Scratch::new("lkills");
     let out = scratch.join("out");

@@ -3,9 +3,12 @@
 #![cfg(feature = "postgres")]
 
 mod common;
+#[path = "common/outage.rs"]
+mod outage;
 #[path = "common/postgres.rs"]
 mod postgres;
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -161,6 +164,94 @@ fn a_transaction_that_a_killed_process_left_is_waited_for() {
         other.join().expect("it was committed");
     });
     has_each_once(&server, "left_over", 6);
+}
+
+#[test]
+fn a_transaction_that_does_not_serialize_is_repeated_and_its_rows_are_there_once() {
+    for how in ["", "method = 'insert'"] {
+        let server = Server::start();
+        let scratch = Scratch::new("serialize");
+        let listener = Listener::start(&scratch);
+        // Some attempts fail: at their rows, or, a deadlock, at their commit.
+        server.sql(
+            "CREATE TABLE fights (seq bigint, n bigint); \
+             CREATE SEQUENCE attempts; \
+             CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('attempts') IN (1, 3, 6) THEN \
+             RAISE EXCEPTION 'somebody else was first' USING ERRCODE = TG_ARGV[0]; END IF; \
+             RETURN NULL; END $$; \
+             CREATE TRIGGER early AFTER INSERT ON fights FOR EACH STATEMENT \
+             EXECUTE FUNCTION fail('40001'); \
+             CREATE CONSTRAINT TRIGGER late AFTER INSERT ON fights DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW WHEN (NEW.n = 0) EXECUTE FUNCTION fail('40P01')",
+        );
+        let config = config(&server.directory(), "fights", how);
+        for batch in 0..3 {
+            post(&listener, 10 * batch, 10 * batch + 10);
+            let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+            assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+        }
+        let log = std::fs::read_to_string(scratch.join("forward.log")).expect("a log");
+        assert!(log.contains("40001") && log.contains("40P01"), "{log}");
+        has_each_once(&server, "fights", 30);
+    }
+}
+
+#[test]
+fn when_the_server_is_lost_its_standby_goes_on_and_each_row_is_there_once() {
+    let mut first = Server::start();
+    first.sql("CREATE TABLE moved (seq bigint, n bigint)");
+    let second = first.standby();
+    let scratch = Scratch::new("failover");
+    let listener = Listener::start_with(&scratch, &["--capacity-bytes", "1MiB"]);
+    let both = format!("host={},", first.directory().display());
+    let config = config(&second.directory(), "moved", "timeout_ms = 3000");
+    let config = config.replace("host=", &both);
+    let config = config.replace("user=postgres'", "user=postgres target_session_attrs=read-write'");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    let mut posted = 0;
+    let mut go_on = |until: &dyn Fn(u64) -> bool| {
+        let began = Instant::now();
+        while !until(posted) {
+            assert!(began.elapsed() < common::TIMEOUT, "{posted}");
+            post(&listener, posted, posted + 20);
+            posted += 20;
+            thread::sleep(Duration::from_millis(2));
+        }
+        posted
+    };
+    let rows = |server: &Server| server.sql("SELECT count(*) FROM moved").parse().unwrap_or(0_u64);
+    go_on(&|_| rows(&first) >= 200);
+    // In the middle of what is being written.
+    first.kill();
+    go_on(&|posted| posted >= 600);
+    // The standby takes no rows yet, and is not taken for the server.
+    assert!(forward.process.is_running(), "{}", forward.process.log());
+    second.sql("ALTER SYSTEM RESET synchronous_standby_names");
+    assert_eq!(second.sql("SELECT pg_promote()"), "t");
+    let promoted = Instant::now();
+    let posted = go_on(&|posted| posted >= 800);
+    eventually("all rows", || (rows(&second) >= posted).then_some(()));
+    assert!(promoted.elapsed() < Duration::from_secs(10), "{:?}", promoted.elapsed());
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+    has_each_once(&second, "moved", posted);
+}
+
+#[test]
+fn a_server_that_is_gone_for_a_while_gets_all_within_seconds_of_its_return() {
+    let server = RefCell::new(Server::start());
+    server.borrow().sql("CREATE TABLE outage (seq bigint, n bigint)");
+    let scratch = Scratch::new("outage");
+    let listener = Listener::start_with(&scratch, &outage::LISTENER);
+    let config = config(&server.borrow().directory(), "outage", "");
+    let taken = outage::outlasts(
+        "postgres",
+        (&scratch, &listener),
+        &config,
+        || server.borrow_mut().kill(),
+        || server.borrow_mut().run(),
+    );
+    has_each_once(&server.borrow(), "outage", taken);
 }
 
 #[test]
@@ -416,7 +507,7 @@ fn a_session_that_ended_while_idle_is_not_used_and_a_server_that_hangs_is_told()
     server.sql("CREATE TABLE idle (seq bigint, n bigint)");
     let scratch = Scratch::new("idle");
     let listener = Listener::start(&scratch);
-    let more = "timeout_ms = 500\nmax_wait_ms = 500\n[admin]\nready_age_ms = 5000";
+    let more = "timeout_ms = 500\nmax_wait_ms = 3000\n[admin]\nready_age_ms = 5000";
     let config = config(&server.directory(), "idle", more).replace(
         "[[sink.columns]]\nname = 'seq'\nfield = 'seq'\n[[sink.columns]]\nname = 'n'\npointer = '/n'\n",
         "",

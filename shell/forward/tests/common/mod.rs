@@ -151,9 +151,10 @@ pub fn examples() -> &'static PathBuf {
         let directory = test.ancestors().nth(2).expect("two directories up").join("examples");
         // As it is now: `cargo test --test NAME` builds no example. CI has built it before.
         if std::env::var_os("AQUEDUCT_LISTENER_BUILT").is_none() {
+            let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
             let build = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--package", "aqueduct-forward", "--example"])
-                .args(["listener", "--features", FEATURES])
+                .args(["listener", "--features", FEATURES, "--profile", profile])
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .status();
             assert!(build.expect("cargo runs").success(), "the listener does not build");

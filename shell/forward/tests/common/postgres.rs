@@ -73,6 +73,44 @@ impl Server {
         server
     }
 
+    /// A copy that follows this server, and that this one waits for at every commit.
+    #[allow(dead_code, reason = "only the test of a failover wants it")]
+    pub fn standby(&self) -> Self {
+        let scratch = Scratch::new("pgstandby");
+        let programs = self.programs.clone();
+        let mut standby =
+            Self { scratch, programs, port: self.port, listens: false, process: None };
+        for name in ["data", "run"] {
+            fs::create_dir(standby.scratch.join(name)).expect("a directory");
+        }
+        let data = standby.scratch.join("data");
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("ours");
+        fs::set_permissions(standby.directory(), fs::Permissions::from_mode(0o777)).expect("ours");
+        if rustix::process::getuid().is_root() {
+            let ours = [data.clone(), standby.directory()];
+            let given = Command::new("chown").arg("-R").arg(ACCOUNT).args(ours).status();
+            assert!(given.expect("it runs").success());
+        }
+        let copied = standby
+            .command("pg_basebackup")
+            .args(["-U", "postgres", "-c", "fast", "-X", "stream", "-R", "--no-sync", "-p"])
+            .arg(self.port.to_string())
+            .arg("-h")
+            .arg(self.directory())
+            .arg("-D")
+            .arg(data)
+            .status();
+        assert!(copied.expect("it runs").success(), "pg_basebackup");
+        standby.run();
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.sql("SELECT pg_reload_conf()");
+        eventually("it follows", || {
+            let query = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+            (self.sql(query) == "1").then_some(())
+        });
+        standby
+    }
+
     /// A program of the server, as a user without privileges.
     fn command(&self, program: &str) -> Command {
         let program = self.programs.join(program);

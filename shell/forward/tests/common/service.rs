@@ -2,8 +2,8 @@
 #![allow(unreachable_pub, reason = "as in `common`")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -43,9 +43,11 @@ pub enum Answer {
 
 type Handler = dyn Fn(&Request) -> Answer + Send + Sync;
 
+/// Gone when dropped, with its connections: nobody listens any more.
 pub struct Service {
     pub address: SocketAddr,
     shared: Arc<Shared>,
+    accepting: Option<thread::JoinHandle<()>>,
 }
 
 struct Shared {
@@ -54,6 +56,8 @@ struct Shared {
     connections: AtomicUsize,
     /// Requests that are being answered, and the most that ever were.
     active: Mutex<(usize, usize)>,
+    peers: Mutex<Vec<TcpStream>>,
+    is_over: AtomicBool,
 }
 
 impl Service {
@@ -72,17 +76,28 @@ impl Service {
             requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             active: Mutex::default(),
+            peers: Mutex::default(),
+            is_over: AtomicBool::new(false),
         });
         let all = Arc::clone(&shared);
-        thread::spawn(move || {
+        let accepting = thread::spawn(move || {
             for peer in listener.incoming().map_while(Result::ok) {
+                if all.is_over.load(Ordering::SeqCst) {
+                    break;
+                }
                 let shared = Arc::clone(&all);
                 // ORDER(none): a number for tests.
                 shared.connections.fetch_add(1, Ordering::Relaxed);
-                thread::spawn(move || serve(peer, &shared));
+                let copy = || peer.try_clone().expect("a descriptor");
+                let (kept, ended) = (copy(), copy());
+                shared.peers.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+                thread::spawn(move || {
+                    let _ = serve(peer, &shared);
+                    let _ = ended.shutdown(Shutdown::Both);
+                });
             }
         });
-        Self { address, shared }
+        Self { address, shared, accepting: Some(accepting) }
     }
 
     pub fn connections(&self) -> usize {
@@ -92,6 +107,20 @@ impl Service {
     /// The most requests that were answered at once.
     pub fn most_active(&self) -> usize {
         self.shared.active.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        // It sees that with the next connection.
+        let _ = TcpStream::connect(self.address);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+        for peer in &*self.shared.peers.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = peer.shutdown(Shutdown::Both);
+        }
     }
 }
 
