@@ -108,6 +108,37 @@ static aqd_status with_field(size_t at, size_t size, uint64_t value, bool sealed
     return status;
 }
 
+static void the_smallest_ring_tells_clock_minor_and_a_name_that_fills_its_field(void)
+{
+    struct fixture f;
+    fixture_make(&f, AQD_MIN_CAPACITY, 0);
+    aqd_put16(f.ring + 10, 7);
+    aqd_put32(f.ring + 40, 11);
+    memset(f.ring + 48, 'n', AQD_RING_NAME_BYTES);
+    writer_seal_header(f.ring);
+    memset(&f.r, 255, sizeof f.r);
+    CHECK_EQ(fixture_attach(&f), AQD_OK);
+    const aqd_ring_info *info = aqd_reader_get_info(&f.r);
+    CHECK(info->capacity == AQD_MIN_CAPACITY && info->abi_minor == 7 && info->clock_id == 11);
+    CHECK(memchr(info->name, 0, sizeof info->name) == info->name + AQD_RING_NAME_BYTES);
+    fixture_free(&f);
+}
+
+/* Nothing is read of what is shorter than a header: sanitizers see if it is. */
+static void a_ring_shorter_than_its_header_is_not_looked_at(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    unsigned char *stub = aligned_alloc(64, 64);
+    if (!stub) {
+        abort();
+    }
+    memcpy(stub, f.ring, 64);
+    CHECK_EQ(aqd_reader_init(&f.r, stub, 64, f.cursor, AQD_CURSOR_BYTES_MIN), AQD_ERR_SIZE);
+    free(stub);
+    fixture_free(&f);
+}
+
 static void every_field_of_the_ring_header_is_checked(void)
 {
     CHECK_EQ(with_field(0, 1, 'a', true), AQD_ERR_MAGIC);
@@ -192,6 +223,8 @@ int main(void)
     RUN(the_example_cursor_identity_is_accepted);
     RUN(the_example_data_record_is_read);
     RUN(the_example_pad_is_skipped);
+    RUN(the_smallest_ring_tells_clock_minor_and_a_name_that_fills_its_field);
+    RUN(a_ring_shorter_than_its_header_is_not_looked_at);
     RUN(every_field_of_the_ring_header_is_checked);
     RUN(every_flipped_bit_of_the_ring_header_is_refused);
     RUN(every_flipped_bit_of_the_cursor_identity_is_refused);
