@@ -584,3 +584,98 @@ impl RingMetrics {
         self.evictions[reason as usize].inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value of a line, `None` if it is not there.
+    fn value(metrics: &Metrics, line: &str) -> Option<f64> {
+        let text = String::from_utf8(metrics.text().expect("text")).expect("UTF-8");
+        let rest = text.lines().find_map(|each| each.strip_prefix(line)?.strip_prefix(' '));
+        rest.map(|number| number.parse().expect("a number"))
+    }
+
+    #[test]
+    fn the_metrics_of_a_ring_are_there_from_the_start_by_all_their_labels() {
+        let metrics = Metrics::new().expect("distinct names");
+        let ring = metrics.ring("r", 4096);
+        let subscription = metrics.subscription("r", "s");
+        assert_eq!(value(&metrics, "aqueduct_ring_capacity_bytes{ring=\"r\"}"), Some(4096.0));
+        for (place, reason) in Refusal::LABELS.into_iter().enumerate() {
+            let line = format!("aqueduct_records_rejected_total{{reason=\"{reason}\",ring=\"r\"}}");
+            assert_eq!(value(&metrics, &line), Some(0.0), "{reason}");
+            assert_eq!(ring.refusals()[place], 0);
+        }
+        ring.refused(Refusal::BadType);
+        ring.refused_many(Refusal::BadType, 4);
+        let index = Refusal::BadType.index();
+        assert_eq!(ring.refusals()[index], 5);
+        assert_eq!(ring.refusals().iter().sum::<u64>(), 5);
+        for (reason, label, times) in [
+            (Eviction::Cursor, "cursor", 1),
+            (Eviction::Packet, "packet", 2),
+            (Eviction::Operator, "operator", 3),
+        ] {
+            (0..times).for_each(|_| ring.evicted(reason));
+            assert_eq!(ring.evictions(reason), times);
+            let line = format!("aqueduct_evictions_total{{reason=\"{label}\",ring=\"r\"}}");
+            assert_eq!(value(&metrics, &line), u32::try_from(times).ok().map(f64::from));
+        }
+        subscription.lag_records.set(7);
+        let line = "aqueduct_subscription_lag_records{ring=\"r\",subscription=\"s\"}";
+        assert_eq!(value(&metrics, line), Some(7.0));
+        ring.wait.observe(0.001);
+        let line = "aqueduct_publish_wait_seconds_bucket{ring=\"r\",le=\"0.0005\"}";
+        assert_eq!(value(&metrics, line), Some(0.0));
+        let line = "aqueduct_publish_wait_seconds_bucket{ring=\"r\",le=\"0.0025\"}";
+        assert_eq!(value(&metrics, line), Some(1.0));
+        let journal = metrics.journal("r");
+        journal.batch.observe(3.0);
+        assert_eq!(value(&metrics, "aqueduct_journal_batch_records_sum{ring=\"r\"}"), Some(3.0));
+    }
+
+    #[test]
+    fn counts_of_elsewhere_only_grow_and_are_counted_once() {
+        let metrics = Metrics::new().expect("distinct names");
+        metrics.count_log_lines(3, 5);
+        metrics.count_log_lines(3, 5);
+        metrics.count_log_lines(2, 9);
+        assert_eq!(metrics.log_lines_dropped(), 3);
+        assert_eq!(value(&metrics, "aqueduct_log_lines_dropped_total"), Some(3.0));
+        assert_eq!(value(&metrics, "aqueduct_log_lines_suppressed_total"), Some(9.0));
+        #[cfg(feature = "otel")]
+        {
+            metrics.count_telemetry("spans", [1, 2, 3]);
+            metrics.count_telemetry("spans", [4, 2, 1]);
+            for (name, count) in [("sent", 4.0), ("lost", 2.0), ("failures", 3.0)] {
+                let line = format!("aqueduct_telemetry_{name}_total{{signal=\"spans\"}}");
+                assert_eq!(value(&metrics, &line), Some(count));
+            }
+            assert!(!metrics.gather().is_empty());
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_there_as_long_as_there_is_one() {
+        let metrics = Metrics::new().expect("distinct names");
+        let line = |file: &str| {
+            let name = "aqueduct_tls_certificate_expiry_timestamp_seconds";
+            value(&metrics, &format!("{name}{{file=\"{file}\"}}"))
+        };
+        assert_eq!((metrics.certificate(), line("a")), (None, None));
+        metrics.certificate_expires("a", Some(7));
+        assert_eq!((metrics.certificate(), line("a")), (Some(("a".into(), 7)), Some(7.0)));
+        metrics.certificate_expires("b", Some(8));
+        assert_eq!((line("a"), line("b")), (None, Some(8.0)));
+        metrics.certificate_expires("b", None);
+        assert_eq!((metrics.certificate(), line("b")), (None, None));
+    }
+
+    #[test]
+    fn the_process_says_when_it_was_started() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = i64::try_from(now.expect("after 1970").as_secs()).expect("small");
+        assert!((now - 60..=now).contains(&started_s()));
+    }
+}

@@ -208,4 +208,118 @@ mod tests {
             assert_eq!(split(url), parts, "{url}");
         }
     }
+
+    /// Answers each request with one of these, on one connection if it may; the heads that came.
+    fn server(answers: Vec<Vec<u8>>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let serve = move || {
+            let mut heads = Vec::new();
+            let mut answers = answers.into_iter().peekable();
+            while answers.peek().is_some() {
+                let (stream, _) = listener.accept().expect("a connection");
+                let mut stream = BufReader::new(stream);
+                let mut head = String::new();
+                while stream.read_line(&mut head).is_ok_and(|bytes| bytes > 0) {
+                    if !head.ends_with("\r\n\r\n") {
+                        continue;
+                    }
+                    let length = head.split("content-length: ").nth(1).expect("a length");
+                    let length = length.trim_end().parse().expect("a number");
+                    let mut body = vec![0; length];
+                    stream.read_exact(&mut body).expect("a body");
+                    heads.push(std::mem::take(&mut head));
+                    let Some(answer) = answers.next() else { break };
+                    let closes = !answer.starts_with(b"HTTP/1.1 2");
+                    stream.get_mut().write_all(&answer).expect("somebody reads");
+                    if closes {
+                        break;
+                    }
+                }
+            }
+            heads
+        };
+        (address, std::thread::spawn(serve))
+    }
+
+    /// The answers, or what is said of them.
+    fn asked(answers: &[&[u8]]) -> (Vec<Result<(u16, Vec<u8>), String>>, Vec<String>) {
+        let (address, server) = server(answers.iter().map(|answer| answer.to_vec()).collect());
+        let mut client = Client::new(address);
+        let found = answers.iter().map(|_| {
+            let answer = client.send("POST", "/p", "x: y\r\n", b"body");
+            answer.map(|answer| (answer.status, answer.body)).map_err(|error| error.to_string())
+        });
+        let found = found.collect();
+        drop(client);
+        (found, server.join().expect("it served"))
+    }
+
+    #[test]
+    fn answers_of_every_length_are_read_on_one_connection() {
+        let (found, heads) = asked(&[
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;x\r\nde\r\n0B\r\nfghijklmnop\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            b"HTTP/1.1 404 Not Found\r\n\r\nuntil the end",
+        ]);
+        let body = |status, body: &[u8]| Ok((status, body.to_vec()));
+        let expected = [
+            body(200, b"abc"),
+            body(204, b""),
+            body(200, b"defghijklmnop"),
+            body(200, b""),
+            body(404, b"until the end"),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(heads.len(), 5);
+        assert!(heads[4].starts_with("POST /p HTTP/1.1\r\nhost: 127.0.0.1:"), "{}", heads[4]);
+        assert!(heads[4].contains("\r\nx: y\r\ncontent-length: 4\r\n"), "{}", heads[4]);
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_is_made_anew() {
+        let closes = b"HTTP/1.1 503 Busy\r\nConnection: Close\r\ncontent-length: 1\r\n\r\n!";
+        let (found, heads) =
+            asked(&[closes, closes, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]);
+        let statuses: Vec<_> = found.into_iter().map(|it| it.map(|(status, _)| status)).collect();
+        assert_eq!(statuses, [Ok(503), Ok(503), Ok(200)]);
+        assert_eq!(heads.len(), 3);
+    }
+
+    #[test]
+    fn what_is_no_answer_or_cut_off_is_an_error() {
+        for (answer, said) in [
+            (&b"220 smtp.example ESMTP\r\n"[..], "the answer is not HTTP"),
+            (b"HTTP/1.1 400 Bad\r\nx: y\r\n", "the head of the answer is cut off"),
+            (b"HTTP/1.1 400 Bad\r\ncontent-length: 9\r\n\r\nabc", "the body of the answer is cut"),
+            (b"HTTP/1.1 400 Bad\r\ncontent-length: x\r\n\r\n", "an impossible content-length"),
+            (b"HTTP/1.1 400 Bad\r\ncontent-length: 67108865\r\n\r\n", "an impossible content"),
+            (b"HTTP/1.1 400 Bad\r\ntransfer-encoding: chunked\r\n\r\nx\r\n", "a broken chunk"),
+            (
+                b"HTTP/1.1 400 Bad\r\ntransfer-encoding: chunked\r\n\r\n2\r\nabcd\r\n",
+                "a broken chunk",
+            ),
+            (b"HTTP/1.1 400 Bad\r\ntransfer-encoding: chunked\r\n\r\n9\r\nab", "a broken chunk"),
+            (
+                b"HTTP/1.1 400 Bad\r\ntransfer-encoding: chunked\r\n\r\n4000001\r\n",
+                "a broken chunk",
+            ),
+        ] {
+            let (found, _) = asked(&[answer]);
+            let error = found[0].as_ref().expect_err(said);
+            assert!(error.contains(said), "{said}: {error}");
+        }
+        // Of a connection that ends without a word nobody knows anything.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut client = Client::new(listener.local_addr().expect("an address").to_string());
+        let closing = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let _ = stream.read(&mut [0; 1000]);
+        });
+        let error = client.send("POST", "/", "", &[]).expect_err("it was closed");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        closing.join().expect("it closed");
+    }
 }

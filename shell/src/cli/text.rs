@@ -63,6 +63,8 @@ pub(super) fn time_of(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use aqueduct_core::AttributeBlock;
+
     use super::*;
 
     #[test]
@@ -92,5 +94,39 @@ mod tests {
     #[test]
     fn text_is_quoted_as_json_has_it() {
         assert_eq!(json("a\"b\\\n\u{1}é"), "\"a\\\"b\\\\\\n\\u0001é\"");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_written_in_base64_under_another_name() {
+        let written = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            value(&mut out, "v", bytes).expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(written(b"a\"b"), ",\"v\":\"a\\\"b\"");
+        assert_eq!(written(b"\xff\x00"), ",\"v_base64\":\"/wA=\"");
+    }
+
+    #[test]
+    fn attributes_are_a_list_of_names_and_values_that_is_left_out_if_it_is_empty() {
+        let written = |pairs: &[(&'static str, &'static [u8])]| {
+            let mut buffer = [0; 64];
+            let block = AttributeBlock::write(pairs.iter().copied(), &mut buffer).expect("room");
+            let block = block.as_bytes().to_vec();
+            let mut out = Vec::new();
+            attributes(&mut out, Attributes::of(&block)).expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(written(&[]), "");
+        let one = ",\"attributes\":[{\"name\":\"a\",\"value\":\"x\"}";
+        assert_eq!(written(&[("a", b"x")]), format!("{one}]"));
+        let two = format!("{one},{{\"name\":\"b\",\"value_base64\":\"/w==\"}}]");
+        assert_eq!(written(&[("a", b"x"), ("b", b"\xff")]), two);
+    }
+
+    #[cfg(feature = "look")]
+    #[test]
+    fn nothing_in_text_for_people_steers_a_terminal() {
+        assert_eq!(plain("a\u{1b}[2J\n\u{9b}\u{e4}"), "a?[2J??\u{e4}");
     }
 }

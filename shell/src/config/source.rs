@@ -292,4 +292,77 @@ mod tests {
         assert!(error.starts_with("aqd.toml:1: "), "{error}");
         assert!(error.ends_with("did you mean `http`?"), "{error}");
     }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Typed {
+        http: Numbers,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Numbers {
+        one: Option<Given<u64>>,
+        two: Option<Given<Vec<Given<u64>>>>,
+        three: Option<Given<u64>>,
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_told_by_its_line_or_its_variable() {
+        let said = |file: &str, variables: &[(&str, &str)]| {
+            source(file, variables).parse::<Typed>().map(|_| ()).expect_err("wrong").to_string()
+        };
+        let error = said("[http]\n\none = 'x'\n", &[]);
+        assert!(error.starts_with("aqd.toml:3: "), "{error}");
+        assert!(error.contains("one = 'x'"), "it shows the line: {error}");
+        let good = ("AQUEDUCT_HTTP_ONE", "1");
+        for (bad, name) in [
+            (("AQUEDUCT_HTTP_THREE", "x"), "AQUEDUCT_HTTP_THREE: "),
+            (("AQUEDUCT_HTTP_TWO", "[1, 'x']"), "AQUEDUCT_HTTP_TWO: "),
+            (("AQUEDUCT_HTTP_FOUR", "1"), "AQUEDUCT_HTTP_FOUR: "),
+        ] {
+            let error = said("[http]\n", &[good, bad]);
+            assert!(error.starts_with(name), "{name} {error}");
+            assert!(!error.contains('|'), "nothing of the file is shown: {error}");
+        }
+        // The same table in both, key by key, and a table that only variables name.
+        let variables = [good, ("AQUEDUCT_HTTP_TWO", "[7, 8]")];
+        let both = source("[http]\none = 5\nthree = 3\n", &variables);
+        let tables: Typed = both.parse().expect("good");
+        let value = |given: &Option<Given<u64>>| given.as_ref().expect("given").value;
+        assert_eq!((value(&tables.http.one), value(&tables.http.three)), (1, 3));
+        let list = tables.http.two.expect("given");
+        assert_eq!(both.place(list.origin), "AQUEDUCT_HTTP_TWO");
+        assert_eq!(list.value.iter().map(|each| each.value).collect::<Vec<_>>(), [7, 8]);
+        assert!(list.value.iter().all(|each| both.place(each.origin) == "AQUEDUCT_HTTP_TWO"));
+        assert_eq!(both.place(tables.http.three.expect("given").origin), "aqd.toml:3");
+        let tables: Typed = source("", &[good]).parse().expect("good");
+        assert_eq!(value(&tables.http.one), 1);
+    }
+
+    #[test]
+    fn a_configuration_is_read_from_its_file_which_has_an_end() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.toml");
+        std::fs::write(&path, "[http]\none = 7\n").expect("written");
+        let variables = || [("AQUEDUCT_HTTP_THREE".to_owned(), "9".to_owned())];
+        let read = Source::read(Some(&path), variables(), &["http"]).expect("it is there");
+        let tables: Typed = read.parse().expect("good");
+        let origins = (tables.http.one.expect("given"), tables.http.three.expect("given"));
+        assert_eq!((origins.0.value, origins.1.value), (7, 9));
+        assert_eq!(read.place(origins.0.origin), format!("{}:2", path.display()));
+        assert_eq!(read.place(origins.1.origin), "AQUEDUCT_HTTP_THREE");
+        let none = Source::read(None, variables(), &["http"]).expect("nothing to read");
+        assert_eq!(none.parse::<Typed>().expect("good").http.three.expect("given").value, 9);
+
+        let missing = directory.path().join("missing.toml");
+        let error = Source::read(Some(&missing), variables(), &["http"]).expect_err("missing");
+        assert!(error.to_string().starts_with(&missing.display().to_string()), "{error}");
+        let large = File::create(&path).expect("made");
+        large.set_len(FILE_BYTES_MAX).expect("sparse");
+        assert_eq!(read_bounded(&path).expect("the most").len() as u64, FILE_BYTES_MAX);
+        large.set_len(FILE_BYTES_MAX + 1).expect("sparse");
+        let error = read_bounded(&path).expect_err("one more").to_string();
+        assert_eq!(error, "it has more than 16777216 bytes");
+    }
 }

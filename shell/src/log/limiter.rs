@@ -188,4 +188,86 @@ mod tests {
             assert!(limiter.admit(place(), begun + n * PERIOD / 50, String::new));
         }
     }
+
+    #[test]
+    fn a_period_with_lines_to_summarize_goes_on_until_they_are() {
+        let limiter = Limiter::new(Queue::new());
+        let begun = Instant::now();
+        for _ in 0..=BURST {
+            limiter.admit(place(), begun, || "first".to_owned());
+        }
+        // Later than the period, and nobody has looked yet: it is still the same.
+        let late = begun + 2 * PERIOD;
+        assert!(!limiter.admit(place(), late, || "second".to_owned()));
+        assert!(limiter.over(begun + PERIOD - Duration::from_millis(1)).is_empty());
+        assert_eq!(limiter.over(late), [("first".to_owned(), 2)]);
+        assert_eq!(limiter.suppressed(), 2);
+        // The next one begins when they were told.
+        for _ in 0..BURST {
+            assert!(limiter.admit(place(), late + PERIOD / 2, String::new));
+        }
+        assert!(!limiter.admit(place(), late + PERIOD / 2, String::new));
+        assert!(limiter.over(late + PERIOD / 2).is_empty());
+        assert_eq!(limiter.over(late + PERIOD).len(), 1);
+    }
+
+    /// Lines that a filter lets through, by their message.
+    struct Seen(Arc<Mutex<Vec<String>>>);
+
+    impl<S: Subscriber> tracing_subscriber::Layer<S> for Seen {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            lock(&self.0).push(message.0);
+        }
+    }
+
+    #[test]
+    fn lines_that_were_asked_for_and_summaries_are_not_limited() {
+        use tracing_subscriber::Layer;
+        use tracing_subscriber::layer::SubscriberExt;
+
+        let limiter = Arc::new(Limiter::new(Queue::new()));
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let layer = Seen(Arc::clone(&seen)).with_filter(Limited(Arc::clone(&limiter)));
+        let logged = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(logged, || {
+            for n in 0..2 * BURST {
+                tracing::info!(n, "limited");
+                tracing::error!("limited, too");
+                tracing::debug!("asked for");
+                tracing::info!(target: ACCESS, "of a request");
+                tracing::warn!(target: SUMMARY, "of lines");
+            }
+            assert_eq!(limiter.suppressed(), 2 * BURST);
+            let told = limiter.over(Instant::now() + PERIOD);
+            assert_eq!(told.len(), 2);
+            assert!(told.contains(&("limited".to_owned(), BURST)), "{told:?}");
+        });
+        let count = |message: &str| {
+            u64::try_from(lock(&seen).iter().filter(|seen| *seen == message).count()).expect("few")
+        };
+        assert_eq!((count("limited"), count("limited, too")), (BURST, BURST));
+        for all in ["asked for", "of a request", "of lines"] {
+            assert_eq!(count(all), 2 * BURST, "{all}");
+        }
+    }
+
+    #[test]
+    fn summaries_are_lines_themselves() {
+        use tracing_subscriber::layer::SubscriberExt;
+
+        let limiter = Limiter::new(Queue::new());
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let long_ago = Instant::now().checked_sub(PERIOD).expect("it runs longer");
+        for _ in 0..=BURST {
+            limiter.admit(place(), long_ago, || "too many".to_owned());
+        }
+        let logged = tracing_subscriber::registry().with(Seen(Arc::clone(&seen)));
+        tracing::subscriber::with_default(logged, || {
+            limiter.summarize();
+            limiter.summarize();
+        });
+        assert_eq!(*lock(&seen), ["more log lines of one kind were not written"]);
+    }
 }

@@ -324,3 +324,83 @@ impl<T: AsFd> Write for Descriptor<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_info_and_text_and_what_is_given_is_in_effect() {
+        let describe = |table: &LogTable| {
+            let settings = LogSettings::check(table);
+            let entries = settings.describe(table).entries;
+            let changes = entries.iter().map(|entry| entry.change == Change::Live);
+            assert_eq!(changes.collect::<Vec<_>>(), [true, false]);
+            entries.iter().map(|entry| entry.value.clone()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(describe(&LogTable::default()), "\"info\" \"text\"");
+        for (level, name) in [
+            (LogLevel::Error, "error"),
+            (LogLevel::Warn, "warn"),
+            (LogLevel::Info, "info"),
+            (LogLevel::Debug, "debug"),
+            (LogLevel::Trace, "trace"),
+        ] {
+            let (level, format) = (Given::by_default(level), Given::by_default(LogFormat::Json));
+            let table = LogTable { level: Some(level), format: Some(format) };
+            assert_eq!(describe(&table), format!("\"{name}\" \"json\""));
+        }
+    }
+
+    #[test]
+    fn frames_of_http2_are_told_to_whom_asks_for_everything() {
+        for (level, is_debug, is_frame) in [
+            (LogLevel::Error, false, false),
+            (LogLevel::Info, false, false),
+            (LogLevel::Debug, true, false),
+            (LogLevel::Trace, true, true),
+        ] {
+            let targets = targets(level);
+            assert_eq!(targets.would_enable("aqueduct", &tracing::Level::DEBUG), is_debug);
+            assert_eq!(targets.would_enable("h2::frame", &tracing::Level::DEBUG), is_frame);
+            let is_warned = level != LogLevel::Error;
+            assert_eq!(targets.would_enable("h2", &tracing::Level::WARN), is_warned);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_takes_nothing_for_now_is_waited_for_and_in_the_end_given_up() {
+        let (reader, writer) = UnixStream::pair().expect("a pair");
+        writer.set_nonblocking(true).expect("non-blocking");
+        let mut filled = 0;
+        while let Ok(bytes) = rustix::io::write(&writer, &[b'x'; 4096]) {
+            filled += bytes;
+        }
+        // Who is impatient gives up after its time, and writes no more than fits at once.
+        let begun = std::time::Instant::now();
+        let error = Impatient(&writer).write(b"late").expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= LAST_LINES / 2, "{:?}", begun.elapsed());
+        let read = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            let mut all = 0;
+            let mut part = [0; 65_536];
+            while all < filled + 5000 {
+                all += rustix::io::read(&reader, &mut part).expect("the rest");
+            }
+            drop(reader);
+        });
+        Descriptor(&writer).write_all(&[b'y'; 5000]).expect("it is waited for");
+        read.join().expect("all of it came");
+        assert!(Descriptor(&writer).write_all(b"z").is_err(), "nobody is there any more");
+    }
+
+    #[test]
+    fn who_is_impatient_writes_in_pieces_that_a_pipe_takes() {
+        let (_reader, writer) = UnixStream::pair().expect("a pair");
+        assert_eq!(Impatient(&writer).write(&[0; 5000]).expect("room"), PIECE_BYTES);
+        assert_eq!(Impatient(&writer).write(&[0; 10]).expect("room"), 10);
+    }
+}

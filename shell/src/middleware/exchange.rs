@@ -96,3 +96,91 @@ impl Exchange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::middleware::{Acknowledge, Fault, Host, Pattern, Unit};
+    use crate::sync::lock;
+
+    /// Asks a worker, and notes what it is told.
+    #[derive(Debug, Default)]
+    struct Asks {
+        settled: Mutex<u16>,
+        answered: Mutex<u16>,
+    }
+
+    impl Unit for Asks {
+        fn name(&self) -> &'static str {
+            "asks"
+        }
+
+        fn head(&self, _: &RequestHead<'_>, _: &mut Exchange) -> Result<Step, Problem> {
+            Ok(Step::Work(Job::new(1, || Outcome::Credential(None))))
+        }
+
+        fn settle(&self, _: Outcome, _: &mut Exchange) -> Result<(), Problem> {
+            *lock(&self.settled) += 1;
+            Ok(())
+        }
+
+        fn answered(&self, _: &Exchange, status: u16) {
+            *lock(&self.answered) = status;
+        }
+    }
+
+    #[derive(Debug)]
+    struct Passes;
+
+    impl Unit for Passes {
+        fn name(&self) -> &'static str {
+            "passes"
+        }
+    }
+
+    #[test]
+    fn each_unit_looks_once_and_goes_on_when_its_worker_has_found_something() {
+        let asks = [Arc::<Asks>::default(), Arc::<Asks>::default()];
+        let units: Vec<Arc<dyn Unit>> =
+            vec![Arc::new(Passes), Arc::clone(&asks[0]) as _, Arc::clone(&asks[1]) as _];
+        let route = Route {
+            index: 0,
+            methods: vec!["POST"],
+            host: Host::Any,
+            pattern: Pattern::new("/p").expect("a path"),
+            rings: vec!["r".to_owned()],
+            type_tag: None,
+            attributes: None,
+            acknowledge: Acknowledge::Published,
+            is_open: false,
+            units,
+        };
+        let head = RequestHead {
+            method: "POST",
+            target: "/p",
+            bytes: b"",
+            client: Client::Local,
+            certificate: None,
+            now: Instant::now(),
+        };
+        let mut exchange = Exchange::new(Arc::new(route), Vec::new(), &head);
+        assert!(matches!(exchange.look(&head, None), Ok(Looked::Work(_))));
+        let settled = || asks.each_ref().map(|unit| *lock(&unit.settled));
+        assert_eq!(settled(), [0, 0]);
+        let found = || Some(Outcome::Credential(None));
+        assert!(matches!(exchange.look(&head, found()), Ok(Looked::Work(_))));
+        assert_eq!(settled(), [1, 0]);
+        assert!(matches!(exchange.look(&head, found()), Ok(Looked::All)));
+        assert_eq!(settled(), [1, 1]);
+        exchange.answered(202);
+        assert_eq!(asks.each_ref().map(|unit| *lock(&unit.answered)), [202, 202]);
+        // What was not done is refused by what says so, and no unit is asked.
+        exchange.next = 1;
+        let undone = Some(Outcome::Undone(Problem::busy()));
+        let problem = exchange.look(&head, undone).expect_err("not done");
+        assert_eq!((problem.status, problem.fault), (503, Fault::NoMemory));
+        assert_eq!(settled(), [1, 1]);
+    }
+}

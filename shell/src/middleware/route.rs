@@ -333,4 +333,115 @@ mod tests {
         assert!(Router::new(vec![one(), route(&["PATCH"], None, "/a/{y}", "two")]).is_ok());
         assert!(Router::new(vec![one(), route(&["PUT"], Some("h"), "/a/{y}", "two")]).is_ok());
     }
+
+    /// Makes a body so many times as long.
+    #[derive(Debug)]
+    struct Times(usize);
+
+    impl Unit for Times {
+        fn name(&self) -> &'static str {
+            "times"
+        }
+
+        fn changes_bodies(&self) -> bool {
+            true
+        }
+
+        fn writes(&self, bytes: usize) -> usize {
+            bytes * self.0
+        }
+
+        fn memory(&self, bytes: usize, limit: usize) -> usize {
+            bytes * 10 + limit
+        }
+
+        fn body(&self, body: Vec<u8>, _: usize, _: &[String]) -> Result<Vec<u8>, Problem> {
+            Ok(body.repeat(self.0))
+        }
+    }
+
+    /// Changes nothing, and takes bodies of so many bytes.
+    #[derive(Debug)]
+    struct Takes(Option<usize>);
+
+    impl Unit for Takes {
+        fn name(&self) -> &'static str {
+            "takes"
+        }
+
+        fn most_bytes(&self) -> Option<usize> {
+            self.0
+        }
+    }
+
+    fn with(units: Vec<Arc<dyn Unit>>) -> Route {
+        Route { units, ..route(&["POST"], None, "/", "r") }
+    }
+
+    #[test]
+    fn what_units_cost_is_what_each_reads_and_writes_within_its_bound() {
+        let units = || with(vec![Arc::new(Times(2)), Arc::new(Takes(None)), Arc::new(Times(3))]);
+        assert!(units().changes_bodies());
+        // 10 are read, 20 written and read again, 60 written.
+        assert_eq!(units().cost(10, 100), 10 + 20 + 20 + 60);
+        // Between units a body may have four times what the record may have in the end.
+        assert_eq!(units().cost(10, 15), 10 + 20 + 20 + 15);
+        assert_eq!(units().cost(10, 4), 10 + 16 + 16 + 4);
+        // Of memory the most that one of them takes: of 10 bytes and 400, or of 20 and 100.
+        assert_eq!(units().memory(10, 100), 100 + 400);
+        assert_eq!(units().memory(10, 1), 100 + 4);
+        let none = with(vec![Arc::new(Takes(None))]);
+        assert_eq!((none.cost(10, 100), none.memory(10, 100)), (0, 0));
+        assert!(!none.changes_bodies());
+    }
+
+    #[test]
+    fn a_body_that_becomes_too_large_is_refused_after_the_unit_that_made_it_so() {
+        let units = with(vec![Arc::new(Times(2)), Arc::new(Takes(None)), Arc::new(Times(3))]);
+        let change = |limit| units.change(vec![7; 10], limit, &[]);
+        assert_eq!(change(60), Ok(vec![7; 60]));
+        for (limit, most) in [(59, 59), (5, 5), (4, 16)] {
+            let problem = change(limit).expect_err("too large");
+            assert_eq!(problem.status, 413);
+            let told = format!("more than {most} bytes after `times`");
+            assert!(problem.detail.contains(&told), "{}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn the_least_of_what_units_take_of_a_body_counts() {
+        let most = |units: &[Option<usize>]| {
+            let units = units.iter().map(|most| -> Arc<dyn Unit> { Arc::new(Takes(*most)) });
+            with(units.collect()).most_bytes()
+        };
+        assert_eq!(most(&[]), None);
+        assert_eq!(most(&[None]), None);
+        assert_eq!(most(&[Some(7), None, Some(5), Some(9)]), Some(5));
+    }
+
+    #[test]
+    fn routes_know_their_place_in_the_order_in_which_they_are_tried() {
+        let router = Router::new(vec![
+            route(&["POST"], None, "/a/{x}", "any"),
+            route(&["POST"], Some("h"), "/a/{x}", "host"),
+            route(&["POST"], None, "/a/b", "literal"),
+        ])
+        .expect("they differ");
+        let order = router.routes().iter().map(|route| (route.index, route.rings[0].as_str()));
+        assert_eq!(order.collect::<Vec<_>>(), [(0, "literal"), (1, "host"), (2, "any")]);
+    }
+
+    #[test]
+    fn a_host_is_compared_without_port_case_and_final_dot() {
+        for (name, value) in
+            [("a.b", "A.B."), ("a.b.", "a.b:80"), ("[::1]", "[::1]:80"), ("a.b", "a.b.:80")]
+        {
+            assert!(Host::only(name).matches(value.as_bytes()), "{name} {value}");
+        }
+        for (name, value) in [("a.b", "a.bc"), ("a.b", "b"), ("[::1]", "[::2]"), ("a", "\u{e4}")] {
+            assert!(!Host::only(name).matches(value.as_bytes()), "{name} {value}");
+        }
+        assert!(Host::Any.matches(b"anything"));
+        assert!(!Host::only("a").matches(b"."));
+    }
 }

@@ -814,3 +814,6 @@ fn attributes(names: &[String], pattern: &Pattern) -> Result<Vec<String>, Config
     }
     Ok(names.to_vec())
 }
+
+#[cfg(test)]
+mod tests;

@@ -262,3 +262,6 @@ fn check_name(origin: Origin, key: &str, name: &str, most: usize) -> Result<(), 
     let allowed = format!("1 to {most} of A-Z a-z 0-9 . _ -");
     Err(ConfigError::value(origin, key, name.escape_debug(), allowed))
 }
+
+#[cfg(test)]
+mod tests;

@@ -543,3 +543,51 @@ fn what_is_released_is_known_by_subscription_and_by_all() {
     let unreleased = [Some(0), Some(1), None, Some(7)].map(|by| ring.unreleased(by));
     assert_eq!(unreleased, [3, 10, 0, 0], "nobody read for the third; the eighth is not there");
 }
+
+#[test]
+fn a_ring_says_what_it_was_made_of_and_changes_only_how_long_records_wait() {
+    let ring = ring();
+    assert_eq!((ring.name(), ring.capacity_bytes(), ring.max_payload_bytes()), ("test", 1024, 480));
+    assert_eq!((ring.first_seq(), ring.has_attributes()), (0, false));
+    assert_eq!(ring.full_wait(), LONG);
+    ring.set_full_wait(Duration::from_millis(1500));
+    assert_eq!(ring.full_wait(), Duration::from_millis(1500));
+    assert!(ring.epoch() > 0 && ring.epoch() < 1 << 63);
+    assert_eq!(ring.handout().0, 1024 + u64::from(DATA_OFFSET_MAPPED));
+    let other = self::ring();
+    assert_ne!(ring.epoch(), other.epoch());
+}
+
+#[test]
+fn clocks_are_those_of_the_system() {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since_1970 = since_1970.expect("after 1970").as_nanos();
+    let told = u128::from(now_ns(ClockName::Realtime));
+    assert!(told.abs_diff(since_1970) < 60_000_000_000, "{told} {since_1970}");
+    let (one, other) = (now_ns(ClockName::Monotonic), now_ns(ClockName::Monotonic));
+    assert!(one <= other && other - one < 60_000_000_000, "{one} {other}");
+    // A machine does not run for as long as it is since 1970.
+    assert!(u128::from(one) < since_1970 / 2);
+}
+
+#[test]
+fn what_is_due_is_nothing_only_if_there_is_none_of_it_and_adds_up() {
+    let doorbell = || -> Arc<dyn Doorbell> { bell() };
+    assert!(Deferred::default().is_empty());
+    let each = || {
+        [
+            Deferred { futex: true, ..Deferred::default() },
+            Deferred { doorbells: vec![doorbell()], ..Deferred::default() },
+            Deferred { waiting: vec![Waker::noop().clone()], ..Deferred::default() },
+        ]
+    };
+    assert!(each().iter().all(|deferred| !deferred.is_empty()));
+    let mut all = Deferred::default();
+    for deferred in each().into_iter().chain(each()) {
+        all.add(deferred);
+    }
+    assert!(all.futex);
+    assert_eq!((all.doorbells.len(), all.waiting.len(), all.evicted.len()), (2, 2, 0));
+    all.add(Deferred::default());
+    assert!(all.futex);
+}

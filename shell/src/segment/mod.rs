@@ -84,3 +84,6 @@ impl fmt::Display for SegmentError {
 }
 
 impl std::error::Error for SegmentError {}
+
+#[cfg(test)]
+mod tests;

@@ -225,3 +225,6 @@ fn durabilities(rings: &[RingTable]) -> Vec<(String, Durability, Origin)> {
     };
     rings.iter().filter_map(durability).collect()
 }
+
+#[cfg(test)]
+mod tests;

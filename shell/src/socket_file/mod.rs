@@ -192,3 +192,6 @@ impl From<BindError> for io::Error {
         Self::new(kind, error)
     }
 }
+
+#[cfg(test)]
+mod tests;

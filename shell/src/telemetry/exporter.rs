@@ -207,3 +207,6 @@ fn resource(service_name: &str) -> Resource {
 fn scope() -> Option<Scope> {
     Some(Scope { name: "aqueduct".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
 }
+
+#[cfg(test)]
+mod tests;

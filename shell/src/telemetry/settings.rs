@@ -211,4 +211,33 @@ mod tests {
         let signals = Some(Given::by_default(vec!["spans".to_owned()]));
         assert!(OtelSettings::check(&OtelTable { signals, ..table }).is_err());
     }
+
+    #[cfg(feature = "otel")]
+    #[test]
+    fn what_is_left_out_has_defaults_and_what_is_given_is_in_effect() {
+        let describe = |table: &OtelTable| {
+            let settings = OtelSettings::check(table).expect("good").expect("sent");
+            let entries = settings.describe(table).entries;
+            let lines = entries.iter().map(|entry| format!("{} = {}", entry.key, entry.value));
+            lines.collect::<Vec<_>>().join("; ")
+        };
+        let endpoint = Some(Given::by_default("http://a:1/x".to_owned()));
+        let table = OtelTable { endpoint, ..OtelTable::default() };
+        assert_eq!(
+            describe(&table),
+            "endpoint = \"http://a:1/x\"; signals = [\"traces\", \"metrics\", \"logs\"]; \
+             root_ratio = 0.0; metrics_interval_ms = \"30s\"; timeout_ms = \"10s\"; \
+             service_name = \"aqueduct\""
+        );
+        let signals = Some(Given::by_default(vec!["metrics".to_owned()]));
+        let service_name = Some(Given::by_default("s".to_owned()));
+        let root_ratio = Some(Given::by_default(1.0));
+        let timeout_ms = Some(Given::by_default(Millis(1)));
+        let table = OtelTable { signals, service_name, root_ratio, timeout_ms, ..table };
+        assert_eq!(
+            describe(&table),
+            "endpoint = \"http://a:1/x\"; signals = [\"metrics\"]; root_ratio = 1.0; \
+             metrics_interval_ms = \"30s\"; timeout_ms = \"1ms\"; service_name = \"s\""
+        );
+    }
 }

@@ -82,3 +82,74 @@ impl Span {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span() -> Span {
+        Span {
+            trace_id: [1; 16],
+            span_id: [2; 8],
+            parent_id: [3; 8],
+            flags: 1,
+            start_ns: 10,
+            end_ns: 20,
+            ring: "r".to_owned(),
+            epoch: 0xab,
+            seq: Some(7),
+            records: 1,
+            payload_bytes: 99,
+            ..Span::default()
+        }
+    }
+
+    fn names(message: &messages::Span) -> Vec<&str> {
+        message.attributes.iter().skip(4).map(|each| each.key.as_str()).collect()
+    }
+
+    #[test]
+    fn a_record_is_named_by_its_ring_epoch_and_number() {
+        let message = span().message();
+        assert_eq!((&*message.name, message.kind), ("publish r", KIND_PRODUCER));
+        assert_eq!((message.trace_id.len(), &message.span_id[..]), (16, &[2; 8][..]));
+        assert_eq!((&message.parent_span_id[..], message.flags), (&[3; 8][..], 0x301));
+        assert_eq!((message.start_time_unix_nano, message.end_time_unix_nano), (10, 20));
+        assert_eq!(message.status, None);
+        let expected = vec![
+            KeyValue::text("messaging.system", "aqueduct"),
+            KeyValue::text("messaging.operation.name", "publish"),
+            KeyValue::text("messaging.operation.type", "send"),
+            KeyValue::text("messaging.destination.name", "r"),
+            KeyValue::text("messaging.message.id", "00000000000000ab-7"),
+            KeyValue::number("messaging.message.body.size", 99),
+        ];
+        assert_eq!(message.attributes, expected);
+    }
+
+    #[test]
+    fn several_records_are_a_batch_and_a_wait_is_told() {
+        let message = Span { records: 3, waited_ms: 1, ..span() }.message();
+        let more =
+            ["messaging.message.id", "messaging.batch.message_count", "aqueduct.full_wait_ms"];
+        assert_eq!(names(&message), more);
+        assert_eq!(message.attributes[5], KeyValue::number(more[1], 3));
+        assert_eq!(message.attributes[6], KeyValue::number(more[2], 1));
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_and_has_no_number() {
+        let message = Span { seq: None, refusal: Some("full"), ..span() }.message();
+        assert_eq!(names(&message), ["messaging.message.body.size", "error.type"]);
+        assert_eq!(message.attributes[5], KeyValue::text("error.type", "full"));
+        let status = message.status.expect("an error");
+        assert_eq!((&*status.message, status.code), ("refused: full", STATUS_ERROR));
+    }
+
+    #[test]
+    fn a_root_has_no_parent_and_no_clock_makes_a_span_end_before_it_begins() {
+        let message = Span { parent_id: [0; 8], end_ns: 5, ..span() }.message();
+        assert_eq!((message.parent_span_id.len(), message.flags), (0, 1));
+        assert_eq!((message.start_time_unix_nano, message.end_time_unix_nano), (10, 10));
+    }
+}

@@ -14,6 +14,8 @@ mod peer;
 #[cfg(feature = "tls")]
 mod session;
 mod settings;
+#[cfg(all(test, feature = "tls"))]
+mod tests;
 
 #[cfg(not(feature = "tls"))]
 pub use absent::{Acceptor, Session, Shown};

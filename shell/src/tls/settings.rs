@@ -125,3 +125,82 @@ pub fn tls(key: &str, given: Option<&Given<bool>>, has_tls: bool) -> Result<bool
         given => Ok(given.map_or(has_tls, |given| given.value)),
     }
 }
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use super::*;
+
+    fn path(path: &str) -> Option<Given<PathBuf>> {
+        Some(Given::by_default(path.into()))
+    }
+
+    fn check(table: &TlsTable) -> Result<Option<TlsSettings>, String> {
+        TlsSettings::check(table).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn certificates_come_from_files_or_are_made_but_not_both() {
+        let none = TlsTable::default();
+        assert_eq!(check(&none), Ok(None));
+        let off = TlsTable { self_signed: Some(Given::by_default(false)), ..none.clone() };
+        assert_eq!(check(&off), Ok(None));
+        let made = TlsTable { self_signed: Some(Given::by_default(true)), ..none.clone() };
+        assert_eq!(check(&made), Ok(Some(TlsSettings::SelfSigned)));
+        assert!(!TlsSettings::SelfSigned.asks_clients());
+        let files = TlsTable { certificate: path("/c"), key: path("/k"), ..none.clone() };
+        let found = check(&files).expect("good").expect("files");
+        assert!(!found.asks_clients());
+        let asking = TlsTable { client_ca: path("/a"), client_crl: path("/l"), ..files.clone() };
+        let found = check(&asking).expect("good").expect("files");
+        assert!(found.asks_clients());
+        let expected = TlsFiles {
+            certificate: "/c".into(),
+            key: "/k".into(),
+            client_ca: Some("/a".into()),
+            client_crl: Some("/l".into()),
+        };
+        assert_eq!(found, TlsSettings::Files(expected));
+
+        for (table, refused) in [
+            (TlsTable { key: None, ..files.clone() }, "`/c` is not allowed; allowed: it together"),
+            (TlsTable { certificate: None, ..files.clone() }, "it together with tls.certificate"),
+            (
+                TlsTable { self_signed: made.self_signed.clone(), ..files.clone() },
+                "it without tls.self_signed",
+            ),
+            (TlsTable { client_ca: path("/a"), ..made.clone() }, "it together with tls.certif"),
+            (TlsTable { client_ca: path("/a"), ..none }, "it together with tls.certificate"),
+            (TlsTable { client_crl: path("/l"), ..files }, "it together with tls.client_ca"),
+        ] {
+            let error = check(&table).expect_err(refused);
+            assert!(error.contains(refused), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_is_described_and_what_is_not_left_out() {
+        let table = TlsTable {
+            certificate: path("/c"),
+            self_signed: Some(Given::by_default(true)),
+            ..TlsTable::default()
+        };
+        let section = TlsSettings::describe(&table);
+        let entries = section.entries.iter().map(|entry| (entry.key, entry.value.as_str()));
+        let expected = [("certificate", "\"/c\""), ("self_signed", "true")];
+        assert_eq!((section.name(), entries.collect::<Vec<_>>()), ("tls".into(), expected.into()));
+    }
+
+    #[test]
+    fn tls_is_spoken_where_there_are_certificates_unless_an_address_says_otherwise() {
+        let given = |value: bool| Some(Given::by_default(value));
+        let spoken = |said: Option<bool>, has_tls: bool| {
+            let said = said.and_then(given);
+            tls("http.tls", said.as_ref(), has_tls).map_err(|error| error.to_string())
+        };
+        assert_eq!((spoken(None, true), spoken(None, false)), (Ok(true), Ok(false)));
+        assert_eq!((spoken(Some(false), true), spoken(Some(false), false)), (Ok(false), Ok(false)));
+        assert_eq!(spoken(Some(true), true), Ok(true));
+        let error = spoken(Some(true), false).expect_err("with what?");
+        assert!(error.contains("http.tls") && error.contains("tls.certificate"), "{error}");
+    }
+}

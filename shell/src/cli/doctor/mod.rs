@@ -121,3 +121,6 @@ fn object(checks: &[Check]) -> String {
     let (failures, warnings) = (count(Status::Failure), count(Status::Warning));
     format!("{{\"failures\":{failures},\"warnings\":{warnings},\"checks\":[{}]}}\n", list.join(","))
 }
+
+#[cfg(test)]
+mod tests;

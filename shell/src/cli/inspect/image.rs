@@ -189,3 +189,99 @@ impl files::File for Image<'_> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes() -> Vec<u8> {
+        (0..3 * WINDOW_BYTES).map(|at| u8::try_from(at % 251).unwrap_or(0)).collect()
+    }
+
+    #[test]
+    fn a_part_is_read_from_where_it_begins_and_is_zeros_past_its_end() {
+        let all = bytes();
+        let source: &[u8] = &all;
+        let image = Image::part(&source, 1000, 2 * WINDOW_BYTES as u64);
+        assert_eq!((image.size(), image.offset(5)), (2 * WINDOW_BYTES as u64, 1005));
+        for at in [0, 1, WINDOW_BYTES - 3, WINDOW_BYTES, 7, 2 * WINDOW_BYTES - 8] {
+            assert_eq!(image.bytes::<8>(at as u64), all[1000 + at..1008 + at], "{at}");
+        }
+        let end = image.size();
+        let mut last = [0; 8];
+        last[..3].copy_from_slice(&all[1000 + 2 * WINDOW_BYTES - 3..1000 + 2 * WINDOW_BYTES]);
+        assert_eq!(image.bytes::<8>(end - 3), last);
+        assert_eq!(image.bytes::<8>(end), [0; 8]);
+        assert_eq!(image.bytes::<8>(u64::MAX - 4), [0; 8]);
+        assert_eq!(image.word(4), u32::from_le_bytes(all[1004..1008].try_into().expect("four")));
+        let mut large = vec![9; WINDOW_BYTES + 1];
+        image.read(3, &mut large);
+        assert_eq!(large, all[1003..1004 + WINDOW_BYTES]);
+        assert!(image.failure().is_none());
+        let whole = Image::whole(&source).expect("memory");
+        assert_eq!(whole.size(), all.len() as u64);
+        assert_eq!(Image::part(&source, u64::MAX - 1, 9).size(), 1);
+    }
+
+    /// What can be read until somebody says otherwise, and what was read.
+    struct Changing(RefCell<Option<u8>>);
+
+    impl Source for Changing {
+        fn read_at(&self, _: u64, into: &mut [u8]) -> io::Result<usize> {
+            into.fill(self.0.borrow().ok_or(io::ErrorKind::NotConnected)?);
+            Ok(into.len())
+        }
+
+        fn size(&self) -> io::Result<u64> {
+            Ok(1 << 20)
+        }
+    }
+
+    #[test]
+    fn what_was_read_is_kept_until_it_is_refreshed_and_words_are_always_new() {
+        let source = Changing(RefCell::new(Some(1)));
+        let image = Image::whole(&source).expect("it says its size");
+        assert_eq!(image.bytes(100), [1; 4]);
+        *source.0.borrow_mut() = Some(2);
+        assert_eq!(image.bytes(200), [1; 4]);
+        assert_eq!(image.word(200), 0x0202_0202);
+        image.refresh();
+        assert_eq!(image.bytes(200), [2; 4]);
+        *source.0.borrow_mut() = None;
+        image.refresh();
+        assert_eq!(image.bytes(300), [0; 4]);
+        assert_eq!(image.word(400), 0);
+        let (at, error) = image.failure().expect("the first one");
+        assert_eq!((at, error.kind()), (300, io::ErrorKind::NotConnected));
+        assert!(image.failure().is_none());
+    }
+
+    #[test]
+    fn the_code_of_journals_reads_it_and_changes_nothing() {
+        use files::File as _;
+
+        let all = bytes();
+        let source: &[u8] = &all;
+        let image = Image::part(&source, 10, 20);
+        let mut into = [7; 8];
+        assert_eq!(image.pread(&mut into, 15).expect("memory"), 5);
+        assert_eq!(into, [25, 26, 27, 28, 29, 7, 7, 7]);
+        assert_eq!(image.pread(&mut into, 20).expect("memory"), 0);
+        assert_eq!(files::File::size(&image).expect("memory"), 20);
+        assert!(image.pwrite(&[1], 0).is_err());
+        assert!(image.fdatasync().is_err() && image.fallocate(1).is_err());
+        assert!(image.forget().is_ok() && image.is_linked().expect("said"));
+    }
+
+    #[test]
+    fn files_are_read_to_their_end() {
+        let file = tempfile::tempfile().expect("a file");
+        FileExt::write_all_at(&file, b"abcdef", 0).expect("written");
+        let mut into = [0; 4];
+        assert_eq!(Source::read_at(&file, 1, &mut into).expect("read"), 4);
+        assert_eq!(&into, b"bcde");
+        assert_eq!(Source::read_at(&file, 4, &mut into).expect("read"), 2);
+        assert_eq!(Source::read_at(&file, 9, &mut into).expect("read"), 0);
+        assert_eq!(Source::size(&file).expect("known"), 6);
+    }
+}

@@ -227,3 +227,94 @@ impl Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let mut report = Report::new("ring", "a\u{1b}b");
+        report.fact("two_words", 7_u32);
+        report.fact("name", "x\"y");
+        report.notes.push("noted".to_owned());
+        report.damaged(Damage::new("one", "alone"));
+        report.damaged(Damage::new("two", "placed").offset(255).position(9).records(3, 3));
+        report.damaged(Damage::new("three", "some").records(3, 5));
+        report.damaged(Damage::new("four", "there").position(1));
+        let mut part = Report::new("unknown", "part");
+        part.fact("bytes", 1_u64);
+        report.parts.extend([part.clone(), part]);
+        report
+    }
+
+    #[test]
+    fn a_report_is_lines_for_people() {
+        let expected = "\
+a?b: ring
+  two words 7
+  name x\"y
+  note: noted
+  DAMAGE: alone
+  DAMAGE at byte 0xff (position 9, record 3): placed
+  DAMAGE (records 3 to 5): some
+  DAMAGE (position 1): there
+  part: unknown
+    bytes 1
+  part: unknown
+    bytes 1
+";
+        assert_eq!(report().text(), expected);
+    }
+
+    #[test]
+    fn a_report_is_an_object_for_programs() {
+        let value: serde_json::Value = serde_json::from_str(&report().json()).expect("JSON");
+        let part = serde_json::json!({
+            "what": "unknown", "place": "part", "facts": { "bytes": 1 }, "damaged": 0,
+            "damage": [], "notes": [], "parts": []
+        });
+        let expected = serde_json::json!({
+            "what": "ring", "place": "a\u{1b}b", "facts": { "two_words": 7, "name": "x\"y" },
+            "damaged": 4,
+            "damage": [
+                { "kind": "one", "text": "alone" },
+                {
+                    "kind": "two", "offset": 255, "position": 9, "first_seq": 3, "last_seq": 3,
+                    "text": "placed"
+                },
+                { "kind": "three", "first_seq": 3, "last_seq": 5, "text": "some" },
+                { "kind": "four", "position": 1, "text": "there" }
+            ],
+            "notes": ["noted"], "parts": [part, part]
+        });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn damage_beyond_the_first_thousand_is_counted() {
+        let mut report = Report::new("ring", "r");
+        for _ in 0..1000 {
+            report.damaged(Damage::new("d", "d"));
+        }
+        assert_eq!((report.damage.len(), report.more_damage), (1000, 0));
+        assert!(!report.text().contains("further"));
+        (0..2).for_each(|_| report.damaged(Damage::new("d", "d")));
+        assert_eq!((report.damage.len(), report.more_damage, report.damages()), (1000, 2, 1002));
+        assert!(report.text().ends_with("  DAMAGE at 2 further places\n"));
+        let whole = Report { parts: vec![report.clone(), report], ..Report::new("process", "p") };
+        assert_eq!(whole.damages(), 2004);
+    }
+
+    #[test]
+    fn what_holds_nothing_of_ours_is_not_known() {
+        for what in ["core dump", "process", "unknown"] {
+            let mut report = Report::new(what, "p");
+            assert!(!report.is_known(), "{what}");
+            report.parts.push(Report::new("unknown", "p"));
+            assert!(!report.is_known(), "{what}");
+            report.parts.push(Report::new("ring", "p"));
+            assert!(report.is_known(), "{what}");
+        }
+        assert!(Report::new("journal", "p").is_known());
+    }
+}

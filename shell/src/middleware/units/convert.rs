@@ -176,3 +176,59 @@ impl Unit for Convert {
         }
     }
 }
+
+#[cfg(all(test, feature = "xml", feature = "cbor", feature = "messagepack"))]
+mod tests {
+    use super::*;
+
+    const JSON: &[u8] = br#"{"a":[1,"x"]}"#;
+
+    fn unit(from: &str, to: &str) -> Convert {
+        Convert(Conversion::new(from, to).expect("this program has it"))
+    }
+
+    #[test]
+    fn each_format_comes_back_as_the_json_that_it_was_made_of() {
+        for format in ["xml", "cbor", "messagepack"] {
+            let (out, back) = (unit("json", format), unit(format, "json"));
+            let made = out.body(JSON.to_vec(), 1 << 10, &[]).expect("good");
+            assert_ne!(made, JSON, "{format}");
+            let again = back.body(made, 1 << 10, &[]).expect("good");
+            let text = String::from_utf8(again).expect("text");
+            assert_eq!(text.as_bytes(), JSON, "{format}");
+            assert!(out.changes_bodies() && back.changes_bodies());
+            assert_eq!((out.name(), back.name()), ("convert", "convert"));
+        }
+        assert!(Conversion::new("xml", "cbor").is_none());
+    }
+
+    #[test]
+    fn no_body_becomes_more_than_was_said() {
+        let worst: [&[u8]; 5] = [JSON, b"[]", br#""\"""#, b"[1,2,3,4,5,6,7,8,9]", b"[[[[[[]]]]]]"];
+        for format in ["xml", "cbor", "messagepack"] {
+            let (out, back) = (unit("json", format), unit(format, "json"));
+            for json in worst {
+                let Ok(made) = out.body(json.to_vec(), 1 << 10, &[]) else { continue };
+                let most = out.writes(json.len());
+                assert!((made.len()..1 << 10).contains(&most), "{format}: {most}");
+                let length = made.len();
+                let again = back.body(made, 1 << 10, &[]).expect("it was made here");
+                let most = back.writes(length);
+                assert!((again.len()..1 << 10).contains(&most), "{format}: {most}");
+            }
+        }
+        assert_eq!(unit("xml", "json").writes(7), 14);
+    }
+
+    #[test]
+    fn what_is_counted_before_it_is_written_is_read_twice() {
+        for (from, to, bytes) in [
+            ("json", "cbor", 14),
+            ("json", "messagepack", 14),
+            ("cbor", "json", 7),
+            ("json", "xml", 7),
+        ] {
+            assert_eq!(unit(from, to).reads(7, 1), bytes, "{from} to {to}");
+        }
+    }
+}

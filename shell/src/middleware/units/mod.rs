@@ -19,3 +19,6 @@ pub use decompress::Decompress;
 pub use json::ValidJson;
 pub use rate_limit::{Per, RateLimit};
 pub use request_id::RequestId;
+
+#[cfg(test)]
+mod tests;
