@@ -230,6 +230,58 @@ fn a_batch_has_one_span_and_a_refusal_says_why() {
 }
 
 #[test]
+fn who_asks_for_open_metrics_finds_the_last_traces_beside_latencies_and_refusals() {
+    let collector = Collector::start(Mood::Takes);
+    let text = format!(
+        "[http]\nattributes = [\"traceparent\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [otel]\nendpoint = \"http://{}/otlp/\"\n\
+         [[ring]]\nname = \"orders\"\ncapacity_bytes = 1024\nmax_payload_bytes = 400\n\
+         full_wait_ms = 0\n",
+        collector.address
+    );
+    let server = Server::with_file(&text, &[]);
+    let admin = server.admin.expect("an address");
+    let asked = |accept: &str| {
+        let fields = format!("host: t\r\nconnection: close\r\n{accept}");
+        Server::exchange_at(admin, format!("GET /metrics HTTP/1.1\r\n{fields}\r\n"))
+    };
+    // The ring is full after some; what came without a trace is counted without one.
+    assert_eq!(post(&server, "", None, b"quiet").status, 202);
+    while post(&server, "", Some(&sampled()), &[b'x'; 300]).status == 202 {}
+    until("a refusal", &server, || collector.spans().iter().any(|span| span.status.is_some()));
+    let spans = collector.spans();
+    let open = "accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let answer = asked(open);
+    let kind = answer.header("content-type").expect("a type");
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
+    assert!(answer.body.ends_with("# EOF\n"), "{}", answer.body);
+    let exemplars = |name: &str| -> Vec<&str> {
+        let lines = answer.body.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| Some(line.split_once(" # ")?.1)).collect()
+    };
+    let is_of = |exemplar: &str, span: &messages::Span| {
+        let ids = format!("trace_id=\"{TRACE_ID}\",span_id=\"{}\"", hex(&span.span_id));
+        exemplar.contains(&ids)
+    };
+    let latencies = exemplars("aqueduct_traced_publish_seconds_bucket{ring=\"orders\"");
+    let done: Vec<_> = spans.iter().filter(|span| span.status.is_none()).collect();
+    assert!(!latencies.is_empty(), "{}", answer.body);
+    for exemplar in latencies {
+        assert!(done.iter().any(|span| is_of(exemplar, span)), "{exemplar}: {done:?}");
+    }
+    let refused = exemplars("aqueduct_records_rejected_total{reason=\"full\",ring=\"orders\"");
+    let failed = spans.iter().find(|span| span.status.is_some()).expect("waited for");
+    assert!(refused.len() == 1 && is_of(refused[0], failed), "{refused:?}: {failed:?}");
+    let count = format!("aqueduct_traced_publish_seconds_count{{ring=\"orders\"}} {}", done.len());
+    assert!(answer.body.lines().any(|line| line == count), "{count}: {}", answer.body);
+    for accept in ["", "accept: text/plain;version=0.0.4\r\n"] {
+        let answer = asked(accept);
+        assert!(answer.header("content-type").is_some_and(|it| it.starts_with("text/plain")));
+        assert!(!answer.body.contains(" # {") && !answer.body.contains("# EOF"), "{answer:?}");
+    }
+}
+
+#[test]
 fn traces_begin_here_if_the_settings_say_so() {
     let collector = Collector::start(Mood::Takes);
     let server = server(collector.address, "root_ratio = 1", "");

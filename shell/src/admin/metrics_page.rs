@@ -33,3 +33,10 @@ pub(super) fn page(admin: &Admin) -> Page {
         }
     }
 }
+
+/// Writes all metrics down as `OpenMetrics`, with exemplars.
+#[cfg(feature = "otel")]
+pub(super) fn open_metrics(admin: &Admin) -> Page {
+    refresh(admin);
+    Page::Content(crate::metrics::OPEN_METRICS, admin.metrics.open_metrics().into_bytes())
+}

@@ -82,6 +82,12 @@ impl Admin {
         }
     }
 
+    /// Makes the metrics as `OpenMetrics` has them, for who prefers that.
+    #[cfg(feature = "otel")]
+    pub fn open_metrics(&self) -> Page {
+        metrics_page::open_metrics(self)
+    }
+
     /// Lists why a record that is sent now has no chance; nothing if it has one.
     pub fn obstacles(&self) -> Vec<String> {
         health::obstacles(self)

@@ -2,6 +2,8 @@
 //!
 //! Requests are `routes`' business, one connection's life is `connection`'s.
 
+#[cfg(feature = "otel")]
+mod accepts;
 mod activity;
 mod connection;
 mod reply;

@@ -2,9 +2,11 @@
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{HOST, ORIGIN};
-use hyper::{Method, Request, StatusCode, Version};
+use hyper::{Request, StatusCode, Version};
 
 use super::Http;
+#[cfg(feature = "otel")]
+use super::accepts;
 use super::reply::{Reply, allowing, closing, empty, for_browsers, problem, retry_later, with};
 use crate::admin::{Admin, Page, Target};
 use crate::codec::http1::is_host;
@@ -13,7 +15,7 @@ use crate::codec::http1::is_host;
 pub(super) fn answer(http: &Http, request: &Request<Incoming>) -> Reply {
     let reply = match (&http.admin, Target::of(request.uri().path())) {
         (Some(admin), Some(target)) => {
-            refusal(request).unwrap_or_else(|| page(admin, request.method(), &target))
+            refusal(request).unwrap_or_else(|| page(admin, request, &target))
         }
         _ => problem(StatusCode::NOT_FOUND, "no such resource; see /openapi.json"),
     };
@@ -39,12 +41,18 @@ fn refusal(request: &Request<Incoming>) -> Option<Reply> {
         .then(|| problem(StatusCode::FORBIDDEN, "pages of this origin may not use this listener"))
 }
 
-fn page(admin: &Admin, method: &Method, target: &Target) -> Reply {
+fn page(admin: &Admin, request: &Request<Incoming>, target: &Target) -> Reply {
+    let method = request.method();
     if !target.methods().split(", ").any(|allowed| method == allowed) {
         let reply = problem(StatusCode::METHOD_NOT_ALLOWED, "this resource has other methods");
         return allowing(reply, target.methods());
     }
-    match admin.answer(target) {
+    let answer = match target {
+        #[cfg(feature = "otel")]
+        Target::Metrics if accepts::open_metrics(request.headers()) => admin.open_metrics(),
+        _ => admin.answer(target),
+    };
+    match answer {
         Page::Content(kind, content) => with(StatusCode::OK, kind, content),
         Page::File(kind, content) => for_browsers(with(StatusCode::OK, kind, content)),
         Page::Unavailable(why) => retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, &why)),

@@ -8,6 +8,7 @@ use aqueduct_core::layout::ATTRIBUTES_MAX_BYTES;
 
 use super::{Batch, refusal};
 use crate::codec::{Outcome, Record, RingId};
+use crate::metrics::Exemplar;
 use crate::ring::{Ring, Standing};
 use crate::sync::lock;
 use crate::telemetry::{Context, Span, Tracer, now_ns, ns_since_1970};
@@ -21,6 +22,8 @@ pub(super) struct Traces {
 /// A span, and the last record of it in each ring.
 struct Open {
     span: Span,
+    /// Where it is counted: the first of its rings.
+    counts_in: RingId,
     records: Vec<(RingId, u64)>,
     /// Further records of the same batch may come.
     grows: bool,
@@ -130,7 +133,8 @@ impl<'a> Batch<'a> {
             waited_ms,
             refusal,
         };
-        self.traces.open.push(Open { span, records, grows });
+        let counts_in = record.ring;
+        self.traces.open.push(Open { span, counts_in, records, grows });
         outcome
     }
 
@@ -142,27 +146,47 @@ impl<'a> Batch<'a> {
             return;
         };
         let end_ns = now_ns();
-        for Open { mut span, records, .. } in self.traces.open.drain(..) {
+        for Open { mut span, counts_in, records, .. } in self.traces.open.drain(..) {
             span.end_ns = end_ns;
             let rings = &self.shared.rings;
+            let counts_in = &rings[usize::from(counts_in.0)];
             let records = records.iter().map(|(ring, seq)| (&rings[usize::from(ring.0)], *seq));
             let coming: Vec<_> = records
                 .filter(|(ring, seq)| ring.standing(*seq) != Standing::Published)
                 .map(|(ring, seq)| (Arc::clone(ring), seq))
                 .collect();
             if coming.is_empty() {
-                tracer.end(span);
+                end(tracer, counts_in, span);
             } else if tracer.take_place() {
-                let tracer = Arc::clone(tracer);
-                Arc::new(Coming { tracer, rest: Mutex::new(Some((span, coming))) }).look();
+                let (tracer, counts_in) = (Arc::clone(tracer), Arc::clone(counts_in));
+                let rest = Mutex::new(Some((span, coming)));
+                Arc::new(Coming { tracer, counts_in, rest }).look();
             }
         }
     }
 }
 
+/// Has a span sent that has ended, and counts it.
+fn end(tracer: &Tracer, counts_in: &Ring, span: Span) {
+    let exemplar = |value| Exemplar {
+        trace_id: span.trace_id,
+        span_id: span.span_id,
+        value,
+        at_ns: span.end_ns,
+    };
+    #[allow(clippy::cast_precision_loss, reason = "the first digits are meant")]
+    let exemplar = match span.refusal {
+        None => exemplar(span.end_ns.saturating_sub(span.start_ns) as f64 / 1e9),
+        Some(_) => exemplar(span.records as f64),
+    };
+    counts_in.metrics().traced(exemplar, span.refusal);
+    tracer.end(span);
+}
+
 /// A span whose records wait for the journal. INVARIANT: it has a place of the tracer.
 struct Coming {
     tracer: Arc<Tracer>,
+    counts_in: Arc<Ring>,
     /// None once the span has ended.
     rest: Mutex<Option<Rest>>,
 }
@@ -184,7 +208,7 @@ impl Coming {
             coming.retain(|(ring, seq)| ring.standing(*seq) != Standing::Published);
             let Some((ring, seq)) = coming.first() else {
                 span.end_ns = now_ns();
-                self.tracer.end(span);
+                end(&self.tracer, &self.counts_in, span);
                 return;
             };
             let first = (Arc::clone(ring), *seq);

@@ -2,6 +2,13 @@
 //!
 //! Values that can be looked up are set when they are asked for.
 
+#[cfg(feature = "otel")]
+mod exemplars;
+#[cfg(feature = "otel")]
+mod open_metrics;
+
+#[cfg(feature = "otel")]
+use std::sync::Arc;
 use std::sync::Mutex;
 
 use prometheus::core::Collector;
@@ -12,6 +19,11 @@ use prometheus::{
 
 use crate::refusal::Refusal;
 use crate::sync::lock;
+
+#[cfg(feature = "otel")]
+pub use exemplars::{Exemplar, Exemplars};
+#[cfg(feature = "otel")]
+pub use open_metrics::MEDIA_TYPE as OPEN_METRICS;
 
 /// Buckets of the publish wait, seconds: from a reader that is quick to one that is slow for
 /// people.
@@ -63,6 +75,11 @@ pub struct Metrics {
     log_suppressed: IntCounter,
     #[cfg(feature = "otel")]
     telemetry: [IntCounterVec; 3],
+    #[cfg(feature = "otel")]
+    traced: HistogramVec,
+    /// Those of each ring, by its name.
+    #[cfg(feature = "otel")]
+    exemplars: Mutex<Vec<(String, Arc<Exemplars>)>>,
     /// Held while counts of elsewhere are brought up to date, so that nothing is counted twice.
     counting_log_lines: Mutex<()>,
     records: IntCounterVec,
@@ -80,6 +97,7 @@ pub struct Metrics {
     journal_room_bytes: IntGaugeVec,
     journal_failed: IntGaugeVec,
     journal_short: IntGaugeVec,
+    journal_waiting: GaugeVec,
     journal_cursor_failures: IntCounterVec,
     wakes: IntCounterVec,
     evictions: IntCounterVec,
@@ -118,6 +136,10 @@ pub struct RingMetrics {
     pub keys_conflicting: IntCounter,
     /// Those that were forgotten before their time.
     pub keys_forgotten: IntCounter,
+    #[cfg(feature = "otel")]
+    traced: Histogram,
+    #[cfg(feature = "otel")]
+    exemplars: Arc<Exemplars>,
 }
 
 /// The metrics of the journal of one ring.
@@ -138,6 +160,8 @@ pub struct JournalMetrics {
     pub failed: IntGauge,
     /// 1 while no further segment can be reserved.
     pub short: IntGauge,
+    /// How long the commit that is under way has taken, seconds; 0 if none is.
+    pub waiting: Gauge,
     /// Tries to save cursors that failed.
     pub cursor_failures: IntCounter,
 }
@@ -244,6 +268,15 @@ impl Metrics {
                     &["signal"],
                 )?,
             ],
+            #[cfg(feature = "otel")]
+            traced: make.histograms(
+                "aqueduct_traced_publish_seconds",
+                "Time from receipt to publication of messages whose trace is recorded.",
+                exemplars::TRACED_BUCKETS_SECONDS,
+                ring,
+            )?,
+            #[cfg(feature = "otel")]
+            exemplars: Mutex::default(),
             records: make.counters("aqueduct_records_total", "Records published.", ring)?,
             payload_bytes: make.counters(
                 "aqueduct_payload_bytes_total",
@@ -318,6 +351,11 @@ impl Metrics {
                 "1 while there is no space for a further segment.",
                 ring,
             )?,
+            journal_waiting: make.real_gauges(
+                "aqueduct_journal_waiting_seconds",
+                "Time that the commit that is under way has taken; 0 if none is.",
+                ring,
+            )?,
             journal_cursor_failures: make.counters(
                 "aqueduct_journal_cursor_failures_total",
                 "Tries to save the cursors of subscriptions that failed.",
@@ -390,6 +428,10 @@ impl Metrics {
         self.capacity_bytes
             .with_label_values(&[name])
             .set(i64::try_from(capacity_bytes).unwrap_or(i64::MAX));
+        #[cfg(feature = "otel")]
+        let exemplars = Arc::<Exemplars>::default();
+        #[cfg(feature = "otel")]
+        lock(&self.exemplars).push((name.to_owned(), Arc::clone(&exemplars)));
         RingMetrics {
             records: self.records.with_label_values(&[name]),
             payload_bytes: self.payload_bytes.with_label_values(&[name]),
@@ -404,6 +446,10 @@ impl Metrics {
             wakes_socket: self.wakes.with_label_values(&[name, "socket"]),
             evictions: ["cursor", "packet", "operator"]
                 .map(|reason| self.evictions.with_label_values(&[name, reason])),
+            #[cfg(feature = "otel")]
+            traced: self.traced.with_label_values(&[name]),
+            #[cfg(feature = "otel")]
+            exemplars,
         }
     }
 
@@ -419,6 +465,7 @@ impl Metrics {
             room_bytes: self.journal_room_bytes.with_label_values(&labels),
             failed: self.journal_failed.with_label_values(&labels),
             short: self.journal_short.with_label_values(&labels),
+            waiting: self.journal_waiting.with_label_values(&labels),
             cursor_failures: self.journal_cursor_failures.with_label_values(&labels),
         }
     }
@@ -489,6 +536,28 @@ impl Metrics {
         let mut text = Vec::with_capacity(8192);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+
+    /// Everything as `OpenMetrics` 1.0, with the last trace of each bucket of latencies and of each
+    /// reason of refusals.
+    #[cfg(feature = "otel")]
+    pub fn open_metrics(&self) -> String {
+        use open_metrics::Place;
+        let known = lock(&self.exemplars).clone();
+        open_metrics::text(&self.registry.gather(), |family, labels, place| {
+            let label = |name: &str| labels.iter().find(|pair| pair.name() == name);
+            let ring = label("ring")?.value();
+            let (_, of_ring) = known.iter().find(|(name, _)| name == ring)?;
+            match (family, place) {
+                ("aqueduct_traced_publish_seconds", Place::Bucket(index)) => {
+                    of_ring.in_bucket(index)
+                }
+                ("aqueduct_records_rejected_total", Place::Counter) => {
+                    of_ring.of_reason(label("reason")?.value())
+                }
+                _ => None,
+            }
+        })
     }
 }
 
@@ -577,6 +646,18 @@ impl RingMetrics {
     /// Returns how many readers were evicted for this reason.
     pub fn evictions(&self, reason: Eviction) -> u64 {
         self.evictions[reason as usize].get()
+    }
+
+    /// Counts a message whose trace is recorded, which was published after so many seconds; or one
+    /// that was refused for a reason, with so many records.
+    #[cfg(feature = "otel")]
+    pub fn traced(&self, exemplar: Exemplar, refusal: Option<&str>) {
+        if let Some(reason) = refusal {
+            self.exemplars.refused(reason, exemplar);
+        } else {
+            self.traced.observe(exemplar.value);
+            self.exemplars.published(exemplar);
+        }
     }
 
     /// Counts a reader that was evicted.
