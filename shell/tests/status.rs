@@ -52,6 +52,29 @@ fn until_found(server: &Server, expected: &[&str]) {
 }
 
 #[test]
+fn a_journal_is_there_with_what_it_takes_and_how_its_disk_does() {
+    let journals = common::Scratch::new();
+    let text = format!(
+        "[journal]\ndirectory = \"{}\"\n[[ring]]\nname = \"kept\"\n\
+         capacity_bytes = \"64KiB\"\ndurability = \"disk\"\n[[ring]]\nname = \"loose\"\n\
+         capacity_bytes = \"64KiB\"\n",
+        journals.path("").display()
+    );
+    let server = Server::with_file(&text, &ADMIN);
+    assert_eq!(server.post("kept", b"payload").status, 202);
+    let status = json(&server, "/v1/status");
+    let [journal] = &status["journals"].as_array().expect("a list")[..] else { panic!("{status}") };
+    assert_eq!((&journal["ring"], &journal["durability"]), (&"kept".into(), &"disk".into()));
+    assert_eq!((&journal["state"], &journal["waiting_seconds"]), (&"good".into(), &0.0.into()));
+    for number in ["segments", "size_bytes", "room_bytes"] {
+        assert!(journal[number].as_u64() > Some(0), "{number}: {journal}");
+    }
+    let metrics = Server::exchange_at(admin(&server), get("/metrics")).body;
+    let line = "aqueduct_journal_waiting_seconds{ring=\"kept\"} 0";
+    assert!(metrics.lines().any(|said| said == line), "{metrics}");
+}
+
+#[test]
 fn the_page_may_run_its_own_script_and_ask_its_own_address_only() {
     let server = Server::start(&ADMIN);
     for (path, media_type, says) in [

@@ -40,6 +40,7 @@ pub use doorbell::Doorbell;
 pub use durable::Standing;
 use durable::{Holding, Progress};
 pub use error::RingError;
+pub use journaled::JournalLook;
 use journaled::Journaled;
 use kept::Kept;
 pub use kept::Left;

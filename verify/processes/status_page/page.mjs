@@ -79,7 +79,9 @@ async function audit(page) {
 try {
   const port = await freePort();
   const rings = ["orders", "readings"].map((name) =>
-    `[[ring]]\nname = "${name}"\ncapacity_bytes = "1MiB"\nsubscriptions = ["erp", "lake"]\n`).join("");
+    `[[ring]]\nname = "${name}"\ncapacity_bytes = "1MiB"\nsubscriptions = ["erp", "lake"]\n`).join("")
+    + '[[ring]]\nname = "kept"\ncapacity_bytes = "64KiB"\ndurability = "disk"\n'
+    + `[journal]\ndirectory = "${scratch}"\n`;
   const text = config("small", port, rings);
   let served = await listener("small", text);
   const url = `http://127.0.0.1:${port}/`;
@@ -105,6 +107,8 @@ try {
   await page.waitForFunction(() => document.getElementById("findings").textContent.includes("reader absent"));
   say("a subscription without a reader is found", true,
     (await textOf("#findings li:first-child")).replaceAll("\n", " "));
+  const journal = await textOf("#journals tbody tr:first-child");
+  say("a journal is there", /kept\s+disk\s+good/.test(journal), journal.replaceAll("\t", " "));
 
   // By keyboard alone: to the filter, to the rings, into one, and out of it.
   const focus = () => page.evaluate(() => {

@@ -152,7 +152,8 @@ function table(id, columns, sorted) {
 // --- What is shown -----------------------------------------------------------------------------
 
 const BAD = new Set([
-  "ring_full", "journal_refuses", "reader_stuck", "reader_evicted", "forwarder_unreachable",
+  "ring_full", "journal_refuses", "journal_waits", "reader_stuck", "reader_evicted",
+  "forwarder_unreachable",
   "forwarder_behind", "connections_refused", "ring_damaged", "certificate_ends", "shutting_down",
 ]);
 const STATE_CLASS = { stuck: "bad", absent: "warn", slow: "warn", full: "bad", closed: "warn" };
@@ -228,6 +229,26 @@ const fillReaders = table("readers", [
   }],
 ]);
 
+const fillJournals = table("journals", [
+  ["ring", "Ring", true, text((journal) => journal.ring)],
+  ["durability", "Durability", true, text((journal) => journal.durability)],
+  ["state", "State", true, (journal, cell) => {
+    const waits = `waits ${time(journal.waiting_seconds)} for the disk`;
+    write(cell, journal.state === "waits" ? waits : journal.state);
+    mark(cell, "text " + (journal.state === "good" ? "good" : "bad"));
+  }],
+  ["written", "Written/s", false, text((journal) => bytes(journal.written_bytes_per_second))],
+  ["commit", "Batch safe in", false, text((journal) =>
+    (journal.commit_seconds === null ? "none" : span(journal.commit_seconds)))],
+  ["size", "Size", false, text((journal) => bytes(journal.size_bytes))],
+  ["segments", "Segments", false, text((journal) => short(journal.segments))],
+  ["room", "Room on the disk", false, text((journal) => bytes(journal.room_bytes))],
+  ["cursors", "Places not saved", false, (journal, cell) => {
+    write(cell, short(journal.cursor_failures));
+    mark(cell, journal.cursor_failures > 0 ? "warn" : "");
+  }],
+]);
+
 const fillForwarders = table("forwarders", [
   ["address", "Forwarder", true, text((forwarder) => forwarder.address)],
   ["sink", "To", true, text((forwarder) => forwarder.sink || "")],
@@ -257,6 +278,12 @@ const fillAddresses = table("addresses", [
 function percent(ring) {
   const share = (100 * ring.used_bytes) / ring.capacity_bytes;
   return `${share.toFixed(share < 10 ? 1 : 0)} % of ${bytes(ring.capacity_bytes)}`;
+}
+
+/** A time that may be microseconds. */
+function span(seconds) {
+  if (seconds >= 0.1) return time(seconds);
+  return seconds >= 1e-3 ? `${(1e3 * seconds).toFixed(1)} ms` : `${(1e6 * seconds).toFixed(0)} \u00b5s`;
 }
 
 function chosen() {
@@ -344,6 +371,8 @@ function show() {
   drawLag(status.history.worst_lag_seconds);
   showRings();
   showRing();
+  at("journals-section").hidden = !status.journals.length;
+  fillJournals(status.journals, (journal) => journal.ring);
   at("forwarders-section").hidden = !status.forwarders.length;
   fillForwarders(status.forwarders, (forwarder) => forwarder.address);
   fillAddresses(status.addresses, (it) => it.protocol + it.address);

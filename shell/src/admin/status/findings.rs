@@ -129,6 +129,11 @@ fn of_ring(found: &mut Vec<Finding>, name: &str, ring: &KeptRing, at: Instant, n
     if let Some(trouble) = &ring.journal_trouble {
         found.push(Finding::of_ring("journal_refuses", name, trouble.clone()));
     }
+    if let Some(journal) = ring.journal.as_ref().filter(|journal| journal.waits()) {
+        let waiting = journal.look.waiting.as_secs_f64();
+        let text = format!("the disk has had a batch for {waiting:.1} s: clients wait for it");
+        found.push(Finding::of_ring("journal_waits", name, text));
+    }
     if ring.look.full {
         let slowest = ring.look.subscriptions.iter().max_by_key(|reader| reader.lag_bytes);
         let text = slowest.map_or("nothing fits".to_owned(), |reader| {

@@ -3,6 +3,7 @@
 
 mod findings;
 mod forwarder;
+mod journal;
 mod series;
 mod told;
 mod watch;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use self::findings::{FINDINGS_MAX, Finding, findings, reader_state};
+use self::journal::JournalSummary;
 use self::series::Series;
 use self::watch::{INTERVAL, Kept, KeptRing};
 use super::{Admin, Page, health};
@@ -48,6 +50,7 @@ struct Status<'a> {
     buffered_bytes: Bytes,
     log_lines_dropped: u64,
     rings: Vec<RingSummary<'a>>,
+    journals: Vec<JournalSummary<'a>>,
     forwarders: Vec<Forwarder<'a>>,
     findings: Vec<Finding>,
     /// Findings beyond those.
@@ -166,6 +169,7 @@ pub(super) fn all(admin: &Admin) -> Page {
             },
             log_lines_dropped: log::dropped_lines(),
             rings: admin.rings.iter().zip(&kept.rings).map(|(r, k)| summary(r, k, kept)).collect(),
+            journals: journals(admin, kept),
             forwarders: forwarders(kept),
             findings: found,
             findings_left_out,
@@ -248,6 +252,15 @@ fn summary<'a>(ring: &'a Ring, kept: &'a KeptRing, all: &Kept) -> RingSummary<'a
         }),
         journal_trouble: kept.journal_trouble.as_deref(),
     }
+}
+
+fn journals<'a>(admin: &'a Admin, kept: &Kept) -> Vec<JournalSummary<'a>> {
+    let rings = admin.rings.iter().zip(&kept.rings);
+    let journals = rings.filter_map(|(ring, kept)| {
+        let journal = kept.journal.as_ref()?;
+        Some(journal.summary(ring.name(), kept.journal_trouble.as_deref()))
+    });
+    journals.collect()
 }
 
 fn forwarders(kept: &Kept) -> Vec<Forwarder<'_>> {

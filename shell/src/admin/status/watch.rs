@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 
 use super::forwarder::{self, ForwarderStatus};
+use super::journal::KeptJournal;
 use super::series::Series;
 use crate::admin::Admin;
 use crate::log;
@@ -64,6 +65,7 @@ struct Counted {
 pub(super) struct KeptRing {
     pub(super) look: RingLook,
     pub(super) journal_trouble: Option<String>,
+    pub(super) journal: Option<KeptJournal>,
     pub(super) records_per_second: Series,
     pub(super) bytes_per_second: Series,
     pub(super) refused_per_second: Series,
@@ -188,6 +190,7 @@ impl KeptRing {
             readers: readers.collect(),
             look,
             journal_trouble: ring.journal_trouble(),
+            journal: ring.look_at_journal().map(|look| KeptJournal::new(look, None)),
             records_per_second: Series::default(),
             bytes_per_second: Series::default(),
             refused_per_second: Series::default(),
@@ -204,6 +207,10 @@ impl KeptRing {
     fn sample(&mut self, ring: &Ring, now: Instant, seconds: f64, keep: usize) {
         self.look = ring.look();
         self.journal_trouble = ring.journal_trouble();
+        let before = self.journal.take();
+        self.journal = ring
+            .look_at_journal()
+            .map(|look| KeptJournal::new(look, before.as_ref().map(|before| (before, seconds))));
         let metrics = ring.metrics();
         let (records, bytes) = (metrics.records.get(), metrics.payload_bytes.get());
         let refused = metrics.refusals();

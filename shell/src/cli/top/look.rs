@@ -17,7 +17,7 @@ pub(super) struct Kind {
 }
 
 /// All kinds, in the order in which they are shown.
-pub(super) const KINDS: [Kind; 5] = [
+pub(super) const KINDS: [Kind; 6] = [
     Kind {
         key: "findings",
         columns: &[
@@ -57,6 +57,21 @@ pub(super) const KINDS: [Kind; 5] = [
             ("corrupt", "CORRUPT"),
             ("lost_records", "LOST"),
             ("missed_wakes", "MISSED WAKES"),
+        ],
+    },
+    Kind {
+        key: "journals",
+        columns: &[
+            ("ring", "RING"),
+            ("durability", "DURABILITY"),
+            ("state", "STATE"),
+            ("waiting_seconds", "WAITING S"),
+            ("written_bytes_per_second", "BYTES/S"),
+            ("commit_seconds", "BATCH S"),
+            ("size_bytes", "SIZE"),
+            ("segments", "SEGMENTS"),
+            ("room_bytes", "ROOM"),
+            ("cursor_failures", "UNSAVED"),
         ],
     },
     Kind { key: "addresses", columns: &[("protocol", "PROTOCOL"), ("address", "ADDRESS")] },
@@ -145,7 +160,8 @@ impl Looker {
         };
         let mut snapshot = Snapshot::default();
         for (key, value) in status.as_object().into_iter().flatten() {
-            let is_list = matches!(&**key, "rings" | "forwarders" | "findings" | "addresses");
+            let is_list =
+                matches!(&**key, "rings" | "forwarders" | "findings" | "addresses" | "journals");
             if !is_list && key != "history" {
                 snapshot.process.insert(key.clone(), value.clone());
             }
@@ -154,7 +170,8 @@ impl Looker {
             let rows = value[key].as_array().into_iter().flatten();
             rows.filter_map(Value::as_object).cloned().collect()
         };
-        let [findings, ring_rows, readers, addresses, forwarders] = &mut snapshot.rows;
+        let [findings, ring_rows, readers, journals, addresses, forwarders] = &mut snapshot.rows;
+        *journals = list(&status, "journals");
         *findings = list(&status, "findings");
         *addresses = list(&status, "addresses");
         for mut ring in list(&rings, "rings") {

@@ -52,7 +52,7 @@ impl View {
             KeyCode::BackTab | KeyCode::Left => {
                 self.show((self.kind + KINDS.len() - 1) % KINDS.len());
             }
-            KeyCode::Char(digit @ '1'..='5') => {
+            KeyCode::Char(digit @ '1'..='6') => {
                 self.show(usize::try_from(u32::from(digit) - u32::from('1')).unwrap_or(0));
             }
             KeyCode::Char('s' | '>') => {
@@ -100,7 +100,7 @@ impl View {
         let [head, body, foot] = Layout::vertical(parts).areas(frame.area());
         self.draw_head(frame, head);
         self.draw_table(frame, body);
-        let keys = "q quit  Tab/1-5 table  s sort  r reverse  p pause  \u{2191}\u{2193} scroll";
+        let keys = "q quit  Tab/1-6 table  s sort  r reverse  p pause  \u{2191}\u{2193} scroll";
         frame.render_widget(Paragraph::new(keys).style(Style::new().dim()), foot);
     }
 

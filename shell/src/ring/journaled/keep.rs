@@ -1,6 +1,8 @@
 //! What is done beside the records: space is reserved, cursors are saved, segments removed.
 
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
 
 use super::{Journaled, TICK, wide};
 use crate::journal::disk::File;
@@ -27,6 +29,53 @@ fn begin_or_spare(journal: &Journaled, prepared: Prepared<File>) -> Result<(), F
     Ok(())
 }
 
+/// A journal as it is at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JournalLook {
+    /// As the configuration names it.
+    pub durability: &'static str,
+    /// Files.
+    pub segments: u64,
+    /// Bytes that they and a reserved one take.
+    pub size_bytes: u64,
+    /// Bytes that the file system has left.
+    pub room_bytes: u64,
+    /// Bytes written since the start.
+    pub written_bytes: u64,
+    /// Batches that were made safe since the start.
+    pub commits: u64,
+    /// How long they took together, seconds.
+    pub commit_seconds: f64,
+    /// How long the one that is under way has taken.
+    pub waiting: Duration,
+    /// Tries to save the places of subscriptions that failed, since the start.
+    pub cursor_failures: u64,
+}
+
+impl Journaled {
+    /// How long the commit that is under way has taken; nothing if none is.
+    fn waiting(&self) -> Duration {
+        // ORDER(none): a statistic; nothing is read because of it.
+        let since = self.committing_since_ns.load(Ordering::Relaxed);
+        let now = now_ns(ClockName::Monotonic);
+        Duration::from_nanos(if since == 0 { 0 } else { now.saturating_sub(since) })
+    }
+}
+
+/// Locks it, unless somebody has it for longer than a commit to a disk that works takes.
+fn soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    const TRIES: u32 = 40;
+    const PAUSE: Duration = Duration::from_micros(100);
+    for _ in 0..TRIES {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+        }
+    }
+    None
+}
+
 /// What the thread remembers.
 struct Kept {
     /// Written last.
@@ -43,16 +92,38 @@ impl Ring {
     pub(in crate::ring) fn measure_journal(&self) {
         let Some(journal) = &self.journal else { return };
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let (bytes, segments, spare) = {
-            let log = lock(&journal.log);
-            (log.facts().segment_bytes, log.segments().len() as u64, !log.needs_segment())
-        };
-        journal.metrics.size_bytes.set(gauge(bytes.saturating_mul(segments + u64::from(spare))));
+        // While the disk hangs, a commit has the log: what was measured before stands then.
+        if let Some(log) = soon(&journal.log) {
+            let (bytes, segments) = (log.facts().segment_bytes, log.segments().len() as u64);
+            let all = segments + u64::from(!log.needs_segment());
+            drop(log);
+            journal.metrics.size_bytes.set(gauge(bytes.saturating_mul(all)));
+        }
+        journal.metrics.waiting.set(journal.waiting().as_secs_f64());
         // Where the directory is gone, the journal has failed or is about to.
         if let Ok(disk) = rustix::fs::statvfs(&journal.settings.directory) {
             let room = disk.f_bavail.saturating_mul(disk.f_frsize);
             journal.metrics.room_bytes.set(gauge(room));
         }
+    }
+
+    /// Returns what its journal is like now, if it has one. Waits for no disk.
+    pub fn look_at_journal(&self) -> Option<JournalLook> {
+        let journal = self.journal.as_ref()?;
+        self.measure_journal();
+        let metrics = &journal.metrics;
+        let of = |gauge: i64| u64::try_from(gauge).unwrap_or(0);
+        Some(JournalLook {
+            durability: journal.durability.as_str(),
+            segments: of(metrics.segments.get()),
+            size_bytes: of(metrics.size_bytes.get()),
+            room_bytes: of(metrics.room_bytes.get()),
+            written_bytes: metrics.bytes.get(),
+            commits: metrics.commit.get_sample_count(),
+            commit_seconds: metrics.commit.get_sample_sum(),
+            waiting: journal.waiting(),
+            cursor_failures: metrics.cursor_failures.get(),
+        })
     }
 
     /// Looks after the journal until the bell has rung for the last time.

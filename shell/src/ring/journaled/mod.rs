@@ -23,6 +23,7 @@ use aqueduct_core::{Memory, Wake};
 
 pub(super) use self::begin::{InMemory, Records, copy_past, go_on};
 use self::handover::{Bell, Stage};
+pub use self::keep::JournalLook;
 use super::durable::Holding;
 use super::{ClockName, Deferred, Inner, Ring, now_ns};
 use crate::journal::disk::{Disk, File};
@@ -57,6 +58,8 @@ pub(super) struct Journaled {
     short: Mutex<Option<Failure>>,
     /// The longest of the last commits, ns; it is forgotten by an eighth with each.
     slowest_ns: Counter,
+    /// When the commit that is under way began, ns of the monotonic clock; 0 if none is.
+    committing_since_ns: Counter,
     metrics: JournalMetrics,
 }
 
@@ -86,6 +89,7 @@ impl Journaled {
             failure: Mutex::default(),
             short: Mutex::new(short),
             slowest_ns: Counter::new(2 * nanoseconds(QUICK)),
+            committing_since_ns: Counter::new(0),
             metrics,
         }
     }
@@ -93,12 +97,16 @@ impl Journaled {
     /// Writes records, syncs them if so configured, and counts.
     fn commit(&self, records: &[u8], first: u64, count: u64) -> Result<(), Failure> {
         let begun = Instant::now();
+        // ORDER(none): a statistic; nothing is read because of it.
+        self.committing_since_ns.store(now_ns(ClockName::Monotonic), Ordering::Relaxed);
         let (result, needs_segment) = {
             let mut log = lock(&self.log);
             let result = log.commit(records, first, now_ns(ClockName::Realtime));
             self.metrics.segments.set(i64::try_from(log.segments().len()).unwrap_or(i64::MAX));
             (result, log.needs_segment())
         };
+        // ORDER(none): as above.
+        self.committing_since_ns.store(0, Ordering::Relaxed);
         if needs_segment {
             self.keeper.ring(false);
         }

@@ -105,3 +105,23 @@ fn a_disk_that_was_slow_once_is_quick_again_after_a_while() {
     });
     assert!(after.is_some_and(|after| (10..30).contains(&after)), "{after:?}");
 }
+
+#[test]
+fn a_disk_that_hangs_is_seen_and_keeps_nobody_who_looks() {
+    let (_home, ring) = ring();
+    wait_for(&ring, append_one(&ring));
+    let journal = ring.journal.as_ref().expect("it has one");
+    let before = ring.look_at_journal().expect("it has one");
+    assert_eq!((before.waiting, before.commits), (Duration::ZERO, 1), "{before:?}");
+    assert!(before.size_bytes > 0 && before.room_bytes > 0, "{before:?}");
+    // As while a commit has the log and does not come back.
+    let log = lock(&journal.log);
+    let since = now_ns(ClockName::Monotonic) - 3_000_000_000;
+    journal.committing_since_ns.store(since, Ordering::Relaxed);
+    let begun = Instant::now();
+    let look = ring.look_at_journal().expect("it has one");
+    assert!(begun.elapsed() < Duration::from_secs(2), "it waited for the disk");
+    assert!(look.waiting >= Duration::from_secs(3), "{look:?}");
+    assert_eq!(look.size_bytes, before.size_bytes);
+    drop(log);
+}
