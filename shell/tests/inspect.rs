@@ -475,6 +475,21 @@ fn a_live_ring_is_looked_at_over_its_socket_and_through_proc() {
 }
 
 #[test]
+fn the_holes_of_a_file_that_is_mostly_holes_cost_nothing() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    let file = std::fs::File::create(&path).expect("made");
+    // As much as nobody reads in the time of a test.
+    file.set_len(4 << 40).expect("a sparse file");
+    let at = (3_u64 << 40) + 4096;
+    std::os::unix::fs::FileExt::write_all_at(&file, &ring(), at).expect("written");
+    let (output, report) = inspect(&[path.to_str().expect("ASCII")]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = report.to_string();
+    assert!(text.contains(&format!("byte {at:#x}")) && text.contains("orders"), "{text}");
+}
+
+#[test]
 fn a_ring_that_is_being_written_is_not_taken_for_damaged() {
     let server = Server::start(&["--capacity-bytes", "8192", "--max-payload-bytes", "1024"]);
     let mut reader = Attached::attach(&server.socket, "", "");

@@ -24,6 +24,12 @@ pub trait Source {
     /// # Errors
     /// The system cannot.
     fn size(&self) -> io::Result<u64>;
+
+    /// Returns the first offset from this one on that may hold anything but zeros: past the holes
+    /// of a sparse file.
+    fn past_holes(&self, at: u64) -> u64 {
+        at
+    }
 }
 
 impl Source for File {
@@ -42,6 +48,15 @@ impl Source for File {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn past_holes(&self, at: u64) -> u64 {
+        match rustix::fs::seek(self, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => data.max(at),
+            // Nothing but a hole up to the end.
+            Err(rustix::io::Errno::NXIO) => u64::MAX,
+            Err(_) => at,
+        }
     }
 }
 
@@ -66,6 +81,10 @@ impl<S: Source + ?Sized> Source for &S {
 
     fn size(&self) -> io::Result<u64> {
         (**self).size()
+    }
+
+    fn past_holes(&self, at: u64) -> u64 {
+        (**self).past_holes(at)
     }
 }
 

@@ -227,7 +227,12 @@ impl Search {
         let end = offset.saturating_add(bytes).min(image.size());
         let mut piece = Vec::new();
         let mut from = offset;
-        while from < end {
+        loop {
+            // Core dumps and images of disks are mostly holes.
+            from = source.past_holes(from);
+            if from >= end {
+                break;
+            }
             let there = (end - from).min(PIECE_BYTES + OVERLAP_BYTES);
             piece.resize(usize::try_from(there).unwrap_or(0), 0);
             image.read_now(from, &mut piece);
