@@ -57,6 +57,18 @@ fn doctor_looks_at_a_running_listener_and_its_readers() {
         (output.status.code(), &check(&report, "ready")["status"]),
         (Some(1), &"failure".into())
     );
+    server.eventually("what the listener itself finds is there, too", || {
+        let (_, report) = run(&flags);
+        let checks = report["checks"].as_array().unwrap_or_else(|| panic!("{report}"));
+        let is_it = |check: &&Value| {
+            check["name"] == "finding"
+                && check["text"].as_str().is_some_and(|text| text.starts_with("default: "))
+        };
+        checks.iter().find(is_it).is_some_and(|check| {
+            check["status"] == "failure"
+                && check["mend"].as_str().is_some_and(|it| it.contains("top"))
+        })
+    });
 }
 
 #[test]
@@ -77,6 +89,7 @@ fn doctor_says_what_would_keep_a_listener_from_starting() {
     let rings = (0..32).map(ring).collect::<Vec<_>>().concat();
     let file = config(&format!(
         "[http]\nlisten = \"{taken}\"\n[control]\nsocket = \"{}\"\n\
+         [credentials]\nfile = \"/nonexistent/credentials\"\n\
          [journal]\ndirectory = \"/proc/nowhere\"\n{rings}",
         socket.display()
     ));
@@ -86,6 +99,7 @@ fn doctor_says_what_would_keep_a_listener_from_starting() {
         ("address", "another process has it"),
         ("control socket", "no such directory"),
         ("memory", "the rings need"),
+        ("files", "/nonexistent/credentials"),
     ] {
         let check = check(&report, name);
         assert_eq!(check["status"], "failure", "{name}: {report}");

@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::io::Read;
 use std::process::Output;
 
 use common::{Ends, Scratch, Server, command};
+use rustix::process::Signal;
 use serde_json::Value;
 
 fn run(arguments: &[&str]) -> (Output, Value) {
@@ -55,6 +57,125 @@ fn top_prints_rings_readers_and_forwarders_once() {
 }
 
 #[test]
+fn top_wants_a_terminal_and_gives_it_back_whatever_ends_it() {
+    let server = with_admin();
+    let admin = admin(&server);
+    let (output, _) = run(&["top", "--admin", &admin]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(output.stdout, b"", "nothing that a file would have to keep");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--once"), "{output:?}");
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        // `script` is the terminal, and says afterwards what its modes are.
+        let program = env!("CARGO_BIN_EXE_aqueduct");
+        let command =
+            format!("stty rows 24 cols 160; {program} top --admin {admin}; echo $?; stty");
+        let mut script = std::process::Command::new("script")
+            .args(["--quiet", "--command", &command, "/dev/null"])
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("script is of util-linux");
+        let mut shown = script.stdout.take().expect("piped");
+        let mut seen = Vec::new();
+        let mut piece = [0; 4096];
+        while !String::from_utf8_lossy(&seen).contains("RECORDS/S") {
+            let read = shown.read(&mut piece).expect("a screen");
+            assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&piece[..read]);
+        }
+        rustix::process::kill_process(child_named("aqueduct", script.id()), signal).expect("sent");
+        let mut rest = String::new();
+        shown.read_to_string(&mut rest).expect("text");
+        script.wait().expect("it ends");
+        let (last, after) = rest.split_once("\u{1b}[?1049l").expect("the screen is left");
+        assert!(after.contains("\n0\r\n") || after.contains("0\r\nspeed"), "{last}{after}");
+        assert!(!after.contains("-icanon") && !after.contains("-echo "), "{signal:?}: {after}");
+    }
+}
+
+/// A descendant of a process, by its name.
+fn child_named(name: &str, of: u32) -> rustix::process::Pid {
+    let children = |pid: u32| -> Vec<u32> {
+        let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        list.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    };
+    let mut waiting = children(of);
+    while let Some(pid) = waiting.pop() {
+        let is_it = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        if is_it.is_ok_and(|comm| comm.trim() == name) {
+            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+            return pid.expect("not zero");
+        }
+        waiting.extend(children(pid));
+    }
+    panic!("no {name} below {of}");
+}
+
+#[test]
+fn whatever_prints_a_result_prints_it_as_json_too() {
+    let scratch = Scratch::new();
+    let journals = scratch.path("journals");
+    std::fs::create_dir(&journals).expect("made");
+    let file = scratch.path("aqueduct.toml");
+    let text = |wait: &str| {
+        format!(
+            "[journal]\ndirectory = \"{}\"\n\
+             [[ring]]\nname = \"kept\"\ncapacity_bytes = \"64KiB\"\n\
+             durability = \"process\"\nfull_wait_ms = \"{wait}\"\nsubscriptions = [\"s\"]\n",
+            journals.display()
+        )
+    };
+    std::fs::write(&file, text("1s")).expect("written");
+    let file = file.to_str().expect("ASCII").to_owned();
+    let server = Server::start_in(scratch, &["--config", &file]);
+    assert_eq!(server.post("kept", b"payload").status, 202);
+    let json = ["--format", "json"];
+    let said = |arguments: &[&str], status: i32| {
+        let (output, value) = run(&[arguments, &json].concat());
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
+        assert!(value.is_object(), "{arguments:?}: {output:?}");
+        value
+    };
+    assert_eq!(said(&["check-config", "--config", &file], 0)["rings"], 1);
+    let refused = said(&["check-config", "--config", "/nonexistent"], 2);
+    assert!(refused["accepted"] == false && refused["error"].is_string(), "{refused}");
+    let shown = said(&["config", "--config", &file], 0);
+    let tables = shown["tables"].as_array().expect("tables");
+    let table = |name: &str| tables.iter().find(|table| table["table"] == name).expect("there");
+    assert_eq!(table("ring")["settings"]["full_wait_ms"], "1s");
+    let from = table("ring")["from"]["full_wait_ms"].as_str();
+    assert!(from.is_some_and(|from| from.contains(&file)), "{shown}");
+    assert_eq!(table("ring")["settings"]["subscriptions"], serde_json::json!(["s"]));
+    assert_eq!(table("http")["from"].get("max_connections"), None, "nobody gave it");
+    let socket = server.socket.to_str().expect("ASCII");
+    let at = ["reload", "--socket", socket];
+    std::fs::write(&file, text("2s")).expect("written");
+    let changes = said(&at, 0);
+    assert!(changes["changes"].as_str().is_some_and(|it| it.contains("full_wait_ms")), "{changes}");
+    std::fs::write(&file, "[nonsense]").expect("written");
+    let refused = said(&at, 1);
+    assert!(refused["applied"] == false && refused["error"].is_string(), "{refused}");
+    let credential = said(&["credential", "add", "robot", "--ring", "kept"], 0);
+    assert!(credential["line"].as_str().is_some_and(|it| it.ends_with(" rings=kept")));
+    assert!(credential["token"].as_str().is_some_and(|it| it.starts_with("aqd_")));
+    let own = journals.join("kept");
+    let own = own.to_str().expect("ASCII");
+    let inspected = said(&["journal", "inspect", own], 0);
+    let segment = &inspected["segments"][0];
+    assert_eq!((&segment["ring"], &segment["records"]), (&"kept".into(), &1.into()));
+    assert_eq!(segment["ends"][0]["kind"], "end", "{inspected}");
+    assert_eq!(inspected["cursors"][0]["subscriptions"][0]["name"], "s", "{inspected}");
+    let verified = said(&["journal", "verify", own], 0);
+    assert_eq!((&verified["records"], &verified["damages"]), (&1.into(), &serde_json::json!([])));
+    let copy = server.scratch.path("copy");
+    let copy = copy.to_str().expect("ASCII");
+    let of_ring = ["journal", "record", copy, "--socket", socket, "--no-follow"];
+    let recorded = said(&of_ring, 0);
+    assert_eq!((&recorded["recorded"], &recorded["missed"]), (&1.into(), &0.into()));
+    assert_eq!(said(&["journal", "trim", copy], 0)["removed"], 0);
+}
+
+#[test]
 fn bench_loads_every_protocol_and_finds_all_that_was_taken() {
     let server = Server::with_file(
         "[[ring]]\nname = \"default\"\ncapacity_bytes = \"16MiB\"\nsubscriptions = [\"s\"]\n\
@@ -93,6 +214,39 @@ fn bench_loads_every_protocol_and_finds_all_that_was_taken() {
     assert!(report["arrived"].is_null() && report["taken"].as_u64() > Some(0), "{report}");
     let (output, _) = run(&["bench", "resp://127.0.0.1:1/r", "--no-check", "--duration", "50ms"]);
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn of_several_rings_the_address_names_one_and_a_refusal_says_which_there_are() {
+    let rings: Vec<String> = ["orders".to_owned(), "events".to_owned(), "x".repeat(64)].to_vec();
+    let flags: Vec<&str> = rings.iter().flat_map(|ring| ["--ring", ring]).collect();
+    let server = Server::start(&[&flags[..], &["--capacity-bytes", "64KiB"]].concat());
+    let socket = server.socket.to_str().expect("ASCII");
+    let http = format!("http://{}/v1/rings/events/records", server.http);
+    let (output, report) = run(&[
+        "bench",
+        &http,
+        "--socket",
+        socket,
+        "--rate",
+        "100",
+        "--duration",
+        "200ms",
+        "--format",
+        "json",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(report["arrived"]["records"], report["taken"], "{report}");
+    let (output, _) = run(&["tail", "--socket", socket, "--no-follow"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.ends_with("there are several rings; name one: orders, events, \u{2026}\n"),
+        "{said}"
+    );
+    let (output, _) = run(&["tail", "--socket", socket, "--ring", "order", "--no-follow"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let expected = "there is no ring of that name, but: orders, events, \u{2026}\n";
+    assert!(said.ends_with(expected), "{said}");
 }
 
 #[test]
@@ -136,7 +290,6 @@ fn completions_and_pages_are_made_of_the_command_line() {
     }
     let scratch = Scratch::new();
     let directory = scratch.path("man");
-    std::fs::create_dir(&directory).expect("made");
     let (output, _) = run(&["man", directory.to_str().expect("ASCII")]);
     assert!(output.status.success(), "{output:?}");
     let page = std::fs::read_to_string(directory.join("aqueduct-tail.1")).expect("a page");

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "operate")]
 use super::bench::BenchArgs;
+use super::config::ConfigArgs;
 use super::credential::CredentialCommand;
 #[cfg(feature = "look")]
 use super::doctor::DoctorArgs;
@@ -34,9 +35,9 @@ pub enum Command {
     /// Take records over HTTP and hand them to readers, until SIGTERM or SIGINT.
     Serve(Box<ServeArgs>),
     /// Say whether `serve` with the same flags, environment and file would accept its settings.
-    CheckConfig(Box<ServeArgs>),
+    CheckConfig(Box<ConfigArgs>),
     /// Print the settings that `serve` with the same flags, environment and file would have.
-    Config(Box<ServeArgs>),
+    Config(Box<ConfigArgs>),
     /// Manage who may write.
     #[command(subcommand)]
     Credential(CredentialCommand),
@@ -68,7 +69,7 @@ pub enum Command {
         /// Which
         shell: clap_complete::Shell,
     },
-    /// Write a manual page for each command into a directory.
+    /// Write a manual page for each command into a directory, which is made if it is not there.
     #[cfg(feature = "operate")]
     Man {
         /// Where to

@@ -9,7 +9,10 @@ use std::process::ExitCode;
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
+use serde_json::json;
+
 use super::print;
+use super::text::FormatArgs;
 use crate::credentials::{new_certificate, new_password, new_token};
 
 /// What can be done with credentials.
@@ -37,16 +40,28 @@ pub struct AddArgs {
     /// Append the line to this file, which is made with mode 0600 if it is not there
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 /// Does what the command line says.
 pub(super) fn run(command: &CredentialCommand) -> ExitCode {
     let CredentialCommand::Add(args) = command;
     match add(args) {
-        Ok(line) => match &args.file {
-            None => print(&format!("{line}\n")),
-            Some(_) => ExitCode::SUCCESS,
-        },
+        Ok((token, line)) if args.format.is_json() => {
+            let object = json!({ "name": args.name, "line": line, "token": token });
+            print(&format!("{object}\n"))
+        }
+        Ok((token, line)) => {
+            // Once the line is safe: it is the only time that anybody sees it.
+            if let Some(token) = token {
+                eprintln!("the token, which is shown this once: {token}");
+            }
+            match &args.file {
+                None => print(&format!("{line}\n")),
+                Some(_) => ExitCode::SUCCESS,
+            }
+        }
         Err(error) => {
             eprintln!("aqueduct: {error}");
             ExitCode::FAILURE
@@ -54,7 +69,8 @@ pub(super) fn run(command: &CredentialCommand) -> ExitCode {
     }
 }
 
-fn add(args: &AddArgs) -> Result<String, String> {
+/// Makes the token, if it is one, and the line, which is in the file then if there is one.
+fn add(args: &AddArgs) -> Result<(Option<String>, String), String> {
     let rings = (!args.ring.is_empty()).then(|| args.ring.clone());
     let (token, line) = if let Some(certificate) = &args.certificate {
         (None, new_certificate(&args.name, certificate, rings)?)
@@ -68,11 +84,7 @@ fn add(args: &AddArgs) -> Result<String, String> {
     if let Some(path) = &args.file {
         append(path, &line).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    // Once the line is safe: it is the only time that anybody sees it.
-    if let Some(token) = token {
-        eprintln!("the token, which is shown this once: {token}");
-    }
-    Ok(line)
+    Ok((token, line))
 }
 
 /// Appends a line in one piece, so that a process that reads the file sees all of it or nothing.

@@ -21,10 +21,12 @@ pub(super) fn completions(shell: Shell) -> ExitCode {
 pub(super) fn pages(directory: &Path) -> ExitCode {
     let mut command = Args::command();
     command.build();
-    let written = command
-        .get_subcommands()
-        .filter(|inner| inner.get_name() != "help")
-        .try_for_each(|inner| write(directory, inner, &format!("aqueduct-{}", inner.get_name())));
+    let written = std::fs::create_dir_all(directory).and_then(|()| {
+        let mut inner = command.get_subcommands().filter(|inner| inner.get_name() != "help");
+        inner.try_for_each(|inner| {
+            write(directory, inner, &format!("aqueduct-{}", inner.get_name()))
+        })
+    });
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -39,6 +39,7 @@ use crate::server;
 pub use args::{Args, Command};
 #[cfg(feature = "operate")]
 pub use bench::BenchArgs;
+pub use config::ConfigArgs;
 pub use credential::{AddArgs, CredentialCommand};
 #[cfg(feature = "look")]
 pub use doctor::DoctorArgs;
@@ -52,6 +53,7 @@ pub use reload::ReloadArgs;
 pub use serve::ServeArgs;
 #[cfg(feature = "look")]
 pub use tail::TailArgs;
+pub use text::FormatArgs;
 #[cfg(feature = "operate")]
 pub use top::TopArgs;
 #[cfg(feature = "operate")]

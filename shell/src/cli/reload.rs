@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::listener::ListenerArgs;
+use super::text::FormatArgs;
 use super::{EXIT_USAGE, print};
 use crate::control;
 
@@ -11,6 +14,8 @@ use crate::control;
 pub struct ReloadArgs {
     #[command(flatten)]
     listener: ListenerArgs,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Asks, and says what has changed, or why nothing has.
@@ -23,14 +28,21 @@ pub(super) fn run(args: &ReloadArgs) -> ExitCode {
         }
     };
     match control::reload(&path) {
-        Ok(Ok(changes)) => print(&format!("{changes}\n")),
-        Ok(Err(reason)) => {
-            eprintln!("aqueduct: reload refused, nothing has changed: {reason}");
-            ExitCode::FAILURE
+        Ok(Ok(changes)) => {
+            let object = json!({ "applied": true, "changes": changes, "error": null });
+            print(&args.format.choose(|| format!("{changes}\n"), &object))
         }
-        Err(error) => {
-            eprintln!("aqueduct: {}: {error}", path.display());
-            ExitCode::FAILURE
-        }
+        Ok(Err(reason)) => failed(args, &format!("reload refused, nothing has changed: {reason}")),
+        Err(error) => failed(args, &format!("{}: {error}", path.display())),
     }
+}
+
+/// Says why nothing has changed.
+fn failed(args: &ReloadArgs, error: &str) -> ExitCode {
+    eprintln!("aqueduct: {error}");
+    if args.format.is_json() {
+        let object = json!({ "applied": false, "changes": null, "error": error });
+        print(&format!("{object}\n"));
+    }
+    ExitCode::FAILURE
 }

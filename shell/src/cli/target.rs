@@ -42,6 +42,17 @@ pub(super) enum End {
     Counted,
 }
 
+impl Url {
+    /// The ring that it names, if it names one.
+    pub(super) fn ring(&self) -> Option<&str> {
+        match self {
+            Self::Http { path, .. } => path.strip_prefix("/v1/rings/")?.strip_suffix("/records"),
+            Self::Resp { ring, .. } => Some(ring),
+            Self::Mqtt { .. } | Self::Lines { .. } => None,
+        }
+    }
+}
+
 impl std::str::FromStr for Url {
     type Err = String;
 

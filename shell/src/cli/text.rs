@@ -8,14 +8,38 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// The shape of what a command prints.
-#[cfg(feature = "look")]
 #[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
     /// For people
+    #[default]
     Text,
     /// One object of JSON
     Json,
+}
+
+/// The flag by which a command is told the shape of what it prints.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct FormatArgs {
+    /// Shape of what is printed
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+impl FormatArgs {
+    /// Whether programs are to read it.
+    pub(super) fn is_json(self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Writes a line for people, or an object for programs, as it was asked for.
+    pub(super) fn choose(
+        self,
+        text: impl FnOnce() -> String,
+        object: &serde_json::Value,
+    ) -> String {
+        if self.is_json() { format!("{object}\n") } else { text() }
+    }
 }
 
 /// Writes a string of JSON.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aqueduct_core::Start;
-use aqueduct_core::handshake::{self, Kind, Status};
+use aqueduct_core::handshake::{self, Kind, MESSAGE_BYTES, Status};
 use smol::{Executor, future};
 
 use super::{
@@ -233,11 +233,17 @@ impl Control {
         }
         let ring = match (hello.ring.as_str(), &self.rings[..]) {
             ("", [only]) => only,
-            ("", _) => return refuse(Status::NoRing, "there are several rings; name one"),
-            (name, rings) => match rings.iter().find(|ring| ring.name() == name) {
-                Some(ring) => ring,
-                None => return refuse(Status::NoRing, "there is no ring of that name"),
-            },
+            ("", rings) => {
+                let message = with_names("there are several rings; name one", rings);
+                return refuse(Status::NoRing, &message);
+            }
+            (name, rings) => {
+                let Some(ring) = rings.iter().find(|ring| ring.name() == name) else {
+                    let message = with_names("there is no ring of that name, but", rings);
+                    return refuse(Status::NoRing, &message);
+                };
+                ring
+            }
         };
         if ring.has_attributes() && !hello.knows_attributes {
             return refuse(
@@ -318,4 +324,21 @@ impl Control {
     fn count(&self, status: Status) {
         self.metrics.control_handshakes.with_label_values(&[status.label()]).inc();
     }
+}
+
+/// Says something, and which rings there are, as many as a refusal has room for.
+fn with_names(what: &str, rings: &[Arc<Ring>]) -> String {
+    let mut text = format!("{what}: ");
+    for (index, ring) in rings.iter().enumerate() {
+        let between = if index == 0 { "" } else { ", " };
+        let more = "\u{2026}";
+        if text.len() + between.len() + ring.name().len() + 2 + more.len() > MESSAGE_BYTES {
+            text.push_str(between);
+            text.push_str(more);
+            break;
+        }
+        text.push_str(between);
+        text.push_str(ring.name());
+    }
+    text
 }

@@ -39,7 +39,7 @@ pub struct BenchArgs {
     to: Url,
     #[command(flatten)]
     listener: ListenerArgs,
-    /// Ring that is watched [default: the only one]
+    /// Ring that is watched [default: the one in the address, or the only one]
     #[arg(long, value_name = "NAME")]
     ring: Option<String>,
     /// Connections, each with a thread
@@ -133,7 +133,7 @@ pub(super) fn run(args: &BenchArgs) -> ExitCode {
             Err(error) => return usage(&error),
         };
         let place = socket.display().to_string();
-        let ring = args.ring.clone().unwrap_or_default();
+        let ring = args.ring.as_deref().or_else(|| args.to.ring()).unwrap_or_default().to_owned();
         match arrivals::watch(socket, ring, run, began, told) {
             Ok(watching) => Some(watching),
             Err(error) => {

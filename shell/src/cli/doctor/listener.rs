@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Check, DoctorArgs};
 use crate::cli::http;
 use crate::config::Endpoint;
-use crate::server::Config;
+use crate::server::{self, Config};
 
 /// The pages of a listener that runs.
 pub(super) struct Running {
@@ -37,12 +37,14 @@ pub(super) fn find(settings: &Config, args: &DoctorArgs) -> Option<Running> {
 
 pub(super) fn checks(settings: &Config, args: &DoctorArgs, running: Option<Running>) -> Vec<Check> {
     let mut checks = Vec::new();
+    files(settings, args, &mut checks);
     let path = args.listener.socket.as_deref().unwrap_or(&settings.control.socket);
     let is_attached = control(path, &mut checks);
     match running {
         Some(mut running) => {
             checks.push(Check::good("listener", format!("it answers at {}", running.host)));
             ready(&mut running, &mut checks);
+            findings(&mut running, &mut checks);
             readers(&mut running, &mut checks);
         }
         None if is_attached => {
@@ -152,6 +154,57 @@ fn ready(running: &mut Running, checks: &mut Vec<Check>) {
         Err(error) => Check::failure("ready", error.to_string(), "look at the listener's log"),
     };
     checks.push(check);
+}
+
+/// Whether the files that the settings name can be used: certificates, credentials, descriptors.
+fn files(settings: &Config, args: &DoctorArgs, checks: &mut Vec<Check>) {
+    checks.push(match server::check_files(settings) {
+        Ok(()) => Check::good("files", "those that the settings name can be used"),
+        Err(error) => {
+            let config = args.listener.config.as_ref();
+            let flag = config.map_or(String::new(), |file| format!(" --config {}", file.display()));
+            Check::failure("files", error.to_string(), format!("aqueduct check-config{flag}"))
+        }
+    });
+}
+
+/// What the listener itself finds wrong. Readers that are behind are looked at in [`readers`].
+fn findings(running: &mut Running, checks: &mut Vec<Check>) {
+    let Ok(answer) = running.client.get("/v1/status") else { return };
+    let status: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+    for finding in status["findings"].as_array().into_iter().flatten() {
+        let said = |field: &str| finding[field].as_str().unwrap_or_default().to_owned();
+        let (kind, ring, forwarder) = (said("kind"), said("ring"), said("forwarder"));
+        let place = if ring.is_empty() { &forwarder } else { &ring };
+        let text = [place.as_str(), &said("text")].map(str::to_owned);
+        let text = text.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+        let (is_failure, mend) = match kind.as_str() {
+            "reader_stuck" | "reader_slow" | "reader_absent" => continue,
+            "certificate_ends" => (
+                text.contains("has ended"),
+                "put the new certificate and key in their place, then aqueduct reload".to_owned(),
+            ),
+            "ring_full" => (true, "aqueduct top: mend or start the reader that is last".to_owned()),
+            "ring_closed" | "ring_damaged" => (true, format!("aqueduct inspect --ring {ring}")),
+            "journal_refuses" => (
+                true,
+                "df -h; make room, or mend the disk and restart the listener; aqueduct inspect \
+                 DIRECTORY says what is there"
+                    .to_owned(),
+            ),
+            "connections_refused" => {
+                (false, "raise [http] max_connections; ss -tnp says whose they are".to_owned())
+            }
+            "log_lines_dropped" => {
+                (false, "whatever takes stderr is too slow: systemctl status aqueduct".to_owned())
+            }
+            "forwarder_behind" => (false, format!("curl http://{forwarder}/readyz, and its log")),
+            "forwarder_unreachable" => (false, "start it, or mend [admin] forwarders".to_owned()),
+            _ => (false, "aqueduct top --once, and the log".to_owned()),
+        };
+        let make = if is_failure { Check::failure } else { Check::warning };
+        checks.push(make("finding", text, mend));
+    }
 }
 
 /// What the listener says of its rings and readers.

@@ -12,14 +12,15 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 #[cfg(feature = "look")]
 use self::record::RecordArgs;
 use self::replay::ReplayArgs;
 use super::print;
-use super::text::{time_of, written};
+use super::text::{FormatArgs, time_of, written};
 use crate::journal::Failure;
-use crate::journal::history::{History, Piece};
+use crate::journal::history::{Ended, History, Piece};
 use crate::journal::walk::Cut;
 
 /// Flags of `aqueduct journal`.
@@ -36,11 +37,15 @@ enum What {
     Inspect {
         /// Directory of one ring's journal
         directory: PathBuf,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Check every record; ends with 1 if one is missing or damaged
     Verify {
         /// Directory of one ring's journal
         directory: PathBuf,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Write records to stdout, or send them to a ring
     Replay(ReplayArgs),
@@ -54,6 +59,8 @@ enum What {
         /// Only those that end before this record or time
         #[arg(long, value_name = "SEQ|TIME")]
         before: Option<Bound>,
+        #[command(flatten)]
+        format: FormatArgs,
     },
 }
 
@@ -91,14 +98,18 @@ impl Bound {
 /// Does it.
 pub(super) fn run(args: &JournalArgs) -> ExitCode {
     let result = match &args.what {
-        What::Inspect { directory } => History::open(directory).map(|history| inspect(&history)),
-        What::Verify { directory } => History::open(directory).map(|history| verify(&history)),
+        What::Inspect { directory, format } => {
+            History::open(directory).map(|history| inspect(&history, *format))
+        }
+        What::Verify { directory, format } => {
+            History::open(directory).map(|history| verify(&history, *format))
+        }
         What::Replay(args) => History::open(&args.directory)
             .and_then(|history| replay::run(&history, args).map(|()| ExitCode::SUCCESS)),
         #[cfg(feature = "look")]
         What::Record(args) => return record::run(args),
-        What::Trim { directory, before } => {
-            History::open(directory).and_then(|history| trim(&history, *before))
+        What::Trim { directory, before, format } => {
+            History::open(directory).and_then(|history| trim(&history, *before, *format))
         }
     };
     result.unwrap_or_else(|failure| {
@@ -110,7 +121,10 @@ pub(super) fn run(args: &JournalArgs) -> ExitCode {
     })
 }
 
-fn inspect(history: &History) -> ExitCode {
+fn inspect(history: &History, format: FormatArgs) -> ExitCode {
+    if format.is_json() {
+        return print(&format!("{}\n", object(history)));
+    }
     let mut text = String::new();
     for piece in &history.pieces {
         // Writing to a string cannot fail.
@@ -170,12 +184,9 @@ fn describe(text: &mut String, history: &History, piece: &Piece) -> std::fmt::Re
     match walked {
         Err(failure) => writeln!(text, "  {failure}"),
         Ok(ends) => ends.iter().try_for_each(|end| {
-            let what = if end.is_damage(piece) {
-                "damage"
-            } else if matches!(end.cut, Cut::None | Cut::Blank) {
-                "end"
-            } else {
-                "torn end, never answered"
+            let what = match kind(end, piece) {
+                "torn" => "torn end, never answered",
+                other => other,
             };
             let next = end.next_seq.map_or("?".to_owned(), |seq| seq.to_string());
             writeln!(text, "  {what} at position {} (record {next}): {}", end.position, end.cut)
@@ -183,12 +194,92 @@ fn describe(text: &mut String, history: &History, piece: &Piece) -> std::fmt::Re
     }
 }
 
-fn verify(history: &History) -> ExitCode {
-    let (mut records, mut damages) = (0_u64, 0_u64);
+/// Says what an end of the records is: `end`, `torn` (never answered), `damage`.
+fn kind(end: &Ended, piece: &Piece) -> &'static str {
+    if end.is_damage(piece) {
+        "damage"
+    } else if matches!(end.cut, Cut::None | Cut::Blank) {
+        "end"
+    } else {
+        "torn"
+    }
+}
+
+/// What `inspect` says, as an object.
+fn object(history: &History) -> Value {
+    let segments: Vec<Value> = history.pieces.iter().map(|piece| segment(history, piece)).collect();
+    let cursors = history.cursors.iter().flatten().map(|copy| match copy {
+        Err(why) => json!({ "error": why.to_string() }),
+        Ok((cursors, counter)) => {
+            let position = |(name, at): &(String, u64)| json!({ "name": name, "position": at });
+            let subscriptions: Vec<Value> = cursors.positions.iter().map(position).collect();
+            json!({
+                "number": counter,
+                "epoch": format!("{:016x}", cursors.epoch),
+                "published": cursors.published,
+                "next_seq": cursors.next_seq,
+                "is_end": cursors.is_end,
+                "subscriptions": subscriptions,
+                "error": null,
+            })
+        }
+    });
+    let cursors: Vec<Value> = cursors.collect();
+    json!({ "segments": segments, "cursors": cursors, "foreign": history.foreign })
+}
+
+fn segment(history: &History, piece: &Piece) -> Value {
+    let header = match &piece.header {
+        Ok(header) => header,
+        Err(why) => return json!({ "file": piece.name, "error": why.to_string() }),
+    };
+    let (mut records, mut bytes) = (0_u64, 0_u64);
+    let walked = history.walk(piece, |_, found| {
+        records += u64::from(found.header.is_data());
+        bytes += found.bytes.len() as u64;
+        Ok(true)
+    });
+    let (ends, error) = match walked {
+        Err(failure) => (Vec::new(), Some(failure.to_string())),
+        Ok(ends) => (ends, None),
+    };
+    let end = |end: &Ended| {
+        json!({
+            "kind": kind(end, piece),
+            "position": end.position,
+            "next_seq": end.next_seq,
+            "why": end.cut.to_string(),
+        })
+    };
+    json!({
+        "file": piece.name,
+        "ring": header.ring,
+        "durability": header.durability.as_str(),
+        "epoch": format!("{:016x}", header.epoch),
+        "first_position": header.first_position,
+        "first_seq": header.first_seq,
+        "created": written(header.created_ns),
+        "records": records,
+        "bytes": bytes,
+        "ends": ends.iter().map(end).collect::<Vec<_>>(),
+        "error": error,
+    })
+}
+
+fn verify(history: &History, format: FormatArgs) -> ExitCode {
+    let mut records = 0_u64;
+    let mut damages: Vec<Value> = Vec::new();
+    let mut found = |file: Option<&str>, position: Option<u64>, what: String| {
+        match (file, position) {
+            (Some(file), Some(position)) => eprintln!("{file}: at position {position}: {what}"),
+            (Some(file), None) => eprintln!("{file}: {what}"),
+            (None, _) => eprintln!("{what}"),
+        }
+        damages.push(json!({ "file": file, "position": position, "what": what }));
+    };
     for piece in &history.pieces {
         if let Err(why) = &piece.header {
-            eprintln!("{}: {why}", piece.name);
-            damages += 1;
+            found(Some(&piece.name), None, why.to_string());
         }
         let walked = history.walk(piece, |_, found| {
             records += u64::from(found.header.is_data());
@@ -197,29 +288,25 @@ fn verify(history: &History) -> ExitCode {
         match walked {
             Ok(ends) => {
                 for end in ends.iter().filter(|end| end.is_damage(piece)) {
-                    let Piece { name, .. } = piece;
-                    eprintln!("{name}: at position {}: {}", end.position, end.cut);
-                    damages += 1;
+                    found(Some(&piece.name), Some(end.position), end.cut.to_string());
                 }
             }
-            Err(failure) => {
-                eprintln!("{failure}");
-                damages += 1;
-            }
+            Err(failure) => found(None, None, failure.to_string()),
         }
     }
     let bad_copies = history.cursors.iter().flatten().filter(|copy| copy.is_err()).count();
     if !history.pieces.is_empty() && history.cursors.as_ref().is_none_or(|_| bad_copies == 2) {
-        eprintln!("no copy of the cursors is intact");
-        damages += 1;
+        found(None, None, "no copy of the cursors is intact".to_owned());
     }
-    let segments = history.pieces.len();
-    let printed =
-        print(&format!("{segments} segments, {records} records, {damages} damaged places\n"));
-    if damages > 0 { ExitCode::FAILURE } else { printed }
+    let (segments, places) = (history.pieces.len(), damages.len());
+    let printed = print(&format.choose(
+        || format!("{segments} segments, {records} records, {places} damaged places\n"),
+        &json!({ "segments": segments, "records": records, "damages": damages }),
+    ));
+    if places > 0 { ExitCode::FAILURE } else { printed }
 }
 
-fn trim(history: &History, before: Option<Bound>) -> Result<ExitCode, Failure> {
+fn trim(history: &History, before: Option<Bound>, format: FormatArgs) -> Result<ExitCode, Failure> {
     let Some(_lock) = history.lock()? else {
         eprintln!("aqueduct: another process uses this journal");
         return Ok(ExitCode::FAILURE);
@@ -252,5 +339,8 @@ fn trim(history: &History, before: Option<Bound>) -> Result<ExitCode, Failure> {
         history.remove(piece)?;
         removed += 1;
     }
-    Ok(print(&format!("{removed} segments removed, {kept} kept\n")))
+    Ok(print(&format.choose(
+        || format!("{removed} segments removed, {kept} kept\n"),
+        &json!({ "removed": removed, "kept": kept }),
+    )))
 }

@@ -18,6 +18,7 @@ use smol::future;
 use smol::stream::StreamExt;
 
 use super::super::listener::ListenerArgs;
+use super::super::text::FormatArgs;
 use super::super::{EXIT_USAGE, print};
 use crate::config::{Millis, Size};
 use crate::journal::disk::File;
@@ -72,6 +73,8 @@ pub(super) struct RecordArgs {
     /// ever]
     #[arg(long, value_name = "TIME")]
     reconnect_for: Option<Millis>,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Records until it is told to end, or cannot go on.
@@ -112,7 +115,10 @@ pub(super) fn run(args: &RecordArgs) -> ExitCode {
         eprintln!("aqueduct: {error}");
         return ExitCode::FAILURE;
     }
-    let printed = print(&format!("{taken} records recorded, {missed} missed\n"));
+    let printed = print(&args.format.choose(
+        || format!("{taken} records recorded, {missed} missed\n"),
+        &serde_json::json!({ "recorded": taken, "missed": missed, "is_damaged": is_damaged }),
+    ));
     if missed > 0 || is_damaged { ExitCode::FAILURE } else { printed }
 }
 

@@ -4,10 +4,16 @@ mod look;
 mod view;
 
 use std::fmt::Write;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use async_signal::{Signal, Signals};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use smol::future;
+use smol::stream::StreamExt;
 
 use self::look::{KINDS, Looker, Snapshot};
 use self::view::{Next, View};
@@ -16,8 +22,13 @@ use super::text::Format;
 use super::{EXIT_USAGE, print};
 use crate::config::Millis;
 
+#[allow(clippy::disallowed_types, reason = "a flag of this process alone")]
+type Flag = std::sync::atomic::AtomicBool;
+
 /// Between the two looks of `--once`, which rates come from.
 const ONCE: Duration = Duration::from_secs(1);
+/// The longest sleep: so long after a signal, the terminal is as it was.
+const SLICE: Duration = Duration::from_millis(250);
 
 /// Flags of `aqueduct top`.
 #[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
@@ -44,6 +55,10 @@ pub struct TopArgs {
 
 /// Shows it until it is told to end.
 pub(super) fn run(args: &TopArgs) -> ExitCode {
+    if !args.once && !io::stdout().is_terminal() {
+        eprintln!("aqueduct: stdout is not a terminal; --once prints what there is");
+        return ExitCode::from(EXIT_USAGE);
+    }
     let host = match &args.admin {
         Some(host) => host.clone(),
         None => match args.listener.settings() {
@@ -78,12 +93,15 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
             }
         };
     }
-    let result = ratatui::try_init().and_then(|mut terminal| {
-        let Millis(interval) = args.interval;
-        let interval = Duration::from_millis(interval.max(100));
-        show(&mut terminal, &mut looker, first, interval)
+    let Millis(interval) = args.interval;
+    let interval = Duration::from_millis(interval.max(100));
+    // Whoever ends this process gets a terminal back that echoes.
+    let result = watched_signals().and_then(|is_over| {
+        let mut terminal = ratatui::try_init()?;
+        let shown = show(&mut terminal, &mut looker, first, interval, &is_over);
+        ratatui::restore();
+        shown
     });
-    ratatui::restore();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -93,24 +111,44 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
     }
 }
 
+/// Returns what becomes true when a signal says that it is over.
+fn watched_signals() -> io::Result<Arc<Flag>> {
+    let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])?;
+    let is_over = Arc::new(Flag::new(false));
+    let told = Arc::clone(&is_over);
+    std::thread::Builder::new().spawn(move || {
+        future::block_on(signals.next());
+        // ORDER(none): nothing else is read because of it.
+        told.store(true, Ordering::Relaxed);
+    })?;
+    Ok(is_over)
+}
+
 fn show(
     terminal: &mut ratatui::DefaultTerminal,
     looker: &mut Looker,
     first: Snapshot,
     interval: Duration,
-) -> std::io::Result<()> {
+    is_over: &Flag,
+) -> io::Result<()> {
     let mut view = View::new();
     view.snapshot = first;
     let mut due = Instant::now() + interval;
-    loop {
-        terminal.draw(|frame| view.draw(frame))?;
-        if event::poll(due.saturating_duration_since(Instant::now()))? {
+    terminal.draw(|frame| view.draw(frame))?;
+    // ORDER(none): as in `watched_signals`.
+    while !is_over.load(Ordering::Relaxed) {
+        let wait = due.saturating_duration_since(Instant::now());
+        if event::poll(wait.min(SLICE))? {
             if let Event::Key(key) = event::read()?
                 && key.kind == KeyEventKind::Press
                 && view.key(key) == Next::Quit
             {
                 return Ok(());
             }
+            terminal.draw(|frame| view.draw(frame))?;
+            continue;
+        }
+        if wait > SLICE {
             continue;
         }
         due = Instant::now() + interval;
@@ -122,7 +160,9 @@ fn show(
             Ok(snapshot) => (view.snapshot, view.error) = (snapshot, None),
             Err(error) => view.error = Some(error.to_string()),
         }
+        terminal.draw(|frame| view.draw(frame))?;
     }
+    Ok(())
 }
 
 /// All tables, one after the other.
