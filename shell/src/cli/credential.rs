@@ -40,6 +40,7 @@ pub struct AddArgs {
     /// Append the line to this file, which is made with mode 0600 if it is not there
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// The shape of what is printed
     #[command(flatten)]
     pub format: FormatArgs,
 }
