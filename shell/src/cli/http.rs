@@ -242,8 +242,11 @@ mod tests {
         (address, std::thread::spawn(serve))
     }
 
-    /// The answers, or what is said of them.
-    fn asked(answers: &[&[u8]]) -> (Vec<Result<(u16, Vec<u8>), String>>, Vec<String>) {
+    /// Status and body of an answer, or what is said of it.
+    type Found = Result<(u16, Vec<u8>), String>;
+
+    /// The answers, and the heads that were asked.
+    fn asked(answers: &[&[u8]]) -> (Vec<Found>, Vec<String>) {
         let (address, server) = server(answers.iter().map(|answer| answer.to_vec()).collect());
         let mut client = Client::new(address);
         let found = answers.iter().map(|_| {

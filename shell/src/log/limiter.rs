@@ -199,7 +199,7 @@ mod tests {
         // Later than the period, and nobody has looked yet: it is still the same.
         let late = begun + 2 * PERIOD;
         assert!(!limiter.admit(place(), late, || "second".to_owned()));
-        assert!(limiter.over(begun + PERIOD - Duration::from_millis(1)).is_empty());
+        assert!(limiter.over(begun + PERIOD.saturating_sub(Duration::from_millis(1))).is_empty());
         assert_eq!(limiter.over(late), [("first".to_owned(), 2)]);
         assert_eq!(limiter.suppressed(), 2);
         // The next one begins when they were told.

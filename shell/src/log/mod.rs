@@ -386,9 +386,9 @@ mod tests {
         let read = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(20));
             let mut all = 0;
-            let mut part = [0; 65_536];
+            let mut part = vec![0; 65_536];
             while all < filled + 5000 {
-                all += rustix::io::read(&reader, &mut part).expect("the rest");
+                all += rustix::io::read(&reader, &mut part[..]).expect("the rest");
             }
             drop(reader);
         });

@@ -233,7 +233,7 @@ mod tests {
         let service_name = Some(Given::by_default("s".to_owned()));
         let root_ratio = Some(Given::by_default(1.0));
         let timeout_ms = Some(Given::by_default(Millis(1)));
-        let table = OtelTable { signals, service_name, root_ratio, timeout_ms, ..table };
+        let table = OtelTable { signals, root_ratio, timeout_ms, service_name, ..table };
         assert_eq!(
             describe(&table),
             "endpoint = \"http://a:1/x\"; signals = [\"metrics\"]; root_ratio = 1.0; \

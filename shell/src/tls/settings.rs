@@ -130,6 +130,7 @@ pub fn tls(key: &str, given: Option<&Given<bool>>, has_tls: bool) -> Result<bool
 mod tests {
     use super::*;
 
+    #[allow(clippy::unnecessary_wraps, reason = "a field of a table may be absent")]
     fn path(path: &str) -> Option<Given<PathBuf>> {
         Some(Given::by_default(path.into()))
     }

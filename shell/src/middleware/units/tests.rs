@@ -1,5 +1,6 @@
 //! The units by what they do with the head of a request, all of one route.
 
+use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -223,7 +224,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Fields {
         impl tracing::field::Visit for Text {
             fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
                 if field.name() != "us" {
-                    self.0 += &format!("{}={value:?} ", field.name());
+                    let _ = write!(self.0, "{}={value:?} ", field.name());
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! A configuration as a whole: what is in effect by default and as it is written, what a reload
 //! changes, and what is refused, setting by setting.
 
+use std::fmt::Write;
+
 use super::*;
 
 fn check(text: &str) -> Result<(Config, Tables), String> {
@@ -17,14 +19,14 @@ fn described(text: &str) -> String {
     }
     let mut lines = String::new();
     for section in config.describe(&tables) {
-        lines += &format!("{}\n", section.name());
+        let _ = writeln!(lines, "{}", section.name());
         for entry in section.entries {
             let mark = if entry.change == Change::Live { '*' } else { '.' };
             // What the machine and the user decide.
             let depends = ["threads", "loops", "socket", "allow_uids"].contains(&entry.key);
             let value = if depends { "" } else { &entry.value };
             let given = if entry.origin == Origin::Default { "" } else { " (given)" };
-            lines += &format!("{mark} {} {value}{given}\n", entry.key);
+            let _ = writeln!(lines, "{mark} {} {value}{given}", entry.key);
         }
     }
     lines
