@@ -214,6 +214,8 @@ fn a_route_with_token_and_request_id_allocates_little() {
     assert!(each <= ALLOCATIONS_OF_A_ROUTE, "{each} allocations");
 }
 
+// With all that changes bodies.
+#[cfg(all(feature = "convert", feature = "decompress"))]
 mod memory {
     use std::sync::Arc;
 

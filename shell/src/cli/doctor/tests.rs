@@ -63,7 +63,9 @@ fn said(
     let args = args(&address);
     let running = super::listener::find(&settings, &args);
     assert!(running.is_some(), "it answers");
-    let checks = super::listener::checks(&settings, &args, running);
+    let mut checks = super::listener::checks(&settings, &args, running);
+    let files = checks.remove(0);
+    assert_eq!((files.name, files.status), ("files", Status::Good));
     assert!(checks[1].text.contains(&address), "{checks:?}");
     let (control, listener) = (&checks[0], &checks[1]);
     assert_eq!((control.name, control.status), ("control socket", Status::Failure));
@@ -162,20 +164,21 @@ fn without_a_listener_its_socket_and_its_addresses_are_tried() {
     let checks = super::listener::checks(&settings, &args, running);
     let found: Vec<_> = checks.iter().map(|check| (check.name, check.status)).collect();
     let expected = [
+        ("files", Status::Good),
         ("control socket", Status::Good),
         ("listener", Status::Warning),
         ("address", Status::Failure),
         ("address", Status::Good),
     ];
     assert_eq!(found, expected, "{checks:?}");
-    assert_eq!(checks[0].text, format!("{} can be made", socket.display()));
-    assert_eq!(checks[2].text, format!("{taken_at}: another process has it"));
-    assert_eq!(checks[3].text, format!("{free_at} can be bound"));
+    assert_eq!(checks[1].text, format!("{} can be made", socket.display()));
+    assert_eq!(checks[3].text, format!("{taken_at}: another process has it"));
+    assert_eq!(checks[4].text, format!("{free_at} can be bound"));
     // One that somebody has left is replaced by the next listener.
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("made"));
     let checks = super::listener::checks(&settings, &args, None);
-    assert_eq!(checks[0].status, Status::Good);
-    assert!(checks[0].text.ends_with("left by a listener that has ended"), "{}", checks[0].text);
+    assert_eq!(checks[1].status, Status::Good);
+    assert!(checks[1].text.ends_with("left by a listener that has ended"), "{}", checks[1].text);
 }
 
 #[test]
