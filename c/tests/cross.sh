@@ -49,9 +49,10 @@ board() {
     arm-none-eabi-gcc -mcpu=$2 -mthumb $strict -Os -ffreestanding -Iinclude -nostartfiles -T tests/firmware/board.ld -o "$work/$1" \
         tests/firmware/board.c "$work/firmware.o" "$work/arm.o"
 }
-# emulated BOARD SEED
+# emulated BOARD SEED: by a clock that counts instructions, so that interrupts come at the same ones
+# however busy the machine is.
 emulated() {
-    timeout 60 qemu-system-arm -M "$1" -nographic -semihosting-config "enable=on,target=native,arg=$1,arg=seed=$2" -kernel "$work/$1" </dev/null
+    timeout 60 qemu-system-arm -M "$1" -icount shift=6,sleep=off -nographic -semihosting-config "enable=on,target=native,arg=$1,arg=seed=$2" -kernel "$work/$1" </dev/null
 }
 reads() {
     emulated "$1" none >"$work/said" 2>&1
