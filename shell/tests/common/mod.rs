@@ -89,9 +89,9 @@ impl Ends for Command {
     }
 }
 
-/// The driver that all tests are to run with, if the environment names one.
-fn driver() -> Option<String> {
-    std::env::var("AQUEDUCT_TEST_DRIVER").ok()
+/// The driver that all tests are to run with that do not say one, if the environment names it.
+fn driver(flags: &[&str]) -> Option<String> {
+    std::env::var("AQUEDUCT_TEST_DRIVER").ok().filter(|_| !flags.contains(&"--driver"))
 }
 
 impl Server {
@@ -153,7 +153,7 @@ impl Server {
             .arg(socket)
             .args(if listens(flags) { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(flags)
-            .args(driver().iter().flat_map(|driver| ["--driver", driver]))
+            .args(driver(flags).iter().flat_map(|driver| ["--driver", driver]))
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(scratch.path("log")).expect("a log file"));
         prepare(&mut server);
