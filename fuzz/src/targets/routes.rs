@@ -108,6 +108,8 @@ pub fn run(bytes: &[u8]) {
                 let mut allowed: Vec<_> = allowed.split(", ").collect();
                 allowed.sort_unstable();
                 names.sort_unstable();
+                // Several routes of a path may have the same method; it is named once.
+                names.dedup();
                 assert_eq!(allowed, names, "{context:?}");
             }
             (_, found) => panic!("{context:?}: {found:?}"),
