@@ -51,10 +51,16 @@ reads "Python" python3 examples/bindings/reader.py
 reads "LuaJIT" luajit examples/bindings/reader.lua
 go build -o "$work/go_reader" examples/bindings/reader.go || failed=1
 reads "Go" "$work/go_reader"
-if (cd examples/sys && env -u LD_LIBRARY_PATH CARGO_TARGET_DIR="$work/sys" cargo test --quiet --locked --test layout >"$work/said" 2>&1); then
-    echo "ok - Rust, by a -sys crate, has the structs of the header"
+sys() (
+    cd examples/sys || exit 1
+    unset LD_LIBRARY_PATH
+    export CARGO_TARGET_DIR="$work/sys"
+    cargo test --quiet --locked --test layout && cargo run --quiet --locked --features both --example both
+)
+if sys >"$work/said" 2>&1; then
+    echo "ok - Rust, by a -sys crate, has the structs of the header and reads 30 records"
 else
-    echo "not ok - Rust, by a -sys crate, has the structs of the header"
+    echo "not ok - Rust, by a -sys crate, has the structs of the header and reads 30 records"
     cat "$work/said"
     failed=1
 fi

@@ -19,6 +19,9 @@ use rustix::thread::futex::{Flags, Timespec, wait, wake};
 static RING: Segment<{ 256 + 4096 }> = Segment::new();
 static CURSOR: Segment<256> = Segment::new();
 
+/// Every sleeper: the kernel counts in an `int`.
+const ALL: u32 = i32::MAX as u32;
+
 /// The word that changes with each publication. Not private: other processes sleep on it, too.
 fn tail() -> &'static AtomicU32 {
     // SAFETY: an aligned word of a static segment, which everyone accesses as an atomic u32.
@@ -49,7 +52,7 @@ fn recv<R: Memory, C: MemoryMut>(
 /// Wakes the readers that a publication found asleep on the futex: one call reaches all of them.
 fn notify(published: Wake) {
     if published.futex {
-        wake(tail(), Flags::empty(), u32::MAX).expect("the word is mapped");
+        wake(tail(), Flags::empty(), ALL).expect("the word is mapped");
     }
 }
 

@@ -30,6 +30,8 @@ const CAPACITY_BYTES: usize = 4096;
 const RING_BYTES: usize = 256 + CAPACITY_BYTES;
 const CURSOR_BYTES: usize = 256;
 const RECORDS: u64 = 10_000;
+/// Every sleeper: the kernel counts in an `int`.
+const ALL: u32 = i32::MAX as u32;
 
 /// Maps a segment for as long as the process lives.
 fn map(segment: BorrowedFd<'_>, bytes: usize, rights: ProtFlags) -> Result<NonNull<u8>, Errno> {
@@ -64,22 +66,22 @@ fn produce() -> Result<(), Box<dyn Error>> {
     // aligned; (3) this is the only way that this process reaches them.
     let region = unsafe { Region::from_raw(ring_at, RING_BYTES) };
     // SAFETY: as above.
-    let page = unsafe { Region::from_raw(cursor_at, CURSOR_BYTES) };
+    let cursor_region = unsafe { Region::from_raw(cursor_at, CURSOR_BYTES) };
 
     let epoch = RandomState::new().build_hasher().finish() | 1; // random, and not 0
     let config = RingConfig::new("between", epoch, CAPACITY_BYTES);
     let mut producer: Producer<Region> = Producer::create(region, &config)?;
     let subscription = producer.subscribe(Start::Oldest)?;
-    producer.attach(subscription, "other", page)?;
+    producer.attach(subscription, "other", cursor_region)?;
 
     let mut reader = Command::new(env::current_exe()?)
         .args([ring.as_raw_fd().to_string(), cursor.as_raw_fd().to_string()])
         .stdout(Stdio::piped())
         .spawn()?;
-    let mut told = reader.stdout.take().ok_or("it was piped")?;
+    let mut space_pipe = reader.stdout.take().ok_or("it was piped")?;
     let notify = |published: Wake| {
         if published.futex {
-            let _ = wake(futex(region.tail_word()), Flags::empty(), u32::MAX);
+            let _ = wake(futex(region.tail_word()), Flags::empty(), ALL);
         }
     };
     for number in 0..RECORDS {
@@ -88,7 +90,7 @@ fn produce() -> Result<(), Box<dyn Error>> {
                 Ok((_, published)) => break notify(published),
                 // An end of the pipe instead of a byte: the other process is gone.
                 Err(ClaimError::Full { .. }) if !producer.want_space(8)? => {
-                    told.read_exact(&mut [0])?;
+                    space_pipe.read_exact(&mut [0])?;
                 }
                 Err(ClaimError::Full { .. }) => {}
                 Err(error) => return Err(error.into()),

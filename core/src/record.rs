@@ -82,8 +82,8 @@ impl Record {
         self.len + self.attribute_units as usize * ATTRIBUTES_UNIT_BYTES
     }
 
-    /// Returns its payload in the buffer into which it was copied. Of another one, too short for
-    /// it, no bytes; a debug build panics.
+    /// Returns its payload in the buffer into which it was copied. Returns no bytes if the buffer
+    /// is another one that is too short; a debug build panics.
     #[must_use]
     #[inline]
     pub fn payload<'b>(&self, copied: &'b [u8]) -> &'b [u8] {

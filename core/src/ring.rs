@@ -134,8 +134,12 @@ impl<const BYTES: usize, const READERS: usize> Ring<BYTES, READERS> {
     #[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
     pub fn split_shared<const CLAIMS: usize>(&self) -> Option<SharedHalves<'_, CLAIMS, READERS>> {
         const {
-            let granules = BYTES / GRANULE_BYTES;
-            assert!(granules <= 1 << 22 && granules <= (1 << 28) / CLAIMS, "see `SharedProducer`");
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "`new` refuses more bytes than that"
+            )]
+            let granules = (BYTES / GRANULE_BYTES) as u32;
+            assert!(ShareError::check::<CLAIMS>(granules).is_ok(), "see `SharedProducer`");
         }
         self.storage.take().then(|| shared_halves(&self.storage)?.ok()).flatten()
     }

@@ -128,6 +128,7 @@ fn routes_ask_for_credentials_where_their_address_does_unless_they_are_open() {
         "credentials.file = '{file}'\n[[ring]]\nname = 'a'\n[[ring]]\nname = 'b'\n\
          [[route]]\npath = '/plain'\nring = 'a'\nunits = ['request_id', 'json']\n\
          [[route]]\npath = '/open'\nring = 'a'\nauthenticate = false\n\
+         [[route]]\npath = '/asking'\nring = 'a'\nauthenticate = true\n\
          [[route]]\npath = '/listed'\nring = 'a'\n\
          units = [{{ unit = 'authenticate', allow = ['ann'] }}]\n\
          [[listen]]\naddress = '127.0.0.1:0'\nprotocol = 'http'\nauthenticate = false\n"
@@ -146,6 +147,8 @@ fn routes_ask_for_credentials_where_their_address_does_unless_they_are_open() {
         ("/plain", &*narrow, 403),
         ("/plain", &*token, 202),
         ("/open", "", 202),
+        ("/asking", "", 401),
+        ("/asking", &*token, 202),
         ("/listed", "", 401),
         ("/listed", &*token, 403),
     ] {
@@ -154,10 +157,12 @@ fn routes_ask_for_credentials_where_their_address_does_unless_they_are_open() {
         let named = response.header("x-request-id").is_some();
         assert_eq!(named, path == "/plain", "a refusal has its id, too: {response:?}");
     }
-    // The other address asks nobody.
+    // The other address asks nobody, but for a route that does so by itself.
     let mut other = server.speak_at_last("http");
-    other.write_all(request("/plain", "").as_bytes()).expect("sent");
-    assert_eq!(common::Response::read(&mut other).status, 202);
+    for (path, status) in [("/plain", 202), ("/asking", 401)] {
+        other.write_all(request(path, "").as_bytes()).expect("sent");
+        assert_eq!(common::Response::read(&mut other).status, status, "{path}");
+    }
 }
 
 #[test]

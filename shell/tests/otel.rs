@@ -230,7 +230,7 @@ fn a_batch_has_one_span_and_a_refusal_says_why() {
 }
 
 #[test]
-fn who_asks_for_open_metrics_finds_the_last_traces_beside_latencies_and_refusals() {
+fn open_metrics_has_the_last_traces_beside_latencies_and_refusals() {
     let collector = Collector::start(Mood::Takes);
     let text = format!(
         "[http]\nattributes = [\"traceparent\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n\

@@ -324,6 +324,10 @@ fn a_reload_fills_no_bucket_unless_the_limit_is_another() {
     assert_eq!([post(), post(), post()], [202, 202, 429]);
     process.takes(&with("0.001", "[http]\nbody_timeout_ms = '9s'\n"), &["body_timeout_ms"]);
     assert_eq!(post(), 429);
+    // With another unit before it, it is the same limit.
+    let moved = with("0.001", "").replace("['request_id'", "['access_log', 'request_id'");
+    process.takes(&moved, &["access_log"]);
+    assert_eq!(post(), 429);
     process.takes(&with("0.002", ""), &["rate = 0.002"]);
     assert_eq!([post(), post(), post()], [202, 202, 429]);
 }

@@ -172,6 +172,7 @@ fn routes_that_cannot_be_are_refused_with_their_line() {
         ("path = \"/x\"\nattributes = [\":param.id\"]", "toml:3: ", ":param.NAME"),
         ("path = \"/x\"\nhost = \"a:80\"", "toml:3: ", "without a port"),
         ("path = \"/x\"\nunits = [\"authenticate\"]", "toml:3: ", "credentials.file"),
+        ("path = \"/x\"\nauthenticate = true", "toml:3: ", "credentials.file"),
         (
             "path = \"/x\"\nauthenticate = false\nunits = [\"authenticate\"]",
             "toml:3: ",

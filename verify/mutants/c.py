@@ -337,7 +337,8 @@ class Objects:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        if status is None or status == -signal.SIGXCPU:
+        # A shell's `ulimit -t` is a hard limit too, at which Linux kills.
+        if status in (None, -signal.SIGXCPU, -signal.SIGKILL):
             return "hangs"
         return "failed" if status else "passed"
 
@@ -445,6 +446,8 @@ class Campaign:
             for build in (HERE, OPTIMISED, SANITIZED, *OTHERS)
             if shutil.which(build.compiler) and (not build.runner or shutil.which(build.runner[0]))
         }
+        if missing := [build.name for build in OTHERS if build.name not in self.bases]:
+            sys.exit(f"no compiler or emulator for {', '.join(missing)}: .ci/setup installs them")
         self.places = 0
 
     def changed(self, build, file, text):
@@ -657,6 +660,10 @@ def record(verdicts, files, unexplained):
     """A row for each file that was judged whole."""
     commit = subprocess.run(["git", "describe", "--always", "--exclude", "*"], cwd=ROOT, check=True,
                             capture_output=True, text=True).stdout.strip()  # fmt: skip
+    # What is recorded in the READMEs meanwhile does not change what was run.
+    changed = subprocess.run(["git", "status", "--porcelain", "--", ":!*.md"], cwd=ROOT, check=True,
+                             capture_output=True, text=True).stdout.strip()  # fmt: skip
+    commit += "-dirty" if changed else ""
     today = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}"
     rows = {}
     for file in files:
@@ -665,9 +672,10 @@ def record(verdicts, files, unexplained):
             continue
         count = collections.Counter(verdicts[mutant][0] for mutant in own)
         left = sum(mutant.file == file for mutant in unexplained)
+        whole = hashlib.sha256(f"{state()} {of_tests(file, None)}".encode()).hexdigest()[:16]
         kinds = ("caught", "hangs", "does not compile", "same code", "not compiled", "missed")
         rows[f"`{file}`"] = (
-            f"| `{file}` | {today}, {commit}, `{state()}` | {len(own)} | "
+            f"| `{file}` | {today}, {commit}, `{whole}` | {len(own)} | "
             + " | ".join(str(count[kind]) for kind in kinds)
             + f" | {left} |"
         )

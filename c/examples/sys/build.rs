@@ -44,7 +44,8 @@ fn main() {
     }
     build.compile("aqueduct_reader");
     println!("cargo:include={}", include.display());
-    for watched in ["src/layout.c", "../../src", "../../include"] {
-        println!("cargo:rerun-if-changed={watched}");
+    println!("cargo:rerun-if-changed=src/layout.c");
+    for watched in [library.join("src"), include] {
+        println!("cargo:rerun-if-changed={}", watched.display());
     }
 }

@@ -29,11 +29,13 @@ const LINE_BYTES: usize = 64;
 /// # Ok::<(), std::num::ParseIntError>(())
 /// ```
 pub struct HeapSegment {
-    /// INVARIANT: only ever accessed through a [`Region`], so atomically.
+    /// INVARIANT: only ever accessed through a [`Region`], so atomically; or in place, as
+    /// [`TrustedRegion::from_raw`](super::TrustedRegion::from_raw) was promised.
     lines: Box<[Line]>,
 }
 
-// SAFETY: the bytes are only accessed atomically (invariant of the field).
+// SAFETY: the bytes are only accessed atomically, or by those that were promised that nobody stores
+// into them (invariant of the field).
 unsafe impl Sync for HeapSegment {}
 
 impl HeapSegment {

@@ -84,6 +84,7 @@ fn references_and_other_views_reach_the_same_bytes() {
     let segment = Segment::<320>::new();
     let region = segment.region();
     let through: &dyn MemoryMut = &region;
+    // ORDER(none): one thread, here and in the tests below.
     (&through).store(8, 0x0102_0304, Ordering::Relaxed);
     (&through).write(256, b"payload!x");
     let mut copy = [0xff; 9];
@@ -125,6 +126,7 @@ fn fence_through_a_reference_is_the_fence_of_the_segment() {
     }
 
     let fences = Fences(core::cell::Cell::new(None));
+    // ORDER(none): it fences nothing here; it has to arrive as it was asked for.
     Memory::fence(&&fences, Ordering::SeqCst);
     assert_eq!(fences.0.get(), Some(Ordering::SeqCst));
 }
@@ -142,5 +144,6 @@ fn data_beyond_the_segment_is_refused_loudly_in_debug_builds_and_is_nothing_in_r
 fn data_is_never_reached_as_a_control_word() {
     let segment = Segment::<384>::new();
     segment.region().write(CONTROL_BYTES, &[1; 8]);
+    // ORDER(none): one thread.
     assert_eq!(segment.region().load(CONTROL_BYTES, Ordering::Relaxed), 0);
 }

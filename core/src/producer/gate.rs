@@ -294,6 +294,7 @@ mod tests {
     use crate::memory::{MemoryMut, Region, Segment};
 
     fn store(page: &Segment<256>, at: usize, value: u32) {
+        // ORDER(none): one thread.
         page.region().store(at, value, Ordering::Relaxed);
     }
 

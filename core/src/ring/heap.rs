@@ -16,8 +16,8 @@ use crate::shared::ShareError;
 /// A [`Ring`](crate::Ring) on the heap, whose data area has a size that is known when the program
 /// runs.
 ///
-/// Its halves borrow it: for threads of a scope, or for good after [`Box::leak`]. Nothing of it is
-/// on the stack, however large it is.
+/// Its halves borrow it: for threads of a scope, or for good after [`Box::leak`]. Its data area and
+/// its cursor segments are on the heap, so a large ring needs no large stack.
 ///
 /// [`Box::leak`]: https://doc.rust-lang.org/std/boxed/struct.Box.html#method.leak
 ///

@@ -210,7 +210,11 @@ impl<'n> Visitor<'_> for Name<'n> {
 /// Returns what a pointer names, as text: strings without quotes, other values as JSON. `None` if
 /// there is nothing, or null.
 pub fn text(value: &Value, pointer: &str) -> Option<String> {
-    into_text(value.pointer(pointer)?.clone())
+    match value.pointer(pointer)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
 }
 
 /// Returns a value as text: strings without quotes, other values as JSON. `None` for null.

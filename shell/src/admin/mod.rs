@@ -82,7 +82,7 @@ impl Admin {
         }
     }
 
-    /// Makes the metrics as `OpenMetrics` has them, for who prefers that.
+    /// Formats the metrics as `OpenMetrics`, for clients that prefer it.
     #[cfg(feature = "otel")]
     pub fn open_metrics(&self) -> Page {
         metrics_page::open_metrics(self)

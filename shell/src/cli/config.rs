@@ -38,7 +38,7 @@ pub(super) fn check(args: &ConfigArgs) -> ExitCode {
 fn refused(args: &ConfigArgs, error: &str) -> ExitCode {
     eprintln!("aqueduct: {error}");
     if args.format.is_json() {
-        print(&format!("{}\n", json!({ "accepted": false, "error": error })));
+        print(&format!("{}\n", json!({ "accepted": false, "rings": null, "error": error })));
     }
     ExitCode::from(EXIT_USAGE)
 }

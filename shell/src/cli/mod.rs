@@ -94,10 +94,7 @@ pub fn main() -> ExitCode {
         Some(Command::Completions { shell }) => documents::completions(shell),
         #[cfg(feature = "operate")]
         Some(Command::Man { directory }) => documents::pages(&directory),
-        None => {
-            // Somebody looks around; nobody who does not listen is missed.
-            print(&Args::command().render_help().to_string())
-        }
+        None => print(&Args::command().render_help().to_string()),
     }
 }
 

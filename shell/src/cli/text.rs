@@ -7,6 +7,9 @@ use aqueduct_core::Attributes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+/// Damaged places that are listed; further ones are counted.
+pub(super) const DAMAGE_MAX: usize = 1000;
+
 /// The shape of what a command prints.
 #[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

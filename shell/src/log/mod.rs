@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_http2_are_told_to_whom_asks_for_everything() {
+    fn http2_frames_are_logged_only_at_trace() {
         for (level, is_debug, is_frame) in [
             (LogLevel::Error, false, false),
             (LogLevel::Info, false, false),

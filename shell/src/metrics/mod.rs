@@ -8,6 +8,8 @@ mod exemplars;
 mod open_metrics;
 
 #[cfg(feature = "otel")]
+use std::collections::HashMap;
+#[cfg(feature = "otel")]
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -543,17 +545,20 @@ impl Metrics {
     #[cfg(feature = "otel")]
     pub fn open_metrics(&self) -> String {
         use open_metrics::Place;
-        let known = lock(&self.exemplars).clone();
+        use prometheus::proto::LabelPair;
+
+        let known: HashMap<String, Arc<Exemplars>> =
+            lock(&self.exemplars).iter().cloned().collect();
         open_metrics::text(&self.registry.gather(), |family, labels, place| {
-            let label = |name: &str| labels.iter().find(|pair| pair.name() == name);
-            let ring = label("ring")?.value();
-            let (_, of_ring) = known.iter().find(|(name, _)| name == ring)?;
+            let label =
+                |name: &str| labels.iter().find(|pair| pair.name() == name).map(LabelPair::value);
+            let of_ring = || known.get(label("ring")?);
             match (family, place) {
                 ("aqueduct_traced_publish_seconds", Place::Bucket(index)) => {
-                    of_ring.in_bucket(index)
+                    of_ring()?.in_bucket(index)
                 }
                 ("aqueduct_records_rejected_total", Place::Counter) => {
-                    of_ring.of_reason(label("reason")?.value())
+                    of_ring()?.of_reason(label("reason")?)
                 }
                 _ => None,
             }

@@ -161,7 +161,9 @@ mod tests {
         ring.traced(exemplar(11.0, 3), None);
         ring.traced(exemplar(4.0, 4), Some("full"));
         ring.refused_many(crate::refusal::Refusal::Full, 4);
+        metrics.certificate_expires("a\"b\\c\nd", Some(7));
         let text = metrics.open_metrics();
+        assert!(text.contains(r#"{file="a\"b\\c\nd"} 7"#), "{text}");
         let line = |begin: &str| {
             let found = text.lines().find(|line| line.starts_with(begin));
             found.unwrap_or_else(|| panic!("no line {begin}:\n{text}")).to_owned()

@@ -404,12 +404,16 @@ impl RouteSettings {
         let settings = Self { routes: routes.collect::<Result<_, _>>()? };
         settings.sorted(None)?;
         let asking = settings.routes.iter().zip(tables).find(|(route, _)| route.asks());
-        if let Some((_, table)) = asking.filter(|_| !has_credentials)
-            && let Some(given) = &table.units
-        {
-            let allowed = "this unit where `credentials.file` is set";
-            let (key, unit) = ("route.units", "authenticate");
-            return Err(ConfigError::value(given.origin, key, unit, allowed));
+        if let Some((_, table)) = asking.filter(|_| !has_credentials) {
+            let allowed = "this where `credentials.file` is set";
+            let asks = table.authenticate.as_ref().filter(|given| given.value);
+            let (key, value, origin) = match (asks, &table.units) {
+                (None, Some(given)) => ("route.units", "authenticate", given.origin),
+                (given, _) => {
+                    ("route.authenticate", "true", given.map_or(table.path.origin, |it| it.origin))
+                }
+            };
+            return Err(ConfigError::value(origin, key, value, allowed));
         }
         Ok(settings)
     }
@@ -454,10 +458,16 @@ impl RouteSettings {
                     == (&route.methods, &route.host, &route.pattern)
             };
             let Some(old) = before.routes.iter().find(is_same) else { continue };
-            for (unit, old) in route.units.iter_mut().zip(&old.units) {
-                if let (UnitSettings::RateLimit(limit), UnitSettings::RateLimit(old)) = (unit, old)
-                    && limit.settings() == old.settings()
-                {
+            let limits = route.units.iter_mut().filter_map(|unit| match unit {
+                UnitSettings::RateLimit(limit) => Some(limit),
+                _ => None,
+            });
+            let old = old.units.iter().filter_map(|unit| match unit {
+                UnitSettings::RateLimit(limit) => Some(limit),
+                _ => None,
+            });
+            for (limit, old) in limits.zip(old) {
+                if limit.settings() == old.settings() {
                     *limit = Arc::clone(old);
                 }
             }
@@ -558,7 +568,7 @@ impl Checked {
         };
         let (places, names): (Vec<usize>, _) = found.into_iter().unzip();
         let acknowledge = acknowledge(table, &places, rings)?;
-        let units = match &table.units {
+        let mut units = match &table.units {
             None => Vec::new(),
             Some(given) => units(&given.value).map_err(at(given))?,
         };
@@ -569,6 +579,14 @@ impl Checked {
         {
             let (key, allowed) = ("route.authenticate", "true with the unit `authenticate`");
             return Err(ConfigError::value(given.origin, key, false, allowed));
+        }
+        if table.authenticate.as_ref().is_some_and(|given| given.value) && !units.iter().any(asks) {
+            // Where an address that asks for credentials has it: see `Router::guarded`.
+            let only_names = |unit: &&UnitSettings| {
+                matches!(unit, UnitSettings::AccessLog | UnitSettings::RequestId { .. })
+            };
+            let place = units.iter().take_while(only_names).count();
+            units.insert(place, UnitSettings::Authenticate { allowed: None });
         }
         let attributes = match &table.attributes {
             None => None,
@@ -625,8 +643,10 @@ impl Checked {
                 section.put("acknowledge_timeout_ms", time, given, Change::Live);
             }
         }
-        let asks = (!self.is_open).to_string();
-        section.put("authenticate", asks, table.authenticate.as_ref(), Change::Live);
+        // Without it a route does what the address does, which has no value of its own.
+        if let Some(given) = &table.authenticate {
+            section.put("authenticate", given.value.to_string(), Some(given), Change::Live);
+        }
         let units: Vec<_> = self.units.iter().map(UnitSettings::written).collect();
         let units = format!("[{}]", units.join(", "));
         section.put("units", units, table.units.as_ref(), Change::Live);

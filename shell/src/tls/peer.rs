@@ -32,7 +32,7 @@ impl Peer {
 
 #[cfg(feature = "tls")]
 mod reading {
-    use x509_parser::asn1_rs::{Any, BmpString, Tag};
+    use x509_parser::asn1_rs::{Any, BmpString, Class, Tag};
     use x509_parser::extensions::GeneralName;
     use x509_parser::x509::X509Name;
 
@@ -84,6 +84,9 @@ mod reading {
 
     /// The text of a value.
     fn text(value: &Any<'_>) -> Option<String> {
+        if value.class() != Class::Universal || value.header.is_constructed() {
+            return None;
+        }
         match value.tag() {
             Tag::Utf8String => String::from_utf8(value.data.to_vec()).ok(),
             Tag::NumericString | Tag::PrintableString | Tag::Ia5String if value.data.is_ascii() => {

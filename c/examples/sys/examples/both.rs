@@ -54,14 +54,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let (mut whole, mut damaged) = (0, 0);
     for number in 0..30_u64 {
-        while let Err(ClaimError::Full { .. }) =
-            producer.push(Meta::default(), &number.to_le_bytes())
-        {
-            let (read, lost) = drain(&mut reader);
-            (whole, damaged) = (whole + read, damaged + lost);
+        loop {
+            match producer.push(Meta::default(), &number.to_le_bytes()) {
+                Ok(_) => break,
+                Err(ClaimError::Full { .. }) => {
+                    let (read, lost) = drain(&mut reader);
+                    if read + lost == 0 {
+                        return Err("the reader does not advance".into());
+                    }
+                    (whole, damaged) = (whole + read, damaged + lost);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     let (read, lost) = drain(&mut reader);
-    println!("{} records read by C, {} damaged", whole + read, damaged + lost);
-    Ok(())
+    (whole, damaged) = (whole + read, damaged + lost);
+    println!("{whole} records read by C, {damaged} damaged");
+    if (whole, damaged) == (30, 0) { Ok(()) } else { Err("not all 30 were read".into()) }
 }

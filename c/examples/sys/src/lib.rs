@@ -15,6 +15,10 @@
 use core::ffi::{c_char, c_int, c_void};
 
 /// `aqd_status`: below 16 an answer, from 16 on an error.
+///
+/// Where C has short enums, as `arm-none-eabi-gcc` does, its type is narrower. It is passed and
+/// returned in a register, which the ABI extends; it does not belong in a struct or behind a
+/// pointer.
 pub type aqd_status = c_int;
 
 /// A record.
@@ -236,7 +240,7 @@ unsafe extern "C" {
 
 /// What this crate declares, in the order of `src/layout.c`.
 #[doc(hidden)]
-pub const LAYOUT: [usize; 19] = {
+pub const LAYOUT: [usize; 36] = {
     use core::mem::offset_of;
     [
         size_of::<aqd_record>(),
@@ -253,11 +257,28 @@ pub const LAYOUT: [usize; 19] = {
         align_of::<aqd_lag>(),
         size_of::<aqd_reader>(),
         align_of::<aqd_reader>(),
+        offset_of!(aqd_record, timestamp_ns),
         offset_of!(aqd_record, len),
+        offset_of!(aqd_record, type_tag),
+        offset_of!(aqd_record, flags),
         offset_of!(aqd_record, attribute_units),
+        offset_of!(aqd_ring_info, created_ns),
+        offset_of!(aqd_ring_info, capacity),
+        offset_of!(aqd_ring_info, max_payload),
+        offset_of!(aqd_ring_info, clock_id),
+        offset_of!(aqd_ring_info, abi_minor),
         offset_of!(aqd_ring_info, name),
+        offset_of!(aqd_stats, lost),
+        offset_of!(aqd_stats, missed_wakes),
+        offset_of!(aqd_evidence, resumed),
+        offset_of!(aqd_evidence, expected_seq),
+        offset_of!(aqd_evidence, found_seq),
+        offset_of!(aqd_evidence, tail),
+        offset_of!(aqd_evidence, stored_crc),
         offset_of!(aqd_evidence, computed_crc),
         offset_of!(aqd_item, payload),
+        offset_of!(aqd_lag, bytes),
+        offset_of!(aqd_lag, age_ns),
     ]
 };
 

@@ -192,6 +192,9 @@ fn findings(running: &mut Running, checks: &mut Vec<Check>) {
                  DIRECTORY says what is there"
                     .to_owned(),
             ),
+            "journal_waits" => {
+                (true, "dmesg -T | tail; iostat -x 5: mend the disk, or the way to it".to_owned())
+            }
             "connections_refused" => {
                 (false, "raise [http] max_connections; ss -tnp says whose they are".to_owned())
             }

@@ -196,12 +196,17 @@ fn a_journal_needs_a_directory_and_room_for_two_segments_of_each_ring() {
     let good = check("64KiB", &directory.path().join("not/there/yet"));
     assert_ne!(good.status, Status::Failure, "{good:?}");
     assert!(good.text.contains("free"), "{good:?}");
-    let large = check("64GiB", directory.path());
-    if large.status == Status::Failure {
-        let needed = 2 * (64_u64 << 30);
-        let told = format!("two segments of each ring are {needed}");
-        assert!(large.text.contains(&told), "one of the rings has one: {large:?}");
-    }
+    let ring = |n| format!("[[ring]]\nname = 'r{n}'\ndurability = 'process'\n");
+    let many: String = (0..128).map(ring).collect();
+    let settings_of_many = settings(&format!(
+        "[journal]\ndirectory = '{}'\nsegment_bytes = '64GiB'\n{many}",
+        directory.path().display()
+    ));
+    let mut checks = super::machine::checks(&settings_of_many, true);
+    let large = checks.pop().filter(|check| check.name == "journal").expect("the last one");
+    assert_eq!(large.status, Status::Failure, "16 TiB: {large:?}");
+    let told = format!("two segments of each ring are {}", 2 * 128 * (64_u64 << 30));
+    assert!(large.text.contains(&told), "{large:?}");
     let names: Vec<_> = super::machine::checks(&settings(""), true)
         .into_iter()
         .map(|check| (check.name, check.status == Status::Failure))

@@ -218,6 +218,17 @@ mod tests {
     }
 
     #[test]
+    fn holes_of_a_file_are_passed_and_data_is_not() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(8 << 20).expect("sparse");
+        std::os::unix::fs::FileExt::write_all_at(&file, b"x", 4 << 20).expect("written");
+        let data = file.past_holes(0);
+        assert!(data <= 4 << 20, "{data}");
+        assert_eq!(file.past_holes(4 << 20), 4 << 20);
+        assert!(file.past_holes(7 << 20) >= 7 << 20);
+    }
+
+    #[test]
     fn a_part_is_read_from_where_it_begins_and_is_zeros_past_its_end() {
         let all = bytes();
         let source: &[u8] = &all;

@@ -2,10 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::cli::text::{json, plain};
-
-/// Damaged places that are listed; further ones are counted.
-const DAMAGE_MAX: usize = 1000;
+use crate::cli::text::{DAMAGE_MAX, json, plain};
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

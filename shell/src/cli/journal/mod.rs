@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use self::record::RecordArgs;
 use self::replay::ReplayArgs;
 use super::print;
-use super::text::{FormatArgs, time_of, written};
+use super::text::{DAMAGE_MAX, FormatArgs, time_of, written};
 use crate::journal::Failure;
 use crate::journal::history::{Ended, History, Piece};
 use crate::journal::walk::Cut;
@@ -267,7 +267,7 @@ fn segment(history: &History, piece: &Piece) -> Value {
 }
 
 fn verify(history: &History, format: FormatArgs) -> ExitCode {
-    let mut records = 0_u64;
+    let (mut records, mut places) = (0_u64, 0_u64);
     let mut damages: Vec<Value> = Vec::new();
     let mut found = |file: Option<&str>, position: Option<u64>, what: String| {
         match (file, position) {
@@ -275,7 +275,10 @@ fn verify(history: &History, format: FormatArgs) -> ExitCode {
             (Some(file), None) => eprintln!("{file}: {what}"),
             (None, _) => eprintln!("{what}"),
         }
-        damages.push(json!({ "file": file, "position": position, "what": what }));
+        places += 1;
+        if format.is_json() && damages.len() < DAMAGE_MAX {
+            damages.push(json!({ "file": file, "position": position, "what": what }));
+        }
     };
     for piece in &history.pieces {
         if let Err(why) = &piece.header {
@@ -298,10 +301,15 @@ fn verify(history: &History, format: FormatArgs) -> ExitCode {
     if !history.pieces.is_empty() && history.cursors.as_ref().is_none_or(|_| bad_copies == 2) {
         found(None, None, "no copy of the cursors is intact".to_owned());
     }
-    let (segments, places) = (history.pieces.len(), damages.len());
+    let segments = history.pieces.len();
     let printed = print(&format.choose(
         || format!("{segments} segments, {records} records, {places} damaged places\n"),
-        &json!({ "segments": segments, "records": records, "damages": damages }),
+        &json!({
+            "segments": segments,
+            "records": records,
+            "damaged": places,
+            "damages": damages,
+        }),
     ));
     if places > 0 { ExitCode::FAILURE } else { printed }
 }

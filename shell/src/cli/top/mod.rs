@@ -95,10 +95,10 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
     }
     let Millis(interval) = args.interval;
     let interval = Duration::from_millis(interval.max(100));
-    // Whoever ends this process gets a terminal back that echoes.
+    // The terminal is restored however this ends, also where setting it up fails halfway.
     let result = watched_signals().and_then(|is_over| {
-        let mut terminal = ratatui::try_init()?;
-        let shown = show(&mut terminal, &mut looker, first, interval, &is_over);
+        let shown = ratatui::try_init()
+            .and_then(|mut terminal| show(&mut terminal, &mut looker, first, interval, &is_over));
         ratatui::restore();
         shown
     });

@@ -482,8 +482,11 @@ impl Sink for Batch<'_> {
         let Some(&first) = keyed.rings.first() else { return Recall::Off };
         let recall = self.recall(first, keyed);
         if let Recall::Seen(_) = recall {
+            // The window of a ring changes only under its turn, which `recall` has begun: the entry
+            // is still there.
             let window = &self.shared.windows[usize::from(first.0)];
             seqs.extend_from_slice(lock(window).seqs(keyed));
+            debug_assert_eq!(seqs.len(), keyed.rings.len());
             for (&ring, &seq) in keyed.rings.iter().zip(&*seqs).skip(1) {
                 // Rings publish one after the other: it is in this one, too, once that is ours.
                 self.turn(ring);

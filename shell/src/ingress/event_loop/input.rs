@@ -11,8 +11,8 @@ pub(super) struct NoRoom;
 /// Bytes that are consumed at the front and grow at the end.
 ///
 /// A consumed front stays where it is until it is half of the buffer. So a client that pipelines
-/// much, and whose answers are sent a part at a time, costs a copy of each byte at most, and not
-/// one of everything for each part.
+/// much, and whose answers are sent a part at a time, costs about one copy of each byte as it is
+/// consumed, and not one of everything for each part.
 pub(super) struct Input {
     bytes: Vec<u8>,
     /// Consumed. INVARIANT: at most `bytes.len()`, and 0 if that is 0.

@@ -81,7 +81,8 @@ impl Window {
 
     /// The numbers of a message for several rings whose key was just found.
     pub fn seqs(&self, keyed: &Keyed<'_>) -> &[u64] {
-        self.by_key.get(&self.hashes(keyed).0).map_or(&[], |entry| &entry.seqs)
+        let key = self.hash(&[keyed.owner, keyed.key]);
+        self.by_key.get(&key).map_or(&[], |entry| &entry.seqs)
     }
 
     fn hashes(&self, keyed: &Keyed<'_>) -> (u128, u128) {

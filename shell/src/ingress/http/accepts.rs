@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_asks_for_it_first_gets_it() {
+    fn open_metrics_is_chosen_by_quality_and_version() {
         for (field, wanted) in [
             // Prometheus 2.42, and 3 with its scrape_protocols.
             (

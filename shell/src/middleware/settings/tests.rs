@@ -65,7 +65,7 @@ fn a_route_that_says_little_takes_posts_for_the_only_ring_and_answers_when_publi
     assert_eq!(
         described(text),
         "method = [\"POST\"] by default\npath = \"/p\"\nring = [\"b\"]\n\
-         acknowledge = \"published\" by default\nauthenticate = true by default\n\
+         acknowledge = \"published\" by default\n\
          units = [] by default"
     );
     let tables = tables("[[route]]\npath = \"/p\"\n");
@@ -109,7 +109,7 @@ fn what_a_route_says_is_in_effect() {
 }
 
 #[test]
-fn whoever_releases_records_has_five_seconds_unless_the_route_says_otherwise() {
+fn readers_have_five_seconds_to_release_unless_the_route_says_otherwise() {
     let settings = check(&route("acknowledge = \"consumed\"")).expect("good");
     let within = std::time::Duration::from_secs(5);
     assert_eq!(settings.routes[0].acknowledge, Acknowledge::Consumed { by: None, within });
@@ -245,7 +245,7 @@ fn units_that_make_no_sense_are_refused_and_told_what_does() {
     ] {
         let error = check(&units(written)).expect_err(written);
         assert!(error.contains(allowed), "{written}: {error}");
-        // Where it stands is known, so that nobody takes it for a default.
+        // It names its place, so it does not read like the default.
         assert!(error.starts_with("route.units") && !error.contains("(default)"), "{error}");
     }
 }

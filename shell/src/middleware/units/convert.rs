@@ -23,6 +23,11 @@ use crate::middleware::protobuf::Schema;
 #[cfg(feature = "xml")]
 use crate::middleware::xml;
 
+/// What is read of Protobuf is kept as values, which takes as long as reading so many times the
+/// bytes.
+#[cfg(feature = "protobuf")]
+const READING_FACTOR: usize = 256;
+
 /// From what to what.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -101,9 +106,8 @@ impl Unit for Convert {
 
     fn reads(&self, bytes: usize, _limit: usize) -> usize {
         match &self.0 {
-            // What is read is kept as values, which takes as long as reading so many bytes more.
             #[cfg(feature = "protobuf")]
-            Conversion::ProtobufToJson(_) => bytes.saturating_mul(256),
+            Conversion::ProtobufToJson(_) => bytes.saturating_mul(READING_FACTOR),
             // Once to count, once to write.
             #[cfg(feature = "cbor")]
             Conversion::JsonToCbor => bytes.saturating_mul(2),

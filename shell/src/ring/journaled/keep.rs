@@ -1,10 +1,9 @@
 //! What is done beside the records: space is reserved, cursors are saved, segments removed.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::{Journaled, TICK, wide};
+use super::{Journaled, TICK, note_size, wide};
 use crate::journal::disk::File;
 use crate::journal::log::Segment;
 use crate::journal::{Cursors, Failure, Prepared, prepare};
@@ -16,6 +15,7 @@ fn begin_or_spare(journal: &Journaled, prepared: Prepared<File>) -> Result<(), F
     let mut log = lock(&journal.log);
     if log.waits_for().is_none() {
         log.spare(prepared);
+        note_size(&journal.metrics, &log);
         return Ok(());
     }
     let mut first = lock(&journal.first_cursors);
@@ -26,6 +26,7 @@ fn begin_or_spare(journal: &Journaled, prepared: Prepared<File>) -> Result<(), F
     }
     log.begin_late(prepared, now_ns(ClockName::Realtime))?;
     *first = None;
+    note_size(&journal.metrics, &log);
     Ok(())
 }
 
@@ -62,20 +63,6 @@ impl Journaled {
     }
 }
 
-/// Locks it, unless somebody has it for longer than a commit to a disk that works takes.
-fn soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    const TRIES: u32 = 40;
-    const PAUSE: Duration = Duration::from_micros(100);
-    for _ in 0..TRIES {
-        match mutex.try_lock() {
-            Ok(guard) => return Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-        }
-    }
-    None
-}
-
 /// What the thread remembers.
 struct Kept {
     /// Written last.
@@ -88,26 +75,19 @@ struct Kept {
 }
 
 impl Ring {
-    /// Looks how much space the journal takes and how much there is.
+    /// Looks how much space there is for the journal, and how long its commit takes.
     pub(in crate::ring) fn measure_journal(&self) {
         let Some(journal) = &self.journal else { return };
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        // While the disk hangs, a commit has the log: what was measured before stands then.
-        if let Some(log) = soon(&journal.log) {
-            let (bytes, segments) = (log.facts().segment_bytes, log.segments().len() as u64);
-            let all = segments + u64::from(!log.needs_segment());
-            drop(log);
-            journal.metrics.size_bytes.set(gauge(bytes.saturating_mul(all)));
-        }
         journal.metrics.waiting.set(journal.waiting().as_secs_f64());
         // Where the directory is gone, the journal has failed or is about to.
         if let Ok(disk) = rustix::fs::statvfs(&journal.settings.directory) {
             let room = disk.f_bavail.saturating_mul(disk.f_frsize);
-            journal.metrics.room_bytes.set(gauge(room));
+            journal.metrics.room_bytes.set(i64::try_from(room).unwrap_or(i64::MAX));
         }
     }
 
-    /// Returns what its journal is like now, if it has one. Waits for no disk.
+    /// Returns what its journal is like now, if it has one. Waits for no commit; asking a file
+    /// system over the network how much room it has may still wait.
     pub fn look_at_journal(&self) -> Option<JournalLook> {
         let journal = self.journal.as_ref()?;
         self.measure_journal();
@@ -263,7 +243,6 @@ impl Ring {
             Ok(removed) => tracing::debug!(ring = %self.name, removed, "segments removed"),
             Err(failure) => tracing::warn!(ring = %self.name, %failure, "a segment stays"),
         }
-        let segments = lock(&journal.log).segments().len();
-        journal.metrics.segments.set(i64::try_from(segments).unwrap_or(i64::MAX));
+        note_size(&journal.metrics, &lock(&journal.log));
     }
 }

@@ -63,6 +63,16 @@ pub(super) struct Journaled {
     metrics: JournalMetrics,
 }
 
+/// Notes how many segments there are, and what they and one to spare take. To be called wherever
+/// that changes, so that nobody who wants to know it waits for a commit, which has the log.
+fn note_size(metrics: &JournalMetrics, log: &Log<Disk>) {
+    let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let segments = log.segments().len() as u64;
+    let all = segments + u64::from(!log.needs_segment());
+    metrics.segments.set(gauge(segments));
+    metrics.size_bytes.set(gauge(log.facts().segment_bytes.saturating_mul(all)));
+}
+
 /// What is to be committed.
 struct Batch {
     /// Where it ends, and the number of the record that comes there.
@@ -76,7 +86,7 @@ impl Journaled {
         let Journal { log, cursors, first_cursors, lock } = journal;
         let short = log.waits_for().cloned();
         metrics.short.set(i64::from(short.is_some()));
-        metrics.segments.set(i64::try_from(log.segments().len()).unwrap_or(i64::MAX));
+        note_size(&metrics, &log);
         Self {
             durability: log.facts().durability,
             settings: settings.clone(),
@@ -102,7 +112,7 @@ impl Journaled {
         let (result, needs_segment) = {
             let mut log = lock(&self.log);
             let result = log.commit(records, first, now_ns(ClockName::Realtime));
-            self.metrics.segments.set(i64::try_from(log.segments().len()).unwrap_or(i64::MAX));
+            note_size(&self.metrics, &log);
             (result, log.needs_segment())
         };
         // ORDER(none): as above.

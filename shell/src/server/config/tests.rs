@@ -243,7 +243,7 @@ fn the_control_socket_is_for_root_and_the_own_user_unless_others_are_named() {
 }
 
 #[test]
-fn rings_get_attributes_from_whoever_may_write_to_them() {
+fn rings_get_attributes_if_an_address_or_route_may_write_them() {
     let rings = "[[ring]]\nname = 'a'\n[[ring]]\nname = 'b'\n";
     let has = |text: &str| {
         let (config, _) = check(&format!("{text}\n{rings}")).expect("good");
@@ -406,7 +406,7 @@ fn credentials_and_certificates_are_used_where_there_are_some() {
 
 #[cfg(feature = "otel")]
 #[test]
-fn traces_are_kept_by_whoever_keeps_their_attribute() {
+fn trace_contexts_are_kept_where_their_attribute_is() {
     let keeps = |text: &str| check(text).expect("good").0.keeps_traces();
     assert!(!keeps("") && !keeps("[http]\nattributes = ['x']"));
     assert!(keeps("[http]\nattributes = ['traceparent']"));

@@ -5,6 +5,7 @@ told is held against what the reader got, number by number.
 """
 
 import collections
+import contextlib
 import json
 import mmap
 import os
@@ -175,7 +176,8 @@ class Client:
             return False
         with self.story.lock:
             self.story.perhaps.update(payloads)
-        self.socket.sendall(data[: self.chance.randrange(len(data) + 1)])
+        with contextlib.suppress(OSError):
+            self.socket.sendall(data[: self.chance.randrange(len(data) + 1)])
         if self.chance.random() < 0.5:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return True
@@ -352,7 +354,7 @@ def mixed(name, driver, loops=1, is_cut=False):
         with Listener(["--driver", driver], config=CONFIG.format(loops=loops)) as listener:
             reader, until = Reader(listener), time.monotonic() + SECONDS
 
-            def client(number):
+            def converse(number):
                 chance = random.Random(SEED * 1000 + number)
                 while time.monotonic() < until:
                     protocol, conversation = chance.choice(PROTOCOLS)
@@ -365,6 +367,13 @@ def mixed(name, driver, loops=1, is_cut=False):
                         for _ in range(chance.randrange(1, 8)):
                             if not conversation(one, chance, story):
                                 break
+
+            def client(number):
+                try:
+                    converse(number)
+                except Exception as error:  # which a thread would take with it
+                    with story.lock:
+                        story.odd.append(f"client {number}: {error!r}")
 
             clients = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
             for each in clients:

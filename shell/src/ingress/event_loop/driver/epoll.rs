@@ -177,15 +177,17 @@ impl Epoll {
                 }
                 Ok((count, _)) => {
                     report(Event::Received { id, bytes: &mut scratch[..count] });
-                    if count == scratch.len() {
+                    if count == scratch.len() || socket.hung_up {
+                        // More, the end, or what follows urgent data, at which a read stops, comes
+                        // in the next turn: each connection is read once in one.
                         socket.queue(id, ready);
                         return;
                     }
-                    // A short read has emptied the socket; only its end can be left, or what
-                    // follows urgent data, at which a read stops.
-                    socket.readable = socket.hung_up;
+                    // A short read has emptied the socket.
+                    socket.readable = false;
                 }
-                Err(Errno::AGAIN) => socket.readable = false,
+                // After the peer's end there is always that to read, so this was urgent data.
+                Err(Errno::AGAIN) => (socket.readable, socket.hung_up) = (false, false),
                 Err(Errno::INTR) => {}
                 Err(errno) => {
                     socket.failed = true;
@@ -435,7 +437,39 @@ impl Driver for Epoll {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    #[test]
+    fn a_peer_that_sends_on_after_urgent_data_is_read_once_in_a_turn() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut peer = std::net::TcpStream::connect(address).expect("connected");
+        peer.set_nodelay(true).expect("set");
+        let (ours, _) = listener.accept().expect("accepted");
+        let waker = Arc::new(Waker::new().expect("an eventfd"));
+        let mut epoll = Epoll::new(waker, Buffers::default()).expect("a driver");
+        epoll.add(0, ours.into()).expect("added");
+        peer.write_all(b"a").expect("sent");
+        assert_eq!(rustix::net::send(&peer, b"!", SendFlags::OOB), Ok(1));
+        let mut most = 0;
+        for _ in 0..20 {
+            let mut reads = 0;
+            let turn = epoll.turn(Some(Duration::from_millis(20)), |event| {
+                if let Event::Received { .. } = event {
+                    reads += 1;
+                    // There is always more.
+                    if reads < 100 {
+                        peer.write_all(b"b").expect("sent");
+                    }
+                }
+            });
+            turn.expect("a turn");
+            most = most.max(reads);
+        }
+        assert_eq!(most, 1);
+    }
 
     #[test]
     fn a_peer_that_always_leaves_a_little_does_not_make_what_waits_for_it_grow() {
