@@ -40,6 +40,8 @@ struct Socket {
     /// The peer's end, a broken connection, or what follows urgent data is yet to be read, so that
     /// a short read may not be the last.
     hung_up: bool,
+    /// The connection is broken, which is to be reported even while nothing is read from it.
+    broken: bool,
     /// In `Epoll::ready`.
     queued: bool,
     /// Not to be read.
@@ -136,12 +138,8 @@ impl Epoll {
         // Both sides shut down is also how a connection looks that was finished from here.
         let broken =
             flags.contains(EventFlags::ERR) || flags.contains(EventFlags::HUP) && !socket.finish;
-        if broken && (socket.paused || socket.ended) {
-            let errno = rustix::net::sockopt::socket_error(&socket.fd)
-                .ok()
-                .and_then(Result::err)
-                .unwrap_or(Errno::CONNRESET);
-            socket.failed = true;
+        socket.broken |= broken;
+        if let Some(errno) = socket.fails_unread() {
             report(Event::Failed { id, errno });
             return;
         }
@@ -169,6 +167,11 @@ impl Epoll {
         let Self { sockets, scratch, ready, .. } = self;
         let Some(socket) = sockets.get_mut(id as usize).and_then(Option::as_mut) else { return };
         socket.queued = false;
+        // It may have been paused since it was queued.
+        if let Some(errno) = socket.fails_unread() {
+            report(Event::Failed { id, errno });
+            return;
+        }
         while socket.readable && !(socket.paused || socket.ended || socket.failed) {
             match rustix::net::recv(&socket.fd, &mut scratch[..], RecvFlags::DONTWAIT) {
                 Ok((0, _)) => {
@@ -233,6 +236,16 @@ impl Socket {
         if !std::mem::replace(&mut self.queued, true) {
             ready.push(id);
         }
+    }
+
+    /// Why a broken connection from which nothing is read fails. Once.
+    fn fails_unread(&mut self) -> Option<Errno> {
+        if !self.broken || self.failed || !(self.paused || self.ended) {
+            return None;
+        }
+        self.failed = true;
+        let errno = rustix::net::sockopt::socket_error(&self.fd).ok().and_then(Result::err);
+        Some(errno.unwrap_or(Errno::CONNRESET))
     }
 
     /// Sends what waits. Whether nothing is left.
@@ -306,6 +319,7 @@ impl Driver for Epoll {
             fd,
             readable: false,
             hung_up: false,
+            broken: false,
             queued: false,
             paused: false,
             ended: false,
@@ -469,6 +483,34 @@ mod tests {
             most = most.max(reads);
         }
         assert_eq!(most, 1);
+    }
+
+    #[test]
+    fn a_connection_paused_at_the_last_bytes_before_a_reset_is_told_of_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut peer = std::net::TcpStream::connect(address).expect("connected");
+        let (ours, _) = listener.accept().expect("accepted");
+        let waker = Arc::new(Waker::new().expect("an eventfd"));
+        let mut epoll = Epoll::new(waker, Buffers::default()).expect("a driver");
+        epoll.add(0, ours.into()).expect("added");
+        peer.write_all(b"a").expect("sent");
+        rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).expect("set");
+        drop(peer);
+        let (mut received, mut failed) = (0, Vec::new());
+        for _ in 0..4 {
+            let before = received;
+            let turn = epoll.turn(Some(Duration::from_millis(20)), |event| match event {
+                Event::Received { bytes, .. } => received += bytes.len(),
+                Event::Failed { errno, .. } => failed.push(errno),
+                _ => {}
+            });
+            turn.expect("a turn");
+            if received > before {
+                epoll.pause(0);
+            }
+        }
+        assert_eq!((received, failed), (1, vec![Errno::CONNRESET]));
     }
 
     #[test]
