@@ -9,7 +9,9 @@
 #include "fixture.h"
 
 #define CAPACITY 16u
-#define ROUNDS 100000
+#ifndef ROUNDS
+#define ROUNDS 20000 /* more: make check CPPFLAGS=-DROUNDS=1000000 */
+#endif
 #define PATIENCE_S 60
 
 struct hostile {
@@ -70,6 +72,9 @@ static void *write_for_ever(void *argument)
             uint32_t granule = flip % 4 == 0 ? cursor_now(f) & (CAPACITY - 1) : (uint32_t)(flip >> 8) % CAPACITY;
             uint32_t word = flip % 4 == 0 ? 0 : (uint32_t)(flip >> 16) % 8;
             store(f, OFFSET + granule * 32 + word * 4, (uint32_t)(flip >> 32) >> (flip >> 24) % 32);
+        }
+        if (r % 64 == 3) {
+            sched_yield(); /* both may be on one processor */
         }
     }
     return NULL;
