@@ -205,12 +205,16 @@ impl<'b> AttributeWriter<'b> {
         let room = AttributeError::Room { needed, limit };
         let value_len = u16::try_from(value.len()).map_err(|_| room)?;
         let rest = self.into.get_mut(used..limit).unwrap_or_default();
-        let Some(rest) = rest.get_mut(..needed - used) else { return Err(room) };
+        let Some(mut rest) = rest.get_mut(..needed - used) else { return Err(room) };
         let [low, high] = value_len.to_le_bytes();
         let head = [name_len, low, high];
         let parts = name.iter().map(|part| part.as_bytes());
-        let bytes = [&head[..]].into_iter().chain(parts).chain([value]).flatten();
-        rest.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        for part in [&head[..]].into_iter().chain(parts).chain([value]) {
+            // They fit exactly, as was just found out.
+            let Some((to, after)) = rest.split_at_mut_checked(part.len()) else { break };
+            to.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+            rest = after;
+        }
         self.used = needed;
         // An entry has four bytes at least, so there are never so many.
         self.count = self.count.wrapping_add(1);
