@@ -179,12 +179,16 @@ fn shared_halves<S: Whole<READERS>, const CLAIMS: usize, const READERS: usize>(
     Some(SharedProducer::new(producer).map(|shared| (shared, readers)))
 }
 
+/// Describes a ring that began anew so often.
+const fn config(lives: u64, capacity_bytes: usize) -> RingConfig<'static> {
+    RingConfig::new("", EPOCH.wrapping_add(lives), capacity_bytes)
+}
+
 /// Creates a ring in its memory, with a subscription for each cursor segment.
 fn create<S: Whole<READERS>, const READERS: usize>(
     storage: &S,
 ) -> Result<Producer<Region<'_>, Region<'_>, READERS>, CreateError> {
-    let epoch = EPOCH.wrapping_add(storage.lives());
-    let config = RingConfig::new("", epoch, storage.capacity_bytes());
+    let config = config(storage.lives(), storage.capacity_bytes());
     let mut producer = Producer::create(storage.ring(), &config)?;
     for cursor in storage.cursors() {
         // Neither can fail: the table has a place for each, and the segments are large enough.

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::mem::forget;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -199,6 +200,72 @@ fn a_backend_may_lend_what_it_likes() {
             let _ = tried(|| reader.next(&mut buf[..round % 64]));
             let _ = tried(|| reader.release());
         }
+    }
+}
+
+#[test]
+fn what_is_forgotten_leaves_a_ring_that_goes_on() {
+    let mut ring = aqueduct_core::Ring::<256>::new();
+    for round in 0..3_u8 {
+        let (mut producer, [mut reader]) = ring.split_mut().expect("it is borrowed");
+        producer.claim(40).expect("room").write(&[9; 30]).expect("it was claimed");
+        let _ = producer.push(Meta::default(), &[round; 40]).expect("room");
+        let Ok(Next::Record((record, payload))) = reader.next_in_place() else { panic!("one") };
+        assert_eq!((record.seq, payload), (0, &[round; 40][..]));
+        // Not released: gone with its reader, not in the way of the next life.
+        forget((producer, reader));
+    }
+    let (shared, [mut reader]) = ring.split_shared::<2>().expect("it was borrowed only");
+    forget(shared.claim(40).expect("room"));
+    let later = shared.push(Meta::default(), b"later").expect("room");
+    assert_eq!((later.seq, shared.unfinished().is_some()), (None, true), "it waits for ever");
+    assert!(matches!(reader.next(&mut [0; 64]), Ok(Next::Empty)));
+}
+
+#[test]
+fn readers_of_rings_that_look_alike_may_be_taken_for_each_other() {
+    let (first, second) = (aqueduct_core::Ring::<256>::new(), aqueduct_core::Ring::<256>::new());
+    let (mut one, [mut reader]) = first.split().expect("nobody has split it");
+    let (mut other, [mut stranger]) = second.split().expect("nobody has split it");
+    thread::scope(|scope| {
+        let busy = |producer: &mut aqueduct_core::ring::RingProducer<'_>, length: usize| {
+            for round in 0..ROUNDS {
+                let payload = [u8::try_from(round % 251).expect("small"); 48];
+                let _ = tried(|| producer.push(Meta::default(), &payload[..round * length % 49]));
+            }
+        };
+        scope.spawn(move || busy(&mut one, 7));
+        scope.spawn(move || busy(&mut other, 5));
+        for _ in 0..ROUNDS {
+            // Both have epoch 1 and one size, so `resume` cannot tell them apart.
+            let _ = tried(|| reader.resume(&stranger));
+            let _ = tried(|| stranger.resume(&reader));
+            std::mem::swap(&mut reader, &mut stranger);
+            for reader in [&mut reader, &mut stranger] {
+                let _ = tried(|| {
+                    if let Ok(Next::Record((record, payload))) = reader.next_in_place() {
+                        assert_eq!(record.len, payload.len());
+                    }
+                });
+                let _ = tried(|| reader.release());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_record_of_another_buffer_has_no_payload() {
+    let ring = Ring::new();
+    let mut producer = producer(&ring);
+    let _ = producer.push(Meta::default(), b"longer").expect("room");
+    let mut observer = Observer::oldest(ring.region()).expect("a ring");
+    let mut buf = [7; 64];
+    let Ok(Next::Record(record)) = observer.next(&mut buf) else { panic!("it was pushed") };
+    assert_eq!(record.payload(&buf), b"longer");
+    for short in 0..6 {
+        let payload = tried(|| record.payload(&buf[..short]));
+        assert_eq!(payload, (!cfg!(debug_assertions)).then_some(&[][..]), "{short} bytes");
+        assert_eq!(record.attributes(&buf[..short]).count(), 0);
     }
 }
 

@@ -65,6 +65,19 @@ impl<'a> RingConfig<'a> {
             first_position: 0,
         }
     }
+
+    /// Returns the geometry of the ring in a segment of so many bytes.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "firmware has one caller; a call costs 168 bytes")]
+    pub(crate) fn geometry(&self, segment_bytes: usize) -> Result<Geometry, GeometryError> {
+        let granules = u32::try_from(self.capacity_bytes / GRANULE_BYTES).unwrap_or(u32::MAX);
+        if !self.capacity_bytes.is_multiple_of(GRANULE_BYTES) {
+            return Err(GeometryError::Capacity { granules });
+        }
+        let max_payload = self.max_payload_bytes.unwrap_or(max_payload_for(granules));
+        let (data_offset, clock) = (self.data_offset_bytes, self.clock_id);
+        Geometry::new(self.epoch, granules, max_payload, data_offset, clock, segment_bytes)
+    }
 }
 
 /// Why a ring could not be created.
@@ -153,19 +166,7 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
     /// # Errors
     /// A value of the configuration breaks ABI §2.1, or the segment is too small.
     pub fn create(ring: M, config: &RingConfig<'_>) -> Result<Self, CreateError> {
-        let capacity = u32::try_from(config.capacity_bytes / GRANULE_BYTES).unwrap_or(u32::MAX);
-        if !config.capacity_bytes.is_multiple_of(GRANULE_BYTES) {
-            return Err(GeometryError::Capacity { granules: capacity }.into());
-        }
-        let max_payload = config.max_payload_bytes.unwrap_or(max_payload_for(capacity));
-        let geometry = Geometry::new(
-            config.epoch,
-            capacity,
-            max_payload,
-            config.data_offset_bytes,
-            config.clock_id,
-            ring.size(),
-        )?;
+        let geometry = config.geometry(ring.size())?;
         let mut header = RingHeader {
             magic: RING_MAGIC,
             abi_major: U16::new(ABI_MAJOR),
@@ -173,8 +174,8 @@ impl<M: MemoryMut, C: MemoryMut, const READERS: usize> Producer<M, C, READERS> {
             data_offset: U32::new(config.data_offset_bytes),
             epoch: U64::new(config.epoch),
             created_ns: U64::new(config.created_ns),
-            capacity: U32::new(capacity),
-            max_payload: U32::new(max_payload),
+            capacity: U32::new(geometry.capacity()),
+            max_payload: U32::new(geometry.max_payload()),
             clock_id: U32::new(config.clock_id),
             reserved0: U32::new(0),
             name: name_field(config.name)?,

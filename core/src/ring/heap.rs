@@ -2,11 +2,13 @@
 
 use core::fmt;
 
-use super::{Halves, halves};
+use super::{Halves, config, halves};
 #[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
 use super::{SharedHalves, shared_halves};
-use crate::geometry::{Geometry, GeometryError, max_payload_for};
-use crate::layout::{CLOCK_PRIVATE, CONTROL_BYTES, DATA_OFFSET_MIN, GRANULE_BYTES};
+use crate::geometry::GeometryError;
+use crate::layout::CONTROL_BYTES;
+#[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
+use crate::layout::GRANULE_BYTES;
 use crate::memory::storage::Whole;
 use crate::memory::{HeapStorage, ReadRegion};
 use crate::read::{JoinError, Observer};
@@ -67,13 +69,7 @@ impl<const READERS: usize> HeapRing<READERS> {
     /// ```
     pub fn new(capacity_bytes: usize) -> Result<Self, GeometryError> {
         const { assert!(READERS <= 64, "READERS is at most 64") };
-        let granules = granules(capacity_bytes);
-        if !capacity_bytes.is_multiple_of(GRANULE_BYTES) {
-            return Err(GeometryError::Capacity { granules });
-        }
-        let bytes = CONTROL_BYTES.saturating_add(capacity_bytes);
-        let payload = max_payload_for(granules);
-        Geometry::new(1, granules, payload, DATA_OFFSET_MIN, CLOCK_PRIVATE, bytes)?;
+        config(0, capacity_bytes).geometry(CONTROL_BYTES.saturating_add(capacity_bytes))?;
         Ok(Self { storage: HeapStorage::new(capacity_bytes) })
     }
 
@@ -136,6 +132,7 @@ impl<const READERS: usize> HeapRing<READERS> {
     }
 }
 
+#[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
 fn granules(bytes: usize) -> u32 {
     u32::try_from(bytes / GRANULE_BYTES).unwrap_or(u32::MAX)
 }
