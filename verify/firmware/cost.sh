@@ -47,7 +47,7 @@ measure() {
     *) board=microbit ;;
     esac
     elfs=$target_dir/cost-$opt/$target/release
-    CARGO_PROFILE_RELEASE_OPT_LEVEL=$opt cargo build --quiet --locked --release --target "$target" \
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=$opt cargo build --quiet --locked --release --features whole --target "$target" \
         --target-dir "$target_dir/cost-$opt" --bin cost --bin size_none --bin size_both --bin size_producer \
         --bin size_reader --bin size_whole --bin size_heapless --bin size_bbqueue
     none=$(flash "$elfs/size_none")

@@ -88,6 +88,16 @@ arm-none-eabi-objdump -d "$target_dir/$M0/release/waits" | awk -v bound=40 '
         exit bad || longest > bound || sections == 0
     }' || failed=1
 
+echo "with the table of 64 bytes, and with the CRC of a unit:"
+for crc in crc-small crc-hook; do
+    if ! cargo build --quiet --locked --release --target $M0 --bin dual --features $crc 2>"$log"; then
+        cat "$log"
+        exit 1
+    fi
+    run passes $M0 release dual
+    run fails $M0 release dual damage
+done
+
 echo "with executors, and beside C and C++:"
 for target in $M4F $M0; do
     if ! (cd executors && cargo build --quiet --locked --release --target "$target" --target-dir "$target_dir/executors" --bins 2>"$log"); then

@@ -30,7 +30,7 @@ core() {
 core build "" $built
 # shellcheck disable=SC2086
 core check "" $checked
-if rustc --print target-libdir --target $apart | xargs test -d || rustup target add $apart 2>/dev/null; then
+if rustc --print target-libdir --target $apart | xargs test -d || timeout 60 rustup target add $apart 2>/dev/null; then
     core build "" $apart
 elif [ "${1:-}" = --all ]; then
     cargo +nightly check -p aqueduct-core -Z build-std=core --target $apart

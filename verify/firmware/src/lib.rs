@@ -6,6 +6,8 @@
 #![no_std]
 
 pub mod content;
+#[cfg(feature = "crc-hook")]
+pub mod crc_unit;
 
 use core::panic::PanicInfo;
 

@@ -4,7 +4,8 @@
 //! The memory map places the ring and two cursor segments; each side builds its regions from the
 //! bare addresses. One core plays both parts, the producer's in a timer's interrupt. The reader
 //! finds the ring by its magic, sleeps by WFE, flips bytes in records that are on their way, and
-//! must be told exactly what is damaged. Needs no compare-and-swap and no 64-bit atomics.
+//! must be told exactly what is damaged. Needs no compare-and-swap and no 64-bit atomics. Also run
+//! with the features `crc-small` and `crc-hook`.
 //!
 //! Run: `cargo run --release --bin dual`, also with `--target thumbv6m-none-eabi`. Expect a line
 //! `ok` and exit code 0. Read next: `producer_core`.
@@ -17,6 +18,7 @@ mod reader_core;
 
 use core::num::NonZeroUsize;
 
+use aqueduct_core::payload_crc;
 use aqueduct_firmware::content::Source;
 use aqueduct_firmware::pass;
 use cortex_m_rt::entry;
@@ -66,7 +68,10 @@ fn map() -> Map {
 
 #[entry]
 fn main() -> ! {
+    assert_eq!(payload_crc(b"123456789"), 0xCBF4_3926, "the check value of the catalogue");
     producer_core::power_on(map());
     reader_core::run(map());
+    #[cfg(feature = "crc-hook")]
+    assert!(aqueduct_firmware::crc_unit::bytes() > RECORDS, "the core computed CRCs by itself");
     pass()
 }

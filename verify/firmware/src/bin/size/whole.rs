@@ -46,8 +46,13 @@ unsafe impl bytemuck::Zeroable for Level {}
 unsafe impl bytemuck::Pod for Level {}
 
 /// A value of `serde`'s.
-#[derive(serde::Deserialize)]
 struct Number(#[allow(dead_code, reason = "it is only taken")] u32);
+
+impl<'b> serde::Deserialize<'b> for Number {
+    fn deserialize<D: serde::Deserializer<'b>>(from: D) -> Result<Self, D::Error> {
+        u32::deserialize(from).map(Self)
+    }
+}
 
 impl Tagged for Number {
     const TYPE_TAG: u16 = 2;
