@@ -2,8 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -147,6 +146,66 @@ fn threads_park_until_there_is_a_record_or_space() {
         }
         waiters.wake(producer.close());
     });
+}
+
+#[test]
+fn a_thread_that_shares_a_full_ring_parks_until_there_is_room() {
+    let (ring, waiters) = (Ring::<256>::new(), Waiters::<1>::new());
+    let (shared, [mut reader]) = ring.split_shared::<8>().expect("the first");
+    while shared.push(Meta::default(), &[]).is_ok() {}
+    thread::scope(|scope| {
+        let (sender, ended) = mpsc::channel();
+        let (shared, waiters) = (&shared, &waiters);
+        scope.spawn(move || sender.send(waiters.wait_for_space_in_shared(shared, 0)));
+        let early = ended.recv_timeout(Duration::from_millis(30));
+        assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout));
+        assert!(matches!(reader.next(&mut []), Ok(Next::Record(_))));
+        waiters.released(reader.release());
+        assert_eq!(ended.recv(), Ok(Ok(())));
+    });
+    assert!(shared.push(Meta::default(), &[]).is_ok(), "it was promised");
+}
+
+#[test]
+fn threads_that_share_a_full_ring_park_one_at_a_time_and_lose_nothing() {
+    let (ring, waiters, waiting) = (Ring::<256>::new(), Waiters::<1>::new(), Mutex::new(0));
+    let (shared, [mut reader]) = ring.split_shared::<8>().expect("the first");
+    let records = if cfg!(miri) { 5_u32 } else { 1000 };
+    let push = |payload: &[u8]| loop {
+        match shared.push(Meta::default(), payload) {
+            Ok(commit) => return waiters.wake(commit.wake),
+            Err(ClaimError::Full { .. }) => {
+                let mut waited = waiting.lock().expect("nobody panics");
+                *waited += 1;
+                waiters.wait_for_space_in_shared(&shared, payload.len()).expect("it is open");
+            }
+            Err(ClaimError::Busy { .. }) => thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    thread::scope(|scope| {
+        let push = &push;
+        for name in 0..3_u32 {
+            scope.spawn(move || {
+                for number in 0..records {
+                    let mut payload = [0; 40];
+                    payload[..4].copy_from_slice(&name.to_le_bytes());
+                    payload[4..8].copy_from_slice(&number.to_le_bytes());
+                    push(&payload);
+                }
+            });
+        }
+        let (mut buf, mut next) = ([0; 40], [0; 3]);
+        for seq in 0..u64::from(3 * records) {
+            let Ok(Next::Record(record)) = waiters.recv(0, &mut reader, &mut buf) else { panic!() };
+            let [name, number] = [0, 4]
+                .map(|at| u32::from_le_bytes(buf[at..at + 4].try_into().expect("four bytes")));
+            assert_eq!((record.seq, number), (seq, next[name as usize]));
+            next[name as usize] += 1;
+            waiters.released(reader.release());
+        }
+    });
+    assert!(waiting.into_inner().is_ok_and(|waited| waited > 0), "the ring was never full");
 }
 
 #[test]

@@ -14,6 +14,8 @@ use crate::memory::{Memory, MemoryMut};
 use crate::producer::ClaimError;
 use crate::read::{Next, ReadError, Reader};
 use crate::ring::RingProducer;
+#[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
+use crate::shared::{Backend, SharedProducer};
 
 /// Unparks its thread.
 struct Unpark(Thread);
@@ -112,6 +114,63 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
         payload_bytes: usize,
     ) -> Result<(), ClaimError> {
         block_on(self.space_in_ring(producer, payload_bytes), None).unwrap_or(Ok(()))
+    }
+
+    /// Parks this thread until readers have left room for a record of `payload_bytes` in a ring
+    /// that many produce into: [`space_in_shared`](Self::space_in_shared) for a thread. One thread
+    /// at a time, so several take a lock around it; and another may be quicker to claim the room.
+    ///
+    /// # Errors
+    /// As [`Producer::want_space`](crate::Producer::want_space).
+    ///
+    /// ```
+    /// use std::sync::Mutex;
+    ///
+    /// use aqueduct_core::{ClaimError, Meta, Next, Ring, waiters::Waiters};
+    ///
+    /// let (ring, waiters, waiting) = (Ring::<256>::new(), Waiters::<1>::new(), Mutex::new(()));
+    /// let (shared, [mut reader]) = ring.split_shared::<8>().expect("nobody has split it");
+    /// let push = |payload: &[u8]| loop {
+    ///     match shared.push(Meta::default(), payload) {
+    ///         Ok(commit) => break Ok(waiters.wake(commit.wake)),
+    ///         Err(ClaimError::Full { .. }) => {
+    ///             let _one = waiting.lock();
+    ///             waiters.wait_for_space_in_shared(&shared, payload.len())?;
+    ///         }
+    ///         Err(ClaimError::Busy { .. }) => std::thread::yield_now(),
+    ///         Err(error) => break Err(error),
+    ///     }
+    /// };
+    /// std::thread::scope(|scope| {
+    ///     for thread in 0..3_u8 {
+    ///         let push = &push;
+    ///         scope.spawn(move || (0..20).try_for_each(|_| push(&[thread])));
+    ///     }
+    ///     let mut of = [0; 3];
+    ///     for _ in 0..60 {
+    ///         let mut buf = [0];
+    ///         let next = waiters.recv(0, &mut reader, &mut buf)?;
+    ///         assert!(matches!(next, Next::Record(_)));
+    ///         of[usize::from(buf[0])] += 1;
+    ///         waiters.released(reader.release());
+    ///     }
+    ///     assert_eq!(of, [20; 3]);
+    ///     Ok::<(), aqueduct_core::ReadError>(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(any(target_has_atomic = "32", feature = "portable-atomic"))]
+    pub fn wait_for_space_in_shared<M, C, B, const CLAIMS: usize, const LIMIT: usize>(
+        &self,
+        shared: &SharedProducer<M, C, B, CLAIMS, LIMIT>,
+        payload_bytes: usize,
+    ) -> Result<(), ClaimError>
+    where
+        M: MemoryMut + Clone,
+        C: MemoryMut,
+        B: Backend,
+    {
+        block_on(self.space_in_shared(shared, payload_bytes), None).unwrap_or(Ok(()))
     }
 }
 
