@@ -148,7 +148,7 @@ for compiler in gcc clang; do
         $compiler -std=c11 $strict -O2 -c -o "$two/aqueduct.o" "$two/aqueduct.c" &&
             $cpp -std=c++17 $strict -DAMALGAMATED -o "$two/use" -x c++ "$two/use.c" -x none "$two/aqueduct.o" && says_installed "$two/use"
     }
-    for macros in "" -DAQD_CRC_PATH=16 -DAQD_CRC_PATH=32 -DAQD_CRC_PORTABLE -DAQD_CRC_1K -DAQD_CRC_SMALL; do
+    for macros in "" -DAQD_CRC_PATH=16 -DAQD_CRC_PATH=32 -DAQD_CRC_PORTABLE -DAQD_CRC_1K -DAQD_CRC_SMALL -DAQD_CRC_HOOK; do
         compiles() { $compiler -std=c11 $strict -O2 $macros -c -o "$two/aqueduct.o" "$two/aqueduct.c"; }
         test_that "the amalgamation compiles with $compiler $macros" compiles
     done

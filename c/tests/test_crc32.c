@@ -10,6 +10,26 @@
 
 static _Alignas(64) unsigned char bytes[BIG + 16];
 
+#if defined AQD_CRC_HOOK
+static size_t hooked_bytes;
+
+/* What stands for a processor's unit. */
+uint32_t aqd_crc32_hook(uint32_t state, const void *data, size_t len)
+{
+    hooked_bytes += len;
+    return oracle_crc32_update(state, data, len);
+}
+
+static void the_function_of_the_program_is_the_only_one(void)
+{
+    hooked_bytes = 0;
+    CHECK_EQ(aqd_crc32("123456789", 9), UINT32_C(0xCBF43926));
+    CHECK_EQ(aqd_crc32_update_words_table(AQD_CRC32_START, 1, 2, 3, 4), aqd_crc32_update_words_fast(AQD_CRC32_START, 1, 2, 3, 4));
+    CHECK_EQ(hooked_bytes, 9 + 64);
+    CHECK_EQ(aqd_crc32_width(), 0);
+}
+#endif
+
 static void the_nine_digits_give_the_catalogue_value(void)
 {
     CHECK_EQ(aqd_crc32("123456789", 9), UINT32_C(0xCBF43926));
@@ -334,6 +354,9 @@ int main(void)
     }
     printf("# registers of %u bytes at most; special instructions: %s\n", aqd_crc32_width(), aqd_crc32_has_fast() ? "yes" : "no");
     RUN(the_nine_digits_give_the_catalogue_value);
+#if defined AQD_CRC_HOOK
+    RUN(the_function_of_the_program_is_the_only_one);
+#endif
     RUN(every_length_to_600_at_every_alignment_equals_the_definition);
     RUN(big_inputs_at_every_alignment_equal_the_definition);
     RUN(every_length_about_a_long_message_equals_the_definition);

@@ -101,6 +101,7 @@ proof_of() {
         proof "crc32/table.c, 8 KiB of tables" "" -machdep gcc_x86_64 c/src/crc32/table.c
         proof "crc32/table.c, AQD_CRC_1K, 32 bits" "-DAQD_CRC_1K" -machdep gcc_x86_32 c/src/crc32/table.c
         proof "crc32/table.c, AQD_CRC_SMALL, 32 bits" "-DAQD_CRC_SMALL" -machdep gcc_x86_32 c/src/crc32/table.c
+        proof "crc32/table.c, AQD_CRC_HOOK, 32 bits" "-DAQD_CRC_HOOK" -machdep gcc_x86_32 c/src/crc32/table.c
         ;;
     *)
         proof "$1.c, 64 bits" "" -machdep gcc_x86_64 "c/src/$1.c"

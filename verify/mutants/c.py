@@ -75,7 +75,7 @@ TESTS = {
     "linux/": [*OPENING, "test_open_nonblocking", "test_reconnect", "test_open_retry"],
 }
 # The builds of the CRC that a test of its own is for, by the end of its name.
-VARIANTS = {"_small": "-DAQD_CRC_SMALL", "_1k": "-DAQD_CRC_1K", "_portable": "-DAQD_CRC_PORTABLE"}
+VARIANTS = {"_small": "-DAQD_CRC_SMALL", "_1k": "-DAQD_CRC_1K", "_hook": "-DAQD_CRC_HOOK", "_portable": "-DAQD_CRC_PORTABLE"}
 # Two threads race in these: they take seconds, and what they find depends on the moment.
 RACES = [
     "bytes_that_change_while_they_are_read_never_mislead_the_reader",

@@ -37,7 +37,9 @@ fn main() {
     if env::var_os("CARGO_CFG_TARGET_OS").is_some_and(|system| system == "none") {
         build.flag("-ffreestanding");
     }
-    for (feature, name) in [("CRC_SMALL", "AQD_CRC_SMALL"), ("CRC_1K", "AQD_CRC_1K")] {
+    for (feature, name) in
+        [("CRC_SMALL", "AQD_CRC_SMALL"), ("CRC_1K", "AQD_CRC_1K"), ("CRC_HOOK", "AQD_CRC_HOOK")]
+    {
         if env::var_os(format!("CARGO_FEATURE_{feature}")).is_some() {
             build.define(name, None);
         }

@@ -16,6 +16,15 @@
 
 #define AQD_CRC32_START UINT32_C(0xFFFFFFFF)
 
+#if defined AQD_CRC_HOOK
+/* Defined by the program, for a processor with a CRC unit: appends len bytes to the state and
+ * returns the state after them. It is called wherever a ring is read, so where interrupt handlers
+ * read rings too, it must guard the unit from them. */
+/*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
+    assigns \nothing; exits \false; */
+uint32_t aqd_crc32_hook(uint32_t state, const void *bytes, size_t len);
+#endif
+
 /* ---- The kernels: _table on every machine, _fast only where aqd_crc32_has_fast() ---- */
 
 /*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));

@@ -1,9 +1,9 @@
 /* Which CRC kernels this build has. By default what the processor turns out to have; macros leave
- * kernels out: AQD_CRC_1K and AQD_CRC_SMALL (a table of 1 KiB, of 64 bytes, and nothing else, for
- * microcontrollers), AQD_CRC_PORTABLE (8 KiB of tables, no special instructions), and AQD_CRC_PATH,
- * to measure on one processor what others do: on x86-64 the width of the widest registers used, in
- * bytes: 16, 32 or 64; on AArch64 8 (the CRC32 instructions), 16 (PMULL, too) or 32 (PMULL and
- * EOR3). */
+ * kernels out: AQD_CRC_1K, AQD_CRC_SMALL and AQD_CRC_HOOK (a table of 1 KiB, of 64 bytes, a
+ * function of the program, and nothing else, for microcontrollers), AQD_CRC_PORTABLE (8 KiB of
+ * tables, no special instructions), and AQD_CRC_PATH, to measure on one processor what others do:
+ * on x86-64 the width of the widest registers used, in bytes: 16, 32 or 64; on AArch64 8 (the CRC32
+ * instructions), 16 (PMULL, too) or 32 (PMULL and EOR3). */
 #ifndef AQUEDUCT_CRC32_SELECT_H
 #define AQUEDUCT_CRC32_SELECT_H
 
@@ -17,11 +17,11 @@
 #error "AQD_CRC_PATH is 16, 32 or 64; AQD_CRC_PORTABLE is without vectors."
 #endif
 
-#if defined AQD_CRC_SMALL && defined AQD_CRC_1K
-#error "AQD_CRC_SMALL or AQD_CRC_1K, not both."
+#if (defined AQD_CRC_SMALL && defined AQD_CRC_1K) || (defined AQD_CRC_HOOK && (defined AQD_CRC_SMALL || defined AQD_CRC_1K))
+#error "One of AQD_CRC_SMALL, AQD_CRC_1K and AQD_CRC_HOOK."
 #endif
 
-#if !defined AQD_CRC_SMALL && !defined AQD_CRC_1K && !defined AQD_CRC_PORTABLE
+#if !defined AQD_CRC_SMALL && !defined AQD_CRC_1K && !defined AQD_CRC_HOOK && !defined AQD_CRC_PORTABLE
 /* Without an operating system only what the compiler was told about the processor counts. Pointers
  * of 64 bits, because the kernels take words of 8 bytes from load.h, which x32 and ILP32 on AArch64
  * do not have. */

@@ -1,12 +1,20 @@
-/* CRC-32/ISO-HDLC by tables, for every machine. Contract: crc32.h. */
+/* CRC-32/ISO-HDLC by tables, for every machine, or by the program's function. Contract: crc32.h. */
 #include "../compiler.h"
 
 #include "../bytes.h"
 #include "crc32.h"
+#if !defined AQD_CRC_HOOK
 #include "tables.h"
+#endif
 
-#if defined AQD_CRC_SMALL
+#if defined AQD_CRC_HOOK || defined AQD_CRC_SMALL
 
+#if defined AQD_CRC_HOOK
+uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
+{
+    return aqd_crc32_hook(state, bytes, len);
+}
+#else
 uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
 {
     const unsigned char *at = (const unsigned char *)bytes;
@@ -20,6 +28,7 @@ uint32_t aqd_crc32_update_table(uint32_t state, const void *bytes, size_t len)
     }
     return state;
 }
+#endif
 
 /*@ assigns \nothing; exits \false; */
 static uint32_t word_by_table(uint32_t state, uint64_t word)
