@@ -1,6 +1,8 @@
 //! What stands for the CRC unit of a processor, which none of the emulated boards has: the shift
 //! register itself, and how often it was used.
 
+#![allow(clippy::disallowed_types, reason = "a private count, not shared bytes")]
+
 use core::sync::atomic::{AtomicU32, Ordering};
 
 static BYTES: AtomicU32 = AtomicU32::new(0);
