@@ -133,7 +133,7 @@ try {
     for (const colorScheme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme });
       await page.setViewportSize({ width: 1100, height: 1000 });
-      await page.screenshot({ path: join(process.env.SHOTS, `status-${colorScheme}.png`) });
+      await page.screenshot({ path: join(process.env.SHOTS, `status-${colorScheme}.png`), fullPage: true });
     }
     await page.emulateMedia({ colorScheme: null });
   }
@@ -168,8 +168,9 @@ try {
   await stop(served.child);
 
   // Each reader needs a descriptor of the listener: 64 of each ring where so many are allowed, else
-  // of one.
-  const each = Number(process.env.OPEN_FILES) >= 70_000 ? 64 : 8;
+  // as many as there are, and 64 of the ring that is open. The page is told of each ring what its
+  // readers come to, and of the open one all of them.
+  const each = Math.max(4, Math.min(64, Math.floor((Number(process.env.OPEN_FILES) - 3000) / 1000)));
   const many = Array.from({ length: 1000 }, (_, ring) => {
     const length = ring === 7 ? 64 : each;
     const names = Array.from({ length }, (_, reader) => `"r${reader}"`).join(",");
