@@ -8,12 +8,46 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::http::Client;
 
+/// What the cells of a column hold, which says how they may be made to fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    Name,
+    Number,
+    /// Words, which may go on in a further line.
+    Sentence,
+}
+
+/// A column of a table.
+pub(super) struct Column {
+    /// Key of a row's value.
+    pub(super) key: &'static str,
+    pub(super) heading: &'static str,
+    pub(super) holds: Holds,
+    /// In a narrow terminal the highest is left out first; 0 never is.
+    pub(super) rank: u8,
+}
+
+/// A column of names.
+pub(super) const fn name(key: &'static str, heading: &'static str, rank: u8) -> Column {
+    Column { key, heading, holds: Holds::Name, rank }
+}
+
+/// A column of numbers.
+pub(super) const fn number(key: &'static str, heading: &'static str, rank: u8) -> Column {
+    Column { key, heading, holds: Holds::Number, rank }
+}
+
+/// A column of sentences.
+pub(super) const fn sentence(key: &'static str, heading: &'static str, rank: u8) -> Column {
+    Column { key, heading, holds: Holds::Sentence, rank }
+}
+
 /// One kind of thing, a row for each.
 pub(super) struct Kind {
     /// Its name, and its key in JSON.
     pub(super) key: &'static str,
-    /// Keys of a row's values that are shown, and their headings.
-    pub(super) columns: &'static [(&'static str, &'static str)],
+    /// What is shown of a row, from left to right.
+    pub(super) columns: &'static [Column],
 }
 
 /// All kinds, in the order in which they are shown.
@@ -21,76 +55,79 @@ pub(super) const KINDS: [Kind; 6] = [
     Kind {
         key: "findings",
         columns: &[
-            ("kind", "KIND"),
-            ("ring", "RING"),
-            ("reader", "READER"),
-            ("forwarder", "FORWARDER"),
-            ("text", "WHAT"),
+            name("kind", "KIND", 0),
+            name("ring", "RING", 0),
+            name("reader", "READER", 1),
+            name("forwarder", "FORWARDER", 2),
+            sentence("text", "WHAT", 0),
         ],
     },
     Kind {
         key: "rings",
         columns: &[
-            ("name", "RING"),
-            ("state", "STATE"),
-            ("records_per_second", "RECORDS/S"),
-            ("bytes_per_second", "BYTES/S"),
-            ("refused_per_second", "REFUSED/S"),
-            ("used_percent", "USED %"),
-            ("next_seq", "NEXT"),
-            ("attached", "READERS"),
-            ("full_waits_per_second", "WAITS/S"),
-            ("full_waits", "WAITS"),
-            ("wakes_per_second", "WAKES/S"),
+            name("name", "RING", 0),
+            name("state", "STATE", 0),
+            number("records_per_second", "RECORDS/S", 0),
+            number("bytes_per_second", "BYTES/S", 4),
+            number("refused_per_second", "REFUSED/S", 1),
+            number("used_percent", "USED %", 0),
+            number("next_seq", "NEXT", 6),
+            number("attached", "READERS", 3),
+            number("full_waits_per_second", "WAITS/S", 2),
+            number("full_waits", "WAITS", 7),
+            number("wakes_per_second", "WAKES/S", 5),
         ],
     },
     Kind {
         key: "readers",
         columns: &[
-            ("ring", "RING"),
-            ("name", "READER"),
-            ("state", "STATE"),
-            ("lag_records", "LAG"),
-            ("lag_bytes", "LAG BYTES"),
-            ("lag_seconds", "LAG S"),
-            ("records_per_second", "RECORDS/S"),
-            ("corrupt", "CORRUPT"),
-            ("lost_records", "LOST"),
-            ("missed_wakes", "MISSED WAKES"),
+            name("ring", "RING", 0),
+            name("name", "READER", 0),
+            name("state", "STATE", 0),
+            number("lag_records", "LAG", 0),
+            number("lag_bytes", "LAG BYTES", 4),
+            number("lag_seconds", "LAG S", 1),
+            number("records_per_second", "RECORDS/S", 1),
+            number("corrupt", "CORRUPT", 2),
+            number("lost_records", "LOST", 3),
+            number("missed_wakes", "MISSED WAKES", 5),
         ],
     },
     Kind {
         key: "journals",
         columns: &[
-            ("ring", "RING"),
-            ("durability", "DURABILITY"),
-            ("state", "STATE"),
-            ("waiting_seconds", "WAITING S"),
-            ("written_bytes_per_second", "BYTES/S"),
-            ("commit_seconds", "BATCH S"),
-            ("size_bytes", "SIZE"),
-            ("segments", "SEGMENTS"),
-            ("room_bytes", "ROOM"),
-            ("cursor_failures", "UNSAVED"),
+            name("ring", "RING", 0),
+            name("durability", "DURABILITY", 4),
+            name("state", "STATE", 0),
+            number("waiting_seconds", "WAITING S", 1),
+            number("written_bytes_per_second", "BYTES/S", 2),
+            number("commit_seconds", "BATCH S", 3),
+            number("size_bytes", "SIZE", 3),
+            number("segments", "SEGMENTS", 6),
+            number("room_bytes", "ROOM", 1),
+            number("cursor_failures", "UNSAVED", 5),
         ],
     },
-    Kind { key: "addresses", columns: &[("protocol", "PROTOCOL"), ("address", "ADDRESS")] },
+    Kind {
+        key: "addresses",
+        columns: &[name("protocol", "PROTOCOL", 0), name("address", "ADDRESS", 0)],
+    },
     Kind {
         key: "forwarders",
         columns: &[
-            ("address", "FORWARDER"),
-            ("sink", "SINK"),
-            ("ring", "RING"),
-            ("subscription", "SUBSCRIPTION"),
-            ("ready", "READY"),
-            ("delivered_per_second", "RECORDS/S"),
-            ("delivered_records", "DELIVERED"),
-            ("lag_records", "LAG"),
-            ("in_flight_records", "IN FLIGHT"),
-            ("retries", "RETRIES"),
-            ("dead_lettered_records", "DEAD"),
-            ("acknowledgement_age_seconds", "LAST ACK S"),
-            ("error", "ERROR"),
+            name("address", "FORWARDER", 0),
+            name("sink", "SINK", 4),
+            name("ring", "RING", 3),
+            name("subscription", "SUBSCRIPTION", 6),
+            name("ready", "READY", 0),
+            number("delivered_per_second", "RECORDS/S", 1),
+            number("delivered_records", "DELIVERED", 7),
+            number("lag_records", "LAG", 1),
+            number("in_flight_records", "IN FLIGHT", 8),
+            number("retries", "RETRIES", 5),
+            number("dead_lettered_records", "DEAD", 2),
+            number("acknowledgement_age_seconds", "LAST ACK S", 2),
+            sentence("error", "ERROR", 0),
         ],
     },
 ];

@@ -1,5 +1,6 @@
 //! `aqueduct top`: what every ring, reader, address and forwarder does, now.
 
+mod fit;
 mod look;
 mod view;
 
@@ -172,11 +173,11 @@ fn text(snapshot: &Snapshot) -> String {
         if rows.is_empty() {
             continue;
         }
-        let heading = kind.columns.iter().map(|(_, heading)| (*heading).to_owned()).collect();
+        let heading = kind.columns.iter().map(|column| column.heading.to_owned()).collect();
         let mut table: Vec<Vec<String>> = vec![heading];
         for row in rows {
-            let cell = |(key, _): &(&str, &str)| view::shown(row.get(*key));
-            table.push(kind.columns.iter().map(cell).collect());
+            let cells = kind.columns.iter().map(|column| view::shown(row.get(column.key)));
+            table.push(cells.collect());
         }
         for row in &table {
             let mut line = String::new();

@@ -10,6 +10,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table};
 use serde_json::Value;
 
+use super::fit::{self, SPACING};
 use super::look::{KINDS, Row, Snapshot};
 
 /// What is looked at, and how.
@@ -85,7 +86,7 @@ impl View {
     fn rows(&self) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.snapshot.rows[self.kind].iter().collect();
         if let Some(column) = self.sort[self.kind] {
-            let (key, _) = KINDS[self.kind].columns[column];
+            let key = KINDS[self.kind].columns[column].key;
             // Numbers from the largest down, texts from A on.
             rows.sort_by(|one, other| compared(one.get(key), other.get(key)));
         }
@@ -96,15 +97,24 @@ impl View {
     }
 
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
-        let parts = [Constraint::Length(2), Constraint::Min(1), Constraint::Length(1)];
+        let head_lines = self.head(frame.area().width);
+        let head_height = u16::try_from(head_lines.len()).unwrap_or(u16::MAX);
+        let parts = [Constraint::Length(head_height), Constraint::Min(1), Constraint::Length(1)];
         let [head, body, foot] = Layout::vertical(parts).areas(frame.area());
-        self.draw_head(frame, head);
-        self.draw_table(frame, body);
-        let keys = "q quit  Tab/1-6 table  s sort  r reverse  p pause  \u{2191}\u{2193} scroll";
+        frame.render_widget(Paragraph::new(head_lines), head);
+        let missing = self.draw_table(frame, body);
+        let mut keys =
+            "q quit  Tab/1-6 table  s sort  r reverse  p pause  \u{2191}\u{2193} scroll".to_owned();
+        if missing > 0 {
+            let columns = if missing == 1 { "column" } else { "columns" };
+            keys = format!("{keys}  +{missing} {columns}");
+        }
         frame.render_widget(Paragraph::new(keys).style(Style::new().dim()), foot);
     }
 
-    fn draw_head(&self, frame: &mut Frame<'_>, area: Rect) {
+    /// What stands above the table: what is said of the process, and the tables that there are, in
+    /// as many lines as they take.
+    fn head(&self, width: u16) -> Vec<Line<'static>> {
         let process = &self.snapshot.process;
         let ready = match (&self.error, process.get("ready")) {
             (Some(error), _) => format!("no answer: {error}"),
@@ -118,7 +128,8 @@ impl View {
         let paused = if self.is_paused { "  PAUSED" } else { "" };
         let first =
             format!("aqueduct {}  {ready}{connections}{paused}", shown(process.get("version")));
-        let mut tabs = Vec::new();
+        let mut lines = vec![Line::from(first)];
+        let mut tabs = Line::default();
         for (index, kind) in KINDS.iter().enumerate() {
             let count = self.snapshot.rows[index].len();
             let mut style = Style::new();
@@ -128,40 +139,55 @@ impl View {
             if kind.key == "findings" && count > 0 {
                 style = style.red().bold();
             }
-            tabs.push(Span::styled(format!(" {} {} {count} ", index + 1, kind.key), style));
+            let tab = Span::styled(format!(" {} {} {count} ", index + 1, kind.key), style);
+            if tabs.width() + tab.width() > width.into() {
+                lines.push(std::mem::take(&mut tabs));
+            }
+            tabs.push_span(tab);
         }
-        frame.render_widget(Paragraph::new(vec![Line::from(first), Line::from(tabs)]), area);
+        lines.push(tabs);
+        lines
     }
 
-    fn draw_table(&self, frame: &mut Frame<'_>, area: Rect) {
-        let kind = &KINDS[self.kind];
+    /// Draws what has room; returns how many columns have none.
+    fn draw_table(&self, frame: &mut Frame<'_>, area: Rect) -> usize {
+        let columns = KINDS[self.kind].columns;
         let rows: Vec<Vec<String>> = self
             .rows()
             .into_iter()
             .skip(self.first)
             .take(area.height.into())
-            .map(|row| kind.columns.iter().map(|(key, _)| shown(row.get(*key))).collect())
+            .map(|row| columns.iter().map(|column| shown(row.get(column.key))).collect())
             .collect();
-        let headings = kind.columns.iter().enumerate().map(|(index, (_, heading))| {
+        let headings = columns.iter().enumerate().map(|(index, column)| {
             let mark = match (self.sort[self.kind] == Some(index), self.is_reversed) {
                 (true, false) => "\u{25bc}",
                 (true, true) => "\u{25b2}",
                 _ => "",
             };
-            format!("{heading}{mark}")
+            format!("{}{mark}", column.heading)
         });
         let headings: Vec<String> = headings.collect();
-        let widths = headings.iter().enumerate().map(|(column, heading)| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            let width = cells.chain([heading.chars().count()]).max().unwrap_or(0);
-            Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX))
+        let chosen = fit::fit(columns, &headings, &rows, self.sort[self.kind], area.width.into());
+        let widths = chosen
+            .iter()
+            .map(|(_, width)| Constraint::Length(u16::try_from(*width).unwrap_or(u16::MAX)));
+        let cells = rows.iter().map(|row| {
+            let cell = |&(index, width): &(usize, usize)| {
+                fit::lines(columns[index].holds, &row[index], width)
+            };
+            let cells: Vec<Vec<String>> = chosen.iter().map(cell).collect();
+            let height = cells.iter().map(Vec::len).max().unwrap_or(1);
+            let cells = Cells::new(cells.into_iter().map(|lines| Cell::from(lines.join("\n"))));
+            cells.height(u16::try_from(height).unwrap_or(u16::MAX))
         });
-        let widths: Vec<Constraint> = widths.collect();
-        let cells = |row: Vec<String>| Cells::new(row.into_iter().map(Cell::from));
-        let table = Table::new(rows.into_iter().map(cells), widths)
-            .header(cells(headings).style(Style::new().bold().underlined()))
-            .column_spacing(2);
+        let header = Cells::new(chosen.iter().map(|(index, _)| Cell::from(&*headings[*index])));
+        let spacing = u16::try_from(SPACING).unwrap_or(u16::MAX);
+        let table = Table::new(cells, widths)
+            .header(header.style(Style::new().bold().underlined()))
+            .column_spacing(spacing);
         frame.render_widget(table, area);
+        columns.len() - chosen.len()
     }
 }
 
@@ -207,7 +233,11 @@ mod tests {
     }
 
     fn screen(view: &View) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(100, 12)).expect("a buffer");
+        screen_of(view, 100)
+    }
+
+    fn screen_of(view: &View, columns: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(columns, 12)).expect("a buffer");
         terminal.draw(|frame| view.draw(frame)).expect("drawn");
         terminal.backend().to_string()
     }
@@ -248,6 +278,46 @@ mod tests {
         assert!(shown.contains("ring_full") && shown.contains("[2Jfull"), "{shown}");
         assert!(!shown.contains('\u{1b}'));
         assert_eq!(view.key(KeyEvent::from(KeyCode::Char('q'))), Next::Quit);
+    }
+
+    #[test]
+    fn eighty_columns_hold_names_whole_numbers_and_sentences_in_further_lines() {
+        let row = |value: Value| value.as_object().cloned().expect("an object");
+        let mut view = view();
+        view.snapshot.rows[1] = vec![row(json!({
+            "name": "europe.orders.received.v2", "state": "open", "records_per_second": 123_456.7,
+            "bytes_per_second": 22_222_222.0, "refused_per_second": 0.5, "used_percent": 12.3,
+            "next_seq": 98_765_432_100_u64, "attached": 12, "full_waits_per_second": 7.5,
+            "full_waits": 1_234_567, "wakes_per_second": 5_432.1,
+        }))];
+        let text = "the reader has not moved for 31 s, and holds back 1,048,576 bytes of the ring";
+        view.snapshot.rows[0] = vec![row(json!({
+            "kind": "reader_stuck", "ring": "europe.orders.received.v2", "reader": "pricing",
+            "text": text,
+        }))];
+        let shown = screen_of(&view, 80);
+        for whole in ["123456.7", "22222222.0", "0.5", "12.3", "12", "7.5"] {
+            assert!(shown.contains(whole), "{whole}: {shown}");
+        }
+        for left_out in ["98765432100", "1234567 ", "5432.1"] {
+            assert!(!shown.contains(left_out), "{left_out}: {shown}");
+        }
+        assert!(shown.contains("+3 columns"), "{shown}");
+        assert!(shown.contains("europe\u{2026}ved.v2"), "{shown}");
+        assert!(shown.contains("6 forwarders 0"), "in a line of its own: {shown}");
+        press(&mut view, "sssssss");
+        let shown = screen_of(&view, 80);
+        assert!(shown.contains("98765432100"), "what it is sorted by: {shown}");
+        press(&mut view, "1");
+        let shown = screen_of(&view, 80);
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let found = words(&shown.replace('"', " "));
+        for word in words(text) {
+            assert!(found.contains(&word), "{word}: {shown}");
+        }
+        let wide = screen_of(&view, 200);
+        assert!(wide.contains(text) && wide.contains("europe.orders.received.v2"), "{wide}");
+        assert!(!wide.contains("column"), "{wide}");
     }
 
     #[test]
