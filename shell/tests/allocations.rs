@@ -156,6 +156,43 @@ fn the_common_form_of_a_request_allocates_nothing() {
     assert_eq!(COUNT.get() - before, 1);
 }
 
+#[test]
+fn keeping_attributes_of_a_request_allocates_once() {
+    let config = Arc::new(Config {
+        guard: None,
+        max_header_bytes: 16_384,
+        max_headers: 64,
+        max_batch_bytes: 1 << 20,
+        origins: Vec::new(),
+        http2: true,
+        h2c: true,
+        keep: Keep::new(vec![":path".to_owned(), "traceparent".to_owned()]),
+        routes: None,
+    });
+    let (mut codec, mut sink) = (Http1::new(config), Nowhere(0));
+    let mut out = Vec::with_capacity(1 << 12);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let request = format!(
+        "POST /v1/rings/orders/records HTTP/1.1\r\nhost: t\r\ntraceparent: {trace}\r\n\
+         content-length: 5\r\n\r\nhello"
+    );
+    let mut input = request.clone().into_bytes();
+    let mut count = || {
+        input.copy_from_slice(request.as_bytes());
+        out.clear();
+        let before = COUNT.get();
+        let progress = codec.decode(&mut input, &mut sink, &mut out);
+        assert_eq!(progress.consumed, request.len());
+        assert!(out.starts_with(b"HTTP/1.1 202 "));
+        COUNT.get() - before
+    };
+    // The first one may find out what kind of processor this is.
+    count();
+    for _ in 0..100 {
+        assert_eq!(count(), 1, "what is kept");
+    }
+}
+
 /// Of a request on a route with a token and an id: what is kept of the request, the value of the
 /// path's parameter, the id, and the lines of the answer.
 const ALLOCATIONS_OF_A_ROUTE: u64 = 6;

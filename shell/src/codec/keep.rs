@@ -1,6 +1,8 @@
 //! Which attributes an address keeps with its records, and what they are for one connection or
 //! message.
 
+use std::cell::RefCell;
+
 use aqueduct_core::attributes::name::{CONTENT_TYPE, PEER, TRACEPARENT, USER_PREFIX};
 use aqueduct_core::layout::ATTRIBUTES_MAX_BYTES;
 use aqueduct_core::{AttributeBlock, AttributeError, AttributeWriter};
@@ -8,6 +10,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::TRACEPARENT_BYTES;
+
+thread_local! {
+    /// Where blocks are written; what is kept of them is copied. Cleared by nobody: a writer writes
+    /// all bytes of what it finishes.
+    static ROOM: RefCell<[u8; ATTRIBUTES_MAX_BYTES]> =
+        const { RefCell::new([0; ATTRIBUTES_MAX_BYTES]) };
+}
 
 /// Stands for every user property.
 pub const ALL_USER_PROPERTIES: &str = "user:*";
@@ -38,10 +47,16 @@ impl Keep {
         self.names.iter().any(|kept| kept == name)
     }
 
-    /// The name under which an HTTP header is kept.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let is_kept = |kept: &&String| kept.eq_ignore_ascii_case(name) && *kept != GIVEN;
-        self.names.iter().find(is_kept).map(String::as_str)
+    /// The name under which the header of a line is kept, and its value.
+    pub fn header_of<'l>(&self, line: &'l [u8]) -> Option<(&str, &'l [u8])> {
+        // Most lines are none of them: the colon says so before any name is compared.
+        self.names.iter().filter(|kept| *kept != GIVEN).find_map(|kept| {
+            let (name, rest) = line.split_at_checked(kept.len())?;
+            let value = rest.strip_prefix(b":")?;
+            // Names of the listener's own have a colon, which the name of a header has not.
+            let is_it = name.eq_ignore_ascii_case(kept.as_bytes()) && !name.contains(&b':');
+            is_it.then(|| (kept.as_str(), value.trim_ascii()))
+        })
     }
 
     /// The names of the HTTP headers that are kept.
@@ -59,6 +74,9 @@ impl Keep {
     ///
     /// # Errors
     /// It does not fit a block; it is refused then, never cut. Or whatever `each` returns.
+    ///
+    /// # Panics
+    /// `each` collects something else meanwhile.
     pub fn collect<E: From<AttributeError>>(
         &self,
         peer: &str,
@@ -67,13 +85,14 @@ impl Keep {
         if self.is_empty() {
             return Ok(Kept::default());
         }
-        let mut room = [0; ATTRIBUTES_MAX_BYTES];
-        let mut writer = AttributeWriter::new(&mut room);
-        if self.keeps(PEER) {
-            writer.add(PEER, peer.as_bytes())?;
-        }
-        each(&mut Collector { keep: self, writer: &mut writer, has_trace: false })?;
-        Ok(Kept(writer.finish().as_bytes().into()))
+        ROOM.with_borrow_mut(|room| {
+            let mut writer = AttributeWriter::new(room);
+            if self.keeps(PEER) {
+                writer.add(PEER, peer.as_bytes())?;
+            }
+            each(&mut Collector { keep: self, writer: &mut writer, has_trace: false })?;
+            Ok(Kept(writer.finish().as_bytes().into()))
+        })
     }
 
     /// What is kept of a connection that says nothing of its records.
@@ -114,9 +133,9 @@ impl Collector<'_, '_> {
         if self.keep.keeps(name) { self.writer.add(name, value) } else { Ok(()) }
     }
 
-    /// Takes an HTTP header.
-    pub fn header(&mut self, name: &str, value: &[u8]) -> Result<(), AttributeError> {
-        let Some(name) = self.keep.header(name) else { return Ok(()) };
+    /// Takes an HTTP header as its line, `Name: value`.
+    pub fn line(&mut self, line: &[u8]) -> Result<(), AttributeError> {
+        let Some((name, value)) = self.keep.header_of(line) else { return Ok(()) };
         self.has_trace |= name == TRACEPARENT;
         self.writer.add(name, value)
     }
@@ -194,8 +213,9 @@ mod tests {
     fn only_what_is_named_is_kept_and_a_client_cannot_pass_for_the_listener() {
         let keep = |names: &[&str]| Keep::new(names.iter().map(|&name| name.to_owned()).collect());
         let all = |collector: &mut Collector<'_, '_>| {
-            collector.header("X-Id", b"7")?;
-            collector.header("peer", b"forged")?;
+            collector.line(b"X-Id: 7")?;
+            collector.line(b"peer: forged")?;
+            collector.line(b":peer: forged")?;
             collector.property("a", "1")?;
             collector.property(":peer", "2")
         };
@@ -225,7 +245,8 @@ mod tests {
         for bad in [&b"*"[..], b"QUJD", &value.as_bytes()[4..]] {
             assert_eq!(given(&keep, bad), Err(BadGiven::Malformed), "{bad:?}");
         }
-        assert_eq!(keep.header(GIVEN), None, "it is no attribute of its own");
+        let line = format!("{GIVEN}: 7");
+        assert_eq!(keep.header_of(line.as_bytes()), None, "it is no attribute of its own");
     }
 
     #[test]
@@ -234,7 +255,7 @@ mod tests {
         let kept = |names: &[&str], own: Option<&[u8]>| {
             let keep = Keep::new(names.iter().map(|&name| name.to_owned()).collect());
             let kept = keep.collect("", |collector| {
-                own.map_or(Ok(()), |own| collector.header("Traceparent", own))?;
+                own.map_or(Ok(()), |own| collector.line(&[b"Traceparent: ", own].concat()))?;
                 collector.root(root)
             });
             listed(&kept.unwrap()).pop().map(|(_, value)| value)
@@ -247,9 +268,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_an_error_and_not_cut() {
         let keep = Keep::new(vec!["x".to_owned()]);
-        let refused = keep.collect("", |collector| collector.header("x", &[b'v'; 4080]));
+        let long = |bytes| [b"x: ".to_vec(), vec![b'v'; bytes]].concat();
+        let refused = keep.collect("", |collector| collector.line(&long(4080)));
         assert_eq!(refused, Err(AttributeError::Room { needed: 4088, limit: 4080 }));
-        let kept = keep.collect("", |collector| collector.header("x", &[b'v'; 4072])).unwrap();
+        let kept = keep.collect("", |collector| collector.line(&long(4072))).unwrap();
         assert_eq!(kept.bytes(), 4080);
     }
 

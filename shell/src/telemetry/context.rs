@@ -7,6 +7,8 @@ use super::TRACEPARENT_BYTES;
 
 /// The flag that says that the trace is recorded.
 const SAMPLED: u8 = 1;
+/// Place of the digit that has this flag, in what has the length of version 00 at least.
+const LAST_FLAGS_AT: usize = TRACEPARENT_BYTES - 1;
 
 /// A trace that goes on here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,10 @@ impl Context {
             return None;
         }
         let found = attributes.attributes().find(|one| is_traceparent(one.name))?;
+        // Of most records nothing more is read.
+        if !is_marked_sampled(found.value) {
+            return None;
+        }
         Self::parse(found.value).filter(|context| context.flags & SAMPLED != 0)
     }
 
@@ -85,6 +91,11 @@ impl Context {
         }
         writer.finish()
     }
+}
+
+/// Whether the last digit of the flags says that the trace is recorded, whatever else there is.
+fn is_marked_sampled(value: &[u8]) -> bool {
+    matches!(value.get(LAST_FLAGS_AT), Some(b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f'))
 }
 
 /// Whether an attribute of this name is a trace context: a header of HTTP, a user property of MQTT.
@@ -164,6 +175,27 @@ mod tests {
             let mut room = [0; 256];
             assert_eq!(continued, AttributeBlock::write(values, &mut room).expect("it fits"));
         }
+    }
+
+    #[test]
+    fn a_look_at_one_digit_says_what_reading_all_of_them_does() {
+        for version in ["00", "cc"] {
+            for flags in 0..=u8::MAX {
+                let ids = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+                let value = format!("{version}-{ids}-{flags:02x}");
+                let parsed = Context::parse(value.as_bytes()).expect("well formed");
+                assert_eq!(
+                    is_marked_sampled(value.as_bytes()),
+                    parsed.flags & SAMPLED != 0,
+                    "{value}"
+                );
+                let mut room = [0; 128];
+                let attributes = [("traceparent", value.as_bytes())];
+                let block = AttributeBlock::write(attributes, &mut room).expect("it fits");
+                assert_eq!(Context::of(&block).is_some(), flags & SAMPLED != 0, "{value}");
+            }
+        }
+        assert!(!is_marked_sampled(&EXAMPLE[..LAST_FLAGS_AT]));
     }
 
     #[test]

@@ -157,17 +157,21 @@ fn names_a_version(line: &[u8]) -> bool {
     is_version && words.next().is_none()
 }
 
-/// Calls `each` with every field of a head that [`parse`] has accepted, until it fails.
-pub(super) fn for_each_field<'a, E>(
+/// Calls `each` with the line of every field of a head that [`parse`] has accepted, without what
+/// ends it, until it fails. Such a head needs no second parser: each of its lines ends in CR LF.
+pub(super) fn for_each_line<'a, E>(
     head: &'a [u8],
-    mut each: impl FnMut(&'a str, &'a [u8]) -> Result<(), E>,
+    mut each: impl FnMut(&'a [u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_HEADERS];
-    let mut request = Request::new(&mut []);
-    if !matches!(request.parse_with_uninit_headers(head, &mut headers), Ok(Status::Complete(_))) {
-        return Ok(());
+    let lines = head.trim_ascii_start();
+    let mut ends = memchr::memchr_iter(b'\n', lines);
+    let mut from = ends.next().map_or(lines.len(), |end| end + 1);
+    for end in ends {
+        // The last line is empty, and no field.
+        each(lines[from..end].trim_ascii_end())?;
+        from = end + 1;
     }
-    request.headers.iter().try_for_each(|header| each(header.name, header.value))
+    Ok(())
 }
 
 /// Whether no line feed stands alone. Bare carriage returns and NULs are httparse's errors.

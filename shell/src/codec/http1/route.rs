@@ -117,7 +117,7 @@ fn keep<S: Sink>(
                 collector.value(&[PARAMETER, name].concat(), value.as_bytes())?;
             }
         }
-        head::for_each_field(bytes, |name, value| collector.header(name, value))?;
+        head::for_each_line(bytes, |line| collector.line(line))?;
         collector.root(|| sink.root())?;
         Ok(())
     })

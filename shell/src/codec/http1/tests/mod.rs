@@ -2,6 +2,7 @@
 
 mod attributes;
 mod batches;
+mod fields;
 mod forms;
 mod life;
 mod routes;
