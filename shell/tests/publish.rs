@@ -134,15 +134,19 @@ fn every_protocol_and_framing_brings_the_records_in_order() {
     let records = numbered(1000);
     let lines = file_of(&scratch, &records);
     let mut expected: Vec<Vec<u8>> = Vec::new();
+    let mut epochs = Vec::new();
     let resp = format!("resp://{}/default", server.at("resp"));
     let to_lines = format!("lines://{}", server.at("lines"));
     for to in [&http(&server), &resp, &to_lines] {
         let (output, summary) = publish(&[&lines, "--to", to, "--batch", "64"]);
         assert_eq!(output.status.code(), Some(0), "{to}: {output:?}");
         assert_eq!(summary["records"], 1000, "{to}");
+        epochs.push(summary["epoch"].clone());
         expected.extend(records.iter().cloned());
         assert_eq!(all(&server.socket).len(), expected.len(), "{to}");
     }
+    let [of_http, of_resp, of_lines] = &epochs[..] else { panic!("{epochs:?}") };
+    assert_eq!((of_http, of_lines), (of_resp, &Value::Null), "one ring, in one form");
     let counted = scratch.path("counted");
     std::fs::write(&counted, b"3 a\nb1 c").expect("written");
     let counted = counted.to_str().expect("ASCII");

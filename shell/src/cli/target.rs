@@ -391,7 +391,8 @@ fn add(
         match reply(stream)? {
             Ok(id) => {
                 let Some((epoch, seq)) = id.rsplit_once('-') else { continue };
-                published.epoch = Some(epoch.to_owned());
+                // An id of RESP is decimal; everywhere else an epoch has 16 hexadecimal digits.
+                published.epoch = epoch.parse::<u64>().ok().map(|epoch| format!("{epoch:016x}"));
                 if let Ok(seq) = seq.parse() {
                     published.seqs = Some((published.seqs.map_or(seq, |(first, _)| first), seq));
                 }

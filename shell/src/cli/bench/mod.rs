@@ -86,6 +86,8 @@ struct Sent {
     taken: u64,
     refused: u64,
     errors: u64,
+    /// Were due, and were not sent: the answer before them did not come in time.
+    unsent: u64,
     /// The last error, or the reason of a refusal.
     last: Option<String>,
     /// From when a batch was due to when it was answered, nanoseconds.
@@ -94,7 +96,15 @@ struct Sent {
 
 impl Sent {
     fn new() -> Self {
-        Self { records: 0, taken: 0, refused: 0, errors: 0, last: None, latency: histogram() }
+        Self {
+            records: 0,
+            taken: 0,
+            refused: 0,
+            errors: 0,
+            unsent: 0,
+            last: None,
+            latency: histogram(),
+        }
     }
 
     fn add(&mut self, other: Self) {
@@ -102,6 +112,7 @@ impl Sent {
         self.taken += other.taken;
         self.refused += other.refused;
         self.errors += other.errors;
+        self.unsent += other.unsent;
         self.last = other.last.or(self.last.take());
         // Both have the same bounds, so that this cannot fail.
         let _ = self.latency.add(&other.latency);
@@ -162,6 +173,7 @@ pub(super) fn run(args: &BenchArgs) -> ExitCode {
     let arrived = watching.and_then(|watching| watching.join().ok());
     let missing = arrived.as_ref().map(|it| sent.taken.saturating_sub(it.records + it.unseen));
     let is_wrong = sent.errors > 0
+        || sent.unsent > 0
         || missing.is_some_and(|missing| missing > 0)
         || arrived.as_ref().is_some_and(|it| it.twice > 0 || it.damaged > 0);
     let printed = print(&match args.format {
@@ -186,6 +198,7 @@ fn send(args: &BenchArgs, manner: &Manner, run: u64, connection: u32, began: Ins
     let first = between
         .map_or(Duration::ZERO, |between| between.mul_f64(f64::from(connection) / connections));
     let mut turn = 0_u32;
+    let mut is_refused = false;
     loop {
         let due = match between {
             Some(between) => first + between * turn,
@@ -213,6 +226,7 @@ fn send(args: &BenchArgs, manner: &Manner, run: u64, connection: u32, began: Ins
             Ok(Outcome::Refused(reason)) => {
                 sent.errors += batch;
                 sent.last = Some(reason);
+                is_refused = true;
                 break;
             }
             Err(error) => {
@@ -223,6 +237,14 @@ fn send(args: &BenchArgs, manner: &Manner, run: u64, connection: u32, began: Ins
             }
         }
         turn += 1;
+    }
+    if let Some(between) = between.filter(|_| !is_refused) {
+        // They have waited since they were due, and would have waited longer.
+        for due in (turn..).map(|turn| first + between * turn).take_while(|due| *due < end) {
+            let late = nanoseconds(began.elapsed()).saturating_sub(nanoseconds(due)).max(1);
+            sent.latency.saturating_record(late);
+            sent.unsent += batch;
+        }
     }
     if let Err(error) = target.finish() {
         sent.errors += 1;
@@ -246,13 +268,19 @@ fn text(
     took: Duration,
 ) -> String {
     let seconds = took.as_secs_f64().max(0.001);
-    let Sent { records, taken, refused, errors, .. } = sent;
+    let Sent { records, taken, refused, errors, unsent, .. } = sent;
     let rate = *taken as f64 / seconds;
     let mut lines = vec![format!(
         "{records} records sent over {} connections in {seconds:.1} s: {taken} taken ({rate:.0}/s), \
          {refused} refused, {errors} failed",
         args.connections
     )];
+    if *unsent > 0 {
+        lines.push(format!(
+            "{unsent} more were due and not sent, for the answers before them did not come; they \
+             count with the time that they have waited"
+        ));
+    }
     if let Some(last) = &sent.last {
         lines.push(format!("last reason: {}", plain(last)));
     }
@@ -264,7 +292,7 @@ fn text(
         let all: Vec<String> = QUANTILES.into_iter().map(of).collect();
         format!("{name}, us: {}, max {:.1}", all.join(", "), histogram.max() as f64 / 1000.0)
     };
-    if !matches!(args.to, Url::Lines { .. }) {
+    if !matches!(args.to, Url::Lines { .. }) && !sent.latency.is_empty() {
         lines.push(latencies("until answered", &sent.latency));
     }
     if let Some(arrived) = arrived {
@@ -274,7 +302,9 @@ fn text(
              {damaged} damaged; the observer missed {unseen}",
             missing.unwrap_or(0)
         ));
-        lines.push(latencies("until seen", &arrived.latency));
+        if !arrived.latency.is_empty() {
+            lines.push(latencies("until seen", &arrived.latency));
+        }
     }
     lines.join("\n") + "\n"
 }
@@ -306,6 +336,7 @@ fn object(sent: &Sent, arrived: Option<&Arrivals>, missing: Option<u64>, took: D
         "taken": sent.taken,
         "refused": sent.refused,
         "errors": sent.errors,
+        "unsent": sent.unsent,
         "last_reason": sent.last,
         "latency_ns": latencies(&sent.latency),
         "arrived": arrived,
