@@ -217,6 +217,32 @@ fn bench_loads_every_protocol_and_finds_all_that_was_taken() {
 }
 
 #[test]
+fn what_a_hung_server_left_unsent_counts_with_the_time_that_it_has_waited() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = listener.local_addr().expect("an address").to_string();
+    // It takes requests, and hangs up after a while.
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a client");
+        std::thread::sleep(std::time::Duration::from_millis(1600));
+        drop((stream, listener));
+    });
+    let to = format!("http://{host}/v1/rings/default/records");
+    let flags = ["--no-check", "--connections", "1", "--rate", "100", "--duration", "500ms"];
+    let (output, report) = run(&[&["bench", &to, "--format", "json"][..], &flags].concat());
+    server.join().expect("it ended");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let count = |key: &str| report[key].as_u64().expect("a number");
+    assert_eq!(count("sent") + count("unsent"), 50, "all that were due: {report}");
+    assert!(count("sent") < 5, "{report}");
+    let latency = &report["latency_ns"];
+    assert_eq!(latency["count"], report["unsent"], "{report}");
+    assert!(latency["p50"].as_u64() > Some(1_000_000_000), "{report}");
+    // Nothing was due, so nothing is said of times.
+    let (output, _) = run(&["bench", "resp://127.0.0.1:1/r", "--no-check", "--duration", "50ms"]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("p50"), "{output:?}");
+}
+
+#[test]
 fn of_several_rings_the_address_names_one_and_a_refusal_says_which_there_are() {
     let rings: Vec<String> = ["orders".to_owned(), "events".to_owned(), "x".repeat(64)].to_vec();
     let flags: Vec<&str> = rings.iter().flat_map(|ring| ["--ring", ring]).collect();
@@ -295,4 +321,65 @@ fn completions_and_pages_are_made_of_the_command_line() {
     let page = std::fs::read_to_string(directory.join("aqueduct-tail.1")).expect("a page");
     assert!(page.contains("reconnect\\-for"), "{page}");
     assert!(directory.join("aqueduct-journal-replay.1").is_file());
+    assert!(page.contains(".BR aqueduct (1)"), "where the exit statuses are: {page}");
+    // What would be said of a page: by mandoc, and by groff, which is what `man` runs.
+    let mut pages: Vec<_> = std::fs::read_dir(&directory)
+        .expect("it is there")
+        .map(|entry| entry.expect("a page").path())
+        .collect();
+    pages.sort();
+    assert!(pages.len() > 15, "{pages:?}");
+    let checks: [(&str, &[&str]); 2] = [
+        ("mandoc", &["-Tlint", "-Wwarning"]),
+        ("groff", &["-mandoc", "-ww", "-z", "-Tutf8", "-k"]),
+    ];
+    for (program, flags) in checks {
+        let said = std::process::Command::new(program).args(flags).args(&pages).ended();
+        // CI has mandoc, and groff where `man` is.
+        let Ok(said) = said else { continue };
+        let said = [said.stdout, said.stderr].concat();
+        assert_eq!(String::from_utf8_lossy(&said), "", "{program}");
+    }
+}
+
+#[test]
+fn shells_complete_commands_flags_and_values() {
+    let scratch = Scratch::new();
+    let script = |shell: &str| {
+        let (output, _) = run(&["completions", shell]);
+        let path = scratch.path(&format!("aqueduct.{shell}"));
+        std::fs::write(&path, output.stdout).expect("written");
+        path.to_str().expect("ASCII").to_owned()
+    };
+    let asked = |program: &str, script: &str| {
+        let output = std::process::Command::new(program).args(["-c", script]).ended().ok()?;
+        assert!(output.status.success(), "{program}: {output:?}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Some(text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let words = ["aqueduct ta", "aqueduct tail --form", "aqueduct journal re"];
+    let expected = ["tail", "--format", "replay record"];
+    for (line, expected) in words.into_iter().zip(expected) {
+        let bash = format!(
+            ". {}; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _aqueduct aqueduct \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"\n\
+             complete -p aqueduct >/dev/null && echo \"${{COMPREPLY[@]}}\"",
+            script("bash")
+        );
+        let found = asked("bash", &bash).expect("bash is everywhere");
+        assert_eq!(found.join(" "), expected, "{line}");
+        let fish = format!("source {}; complete --do-complete '{line}'", script("fish"));
+        // Where there is one; each line has a description.
+        if let Some(found) = asked("fish", &fish) {
+            for word in expected.split(' ') {
+                assert!(found.iter().any(|found| found == word), "{line}: {found:?}");
+            }
+        }
+    }
+    // Its functions need a terminal; that they are well formed needs none.
+    let zsh =
+        format!("autoload -U compinit; compinit -D; . {}; whence -w _aqueduct", script("zsh"));
+    if let Some(found) = asked("zsh", &zsh) {
+        assert_eq!(found.join(" "), "_aqueduct: function");
+    }
 }
