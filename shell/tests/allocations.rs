@@ -193,12 +193,8 @@ fn keeping_attributes_of_a_request_allocates_once() {
     }
 }
 
-/// Of a request on a route with a token and an id: what is kept of the request, the value of the
-/// path's parameter, the id, and the lines of the answer.
-const ALLOCATIONS_OF_A_ROUTE: u64 = 6;
-
 #[test]
-fn a_route_with_token_and_request_id_allocates_little() {
+fn a_route_with_token_and_request_id_allocates_for_the_first_request_of_a_connection_only() {
     let (token, line) = new_token("robot", None).expect("a token");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), line).expect("written");
@@ -238,17 +234,22 @@ fn a_route_with_token_and_request_id_allocates_little() {
          content-length: 12\r\n\r\n{{\"id\":12345}}"
     );
     let mut input = request.clone().into_bytes();
-    let before = COUNT.get();
-    for _ in 0..1000 {
+    let mut ask = || {
         input.copy_from_slice(request.as_bytes());
         out.clear();
+        let before = COUNT.get();
         let progress = codec.decode(&mut input, &mut sink, &mut out);
+        let allocations = COUNT.get() - before;
         assert_eq!(progress.consumed, request.len());
         assert!(out.starts_with(b"HTTP/1.1 202 "), "{}", String::from_utf8_lossy(&out));
-    }
-    let each = (COUNT.get() - before) / 1000;
-    println!("{each} allocations of a request");
-    assert!(each <= ALLOCATIONS_OF_A_ROUTE, "{each} allocations");
+        allocations
+    };
+    let first = ask();
+    // What is kept of a request waits for the second one to be complete: the former id.
+    let second = ask();
+    println!("{first} allocations of the first request, {second} of the second");
+    assert!(first > 0, "not vacuous");
+    assert_eq!((0..1000).map(|_| ask()).sum::<u64>(), 0, "allocations of 1,000 more");
 }
 
 // With all that changes bodies.

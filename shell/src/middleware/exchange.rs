@@ -1,7 +1,10 @@
 //! What the units of a route know of one request, from its head to its answer.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
+
+use subtle::ConstantTimeEq;
 
 use super::credentials::Credential;
 use super::{Client, Job, Outcome, Problem, RequestHead, Route, Step};
@@ -28,6 +31,23 @@ pub struct Exchange {
     pub started: Instant,
     /// The unit that looks at the head next.
     next: usize,
+    /// What was presented last on its connection and was right.
+    known: Option<Known>,
+    /// An id of an earlier request, whose memory the next id takes.
+    former_id: String,
+}
+
+/// A value of `authorization`, with a token that was right, and whose it is.
+struct Known {
+    value: Box<[u8]>,
+    who: Arc<Credential>,
+}
+
+/// Shows no secret.
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").field("who", &self.who.name).finish_non_exhaustive()
+    }
 }
 
 /// How far the units came with a head.
@@ -53,7 +73,52 @@ impl Exchange {
             line: None,
             started: head.now,
             next: 0,
+            known: None,
+            former_id: String::new(),
         }
+    }
+
+    /// Makes it the next request of the same connection, in the memory that it has.
+    pub fn renew(&mut self, route: Arc<Route>, values: Vec<String>, head: &RequestHead<'_>) {
+        self.route = route;
+        self.values = values;
+        self.client = head.client;
+        self.credential = None;
+        if let Some(id) = self.request_id.take() {
+            self.former_id = id;
+        }
+        self.lines.clear();
+        self.codings.clear();
+        self.line = None;
+        self.started = head.now;
+        self.next = 0;
+    }
+
+    /// Bytes of text that would be kept for the next request.
+    pub fn kept_bytes(&self) -> usize {
+        let values = self.values.iter().map(String::capacity).sum::<usize>();
+        let id = self.request_id.as_ref().map_or(0, String::capacity);
+        let known = self.known.as_ref().map_or(0, |known| known.value.len());
+        values + id + known + self.lines.capacity() + self.former_id.capacity()
+    }
+
+    /// An empty text for the id of the request.
+    pub fn room_for_id(&mut self) -> String {
+        let mut id = std::mem::take(&mut self.former_id);
+        id.clear();
+        id
+    }
+
+    /// Whose value of `authorization` this is, if it is the last one that was right on this
+    /// connection. Takes as long wherever two of one length differ. Whether it is good still is for
+    /// the caller to find out.
+    pub fn known(&self, value: &[u8]) -> Option<&Arc<Credential>> {
+        self.known.as_ref().filter(|known| known.value.ct_eq(value).into()).map(|known| &known.who)
+    }
+
+    /// Remembers a value that was right.
+    pub fn remember(&mut self, value: &[u8], who: &Arc<Credential>) {
+        self.known = Some(Known { value: value.into(), who: Arc::clone(who) });
     }
 
     /// Its route.

@@ -56,16 +56,18 @@ pub fn normalise(path: &[u8]) -> Result<Cow<'_, [u8]>, BadPath> {
     Ok(Cow::Owned(without_dots(&decoded)))
 }
 
-/// Decodes every percent sign of a segment that [`normalise`] has seen.
-fn decode(segment: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(segment.len());
+/// Appends a segment that [`normalise`] has seen, with every percent sign decoded.
+fn decode(segment: &[u8], decoded: &mut Vec<u8>) {
+    if !segment.contains(&b'%') {
+        decoded.extend_from_slice(segment);
+        return;
+    }
     let mut rest = segment;
     while let Some((&byte, after)) = rest.split_first() {
         let value = if byte == b'%' { octet(after) } else { None };
         decoded.push(value.unwrap_or(byte));
         rest = if value.is_some() { &after[2..] } else { after };
     }
-    decoded
 }
 
 fn octet(digits: &[u8]) -> Option<u8> {
@@ -208,16 +210,28 @@ impl Pattern {
     /// # Errors
     /// One is not UTF-8.
     pub fn values(&self, path: &[u8]) -> Result<Vec<String>, BadPath> {
+        let mut values = Vec::new();
+        self.read_values(path, &mut values)?;
+        Ok(values)
+    }
+
+    /// The same into `values`, in place of what is there, whose memory is taken.
+    ///
+    /// # Errors
+    /// As [`values`](Self::values).
+    pub fn read_values(&self, path: &[u8], values: &mut Vec<String>) -> Result<(), BadPath> {
+        values.resize_with(self.parameters.len(), String::new);
         let found = path.get(1..).unwrap_or_default().split(|byte| *byte == b'/');
-        self.segments
-            .iter()
-            .zip(found)
-            .filter(|(segment, _)| **segment == Segment::Parameter)
-            .map(|(_, found)| {
-                String::from_utf8(decode(found))
-                    .map_err(|_| BadPath("a parameter of the path is not UTF-8"))
-            })
-            .collect()
+        let parameters = self.segments.iter().zip(found);
+        let parameters = parameters.filter(|(segment, _)| **segment == Segment::Parameter);
+        for (value, (_, found)) in values.iter_mut().zip(parameters) {
+            let mut bytes = std::mem::take(value).into_bytes();
+            bytes.clear();
+            decode(found, &mut bytes);
+            *value = String::from_utf8(bytes)
+                .map_err(|_| BadPath("a parameter of the path is not UTF-8"))?;
+        }
+        Ok(())
     }
 }
 

@@ -248,6 +248,17 @@ impl Router {
 
     /// Finds the route of a request with a normal path.
     pub fn find(&self, method: &[u8], host: &[u8], path: &[u8]) -> Result<Found, NotFound> {
+        self.find_with(method, host, path, Vec::new())
+    }
+
+    /// The same with memory for the values, whatever is in it.
+    pub fn find_with(
+        &self,
+        method: &[u8],
+        host: &[u8],
+        path: &[u8],
+        mut values: Vec<String>,
+    ) -> Result<Found, NotFound> {
         let mut missed = NotFound::Path;
         for route in &self.routes {
             if !route.pattern.matches(path) {
@@ -260,7 +271,7 @@ impl Router {
                 continue;
             }
             if route.methods.iter().any(|each| each.as_bytes() == method) {
-                let values = route.pattern.values(path).map_err(NotFound::Bad)?;
+                route.pattern.read_values(path, &mut values).map_err(NotFound::Bad)?;
                 return Ok(Found { route: Arc::clone(route), values });
             }
             let mut allowed = match missed {

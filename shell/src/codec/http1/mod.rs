@@ -27,7 +27,7 @@ pub use target::is_host;
 use self::answer::Answer;
 use self::batch::Form;
 use self::chunked::{BadChunk, Chunked, Joined};
-use self::on_route::{Change, OnRoute};
+use self::on_route::{Change, Current};
 use self::publish::{Asked, Awaited, Published};
 use self::route::Decision;
 use self::wants::Wants;
@@ -161,7 +161,7 @@ pub struct Http1 {
     /// A request was answered before its body was read.
     interrupted: bool,
     /// What is known of a request that came by a route.
-    on_route: Option<Box<OnRoute>>,
+    on_route: Current,
 }
 
 /// A request for records whose head was good.
@@ -231,7 +231,7 @@ impl Http1 {
             kept: Kept::default(),
             wants: Wants::default(),
             interrupted: false,
-            on_route: None,
+            on_route: Current::default(),
         }
     }
 
@@ -264,7 +264,7 @@ impl Http1 {
                 return Step::stop(State::More { need: PREFACE.len(), wait: Wait::Head });
             }
         }
-        if self.on_route.is_none()
+        if self.on_route.get().is_none()
             && let Some(next) = self.next_config.take()
         {
             self.config = next;
@@ -288,7 +288,7 @@ impl Http1 {
         match route::route(&request, &head, &mut self.on_route, sink, out) {
             Decision::Away => Step::stop(State::Away),
             Decision::Answered(then) => {
-                self.on_route = None;
+                self.on_route.end();
                 self.interrupted = head.framing != head::Framing::Length(0);
                 Step::answered(head.bytes, then)
             }
@@ -334,12 +334,12 @@ impl Http1 {
                 }
             },
         };
-        let changing = self.on_route.as_mut().filter(|on| on.exchange.route().changes_bodies());
+        let changing = self.on_route.get_mut().filter(|on| on.exchange.route().changes_bodies());
         let changed = changing.map(|on| {
             let of_record = usize::try_from(body.ring.max_payload_bytes).unwrap_or(usize::MAX);
             on.change(&input[..length], of_record.saturating_sub(body.attribute_bytes))
         });
-        let on_route = self.on_route.as_deref();
+        let on_route = self.on_route.get();
         let payload = on_route.and_then(|on| on.changed.as_deref()).unwrap_or(&input[..length]);
         let (kept, wants) = (&self.kept, &self.wants);
         let asked = Asked { config: &self.config, body, kept, wants, on_route };
@@ -375,7 +375,7 @@ impl Http1 {
                 self.body = None;
                 self.wants = Wants::default();
                 self.kept = Kept::default();
-                self.on_route = None;
+                self.on_route.end();
                 Step::answered(wire, then)
             }
             Published::Full(measured) => {
@@ -400,7 +400,7 @@ impl Http1 {
 
     /// A request for records whose body is this one.
     fn asked<'a>(&'a self, body: &'a Body) -> Asked<'a> {
-        let on_route = self.on_route.as_deref();
+        let on_route = self.on_route.get();
         Asked { config: &self.config, body, kept: &self.kept, wants: &self.wants, on_route }
     }
 
@@ -511,7 +511,7 @@ impl Codec for Http1 {
     }
 
     fn take_job(&mut self) -> Option<Job> {
-        self.on_route.as_mut()?.job.take()
+        self.on_route.get_mut()?.job.take()
     }
 
     fn broken<S: Sink>(&mut self, _rest: &[u8], sink: &mut S) {

@@ -2,8 +2,84 @@
 
 use std::sync::Arc;
 
-use crate::codec::{Reason, Ring};
-use crate::middleware::{Errand, Exchange, Fault, Job, LOOP_BYTES, Outcome, Problem};
+use crate::codec::{Reason, Ring, Sink};
+use crate::middleware::{
+    Client, Errand, Exchange, Fault, Found, Job, LOOP_BYTES, Outcome, Problem, RequestHead, Route,
+};
+
+/// The request of a connection that came by a route, if one is under way, and what is left of the
+/// one before it: the next one takes its memory, so that requests of the common form allocate
+/// nothing.
+#[derive(Default)]
+pub(super) struct Current {
+    now: Option<Box<OnRoute>>,
+    before: Option<Box<OnRoute>>,
+}
+
+impl Current {
+    /// The request that is under way.
+    pub(super) fn get(&self) -> Option<&OnRoute> {
+        self.now.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self) -> Option<&mut OnRoute> {
+        self.now.as_deref_mut()
+    }
+
+    /// Who sends, if an earlier request has found out.
+    pub(super) fn client(&self) -> Option<Client> {
+        self.now.as_ref().or(self.before.as_ref()).map(|on| on.exchange.client)
+    }
+
+    /// Takes the values of the request before, for those of the next one.
+    pub(super) fn room_for_values(&mut self) -> Vec<String> {
+        self.before.as_mut().map(|on| std::mem::take(&mut on.exchange.values)).unwrap_or_default()
+    }
+
+    /// Begins a request on this route; `None` if there is no ring of a name that it has.
+    pub(super) fn begin<S: Sink>(
+        &mut self,
+        found: Found,
+        head: &RequestHead<'_>,
+        sink: &S,
+    ) -> Option<&mut OnRoute> {
+        let Found { route, values } = found;
+        let rings = |route: &Route| -> Option<Vec<Ring>> {
+            route.rings.iter().map(|name| sink.ring(name.as_bytes())).collect()
+        };
+        let on = if let Some(mut on) = self.before.take() {
+            if !Arc::ptr_eq(on.exchange.route(), &route) {
+                on.rings = rings(&route)?;
+            }
+            on.exchange.renew(route, values, head);
+            on
+        } else {
+            let rings = rings(&route)?;
+            Box::new(OnRoute::new(Exchange::new(route, values, head), rings))
+        };
+        Some(self.now.insert(on))
+    }
+
+    /// Takes the request that is under way, for another owner.
+    pub(super) fn take(&mut self) -> Option<Box<OnRoute>> {
+        self.now.take()
+    }
+
+    /// Ends the request.
+    pub(super) fn end(&mut self) {
+        if let Some(mut on) = self.now.take()
+            && on.exchange.kept_bytes() <= KEPT_BYTES_MAX
+        {
+            on.job = None;
+            on.errand = None;
+            on.changed = None;
+            self.before = Some(on);
+        }
+    }
+}
+
+/// Most bytes of text that a connection keeps of a request for the next one.
+const KEPT_BYTES_MAX: usize = 1024;
 
 /// What the codec knows of a request on a route.
 pub(super) struct OnRoute {
@@ -55,7 +131,12 @@ impl OnRoute {
         } else {
             let route = self.exchange.route();
             let (body_bytes, cost) = (body.len(), route.cost(body.len(), limit));
-            let body = body.to_vec();
+            let mut copy = Vec::new();
+            if copy.try_reserve_exact(body_bytes).is_err() {
+                return Change::Refused(Problem::busy());
+            }
+            copy.extend_from_slice(body);
+            let body = copy;
             if cost > LOOP_BYTES {
                 let memory = route.memory(body_bytes, limit);
                 let (route, codings) = (Arc::clone(route), self.exchange.codings.clone());

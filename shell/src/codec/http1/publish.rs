@@ -192,7 +192,7 @@ fn answer<S: Sink>(
         format!("record {seq} is published and stays published; {who} released it within {ms} ms");
     let mut members = format!(",\"seq\":{seq},\"epoch\":\"{epoch:016x}\"").into_bytes();
     Taken::push_several(&mut members, more);
-    let seq_line = format!("aqueduct-seq: {seq}\r\n");
+    let seq_line = format!("{lines}aqueduct-seq: {seq}\r\n");
     let mut late = Vec::with_capacity(512);
     let answer = asked.answer(sink, &mut late, then).silently();
     answer.problem_with(504, &seq_line, &detail, &members);
@@ -340,8 +340,13 @@ pub(super) fn too_large<S: Sink>(asked: Asked<'_>, sink: &mut S, out: &mut Vec<u
     let body = asked.body;
     let (ring, reason) = (Some(body.ring.id), Reason::TooLarge);
     sink.note(Event::Rejected { ring, reason, records: 1 });
+    // A unit of its route may say less than the ring, or more than a record if bodies are changed.
+    let of_route = asked.on_route.map(|on| on.exchange.route()).is_some_and(|route| {
+        let of_record = body.ring.max_payload_bytes as usize;
+        route.changes_bodies() || body.limit < of_record.saturating_sub(body.attribute_bytes)
+    });
     let detail = match body.form {
-        Form::One if asked.on_route.is_some_and(|on| on.exchange.route().changes_bodies()) => {
+        Form::One if of_route => {
             format!("a body of this route has at most {} bytes", body.limit)
         }
         Form::One => record_limit(body, sink),

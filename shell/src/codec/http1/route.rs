@@ -6,7 +6,7 @@ use super::answer::Answer;
 use super::batch::Form;
 use super::chunked::Chunked;
 use super::head::{self, Head, Tag};
-use super::on_route::{self, OnRoute};
+use super::on_route::{self, Current, OnRoute};
 use super::target::{self, Target};
 use super::wants::Wants;
 use super::{Body, Config, Framing, Origin, publish};
@@ -124,7 +124,11 @@ fn keep<S: Sink>(
 }
 
 /// Finds out whom a request is for.
-fn way<'a>(config: &Config, head: &Head<'a>) -> Result<Way<'a>, target::BadTarget> {
+fn way<'a>(
+    config: &Config,
+    head: &Head<'a>,
+    on: &mut Current,
+) -> Result<Way<'a>, target::BadTarget> {
     let Some(parts) = target::split(head.target)? else { return Ok(Way::Own(Target::Unknown)) };
     let own = parts.resource();
     let Some(routes) = config.routes.as_ref().filter(|_| own == Target::Unknown) else {
@@ -135,7 +139,7 @@ fn way<'a>(config: &Config, head: &Head<'a>) -> Result<Way<'a>, target::BadTarge
         Err(bad) => return Ok(Way::None(NotFound::Bad(bad))),
     };
     let host = parts.authority.or(head.host).unwrap_or_default();
-    Ok(match routes.router.find(head.method, host, &path) {
+    Ok(match routes.router.find_with(head.method, host, &path, on.room_for_values()) {
         Ok(found) => Way::Route(found),
         Err(missed) => Way::None(missed),
     })
@@ -145,7 +149,7 @@ fn way<'a>(config: &Config, head: &Head<'a>) -> Result<Way<'a>, target::BadTarge
 pub(super) fn route<S: Sink>(
     request: &Request<'_>,
     head: &Head<'_>,
-    on: &mut Option<Box<OnRoute>>,
+    on: &mut Current,
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Decision {
@@ -175,7 +179,7 @@ pub(super) fn route<S: Sink>(
     }
     let is_read = matches!(head.method, b"GET" | b"HEAD");
     let asks_permission = head.method == b"OPTIONS" && origin.is_some();
-    let ring = match way(config, head) {
+    let ring = match way(config, head, on) {
         Err(target::BadTarget) => return refused(BAD_TARGET, sink, out, Persistence::Close),
         Ok(Way::Own(Target::Unknown)) if config.routes.is_some() => {
             return refused(NO_ROUTE, sink, out, unread);
@@ -227,7 +231,7 @@ pub(super) fn route<S: Sink>(
             }
         }
     };
-    accept(request, head, on.as_deref(), ring, (origin, then), sink, out)
+    accept(request, head, on.get(), ring, (origin, then), sink, out)
 }
 
 /// Takes a request for records, unless its head says something that cannot be taken.
@@ -310,7 +314,7 @@ fn entered<S: Sink>(
     request: &Request<'_>,
     head: &Head<'_>,
     found: Found,
-    (on, cors, unread): (&mut Option<Box<OnRoute>>, &str, Persistence),
+    (on, cors, unread): (&mut Current, &str, Persistence),
     sink: &mut S,
     out: &mut Vec<u8>,
 ) -> Result<Ring, Box<Decision>> {
@@ -326,7 +330,7 @@ fn entered<S: Sink>(
         Entered::Refused(problem, ring) => {
             let reason = on_route::reason(problem.fault);
             sink.note(Event::Rejected { ring: Some(ring.id), reason, records: 1 });
-            let exchange = on.as_ref().map(|on| &on.exchange);
+            let exchange = on.get().map(|on| &on.exchange);
             let answer = Answer::new(sink, out, cors, unread).of(exchange);
             answer.problem(problem.status, &problem.lines, &problem.detail);
             Err(Box::new(Decision::Answered(unread)))
@@ -348,24 +352,18 @@ fn enter<S: Sink>(
     request: &Request<'_>,
     head: &Head<'_>,
     found: Found,
-    on: &mut Option<Box<OnRoute>>,
+    on: &mut Current,
     sink: &mut S,
 ) -> Entered {
     let seen = RequestHead {
         method: std::str::from_utf8(head.method).unwrap_or_default(),
         target: std::str::from_utf8(head.target).unwrap_or_default(),
         bytes: request.bytes,
-        client: Client::of_peer(request.peer),
+        client: on.client().unwrap_or_else(|| Client::of_peer(request.peer)),
         certificate: request.certificate,
         now: sink.now(),
     };
-    if on.is_none() {
-        let Found { route, values } = found;
-        let rings: Option<Vec<Ring>> =
-            route.rings.iter().map(|name| sink.ring(name.as_bytes())).collect();
-        let Some(rings) = rings else { return Entered::NoRing };
-        *on = Some(Box::new(OnRoute::new(Exchange::new(route, values, &seen), rings)));
-    }
+    let on = if on.get().is_some() { on.get_mut() } else { on.begin(found, &seen, sink) };
     let Some(on) = on else { return Entered::NoRing };
     let (Some(first), Some(smallest)) = (on.rings.first(), on_route::smallest(&on.rings)) else {
         return Entered::NoRing;

@@ -106,11 +106,25 @@ impl Unit for Authenticate {
             }
             Field::One(value) => value,
         };
-        let Some(value) = Value::parse(value) else {
+        // What was right before on this connection need not be read and hashed again, only be good
+        // still.
+        if let Some(before) = exchange.known(value)
+            && let Some(who) = self.credentials.renew(before)
+        {
+            return self.enter(who, exchange).map(|()| Step::Next);
+        }
+        let text = value;
+        let Some(value) = Value::parse(text) else {
             return Err(unauthorized("the field authorization has no Bearer token or Basic pair"));
         };
         match self.credentials.check(&value.presented()) {
-            Check::Granted(who) => self.enter(who, exchange).map(|()| Step::Next),
+            Check::Granted(who) => {
+                // That a password was right is remembered elsewhere, and for a while only.
+                if matches!(value, Value::Bearer(_)) {
+                    exchange.remember(text, &who);
+                }
+                self.enter(who, exchange).map(|()| Step::Next)
+            }
             Check::Denied => Err(unauthorized("these credentials are not right")),
             Check::Slow => {
                 let Value::Basic(name, secret) = value else {

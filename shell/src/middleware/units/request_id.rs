@@ -47,14 +47,14 @@ impl Unit for RequestId {
             Some(Field::One(id)) => std::str::from_utf8(id).ok().filter(|id| is_id(id)),
             _ => None,
         };
-        let id = given.map_or_else(
-            || {
-                // ORDER(none): only its being different matters.
-                let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                hexadecimal(self.process, number)
-            },
-            str::to_owned,
-        );
+        let mut id = exchange.room_for_id();
+        if let Some(given) = given {
+            id.push_str(given);
+        } else {
+            // ORDER(none): only its being different matters.
+            let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            push_hexadecimal(&mut id, self.process, number);
+        }
         let lines = &mut exchange.lines;
         lines.reserve(HEADER.len() + id.len() + 4);
         for part in [HEADER, ": ", &id, "\r\n"] {
@@ -65,16 +65,16 @@ impl Unit for RequestId {
     }
 }
 
-/// The 32 digits of two numbers. Formatting them would take as long as all else of this unit.
-fn hexadecimal(one: u64, other: u64) -> String {
-    let mut digits = String::with_capacity(32);
+/// Appends the 32 digits of two numbers. Formatting them would take as long as all else of this
+/// unit.
+fn push_hexadecimal(digits: &mut String, one: u64, other: u64) {
+    digits.reserve(32);
     for word in [one, other] {
         for place in (0..16).rev() {
             let digit = (word >> (4 * place) & 0xf) as usize;
             digits.push(char::from(b"0123456789abcdef"[digit]));
         }
     }
-    digits
 }
 
 fn is_id(id: &str) -> bool {
@@ -88,7 +88,9 @@ mod tests {
 
     #[test]
     fn ids_are_32_digits() {
-        assert_eq!(hexadecimal(0x1f, u64::MAX), format!("{:016x}{:016x}", 0x1f, u64::MAX));
+        let mut digits = String::new();
+        push_hexadecimal(&mut digits, 0x1f, u64::MAX);
+        assert_eq!(digits, format!("{:016x}{:016x}", 0x1f, u64::MAX));
     }
 
     #[test]

@@ -208,6 +208,19 @@ fn units_pass_refuse_and_change_in_their_order() {
     assert_eq!(reasons.collect::<Vec<_>>(), [Reason::Malformed, Reason::RateLimited]);
     let (answers, _) = say(routes, &Trial::new(), &request("POST", "/x", id, &" ".repeat(41)));
     assert!(answers.starts_with("HTTP/1.1 413 "), "{answers}");
+    assert!(answers.contains("a body of this route has at most 40 bytes"), "{answers}");
+    // The same where no unit changes bodies, and where the ring allows less.
+    let limited =
+        |path, ring| route("POST", path, &[ring], vec![Arc::new(BodyLimit { max_bytes: 40 })]);
+    let routes = || with(vec![limited("/a", "a"), limited("/b", "b")]);
+    for (path, limit) in [
+        ("/a", "a body of this route has at most 40 bytes"),
+        ("/b", "a record of ring b has at most 16 bytes"),
+    ] {
+        let (answers, _) = say(routes, &Trial::new(), &request("POST", path, "", &"x".repeat(41)));
+        assert!(answers.starts_with("HTTP/1.1 413 "), "{answers}");
+        assert!(answers.contains(limit), "{answers}");
+    }
 }
 
 /// Knows the token `good` at once, and the password `slow` after a while.
@@ -274,6 +287,49 @@ fn credentials_are_checked_before_the_body_is_read_and_slow_ones_by_a_worker() {
             assert_eq!(kept, [name.as_bytes()]);
         }
     }
+}
+
+#[test]
+fn a_request_has_nothing_of_the_one_before_it_on_its_connection() {
+    let known = || -> Arc<dyn Unit> { Arc::new(Authenticate::new(Arc::new(Known), None)) };
+    let kept = || {
+        let names = [":credential", ":request-id", ":param.id", ":param.more"];
+        Some(names.map(str::to_owned).to_vec())
+    };
+    let routes = || {
+        with(vec![
+            Route {
+                attributes: kept(),
+                ..route("POST", "/x/{id}", &["a"], vec![known(), Arc::new(RequestId::new(true))])
+            },
+            Route { attributes: kept(), ..route("POST", "/x/{id}/{more}", &["a"], Vec::new()) },
+        ])
+    };
+    let good = "authorization: Bearer good\r\n";
+    let all = [
+        request("POST", "/x/seven", &format!("{good}x-request-id: one\r\n"), "1"),
+        request("POST", "/x/8", &format!("{good}x-request-id: two\r\n"), "2"),
+        request("POST", "/x/8", "", ""),
+        request("POST", "/x/8", "authorization: Bearer gooe\r\n", ""),
+        request("POST", "/x/8", "authorization: Bearer hood\r\n", ""),
+        request("POST", "/x/8", "authorization: Bearer goo\r\n", ""),
+        request("POST", "/x/9/10", "", "3"),
+        request("POST", "/nowhere", good, ""),
+        request("POST", "/x/11", &format!("{good}x-request-id: three\r\n"), "4"),
+        request("POST", "/x/12/%ff", good, ""),
+    ]
+    .concat();
+    let (answers, sink) = say(routes, &Trial::new(), &all);
+    let statuses = answers.match_indices("HTTP/1.1 ").map(|(at, _)| &answers[at + 9..at + 12]);
+    let expected = ["202", "202", "401", "401", "401", "401", "202", "404", "202", "400"];
+    assert_eq!(statuses.collect::<Vec<_>>(), expected, "{answers}");
+    let text = |block: &Vec<u8>| {
+        let block = AttributeBlock::from_bytes(block).expect("a block");
+        let values = block.attributes().map(|one| String::from_utf8_lossy(one.value));
+        values.collect::<Vec<_>>().join(" ")
+    };
+    let kept: Vec<_> = sink.attributes.iter().map(text).collect();
+    assert_eq!(kept, ["one ann seven", "two ann 8", "9 10", "three ann 11"]);
 }
 
 #[test]
@@ -396,6 +452,13 @@ fn an_answer_waits_for_readers_as_the_request_or_its_route_says() {
     assert!(late.contains("record 1 is published and stays published"), "{late}");
     assert!(late.ends_with(",\"seq\":1,\"epoch\":\"0123456789abcdef\"}"), "{late}");
     assert_eq!(sink.events, [Event::HttpStatus(202); 3]);
+    // Sent again with its key, both answers say so.
+    let keyed = request("POST", "/x", "idempotency-key: k\r\n", "four");
+    let (answers, sink) = say(routes, &Trial::new(), &keyed.repeat(2));
+    let is_repeated = |text: &str| text.matches("\r\nidempotent-replayed: true\r\n").count();
+    assert_eq!(is_repeated(&answers), 1, "{answers}");
+    let late = sink.awaited.iter().map(|one| String::from_utf8_lossy(&one.4));
+    assert_eq!(late.map(|late| is_repeated(&late)).collect::<Vec<_>>(), [0, 1]);
     for level in ["consumed;by=nobody", "durable", "consumed;within=2h"] {
         let bytes = super::post(&format!("aqueduct-acknowledge: {level}\r\n"), "x");
         let (answers, sink) = say(routes, &Trial::new(), &bytes);
