@@ -25,10 +25,19 @@ const COMPLETIONS: u32 = 8192;
 const BUFFERS: u16 = 512;
 /// Size of a receive buffer, bytes.
 const BUFFER_BYTES: usize = 8 << 10;
+/// Size of a line of a processor's cache, bytes.
+const LINE_BYTES: usize = 64;
+/// From one buffer to the next, bytes: an odd number of lines. The kernel takes all buffers in turn
+/// and mostly fills only their first lines. A power of two apart, these would all be in the same
+/// few sets of the caches, and each would be gone from there when its turn comes again.
+const STRIDE_BYTES: usize = BUFFER_BYTES + 7 * LINE_BYTES;
 /// The one group of receive buffers.
 const GROUP: u16 = 0;
 /// How long a dropped queue waits for what is on its way.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+
+const _: () =
+    assert!((STRIDE_BYTES / LINE_BYTES) % 2 == 1 && STRIDE_BYTES.is_multiple_of(LINE_BYTES));
 
 /// Operations, told apart in the upper half of the kernel's 64 bits of user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +101,7 @@ pub(super) struct Queue {
     ring: ManuallyDrop<IoUring>,
     /// `BUFFERS` entries of `BufRingEntry`, through which the kernel is given buffers.
     entries: ManuallyDrop<Pages>,
-    /// `BUFFERS` times `BUFFER_BYTES`.
+    /// `BUFFERS` times `STRIDE_BYTES`.
     memory: ManuallyDrop<Pages>,
     /// Our copy of the buffer ring's tail.
     tail: u16,
@@ -148,7 +157,7 @@ impl Queue {
             .setup_cqsize(COMPLETIONS)
             .build(SUBMISSIONS)?;
         let entries = Pages::new(usize::from(BUFFERS) * size_of::<BufRingEntry>())?;
-        let memory = Pages::new(usize::from(BUFFERS) * BUFFER_BYTES)?;
+        let memory = Pages::new(usize::from(BUFFERS) * STRIDE_BYTES)?;
         let address = entries.start.as_ptr() as u64;
         // SAFETY: `entries` is page-aligned, holds `BUFFERS` entries and outlives the ring: `drop`
         // frees it after the ring, or never.
@@ -312,12 +321,13 @@ impl Queue {
 
     /// What was received.
     pub(super) fn bytes<'a>(&'a mut self, filled: &'a mut Filled) -> &'a mut [u8] {
-        let at = usize::from(filled.index) * BUFFER_BYTES;
+        let at = usize::from(filled.index) * STRIDE_BYTES;
         assert!(filled.index < BUFFERS && filled.bytes <= BUFFER_BYTES, "{filled:?}");
         let start = self.memory.start.as_ptr().wrapping_add(at);
-        // SAFETY: 1. in bounds of `memory` by the assertion; 2. initialised: mapped as zeros, then
-        // written by the kernel; 3. nobody else has it: `filled` owns the buffer, so the kernel has
-        // it back only through `recycle`, which takes the value that is borrowed here.
+        // SAFETY: 1. in bounds of `memory` by the assertion, for a stride is no less than a buffer;
+        // 2. initialised: mapped as zeros, then written by the kernel; 3. nobody else has it:
+        // `filled` owns the buffer, so the kernel has it back only through `recycle`, which takes
+        // the value that is borrowed here.
         unsafe { std::slice::from_raw_parts_mut(start, filled.bytes) }
     }
 
@@ -329,7 +339,7 @@ impl Queue {
         // SAFETY: `slot` is below `BUFFERS`, and the entry at the tail is ours until the tail is
         // stored: there are as many entries as buffers, and `filled` owns one that is in none.
         let entry = unsafe { &mut *base.wrapping_add(slot) };
-        let at = usize::from(index) * BUFFER_BYTES;
+        let at = usize::from(index) * STRIDE_BYTES;
         entry.set_addr(self.memory.start.as_ptr().wrapping_add(at) as u64);
         entry.set_len(u32::try_from(BUFFER_BYTES).unwrap_or(u32::MAX));
         entry.set_bid(index);
