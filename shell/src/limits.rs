@@ -75,23 +75,51 @@ impl Drop for Permit {
 #[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 type Count = std::sync::atomic::AtomicU64;
 
+/// Says whether the system would give so many bytes of memory.
+pub type Asks = fn(u64) -> bool;
+
+/// What is left, where the system may refuse memory, for all that has no answer to that: bytes.
+pub const UNREFUSED_BYTES: u64 = 8 << 20;
+
 /// A bound on bytes that several hold at once.
 pub struct ByteLimit {
     most: u64,
     /// INVARIANT: at most `most`; the sum of all `Held` values alive.
     used: Count,
+    /// Of them, those that are held for work and of which nobody knows how many are allocated.
+    promised: Count,
+    /// Where the system may refuse memory although the bound would leave it.
+    asks: Option<Asks>,
 }
 
 /// What one of them holds; dropping it gives it back.
 pub struct Held {
     limit: Arc<ByteLimit>,
     bytes: u64,
+    /// INVARIANT: this much of `promised` is its own.
+    promised: u64,
 }
 
 impl ByteLimit {
     /// Makes a bound of `most` bytes, none of them used.
     pub fn new(most: u64) -> Arc<Self> {
-        Arc::new(Self { most, used: Count::new(0) })
+        Self::asking(most, None)
+    }
+
+    /// The same where the system may refuse memory: it is asked whenever somebody holds more. So
+    /// what can be refused is refused, before an allocation fails that cannot be, which would end
+    /// the process.
+    pub fn asking(most: u64, asks: Option<Asks>) -> Arc<Self> {
+        Arc::new(Self { most, used: Count::new(0), promised: Count::new(0), asks })
+    }
+
+    /// Whether the system has so many bytes more, with what was promised and what must be left.
+    fn has(&self, more: u64) -> bool {
+        self.asks.is_none_or(|asks| {
+            // ORDER(none): who promises more at the same time asks after that.
+            let promised = self.promised.load(Ordering::Relaxed);
+            asks(more.saturating_add(promised).saturating_add(UNREFUSED_BYTES))
+        })
     }
 
     /// Returns how many bytes may still be held.
@@ -109,7 +137,7 @@ impl ByteLimit {
 impl Held {
     /// Holds nothing.
     pub fn nothing(limit: &Arc<ByteLimit>) -> Self {
-        Self { limit: Arc::clone(limit), bytes: 0 }
+        Self { limit: Arc::clone(limit), bytes: 0, promised: 0 }
     }
 
     /// Returns how many bytes all holders together may hold.
@@ -117,8 +145,8 @@ impl Held {
         self.limit.most
     }
 
-    /// Holds this many bytes from now on, if the others leave so many. Less than before is always
-    /// possible.
+    /// Holds this many bytes from now on, if the others leave so many and the system has them. Less
+    /// than before is always possible.
     #[must_use]
     pub fn resize(&mut self, bytes: usize) -> bool {
         let bytes = bytes as u64;
@@ -130,12 +158,51 @@ impl Held {
             let more = bytes - self.bytes;
             let room = |used: u64| used.checked_add(more).filter(|sum| *sum <= self.limit.most);
             // ORDER(none): as above.
-            self.limit.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
+            let fits =
+                self.limit.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
+            let has = fits && self.limit.has(more);
+            if fits && !has {
+                // ORDER(none): as above.
+                self.limit.used.fetch_sub(more, Ordering::Relaxed);
+            }
+            has
         };
         if fits {
             self.bytes = bytes;
         }
         fits
+    }
+
+    /// Holds this many bytes for work that allocates them little by little, in place of what it
+    /// held.
+    #[must_use]
+    pub fn promise(&mut self, bytes: usize) -> bool {
+        self.keep_promise();
+        // ORDER(none): only the sum matters. It is in it before anybody is asked, so of two who
+        // promise at the same time one at least knows of both.
+        self.limit.promised.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.promised = bytes as u64;
+        // It is promised already, and none of it is allocated.
+        let fits = self.resize(0) && self.limit.has(0) && self.hold_unasked(bytes);
+        if !fits {
+            self.keep_promise();
+        }
+        fits
+    }
+
+    fn hold_unasked(&mut self, bytes: usize) -> bool {
+        let room = |used: u64| used.checked_add(bytes as u64).filter(|sum| *sum <= self.limit.most);
+        // ORDER(none): as in `resize`.
+        let fits = self.limit.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
+        if fits {
+            self.bytes = bytes as u64;
+        }
+        fits
+    }
+
+    fn keep_promise(&mut self) {
+        // ORDER(none): only the sum matters.
+        self.limit.promised.fetch_sub(std::mem::take(&mut self.promised), Ordering::Relaxed);
     }
 
     /// Makes room for `more` bytes in `buffer` and holds its whole capacity. It grows as a vector
@@ -152,6 +219,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.keep_promise();
         let _ = self.resize(0);
     }
 }
@@ -283,6 +351,32 @@ mod tests {
         assert_eq!(limit.used(), 41);
         assert!(second.resize(100));
         drop(second);
+        assert_eq!(limit.used(), 0);
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_refused_before_it_is_allocated() {
+        const LEFT: u64 = UNREFUSED_BYTES + 100;
+        let limit = ByteLimit::asking(1 << 40, Some(|bytes| bytes <= LEFT));
+        let (mut first, mut second) = (Held::nothing(&limit), Held::nothing(&limit));
+        assert!(!first.resize(101) && limit.used() == 0);
+        assert!(first.resize(100) && limit.used() == 100, "what it holds is allocated by now");
+        assert!(second.promise(60) && limit.used() == 160);
+        // Nobody knows how much of it is allocated.
+        assert!(!first.resize(141) && first.resize(140));
+        let mut third = Held::nothing(&limit);
+        assert!(!third.promise(41) && third.promise(40) && !first.resize(141));
+        assert!(!third.promise(41), "it held 40 of them itself");
+        assert_eq!(limit.used(), 200);
+        drop(second);
+        assert!(third.promise(100) && limit.used() == 240);
+        drop(third);
+        assert!(first.resize(240) && limit.used() == 240);
+        let mut buffer = Vec::new();
+        assert!(!Held::nothing(&limit).reserve(&mut buffer, 101, 0) && buffer.capacity() == 0);
+        // And the bound counts as ever.
+        let limit = ByteLimit::asking(100, Some(|_| true));
+        assert!(!Held::nothing(&limit).promise(101) && Held::nothing(&limit).promise(100));
         assert_eq!(limit.used(), 0);
     }
 

@@ -138,7 +138,7 @@ fn a_body_for_which_there_is_no_memory_is_answered_503() {
     // The ring and the stacks of the threads fit, and one or two bodies.
     let server = Server::start_under(&flags, |command| {
         // Otherwise each thread reserves 64 MiB of address space for what it allocates.
-        limit(command.env("MALLOC_ARENA_MAX", "1"), Resource::As, 130 << 20);
+        limit(command.env("MALLOC_ARENA_MAX", "1"), Resource::As, 140 << 20);
     });
     let bodies: Vec<_> = std::thread::scope(|scope| {
         let post = || server.post("default", &vec![1; 15 << 20]).status;
@@ -148,6 +148,38 @@ fn a_body_for_which_there_is_no_memory_is_answered_503() {
     assert!(bodies.iter().all(|status| [202, 503].contains(status)), "{bodies:?}");
     let series = "aqueduct_records_rejected_total{reason=\"no_memory\",ring=\"default\"}";
     assert!(server.metric(series) > 0.5, "not vacuous: {bodies:?}");
+    assert_eq!(server.post("default", b"small").status, 202);
+}
+
+#[test]
+fn work_for_which_the_system_has_no_memory_is_answered_503_and_ends_no_process() {
+    let scratch = Scratch::new();
+    let file = scratch.path("route.toml");
+    let route = "[[route]]\npath = '/x'\nring = 'default'\n";
+    let route = format!("{route}units = [{{ unit = 'json', minify = true }}]\n");
+    std::fs::write(&file, route).expect("written");
+    let file = file.to_str().expect("a path of ASCII");
+    let flags = ["--config", file, "--capacity-bytes", "16MiB", "--max-payload-bytes", "4MiB"];
+    let server = Server::start_under(&flags, |command| {
+        limit(command.env("MALLOC_ARENA_MAX", "1"), Resource::As, 110 << 20);
+    });
+    // Names are kept, to see whether one is there twice.
+    let names: Vec<_> = (0..280_000).map(|number| format!("\"{number}\":1")).collect();
+    let body = format!("{{{}}}", names.join(","));
+    let head = format!("POST /x HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n", body.len());
+    let request = [head.as_bytes(), body.as_bytes()].concat();
+    let statuses: Vec<_> = std::thread::scope(|scope| {
+        let post = || {
+            let mut stream = server.connect();
+            // A refusal may come before all is sent.
+            let _ = stream.write_all(&request);
+            Response::read(&mut stream).status
+        };
+        let posts: Vec<_> = (0..8).map(|_| scope.spawn(post)).collect();
+        posts.into_iter().map(|post| post.join().expect("an answer")).collect()
+    });
+    assert!(statuses.iter().all(|status| [202, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&503), "not vacuous: {statuses:?}");
     assert_eq!(server.post("default", b"small").status, 202);
 }
 

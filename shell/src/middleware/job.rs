@@ -50,7 +50,7 @@ impl Job {
     /// Has `held` hold what it may take. `None` if there is no room: its errand learns whether that
     /// is so now, or always will be with a body of this size.
     pub fn enter(self, held: &mut Held) -> Option<Self> {
-        if held.resize(self.bytes) {
+        if held.promise(self.bytes) {
             return Some(self);
         }
         let (needed, most) = (self.bytes.saturating_add(self.body_bytes) as u64, held.most());

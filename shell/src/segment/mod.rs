@@ -11,11 +11,38 @@ mod ring_segment;
 use std::fmt;
 
 use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
 use rustix::process::Resource;
 
 pub use cursor_segment::{CURSOR_BYTES, CursorSegment};
 pub use kept_segment::KeptSegment;
 pub use ring_segment::RingSegment;
+
+/// Whether the system may refuse memory: by a limit of address space or of data (`RLIMIT_AS`,
+/// `RLIMIT_DATA`), or because it gives no more than it has (`vm.overcommit_memory = 2`). Elsewhere
+/// it always says yes, and ends a process when there is none.
+pub fn memory_may_be_refused() -> bool {
+    let is_limited =
+        |resource| rustix::process::getrlimit(resource).current.is_some_and(|most| most < 1 << 46);
+    let overcommit = std::fs::read_to_string("/proc/sys/vm/overcommit_memory");
+    is_limited(Resource::As)
+        || is_limited(Resource::Data)
+        || overcommit.is_ok_and(|mode| mode.trim() == "2")
+}
+
+/// Whether the system would give so many bytes of memory now.
+pub fn has_memory(bytes: u64) -> bool {
+    let Ok(bytes) = usize::try_from(bytes) else { return false };
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: no address is asked for, so nothing that exists is replaced.
+    let mapped =
+        unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, protection, flags) };
+    let Ok(start) = mapped else { return false };
+    // SAFETY: exactly what was just mapped, which nobody else knows of.
+    let unmapped = unsafe { rustix::mm::munmap(start, bytes) };
+    debug_assert!(unmapped.is_ok(), "{unmapped:?}");
+    true
+}
 
 /// Why a segment could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,10 +30,11 @@ use crate::ingress::event_loop::Loops;
 use crate::ingress::http::Http;
 use crate::ingress::listen::Bound;
 use crate::journal::Durability;
-use crate::limits::{ByteLimit, Limit};
+use crate::limits::{Asks, ByteLimit, Limit};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::ring::{Left, Ring, RingError, RingSettings};
+use crate::segment;
 use crate::shutdown::Shutdown;
 use crate::socket_file::{BindError, SocketFile};
 use crate::supervisor::Supervisor;
@@ -214,7 +215,8 @@ impl Server {
 
         let connections = Limit::new(shares.connections);
         let control_connections = Limit::new(usize::MAX);
-        let buffered = ByteLimit::new(config.ingest.max_buffered_bytes);
+        let asks: Option<Asks> = segment::memory_may_be_refused().then_some(segment::has_memory);
+        let buffered = ByteLimit::asking(config.ingest.max_buffered_bytes, asks);
         let admin = Arc::new(Admin {
             rings: rings.clone(),
             metrics: Arc::clone(&metrics),
