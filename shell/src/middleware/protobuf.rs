@@ -1,6 +1,8 @@
 //! Protobuf as JSON, by the mapping of its documentation (`ProtoJSON`): prost-reflect reads
 //! messages of which only a descriptor set is known.
 
+mod weight;
+
 use std::io::{self, Write};
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage, Value};
@@ -14,6 +16,10 @@ const DESCRIPTORS_BYTES_MAX: usize = 16 << 20;
 /// another one in a list takes two, and a node of a map and a vector where they are kept.
 const MEMORY_FACTOR: usize = 512;
 const MEMORY_BYTES: usize = 8 << 10;
+/// Few messages take so much. A message that could take more than `WEIGHED_BYTES` has so much, or
+/// `WEIGHED_FACTOR` times its bytes if that is more, and is weighed before it is read.
+const WEIGHED_BYTES: usize = 64 << 20;
+const WEIGHED_FACTOR: usize = 64;
 
 /// Messages of one type.
 #[derive(Clone, Debug)]
@@ -59,14 +65,26 @@ impl Schema {
 
     /// Most bytes of memory that reading so many takes, without what is made of it.
     pub fn memory_bytes(bytes: usize) -> usize {
-        bytes.saturating_mul(MEMORY_FACTOR).saturating_add(MEMORY_BYTES)
+        let most = bytes.saturating_mul(MEMORY_FACTOR).saturating_add(MEMORY_BYTES);
+        most.min(bytes.saturating_mul(WEIGHED_FACTOR).max(WEIGHED_BYTES))
     }
 
     /// Writes one message as JSON, in at most `limit` bytes.
     ///
     /// # Errors
-    /// The body is no such message, or becomes too large.
+    /// The body is no such message, becomes too large, or would take more memory than
+    /// [`memory_bytes`](Self::memory_bytes).
     pub fn to_json(&self, body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
+        let most = Self::memory_bytes(body.len());
+        if most < body.len().saturating_mul(MEMORY_FACTOR)
+            && weight::weigh(&self.message, body, most) > most
+        {
+            return Err(Problem::too_large(format!(
+                "reading this message may take more than {most} bytes of memory, the most for \
+                 one of {} bytes",
+                body.len()
+            )));
+        }
         let message = DynamicMessage::decode(self.message.clone(), body).map_err(|e| bad(&e))?;
         self.check(&message, 1)?;
         let mut out = Bounded { out: Vec::new(), limit, too_large: false };
@@ -273,6 +291,28 @@ mod tests {
     }
 
     #[test]
+    fn what_would_take_much_memory_is_refused_and_what_is_common_is_not() {
+        let order = [&b"\x08\x07"[..], &part(3, b"a text of some twenty letters")].concat();
+        let common = part(2, &order).repeat((1 << 20) / (order.len() + 2));
+        assert!(schema(false).to_json(&common, 1 << 24).is_ok());
+        // Each of these has four bytes, and becomes a node of a tree.
+        let dense = |count| part(2, b"\x08\x01").repeat(count);
+        assert!(schema(false).to_json(&dense(30_000), 1 << 24).is_ok());
+        let problem = schema(false).to_json(&dense(250_000), 1 << 24).unwrap_err();
+        assert_eq!(problem.status, 413);
+        assert!(problem.detail.contains("for one of 1000000 bytes"), "{problem:?}");
+        // The same within others, within a list of messages and in an `Any`.
+        let value = part(2, &dense(250_000));
+        assert_eq!(schema(false).to_json(&value, 1 << 24).unwrap_err().status, 413);
+        let any = Any { type_url: "t/shop.Order".to_owned(), value: dense(250_000) };
+        let any = part(4, &any.encode_to_vec());
+        assert_eq!(schema(false).to_json(&any, 1 << 24).unwrap_err().status, 413);
+        // What is broken is so whatever its weight.
+        let broken = [dense(40_000), vec![0xff; 16]].concat();
+        assert_eq!(schema(false).to_json(&broken, 1 << 24).unwrap_err().status, 400);
+    }
+
+    #[test]
     fn hostile_messages_are_refused() {
         let nested = |number: u8, times: usize, wrap: &dyn Fn(Vec<u8>) -> Vec<u8>| {
             (0..times).fold(Vec::new(), |inner, _| part(number, &wrap(inner)))
@@ -295,7 +335,10 @@ mod tests {
             part(4, &any("shop.Other", Vec::new())),
         ] {
             let problem = to_json(&body).unwrap_err();
-            assert_eq!(problem.status, 400, "{body:.40x?}");
+            // What is large may be too heavy before it is anything else.
+            let is_weighed = body.len() > 128 << 10;
+            let front = &body[..body.len().min(40)];
+            assert!(problem.status == 400 || is_weighed && problem.status == 413, "{front:x?}");
         }
         let grows = part(5, &[1; 1000]);
         assert_eq!(schema(false).to_json(&grows, 1000).unwrap_err().status, 413);
