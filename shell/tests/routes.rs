@@ -180,7 +180,7 @@ fn routes_that_cannot_be_are_refused_with_their_line() {
         ),
         (
             "path = \"/x/{a}\"\n[[route]]\npath = \"/x/{b}\"",
-            "route.path",
+            "toml:2: route.path",
             "takes the same requests",
         ),
     ];

@@ -402,7 +402,12 @@ impl RouteSettings {
         }
         let routes = tables.iter().map(|table| Checked::new(table, rings));
         let settings = Self { routes: routes.collect::<Result<_, _>>()? };
-        settings.sorted(None)?;
+        settings.sorted(None).map_err(|(one, other)| {
+            // Of two that are written alike, the later one.
+            let table = tables.iter().rev().find(|table| table.path.value == one.pattern.as_str());
+            let origin = table.map_or(Origin::Default, |table| table.path.origin);
+            taken_twice(&one, &other, origin)
+        })?;
         let asking = settings.routes.iter().zip(tables).find(|(route, _)| route.asks());
         if let Some((_, table)) = asking.filter(|_| !has_credentials) {
             let allowed = "this where `credentials.file` is set";
@@ -520,19 +525,24 @@ impl RouteSettings {
             let allowed = "this unit where there are credentials";
             return Err(refused("route.units", "authenticate", allowed));
         }
-        self.sorted(credentials)
+        let taken_twice = |(one, other): Pair| taken_twice(&one, &other, Origin::Default);
+        self.sorted(credentials).map_err(taken_twice)
     }
 
-    fn sorted(&self, credentials: Option<&Arc<dyn Credentials>>) -> Result<Router, ConfigError> {
-        let routes = self.routes.iter().map(|route| route.make(credentials)).collect();
-        Router::new(routes).map_err(|(one, other)| {
-            let allowed = format!(
-                "routes that differ in method, host or path; `{}` takes the same requests",
-                other.pattern.as_str()
-            );
-            refused("route.path", one.pattern.as_str(), allowed)
-        })
+    fn sorted(&self, credentials: Option<&Arc<dyn Credentials>>) -> Result<Router, Pair> {
+        Router::new(self.routes.iter().map(|route| route.make(credentials)).collect())
     }
+}
+
+/// Two routes that would take the same requests.
+type Pair = (Arc<Route>, Arc<Route>);
+
+fn taken_twice(one: &Route, other: &Route, origin: Origin) -> ConfigError {
+    let allowed = format!(
+        "routes that differ in method, host or path; `{}` takes the same requests",
+        other.pattern.as_str()
+    );
+    ConfigError::value(origin, "route.path", one.pattern.as_str(), allowed)
 }
 
 impl Checked {

@@ -77,8 +77,11 @@ impl Reloader {
         }
         loaded.config.routes.keep_counts(&current.config.routes);
         self.apply(&loaded.config)?;
+        let has_files = loaded.config.credentials.is_some() || loaded.config.tls.is_some();
         *current = Arc::new(loaded);
-        Ok(if changes.is_empty() {
+        Ok(if changes.is_empty() && has_files {
+            "no setting has changed; the files of credentials and TLS were read again".to_owned()
+        } else if changes.is_empty() {
             "no setting has changed".to_owned()
         } else {
             changes.join("; ")
