@@ -500,8 +500,8 @@ mod memory {
         // What is weighed before it is read: much that is taken, and the first that is refused.
         let text = [&b"\x0a\x42\x10\x01\x1a\x3e"[..], &[b'x'; 62]].concat();
         let many = b"\x0a\x06\x10\x01\x1a\0\x1a\0";
-        let truths = [&b"\x22\x80\x80\x02"[..], &[1; 1 << 15]].concat();
-        let unknown = [&b"\x4a\x80\x80\x02"[..], &[1; 1 << 15]].concat();
+        let truths = [&b"\x22\x80\x80\x02"[..], &vec![1; 1 << 15]].concat();
+        let unknown = [&b"\x4a\x80\x80\x02"[..], &vec![1; 1 << 15]].concat();
         for part in [&text[..], many, &truths, &unknown, b"\x1a\x04text", b"\x0a\x02\x10\x01"] {
             let most = (1 << 20) / part.len();
             bodies.extend([most / 7, most / 3, most].map(|count| part.repeat(count)));
