@@ -76,17 +76,11 @@ impl Schema {
     /// [`memory_bytes`](Self::memory_bytes).
     pub fn to_json(&self, body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
         let most = Self::memory_bytes(body.len());
-        if most < body.len().saturating_mul(MEMORY_FACTOR)
-            && weight::weigh(&self.message, body, most) > most
-        {
-            return Err(Problem::too_large(format!(
-                "reading this message may take more than {most} bytes of memory, the most for \
-                 one of {} bytes",
-                body.len()
-            )));
-        }
+        let takes = body.len().saturating_mul(MEMORY_FACTOR).saturating_add(MEMORY_BYTES);
+        let mut room = Room { left: (most < takes).then_some(most), most, bytes: body.len() };
+        room.take(1, |left| weight::weigh(&self.message, body, left))?;
         let message = DynamicMessage::decode(self.message.clone(), body).map_err(|e| bad(&e))?;
-        self.check(&message, 1)?;
+        self.check(&message, 1, &mut room)?;
         let mut out = Bounded { out: Vec::new(), limit, too_large: false };
         let mut serializer = serde_json::Serializer::new(&mut out);
         let written = serde::Serialize::serialize(&message, &mut serializer);
@@ -102,7 +96,12 @@ impl Schema {
 
     /// Looks for what the descriptor set does not know, and how deep messages are nested: those in
     /// a `google.protobuf.Any` are read when JSON is written, each anew.
-    fn check(&self, message: &DynamicMessage, depth: usize) -> Result<(), Problem> {
+    fn check(
+        &self,
+        message: &DynamicMessage,
+        depth: usize,
+        room: &mut Room,
+    ) -> Result<(), Problem> {
         if depth > DEPTH_MAX {
             return Err(bad(&"messages are nested too deeply"));
         }
@@ -120,16 +119,18 @@ impl Schema {
                 && let Some((_, name)) = url.rsplit_once('/')
                 && let Some(of) = self.message.parent_pool().get_message_by_name(name)
             {
+                // It is read for this check, and when it is written, where a copy is made of it.
+                room.take(3, |left| weight::weigh(&of, inner, left).saturating_add(inner.len()))?;
                 let inner = DynamicMessage::decode(of, inner.clone()).map_err(|e| bad(&e))?;
-                self.check(&inner, depth + 1)?;
+                self.check(&inner, depth + 1, room)?;
             }
         }
         let values = message.fields().map(|(_, value)| value);
         values.chain(message.extensions().map(|(_, value)| value)).try_for_each(|value| match value
         {
-            Value::Message(inner) => self.check(inner, depth + 1),
-            Value::List(values) => self.check_all(values.iter(), depth),
-            Value::Map(values) => self.check_all(values.values(), depth),
+            Value::Message(inner) => self.check(inner, depth + 1, room),
+            Value::List(values) => self.check_all(values.iter(), depth, room),
+            Value::Map(values) => self.check_all(values.values(), depth, room),
             _ => Ok(()),
         })
     }
@@ -138,9 +139,10 @@ impl Schema {
         &self,
         mut values: impl Iterator<Item = &'v Value>,
         depth: usize,
+        room: &mut Room,
     ) -> Result<(), Problem> {
         values.try_for_each(|value| match value {
-            Value::Message(inner) => self.check(inner, depth + 1),
+            Value::Message(inner) => self.check(inner, depth + 1, room),
             _ => Ok(()),
         })
     }
@@ -148,6 +150,31 @@ impl Schema {
 
 fn bad(why: &dyn std::fmt::Display) -> Problem {
     Problem::malformed(format!("the body is not a message that can be taken: {why}"))
+}
+
+/// The memory that reading a message may take.
+struct Room {
+    /// What is left of it; `None` for a message that is too short to take more.
+    left: Option<usize>,
+    most: usize,
+    /// Those of the message.
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes what is weighed, so many times. `weigh` is told what is left.
+    fn take(&mut self, times: usize, weigh: impl FnOnce(usize) -> usize) -> Result<(), Problem> {
+        let Some(left) = self.left else { return Ok(()) };
+        self.left = left.checked_sub(weigh(left).saturating_mul(times));
+        if self.left.is_some() {
+            return Ok(());
+        }
+        Err(Problem::too_large(format!(
+            "reading this message may take more than {} bytes of memory, the most for one of {} \
+             bytes",
+            self.most, self.bytes
+        )))
+    }
 }
 
 /// Memory with a bound.
@@ -307,6 +334,13 @@ mod tests {
         let any = Any { type_url: "t/shop.Order".to_owned(), value: dense(250_000) };
         let any = part(4, &any.encode_to_vec());
         assert_eq!(schema(false).to_json(&any, 1 << 24).unwrap_err().status, 413);
+        // Pieces of one `Any` are merged before it is read, and what is broken hides nothing.
+        let url = part(1, b"t/shop.Order");
+        let pieces = [part(4, &url), part(4, &part(2, &dense(250_000)))].concat();
+        assert_eq!(schema(false).to_json(&pieces, 1 << 24).unwrap_err().status, 413);
+        let broken = part(4, &[url, part(2, b"\xff")].concat());
+        let after = [broken, dense(250_000)].concat();
+        assert_eq!(schema(false).to_json(&after, 1 << 24).unwrap_err().status, 413);
         // What is broken is so whatever its weight.
         let broken = [dense(40_000), vec![0xff; 16]].concat();
         assert_eq!(schema(false).to_json(&broken, 1 << 24).unwrap_err().status, 400);

@@ -25,12 +25,12 @@ const MAP: usize = 4 * ENTRY;
 const UNKNOWN: usize = 3 * 64;
 /// What a text or bytes take beside twice their length.
 const TEXT: usize = 64;
-/// Most levels that are looked at. The reader refuses a hundred, and as many again in an `Any`
-/// within the levels that are allowed in all.
+/// Most levels that are looked at. The reader refuses more than a hundred.
 const LEVELS_MAX: usize = 256;
 
 /// Returns most bytes that reading this message takes; more than `most` if it is more. Of a message
-/// that is broken it is the part that is read before that is found.
+/// that is broken it is the part that is read before that is found. What is in a
+/// `google.protobuf.Any` is bytes, as it is to the reader: it is weighed when these are read.
 pub(super) fn weigh(of: &MessageDescriptor, body: &[u8], most: usize) -> usize {
     let mut walk = Walk { bytes: 0, most };
     let mut rest = body;
@@ -97,8 +97,6 @@ impl Walk {
         at: At,
     ) -> Option<()> {
         let is_entry = of.is_some_and(MessageDescriptor::is_map_entry);
-        let any = of.filter(|of| of.full_name() == "google.protobuf.Any");
-        let (mut url, mut inner) = (&b""[..], &b""[..]);
         let (mut last, mut different) = (0, 0);
         while !rest.is_empty() {
             let key = varint(rest)?;
@@ -123,13 +121,6 @@ impl Walk {
                 let length = usize::try_from(varint(rest)?).ok()?;
                 let (part, after) = rest.split_at_checked(length)?;
                 *rest = after;
-                if any.is_some() {
-                    match number {
-                        1 => url = part,
-                        2 => inner = part,
-                        _ => {}
-                    }
-                }
                 self.part(known.as_ref(), part, is_new, at)?;
                 continue;
             }
@@ -152,14 +143,7 @@ impl Walk {
                 _ => return None,
             }
         }
-        match any.and_then(|any| packed_in(any, url)) {
-            // Read once more for the check of its levels, and when it is written.
-            Some(of) => {
-                self.add(inner.len().saturating_mul(3))?;
-                self.fields(Some(&of), &mut &*inner, at.below())
-            }
-            None => Some(()),
-        }
+        Some(())
     }
 
     /// Adds a field that has a length.
@@ -208,12 +192,6 @@ fn known(of: &MessageDescriptor, number: u32) -> Option<Known> {
     }
     let field = of.get_extension(number)?;
     Some(Known { kind: field.kind(), is_list: field.is_list(), is_map: field.is_map() })
-}
-
-/// The type of what is in a `google.protobuf.Any`.
-fn packed_in(any: &MessageDescriptor, url: &[u8]) -> Option<MessageDescriptor> {
-    let (_, name) = std::str::from_utf8(url).ok()?.rsplit_once('/')?;
-    any.parent_pool().get_message_by_name(name)
 }
 
 /// Reads a number of seven bits a byte, at most ten of them.
