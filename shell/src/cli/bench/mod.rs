@@ -24,6 +24,9 @@ use crate::config::{Millis, Size};
 
 /// Latencies that are told apart, nanoseconds: up to ten minutes.
 const LATENCY_MAX: u64 = 600_000_000_000;
+/// Steps in which the latencies of what was left unsent are counted, at most: at a high rate they
+/// are many millions.
+const LEFT_STEPS_MAX: u64 = 1000;
 /// Percentiles that are printed.
 const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
@@ -86,11 +89,13 @@ struct Sent {
     taken: u64,
     refused: u64,
     errors: u64,
-    /// Were due, and were not sent: the answer before them did not come in time.
+    /// Were due, and were not sent: the answers before them did not come in time. None after a
+    /// refusal, which ends the run.
     unsent: u64,
     /// The last error, or the reason of a refusal.
     last: Option<String>,
-    /// From when a batch was due to when it was answered, nanoseconds.
+    /// From when a batch was due to when it was answered, or given up unsent, nanoseconds. One that
+    /// failed has none.
     latency: Histogram<u64>,
 }
 
@@ -104,6 +109,23 @@ impl Sent {
             unsent: 0,
             last: None,
             latency: histogram(),
+        }
+    }
+
+    /// Counts the batches from `turn` on that were due before the end: they have waited since, and
+    /// would have waited longer. Times in nanoseconds: when the first of all was due, from one to
+    /// the next, the end, and now.
+    fn leave(&mut self, [first, between, end, now]: [u64; 4], turn: u64, batch: u64) {
+        let between = between.max(1);
+        let all = end.saturating_sub(first).div_ceil(between);
+        let step = all.saturating_sub(turn).div_ceil(LEFT_STEPS_MAX).max(1);
+        let mut at = turn;
+        while at < all {
+            let count = step.min(all - at);
+            let due = first.saturating_add(between.saturating_mul(at));
+            self.latency.saturating_record_n(now.saturating_sub(due).max(1), count);
+            self.unsent = self.unsent.saturating_add(count.saturating_mul(batch));
+            at += count;
         }
     }
 
@@ -197,18 +219,19 @@ fn send(args: &BenchArgs, manner: &Manner, run: u64, connection: u32, began: Ins
         args.rate.map(|rate| Duration::from_secs_f64(connections * batches / rate as f64));
     let first = between
         .map_or(Duration::ZERO, |between| between.mul_f64(f64::from(connection) / connections));
-    let mut turn = 0_u32;
+    let mut turn = 0_u64;
     let mut is_refused = false;
     loop {
         let due = match between {
-            Some(between) => first + between * turn,
+            Some(between) => first
+                .saturating_add(Duration::from_nanos(nanoseconds(between).saturating_mul(turn))),
             None => began.elapsed(),
         };
         if due >= end || began.elapsed() >= end + end / 10 + Duration::from_secs(1) {
             break;
         }
         std::thread::sleep(due.saturating_sub(began.elapsed()));
-        let from = u64::from(turn) * batch;
+        let from = turn * batch;
         let due_ns = nanoseconds(due);
         let marks = (from..from + batch).map(|number| Mark { run, connection, number, due_ns });
         let records: Vec<Vec<u8>> = marks.map(|mark| mark.write(bytes)).collect();
@@ -239,12 +262,7 @@ fn send(args: &BenchArgs, manner: &Manner, run: u64, connection: u32, began: Ins
         turn += 1;
     }
     if let Some(between) = between.filter(|_| !is_refused) {
-        // They have waited since they were due, and would have waited longer.
-        for due in (turn..).map(|turn| first + between * turn).take_while(|due| *due < end) {
-            let late = nanoseconds(began.elapsed()).saturating_sub(nanoseconds(due)).max(1);
-            sent.latency.saturating_record(late);
-            sent.unsent += batch;
-        }
+        sent.leave([first, between, end, began.elapsed()].map(nanoseconds), turn, batch);
     }
     if let Err(error) = target.finish() {
         sent.errors += 1;
@@ -277,8 +295,8 @@ fn text(
     )];
     if *unsent > 0 {
         lines.push(format!(
-            "{unsent} more were due and not sent, for the answers before them did not come; they \
-             count with the time that they have waited"
+            "{unsent} more were due and not sent, for the answers before them did not come in time; \
+             they count with the time that they have waited"
         ));
     }
     if let Some(last) = &sent.last {
@@ -342,4 +360,27 @@ fn object(sent: &Sent, arrived: Option<&Arrivals>, missing: Option<u64>, took: D
         "arrived": arrived,
     });
     format!("{all}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_unsent_is_counted_whole_however_much_it_is() {
+        let mut few = Sent::new();
+        // Due at 5, 15, … 95 of 100; the first three were sent, and it is 200.
+        few.leave([5, 10, 100, 200], 3, 2);
+        assert_eq!((few.unsent, few.latency.len()), (14, 7));
+        assert_eq!((few.latency.min(), few.latency.max()), (105, 165));
+        let mut many = Sent::new();
+        let minute = 60_000_000_000;
+        many.leave([0, 10, minute, minute], 0, 1);
+        assert_eq!((many.unsent, many.latency.len()), (6_000_000_000, 6_000_000_000));
+        let half = many.latency.value_at_quantile(0.5);
+        assert!((29_900_000_000..30_200_000_000).contains(&half), "{half}");
+        let mut none = Sent::new();
+        none.leave([5, 10, 100, 200], 10, 1);
+        assert_eq!(none.unsent, 0);
+    }
 }
