@@ -3,21 +3,28 @@
 //! Pure over texts. Numbers are shown whole or not at all: half a number is another number. Names
 //! are shortened in the middle, where they say the least, and sentences go on in further lines.
 
+use ratatui::text::Span;
+
 use super::look::{Column, Holds};
 
-/// Between two columns, characters.
+/// Between two columns, cells of the terminal, as all widths here.
 pub(super) const SPACING: usize = 2;
-/// A name keeps so many characters, a sentence so many in a line.
+/// A name keeps so many cells, a sentence so many in a line.
 const NAME_MIN: usize = 12;
 const SENTENCE_MIN: usize = 28;
 /// Lines that a sentence may take.
 const LINES_MAX: usize = 4;
 
-/// A column that is shown: its index, and its width in characters.
+/// A column that is shown: its index and its width.
 pub(super) type Shown = (usize, usize);
 
-/// Chooses columns for `room` characters. `rows` are cells as they would be shown with room for
-/// all; the column `kept` is not left out.
+/// Returns how many cells a terminal gives a text: of some scripts, two for a character.
+pub(super) fn width_of(text: &str) -> usize {
+    Span::raw(text).width()
+}
+
+/// Chooses columns for so much room. `rows` are texts as they would be shown with room for all; the
+/// column `kept` is left out only where its numbers could not be shown whole.
 pub(super) fn fit(
     columns: &[Column],
     headings: &[String],
@@ -25,7 +32,7 @@ pub(super) fn fit(
     kept: Option<usize>,
     room: usize,
 ) -> Vec<Shown> {
-    let length = |text: &String| text.chars().count();
+    let length = |text: &String| width_of(text);
     let cells = |index: usize| rows.iter().filter_map(move |row| row.get(index));
     let whole: Vec<usize> = headings
         .iter()
@@ -53,6 +60,13 @@ pub(super) fn fit(
         let Some((place, _)) = leaves else { break };
         shown.remove(place);
     }
+    // What a terminal would squeeze: names may be, numbers may not.
+    while taken(&shown) > room
+        && let Some(place) =
+            shown.iter().rposition(|(index, _)| matches!(columns[*index].holds, Holds::Number))
+    {
+        shown.remove(place);
+    }
     // Names first: they are short, and a sentence has further lines.
     let mut spare = room.saturating_sub(taken(&shown));
     for grows in [Holds::Name, Holds::Sentence] {
@@ -71,7 +85,7 @@ pub(super) fn fit(
     shown
 }
 
-/// Makes a cell fit its column: lines of at most `width` characters, at least one.
+/// Makes a text fit its column: lines of at most `width`, at least one.
 pub(super) fn lines(holds: Holds, text: &str, width: usize) -> Vec<String> {
     match holds {
         Holds::Number => vec![text.to_owned()],
@@ -80,18 +94,30 @@ pub(super) fn lines(holds: Holds, text: &str, width: usize) -> Vec<String> {
     }
 }
 
-/// Leaves out the middle of what is longer than `width` characters.
+/// Leaves out the middle of what is longer than `width`.
 fn shortened(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width {
+    if width_of(text) <= width {
         return text.to_owned();
     }
     let kept = width.saturating_sub(1);
     // What tells names apart is more often at their end.
-    let end = kept.div_ceil(2);
-    let start: String = text.chars().take(kept - end).collect();
-    let end: String = text.chars().skip(length - end).collect();
+    let of_end = kept.div_ceil(2);
+    let end: String = fitting(text.chars().rev(), of_end).chars().rev().collect();
+    let start = fitting(text.chars(), kept - of_end);
     format!("{start}\u{2026}{end}")
+}
+
+/// Returns the first characters that have room in `width`.
+fn fitting(characters: impl Iterator<Item = char>, width: usize) -> String {
+    let mut text = String::new();
+    for character in characters {
+        text.push(character);
+        if width_of(&text) > width {
+            text.pop();
+            break;
+        }
+    }
+    text
 }
 
 /// Breaks a sentence between words; a word that is longer than a line is shortened. What is left
@@ -100,16 +126,24 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     let (mut lines, mut line) = (Vec::new(), String::new());
     for word in text.split_whitespace() {
         let word = shortened(word, width);
-        let length = line.chars().count();
-        if length == 0 {
+        if line.is_empty() {
             line = word;
-        } else if length + 1 + word.chars().count() <= width {
+        } else if width_of(&line) + 1 + width_of(&word) <= width {
             line = format!("{line} {word}");
         } else if lines.len() + 1 < LINES_MAX {
             lines.push(std::mem::replace(&mut line, word));
         } else {
-            let cut: String = line.chars().take(width.saturating_sub(2)).collect();
-            line = format!("{} \u{2026}", cut.trim_end());
+            // Whole words: half of a number is another one.
+            while width_of(&line) + 2 > width
+                && let Some((before, _)) = line.rsplit_once(' ')
+            {
+                line = before.to_owned();
+            }
+            line = if width_of(&line) + 2 > width {
+                "\u{2026}".to_owned()
+            } else {
+                format!("{line} \u{2026}")
+            };
             break;
         }
     }
@@ -170,6 +204,7 @@ mod tests {
     fn what_is_never_left_out_stays_in_a_room_that_is_too_small() {
         let rows = vec![ROW.iter().map(|&cell| cell.to_owned()).collect()];
         assert_eq!(fit(&COLUMNS, &headings(), &rows, None, 1), [(0, 12), (4, 24)]);
+        assert_eq!(fit(&COLUMNS, &headings(), &rows, Some(1), 40), [(0, 14), (4, 24)], "no half");
         assert_eq!(fit(&COLUMNS, &headings(), &[], None, 80).len(), 5, "no rows");
     }
 
@@ -182,6 +217,10 @@ mod tests {
             ["\u{e4}\u{2026}\u{f6}\u{fc}"]
         );
         assert_eq!(lines(Holds::Name, "abc", 1), ["\u{2026}"]);
+        // Of two cells each.
+        let wide = "\u{8a02}\u{55ae}\u{5df2}\u{6536}";
+        assert_eq!(lines(Holds::Name, wide, 8), [wide]);
+        assert_eq!(lines(Holds::Name, wide, 7), ["\u{8a02}\u{2026}\u{6536}"]);
         assert_eq!(lines(Holds::Number, "120000.5", 3), ["120000.5"]);
     }
 
@@ -193,6 +232,10 @@ mod tests {
         assert_eq!(lines(Holds::Sentence, text, 16).len(), whole.len());
         let narrow = lines(Holds::Sentence, text, 12);
         assert_eq!(narrow, ["no reader is", "attached: 48", "records, the", "oldest 1.4 \u{2026}"]);
+        let number = "one two three four it holds 1,048,576 back";
+        let at_its_end = ["one two", "three four", "it holds", "\u{2026}"];
+        assert_eq!(lines(Holds::Sentence, number, 10)[..3], at_its_end[..3]);
+        assert_eq!(lines(Holds::Sentence, number, 10)[3], at_its_end[3], "no half of a number");
         assert_eq!(lines(Holds::Sentence, text, 80), [text]);
         assert_eq!(lines(Holds::Sentence, "", 80), [""]);
         assert_eq!(lines(Holds::Sentence, "a-word-that-is-longer", 9), ["a-wo\u{2026}nger"]);

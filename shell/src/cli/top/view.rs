@@ -11,7 +11,7 @@ use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table};
 use serde_json::Value;
 
 use super::fit::{self, SPACING};
-use super::look::{KINDS, Row, Snapshot};
+use super::look::{Holds, KINDS, Row, Snapshot};
 
 /// What is looked at, and how.
 #[derive(Default)]
@@ -107,7 +107,8 @@ impl View {
             "q quit  Tab/1-6 table  s sort  r reverse  p pause  \u{2191}\u{2193} scroll".to_owned();
         if missing > 0 {
             let columns = if missing == 1 { "column" } else { "columns" };
-            keys = format!("{keys}  +{missing} {columns}");
+            // First, so that a narrow terminal shows it.
+            keys = format!("+{missing} {columns}  {keys}");
         }
         frame.render_widget(Paragraph::new(keys).style(Style::new().dim()), foot);
     }
@@ -128,7 +129,11 @@ impl View {
         let paused = if self.is_paused { "  PAUSED" } else { "" };
         let first =
             format!("aqueduct {}  {ready}{connections}{paused}", shown(process.get("version")));
-        let mut lines = vec![Line::from(first)];
+        let mut lines = vec![Line::from(first.clone())];
+        if fit::width_of(&first) > usize::from(width) {
+            let all = fit::lines(Holds::Sentence, &first, width.into());
+            lines = all.into_iter().map(Line::from).collect();
+        }
         let mut tabs = Line::default();
         for (index, kind) in KINDS.iter().enumerate() {
             let count = self.snapshot.rows[index].len();
@@ -287,7 +292,7 @@ mod tests {
         view.snapshot.rows[1] = vec![row(json!({
             "name": "europe.orders.received.v2", "state": "open", "records_per_second": 123_456.7,
             "bytes_per_second": 22_222_222.0, "refused_per_second": 0.5, "used_percent": 12.3,
-            "next_seq": 98_765_432_100_u64, "attached": 12, "full_waits_per_second": 7.5,
+            "next_seq": 98_765_432_100_u64, "attached": 41, "full_waits_per_second": 7.5,
             "full_waits": 1_234_567, "wakes_per_second": 5_432.1,
         }))];
         let text = "the reader has not moved for 31 s, and holds back 1,048,576 bytes of the ring";
@@ -296,7 +301,7 @@ mod tests {
             "text": text,
         }))];
         let shown = screen_of(&view, 80);
-        for whole in ["123456.7", "22222222.0", "0.5", "12.3", "12", "7.5"] {
+        for whole in ["123456.7", "22222222.0", "0.5", "12.3", " 41 ", "7.5"] {
             assert!(shown.contains(whole), "{whole}: {shown}");
         }
         for left_out in ["98765432100", "1234567 ", "5432.1"] {
