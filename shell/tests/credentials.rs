@@ -48,7 +48,8 @@ fn guarded() -> Guarded {
     let text = format!(
         "credentials.file = '{file}'\n[[ring]]\nname = 'a'\n[[ring]]\nname = 'b'\n\
          {listen}'resp'\n{listen}'mqtt'\ntopics = [{{ filter = 'a/#', ring = 'a' }}, \
-         {{ filter = '#', ring = 'b' }}]\n{listen}'http'\nauthenticate = false\n"
+         {{ filter = '#', ring = 'b' }}]\n{listen}'http'\nauthenticate = false\n\
+         [[route]]\npath = '/to/a'\nring = 'a'\n"
     );
     let config = scratch.path("aqueduct.toml");
     std::fs::write(&config, text).expect("written");
@@ -244,12 +245,21 @@ fn a_reload_takes_new_credentials_and_forgets_old_ones() {
     let text = std::fs::read_to_string(&file).expect("there");
     std::fs::write(&file, format!("{text}ann hunter2\n")).expect("written");
     assert_eq!(say("PUBLISH a x"), ":1\r\n", "the open connection, too");
+    let mut kept = server.connect();
+    let mut to_route = || {
+        let head = format!("POST /to/a HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {token}\r\n");
+        kept.write_all(format!("{head}content-length: 1\r\n\r\nx").as_bytes()).expect("sent");
+        common::Response::read(&mut kept).status
+    };
+    // The second one is known by its connection.
+    assert_eq!((to_route(), to_route()), (202, 202));
     let (taken, said) = reload();
     let lines = text.lines().count() + 1;
     assert!(!taken && said.contains(&format!("{file}: line {lines}: a hash begins")), "{said}");
     assert!(!said.contains("hunter2"));
     std::fs::write(&file, text.lines().last().expect("a line")).expect("written");
     assert!(reload().0);
+    assert_eq!(to_route(), 401, "on the connection that it was known on");
     assert_eq!(post(&server, "a", &format!("Bearer {token}")).status, 401);
     assert_eq!(post(&server, "a", &format!("Bearer {new}")).status, 202);
     // What was open is asked again, and may say something better.

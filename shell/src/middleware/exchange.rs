@@ -94,22 +94,29 @@ impl Exchange {
         self.next = 0;
     }
 
-    /// Bytes of text that would be kept for the next request.
+    /// Ends it: what is of no use to the next request takes no memory until then.
+    pub fn end(&mut self) {
+        self.line = None;
+        self.codings = Vec::new();
+    }
+
+    /// Returns how many bytes of text are kept for the next request.
     pub fn kept_bytes(&self) -> usize {
-        let values = self.values.iter().map(String::capacity).sum::<usize>();
+        let values = self.values.iter().map(|value| size_of::<String>() + value.capacity());
+        let values = values.sum::<usize>();
         let id = self.request_id.as_ref().map_or(0, String::capacity);
         let known = self.known.as_ref().map_or(0, |known| known.value.len());
         values + id + known + self.lines.capacity() + self.former_id.capacity()
     }
 
-    /// An empty text for the id of the request.
+    /// Returns an empty text for the id of the request.
     pub fn room_for_id(&mut self) -> String {
         let mut id = std::mem::take(&mut self.former_id);
         id.clear();
         id
     }
 
-    /// Whose value of `authorization` this is, if it is the last one that was right on this
+    /// Returns whose value of `authorization` this is, if it is the last one that was right on this
     /// connection. Takes as long wherever two of one length differ. Whether it is good still is for
     /// the caller to find out.
     pub fn known(&self, value: &[u8]) -> Option<&Arc<Credential>> {

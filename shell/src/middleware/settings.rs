@@ -404,8 +404,13 @@ impl RouteSettings {
         let settings = Self { routes: routes.collect::<Result<_, _>>()? };
         settings.sorted(None).map_err(|(one, other)| {
             // Of two that are written alike, the later one.
-            let table = tables.iter().rev().find(|table| table.path.value == one.pattern.as_str());
-            let origin = table.map_or(Origin::Default, |table| table.path.origin);
+            let mut all = settings.routes.iter().zip(tables).rev();
+            let table = all.find(|(route, _)| {
+                route.pattern.as_str() == one.pattern.as_str()
+                    && route.methods == one.methods
+                    && route.host == one.host
+            });
+            let origin = table.map_or(Origin::Default, |(_, table)| table.path.origin);
             taken_twice(&one, &other, origin)
         })?;
         let asking = settings.routes.iter().zip(tables).find(|(route, _)| route.asks());

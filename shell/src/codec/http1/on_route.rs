@@ -26,7 +26,7 @@ impl Current {
         self.now.as_deref_mut()
     }
 
-    /// Who sends, if an earlier request has found out.
+    /// Returns who sends, if an earlier request has found out.
     pub(super) fn client(&self) -> Option<Client> {
         self.now.as_ref().or(self.before.as_ref()).map(|on| on.exchange.client)
     }
@@ -67,9 +67,9 @@ impl Current {
 
     /// Ends the request.
     pub(super) fn end(&mut self) {
-        if let Some(mut on) = self.now.take()
-            && on.exchange.kept_bytes() <= KEPT_BYTES_MAX
-        {
+        let Some(mut on) = self.now.take() else { return };
+        on.exchange.end();
+        if on.exchange.kept_bytes() <= KEPT_BYTES_MAX {
             on.job = None;
             on.errand = None;
             on.changed = None;

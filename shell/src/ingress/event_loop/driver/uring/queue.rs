@@ -36,8 +36,11 @@ const GROUP: u16 = 0;
 /// How long a dropped queue waits for what is on its way.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-const _: () =
-    assert!((STRIDE_BYTES / LINE_BYTES) % 2 == 1 && STRIDE_BYTES.is_multiple_of(LINE_BYTES));
+const _: () = assert!(
+    STRIDE_BYTES >= BUFFER_BYTES
+        && (STRIDE_BYTES / LINE_BYTES) % 2 == 1
+        && STRIDE_BYTES.is_multiple_of(LINE_BYTES)
+);
 
 /// Operations, told apart in the upper half of the kernel's 64 bits of user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
