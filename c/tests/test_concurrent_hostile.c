@@ -57,6 +57,7 @@ static void *write_for_ever(void *argument)
     struct hostile *h = argument;
     const struct fixture *f = h->f;
     uint64_t random = 4711;
+    unsigned turn = 0;
     while (!__atomic_load_n(&h->stop, __ATOMIC_RELAXED)) {
         uint64_t r = next_random(&random);
         uint32_t tail = cursor_now(f) + (uint32_t)(r % CAPACITY);
@@ -73,7 +74,7 @@ static void *write_for_ever(void *argument)
             uint32_t word = flip % 4 == 0 ? 0 : (uint32_t)(flip >> 16) % 8;
             store(f, OFFSET + granule * 32 + word * 4, (uint32_t)(flip >> 32) >> (flip >> 24) % 32);
         }
-        if (r % 64 == 3) {
+        if (++turn % 64 == 0) {
             sched_yield(); /* both may be on one processor */
         }
     }
@@ -105,10 +106,7 @@ static struct met read_beside(bool stamped)
     }
     uint64_t random = 8;
     time_t until = time(NULL) + PATIENCE_S;
-    for (int round = 0; met.ok < 2000 || round < 20000; round++) {
-        if (round >= ROUNDS && (met_all(&met, stamped) || time(NULL) > until)) {
-            break;
-        }
+    for (int round = 0; round < ROUNDS || (!met_all(&met, stamped) && time(NULL) <= until); round++) {
         size_t cap = (size_t)(next_random(&random) % (f.r.view.max_payload + 1));
         unsigned char *buf = malloc(cap + (cap == 0));
         if (!buf) {

@@ -130,9 +130,14 @@ static void every_length_about_a_long_message_equals_the_definition(void)
 {
     static _Alignas(64) unsigned char room[64 + 20000 + 64];
     static const size_t skews[] = {0, 16, 32, 48, 1};
+#if defined AQD_CRC_HOOK
+    const size_t end = 16950; /* bit by bit: few */
+#else
+    const size_t end = 19600;
+#endif
     for (size_t from = 0; from < 16; from++) {
         uint32_t expected = oracle_crc32_update(AQD_CRC32_START, bytes + from, 16900);
-        for (size_t len = 16900; len < 19600; expected = oracle_crc32_update(expected, bytes + from + len, 1), len++) {
+        for (size_t len = 16900; len < end; expected = oracle_crc32_update(expected, bytes + from + len, 1), len++) {
             if (from % 8 != 0 && len % 13 != from) {
                 continue;
             }

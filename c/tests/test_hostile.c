@@ -97,6 +97,7 @@ static void *scribble(void *argument)
     struct scribbler *s = argument;
     const struct fixture *f = s->f;
     uint64_t random = 99;
+    unsigned turn = 0;
     while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
         uint64_t r = next_random(&random);
         uint32_t position = aqd_le32(__atomic_load_n((uint32_t *)(void *)(f->cursor + AQD_CURSOR_CURSOR), __ATOMIC_RELAXED));
@@ -123,7 +124,7 @@ static void *scribble(void *argument)
         for (uint64_t i = r >> 28 & 7; i > 0; i--) {
             store(f, OFFSET + (size_t)(next_random(&random) % (16 * 8)) * 4, (uint32_t)next_random(&random));
         }
-        if (r % 64 == 3) {
+        if (++turn % 64 == 0) {
             sched_yield(); /* both may be on one processor */
         }
     }

@@ -311,6 +311,7 @@ static void *scribble(void *argument)
     struct scribbler *s = argument;
     const struct fixture *f = s->f;
     uint64_t random = 4711;
+    unsigned turn = 0;
     while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
         static _Alignas(8) unsigned char local[OFFSET + 16 * 32 + 64];
         static const unsigned char payload[64];
@@ -326,7 +327,7 @@ static void *scribble(void *argument)
         set(f, AQD_RING_OLDEST, r % 16 == 2 ? (uint32_t)(r >> 32) : at - (uint32_t)(r >> 28 & 3));
         set(f, AQD_RING_STATE, r % 64 == 3);
         set(f, OFFSET + (size_t)(r >> 40 & 127) * 4, (uint32_t)next_random(&random));
-        if (r % 64 == 4) {
+        if (++turn % 64 == 0) {
             sched_yield(); /* both may be on one processor */
         }
     }

@@ -18,8 +18,10 @@
 
 #if defined AQD_CRC_HOOK
 /* Defined by the program, for a processor with a CRC unit: appends len bytes to the state and
- * returns the state after them. It is called wherever a ring is read, so where interrupt handlers
- * read rings too, it must guard the unit from them. */
+ * returns the state after them. The state is the reflected register of polynomial EDB88320, as
+ * above: all ones before the first byte, not complemented; a unit that shifts to the left needs
+ * bytes and state reversed. In C++, define it as extern "C". It is called wherever a ring is read,
+ * so where interrupt handlers read rings too, it must guard the unit from them. */
 /*@ requires \valid_read((const unsigned char *)bytes + (0 .. len - 1));
     assigns \nothing; exits \false; */
 uint32_t aqd_crc32_hook(uint32_t state, const void *bytes, size_t len);

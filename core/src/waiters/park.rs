@@ -119,6 +119,7 @@ impl<const READERS: usize, W: WakerCell> Waiters<READERS, W> {
     /// Parks this thread until readers have left room for a record of `payload_bytes` in a ring
     /// that many produce into: [`space_in_shared`](Self::space_in_shared) for a thread. One thread
     /// at a time, so several take a lock around it; and another may be quicker to claim the room.
+    /// While another thread publishes, it looks again and again instead of parking.
     ///
     /// # Errors
     /// As [`Producer::want_space`](crate::Producer::want_space).
