@@ -170,7 +170,8 @@ try {
   // Each reader needs a descriptor of the listener: 64 of each ring where so many are allowed, else
   // as many as there are, and 64 of the ring that is open. The page is told of each ring what its
   // readers come to, and of the open one all of them.
-  const each = Math.max(4, Math.min(64, Math.floor((Number(process.env.OPEN_FILES) - 3000) / 1000)));
+  const files = Number(process.env.OPEN_FILES) || Infinity; // "unlimited"
+  const each = Math.max(1, Math.min(64, Math.floor((files - 3000) / 1000)));
   const many = Array.from({ length: 1000 }, (_, ring) => {
     const length = ring === 7 ? 64 : each;
     const names = Array.from({ length }, (_, reader) => `"r${reader}"`).join(",");
