@@ -133,4 +133,8 @@ fn shared_claims_are_filled_beside_each_other() {
         assert_eq!((record.seq, &buf[..record.len]), (seq, &bytes(len)[..]));
     }
     assert_eq!(observer.next(&mut buf), Ok(Next::Empty));
+    // The claim that was filled too far holds nobody up.
+    let after = shared.push(Meta::default(), b"after").expect("room");
+    assert_eq!(after.seq, Some(2));
+    assert!(matches!(observer.next(&mut buf), Ok(Next::Record(record)) if record.seq == 2));
 }
