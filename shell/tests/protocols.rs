@@ -368,14 +368,20 @@ fn connections_beyond_the_limit_are_refused_in_their_own_words() {
 
 #[test]
 fn a_syslog_connection_may_be_silent_for_long_and_one_of_http_may_not() {
-    let text = ["[http]\nkeep_alive_timeout_ms = 100\n", &listen("lines", "")].concat();
-    let server = Server::with_file(&text, &[]);
+    let times = "[http]\nheader_timeout_ms = 100\nkeep_alive_timeout_ms = 100\n";
+    let server = Server::with_file(&[times, &listen("lines", "")].concat(), &[]);
     let mut reader = Attached::attach(&server.socket, "", "");
     let mut lines = server.speak("lines");
+    // One that has sent nothing yet, and one that waits between two requests.
     assert_closed(&mut server.connect());
+    let mut stream = server.connect();
+    stream.write_all(&record("default", "", b"one")).expect("sent");
+    assert_eq!(Response::read(&mut stream).status, 202);
+    assert_closed(&mut stream);
+    assert_eq!(next(&server, &mut reader), (0, 0, b"one".to_vec()));
     std::thread::sleep(Duration::from_millis(200));
     lines.write_all(b"still here\n").expect("sent");
-    assert_eq!(next(&server, &mut reader), (0, 0, b"still here".to_vec()));
+    assert_eq!(next(&server, &mut reader), (1, 0, b"still here".to_vec()));
 }
 
 #[test]

@@ -9,7 +9,7 @@
 # Installs cargo-semver-checks if it is missing, which takes some 10 minutes of two cores: run it
 # before a release, by hand. 2026-11-30, cargo-semver-checks 0.51, 6bb20e3 beside 5159819: of 202
 # checks of aqueduct-core one failed, which was meant (`recovery::Cut` became `non_exhaustive`;
-# nothing has been published yet, so the version stays); aqueduct-client was not judged to the end.
+# nothing has been published yet, so the version stays), and of 202 of aqueduct-client none.
 set -eu
 cd "$(dirname "$0")/../.."
 

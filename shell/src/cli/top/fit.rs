@@ -137,7 +137,8 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
             while width_of(&line) + 2 > width
                 && let Some((before, _)) = line.rsplit_once(' ')
             {
-                line = before.to_owned();
+                let end = before.len();
+                line.truncate(end);
             }
             line = if width_of(&line) + 2 > width {
                 "\u{2026}".to_owned()
