@@ -13,7 +13,7 @@ static _Alignas(64) unsigned char bytes[BIG + 16];
 #if defined AQD_CRC_HOOK
 static size_t hooked_bytes;
 
-/* What stands for a processor's unit. */
+/* Stands in for a processor's CRC unit. */
 uint32_t aqd_crc32_hook(uint32_t state, const void *data, size_t len)
 {
     hooked_bytes += len;

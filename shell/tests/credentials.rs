@@ -220,7 +220,8 @@ fn a_reload_takes_new_credentials_and_forgets_old_ones() {
     let reload = || {
         let out = command().arg("reload").arg("--socket").arg(&server.socket).ended();
         let out = out.expect("it runs");
-        (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.success(), String::from_utf8_lossy(&said).into_owned())
     };
     // Connections that are open all the time.
     let mut resp = server.speak("resp");
@@ -237,7 +238,9 @@ fn a_reload_takes_new_credentials_and_forgets_old_ones() {
     assert_eq!(say(&format!("AUTH {token}")), "+OK\r\n");
     let new = add(&file, &["robot"], "");
     assert_eq!(post(&server, "a", &format!("Bearer {new}")).status, 401);
-    assert!(reload().0);
+    let (taken, said) = reload();
+    assert!(taken && said.contains("the file of credentials was read again"), "{said}");
+    assert!(!said.contains("TLS"), "{said}");
     // Both are good while one replaces the other.
     for token in [&new, &token] {
         assert_eq!(post(&server, "a", &format!("Bearer {token}")).status, 202);

@@ -13,6 +13,7 @@ use crate::ingress::event_loop::{Loops, Shared};
 use crate::ingress::http::Http;
 use crate::log;
 use crate::sync::lock;
+use crate::tls::TlsSettings;
 
 /// Reads flags, environment and file as at the start.
 pub type Load = Arc<dyn Fn() -> Result<Loaded, ConfigError> + Send + Sync>;
@@ -77,15 +78,19 @@ impl Reloader {
         }
         loaded.config.routes.keep_counts(&current.config.routes);
         self.apply(&loaded.config)?;
-        let has_files = loaded.config.credentials.is_some() || loaded.config.tls.is_some();
+        let mut said = changes;
+        if said.is_empty() {
+            said.push("no setting has changed".to_owned());
+        }
+        // What is in them may have changed all the same.
+        if loaded.config.credentials.is_some() {
+            said.push("the file of credentials was read again".to_owned());
+        }
+        if matches!(loaded.config.tls, Some(TlsSettings::Files(_))) {
+            said.push("the files of TLS were read again".to_owned());
+        }
         *current = Arc::new(loaded);
-        Ok(if changes.is_empty() && has_files {
-            "no setting has changed; the files of credentials and TLS were read again".to_owned()
-        } else if changes.is_empty() {
-            "no setting has changed".to_owned()
-        } else {
-            changes.join("; ")
-        })
+        Ok(said.join("; "))
     }
 
     /// Puts a configuration into effect. What may fail comes first.

@@ -1,5 +1,5 @@
-//! What stands for the CRC unit of a processor, which none of the emulated boards has: the shift
-//! register itself, and how often it was used.
+//! Stands in for the CRC unit of a processor, which none of the emulated boards has: the shift
+//! register itself, and a count of the bytes that went through it.
 
 #![allow(clippy::disallowed_types, reason = "a private count, not shared bytes")]
 

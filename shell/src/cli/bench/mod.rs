@@ -112,9 +112,9 @@ impl Sent {
         }
     }
 
-    /// Counts the batches from `turn` on that were due before the end: they have waited since, and
-    /// would have waited longer. Times in nanoseconds: when the first of all was due, from one to
-    /// the next, the end, and now.
+    /// Counts the batches from `turn` on that were due before the end, with the time since then as
+    /// a lower bound of their latency. Times in nanoseconds: when the first of all was due, from
+    /// one to the next, the end, and now.
     fn leave(&mut self, [first, between, end, now]: [u64; 4], turn: u64, batch: u64) {
         let between = between.max(1);
         let all = end.saturating_sub(first).div_ceil(between);

@@ -113,8 +113,8 @@ impl View {
         frame.render_widget(Paragraph::new(keys).style(Style::new().dim()), foot);
     }
 
-    /// What stands above the table: what is said of the process, and the tables that there are, in
-    /// as many lines as they take.
+    /// The lines above the table: the state of the process and the list of tables, in as many lines
+    /// as they take.
     fn head(&self, width: u16) -> Vec<Line<'static>> {
         let process = &self.snapshot.process;
         let ready = match (&self.error, process.get("ready")) {
