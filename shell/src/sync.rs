@@ -1,7 +1,8 @@
 //! Locking, once for all modules, and values that a reload replaces.
 //!
-//! The files of the hand-over to the journal take from here whatever they lock, wait and count
-//! with: `verify/models/handover.rs` compiles them once more over a model checker.
+//! The files of the hand-over to the journal, and that of the wake-ups of event loops, take from
+//! here whatever they lock, wait and count with: `verify/models/handover.rs` and `loom_pending.rs`
+//! compile them once more over a model checker.
 
 use std::sync::{Arc, MutexGuard};
 
@@ -10,6 +11,10 @@ pub(crate) use std::sync::{Condvar, Mutex, PoisonError};
 /// A number that several threads see.
 #[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 pub(crate) type Counter = std::sync::atomic::AtomicU64;
+
+/// A fact that several threads see.
+#[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
+pub(crate) type Flag = std::sync::atomic::AtomicBool;
 
 /// Mistakes that the model of the hand-over makes on purpose, to see that it would notice them.
 #[allow(dead_code, reason = "made by a test only")]

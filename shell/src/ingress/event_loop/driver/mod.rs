@@ -5,6 +5,7 @@
 
 mod buffers;
 mod epoll;
+mod pending;
 mod select;
 #[cfg(test)]
 mod tests;
