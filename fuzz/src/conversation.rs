@@ -11,6 +11,8 @@ pub struct Heard {
     pub answers: Vec<u8>,
     pub end: End,
     pub records: Vec<Kept>,
+    /// Of each record, as a block.
+    pub attributes: Vec<Vec<u8>>,
     pub events: Vec<Event>,
 }
 
@@ -39,7 +41,8 @@ pub fn hear<C: Codec>(make: impl Fn() -> C, bytes: &[u8], way: &Way) -> Heard {
     let have = |cuts: &[usize], fulls| {
         let mut sink = Trial { fulls, ..Trial::new() };
         let (answers, end) = converse(&mut make(), &mut sink, bytes, cuts);
-        Heard { answers, end, records: sink.records, events: sink.events }
+        let Trial { records, attributes, events, .. } = sink;
+        Heard { answers, end, records, attributes, events }
     };
     let whole = have(&[], way.fulls);
     assert_eq!(have(&way.cuts, way.fulls), whole);

@@ -342,6 +342,8 @@ fn protocols(write: Write<'_>) -> io::Result<()> {
     ] {
         write("http1", name, join(&[&[200, 1], way, stream.as_bytes()]))?;
     }
+    let kept = format!("{post}X: 1\r\ntraceparent: t\r\nx:\t 2 \r\ncontent-length: 2\r\n\r\nhi");
+    write("http1", "kept", join(&[&[200, 0b11_1111], way, kept.repeat(2).as_bytes()]))?;
     for (name, stream) in [
         ("xadd", &b"*5\r\n$4\r\nXADD\r\n$1\r\na\r\n$1\r\n*\r\n$4\r\ndata\r\n$2\r\nhi\r\n"[..]),
         (
