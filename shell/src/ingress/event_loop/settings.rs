@@ -112,11 +112,12 @@ impl IngestSettings {
     }
 }
 
-/// One loop for every four processors: a loop is rarely what limits, and the clients' kernel work
-/// and the readers want processors too.
+/// One loop for every four processors, and two as soon as there are two: one takes fewer requests
+/// than nginx there, and two as many or more. The clients' kernel work and the readers want
+/// processors too.
 fn default_loops() -> u64 {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    processors.div_ceil(4).min(256)
+    processors.div_ceil(4).clamp(processors.min(2), 256)
 }
 
 /// Name of a protocol.
