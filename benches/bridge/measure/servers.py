@@ -1,5 +1,6 @@
 """The contenders: how each is started and stopped, and which of its processes are counted."""
 
+import os
 import pathlib
 import re
 import signal
@@ -131,11 +132,14 @@ class TlsNginx(Nginx):
 
 
 class Bare(Server):
-    """The same driver, answering whatever comes with a fixed response."""
+    """The same driver, answering whatever comes with a fixed response, by as many loops as the
+    listener has by default."""
 
     def __init__(self, driver):
         super().__init__()
-        bare = self.spawn([TARGET / "release/bare", driver], stdout=subprocess.PIPE)
+        cores = len(os.sched_getaffinity(0))
+        loops = max(min(cores, 2), -(-cores // 4))
+        bare = self.spawn([TARGET / "release/bare", driver, str(loops)], stdout=subprocess.PIPE)
         port = int(bare.stdout.readline().decode().rsplit(":", 1)[1])
         self.pids, self.ports, self.path = [bare.pid], {"http": port}, "/"
 
