@@ -82,7 +82,7 @@ report "aarch64: shared library" make shared CC=$aarch64 BUILD="$work/aarch64"
 
 # What a user of the library runs, and the tests that have no clock in them; all of them on AArch64
 # and i686 only, because an emulator is slow.
-some="test_crc32 test_abi test_golden test_reader test_damage test_hostile test_batch test_seek test_observer test_attach test_open test_client test_loop"
+some="test_crc32 test_abi test_golden test_reader test_damage test_hostile test_batch test_seek test_observer test_observer_overrun test_attach test_open test_client test_loop"
 for target in arm-linux-gnueabihf:arm riscv64-linux-gnu:riscv64 s390x-linux-gnu:s390x mips-linux-gnu:mips; do
     triple=${target%:*} emulator=qemu-${target#*:}
     report "${target#*:}: unit tests under qemu" make -j2 check CC="$triple-gcc" RUN="$emulator -L /usr/$triple" BUILD="$work/$triple" TESTS="$some"

@@ -191,6 +191,56 @@ static void every_flipped_bit_of_the_cursor_identity_is_refused(void)
     }
 }
 
+static void a_cursor_that_says_it_is_something_else_is_refused(void)
+{
+    struct fixture f;
+    make_example(&f, 0);
+    f.cursor[3] ^= 1;
+    writer_seal_identity(f.cursor);
+    CHECK_EQ(fixture_attach(&f), AQD_ERR_CURSOR);
+    fixture_free(&f);
+}
+
+/* Whatever was in its memory before: it goes on where the subscription stands, awake. */
+static void a_new_reader_takes_up_the_counts_of_its_cursor_and_nothing_else(void)
+{
+    static const uint32_t wanted[] = {1, UINT32_MAX};
+    for (int i = 0; i < 2; i++) {
+        struct fixture f;
+        make_example(&f, 2);
+        f.w.seq = 9;
+        uint32_t first = writer_data(&f.w, 0, "nine", 4);
+        writer_data(&f.w, 0, "ten", 3);
+        writer_publish(&f.w);
+        writer_at(&f.w, first)[3] ^= 1;
+        aqd_put32(f.cursor + AQD_CURSOR_CORRUPT, 3);
+        aqd_put32(f.cursor + AQD_CURSOR_LOST, 4);
+        aqd_put32(f.cursor + AQD_CURSOR_MISSED_WAKES, 5);
+        aqd_put32(f.cursor + AQD_CURSOR_WAITING, 77);
+        aqd_put32(f.ring + AQD_RING_SPACE_WANTED, wanted[i]);
+        memset(&f.r, 255, sizeof f.r);
+        CHECK_EQ(fixture_attach(&f), AQD_OK);
+        const aqd_stats *stats = aqd_reader_get_stats(&f.r);
+        CHECK(stats->corrupt == 3 && stats->lost == 4 && stats->missed_wakes == 5);
+        CHECK_EQ(cursor_word(&f, AQD_CURSOR_WAITING), 0);
+        const aqd_evidence *e = aqd_reader_get_evidence(&f.r);
+        CHECK(e->position == 0 && e->resumed == 0 && e->expected_seq == 0 && e->found_seq == 0 && e->tail == 0);
+        expect_status(&f, AQD_ERR_HEADER);
+        CHECK(e->expected_seq == 0 && e->found_seq == 10);
+        CHECK_EQ(stats->corrupt, 4);
+        expect_record(&f, 10, "ten", 3);
+        CHECK(aqd_reader_release(&f.r)); /* who waits for room is told */
+        CHECK_EQ(cursor_word(&f, AQD_CURSOR_CURSOR), f.w.tail);
+        /* The tail is out of range: it is a reader, and goes on when that is put right. */
+        aqd_put32(f.ring + AQD_RING_TAIL, 1000);
+        memset(&f.r, 255, sizeof f.r);
+        CHECK_EQ(fixture_attach(&f), AQD_ERR_TAIL);
+        writer_publish(&f.w);
+        expect_status(&f, AQD_EMPTY);
+        fixture_free(&f);
+    }
+}
+
 static void a_cursor_of_another_ring_is_refused(void)
 {
     struct fixture f;
@@ -228,6 +278,8 @@ int main(void)
     RUN(every_field_of_the_ring_header_is_checked);
     RUN(every_flipped_bit_of_the_ring_header_is_refused);
     RUN(every_flipped_bit_of_the_cursor_identity_is_refused);
+    RUN(a_cursor_that_says_it_is_something_else_is_refused);
+    RUN(a_new_reader_takes_up_the_counts_of_its_cursor_and_nothing_else);
     RUN(a_cursor_of_another_ring_is_refused);
     RUN(bad_arguments_and_short_segments_are_refused);
     return finish_tests();

@@ -272,18 +272,22 @@ static void sizes_that_the_segments_do_not_have_are_refused(void)
     }
 }
 
-/* Opens a ring in whose header a word was changed, sealed again by its checksum or not. */
-static void expect_explained(size_t at, uint32_t word, bool seal, aqd_status expected, const char *message)
+/* Opens segments of these sizes, in which a word of the ring's or of the cursor's header was
+ * changed, sealed again by its checksum or not. */
+static void expect_explained_of(size_t ring_bytes, size_t cursor_bytes, bool of_cursor, size_t at, uint32_t word, bool seal, aqd_status expected,
+                                const char *message)
 {
     struct fake f = {.epoch = 7};
     unsigned char *ring, *cursor;
     f.ring_fd = fake_segment(&f, "ring", FAKE_RING_BYTES, &ring);
     f.cursor_fd = fake_segment(&f, "cursor", FAKE_CURSOR_BYTES, &cursor);
     writer_format(&f.w, ring, cursor, FAKE_CAPACITY, FAKE_OFFSET, f.epoch, 0);
-    aqd_put32(ring + at, word);
+    aqd_put32((of_cursor ? cursor : ring) + at, word);
     if (seal) {
         writer_seal_header(ring);
+        writer_seal_identity(cursor);
     }
+    CHECK(ftruncate(f.ring_fd, (off_t)ring_bytes) == 0 && ftruncate(f.cursor_fd, (off_t)cursor_bytes) == 0);
     CHECK(fcntl(f.ring_fd, F_ADD_SEALS, FAKE_SEALS) == 0 && fcntl(f.cursor_fd, F_ADD_SEALS, FAKE_SEALS) == 0);
     aqd_client *c;
     CHECK_EQ(aqd_open_fds(-1, f.ring_fd, f.cursor_fd, &c), expected);
@@ -291,9 +295,31 @@ static void expect_explained(size_t at, uint32_t word, bool seal, aqd_status exp
         printf("  %s\n", aqd_message(c));
         CHECK(false);
     }
+    CHECK_EQ(aqd_errno(c), expected == AQD_ERR_SYSTEM ? ENOMEM : 0);
     aqd_close(c);
     f.connection = f.listening = -1;
     fake_free(&f);
+}
+
+static void expect_explained(size_t at, uint32_t word, bool seal, aqd_status expected, const char *message)
+{
+    expect_explained_of(FAKE_RING_BYTES, FAKE_CURSOR_BYTES, false, at, word, seal, expected, message);
+}
+
+static void a_segment_that_is_too_short_is_explained(void)
+{
+    expect_explained_of(100, FAKE_CURSOR_BYTES, false, 44, 0, true, AQD_ERR_SIZE, "the ring segment has 100 bytes; its header claims 0");
+    expect_explained_of(128, FAKE_CURSOR_BYTES, false, 44, 0, true, AQD_ERR_SIZE, "the ring segment has 128 bytes; its header claims 6144");
+    expect_explained_of(FAKE_RING_BYTES, 255, false, 44, 0, true, AQD_ERR_SIZE, "the cursor segment has 255 bytes; the least is 256");
+    expect_explained_of(FAKE_RING_BYTES, 256, true, 8, 3, true, AQD_ERR_VERSION, "the cursor segment is of ABI 3; this library reads ABI 1");
+}
+
+/* More than any address space has; of 32 bits, more than a size can say. */
+static void a_segment_for_which_there_is_no_room_is_told(void)
+{
+    if (sizeof(size_t) > 4) {
+        expect_explained_of((size_t)(UINT64_C(1) << 62), FAKE_CURSOR_BYTES, false, 44, 0, true, AQD_ERR_SYSTEM, "mmap: Cannot allocate memory");
+    }
 }
 
 static void a_ring_that_cannot_be_read_is_explained_by_field_and_value(void)
@@ -377,6 +403,8 @@ int main(void)
     RUN(a_segment_that_could_shrink_is_refused);
     RUN(sizes_that_the_segments_do_not_have_are_refused);
     RUN(a_ring_that_cannot_be_read_is_explained_by_field_and_value);
+    RUN(a_segment_that_is_too_short_is_explained);
+    RUN(a_segment_for_which_there_is_no_room_is_told);
     RUN(a_hang_up_in_the_handshake_is_told);
     RUN(a_silent_listener_is_given_up_in_time);
     RUN(a_full_backlog_is_given_up_in_time);

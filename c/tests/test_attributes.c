@@ -170,8 +170,67 @@ static void hostile_blocks_are_walked_within_their_bytes(void)
     CHECK(walked > 1000 && refused > 1000);
 }
 
+/* ABI 3.1: the walk stops at count entries, or at the first that has no name or does not end within
+ * used; none if used is not in its range. The memory ends where the block does. */
+static void the_walk_stops_where_the_specification_says(void)
+{
+    static const struct {
+        const char *block;
+        uint32_t entries;
+        const char *what;
+    } cases[] = {
+        {"\x10\0\1\0\2\7\0nnvvvvvvv", 1, "an entry that ends with the block"},
+        {"\x11\0\1\0\2\7\0nnvvvvvvv", 0, "used beyond the block"},
+        {"\x0f\0\1\0\2\7\0nnvvvvvvv", 0, "an entry that ends a byte beyond used"},
+        {"\x0a\0\1\0\2\7\0nnvvvvvvv", 0, "a value six bytes too long"},
+        {"\x0c\0\1\0\2\7\0nnvvvvvvv", 0, "a value as much too long as twice the name"},
+        {"\x10\0\1\0\2\1\0nnv\2\1\0nnv", 1, "more entries than count"},
+        {"\x10\0\2\0\2\1\0nnv\2\1\0nnv", 2, "as many as count"},
+        {"\x10\0\3\0\2\1\0nnv\2\1\0nnv", 2, "fewer than count"},
+        {"\x10\0\0\0\2\1\0nnv\2\1\0nnv", 0, "count is 0"},
+        {"\x10\0\2\0\0\1\0vvv\2\1\0nnv", 0, "no name"},
+        {"\x0f\0\2\0\2\1\0nnv\2\1\0nnv", 1, "the second does not end within used"},
+        {"\4\0\1\0\1\0\0nnvvvvvvvv", 0, "used is the head alone"},
+        {"\x10\0\1\0\x0a\0\0nnnnnnnnn", 0, "a name a byte beyond used"},
+        {"\x10\0\1\0\x09\0\0nnnnnnnnn", 1, "a name that ends with the block"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unsigned char *payload = malloc(16);
+        if (!payload) {
+            abort();
+        }
+        memcpy(payload, cases[i].block, 16);
+        aqd_record rec = {.attribute_units = 1};
+        aqd_named_value one;
+        uint32_t at = 0, entries = 0;
+        while (aqd_next_attribute(&rec, payload, &at, &one)) {
+            entries++;
+        }
+        if (entries != cases[i].entries) {
+            printf("  %s\n", cases[i].what);
+        }
+        CHECK_EQ(entries, cases[i].entries);
+        CHECK(aqd_attribute(&rec, payload, "nnnnnnnnnn", NULL) == NULL); /* a byte more than there can be */
+        free(payload);
+    }
+}
+
+/* A name is a string here and bytes there. */
+static void a_name_with_zeros_in_it_is_not_the_string_before_them(void)
+{
+    static const char block[] = "\x10\0\2\0\3\1\0n\0m1\1\1\0\1" "2";
+    _Static_assert(sizeof block == 17, "a unit and the compiler's zero");
+    aqd_record rec = {.attribute_units = 1};
+    uint32_t bytes;
+    CHECK(aqd_attribute(&rec, block, "n\0m", &bytes) == NULL && bytes == 0);
+    const char *second = aqd_attribute(&rec, block, "\1", &bytes);
+    CHECK(second && bytes == 1 && *second == '2');
+}
+
 int main(void)
 {
+    RUN(the_walk_stops_where_the_specification_says);
+    RUN(a_name_with_zeros_in_it_is_not_the_string_before_them);
     RUN(every_call_delivers_payload_and_attributes);
     RUN(a_buffer_too_short_for_both_is_told_how_much_is_needed);
     RUN(a_block_longer_than_the_record_is_no_valid_header);

@@ -270,6 +270,28 @@ static unsigned char *make_record(uint32_t len, uint8_t kind)
     return at;
 }
 
+/* By the fastest path there is; the variants of this program have others. */
+static void a_header_is_loaded_with_its_crc(void)
+{
+    unsigned char *from = make_record(37, AQD_KIND_DATA_ATTRIBUTES);
+    for (unsigned bit = 0; bit <= 32 * 8; bit++) {
+        if (bit < 32 * 8) {
+            from[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        }
+        struct aqd_header h;
+        memset(&h, 0x77, sizeof h);
+        aqd_load_header_crc(&h, from, epoch_state(), POSITION);
+        CHECK(h.len == aqd_get32(from) && h.kind == from[4] && h.flags == from[5] && h.type_tag == aqd_get16(from + 6));
+        CHECK(h.seq == aqd_get64(from + 8) && h.timestamp_ns == aqd_get64(from + 16));
+        CHECK(h.payload_crc == aqd_get32(from + 24) && h.stored_crc == aqd_get32(from + 28));
+        CHECK((h.computed_crc == h.stored_crc) == (bit == 32 * 8));
+        if (bit < 32 * 8) {
+            from[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        }
+    }
+    free(from);
+}
+
 /* The path under test. */
 static unsigned path;
 
@@ -369,6 +391,7 @@ int main(void)
     RUN(four_words_equal_their_32_bytes);
     RUN(a_split_input_gives_the_same_state);
     RUN(a_copy_by_any_path_is_whole_touches_nothing_else_and_has_its_crc);
+    RUN(a_header_is_loaded_with_its_crc);
     for (size_t i = 0; i < sizeof widths / sizeof *widths && is_there(widths[i]); i++) {
         path = widths[i];
         printf("# records by registers of %u bytes\n", path);

@@ -96,7 +96,83 @@ static void a_short_buffer_consumes_nothing(void)
     aqd_record rec;
     CHECK_EQ(aqd_observer_next(&o, buf, sizeof buf, &rec), AQD_ERR_SPACE);
     CHECK_EQ(rec.len, 5);
-    expect(&o, 0, "hello");
+    char enough[5];
+    CHECK_EQ(aqd_observer_next(&o, enough, sizeof enough, &rec), AQD_OK);
+    CHECK(rec.len == 5 && memcmp(enough, "hello", 5) == 0);
+    fixture_free(&f);
+}
+
+/* What a skip did not return is read next. */
+static void a_skip_that_returns_no_record_consumes_none(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    aqd_observer o;
+    aqd_record rec;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    CHECK_EQ(aqd_observer_skip(&o, &rec), AQD_EMPTY);
+    CHECK(!aqd_observer_ready(&o));
+    publish(&f, "zero");
+    CHECK(aqd_observer_ready(&o)); /* a tail that it has not adopted */
+    expect(&o, 0, "zero");
+    f.w.seq = 5;
+    publish(&f, "five");
+    CHECK_EQ(aqd_observer_skip(&o, &rec), AQD_ERR_GAP);
+    CHECK_EQ(rec.seq, 5);
+    expect(&o, 5, "five");
+    fixture_free(&f);
+}
+
+/* Whatever was in its memory before. */
+static void a_new_observer_knows_nothing(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    f.w.seq = 9;
+    uint32_t first = f.w.tail;
+    publish(&f, "nine");
+    publish(&f, "ten");
+    writer_at(&f.w, first)[3] ^= 1;
+    aqd_observer o;
+    memset(&o, 255, sizeof o);
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    const aqd_evidence *e = aqd_observer_get_evidence(&o);
+    CHECK(e->position == 0 && e->resumed == 0 && e->expected_seq == 0 && e->found_seq == 0 && e->tail == 0);
+    CHECK(aqd_observer_get_stats(&o)->lost == 0 && aqd_observer_get_stats(&o)->corrupt == 0);
+    CHECK_EQ(next(&o), AQD_ERR_HEADER);
+    CHECK_EQ(e->expected_seq, 0);
+    f.w.seq = 20; /* a gap, and no overrun */
+    writer_at(&f.w, f.w.tail - 2)[3] ^= 1;
+    publish(&f, "twenty");
+    CHECK_EQ(next(&o), AQD_ERR_HEADER);
+    CHECK_EQ(next(&o), AQD_ERR_GAP);
+    expect(&o, 20, "twenty");
+    fixture_free(&f);
+}
+
+static void a_batch_of_an_observer_is_packed_and_bounded(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    for (int i = 0; i < 4; i++) {
+        publish(&f, "twelve bytes");
+    }
+    aqd_observer o;
+    aqd_item *items = calloc(2, sizeof *items); /* exact: sanitizers see what is beyond */
+    unsigned char *buf = malloc(16 + 12);
+    if (!items || !buf) {
+        abort();
+    }
+    size_t n;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    CHECK_EQ(aqd_observer_next_batch(&o, buf, 16 + 12, items, 2, &n), AQD_OK);
+    CHECK(n == 2 && items[0].payload == buf && items[1].payload == buf + 16 && items[1].record.seq == 1);
+    CHECK(memcmp(buf, "twelve bytes", 12) == 0 && memcmp(buf + 16, "twelve bytes", 12) == 0);
+    CHECK_EQ(aqd_observer_next_batch(&o, buf, 16 + 11, items, 2, &n), AQD_OK); /* the second has no room */
+    CHECK(n == 1 && items[0].record.seq == 2);
+    expect(&o, 3, "twelve bytes");
+    free(items);
+    free(buf);
     fixture_free(&f);
 }
 
@@ -184,6 +260,68 @@ static void an_observer_seeks_back_and_forth(void)
     fixture_free(&f);
 }
 
+/* An observer at the tail that has read nothing knows no number but the producer's next one. */
+static void at_the_tail_of_an_observer_a_wrong_number_shows_as_a_gap(void)
+{
+    for (uint64_t seq = 7; seq <= 12; seq++) {
+        struct fixture f;
+        fixture_make(&f, 16, 0);
+        publish(&f, "zero");
+        aqd_observer o;
+        CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+        expect(&o, 0, "zero");
+        if (seq % 2 == 0) {
+            /* Overrun, and not told yet by how much, when it seeks. */
+            f.w.tail = 40;
+            set(&f, AQD_RING_OLDEST, f.w.tail);
+            f.w.seq = 9;
+            writer_publish(&f.w);
+            CHECK_EQ(next(&o), AQD_EMPTY);
+        } else {
+            set(&f, AQD_RING_OLDEST, f.w.tail);
+            f.w.seq = 9;
+            writer_publish(&f.w);
+        }
+        uint64_t wanted = seq == 12 ? 9 + UINT32_MAX / 2 : seq;
+        CHECK_EQ(aqd_observer_seek(&o, EPOCH, wanted), seq <= 9 ? AQD_OK : AQD_AHEAD);
+        publish(&f, "nine");
+        if (seq < 9) {
+            CHECK_EQ(next(&o), AQD_ERR_GAP);
+            CHECK_EQ(aqd_observer_get_evidence(&o)->expected_seq, seq);
+            CHECK_EQ(aqd_observer_get_stats(&o)->lost, 9 - seq);
+        }
+        expect(&o, 9, "nine");
+        CHECK_EQ(aqd_observer_get_stats(&o)->lost, seq < 9 ? 9 - seq : 0);
+        fixture_free(&f);
+    }
+}
+
+/* What it does not seek is not lost, and at the latest there is nothing to read. */
+static void moving_about_loses_nothing(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    publish(&f, "zero");
+    aqd_observer o;
+    CHECK_EQ(aqd_observer_init(&o, f.ring, f.ring_bytes), AQD_OK);
+    expect(&o, 0, "zero");
+    for (int i = 1; i <= 10; i++) {
+        set(&f, AQD_RING_OLDEST, i <= 7 ? 0 : 2 * (uint32_t)(i - 4));
+        publish(&f, "again");
+    }
+    CHECK_EQ(aqd_observer_seek(&o, EPOCH, 8), AQD_OK);
+    expect(&o, 8, "again");
+    CHECK_EQ(aqd_observer_skip_to_latest(&o), AQD_OK);
+    CHECK_EQ(next(&o), AQD_EMPTY);
+    set(&f, AQD_RING_OLDEST, 16);
+    publish(&f, "eleven");
+    publish(&f, "twelve");
+    CHECK_EQ(aqd_observer_skip_to_latest(&o), AQD_OK);
+    CHECK_EQ(next(&o), AQD_EMPTY);
+    CHECK_EQ(aqd_observer_get_stats(&o)->lost, 0);
+    fixture_free(&f);
+}
+
 static void damage_is_told_and_passed(void)
 {
     struct fixture f;
@@ -201,6 +339,7 @@ static void damage_is_told_and_passed(void)
     expect(&o, 0, "zero");
     CHECK_EQ(next(&o), AQD_ERR_PAYLOAD);
     CHECK_EQ(aqd_observer_get_evidence(&o)->found_seq, 1);
+    CHECK(aqd_observer_get_evidence(&o)->position == second && aqd_observer_get_evidence(&o)->resumed == third);
     CHECK_EQ(next(&o), AQD_ERR_HEADER);
     expect(&o, 3, "three");
     CHECK(aqd_observer_get_stats(&o)->lost == 2 && aqd_observer_get_stats(&o)->corrupt == 2);
@@ -389,6 +528,11 @@ int main(void)
     RUN(an_observer_reads_the_ring_alone_from_its_oldest_record);
     RUN(what_is_not_a_ring_is_refused);
     RUN(a_short_buffer_consumes_nothing);
+    RUN(a_skip_that_returns_no_record_consumes_none);
+    RUN(a_new_observer_knows_nothing);
+    RUN(a_batch_of_an_observer_is_packed_and_bounded);
+    RUN(at_the_tail_of_an_observer_a_wrong_number_shows_as_a_gap);
+    RUN(moving_about_loses_nothing);
     RUN(an_observer_that_was_overrun_says_how_much_it_missed);
     RUN(going_to_the_latest_from_there_leaves_the_loss_to_be_told);
     RUN(an_observer_seeks_back_and_forth);

@@ -66,6 +66,7 @@ static void at_the_tail_a_wrong_number_shows_as_a_gap_at_the_first_record(void)
         fixture_make(&f, 16, 0);
         f.w.seq = 9;
         writer_publish(&f.w);
+        CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 9 + UINT32_MAX / 2), AQD_AHEAD);
         CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, seq), seq <= 9 ? AQD_OK : AQD_AHEAD);
         publish(&f, 1);
         if (seq < 9) {
@@ -105,9 +106,37 @@ static void going_to_the_latest_skips_everything_without_a_gap(void)
     aqd_put32(f.ring + AQD_RING_TAIL, (uint32_t)f.r.position + 65);
     CHECK_EQ(aqd_reader_skip_to_latest(&f.r), AQD_ERR_TAIL);
     CHECK_EQ(aqd_reader_seek(&f.r, EPOCH, 5), AQD_ERR_TAIL);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->tail, (uint32_t)f.r.position + 65); /* the word that was rejected */
     aqd_lag lag = {.records = 9};
     CHECK_EQ(aqd_reader_measure_lag(&f.r, 0, &lag), AQD_ERR_TAIL);
     CHECK_EQ(lag.records, 0);
+    fixture_free(&f);
+}
+
+static void going_to_the_latest_takes_all_of_a_full_ring_and_of_none_nothing(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    publish(&f, 8);
+    CHECK_EQ(aqd_reader_skip_to_latest(&f.r), AQD_OK);
+    expect_status(&f, AQD_EMPTY);
+    aqd_reader_release(&f.r);
+    publish(&f, 1);
+    expect_record(&f, 8, "x", 1);
+    /* Skipped, be it a granule: what comes is no gap. */
+    writer_data(&f.w, 0, "", 0);
+    f.w.seq = 20;
+    writer_publish(&f.w);
+    CHECK_EQ(aqd_reader_skip_to_latest(&f.r), AQD_OK);
+    expect_status(&f, AQD_EMPTY);
+    publish(&f, 1);
+    expect_record(&f, 20, "x", 1);
+    /* It is at the latest already, and knows what must come. */
+    CHECK_EQ(aqd_reader_skip_to_latest(&f.r), AQD_OK);
+    f.w.seq = 30;
+    publish(&f, 1);
+    expect_status(&f, AQD_ERR_GAP);
+    CHECK_EQ(aqd_reader_get_evidence(&f.r)->expected_seq, 21);
     fixture_free(&f);
 }
 
@@ -132,6 +161,26 @@ static void the_lag_counts_records_bytes_and_age(void)
     expect_record(&f, 1, "x", 1);
     CHECK_EQ(aqd_reader_measure_lag(&f.r, 1000, &lag), AQD_OK);
     CHECK(lag.records == 0 && lag.bytes == 0 && lag.age_ns == 0);
+    fixture_free(&f);
+}
+
+/* A reader that has read nothing counts from the first record that is there, and from none if there
+ * is none or its header is damaged. */
+static void the_lag_of_a_fresh_reader_counts_what_it_finds(void)
+{
+    struct fixture f;
+    fixture_make(&f, 16, 0);
+    f.w.seq = 9;
+    writer_publish(&f.w);
+    aqd_lag lag;
+    CHECK_EQ(aqd_reader_measure_lag(&f.r, 1000, &lag), AQD_OK);
+    CHECK(lag.records == 0 && lag.bytes == 0 && lag.age_ns == 0);
+    publish(&f, 8); /* all of the ring */
+    CHECK_EQ(aqd_reader_measure_lag(&f.r, 1000, &lag), AQD_OK);
+    CHECK(lag.records == 8 && lag.bytes == 16 * 32 && lag.age_ns == 1000);
+    writer_at(&f.w, 0)[16] ^= 1;
+    CHECK_EQ(aqd_reader_measure_lag(&f.r, 1000, &lag), AQD_OK);
+    CHECK(lag.records == 0 && lag.bytes == 16 * 32 && lag.age_ns == 0);
     fixture_free(&f);
 }
 
@@ -167,7 +216,9 @@ int main(void)
     RUN(at_the_tail_a_wrong_number_shows_as_a_gap_at_the_first_record);
     RUN(damage_on_the_way_is_counted_and_passed);
     RUN(going_to_the_latest_skips_everything_without_a_gap);
+    RUN(going_to_the_latest_takes_all_of_a_full_ring_and_of_none_nothing);
     RUN(the_lag_counts_records_bytes_and_age);
+    RUN(the_lag_of_a_fresh_reader_counts_what_it_finds);
     RUN(a_ring_of_lies_does_not_keep_a_seek);
     return finish_tests();
 }
