@@ -3,8 +3,10 @@
 #define _GNU_SOURCE 1
 #include <signal.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 
+#include "../src/linux/clock.h"
 #include "fake_listener.h"
 
 static aqd_client *attach(struct fake *f)
@@ -47,6 +49,18 @@ static int64_t now_ms(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void what_is_left_of_a_deadline_is_at_most_a_slice(void)
+{
+    CHECK_EQ(aqd_poll_ms(-1, 50), 50); /* none */
+    CHECK_EQ(aqd_poll_ms(0, 50), 0); /* when the machine started */
+    CHECK_EQ(aqd_poll_ms(1, 50), 0);
+    int64_t before_ms = now_ms(), ms = aqd_now_ms();
+    CHECK(before_ms <= ms && ms <= now_ms());
+    CHECK_EQ(aqd_poll_ms(now_ms() + 100000, 50), 50);
+    int left_ms = aqd_poll_ms(now_ms() + 100000, 1000000);
+    CHECK(left_ms > 0 && left_ms <= 100000);
 }
 
 static void records_are_read_viewed_and_released(void)
@@ -327,8 +341,47 @@ static void every_status_has_words_of_its_own(void)
     aqd_close(NULL);
 }
 
+/* A descriptor that ended up with the number of a socket that was lost is not the client's. */
+static void a_lost_connection_is_closed_once_and_leaves_the_set(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f);
+    fflush(stdout);
+    int until[2];
+    if (pipe(until) != 0) {
+        abort();
+    }
+    pid_t child = fork(); /* it holds a copy of the socket */
+    if (child == 0) {
+        char byte;
+        close(until[1]);
+        close(f.connection); /* the listener's end is not copied */
+        (void)!read(until[0], &byte, 1);
+        _exit(0);
+    }
+    fake_hang_up(&f);
+    CHECK_EQ(aqd_wait(c, 10000), AQD_OK);
+    CHECK_EQ(next(c, ""), AQD_LOST);
+    struct pollfd on = {.fd = aqd_fd(c), .events = POLLIN};
+    CHECK_EQ(poll(&on, 1, 0), 0);
+    int others[8];
+    for (int i = 0; i < 8; i++) {
+        others[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    aqd_close(c);
+    for (int i = 0; i < 8; i++) {
+        CHECK(close(others[i]) == 0);
+    }
+    close(until[1]);
+    close(until[0]);
+    CHECK_EQ(waitpid(child, NULL, 0), child);
+    fake_free(&f);
+}
+
 int main(void)
 {
+    RUN(a_lost_connection_is_closed_once_and_leaves_the_set);
+    RUN(what_is_left_of_a_deadline_is_at_most_a_slice);
     RUN(records_are_read_viewed_and_released);
     RUN(a_producer_that_waits_for_space_is_told_once);
     RUN(telling_never_blocks_and_never_raises_sigpipe);

@@ -48,6 +48,16 @@ static void *come_later(void *argument)
     return NULL;
 }
 
+static void *go_away(void *argument)
+{
+    struct fake *f = argument;
+    fake_join(f);
+    close(f->listening);
+    f->listening = -1;
+    unlink(f->path);
+    return NULL;
+}
+
 static void expect_attached(aqd_client *c, aqd_status status)
 {
     CHECK_EQ(status, AQD_OK);
@@ -85,6 +95,37 @@ static void a_socket_left_behind_by_a_dead_listener_is_waited_at(void)
     fake_join(&f);
     expect_attached(c, status);
     aqd_close(c);
+    fake_free(&f);
+}
+
+static int descriptors(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        count += fcntl(fd, F_GETFD) != -1;
+    }
+    return count;
+}
+
+/* It refuses once, for it is going, and nobody comes after it. */
+static void attempts_that_failed_leave_nothing(void)
+{
+    struct fake f;
+    fake_start(&f);
+    f.welcome.status = AQD_WELCOME_SHUTTING_DOWN;
+    f.n_fds = 0;
+    fake_answer(&f);
+    int before = descriptors();
+    aqd_options o = patient(f.path);
+    o.open_retry_ms = 300;
+    aqd_client *c;
+    pthread_t thread = beside(go_away, &f);
+    CHECK_EQ(aqd_open_with(&o, &c), AQD_ERR_SYSTEM);
+    pthread_join(thread, NULL);
+    CHECK_EQ(aqd_errno(c), ENOENT);
+    CHECK_EQ(aqd_refusal(c), 0); /* that was another attempt */
+    aqd_close(c);
+    CHECK_EQ(descriptors(), before - 1); /* the listening socket */
     fake_free(&f);
 }
 
@@ -366,6 +407,7 @@ int main(void)
 {
     RUN(a_listener_that_comes_later_is_attached_to);
     RUN(a_socket_left_behind_by_a_dead_listener_is_waited_at);
+    RUN(attempts_that_failed_leave_nothing);
     RUN(a_listener_that_never_comes_is_given_up_in_time);
     RUN(a_pause_ends_with_the_time);
     RUN(one_that_hangs_up_in_the_handshake_is_tried_again);

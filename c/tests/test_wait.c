@@ -267,6 +267,38 @@ static void next_wait_waits_for_a_record_its_time_an_interrupt_or_the_end(void)
     detach(&f, c);
 }
 
+struct later {
+    struct fake *f;
+    const char *text;
+};
+
+static void *publish_later(void *argument)
+{
+    const struct later *l = argument;
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    publish(l->f, l->text);
+    fake_wake(l->f);
+    return NULL;
+}
+
+/* A negative time is no time. */
+static void next_wait_waits_for_ever_if_it_is_told_so(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f);
+    char buf[1024];
+    aqd_record rec;
+    pthread_t thread;
+    struct later l = {.f = &f, .text = "later"};
+    if (pthread_create(&thread, NULL, publish_later, &l) != 0) {
+        abort();
+    }
+    CHECK_EQ(aqd_next_wait(c, buf, sizeof buf, &rec, -1), AQD_OK);
+    CHECK(rec.len == 5 && memcmp(buf, "later", 5) == 0);
+    pthread_join(thread, NULL);
+    detach(&f, c);
+}
+
 static void a_sleep_that_fails_is_reported_with_its_errno(void)
 {
     struct fake f;
@@ -313,6 +345,7 @@ int main(void)
     RUN(the_client_keeps_the_time_when_it_is_asked_to);
     RUN(an_observer_needs_no_other_timer);
     RUN(next_wait_waits_for_a_record_its_time_an_interrupt_or_the_end);
+    RUN(next_wait_waits_for_ever_if_it_is_told_so);
     RUN(a_sleep_that_fails_is_reported_with_its_errno);
     RUN(the_totals_add_up);
     return finish_tests();

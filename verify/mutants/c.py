@@ -83,7 +83,7 @@ RACES = [
     "a_record_of_a_producer_that_overruns_is_whole_or_is_not_delivered",
     "whatever_happens_in_the_ring_every_call_ends_inside_it",
 ]
-WRAPPED = "epoll_wait epoll_ctl poll recvmmsg recvmsg recv send read write".split()
+WRAPPED = "epoll_wait epoll_ctl poll connect recvmmsg recvmsg recv send read write".split()
 
 SWAPS = [
     (r"(?<![<\-=])<(?![<=])", "<="), (r"<=", "<"), (r"(?<![>\-])>(?![>=])", ">="), (r">=", ">"),
