@@ -37,6 +37,10 @@ mod sync {
         pub(crate) fn store(&self, value: u64, _: Ordering) {
             self.0.store(value, Ordering::SeqCst);
         }
+
+        pub(crate) fn fetch_max(&self, value: u64, _: Ordering) -> u64 {
+            self.0.fetch_max(value, Ordering::SeqCst)
+        }
     }
 
     pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -165,3 +165,12 @@ fn the_oldest_record_is_never_past_the_tail() {
         store(&attached.cursor, cursor_word::CURSOR, tail);
     }
 }
+
+#[test]
+fn a_publication_that_is_told_of_late_takes_nothing_back() {
+    let progress = Progress::at(0);
+    progress.advance(20);
+    progress.advance(10);
+    assert_eq!(progress.standing(19), Standing::Published);
+    assert_eq!(progress.standing(20), Standing::Coming);
+}
