@@ -51,13 +51,14 @@ impl Addresses {
     /// Replaces the rules. Each loop is to be woken then.
     pub fn replace(&self, addresses: Vec<Address>) {
         *lock(&self.now) = addresses.into();
-        // ORDER(none): the loops are woken through a system call, and the mutex orders the rules.
+        // ORDER(none): the wake that follows orders it before what a loop reads once it has taken
+        // its wakes, and the mutex orders the rules.
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns how often they were replaced.
     pub(super) fn generation(&self) -> u64 {
-        // ORDER(none): as above; one that is missed comes with a wake-up of its own.
+        // ORDER(none): as above; one that is missed is looked for again when that wake is taken.
         self.generation.load(Ordering::Relaxed)
     }
 }

@@ -112,11 +112,17 @@ impl Work<'_> {
         if connection.stuck_ms <= now && unsent >= connection.unsent {
             tracing::debug!(unsent, "connection closed: its peer takes no bytes");
             connection.speaker.broken(connection.input.bytes(), batch);
+            // A will of its peer: no ring may be locked when another connection asks for one.
+            batch.publish();
             self.close(id, driver);
             return;
         }
         connection.note_unsent(unsent, batch.clock.after(connection.timeouts.body));
         let held = !connection.answers.is_empty();
+        if ending && !held && !connection.again && connection.is_idle() {
+            // It was owed an answer when the others were ended.
+            connection.close_after_answers(now, buffers);
+        }
         if held {
             if connection.answers.waits_for_readers() {
                 // Nobody calls when a reader releases something.

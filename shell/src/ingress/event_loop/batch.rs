@@ -48,8 +48,6 @@ pub(in crate::ingress) struct Batch<'a> {
     shared: &'a Shared,
     /// By ring; there while something was appended, or asked, in this turn.
     turns: Vec<Option<Turn<'a>>>,
-    /// Whether another loop locks rings too, so that the order of locking matters.
-    alone: bool,
     /// The place in the queue of the connection that is being decoded.
     pub(in crate::ingress) ticket: Option<(RingId, Ticket)>,
     /// That its time is over: space now or a refusal.
@@ -77,11 +75,10 @@ pub(in crate::ingress) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(in crate::ingress) fn new(shared: &'a Shared, alone: bool) -> Self {
+    pub(in crate::ingress) fn new(shared: &'a Shared) -> Self {
         Self {
             shared,
             turns: shared.rings.iter().map(|_| None).collect(),
-            alone,
             ticket: None,
             expired: false,
             waited_ms: None,
@@ -117,10 +114,7 @@ impl<'a> Batch<'a> {
 
     /// Publishes everything and counts it. Readers are woken later.
     pub(in crate::ingress) fn publish(&mut self) {
-        for turn in self.turns.iter_mut().filter_map(Option::take) {
-            let records = turn.records();
-            self.wakeups.add(turn.publish(), records);
-        }
+        self.end_turns(0);
         #[cfg(feature = "otel")]
         self.end_spans();
         for (_, count, counter) in self.statuses.iter_mut().filter(|(_, count, _)| *count > 0) {
@@ -217,14 +211,21 @@ impl<'a> Batch<'a> {
         &self.shared.rings[usize::from(ring.0)]
     }
 
+    /// Publishes the rings from this one on, the last one first: what follows a publication may lock
+    /// its ring once more, which must not come after a later one.
+    fn end_turns(&mut self, from: usize) {
+        for turn in self.turns[from..].iter_mut().rev().filter_map(Option::take) {
+            let records = turn.records();
+            self.wakeups.add(turn.publish(), records);
+        }
+    }
+
     fn turn(&mut self, ring: RingId) -> &mut Turn<'a> {
         let index = usize::from(ring.0);
-        if self.turns[index].is_none() && !self.alone {
-            // Two loops that lock rings in different orders would wait for each other for ever.
-            for later in self.turns[index + 1..].iter_mut().filter_map(Option::take) {
-                let records = later.records();
-                self.wakeups.add(later.publish(), records);
-            }
+        if self.turns[index].is_none() {
+            // Two threads that lock rings in different orders would wait for each other for ever;
+            // tasks of HTTP/2 lock some beside a single loop, too.
+            self.end_turns(index + 1);
         }
         let rings = &self.shared.rings;
         self.turns[index].get_or_insert_with(|| rings[index].turn())

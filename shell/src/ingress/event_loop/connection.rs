@@ -10,6 +10,7 @@ use super::driver::{Buffers, Listener};
 use super::held::Held as HeldAnswers;
 use super::input::{Input, NoRoom};
 use super::protocol::Speaker;
+use super::work::{LINGER_BYTES, LINGER_MS};
 use crate::codec::{Page, Progress, RingId, Wait};
 use crate::limits::{Held, Permit};
 use crate::ring::Ticket;
@@ -168,6 +169,14 @@ impl Connection {
     /// Returns whether it was one too many.
     pub(super) fn is_refused(&self) -> bool {
         matches!(self.speaker, Speaker::Refused)
+    }
+
+    /// Has the connection end once what is in `out` is sent.
+    pub(super) fn close_after_answers(&mut self, now_ms: u64, buffers: &Buffers) {
+        let until_ms = now_ms + LINGER_MS;
+        self.phase = Phase::Closing(Linger { until_ms, bytes_left: LINGER_BYTES, is_open: false });
+        self.deadline_ms = NEVER;
+        self.input.discard(buffers);
     }
 
     /// Returns whether nothing is begun and nothing is owed.

@@ -164,9 +164,8 @@ impl Seat {
         for listening in &*self.listening.borrow() {
             driver.listen(listening.socket.try_clone()?)?;
         }
-        let alone = self.mailboxes.len() == 1;
         let mailbox = &self.mailboxes[self.index];
-        let mut work = Work::new(&self.shared, Arc::clone(mailbox), buffers, alone);
+        let mut work = Work::new(&self.shared, Arc::clone(mailbox), buffers);
         let mut turn = Turn::new(self);
         // Wake-ups on time: by default the kernel may be 50 us late.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1000));
@@ -229,13 +228,21 @@ impl<'a> Turn<'a> {
     /// Everything of a turn that follows its events.
     fn after(&mut self, work: &mut Work<'_>, driver: &mut impl Driver) {
         let mailbox = &self.seat.mailboxes[self.seat.index];
-        self.follow();
-        if std::mem::take(&mut work.woken) {
+        let mut arrivals = Vec::new();
+        let woken = std::mem::take(&mut work.woken);
+        if woken {
             mailbox.waker.taken();
-            for mut arrival in mailbox.take_arrivals() {
+            arrivals = mailbox.take_arrivals();
+            work.look_again();
+        }
+        // After the arrivals are taken: the rules are none older than those that they came by.
+        self.follow();
+        if woken {
+            for mut arrival in arrivals {
                 // The loop that accepted it may not have known of a reload yet.
                 if let Some(address) = self.addresses.get(arrival.address as usize) {
                     arrival.speaker.follow(&address.protocol);
+                    arrival.timeouts = Arc::clone(&address.timeouts);
                 }
                 add(work, driver, arrival);
             }

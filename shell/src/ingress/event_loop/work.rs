@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::address::Address;
 use super::batch::Batch;
 use super::clock::NEVER;
-use super::connection::{Connection, Linger, Parked, Phase};
+use super::connection::{Connection, Parked, Phase};
 use super::deadlines::{Armed, Deadlines};
 use super::driver::{Buffers, Event, Id, Listener};
 use super::held::Verdict;
@@ -21,9 +21,9 @@ use crate::limits::{Held, Permit};
 use crate::tls::Broken;
 
 /// Most bytes that are read and thrown away after the last answer.
-const LINGER_BYTES: usize = 64 << 20;
+pub(super) const LINGER_BYTES: usize = 64 << 20;
 /// Longest linger, ms.
-const LINGER_MS: u64 = 30_000;
+pub(super) const LINGER_MS: u64 = 30_000;
 /// How long a linger waits for the next bytes, ms.
 pub(super) const LINGER_QUIET_MS: u64 = 1_000;
 /// How long a peer that was refused while it sent may pause before our side ends: some clients take
@@ -77,19 +77,14 @@ pub(super) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn new(
-        shared: &'a Shared,
-        mailbox: Arc<Mailbox>,
-        buffers: Buffers,
-        alone: bool,
-    ) -> Self {
+    pub(super) fn new(shared: &'a Shared, mailbox: Arc<Mailbox>, buffers: Buffers) -> Self {
         Self {
             shared,
             mailbox,
             buffers,
             slots: Vec::new(),
             free: Vec::new(),
-            batch: Batch::new(shared, alone),
+            batch: Batch::new(shared),
             deadlines: Deadlines::default(),
             parked: shared.rings.iter().map(|_| VecDeque::new()).collect(),
             places: 0,
@@ -128,6 +123,19 @@ impl<'a> Work<'a> {
             self.generation = generation;
             self.follow(&addresses.now());
         }
+    }
+
+    /// Whether connections have the rules as they are.
+    #[cfg(test)]
+    pub(super) fn follows(&self, addresses: &super::address::Addresses) -> bool {
+        self.generation == addresses.generation()
+    }
+
+    /// Looks again at what others change, the end of the process and the rules of addresses, once the
+    /// wakes are taken: whoever found a wake on its way when this had changed has left no other.
+    pub(super) fn look_again(&mut self) {
+        self.batch.begin();
+        self.renew();
     }
 
     /// Returns whether this turn has to do with one connection at most, and no other waits for an
@@ -408,11 +416,7 @@ impl<'a> Work<'a> {
     pub(super) fn close_after_answers(&mut self, id: Id) {
         let Self { slots, buffers, batch, .. } = self;
         if let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) {
-            let until_ms = batch.clock.now() + LINGER_MS;
-            let linger = Linger { until_ms, bytes_left: LINGER_BYTES, is_open: false };
-            connection.phase = Phase::Closing(linger);
-            connection.deadline_ms = NEVER;
-            connection.input.discard(buffers);
+            connection.close_after_answers(batch.clock.now(), buffers);
         }
         self.touch(id);
     }
@@ -501,7 +505,11 @@ impl<'a> Work<'a> {
         }
         let progress = connection.decode(batch);
         connection.input.consume(progress.consumed, progress.end, buffers);
+        // After a reload the message may be one for another ring, where it queues anew; here it
+        // gives its place up.
+        let is_for = |ring| batch.full.as_ref().is_none_or(|(full, _)| *full == ring);
         if progress.state == State::Parked
+            && batch.ticket.as_ref().is_some_and(|(ring, _)| is_for(*ring))
             && let Some((ring, ticket)) = batch.ticket.take()
         {
             batch.full = None;

@@ -180,7 +180,7 @@ impl Exchange {
     /// [`State::Parked`], with the place in the queue; there is none if nobody may queue.
     fn decode(&mut self, place: Option<Place>, expired: bool) -> (State, Option<Place>) {
         let since = place.as_ref().map(|place| place.since);
-        let mut batch = Batch::new(&self.shared, false);
+        let mut batch = Batch::new(&self.shared);
         batch.begin();
         batch.expired = expired;
         batch.waited_ms =
@@ -243,7 +243,7 @@ impl Exchange {
             self.out.splice(bytes, late);
         }
         let status = Settled { statuses, answered }.tell(is_late);
-        let mut batch = Batch::new(&self.shared, false);
+        let mut batch = Batch::new(&self.shared);
         batch.count(status);
         batch.publish();
     }
@@ -312,7 +312,7 @@ impl Exchange {
 
     fn page(&mut self, page: Page) {
         let made = (self.shared.page)(page.resource);
-        let mut batch = Batch::new(&self.shared, false);
+        let mut batch = Batch::new(&self.shared);
         let status = write_page(&mut self.out, &batch.clock.date(), page, made.as_ref());
         batch.count(status);
         batch.publish();
@@ -320,7 +320,7 @@ impl Exchange {
 
     /// Has the codec say its last word.
     fn end(&mut self, word: impl FnOnce(&mut Http1, &[u8], &mut Batch<'_>, &mut Vec<u8>)) {
-        let mut batch = Batch::new(&self.shared, false);
+        let mut batch = Batch::new(&self.shared);
         word(&mut self.codec, &self.input, &mut batch, &mut self.out);
         batch.publish();
     }
