@@ -290,6 +290,43 @@ static void descriptors_that_cannot_be_watched_are_told(void)
     fake_free(&f);
 }
 
+/* What could not be made is made at the next attempt, and nobody takes the reader for asleep. */
+static void a_timer_that_cannot_be_watched_is_told_and_tried_again(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f);
+    refused = "epoll_ctl";
+    refusals = 1;
+    refused_errno = ENOSPC;
+    CHECK_EQ(aqd_arm(c, NULL), AQD_ERR_SYSTEM);
+    CHECK(strcmp(aqd_message(c), "epoll_ctl: No space left on device") == 0);
+    CHECK_EQ(aqd_get32(f.w.cursor + AQD_CURSOR_WAITING), 0);
+    int lowest = dup(0); /* the timer's was closed: this would be its number */
+    close(lowest);
+    CHECK_EQ(aqd_arm(c, NULL), AQD_EMPTY);
+    int next = dup(0);
+    CHECK(next > lowest);
+    close(next);
+    struct pollfd on = {.fd = aqd_fd(c), .events = POLLIN};
+    us = false;
+    CHECK_EQ(poll(&on, 1, 10000), 1); /* and it ticks */
+    detach(&f, c);
+}
+
+/* From a signal handler, which must leave errno as it was. */
+static void an_interrupt_leaves_errno_alone(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f);
+    refused = "write";
+    refusals = 1;
+    refused_errno = EAGAIN;
+    errno = 4711;
+    aqd_interrupt(c);
+    CHECK_EQ(errno, 4711);
+    detach(&f, c);
+}
+
 /* One system call if there is a packet, or nothing but the look, the timer and the interrupt. */
 static void a_look_that_finds_nothing_costs_three_calls(void)
 {
@@ -336,6 +373,8 @@ int main(void)
     RUN(a_call_that_fails_while_opening_is_tried_again_or_told);
     RUN(descriptors_that_cannot_be_watched_are_told);
     RUN(a_sleep_that_a_signal_ends_is_no_timeout);
+    RUN(a_timer_that_cannot_be_watched_is_told_and_tried_again);
+    RUN(an_interrupt_leaves_errno_alone);
     RUN(a_look_that_finds_nothing_costs_three_calls);
     RUN(a_flood_of_packets_keeps_no_call);
     RUN(a_wake_up_costs_two_system_calls);

@@ -489,6 +489,31 @@ static void what_the_new_ring_began_with_is_told(void)
     }
 }
 
+/* It is news until a call that reads has told it, however often one waits. */
+static void a_change_that_was_not_told_yet_ends_every_wait(void)
+{
+    struct fake f, g;
+    aqd_record rec;
+    aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
+    fake_die(&f);
+    restart(&g, &f, 0);
+    while (aqd_is_attached(c)) {
+        CHECK_EQ(aqd_wait(c, -1), AQD_OK);
+        CHECK_EQ(read_by(BY_NEXT, c, &rec), AQD_EMPTY);
+    }
+    while (aqd_get_totals(c)->attachments < 2) {
+        aqd_wait(c, 10);
+    }
+    fake_join(&g);
+    CHECK_EQ(aqd_wait(c, 0), AQD_OK);
+    CHECK_EQ(aqd_wait(c, -1), AQD_OK);
+    CHECK_EQ(read_by(BY_NEXT, c, &rec), AQD_EPOCH_CHANGED);
+    CHECK_EQ(aqd_wait(c, 0), AQD_EMPTY);
+    aqd_close(c);
+    fake_free(&f);
+    fake_free(&g);
+}
+
 /* Only the first attachment begins at the latest record: the next one goes on. */
 static void a_start_at_the_latest_record_is_asked_for_once(void)
 {
@@ -714,6 +739,7 @@ int main(void)
     RUN(a_reader_that_is_ahead_of_its_cursor_goes_on_where_it_was);
     RUN(a_reader_whose_cursor_somebody_else_moved_on_is_told_the_gap);
     RUN(what_the_new_ring_began_with_is_told);
+    RUN(a_change_that_was_not_told_yet_ends_every_wait);
     RUN(a_start_at_the_latest_record_is_asked_for_once);
     RUN(a_ring_with_a_bad_cursor_does_not_replace_the_old_one);
     RUN(whoever_does_not_come_back_is_given_up);

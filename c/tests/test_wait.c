@@ -299,6 +299,29 @@ static void next_wait_waits_for_ever_if_it_is_told_so(void)
     detach(&f, c);
 }
 
+static void *wake_then_publish(void *argument)
+{
+    const struct later *l = argument;
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    fake_wake(l->f); /* it brings nothing */
+    return publish_later(argument);
+}
+
+static void a_wake_up_that_brought_nothing_ends_no_wait(void)
+{
+    struct fake f;
+    aqd_client *c = attach(&f);
+    pthread_t thread;
+    struct later l = {.f = &f, .text = "later"};
+    if (pthread_create(&thread, NULL, wake_then_publish, &l) != 0) {
+        abort();
+    }
+    CHECK_EQ(aqd_wait(c, -1), AQD_OK);
+    CHECK_EQ(next(c), AQD_OK);
+    pthread_join(thread, NULL);
+    detach(&f, c);
+}
+
 static void a_sleep_that_fails_is_reported_with_its_errno(void)
 {
     struct fake f;
@@ -346,6 +369,7 @@ int main(void)
     RUN(an_observer_needs_no_other_timer);
     RUN(next_wait_waits_for_a_record_its_time_an_interrupt_or_the_end);
     RUN(next_wait_waits_for_ever_if_it_is_told_so);
+    RUN(a_wake_up_that_brought_nothing_ends_no_wait);
     RUN(a_sleep_that_fails_is_reported_with_its_errno);
     RUN(the_totals_add_up);
     return finish_tests();

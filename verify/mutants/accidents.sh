@@ -19,14 +19,14 @@ patches=$PWD/verify/mutants/accidents
 if [ "${1:-}" = --check ]; then
     stale=0
     for patch in "$patches"/*.patch; do
-        patch --quiet --strip=1 --dry-run --force <"$patch" || { echo "FAIL $patch does not apply" && stale=1; }
+        patch --quiet --strip=1 --dry-run --force --fuzz=0 <"$patch" || { echo "FAIL $patch does not apply" && stale=1; }
     done
     exit $stale
 fi
 target=${CARGO_TARGET_DIR:-$PWD/target}
 case $target in /*) ;; *) target=$PWD/$target ;; esac
 export CARGO_TARGET_DIR=$target/seeded
-work=$target/seeded/accidents
+work=$target/seeded/accidents before=$target/seeded/before
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
@@ -86,7 +86,11 @@ for name in "${names[@]}"; do
         continue
     fi
     in_time
-    if ! patch --quiet --strip=1 --forward --no-backup-if-mismatch --reject-file=- <"$patches/$name.patch" >"$log" 2>&1; then
+    # Kept, and not made by the patch reversed: that may find another place for what it puts back.
+    mapfile -t files < <(sed -n 's|^+++ b/||p' "$patches/$name.patch")
+    rm -rf "$before" && mkdir "$before"
+    cp --parents -t "$before" "${files[@]}"
+    if ! patch --quiet --strip=1 --forward --fuzz=0 --no-backup-if-mismatch --reject-file=- <"$patches/$name.patch" >"$log" 2>&1; then
         cat "$log"
         echo "FAIL $name does not apply"
         exit 1
@@ -101,6 +105,6 @@ for name in "${names[@]}"; do
         tail -n 20 "$log"
         failed=1
     fi
-    patch --quiet --strip=1 --reverse --no-backup-if-mismatch <"$patches/$name.patch"
+    cp -R -t . "$before"/*
 done
 exit $failed
