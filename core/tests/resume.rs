@@ -3,7 +3,7 @@
 mod common;
 
 use aqueduct_core::layout::ring_word;
-use aqueduct_core::{MemoryMut, Next, Observer, ReadError, Reader};
+use aqueduct_core::{MemoryMut, Next, Observer, ReadError, Reader, Start};
 use common::{DATA, EPOCH, Page, Ring, create, flip, pair, push, take, word};
 
 fn seq(next: Result<Next, ReadError>) -> Option<u64> {
@@ -62,6 +62,33 @@ fn a_reader_that_attaches_again_goes_on_after_what_was_read_and_not_released() {
     assert_eq!(take(&mut second), Some((3, 0)));
     let _ = second.release();
     assert_eq!(producer.subscription(id).unwrap().lag_granules, 1);
+}
+
+#[test]
+fn what_was_released_stays_so_where_the_cursor_is_an_older_one() {
+    for place in [0, 0xFFFF_FFFE] {
+        let (ring, pages) = (Ring::new(), [Page::new(), Page::new()]);
+        let (mut producer, id, mut first) = pair(&ring, &pages[0], 32, place);
+        for _ in 0..5 {
+            push(&mut producer, 0).unwrap();
+        }
+        for _ in 0..3 {
+            take(&mut first).unwrap();
+        }
+        let _ = first.release();
+        take(&mut first).unwrap();
+        // The next process has what was saved a moment before.
+        producer.unsubscribe(id);
+        let id = producer.subscribe(Start::At(place)).unwrap();
+        producer.attach(id, "reader", pages[1].region()).unwrap();
+        let mut second = Reader::attach(ring.region(), pages[1].region()).unwrap();
+        assert_eq!(producer.subscription(id).unwrap().lag_granules, 5);
+        second.resume(&first);
+        assert_eq!(producer.subscription(id).unwrap().lag_granules, 2, "three are released");
+        assert_eq!(take(&mut second), Some((4, 0)), "the fourth was read");
+        let _ = second.release();
+        assert_eq!(producer.subscription(id).unwrap().lag_granules, 0);
+    }
 }
 
 #[test]

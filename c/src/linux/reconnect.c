@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../lag.h"
+#include "../load.h"
 #include "attach.h"
 #include "clock.h"
 #include "connection.h"
@@ -76,9 +77,16 @@ static void go_on(aqd_client *c, const aqd_reader *reader, const aqd_observer *o
     }
     /* The cursor is what was released; what was read since lies behind it. If it does not, somebody
      * else read on: the number tells. */
-    uint32_t read = (uint32_t)reader->position - (uint32_t)c->reader.position;
+    uint32_t cursor = (uint32_t)c->reader.position;
+    uint32_t read = (uint32_t)reader->position - cursor;
     if (read <= c->reader.tail - c->reader.position) {
         c->reader.position += read;
+        /* What was released stays so: a ring that was full because of it could stay full. */
+        uint32_t released = aqd_load_relaxed(reader->cursor + AQD_CURSOR_CURSOR) - cursor;
+        if (released <= read) {
+            /* ORDER(release): Release, as in aqd_reader_release. */
+            aqd_store_release(c->reader.cursor + AQD_CURSOR_CURSOR, cursor + released);
+        }
     }
     c->reader.expected_seq = reader->expected_seq;
     c->reader.seq_known = reader->seq_known;

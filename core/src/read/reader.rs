@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use super::view::Located;
 use super::walk::{Damage, Walk};
 use super::{Lag, Next, ReadError, Seek, SeekError};
-use crate::geometry::{Geometry, low32};
+use crate::geometry::{Geometry, distance, low32};
 use crate::layout::{cursor_word, ring_word};
 use crate::memory::{InPlace, Memory, MemoryMut};
 use crate::record::Record;
@@ -210,9 +210,17 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     }
 
     /// Continues after the last record that `before` read, which may lie past what it released: for
-    /// a reader that attaches to the same ring again. Does nothing if it is another ring.
+    /// a reader that attaches to the same ring again. What `before` released is released, if the
+    /// ring holds it back again. Does nothing if it is another ring.
     pub fn resume<S, D>(&mut self, before: &Reader<S, D>) {
         self.walk.resume(&before.walk);
+        let again = u64::from(distance(low32(self.released), low32(before.released)));
+        let is_same = self.walk.view.geometry == before.walk.view.geometry;
+        if is_same && again <= self.walk.position - self.released {
+            self.released += again;
+            // ORDER(release): Release, as in `release`.
+            self.segment.store(cursor_word::CURSOR, low32(self.released), Ordering::Release);
+        }
     }
 
     /// Moves forward to a stored record, for a reader that stores (epoch, seq) with what it has
