@@ -16,7 +16,8 @@ pub(crate) type Counter = std::sync::atomic::AtomicU64;
 #[allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 pub(crate) type Flag = std::sync::atomic::AtomicBool;
 
-/// Mistakes that the model of the hand-over makes on purpose, to see that it would notice them.
+/// Mistakes that the models of the hand-over and of feeding make on purpose, to see that they would
+/// notice them.
 #[allow(dead_code, reason = "made by a test only")]
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
@@ -28,6 +29,12 @@ pub(crate) enum Fault {
     BellForgets,
     /// A thread that appended commits by itself although the other is at it.
     CommitsTogether,
+    /// A reader that is asked for space is not looked at once more.
+    FeedAsksAndSleeps,
+    /// It is looked for whether a reader sleeps before its records are shown.
+    FeedLooksFirst,
+    /// What a reader was shown is taken for released.
+    FeedForgetsUnreleased,
 }
 
 /// Whether this mistake is to be made: never in a program.

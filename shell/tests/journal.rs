@@ -8,6 +8,8 @@ mod faults;
 mod history;
 #[path = "journal/kills.rs"]
 mod kills;
+#[path = "journal/lagging.rs"]
+mod lagging;
 #[path = "journal/survive.rs"]
 mod survive;
 

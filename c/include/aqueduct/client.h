@@ -238,7 +238,8 @@ const aqd_stats *aqd_get_stats(const aqd_client *c);
 const aqd_evidence *aqd_get_evidence(const aqd_client *c);
 
 /* Measures how far this client lags now, by the ring's clock; age_ns is 0 if that clock is private
- * to the producer. See aqd_reader_measure_lag. */
+ * to the producer. A reader that is fed from the listener's journal (ABI 6.5) lags behind what it
+ * was fed by now. See aqd_reader_measure_lag. */
 aqd_status aqd_measure_lag(const aqd_client *c, aqd_lag *lag);
 
 /* Counts since opening, through every reconnection. */

@@ -455,11 +455,12 @@ fn copy(made: &Made, ends: &[(u64, u64)], input: &mut Input<'_>) -> Vec<u8> {
         return vec![0; 4096];
     }
     let (published, next_seq) = ends[input.index(ends.len())];
-    let mut positions = Vec::new();
+    let (mut positions, mut lagging) = (Vec::new(), Vec::new());
     for n in 0..input.below(3) {
         let (at, _) = ends[input.index(ends.len())];
         let beside = u64::from(input.u8().saturating_sub(240));
-        positions.push((format!("s{n}"), at + beside));
+        let of = if beside & 1 == 1 { &mut lagging } else { &mut positions };
+        of.push((format!("s{n}"), at + beside));
     }
     let cursors = Cursors {
         epoch: if which < 24 { EPOCH + 1 } else { made.epoch },
@@ -467,6 +468,7 @@ fn copy(made: &Made, ends: &[(u64, u64)], input: &mut Input<'_>) -> Vec<u8> {
         next_seq,
         is_end: which & 1 == 1,
         positions,
+        lagging,
     };
     let mut bytes = cursors.encode(u64::from(input.u8()));
     spoil(&mut bytes, 0, input);

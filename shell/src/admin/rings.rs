@@ -73,7 +73,7 @@ fn json(ring: &Ring) -> String {
 fn reader(json: &mut String, look: &SubscriptionLook) {
     let SubscriptionLook { name, cursor, lag_records, lag_bytes, lag_ns, .. } = look;
     let SubscriptionLook { corrupt, lost, missed_wakes, .. } = look;
-    let state = if look.attached { "attached" } else { "detached" };
+    let (state, lagging) = (if look.attached { "attached" } else { "detached" }, look.lagging);
     let (seconds, milliseconds) = (lag_ns / 1_000_000_000, lag_ns / 1_000_000 % 1000);
     // Writing to a string cannot fail.
     let _ = write!(
@@ -84,5 +84,8 @@ fn reader(json: &mut String, look: &SubscriptionLook) {
         json,
         r#""lag_bytes":{lag_bytes},"lag_seconds":{seconds}.{milliseconds:03},"corrupt":{corrupt},"#
     );
-    let _ = write!(json, r#""lost_records":{lost},"missed_wakes":{missed_wakes}}}"#);
+    let _ = write!(
+        json,
+        r#""lost_records":{lost},"missed_wakes":{missed_wakes},"lagging":{lagging}}}"#
+    );
 }

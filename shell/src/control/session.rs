@@ -174,7 +174,7 @@ impl Control {
         loop {
             match connection.packet().await {
                 Packet::Space => {
-                    attachment.ring().space_released();
+                    attachment.space_released();
                     // One that never stops sending must not keep the thread.
                     future::yield_now().await;
                 }
@@ -256,7 +256,7 @@ impl Control {
                 let Some(permit) = self.observers.acquire() else {
                     return refuse(Status::Resource, "too many observers");
                 };
-                let sent = self.welcome(connection, ring, None);
+                let sent = self.welcome(connection, ring.handout(), None);
                 return sent.then(|| Admitted::Observer(Arc::clone(ring), permit));
             }
             Kind::Attach => None,
@@ -264,7 +264,14 @@ impl Control {
             Kind::AttachLatest => Some(Start::Latest),
         };
         let doorbell = Arc::clone(connection) as Arc<dyn Doorbell>;
-        let attached = match ring.attach(&hello.subscription, start, doorbell) {
+        let attached = if ring.may_lag(&hello.subscription) {
+            // Makes a ring, and fills it from files.
+            let (ring, name) = (Arc::clone(ring), hello.subscription.clone());
+            smol::unblock(move || ring.attach(&name, start, doorbell)).await
+        } else {
+            ring.attach(&hello.subscription, start, doorbell)
+        };
+        let attached = match attached {
             Ok(attached) => attached,
             Err(error) => {
                 let status = match error {
@@ -277,7 +284,7 @@ impl Control {
             }
         };
         // If it is not sent, the attachment is dropped, and so undone.
-        self.welcome(connection, ring, Some(attached.cursor.as_fd()))
+        self.welcome(connection, attached.handout(), Some(attached.cursor.as_fd()))
             .then_some(Admitted::Reader(attached.attachment))
     }
 
@@ -308,12 +315,12 @@ impl Control {
     fn welcome(
         &self,
         connection: &ControlConnection,
-        ring: &Ring,
+        ring: (u64, BorrowedFd<'_>),
         cursor: Option<BorrowedFd<'_>>,
     ) -> bool {
         let cursor =
             cursor.map(|descriptor| (u32::try_from(CURSOR_BYTES).unwrap_or(0), descriptor));
-        if let Err(error) = connection.welcome(ring.handout(), cursor) {
+        if let Err(error) = connection.welcome(ring, cursor) {
             tracing::debug!(peer = %connection.peer(), %error, "welcome not sent");
             return false;
         }

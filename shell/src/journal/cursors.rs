@@ -65,7 +65,7 @@ impl<F: File> CursorFile<F> {
         self.counter += 1;
         let at = self.place * CURSORS_BYTES as u64;
         write_at(&self.file, &cursors.encode(self.counter), at)?;
-        let slowest = cursors.positions.iter().map(|(_, at)| *at).min();
+        let slowest = cursors.all().map(|(_, at)| *at).min();
         self.written = Some((cursors.epoch, slowest.unwrap_or(cursors.published)));
         Ok(())
     }

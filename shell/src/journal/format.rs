@@ -9,6 +9,10 @@ use std::fmt;
 use aqueduct_core::layout::{GRANULE_BYTES, RING_NAME_BYTES, SUBSCRIPTION_NAME_BYTES};
 use aqueduct_core::payload_crc;
 
+/// Marks the position of a subscription that may lag behind the ring. A program that does not know
+/// it takes the copy for damaged, and what is kept for unread.
+const LAGGING: u64 = 1 << 63;
+
 /// Version of the format that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 /// Bytes before the first record of a segment.
@@ -232,6 +236,8 @@ pub struct Cursors {
     pub is_end: bool,
     /// Position of the first record that each subscription has not released; by name.
     pub positions: Vec<(String, u64)>,
+    /// The same of the subscriptions that may lag behind the ring.
+    pub lagging: Vec<(String, u64)>,
 }
 
 impl Cursors {
@@ -241,17 +247,20 @@ impl Cursors {
         let mut put = Put(&mut block, 0);
         put.bytes(&CURSORS_MAGIC);
         put.bytes(&VERSION.to_le_bytes());
-        let count = u32::try_from(self.positions.len().min(ENTRIES_MAX)).unwrap_or(0);
+        let count = self.positions.len() + self.lagging.len();
+        let count = u32::try_from(count.min(ENTRIES_MAX)).unwrap_or(0);
         put.bytes(&(count | u32::from(self.is_end) << 31).to_le_bytes());
         put.numbers(&[counter, self.epoch, self.published, self.next_seq]);
         put.1 = ENTRIES_AT;
-        for (name, position) in self.positions.iter().take(ENTRIES_MAX) {
+        let held = self.positions.iter().map(|(name, at)| (name, *at));
+        let lagging = self.lagging.iter().map(|(name, at)| (name, at | LAGGING));
+        for (name, position) in held.chain(lagging).take(ENTRIES_MAX) {
             let mut field = [0; SUBSCRIPTION_NAME_BYTES];
             let name = name.as_bytes();
             field[..name.len().min(SUBSCRIPTION_NAME_BYTES)]
                 .copy_from_slice(&name[..name.len().min(SUBSCRIPTION_NAME_BYTES)]);
             put.bytes(&field);
-            put.numbers(&[*position]);
+            put.numbers(&[position]);
         }
         let crc = payload_crc(&block[..CURSORS_BYTES - 4]);
         block[CURSORS_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
@@ -270,16 +279,23 @@ impl Cursors {
             return Err(BadBlock::Content);
         }
         let mut get = Get(&block[ENTRIES_AT..]);
-        let mut positions = Vec::with_capacity(count);
+        let (mut positions, mut lagging) = (Vec::with_capacity(count), Vec::new());
         for _ in 0..count {
             let name = name_of(&get.bytes::<SUBSCRIPTION_NAME_BYTES>())?;
-            let position = get.u64();
+            let marked = get.u64();
+            let position = marked & !LAGGING;
             if !possible(position) {
                 return Err(BadBlock::Content);
             }
-            positions.push((name, position));
+            let of = if marked == position { &mut positions } else { &mut lagging };
+            of.push((name, position));
         }
-        Ok((Self { epoch, published, next_seq, is_end, positions }, counter))
+        Ok((Self { epoch, published, next_seq, is_end, positions, lagging }, counter))
+    }
+
+    /// Returns where every subscription is.
+    pub fn all(&self) -> impl Iterator<Item = &(String, u64)> {
+        self.positions.iter().chain(&self.lagging)
     }
 }
 
@@ -315,8 +331,10 @@ mod tests {
     }
 
     fn cursors() -> Cursors {
-        let positions = (0..ENTRIES_MAX as u64).map(|n| (format!("{n:032}"), n)).collect();
-        Cursors { epoch: 5, published: 70, next_seq: 8, is_end: true, positions }
+        let mut positions: Vec<_> =
+            (0..ENTRIES_MAX as u64).map(|n| (format!("{n:032}"), n)).collect();
+        let lagging = positions.split_off(ENTRIES_MAX - 2);
+        Cursors { epoch: 5, published: 70, next_seq: 8, is_end: true, positions, lagging }
     }
 
     #[test]

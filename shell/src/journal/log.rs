@@ -88,6 +88,34 @@ pub struct Segment {
 /// A segment file with its space, whose header is still to be written.
 pub struct Prepared<F>(F);
 
+/// The first segment of an epoch that begins with more records than are in memory at once.
+pub struct Spill<F> {
+    prepared: Prepared<F>,
+    /// Bytes of records that are in it.
+    bytes: u64,
+}
+
+impl<F: File> Spill<F> {
+    /// Begins with nothing.
+    pub(super) fn new(prepared: Prepared<F>) -> Self {
+        Self { prepared, bytes: 0 }
+    }
+
+    /// Writes records, whole ones, after those before; they are to be in the epoch from position 0
+    /// on.
+    pub fn write(&mut self, records: &[u8]) -> Result<(), Failure> {
+        let at = HEADER_BYTES as u64 + self.bytes;
+        write_at(&self.prepared.0, records, at).map_err(Failure::of("writing", NEW_NAME))?;
+        self.bytes += records.len() as u64;
+        Ok(())
+    }
+
+    /// Returns the file, and how many bytes of records are in it.
+    pub(super) fn into_parts(self) -> (Prepared<F>, u64) {
+        (self.prepared, self.bytes)
+    }
+}
+
 /// Reserves the space of one segment. To be called while nothing else is in a hurry: it takes
 /// milliseconds.
 pub fn prepare<D: Files>(files: &D, facts: &Facts) -> Result<Prepared<D::File>, Failure> {
@@ -136,7 +164,8 @@ pub struct Log<D: Files> {
 
 impl<D: Files> Log<D> {
     /// Begins a segment after those that are there: empty, or with these records, which are durable
-    /// when this returns. Without a prepared one it [waits](Self::waits_for) for space.
+    /// when this returns. Without a prepared one it [waits](Self::waits_for) for space. `position`
+    /// is that of the segment, where `before` bytes are in the prepared one.
     #[allow(clippy::too_many_arguments, reason = "all that a journal is made of")]
     pub fn begin(
         files: Arc<D>,
@@ -144,7 +173,7 @@ impl<D: Files> Log<D> {
         segments: Vec<Segment>,
         epoch: u64,
         (position, seq): (u64, u64),
-        records: Vec<u8>,
+        (before, records): (u64, Vec<u8>),
         prepared: Result<Prepared<D::File>, Failure>,
         now_ns: u64,
     ) -> Result<Self, Failure> {
@@ -155,14 +184,14 @@ impl<D: Files> Log<D> {
             file: None,
             waiting: None,
             first: position,
-            written: position + records.len() as u64 / GRANULE,
+            written: position + (before + records.len() as u64) / GRANULE,
             blocks: 0,
             segments,
             prepared: None,
             failure: None,
         };
         match prepared {
-            Ok(prepared) => log.write_first(prepared, (&records, seq), now_ns)?,
+            Ok(prepared) => log.write_first(prepared, (before, &records, seq), now_ns)?,
             Err(failure) => log.waiting = Some(Waiting { seq, records, failure }),
         }
         Ok(log)
@@ -175,17 +204,17 @@ impl<D: Files> Log<D> {
     pub fn begin_late(&mut self, prepared: Prepared<D::File>, now_ns: u64) -> Result<(), Failure> {
         self.check()?;
         let Some(waiting) = self.waiting.take() else { return Ok(()) };
-        let result = self.write_first(prepared, (&waiting.records, waiting.seq), now_ns);
+        let result = self.write_first(prepared, (0, &waiting.records, waiting.seq), now_ns);
         self.note(result)
     }
 
     fn write_first(
         &mut self,
         prepared: Prepared<D::File>,
-        (records, seq): (&[u8], u64),
+        (before, records, seq): (u64, &[u8], u64),
         now_ns: u64,
     ) -> Result<(), Failure> {
-        write_at(&prepared.0, records, HEADER_BYTES as u64)
+        write_at(&prepared.0, records, HEADER_BYTES as u64 + before)
             .map_err(Failure::of("writing", NEW_NAME))?;
         let header = self.facts.header(self.epoch, &self.segments, (self.first, seq), now_ns);
         self.file = Some(publish_segment(&*self.files, prepared, &header, true)?);
@@ -227,6 +256,12 @@ impl<D: Files> Log<D> {
     /// Returns the segments that are there, in order.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// Returns the headers of the segments of its epoch, in order.
+    pub fn chain(&self) -> Vec<SegmentHeader> {
+        let headers = self.segments.iter().filter_map(|segment| segment.header.clone());
+        headers.filter(|header| header.epoch == self.epoch).collect()
     }
 
     /// Returns up to which position records may be appended to the ring, so that there is space for

@@ -3,11 +3,12 @@
 //! Knows bytes and a small file system, neither rings nor protocols. Reading order: `files` (what
 //! is asked of the file system), `disk` (the real one), `format` (the bytes), `walk` (records, each
 //! checked), `stretch` (where they are), `cursors`, `log` (the writing half), `recover` (the
-//! reading half), `history` (for people), `settings`.
+//! reading half), `follow` (reading while it is written), `history` (for people), `settings`.
 
 pub mod cursors;
 pub mod disk;
 pub mod files;
+pub mod follow;
 pub mod format;
 pub mod history;
 pub mod log;
@@ -21,8 +22,9 @@ pub mod walk;
 
 pub use self::cursors::CursorFile;
 pub use self::disk::Disk;
+pub use self::follow::{Follow, Stop};
 pub use self::format::{Cursors, Durability};
-pub use self::log::{Facts, Failure, Log, Prepared, prepare};
+pub use self::log::{Facts, Failure, Log, Prepared, Spill, prepare};
 pub use self::recover::{Damage, Journal, OpenError, Opened, Past, Taken};
 pub use self::settings::{JournalSettings, JournalTable};
 pub use self::stretch::Stretch;

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use super::cursors::{self, CursorFile};
 use super::files::{File, Files, read_at};
+use super::follow::{Follow, Stop};
 use super::format::{
     BadBlock, Cursors, Durability, GRANULE, HEADER_BYTES, SegmentHeader, segment_name, serial_of,
 };
-use super::log::{Facts, Failure, Log, NEW_NAME, Prepared, Segment, prepare};
+use super::log::{Facts, Failure, Log, NEW_NAME, Prepared, Segment, Spill, prepare};
 use super::seeded::{self, Bug};
 use super::stretch::{Places, Stretch};
 use super::walk::{Cut, Found, Step, Walk};
@@ -24,6 +25,12 @@ pub const LOCK_NAME: &str = "lock";
 /// Granules after which a record boundary is remembered, so that one that lies far in a stretch is
 /// found without a walk from its beginning.
 const MARK_GRANULES: u64 = if cfg!(test) { 6 } else { 1 << 15 };
+
+/// Positions by names of subscriptions.
+type Positions = Vec<(String, u64)>;
+
+/// Bytes that are read at once of what is not kept.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Files that a process may have left unfinished.
 const NEW_NAMES: [&str; 2] = [NEW_NAME, cursors::NEW_NAME];
@@ -129,6 +136,9 @@ pub struct Past {
     pub next_seq: u64,
     /// Positions of the subscriptions, by name, within what is there.
     pub positions: Vec<(String, u64)>,
+    /// Positions of those that may lag behind the ring, by name, not before the first segment:
+    /// what they have not released may begin before the stretches.
+    pub lagging: Vec<(String, u64)>,
     /// Whether numbers may go on in this epoch: nobody can have seen a record past the end.
     pub may_go_on: bool,
     /// The bytes past the end that were never safe, if there are any: why they are cut.
@@ -302,9 +312,12 @@ impl<D: Files> Opened<D> {
         let survived = newest.durability == Durability::Disk || same_boot || ended;
         self.ended = saved.clone().filter(|saved| saved.is_end);
         let start = stretches.front().map_or(end, |first| first.start);
-        let positions = saved.map_or(Vec::new(), |saved| {
-            let within = |(name, at): (String, u64)| (name, at.clamp(start, end.max(start)));
-            saved.positions.into_iter().map(within).collect()
+        let first = self.chain.first().map_or(end, |first| first.first_position).min(end);
+        let within =
+            |from: u64| move |(name, at): (String, u64)| (name, at.clamp(from, end.max(from)));
+        let (positions, lagging) = saved.map_or((Vec::new(), Vec::new()), |saved| {
+            let positions = saved.positions.into_iter().map(within(start)).collect();
+            (positions, saved.lagging.into_iter().map(within(first)).collect())
         });
         Ok(Some(Past {
             epoch,
@@ -313,10 +326,29 @@ impl<D: Files> Opened<D> {
             end,
             next_seq: next_seq.unwrap_or(0),
             positions,
+            lagging,
             may_go_on: is_whole && survived && next_seq.is_some(),
             torn,
             damage,
         }))
+    }
+
+    /// Returns the directory.
+    #[cfg(test)]
+    pub(super) fn files(&self) -> &Arc<D> {
+        &self.files
+    }
+
+    /// Returns the segments that have records of the past, in order.
+    #[cfg(test)]
+    pub(super) fn chain(&self) -> &[SegmentHeader] {
+        &self.chain
+    }
+
+    /// Returns where the first segment of the epoch begins; where the past ends if there is none.
+    pub fn first_position(&self) -> u64 {
+        let end = self.past.as_ref().map_or(0, |past| past.end);
+        self.chain.first().map_or(end, |first| first.first_position.min(end))
     }
 
     /// Returns whether this is the first process that uses the directory.
@@ -359,7 +391,7 @@ impl<D: Files> Opened<D> {
         let (epoch, place) =
             self.past.as_ref().map_or((0, (0, 0)), |past| (past.epoch, (past.end, past.next_seq)));
         let prepared = self.prepare()?;
-        self.begin(epoch, place, Vec::new(), prepared, None, now_ns)
+        self.begin(epoch, place, (0, Vec::new()), prepared, None, now_ns)
     }
 
     /// Reserves the first segment; `Ok(Err(_))` if there is no space for it, so that the journal
@@ -372,18 +404,70 @@ impl<D: Files> Opened<D> {
         }
     }
 
-    /// Begins an epoch that was never used, with these records, from position and number 0 on, and
-    /// the subscriptions at these positions.
+    /// Finds the records that are before those of the past, from this position on: some that may
+    /// lag have not released them.
+    pub fn reach_back(&mut self, from: u64) -> Result<(), Failure> {
+        let Some(past) = &mut self.past else { return Ok(()) };
+        let start = past.stretches.first().map_or(past.end, |first| first.start);
+        let mut follow = Follow::new(Arc::clone(&self.files), past.epoch);
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        let mut at = from;
+        while at < start {
+            let mut stretch = Stretch { start: at, end: at, largest: 0 };
+            let stop = follow.read(&self.chain, (at, start), None, PIECE_BYTES, |record| {
+                stretch.end = record.end();
+                if record.header.is_data() {
+                    stretch.largest = stretch.largest.max(record.header.len);
+                }
+                ControlFlow::Continue(())
+            })?;
+            let end = stretch.end;
+            if end > at {
+                found.push(stretch);
+            }
+            at = match stop {
+                Stop::Done => start,
+                Stop::Damage { cut, next } => {
+                    missing.push((end, cut, next));
+                    next
+                }
+            };
+        }
+        for (position, cut, next) in missing {
+            let mut seq = (next >= past.end).then_some(past.next_seq);
+            follow.read(&self.chain, (next, past.end), None, HEADER_BYTES, |record| {
+                seq = Some(record.header.seq);
+                ControlFlow::Break(())
+            })?;
+            past.damage.push(Damage::Records { position, cut, first: None, next: seq });
+        }
+        found.append(&mut past.stretches);
+        past.stretches = found;
+        Ok(())
+    }
+
+    /// Begins the first segment of an epoch that has more records than are in memory at once.
+    pub fn spill(&self) -> Result<Spill<D::File>, Failure> {
+        prepare(&*self.files, &self.facts).map(Spill::new)
+    }
+
+    /// Begins an epoch that was never used, with what was spilled and then these records, from
+    /// position and number 0 on, and the subscriptions, those that may lag apart, at these
+    /// positions.
     pub fn begin_epoch(
         mut self,
         epoch: u64,
+        spill: Option<Spill<D::File>>,
         (records, next_seq): (&[u8], u64),
-        positions: Vec<(String, u64)>,
+        (positions, lagging): (Positions, Positions),
         now_ns: u64,
     ) -> Result<Journal<D>, Failure> {
-        let published = records.len() as u64 / GRANULE;
-        let cursors = Cursors { epoch, published, next_seq, is_end: false, positions };
-        let prepared = self.prepare()?;
+        let (prepared, before) = match spill.map(Spill::into_parts) {
+            Some((prepared, bytes)) => (Ok(prepared), bytes),
+            None => (self.prepare()?, 0),
+        };
+        let published = (before + records.len() as u64) / GRANULE;
+        let cursors = Cursors { epoch, published, next_seq, is_end: false, positions, lagging };
         let mut late = Some(cursors);
         if prepared.is_ok()
             && let Some(cursors) = late.take()
@@ -393,14 +477,14 @@ impl<D: Files> Opened<D> {
             self.cursors.write(&cursors).map_err(failed())?;
             self.cursors.sync().map_err(failed())?;
         }
-        self.begin(epoch, (0, 0), records.to_vec(), prepared, late, now_ns)
+        self.begin(epoch, (0, 0), (before, records.to_vec()), prepared, late, now_ns)
     }
 
     fn begin(
         self,
         epoch: u64,
         place: (u64, u64),
-        records: Vec<u8>,
+        records: (u64, Vec<u8>),
         prepared: Result<Prepared<D::File>, Failure>,
         first_cursors: Option<Cursors>,
         now_ns: u64,
@@ -444,8 +528,14 @@ impl<D: Files> Search<'_, D> {
     fn run(&mut self) -> Result<(), Failure> {
         let chain = self.places.chain;
         let Some(first) = chain.first() else { return Ok(()) };
-        let slowest = self.saved.and_then(|saved| saved.positions.iter().map(|(_, at)| *at).min());
         let published = self.saved.map(|saved| saved.published);
+        // Those that may lag are fed from the journal; but one that lags no farther than the ring
+        // reaches may be one that must not lag any more.
+        let slowest = self.saved.and_then(|saved| {
+            let near = |at: &u64| saved.published.saturating_sub(*at) <= self.held;
+            let lagging = saved.lagging.iter().map(|(_, at)| *at).filter(near);
+            saved.positions.iter().map(|(_, at)| *at).chain(lagging).min()
+        });
         let wanted = slowest.or(published).unwrap_or(first.first_position);
         // Without cursors everything that is kept is unread.
         let begin = chain.iter().rposition(|each| each.first_position <= wanted);

@@ -123,6 +123,8 @@ pub struct Walk<'f, F> {
     /// Payload bytes that may still turn out to be damaged.
     patience: u64,
     window: Vec<u8>,
+    /// Bytes that are read at once, unless a record is larger.
+    window_bytes: usize,
     /// Position of the window's first byte.
     window_at: u64,
     /// Up to where the disk was asked, in bytes of the file.
@@ -148,9 +150,17 @@ impl<'f, F: File> Walk<'f, F> {
             next_seq,
             patience: DAMAGE_PATIENCE.saturating_mul(limit.saturating_sub(first) * GRANULE),
             window: Vec::new(),
+            window_bytes: WINDOW_BYTES,
             window_at: from,
             asked: 0,
         }
+    }
+
+    /// Reads no more than so many bytes at once, for a walk that is not to go far.
+    #[must_use]
+    pub fn by(mut self, bytes: usize) -> Self {
+        self.window_bytes = bytes.clamp(GRANULE_BYTES, WINDOW_BYTES);
+        self
     }
 
     /// Returns just past the last record found.
@@ -252,7 +262,7 @@ impl<'f, F: File> Walk<'f, F> {
             return Ok(Some(&self.window[at..at + bytes]));
         }
         let left = (self.limit - self.position) * GRANULE;
-        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.max(WINDOW_BYTES));
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.max(self.window_bytes));
         self.window.resize(wanted, 0);
         self.window_at = self.position;
         let from = HEADER_BYTES as u64 + (self.position - self.first) * GRANULE;

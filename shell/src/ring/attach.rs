@@ -1,7 +1,7 @@
 //! Attaching readers to subscriptions, and detaching them.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use aqueduct_core::{Memory, Start, Wake};
 use super::subscription::AttachedReader;
 use super::{Doorbell, Inner, Ring};
 use crate::metrics::Eviction;
-use crate::segment::{CursorSegment, SegmentError};
+use crate::segment::{CursorSegment, FeedSegment, SegmentError};
 
 impl Inner {
     fn index_of(&self, name: &str) -> Option<usize> {
@@ -69,6 +69,18 @@ pub struct Attached {
     pub attachment: Attachment,
     /// The reader's cursor segment, to be handed over.
     pub cursor: OwnedFd,
+    /// Its ring, if it has one of its own.
+    pub(super) feed: Option<FeedSegment>,
+}
+
+impl Attached {
+    /// Returns the size and the descriptor of the reader's ring, as it gets them.
+    pub fn handout(&self) -> (u64, BorrowedFd<'_>) {
+        match &self.feed {
+            Some(feed) => (feed.size() as u64, feed.handout()),
+            None => self.attachment.ring.handout(),
+        }
+    }
 }
 
 /// The right of one reader to hold a subscription; dropping it detaches.
@@ -90,6 +102,9 @@ impl Ring {
         doorbell: Arc<dyn Doorbell>,
     ) -> Result<Attached, AttachError> {
         self.detach_if_gone(name);
+        if let Some(feeds) = self.feeds_with(name) {
+            return self.attach_fed(feeds, name, start, doorbell);
+        }
         // Looked at twice: a memfd takes several system calls, which the mutex is not held for, and
         // is not made for nothing.
         self.lock().free(name)?;
@@ -123,13 +138,15 @@ impl Ring {
         if start == Some(Start::Latest) {
             self.space_released();
         }
-        Ok(Attached { attachment: Attachment::of(self, name, number), cursor })
+        Ok(Attached { attachment: Attachment::of(self, name, number), cursor, feed: None })
     }
 
     /// Detaches a reader whose connection has closed but whose task has not run yet, so that an
     /// immediate restart is not refused as busy.
     fn detach_if_gone(self: &Arc<Self>, name: &str) {
-        let gone = {
+        let gone = if let Some(feeds) = self.feeds_with(name) {
+            feeds.attachment(name, true)
+        } else {
             let inner = self.lock();
             let reader =
                 inner.index_of(name).and_then(|index| inner.subscriptions[index].reader.as_ref());
@@ -157,6 +174,14 @@ impl Attachment {
         &self.subscription
     }
 
+    /// Notes that the reader says that it has released something.
+    pub fn space_released(&self) {
+        match self.ring.feeds_with(&self.subscription) {
+            Some(feeds) => feeds.bell.ring(false),
+            None => self.ring.space_released(),
+        }
+    }
+
     /// Counts a reader that is evicted for what it sent. Dropping the attachment then detaches it.
     pub fn evict(&self) {
         self.ring.metrics.evicted(Eviction::Packet);
@@ -174,6 +199,14 @@ impl Drop for Attachment {
 
 impl Attachment {
     fn detach(&self) {
+        if let Some(feeds) = self.ring.feeds_with(&self.subscription) {
+            if let Some(eviction) = feeds.detach(&self.subscription, self.number) {
+                let (ring, subscription) = (&self.ring.name, &self.subscription);
+                self.ring.metrics.evicted(eviction);
+                tracing::warn!(%ring, %subscription, "reader evicted: no cursor");
+            }
+            return;
+        }
         let deferred = {
             let mut inner = self.ring.lock();
             let Some(index) = inner.index_of(&self.subscription) else { return };

@@ -25,15 +25,20 @@ impl Ring {
             let tail = inner.producer.ring().tail();
             let region = self.segment.region();
             // What cannot be read is not known to be released.
-            let oldest = first_unread(region, self.capacity, &framing, tail, lag);
+            let oldest = first_unread(&region, self.capacity, &framing, tail, lag);
             Some(oldest.map_or(if lag == 0 { next_seq } else { 0 }, |header| header.seq))
         };
-        match by {
-            Some(index) => of(&mut inner, usize::from(index)).unwrap_or(0),
-            None => (0..inner.subscriptions.len())
-                .map(|index| of(&mut inner, index).unwrap_or(0))
-                .min()
-                .unwrap_or(next_seq),
+        let Some(index) = by else {
+            let held =
+                (0..inner.subscriptions.len()).map(|index| of(&mut inner, index).unwrap_or(0));
+            let held = held.min().unwrap_or(next_seq);
+            return self.feeds().map_or(held, |feeds| held.min(feeds.unreleased(None)));
+        };
+        let Some(name) = self.subscription_names.get(usize::from(index)) else { return 0 };
+        if let Some(feeds) = self.feeds_with(name) {
+            return feeds.unreleased(Some(name));
         }
+        let index = inner.subscriptions.iter().position(|each| each.name == *name);
+        index.and_then(|index| of(&mut inner, index)).unwrap_or(0)
     }
 }

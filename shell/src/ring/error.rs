@@ -40,6 +40,11 @@ pub enum RingError {
     Journal(Arc<dyn std::error::Error + Send + Sync>),
     /// The records of its journal do not make a ring: a bug.
     Recover(RecoverError),
+    /// A subscription lags farther than the ring reaches, and may not.
+    Lagging {
+        /// Its name.
+        subscription: String,
+    },
     /// The records of its journal that nobody has read do not fit.
     Unread {
         /// What the ring says.
@@ -80,6 +85,11 @@ impl fmt::Display for RingError {
             }
             Self::Journal(error) => write!(f, "journal: {error}"),
             Self::Recover(error) => write!(f, "records of the journal: {error}"),
+            Self::Lagging { subscription } => write!(
+                f,
+                "subscription {subscription} lags farther behind than the ring holds: leave it in \
+                 `lagging` until its reader has caught up"
+            ),
             Self::Unread { error } => {
                 write!(
                     f,

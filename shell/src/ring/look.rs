@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use aqueduct_core::Memory;
 use aqueduct_core::internals::{Framing, Header};
 use aqueduct_core::layout::{
     DATA_OFFSET_MAPPED, GRANULE_BYTES, KIND_ATTRIBUTES, KIND_DATA, ring_word,
 };
-use aqueduct_core::{Memory, Region};
 
 use super::attach::Attachment;
-use super::{Inner, Ring, bytes, now_ns};
-use crate::metrics::Eviction;
+use super::{Ring, bytes, now_ns};
+use crate::metrics::{Eviction, SubscriptionMetrics};
 
 /// Most headers without a record before the first unread one: padding at the end of the data area,
 /// and what readers skip.
@@ -24,6 +24,8 @@ pub struct RingLook {
     pub closed: bool,
     /// Nothing fits, or not even the record that was refused last.
     pub full: bool,
+    /// A subscription lags as far as it may, and keeps records out.
+    pub kept_out: bool,
     /// Sequence number of the next record: how many there were in this epoch.
     pub next_seq: u64,
     /// Position of the end of the last record, granules, 32 bits. Where publication waits for
@@ -44,6 +46,8 @@ pub struct SubscriptionLook {
     pub name: String,
     /// Whether a reader has it.
     pub attached: bool,
+    /// It may lag behind the ring: it is fed from the journal.
+    pub lagging: bool,
     /// Position up to which everything is released, granules, 32 bits.
     pub cursor: u32,
     /// Bytes not released, headers and padding included.
@@ -82,14 +86,23 @@ impl Ring {
         // ORDER(none): under the mutex, these words are our own.
         let word = |at| region.load(at, Ordering::Relaxed);
         let (tail, next_seq) = (inner.producer.ring().tail(), inner.producer.next_seq());
-        let mut subscriptions = Vec::with_capacity(inner.subscriptions.len());
-        for index in 0..inner.subscriptions.len() {
-            let Some(status) = inner.record(index) else { continue };
+        let mut subscriptions = Vec::with_capacity(self.subscription_names.len());
+        let mut lagging = self.feeds().map_or_else(Vec::new, |feeds| feeds.look(now));
+        for name in &self.subscription_names {
+            if let Some(index) = lagging.iter().position(|look| look.name == *name) {
+                subscriptions.push(lagging.swap_remove(index));
+                continue;
+            }
+            let index = inner.subscriptions.iter().position(|it| it.name == *name);
+            let Some((index, status)) = index.and_then(|at| Some((at, inner.record(at)?))) else {
+                continue;
+            };
             let lag = status.lag_granules;
-            let oldest = first_unread(region, self.capacity, &framing, tail, lag);
+            let oldest = first_unread(&region, self.capacity, &framing, tail, lag);
             subscriptions.push(SubscriptionLook {
                 name: inner.subscriptions[index].name.clone(),
                 attached: status.attached,
+                lagging: false,
                 cursor: tail.wrapping_sub(lag),
                 lag_bytes: bytes(lag),
                 lag_records: oldest.map_or(0, |header| next_seq.saturating_sub(header.seq)),
@@ -102,6 +115,7 @@ impl Ring {
         RingLook {
             closed: inner.closed,
             full: status.full,
+            kept_out: self.is_kept_out(inner, inner.refused_granules.max(1)),
             next_seq,
             tail,
             oldest: word(ring_word::OLDEST),
@@ -116,15 +130,22 @@ impl Ring {
         let look = self.look();
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.metrics.full.set(i64::from(look.full));
-        let inner = self.lock();
-        for (subscription, seen) in inner.subscriptions.iter().zip(&look.subscriptions) {
-            let metrics = &subscription.metrics;
+        let note = |metrics: &SubscriptionMetrics, seen: &SubscriptionLook| {
             metrics.lag_records.set(gauge(seen.lag_records));
             #[allow(clippy::cast_precision_loss, reason = "for people")]
             metrics.lag_seconds.set(seen.lag_ns as f64 / 1e9);
             // One that went back to the oldest record releases the same again.
             let released = look.next_seq.saturating_sub(seen.lag_records);
             metrics.released.inc_by(released.saturating_sub(metrics.released.get()));
+        };
+        let inner = self.lock();
+        for seen in &look.subscriptions {
+            let held = inner.subscriptions.iter().find(|it| it.name == seen.name);
+            match (held, self.feeds()) {
+                (Some(held), _) => note(&held.metrics, seen),
+                (None, Some(feeds)) => feeds.with_metrics(&seen.name, |it| note(it, seen)),
+                (None, None) => {}
+            }
         }
         drop(inner);
         self.measure_journal();
@@ -135,10 +156,13 @@ impl Ring {
     pub fn evict(self: &Arc<Self>, name: &str) -> Result<(), NotEvicted> {
         let number = {
             let inner = self.lock();
-            let find = |inner: &Inner| inner.subscriptions.iter().position(|it| it.name == name);
-            let index = find(&inner).ok_or(NotEvicted::NoSubscription)?;
-            let reader = inner.subscriptions[index].reader.as_ref();
-            reader.ok_or(NotEvicted::NoReader)?.attachment
+            let held = inner.subscriptions.iter().find(|it| it.name == name);
+            let number = match (held, self.feeds_with(name)) {
+                (Some(held), _) => held.reader.as_ref().map(|reader| reader.attachment),
+                (None, Some(feeds)) => feeds.attachment(name, false),
+                (None, None) => return Err(NotEvicted::NoSubscription),
+            };
+            number.ok_or(NotEvicted::NoReader)?
         };
         self.metrics.evicted(Eviction::Operator);
         tracing::warn!(ring = %self.name, subscription = name, "reader evicted by an operator");
@@ -150,7 +174,7 @@ impl Ring {
 /// Finds the header of the first record that a subscription has not released. They cannot be
 /// overwritten while the producer's mutex is held.
 pub(super) fn first_unread(
-    region: Region<'_>,
+    memory: &impl Memory,
     capacity: u32,
     framing: &Framing,
     tail: u32,
@@ -163,7 +187,7 @@ pub(super) fn first_unread(
         let position = tail.wrapping_sub(lag);
         let mut header = [0; GRANULE_BYTES];
         let granule = (position % capacity) as usize;
-        region.read(DATA_OFFSET_MAPPED as usize + granule * GRANULE_BYTES, &mut header);
+        memory.read(DATA_OFFSET_MAPPED as usize + granule * GRANULE_BYTES, &mut header);
         let header = framing.decode(position, &header).ok()?;
         if header.kind & !KIND_ATTRIBUTES == KIND_DATA {
             return Some(header);

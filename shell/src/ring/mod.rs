@@ -9,6 +9,7 @@ mod consumed;
 mod doorbell;
 mod durable;
 mod error;
+mod fed;
 mod journaled;
 mod kept;
 mod look;
@@ -189,7 +190,8 @@ impl Ring {
         start: impl Fn(&str) -> Start,
     ) -> Result<Self, RingError> {
         let mut subscriptions = Vec::with_capacity(settings.subscriptions.len());
-        for name in &settings.subscriptions {
+        let held = |name: &&String| !settings.lagging.contains(name);
+        for name in settings.subscriptions.iter().filter(held) {
             let id = producer.subscribe(start(name))?;
             let metrics = metrics.subscription(&settings.name, name);
             subscriptions.push(Subscription::new(name.clone(), id, metrics));
@@ -280,6 +282,7 @@ impl Ring {
     /// Looks at every cursor as it is now: evicts readers whose cursors are impossible, brings the
     /// metrics of the ring and of its subscriptions up to date, and returns what it found.
     pub fn refresh(&self) -> RingStatus {
+        let lag_of_fed = self.feeds().map_or(0, fed::Feeds::refresh);
         let (status, deferred) = {
             let mut inner = self.lock();
             let used = inner.producer.backlog();
@@ -301,10 +304,11 @@ impl Ring {
             }
             // One granule is the core's own.
             let free = (self.capacity - 1).saturating_sub(used);
+            let needed = inner.refused_granules.max(1);
             let status = RingStatus {
                 used_bytes: bytes(used),
-                full: free < inner.refused_granules.max(1),
-                attached_lag_bytes: bytes(attached_lag),
+                full: free < needed || self.is_kept_out(&inner, needed),
+                attached_lag_bytes: bytes(attached_lag).max(lag_of_fed),
             };
             (status, inner.settle(Wake::NONE))
         };
@@ -329,7 +333,9 @@ impl Ring {
             let mut inner = self.lock();
             inner.closed = true;
             // A stream that is not whole ends with the process, not with a mark.
-            let wake = if inner.stop_holding() { inner.producer.close() } else { Wake::NONE };
+            let is_whole = inner.stop_holding();
+            let wake = if is_whole { inner.producer.close() } else { Wake::NONE };
+            self.close_feeds(is_whole);
             let mut deferred = inner.settle(wake);
             deferred.waiting.extend(lock(&self.waiters).all_wakers());
             if let Some(kept) = &self.kept {

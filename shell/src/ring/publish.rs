@@ -375,7 +375,14 @@ impl Turn<'_> {
         let clock = self.ring.clock;
         let timestamp_ns = *self.timestamp_ns.get_or_insert_with(|| now_ns(clock));
         let inner = self.inner();
-        inner.check_holding(Some(label.bytes_with(payload)))?;
+        let bytes = label.bytes_with(payload);
+        if let Err(refusal) = inner.check_holding(Some(bytes)) {
+            if refusal == Refusal::Full {
+                let granules = 1 + bytes.div_ceil(GRANULE_BYTES);
+                inner.refused_granules = u32::try_from(granules).unwrap_or(u32::MAX);
+            }
+            return Err(refusal);
+        }
         let Label { type_tag, attributes } = label;
         let meta = Meta { type_tag, timestamp_ns };
         let result = inner.producer.append_with(meta, payload, attributes);

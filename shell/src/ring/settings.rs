@@ -20,6 +20,10 @@ const CAPACITY_BYTES_DEFAULT: u64 = 16 << 20;
 /// Largest payload of a ring that says nothing else and is large enough, bytes. It bounds what one
 /// request may hold in memory.
 const MAX_PAYLOAD_BYTES_DEFAULT: u64 = 1 << 20;
+/// How far a subscription may lag where nothing else is said, bytes.
+const LAG_BYTES_DEFAULT: u64 = 1 << 30;
+/// The farthest: positions of 32 bits tell records apart that are less than half of all apart.
+const LAG_BYTES_MAX: u64 = 32 << 30;
 /// Most subscriptions of one ring.
 pub const MAX_SUBSCRIPTIONS: usize = 64;
 
@@ -69,6 +73,10 @@ pub struct RingTable {
     pub durability: Option<Given<Durability>>,
     /// Its subscriptions.
     pub subscriptions: Option<Given<Vec<String>>>,
+    /// Those of them that may lag behind the ring.
+    pub lagging: Option<Given<Vec<String>>>,
+    /// How far.
+    pub lag_bytes: Option<Given<Size>>,
 }
 
 impl RingTable {
@@ -82,6 +90,8 @@ impl RingTable {
             clock: None,
             durability: None,
             subscriptions: None,
+            lagging: None,
+            lag_bytes: None,
         }
     }
 }
@@ -118,6 +128,10 @@ pub struct RingSettings {
     pub durability: Durability,
     /// At least one, distinct.
     pub subscriptions: Vec<String>,
+    /// Those of them that may lag behind the ring, and are fed from its journal.
+    pub lagging: Vec<String>,
+    /// How far they may, bytes: at least the capacity.
+    pub lag_bytes: u64,
     /// Its records may have attributes, because an address that keeps some can bring them.
     pub has_attributes: bool,
 }
@@ -181,12 +195,20 @@ impl RingSettings {
         let names = list(&self.subscriptions);
         let held = Change::Fixed("subscriptions hold records back from the start");
         section.put("subscriptions", names, table.subscriptions.as_ref(), held);
+        section.put("lagging", list(&self.lagging), table.lagging.as_ref(), held);
+        let far = written_size(self.lag_bytes);
+        section.put("lag_bytes", far, table.lag_bytes.as_ref(), held);
         section
     }
 
     /// Returns how much memory the ring takes, bytes.
     pub fn segment_bytes(&self) -> u64 {
         self.capacity_bytes + u64::from(DATA_OFFSET_MAPPED)
+    }
+
+    /// Returns how much it takes with those that readers have for themselves, bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.segment_bytes().saturating_mul(1 + self.lagging.len() as u64)
     }
 
     fn check_one(table: &RingTable) -> Result<Self, ConfigError> {
@@ -218,6 +240,8 @@ impl RingSettings {
         let most = MAX_SUBSCRIPTIONS - usize::from(durability != Durability::Memory);
         let subscriptions =
             check_subscriptions(&key("subscriptions"), table.subscriptions.as_ref(), most)?;
+        let lagging = check_lagging(&key("lagging"), table, durability, &subscriptions)?;
+        let lag_bytes = check_lag_bytes(&key("lag_bytes"), table, capacity_bytes)?;
         Ok(Self {
             capacity_bytes,
             max_payload_bytes: u32::try_from(max_payload).unwrap_or(u32::MAX),
@@ -225,6 +249,8 @@ impl RingSettings {
             clock: table.clock.as_ref().map_or(ClockName::Realtime, |given| given.value),
             durability,
             subscriptions,
+            lagging,
+            lag_bytes,
             has_attributes: false,
             name: name.clone(),
         })
@@ -252,6 +278,41 @@ fn check_subscriptions(
         ));
     }
     Ok(names.clone())
+}
+
+fn check_lagging(
+    key: &str,
+    table: &RingTable,
+    durability: Durability,
+    subscriptions: &[String],
+) -> Result<Vec<String>, ConfigError> {
+    let Some(Given { value: names, origin }) = &table.lagging else { return Ok(Vec::new()) };
+    for (index, name) in names.iter().enumerate() {
+        if !subscriptions.contains(name) {
+            let allowed = format!("subscriptions of the ring: {}", subscriptions.join(", "));
+            return Err(ConfigError::value(*origin, key, name.escape_debug(), allowed));
+        }
+        if names[..index].contains(name) {
+            return Err(ConfigError::value(*origin, key, name, "names that differ"));
+        }
+    }
+    if durability == Durability::Memory && !names.is_empty() {
+        let allowed = "nobody, or a ring with durability = \"process\" or \"disk\": they are fed \
+                       from its journal";
+        return Err(ConfigError::value(*origin, key, list(names), allowed));
+    }
+    Ok(names.clone())
+}
+
+fn check_lag_bytes(key: &str, table: &RingTable, capacity: u64) -> Result<u64, ConfigError> {
+    let default = LAG_BYTES_DEFAULT.max(capacity);
+    let Some(Given { value: Size(bytes), origin }) = table.lag_bytes else { return Ok(default) };
+    if !(capacity..=LAG_BYTES_MAX).contains(&bytes) {
+        let (least, most) = (written_size(capacity), written_size(LAG_BYTES_MAX));
+        let allowed = format!("the capacity of the ring, {least}, to {most}");
+        return Err(ConfigError::value(origin, key, bytes, allowed));
+    }
+    Ok(bytes)
 }
 
 fn check_name(origin: Origin, key: &str, name: &str, most: usize) -> Result<(), ConfigError> {

@@ -24,6 +24,8 @@ fn ring() -> Arc<Ring> {
         clock: ClockName::Monotonic,
         subscriptions: vec!["default".to_owned()],
         durability: Durability::Memory,
+        lagging: Vec::new(),
+        lag_bytes: 1 << 30,
         has_attributes: false,
     };
     let metrics = Metrics::new().expect("distinct names");
@@ -526,6 +528,8 @@ fn what_is_released_is_known_by_subscription_and_by_all() {
         clock: ClockName::Monotonic,
         subscriptions: vec!["a".to_owned(), "b".to_owned(), "c".to_owned()],
         durability: Durability::Memory,
+        lagging: Vec::new(),
+        lag_bytes: 1 << 30,
         has_attributes: false,
     };
     let metrics = Metrics::new().expect("distinct names");

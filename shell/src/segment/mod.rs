@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 mod cursor_segment;
+mod feed_segment;
 mod kept_segment;
 mod memfd;
 mod ring_segment;
@@ -15,6 +16,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 use rustix::process::Resource;
 
 pub use cursor_segment::{CURSOR_BYTES, CursorSegment};
+pub use feed_segment::FeedSegment;
 pub use kept_segment::KeptSegment;
 pub use ring_segment::RingSegment;
 

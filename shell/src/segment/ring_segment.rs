@@ -29,18 +29,7 @@ impl RingSegment {
     pub fn create(name: &str, bytes: usize) -> Result<Self, SegmentError> {
         let fd = memfd(&format!("aqueduct-ring-{name}"), bytes)?;
         let base = map(fd.as_fd(), bytes)?;
-        // After the mapping: FUTURE_WRITE leaves it writable and forbids every other write, now and
-        // through any reopened descriptor.
-        seal(
-            fd.as_fd(),
-            SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL,
-        )?;
-        let handout = rustix::fs::open(
-            format!("/proc/self/fd/{}", fd.as_raw_fd()),
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|errno| SegmentError::Reopen { errno })?;
+        let handout = seal_mapped(fd.as_fd())?;
         // SAFETY: (1) `map` gave `bytes` readable and writable bytes; the file is sealed against
         // shrinking, and neither this type nor anything else unmaps them; (2) a mapping is
         // page-aligned; (3) the address is known only to the `Region`.
@@ -60,15 +49,33 @@ impl RingSegment {
 
     /// Wakes every thread, in any process, that sleeps on the `tail` word.
     pub fn wake_sleepers(&self) {
-        // SAFETY: a ring segment is larger than its header, so `TAIL` is inside it.
-        let tail = unsafe { self.region.base().add(ring_word::TAIL) };
-        // SAFETY: a control word: aligned to 4, alive for `'static`, and every access to it is
-        // atomic.
-        #[allow(clippy::disallowed_types, reason = "see the import")]
-        let tail = unsafe { AtomicU32::from_ptr(tail.as_ptr().cast()) };
-        // Not private: the sleepers are other processes. It fails only for a bad address or
-        // operation.
-        let woken = futex::wake(tail, futex::Flags::empty(), i32::MAX as u32);
-        debug_assert!(woken.is_ok(), "{woken:?}");
+        // SAFETY: a ring segment is larger than its header, and is never unmapped.
+        unsafe { wake_sleepers(&self.region) };
     }
+}
+
+/// Seals the memfd of a ring that is mapped already, so that nobody else can ever write to it:
+/// `FUTURE_WRITE` leaves that mapping writable and forbids every other write, now and through any
+/// reopened descriptor. Returns a descriptor that is read-only.
+pub(super) fn seal_mapped(fd: BorrowedFd<'_>) -> Result<OwnedFd, SegmentError> {
+    seal(fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| SegmentError::Reopen { errno })
+}
+
+/// Wakes every thread, in any process, that sleeps on the `tail` word of a ring.
+///
+/// # Safety
+/// The region is mapped as long as this runs, and larger than a ring's header.
+pub(super) unsafe fn wake_sleepers(region: &Region<'_>) {
+    // SAFETY: `TAIL` is inside the header, which the caller vouches for.
+    let tail = unsafe { region.base().add(ring_word::TAIL) };
+    // SAFETY: a control word: aligned to 4, mapped as long as this runs, and every access to it is
+    // atomic.
+    #[allow(clippy::disallowed_types, reason = "see the import")]
+    let tail = unsafe { AtomicU32::from_ptr(tail.as_ptr().cast()) };
+    // Not private: the sleepers are other processes. It fails only for a bad address or operation.
+    let woken = futex::wake(tail, futex::Flags::empty(), i32::MAX as u32);
+    debug_assert!(woken.is_ok(), "{woken:?}");
 }

@@ -74,6 +74,8 @@ struct Wanted {
 impl Wanted {
     fn of(config: &Config, open_now: u64) -> Self {
         let subscriptions: usize = config.rings.iter().map(|ring| ring.subscriptions.len()).sum();
+        // The ring that its reader has for itself, and a file.
+        let lagging: usize = config.rings.iter().map(|ring| 2 * ring.lagging.len()).sum();
         let has_journal = |ring: &&RingSettings| ring.durability != Durability::Memory;
         let journals = config.rings.iter().filter(has_journal).count();
         let own = open_now + OWN + PER_LOOP * config.ingest.loops as u64;
@@ -82,7 +84,7 @@ impl Wanted {
             fixed: own
                 + config.rings.len() as u64
                 + 1
-                + subscriptions as u64
+                + (subscriptions + lagging) as u64
                 + PER_JOURNAL * journals as u64
                 + 2 * config.listen.len() as u64,
             observers: config.control.max_observers as u64,

@@ -76,9 +76,13 @@ pub fn run(
     let shares = descriptors::share_out(config).map_err(ServeError::Descriptors)?;
     check_memory(config, &shares)?;
     let journals = config.rings.iter().filter(|ring| ring.durability != Durability::Memory);
-    let of_journals = journals.count() * THREADS_OF_A_JOURNAL;
-    check_threads(config.threads + config.ingest.loops + OTHER_THREADS + of_journals)
-        .map_err(ServeError::Thread)?;
+    // One more feeds those that lag.
+    let of_journals =
+        journals.map(|ring| THREADS_OF_A_JOURNAL + usize::from(!ring.lagging.is_empty()));
+    check_threads(
+        config.threads + config.ingest.loops + OTHER_THREADS + of_journals.sum::<usize>(),
+    )
+    .map_err(ServeError::Thread)?;
     // Before anything is visible, so that a signal finds its handler.
     let mut endings = signals::endings().map_err(ServeError::Signals)?;
     let executor = Arc::new(Executor::new());
@@ -436,7 +440,7 @@ fn listen(
 /// than what is left. Bodies are rarely that large all at once, so this is no error.
 fn check_memory(config: &Config, shares: &Shares) -> Result<(), ServeError> {
     let available = Available::now();
-    let rings = config.rings.iter().map(RingSettings::segment_bytes).fold(0, u64::saturating_add);
+    let rings = config.rings.iter().map(RingSettings::memory_bytes).fold(0, u64::saturating_add);
     available.check(rings).map_err(ServeError::Memory)?;
     let largest = config.rings.iter().map(|ring| ring.max_payload_bytes).max().unwrap_or(0);
     let bodies = u64::from(largest).saturating_mul(shares.connections as u64);

@@ -135,10 +135,15 @@ fn of_ring(found: &mut Vec<Finding>, name: &str, ring: &KeptRing, at: Instant, n
         found.push(Finding::of_ring("journal_waits", name, text));
     }
     if ring.look.full {
-        let slowest = ring.look.subscriptions.iter().max_by_key(|reader| reader.lag_bytes);
-        let text = slowest.map_or("nothing fits".to_owned(), |reader| {
-            format!("{} holds back {} bytes", reader.name, reader.lag_bytes)
-        });
+        let (kept_out, readers) = (ring.look.kept_out, ring.look.subscriptions.iter());
+        let slowest = readers.filter(|reader| reader.lagging == kept_out);
+        let text = slowest.max_by_key(|reader| reader.lag_bytes).map_or(
+            "nothing fits".to_owned(),
+            |reader| {
+                let how = if kept_out { "lags as far as it may:" } else { "holds back" };
+                format!("{} {how} {} bytes", reader.name, reader.lag_bytes)
+            },
+        );
         found.push(Finding::of_ring("ring_full", name, text));
     }
     let records = ring.records_per_second.last();
@@ -163,7 +168,8 @@ fn of_ring(found: &mut Vec<Finding>, name: &str, ring: &KeptRing, at: Instant, n
         let kept = ring.readers.get(index);
         let still = kept.map_or(0, |kept| at.saturating_duration_since(kept.moved).as_secs());
         let age = Duration::from_nanos(look.lag_ns).as_secs_f64();
-        let lag = format!("{} records, the oldest {age:.1} s old", look.lag_records);
+        let place = if look.lagging { " in the journal" } else { "" };
+        let lag = format!("{} records{place}, the oldest {age:.1} s old", look.lag_records);
         let (kind, text) = match reader_state(look, kept, at) {
             "stuck" => ("reader_stuck", format!("it has released nothing for {still} s: {lag}")),
             "slow" => ("reader_slow", format!("it is behind: {lag}")),

@@ -218,7 +218,7 @@ fn copied(copies: &[Copy; 2], place: &str) -> Report {
         report.fact("next_seq", cursors.next_seq);
         report.fact("ended_in_order", if cursors.is_end { "yes" } else { "no" });
         let places: Vec<String> =
-            cursors.positions.iter().map(|(name, at)| format!("{name} at {at}")).collect();
+            cursors.all().map(|(name, at)| format!("{name} at {at}")).collect();
         report.fact("subscriptions", places.join(", "));
     }
     for (place, copy) in copies.iter().enumerate() {

@@ -144,10 +144,7 @@ fn inspect(history: &History, format: FormatArgs) -> ExitCode {
                     cursors.next_seq,
                     if cursors.is_end { ", ended in order" } else { "" }
                 );
-                cursors
-                    .positions
-                    .iter()
-                    .try_for_each(|(name, at)| writeln!(text, "  {name}: position {at}"))
+                cursors.all().try_for_each(|(name, at)| writeln!(text, "  {name}: position {at}"))
             }
             Err(why) => writeln!(text, "cursors {place}: {why}"),
         };
@@ -212,7 +209,7 @@ fn object(history: &History) -> Value {
         Err(why) => json!({ "error": why.to_string() }),
         Ok((cursors, counter)) => {
             let position = |(name, at): &(String, u64)| json!({ "name": name, "position": at });
-            let subscriptions: Vec<Value> = cursors.positions.iter().map(position).collect();
+            let subscriptions: Vec<Value> = cursors.all().map(position).collect();
             json!({
                 "number": counter,
                 "epoch": format!("{:016x}", cursors.epoch),
@@ -324,7 +321,7 @@ fn trim(history: &History, before: Option<Bound>, format: FormatArgs) -> Result<
     let saved = history.cursors.iter().flatten().flatten();
     let saved = saved.filter(|(cursors, _)| cursors.epoch == epoch);
     let saved = saved.max_by_key(|(_, counter)| *counter).map(|(cursors, _)| cursors);
-    let needed = saved.and_then(|saved| saved.positions.iter().map(|(_, at)| *at).min());
+    let needed = saved.and_then(|saved| saved.all().map(|(_, at)| *at).min());
     let (mut removed, mut kept) = (0, 0);
     for (index, piece) in history.pieces.iter().enumerate() {
         let next = history.pieces.get(index + 1).and_then(|next| next.header.as_ref().ok());

@@ -400,8 +400,16 @@ impl Recording {
         let prepared = prepare(&*self.files, &self.facts)?;
         let place = (self.position, seq);
         let (files, facts, epoch) = (Arc::clone(&self.files), self.facts.clone(), self.epoch);
-        let log =
-            Log::begin(files, facts, segments, epoch, place, Vec::new(), Ok(prepared), now_ns())?;
+        let log = Log::begin(
+            files,
+            facts,
+            segments,
+            epoch,
+            place,
+            (0, Vec::new()),
+            Ok(prepared),
+            now_ns(),
+        )?;
         self.log = Some(log);
         self.next_seq = Some(seq);
         self.note(false)
@@ -415,6 +423,7 @@ impl Recording {
             next_seq: self.next_seq.unwrap_or(0),
             is_end,
             positions: Vec::new(),
+            lagging: Vec::new(),
         };
         let failed = || Failure::of("writing", cursors::NAME);
         self.cursors.write(&cursors).map_err(failed())?;

@@ -91,6 +91,7 @@ pub(super) const KINDS: [Kind; 6] = [
             number("corrupt", "CORRUPT", 2),
             number("lost_records", "LOST", 3),
             number("missed_wakes", "MISSED WAKES", 5),
+            name("lagging", "MAY LAG", 7),
         ],
     },
     Kind {

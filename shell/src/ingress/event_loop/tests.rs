@@ -44,6 +44,8 @@ fn settings(name: &str) -> RingSettings {
         clock: ClockName::Monotonic,
         subscriptions: vec!["default".to_owned()],
         durability: Durability::Memory,
+        lagging: Vec::new(),
+        lag_bytes: 1 << 30,
         has_attributes: false,
     }
 }

@@ -56,6 +56,7 @@ fn tell(from: State, oracle: Oracle, epoch: u64, steps: usize, random: &mut Rand
                 known.push((sim.trail_len(), oracle.clone()));
                 life.commit(&batch, &mut oracle).expect("a file system without faults");
             }
+            4 if random.choose(4) == 0 => life.release_far(1 + random.choose(6), &mut oracle),
             4 => life.release(random.choose(2), 1 + random.choose(3), &mut oracle),
             5 => life.save(random.choose(2) == 0, &oracle).expect("no faults"),
             6 => {
@@ -81,6 +82,7 @@ fn recover(image: State, oracle: &Oracle, numbers_hold: bool) -> Result<Sim, Str
         .map_err(|error| format!("it does not open: {error}"))?;
     let found = story::records(&opened).map_err(|error| format!("it is not read: {error}"))?;
     oracle.check(opened.past.as_ref(), &found, numbers_hold)?;
+    oracle.check_fed(&opened)?;
     Ok(sim)
 }
 
@@ -311,7 +313,7 @@ fn a_start_without_space_gives_what_is_there_and_begins_when_there_is_room() {
             opened.go_on(0)
         } else {
             let positions = vec![("a".to_owned(), 0), ("b".to_owned(), 0)];
-            opened.begin_epoch(2, (&records, next_seq), positions, 0)
+            opened.begin_epoch(2, None, (&records, next_seq), (positions, Vec::new()), 0)
         };
         let mut journal = journal.unwrap_or_else(|error| panic!("{error}"));
         assert!(journal.log.waits_for().is_some_and(super::Failure::is_out_of_space));
@@ -570,6 +572,7 @@ fn any_bytes_as_a_directory_are_survived_and_nothing_foreign_is_found() {
                         next_seq: some_number(&mut random),
                         is_end: random.choose(2) == 0,
                         positions: vec![("a".to_owned(), some_number(&mut random))],
+                        lagging: vec![("b".to_owned(), some_number(&mut random))],
                     };
                     let block = cursors.encode(random.next() % 50);
                     let at = 4096 * random.choose(2);
@@ -602,4 +605,92 @@ fn any_bytes_as_a_directory_are_survived_and_nothing_foreign_is_found() {
         }
     }
     assert!(opened > 1000 && found > 1000, "{opened} opened, {found} found");
+}
+
+#[test]
+fn what_one_needs_that_lags_is_kept_and_a_start_does_not_walk_it() {
+    let (sim, mut oracle, mut random) = (Sim::default(), Oracle::default(), Random(9));
+    let mut life = Life::start(&sim, Durability::Disk, BOOT, 1, &mut oracle)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut kept = 0;
+    for round in 0..40 {
+        let batch = life.append(&[100, 30, 60], &mut random, &mut oracle);
+        life.commit(&batch, &mut oracle).expect("no faults");
+        for which in 0..2 {
+            life.release(which, 9, &mut oracle);
+        }
+        if round >= 20 {
+            life.release_far(6, &mut oracle);
+        }
+        life.save(true, &oracle).expect("no faults");
+        life.prepare().expect("no faults");
+        life.tidy().expect("no faults");
+        kept = kept.max(life.journal.log.segments().len());
+        let opened = Opened::open(Sim::of(sim.state().killed()), facts(Durability::Disk));
+        let opened = opened.unwrap_or_else(|error| panic!("{error}"));
+        oracle.check_fed(&opened).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let past = opened.past.as_ref().expect("records");
+        // Everyone else has released everything.
+        let walked: u64 = past.stretches.iter().map(super::Stretch::bytes).sum();
+        assert!(walked <= u64::from(story::CAPACITY) * 32, "{walked}");
+    }
+    // Three records are 10 granules, of 32 in a segment.
+    assert!((6..=9).contains(&kept), "{kept}");
+    assert!(life.journal.log.segments().len() <= 2, "what nobody needs is removed");
+}
+
+#[test]
+fn a_reader_that_is_fed_goes_on_past_damage_and_reaches_back_over_it() {
+    let (sim, mut oracle, mut random) = (Sim::default(), Oracle::default(), Random(11));
+    let mut life = Life::start(&sim, Durability::Disk, BOOT, 1, &mut oracle)
+        .unwrap_or_else(|error| panic!("{error}"));
+    for _ in 0..12 {
+        let batch = life.append(&[100, 30, 60], &mut random, &mut oracle);
+        life.commit(&batch, &mut oracle).expect("no faults");
+        for which in 0..2 {
+            life.release(which, 9, &mut oracle);
+        }
+        life.save(true, &oracle).expect("no faults");
+        life.prepare().expect("no faults");
+    }
+    let mut state = sim.state().killed();
+    // The payload of the second record, whose header is the fifth granule of the second segment
+    // at most.
+    let header = super::format::HEADER_BYTES;
+    state.damage(&segment_name(2), (header + 4 * 32 + 40) * 8);
+    let opened = Opened::open(Sim::of(state), facts(Durability::Disk));
+    let mut opened = opened.unwrap_or_else(|error| panic!("{error}"));
+    let (past, chain) = (opened.past.clone().expect("records"), opened.chain().to_vec());
+    assert!(past.may_go_on, "what is fed is not looked at by a start");
+    let mut follow = super::Follow::new(std::sync::Arc::clone(opened.files()), past.epoch);
+    let (mut seqs, mut at, mut damaged) = (Vec::new(), 0, 0);
+    while at < past.end {
+        let stop = follow.read(&chain, (at, past.end), None, 64, |found| {
+            if found.header.is_data() {
+                seqs.push(found.header.seq);
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+        at = match stop.expect("no faults") {
+            super::Stop::Done => past.end,
+            super::Stop::Damage { next, .. } => {
+                damaged += 1;
+                next
+            }
+        };
+    }
+    let all: Vec<u64> = (0..past.next_seq).collect();
+    let missing: Vec<u64> = all.iter().copied().filter(|seq| !seqs.contains(seq)).collect();
+    assert_eq!((damaged, missing.len()), (1, 1), "{seqs:?}");
+    assert!(seqs.is_sorted());
+    opened.reach_back(0).expect("no faults");
+    let past = opened.past.as_ref().expect("records");
+    let next = missing[0] + 1;
+    assert!(
+        matches!(past.damage[..], [Damage::Records { next: Some(found), .. }] if found == next),
+        "{:?}",
+        past.damage
+    );
+    let reached = story::records(&opened).expect("no faults");
+    assert_eq!(reached.iter().map(|record| record.0).collect::<Vec<_>>(), seqs);
 }

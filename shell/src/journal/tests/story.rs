@@ -11,6 +11,7 @@ use aqueduct_core::layout::{KIND_DATA, KIND_PAD};
 use aqueduct_core::payload_crc;
 
 use super::sim::{Choice, Sim};
+use crate::journal::follow::{Follow, Stop};
 use crate::journal::format::{Cursors, Durability, GRANULE};
 use crate::journal::log::{Facts, Failure, prepare};
 use crate::journal::recover::{Journal, OpenError, Opened, Past};
@@ -19,6 +20,8 @@ pub(super) const BOOT: [u8; 16] = [7; 16];
 /// Granules of the ring.
 pub(super) const CAPACITY: u32 = 32;
 const SUBSCRIPTIONS: [&str; 2] = ["a", "b"];
+/// The one that may lag.
+const FAR: &str = "far";
 
 pub(super) fn facts(durability: Durability) -> Facts {
     Facts {
@@ -42,6 +45,8 @@ pub(super) struct Oracle {
     places: BTreeMap<(u64, u64), u64>,
     /// What each subscription has truly released, by position.
     released: [u64; 2],
+    /// The same of the one that may lag.
+    far: u64,
     epoch: u64,
 }
 
@@ -104,6 +109,10 @@ impl Oracle {
                     return Err(format!("subscription {name} is past what it has released"));
                 }
             }
+            let far = past.lagging.first().map(|(_, at)| *at);
+            if far.is_none_or(|far| far > self.far) {
+                return Err(format!("the one that lags is at {far:?}, not at {}", self.far));
+            }
         }
         if !past.damage.is_empty() {
             return Err(format!("damage is reported where there is none: {:?}", past.damage));
@@ -116,6 +125,33 @@ impl Oracle {
 }
 
 impl Oracle {
+    /// Compares what the one that may lag is fed with what was published.
+    pub(super) fn check_fed(&self, opened: &Opened<Sim>) -> Result<(), String> {
+        let Some(past) = &opened.past else { return Ok(()) };
+        let Some((_, far)) = past.lagging.first() else { return Ok(()) };
+        let mut follow = Follow::new(std::sync::Arc::clone(opened.files()), past.epoch);
+        let mut found = BTreeMap::new();
+        let span = (*far, past.end);
+        let stop = follow.read(opened.chain(), span, None, 64, |record| {
+            if record.header.is_data() {
+                found.insert(record.header.seq, record.content().0.to_vec());
+            }
+            ControlFlow::Continue(())
+        });
+        let stop = stop.map_err(|failure| format!("it is not fed: {failure}"))?;
+        if stop != Stop::Done {
+            return Err(format!("it is not fed from {far} on: {stop:?}"));
+        }
+        let of_now = self.published.iter().filter(|((epoch, _), _)| *epoch == past.epoch);
+        for ((epoch, seq), payload) in of_now {
+            let is_released = self.places.get(&(*epoch, *seq)).is_some_and(|at| at < far);
+            if !is_released && found.get(seq) != Some(payload) {
+                return Err(format!("the one that lags is not fed record {seq}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether this was ever sent under this number.
     pub(super) fn was_sent(&self, epoch: u64, seq: u64, payload: &[u8]) -> bool {
         self.sent.get(&(epoch, seq)).is_some_and(|sent| sent.iter().any(|it| it == payload))
@@ -208,6 +244,7 @@ impl Life {
                 let saved = past.positions.iter().find(|(other, _)| other == name);
                 *released = saved.map_or(*released, |(_, saved)| *saved);
             }
+            oracle.far = past.lagging.first().map_or(oracle.far, |(_, saved)| *saved);
             (journal, epoch, head, seq)
         } else {
             let (mut bytes, mut seq) = (Vec::new(), 0);
@@ -222,9 +259,9 @@ impl Life {
             }
             let positions = SUBSCRIPTIONS.map(|name| (name.to_owned(), 0)).to_vec();
             let journal = opened
-                .begin_epoch(epoch, (&bytes, seq), positions, 0)
+                .begin_epoch(epoch, None, (&bytes, seq), (positions, vec![(FAR.to_owned(), 0)]), 0)
                 .map_err(OpenError::Failed)?;
-            oracle.released = [0; 2];
+            (oracle.released, oracle.far) = ([0; 2], 0);
             (journal, epoch, bytes.len() as u64 / GRANULE, seq)
         };
         oracle.epoch = epoch;
@@ -292,6 +329,15 @@ impl Life {
         oracle.released[which] = after.get(records).copied().unwrap_or(self.tail);
     }
 
+    /// The one that may lag releases up to so many records.
+    pub(super) fn release_far(&self, records: usize, oracle: &mut Oracle) {
+        let places = oracle.places.iter().filter(|((epoch, _), at)| {
+            *epoch == self.epoch && **at >= oracle.far && **at < self.tail
+        });
+        let after: Vec<u64> = places.map(|(_, at)| *at).collect();
+        oracle.far = after.get(records).copied().unwrap_or(self.tail);
+    }
+
     /// Writes the cursors, and makes them durable if `sync`.
     pub(super) fn save(&mut self, sync: bool, oracle: &Oracle) -> std::io::Result<()> {
         let positions = SUBSCRIPTIONS.map(str::to_owned).into_iter().zip(oracle.released);
@@ -301,6 +347,7 @@ impl Life {
             next_seq: self.tail_seq,
             is_end: false,
             positions: positions.collect(),
+            lagging: vec![(FAR.to_owned(), oracle.far)],
         };
         self.journal.cursors.write(&cursors)?;
         if sync {
@@ -314,9 +361,10 @@ impl Life {
         self.journal.log.sync().map_err(std::io::Error::other)?;
         let positions = SUBSCRIPTIONS.map(str::to_owned).into_iter().zip(oracle.released);
         let (epoch, published, next_seq) = (self.epoch, self.tail, self.tail_seq);
-        let positions = positions.collect();
+        let (positions, lagging) = (positions.collect(), vec![(FAR.to_owned(), oracle.far)]);
         let is_end = true;
-        self.journal.cursors.write(&Cursors { epoch, published, next_seq, is_end, positions })?;
+        let cursors = Cursors { epoch, published, next_seq, is_end, positions, lagging };
+        self.journal.cursors.write(&cursors)?;
         self.journal.cursors.sync()
     }
 

@@ -6,7 +6,7 @@
 //! overwriting what is not safe yet, whatever readers claim to have released.
 
 mod progress;
-mod show;
+pub(super) mod show;
 #[cfg(test)]
 mod tests;
 
@@ -148,10 +148,20 @@ impl Ring {
             if inner.holding.as_ref().is_none_or(|holding| holding.failed) {
                 return None;
             }
-            inner.publish_held(position, next_seq)
+            let deferred = inner.publish_held(position, next_seq);
+            self.feed_up_to(position, next_seq);
+            deferred
         };
         self.advance(next_seq);
         Some(deferred)
+    }
+
+    /// Lets those be fed that may lag, under the producer's mutex, so that what was published
+    /// comes in order.
+    pub(super) fn feed_up_to(&self, position: u32, next_seq: u64) {
+        if let Some(feeds) = self.feeds() {
+            feeds.published(position, next_seq);
+        }
     }
 
     /// Lets those who wait for a publication know of it.

@@ -36,7 +36,7 @@ pub(crate) fn publish<'a, M: MemoryMut, W: Memory + 'a>(
 /// Finds the readers that sleep on another tail than this one and were not woken from that yet:
 /// what the core does when it publishes, for a tail that it does not know. To be called after the
 /// tail was stored and a fence.
-fn sleepers<'a, W: Memory + 'a>(
+pub(crate) fn sleepers<'a, W: Memory + 'a>(
     readers: &mut impl Iterator<Item = Sleeper<'a, W>>,
     tail: u32,
 ) -> Wake {

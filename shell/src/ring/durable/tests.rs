@@ -22,6 +22,8 @@ fn ring() -> Ring {
         clock: ClockName::Monotonic,
         subscriptions: vec!["default".to_owned()],
         durability: Durability::Memory,
+        lagging: Vec::new(),
+        lag_bytes: 1 << 30,
         has_attributes: false,
     };
     let metrics = Metrics::new().expect("distinct names");

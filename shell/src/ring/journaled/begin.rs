@@ -15,9 +15,11 @@ use crate::journal::format::GRANULE;
 use crate::journal::recover::Journal;
 use crate::journal::{Facts, JournalSettings, Opened, Past, Stretch, Taken};
 use crate::metrics::Metrics;
+use crate::ring::fed::Feeds;
 use crate::ring::memory::RingMemory;
 use crate::ring::{ClockName, Ring, RingError, RingProducer, RingSettings, now_ns, random_epoch};
 use crate::segment::RingSegment;
+use crate::sync::lock;
 
 /// Takes position, header and content of a record.
 pub(in crate::ring) type Each<'a> = dyn FnMut(u64, &Header, &[u8]) -> Result<(), RingError> + 'a;
@@ -88,6 +90,8 @@ struct Begun {
     journal: Journal<Disk>,
     /// Positions of the subscriptions that are known.
     positions: Vec<(String, u64)>,
+    /// Just past the last record, and the number of the next one.
+    end: (u64, u64),
 }
 
 impl Ring {
@@ -132,8 +136,9 @@ impl Ring {
             let known = begun.positions.iter().find(|(other, _)| other == name);
             known.map_or(Start::Latest, |(_, at)| Start::At(low32(*at)))
         })?;
-        let metrics = metrics.journal(&settings.name);
-        ring.journal = Some(Journaled::new(begun.journal, journals, metrics));
+        let mut journal = Journaled::new(begun.journal, journals, metrics.journal(&settings.name));
+        journal.feeds = feeds(settings, metrics, &journal, &begun.positions, begun.end);
+        ring.journal = Some(journal);
         ring.hold_back()?;
         let ring = Arc::new(ring);
         if let Some(journal) = &ring.journal {
@@ -142,14 +147,35 @@ impl Ring {
         let failed = |error: std::io::Error| RingError::Journal(Arc::new(error));
         spawn(&ring, "keeper", Self::keep_for_ever).map_err(failed)?;
         spawn(&ring, "journal", Self::commit_for_ever).map_err(failed)?;
+        if ring.feeds().is_some() {
+            spawn(&ring, "feeder", Self::feed_for_ever).map_err(failed)?;
+        }
         Ok(ring)
     }
+}
+
+/// Puts those together that may lag, each where it is; a new one begins at the end.
+fn feeds(
+    settings: &RingSettings,
+    metrics: &Metrics,
+    journal: &Journaled,
+    positions: &[(String, u64)],
+    end: (u64, u64),
+) -> Option<Feeds> {
+    let subscriptions = settings.lagging.iter().map(|name| {
+        let known = positions.iter().find(|(other, _)| other == name);
+        let metrics = metrics.subscription(&settings.name, name);
+        (name.clone(), known.map_or(end.0, |(_, at)| *at), metrics)
+    });
+    let subscriptions: Vec<_> = subscriptions.collect();
+    let log = lock(&journal.log);
+    (!subscriptions.is_empty()).then(|| Feeds::new(&log, settings.lag_bytes, subscriptions, end))
 }
 
 fn begin(
     settings: &RingSettings,
     segment: &RingSegment,
-    opened: Opened<Disk>,
+    mut opened: Opened<Disk>,
 ) -> Result<Begun, RingError> {
     let now = now_ns(ClockName::Realtime);
     let failed = |failure| RingError::Journal(Arc::new(failure));
@@ -157,22 +183,37 @@ fn begin(
     if let Some(past) = past.as_ref().filter(|past| past.may_go_on)
         && let Some(producer) = go_on(settings, segment, past, &opened)?
     {
-        let (epoch, positions) = (past.epoch, past.positions.clone());
+        let positions = past.positions.iter().chain(&past.lagging).cloned().collect::<Vec<_>>();
+        check_held(settings, past)?;
+        let (epoch, end) = (past.epoch, (past.end, past.next_seq));
         let journal = opened.go_on(now).map_err(failed)?;
-        return Ok(Begun { producer, epoch, journal, positions });
+        return Ok(Begun { producer, epoch, journal, positions, end });
     }
+    let past = past.map(|past| reach_back(settings, &mut opened, past)).transpose()?;
     let epoch = random_epoch()?;
     let mut producer = Ring::format(settings, segment, epoch, 0)?;
+    let (mut spill, mut spilled) = (None, 0);
     let positions = match &past {
-        Some(past) => copy_past(settings, &mut producer, past, &opened)?,
+        Some(past) => {
+            let mut spill = |end: u32| {
+                let file = match &mut spill {
+                    Some(file) => file,
+                    none => none.insert(opened.spill().map_err(failed)?),
+                };
+                file.write(&in_ring(segment, settings, spilled, end)).map_err(failed)?;
+                spilled = end;
+                Ok(())
+            };
+            copy_past(settings, &mut producer, past, &opened, Some(&mut spill))?
+        }
         None => settings.subscriptions.iter().map(|name| (name.clone(), 0)).collect(),
     };
     let _ = producer.publish();
-    // The ring has not wrapped: it was empty, and everything fits.
-    let mut records = vec![0; position(&producer) as usize * GRANULE_BYTES];
-    segment.region().read(DATA_OFFSET_MAPPED as usize, &mut records);
+    let records = in_ring(segment, settings, spilled, position(&producer));
     let content = (&records[..], producer.next_seq());
-    let journal = opened.begin_epoch(epoch, content, positions.clone(), now).map_err(failed)?;
+    let is_held = |(name, _): &(String, u64)| !settings.lagging.contains(name);
+    let places = positions.iter().cloned().partition(is_held);
+    let journal = opened.begin_epoch(epoch, spill, content, places, now).map_err(failed)?;
     if let Some(past) = past {
         let records = producer.next_seq();
         tracing::warn!(
@@ -183,7 +224,67 @@ fn begin(
             "a new epoch begins with what was not released"
         );
     }
-    Ok(Begun { producer, epoch, journal, positions })
+    let end = (u64::from(position(&producer)), producer.next_seq());
+    Ok(Begun { producer, epoch, journal, positions, end })
+}
+
+/// Has the past say where every subscription begins in a new epoch, and reach as far back as those
+/// need it that may lag.
+fn reach_back(
+    settings: &RingSettings,
+    opened: &mut Opened<Disk>,
+    mut past: Past,
+) -> Result<Past, RingError> {
+    let start = past.stretches.first().map_or(past.end, |first| first.start);
+    if past.positions.is_empty() && past.lagging.is_empty() && !settings.lagging.is_empty() {
+        // Nothing says what was released: everything that is kept was not.
+        let place =
+            |name: &String| (name.clone(), if settings.lagging.contains(name) { 0 } else { start });
+        past.positions = settings.subscriptions.iter().map(place).collect();
+    }
+    past.positions.append(&mut past.lagging);
+    let lagging = past.positions.iter().filter(|(name, _)| settings.lagging.contains(name));
+    let from = lagging.map(|(_, at)| *at).min().unwrap_or(start);
+    if from < start {
+        let from = from.max(opened.first_position());
+        opened.reach_back(from).map_err(|failure| RingError::Journal(Arc::new(failure)))?;
+        if let Some(reached) = &opened.past {
+            for damage in reached.damage.iter().skip(past.damage.len()) {
+                tracing::error!(ring = %settings.name, %damage, "the journal is damaged");
+            }
+            past.stretches.clone_from(&reached.stretches);
+        }
+    }
+    let is_held =
+        |name: &String| settings.subscriptions.contains(name) && !settings.lagging.contains(name);
+    let far = past.positions.iter().find(|(name, at)| is_held(name) && *at < start);
+    match far {
+        Some((name, _)) => Err(RingError::Lagging { subscription: name.clone() }),
+        None => Ok(past),
+    }
+}
+
+/// Copies records out of a ring that is not in use yet.
+fn in_ring(segment: &RingSegment, settings: &RingSettings, from: u32, to: u32) -> Vec<u8> {
+    let capacity = usize::try_from(settings.capacity_bytes).unwrap_or(usize::MAX);
+    let mut records = vec![0; to.wrapping_sub(from) as usize * GRANULE_BYTES];
+    let first = from as usize * GRANULE_BYTES % capacity;
+    let to_end = records.len().min(capacity - first);
+    let (front, back) = records.split_at_mut(to_end);
+    segment.region().read(DATA_OFFSET_MAPPED as usize + first, front);
+    if !back.is_empty() {
+        segment.region().read(DATA_OFFSET_MAPPED as usize, back);
+    }
+    records
+}
+
+/// Checks that a subscription that may not lag any more is where the ring holds its records.
+fn check_held(settings: &RingSettings, past: &Past) -> Result<(), RingError> {
+    let start = past.stretches.first().map_or(past.end, |first| first.start);
+    let is_held =
+        |name: &String| settings.subscriptions.contains(name) && !settings.lagging.contains(name);
+    let far = past.lagging.iter().find(|(name, at)| is_held(name) && *at < start);
+    far.map_or(Ok(()), |(name, _)| Err(RingError::Lagging { subscription: name.clone() }))
 }
 
 fn position(producer: &RingProducer) -> u32 {
@@ -232,15 +333,20 @@ pub(in crate::ring) fn go_on(
     producer.map(Some).map_err(RingError::Recover)
 }
 
-/// Appends the records of the past to a new ring; returns where each subscription is in it.
+/// Takes what a ring holds up to a position, so that it may be written over.
+pub(in crate::ring) type Spilling<'a> = dyn FnMut(u32) -> Result<(), RingError> + 'a;
+
+/// Appends the records of the past to a new ring; returns where each subscription is in it. What
+/// only those need that may lag is spilled when the ring is full.
 pub(in crate::ring) fn copy_past(
     settings: &RingSettings,
     producer: &mut RingProducer,
     past: &Past,
     records: &impl Records,
+    mut spill: Option<&mut Spilling<'_>>,
 ) -> Result<Vec<(String, u64)>, RingError> {
     // A subscription of its own, so that a ring that is too small refuses instead of overwriting.
-    let guard = producer.subscribe(Start::Latest)?;
+    let mut guard = producer.subscribe(Start::Latest)?;
     let known = |name: &String| past.positions.iter().find(|(other, _)| other == name);
     let mut positions: Vec<(String, u64, u64)> = settings
         .subscriptions
@@ -262,10 +368,21 @@ pub(in crate::ring) fn copy_past(
         let (payload, block) = bytes.split_at(bytes.len().saturating_sub(header.attribute_bytes()));
         let meta = Meta { type_tag: header.type_tag, timestamp_ns: header.timestamp_ns };
         let attributes = AttributeBlock::from_bytes(block).unwrap_or(AttributeBlock::NONE);
-        producer
-            .push_with(meta, payload, attributes)
-            .map(drop)
-            .map_err(|error| RingError::Unread { error })
+        let refused = match producer.push_with(meta, payload, attributes) {
+            Ok(_) => return Ok(()),
+            Err(error) => RingError::Unread { error },
+        };
+        let Some(spill) = &mut spill else { return Err(refused) };
+        // Up to where somebody holds the ring back.
+        let tail = producer.ring().tail();
+        let held = positions
+            .iter()
+            .filter(|(name, _, at)| *at != u64::MAX && !settings.lagging.contains(name));
+        let held = held.map(|(_, _, at)| low32(*at)).min().unwrap_or(tail);
+        spill(tail)?;
+        producer.unsubscribe(guard);
+        guard = producer.subscribe(Start::At(held))?;
+        producer.push_with(meta, payload, attributes).map(drop).map_err(|_| refused)
     };
     for stretch in &past.stretches {
         records.each(stretch, &mut append)?;

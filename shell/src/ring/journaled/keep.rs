@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Journaled, TICK, note_size, wide};
+use super::{Journaled, TICK, wide};
 use crate::journal::disk::File;
 use crate::journal::log::Segment;
 use crate::journal::{Cursors, Failure, Prepared, prepare};
+use crate::ring::fed::Feeds;
 use crate::ring::{ClockName, Ring, now_ns};
 use crate::sync::lock;
 
@@ -15,7 +16,7 @@ fn begin_or_spare(journal: &Journaled, prepared: Prepared<File>) -> Result<(), F
     let mut log = lock(&journal.log);
     if log.waits_for().is_none() {
         log.spare(prepared);
-        note_size(&journal.metrics, &log);
+        journal.note_segments(&log);
         return Ok(());
     }
     let mut first = lock(&journal.first_cursors);
@@ -26,7 +27,7 @@ fn begin_or_spare(journal: &Journaled, prepared: Prepared<File>) -> Result<(), F
     }
     log.begin_late(prepared, now_ns(ClockName::Realtime))?;
     *first = None;
-    note_size(&journal.metrics, &log);
+    journal.note_segments(&log);
     Ok(())
 }
 
@@ -54,6 +55,15 @@ pub struct JournalLook {
 }
 
 impl Journaled {
+    /// Whether one that may lag needs what is before these segments: one may have gone back since
+    /// the cursors were saved.
+    fn is_needed_before(&self, rest: &[Segment], epoch: u64) -> bool {
+        let next = rest.first().and_then(|next| next.header.as_ref());
+        let next = next.filter(|next| next.epoch == epoch);
+        let ends = next.map_or(0, |next| next.first_position);
+        self.feeds.as_ref().is_some_and(|feeds| feeds.needed() < ends)
+    }
+
     /// How long the commit that is under way has taken; nothing if none is.
     fn waiting(&self) -> Duration {
         // ORDER(none): a statistic; nothing is read because of it.
@@ -72,6 +82,28 @@ struct Kept {
     synced: Instant,
     /// Nothing is said twice.
     told: bool,
+}
+
+/// Writes where everyone is, and syncs it from time to time.
+fn write_cursors(
+    journal: &Journaled,
+    kept: &mut Kept,
+    cursors: Cursors,
+    is_last: bool,
+) -> Result<(), Failure> {
+    let mut file = lock(&journal.cursors);
+    if kept.saved.as_ref() != Some(&cursors) {
+        file.write(&cursors).map_err(Failure::of("writing", "cursors"))?;
+        kept.saved = Some(cursors);
+        kept.is_durable = false;
+    }
+    let is_due = kept.synced.elapsed() >= journal.settings.cursor_sync || is_last;
+    if !kept.is_durable && is_due {
+        file.sync().map_err(Failure::of("syncing", "cursors"))?;
+        kept.is_durable = true;
+        kept.synced = Instant::now();
+    }
+    Ok(())
 }
 
 impl Ring {
@@ -196,7 +228,8 @@ impl Ring {
             let at = wide(near, tail).saturating_sub(status.lag_granules.into());
             positions.push((inner.subscriptions[index].name.clone(), at.min(published)));
         }
-        Cursors { epoch: self.epoch, published, next_seq, is_end, positions }
+        let lagging = journal.feeds.as_ref().map_or_else(Vec::new, Feeds::positions);
+        Cursors { epoch: self.epoch, published, next_seq, is_end, positions, lagging }
     }
 
     fn save(&self, journal: &Journaled, kept: &mut Kept, is_last: bool) -> Result<(), Failure> {
@@ -207,19 +240,13 @@ impl Ring {
         let failed = lock(&journal.failure).is_some();
         let is_end = is_last && !failed && { lock(&journal.log).sync().is_ok() };
         let cursors = self.cursors(journal, is_end);
-        let mut file = lock(&journal.cursors);
-        if kept.saved.as_ref() != Some(&cursors) {
-            file.write(&cursors).map_err(Failure::of("writing", "cursors"))?;
-            kept.saved = Some(cursors);
-            kept.is_durable = false;
+        let lagging = cursors.lagging.clone();
+        let written = write_cursors(journal, kept, cursors, is_last);
+        if let Some(feeds) = &journal.feeds {
+            // Also if it failed: a reader then may get again what it has released, but goes on.
+            feeds.saved(&lagging);
         }
-        let is_due = kept.synced.elapsed() >= journal.settings.cursor_sync || is_last;
-        if !kept.is_durable && is_due {
-            file.sync().map_err(Failure::of("syncing", "cursors"))?;
-            kept.is_durable = true;
-            kept.synced = Instant::now();
-        }
-        Ok(())
+        written
     }
 
     /// Removes what nobody needs and nobody wants kept.
@@ -229,8 +256,11 @@ impl Ring {
         let retain_ns = u64::try_from(settings.retain.as_nanos()).unwrap_or(u64::MAX);
         let result = {
             let (mut log, cursors) = (lock(&journal.log), lock(&journal.cursors));
-            let bytes = log.facts().segment_bytes;
+            let (bytes, epoch) = (log.facts().segment_bytes, log.epoch());
             log.retain(&cursors, |_, rest: &[Segment]| {
+                if journal.is_needed_before(rest, epoch) {
+                    return false;
+                }
                 let kept = bytes.saturating_mul(rest.len() as u64 - 1);
                 // Its last record is no younger than the segment after it.
                 let ended = rest.first().and_then(|next| next.header.as_ref());
@@ -243,6 +273,6 @@ impl Ring {
             Ok(removed) => tracing::debug!(ring = %self.name, removed, "segments removed"),
             Err(failure) => tracing::warn!(ring = %self.name, %failure, "a segment stays"),
         }
-        note_size(&journal.metrics, &lock(&journal.log));
+        journal.note_segments(&lock(&journal.log));
     }
 }

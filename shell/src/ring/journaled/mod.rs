@@ -22,9 +22,11 @@ use aqueduct_core::layout::{DATA_OFFSET_MAPPED, GRANULE_BYTES};
 use aqueduct_core::{Memory, Wake};
 
 pub(super) use self::begin::{InMemory, Records, copy_past, go_on};
-use self::handover::{Bell, Stage};
+pub(super) use self::handover::Bell;
+use self::handover::Stage;
 pub use self::keep::JournalLook;
 use super::durable::Holding;
+use super::fed::Feeds;
 use super::{ClockName, Deferred, Inner, Ring, now_ns};
 use crate::journal::disk::{Disk, File};
 use crate::journal::recover::Journal;
@@ -37,6 +39,8 @@ use crate::sync::{Counter, lock};
 const QUICK: Duration = Duration::from_millis(1);
 /// How often cursors, space and the directory are looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// How long an end waits for readers to be fed.
+const FEED_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an end waits for the disk.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -44,14 +48,16 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Journaled {
     durability: Durability,
     settings: JournalSettings,
-    log: Mutex<Log<Disk>>,
+    pub(super) log: Mutex<Log<Disk>>,
+    /// Subscriptions that may lag behind the ring.
+    pub(super) feeds: Option<Feeds>,
     cursors: Mutex<CursorFile<File>>,
     /// Cursors that a new epoch begins with, as long as there is no space for its first segment.
     first_cursors: Mutex<Option<Cursors>>,
     /// Held for as long as the process lives.
     _lock: std::os::fd::OwnedFd,
     committer: Bell,
-    keeper: Bell,
+    pub(super) keeper: Bell,
     /// Why nothing is taken, if the journal failed.
     failure: Mutex<Option<Failure>>,
     /// Why no space could be reserved, if that is so.
@@ -91,6 +97,7 @@ impl Journaled {
             durability: log.facts().durability,
             settings: settings.clone(),
             log: Mutex::new(log),
+            feeds: None,
             cursors: Mutex::new(cursors),
             first_cursors: Mutex::new(first_cursors),
             _lock: lock,
@@ -104,6 +111,14 @@ impl Journaled {
         }
     }
 
+    /// Notes which segments there are. To be called wherever that changes, as `note_size`.
+    fn note_segments(&self, log: &Log<Disk>) {
+        note_size(&self.metrics, log);
+        if let Some(feeds) = &self.feeds {
+            feeds.note_segments(log);
+        }
+    }
+
     /// Writes records, syncs them if so configured, and counts.
     fn commit(&self, records: &[u8], first: u64, count: u64) -> Result<(), Failure> {
         let begun = Instant::now();
@@ -112,7 +127,7 @@ impl Journaled {
         let (result, needs_segment) = {
             let mut log = lock(&self.log);
             let result = log.commit(records, first, now_ns(ClockName::Realtime));
-            note_size(&self.metrics, &log);
+            self.note_segments(&log);
             (result, log.needs_segment())
         };
         // ORDER(none): as above.
@@ -150,7 +165,7 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 /// The position near another one that has these low 32 bits.
-fn wide(near: u64, position: u32) -> u64 {
+pub(super) fn wide(near: u64, position: u32) -> u64 {
     #[allow(clippy::cast_possible_truncation, reason = "the low bits are what is compared")]
     let ahead = position.wrapping_sub(near as u32).cast_signed();
     near.saturating_add_signed(ahead.into())
@@ -195,8 +210,9 @@ impl Ring {
         }
         match result {
             Ok(()) => {
-                inner.set_limit(&lock(&journal.log));
+                inner.set_limit(&lock(&journal.log), journal.feeds.as_ref());
                 let deferred = inner.publish_held(batch.end.0, batch.end.1);
+                self.feed_up_to(batch.end.0, batch.end.1);
                 Committed::Now(Some(deferred), batch.end.1)
             }
             Err(failure) => Committed::Never(failure),
@@ -253,9 +269,9 @@ impl Ring {
     }
 
     /// Brings up to date how much may be appended.
-    fn set_limit(&self, journal: &Journaled) {
+    pub(super) fn set_limit(&self, journal: &Journaled) {
         let mut inner = self.lock();
-        inner.set_limit(&lock(&journal.log));
+        inner.set_limit(&lock(&journal.log), journal.feeds.as_ref());
     }
 
     /// Copies records out of the ring. Nobody writes to them before they are published.
@@ -282,6 +298,12 @@ impl Ring {
         if !journal.committer.ended(END_PATIENCE) {
             tracing::error!(ring = %self.name, "the disk takes too long: the journal is left");
             return;
+        }
+        if let Some(feeds) = &journal.feeds {
+            feeds.bell.ring(true);
+            if !feeds.bell.ended(FEED_PATIENCE) {
+                tracing::error!(ring = %self.name, "the disk takes too long: readers are left");
+            }
         }
         journal.keeper.ring(true);
         if !journal.keeper.ended(END_PATIENCE) {
@@ -379,8 +401,8 @@ impl Committed {
 
 impl Inner {
     /// Brings up to date how much may be appended.
-    fn set_limit(&mut self, log: &Log<Disk>) {
-        let limit = log.limit();
+    fn set_limit(&mut self, log: &Log<Disk>, feeds: Option<&Feeds>) {
+        let limit = log.limit().min(feeds.map_or(u64::MAX, Feeds::limit));
         let appended = wide(log.written(), self.producer.ring().tail());
         if let Some(holding) = &mut self.holding {
             let left = limit.saturating_sub(appended);

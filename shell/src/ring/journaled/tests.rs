@@ -39,6 +39,8 @@ fn ring() -> (tempfile::TempDir, Arc<Ring>) {
         clock: ClockName::Realtime,
         subscriptions: vec!["default".to_owned()],
         durability: Durability::Disk,
+        lagging: Vec::new(),
+        lag_bytes: 1 << 30,
         has_attributes: false,
     };
     let journals = JournalSettings {

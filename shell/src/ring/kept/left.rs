@@ -148,6 +148,7 @@ impl Life {
             end,
             next_seq,
             positions,
+            lagging: Vec::new(),
             may_go_on: true,
             torn: None,
             damage: Vec::new(),

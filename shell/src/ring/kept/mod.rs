@@ -135,7 +135,7 @@ impl Ring {
         }
         let epoch = random_epoch()?;
         let mut producer = Self::format(settings, segment, epoch, 0)?;
-        let positions = copy_past(settings, &mut producer, &past, records)?;
+        let positions = copy_past(settings, &mut producer, &past, records, None)?;
         let _ = producer.publish();
         let records = producer.next_seq();
         let epoch_text = format!("{epoch:016x}");

@@ -42,7 +42,8 @@ fn a_ring_that_only_has_a_name_gets_the_rest() {
         "name = \"r\"\ncapacity_bytes = \"16MiB\" by default\n\
          max_payload_bytes = \"1MiB\" by default\nfull_wait_ms = \"1s\" by default, live\n\
          clock = \"realtime\" by default\ndurability = \"memory\" by default\n\
-         subscriptions = [\"default\"] by default"
+         subscriptions = [\"default\"] by default\nlagging = [] by default\n\
+         lag_bytes = \"1GiB\" by default"
     );
     assert_eq!(rings[0].segment_bytes(), (16 << 20) + u64::from(DATA_OFFSET_MAPPED));
     assert!(!rings[0].has_attributes);
@@ -62,7 +63,8 @@ fn what_a_ring_says_is_in_effect() {
         described(&rings[0], &tables[0]),
         "name = \"r\"\ncapacity_bytes = \"64KiB\"\nmax_payload_bytes = 1000\n\
          full_wait_ms = \"0ms\", live\nclock = \"monotonic\"\ndurability = \"disk\"\n\
-         subscriptions = [\"x\", \"y\"]"
+         subscriptions = [\"x\", \"y\"]\nlagging = [] by default\n\
+         lag_bytes = \"1GiB\" by default"
     );
     assert_eq!(ClockName::Monotonic.id(), CLOCK_MONOTONIC);
     assert_eq!(ClockName::Realtime.id(), CLOCK_REALTIME);
@@ -124,6 +126,38 @@ fn subscriptions_are_distinct_at_least_one_and_at_most_64_with_the_journal() {
     }
     let kept = check(&ring(&(names(63) + "\ndurability = \"process\""))).expect("63");
     assert_eq!(kept[0].subscriptions.len(), 63);
+}
+
+#[test]
+fn who_may_lag_is_a_subscription_of_a_ring_with_a_journal_and_how_far_is_bounded() {
+    let kept = "durability = \"disk\"\ncapacity_bytes = \"1MiB\"\nsubscriptions = [\"a\", \"b\"]";
+    let with = |lines: &str| check(&ring(&format!("{kept}\n{lines}")));
+    let none = &with("").expect("good")[0];
+    assert_eq!((none.lagging.len(), none.memory_bytes()), (0, none.segment_bytes()));
+    let one = &with("lagging = [\"b\"]\nlag_bytes = \"1MiB\"").expect("good")[0];
+    assert_eq!((&one.lagging[..], one.lag_bytes), (&["b".to_owned()][..], 1 << 20));
+    assert_eq!(one.memory_bytes(), 2 * one.segment_bytes());
+    assert_eq!(with("lagging = [\"b\"]").expect("good")[0].lag_bytes, LAG_BYTES_DEFAULT);
+    for (lines, said) in [
+        (
+            "lagging = [\"c\"]",
+            "lagging: `c` is not allowed; allowed: subscriptions of the ring: a, b",
+        ),
+        ("lagging = [\"b\", \"b\"]", "`b` is not allowed; allowed: names that differ"),
+        (
+            "lagging = [\"b\"]\nlag_bytes = \"1023KiB\"",
+            "the capacity of the ring, \"1MiB\", to \"32GiB\"",
+        ),
+        (
+            "lagging = [\"b\"]\nlag_bytes = \"33GiB\"",
+            "the capacity of the ring, \"1MiB\", to \"32GiB\"",
+        ),
+    ] {
+        let error = with(lines).expect_err(lines);
+        assert!(error.contains(said), "{lines}: {error}");
+    }
+    let error = check(&ring("subscriptions = [\"a\"]\nlagging = [\"a\"]")).expect_err("memory");
+    assert!(error.contains("durability = \"process\" or \"disk\""), "{error}");
 }
 
 #[test]

@@ -80,6 +80,8 @@ ring default
 . clock \"realtime\"
 . durability \"memory\"
 . subscriptions [\"default\"]
+. lagging []
+. lag_bytes \"1GiB\"
 ";
     assert_eq!(described(""), expected);
     let (config, _) = check("").expect("good");
