@@ -54,6 +54,10 @@ mod sync {
         LooksBeforePublishing,
         BellForgets,
         CommitsTogether,
+        // Those of `feeding`.
+        FeedAsksAndSleeps,
+        FeedLooksFirst,
+        FeedForgetsUnreleased,
     }
 
     pub(crate) static MADE: AtomicU8 = AtomicU8::new(0);
