@@ -1,7 +1,10 @@
 //! Values out of payloads by JSON pointer (RFC 6901). Pure over bytes.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
@@ -54,20 +57,69 @@ impl Wanted {
         Self { root, count }
     }
 
-    /// Reads a payload as one JSON value, and returns what is wanted of it; null where there is
-    /// nothing. Of names that come twice the last one counts.
+    /// Reads a payload as one JSON value, and puts what is wanted of it into `found`, in order;
+    /// null where there is nothing. Of names that come twice the last one counts.
     ///
     /// # Errors
     /// It is no JSON: where and why.
-    pub fn of(&self, payload: &[u8]) -> Result<Vec<Value>, String> {
-        let mut found = vec![Value::Null; self.count];
+    pub fn of<'p>(&self, payload: &'p [u8], found: &mut Vec<Found<'p>>) -> Result<(), String> {
+        found.clear();
+        found.resize_with(self.count, || Found::Null);
         let told = |why: &dyn fmt::Display| format!("the payload is not JSON: {why}");
         // Of what is skipped, serde_json would not look at this.
         let text = std::str::from_utf8(payload).map_err(|error| told(&error))?;
         let mut json = serde_json::Deserializer::from_str(text);
-        let read = Walk { node: &self.root, found: &mut found }.deserialize(&mut json);
-        read.and_then(|()| json.end()).map_err(|error| told(&error))?;
-        Ok(found)
+        let read = Walk { node: &self.root, found }.deserialize(&mut json);
+        read.and_then(|()| json.end()).map_err(|error| told(&error))
+    }
+}
+
+/// A value in a payload: what has no parts is not copied out of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found<'p> {
+    /// Null, or nothing.
+    Null,
+    /// True or false.
+    Boolean(bool),
+    /// A number.
+    Number(serde_json::Number),
+    /// A string.
+    Text(Cow<'p, str>),
+    /// An array or an object.
+    Parts(Value),
+}
+
+impl<'p> Found<'p> {
+    /// Returns it as text: strings without quotes, other values as JSON. `None` for null.
+    pub fn into_text(self) -> Option<Cow<'p, str>> {
+        match self {
+            Self::Null => None,
+            Self::Text(text) => Some(text),
+            other => Some(Cow::Owned(other.into_value().to_string())),
+        }
+    }
+
+    /// Returns it as a value of its own.
+    pub fn into_value(self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Boolean(is) => Value::Bool(is),
+            Self::Number(number) => Value::Number(number),
+            Self::Text(text) => Value::String(text.into_owned()),
+            Self::Parts(value) => value,
+        }
+    }
+}
+
+impl From<Value> for Found<'_> {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(is) => Self::Boolean(is),
+            Value::Number(number) => Self::Number(number),
+            Value::String(text) => Self::Text(Cow::Owned(text)),
+            parts => Self::Parts(parts),
+        }
     }
 }
 
@@ -100,19 +152,19 @@ impl Node {
 }
 
 /// The way through a payload: as many steps as the pointers have.
-struct Walk<'w> {
+struct Walk<'w, 'p> {
     node: &'w Node,
-    found: &'w mut [Value],
+    found: &'w mut [Found<'p>],
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        let Some(whole) = &self.node.whole else { return json.deserialize_any(self) };
-        let value: Value = serde::Deserialize::deserialize(json)?;
-        for (part, number) in &whole.parts {
-            self.found[*number] = value.pointer(part).cloned().unwrap_or_default();
+impl<'p> Walk<'_, 'p> {
+    /// Takes a value that is wanted whole, if it is.
+    fn take(self, value: Found<'p>) {
+        let Some(whole) = &self.node.whole else { return };
+        if let Found::Parts(value) = &value {
+            for (part, number) in &whole.parts {
+                self.found[*number] = value.pointer(part).cloned().unwrap_or_default().into();
+            }
         }
         if let Some((last, others)) = whole.numbers.split_last() {
             for &number in others {
@@ -120,18 +172,30 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
             }
             self.found[*last] = value;
         }
-        Ok(())
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_> {
+impl<'p> DeserializeSeed<'p> for Walk<'_, 'p> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'p>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'p> Visitor<'p> for Walk<'_, 'p> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'p>>(self, mut map: A) -> Result<(), A::Error> {
+        if self.node.whole.is_some() {
+            let value = Value::deserialize(MapAccessDeserializer::new(map))?;
+            self.take(Found::Parts(value));
+            return Ok(());
+        }
         while let Some(node) = map.next_key_seed(Name(self.node))? {
             let Some(node) = node else {
                 map.next_value::<IgnoredAny>()?;
@@ -139,14 +203,19 @@ impl<'de> Visitor<'de> for Walk<'_> {
             };
             // What had this name before does not count.
             for &number in &node.all {
-                self.found[number] = Value::Null;
+                self.found[number] = Found::Null;
             }
             map.next_value_seed(Walk { node, found: &mut *self.found })?;
         }
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'p>>(self, mut seq: A) -> Result<(), A::Error> {
+        if self.node.whole.is_some() {
+            let value = Value::deserialize(SeqAccessDeserializer::new(seq))?;
+            self.take(Found::Parts(value));
+            return Ok(());
+        }
         for at in 0_usize.. {
             let is_there = match self.node.child(&at.to_string()) {
                 Some(node) => seq.next_element_seed(Walk { node, found: &mut *self.found })?,
@@ -159,27 +228,41 @@ impl<'de> Visitor<'de> for Walk<'_> {
         Ok(())
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+    fn visit_bool<E: Error>(self, is: bool) -> Result<(), E> {
+        self.take(Found::Boolean(is));
         Ok(())
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
+        self.take(Found::Number(number.into()));
         Ok(())
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
+        self.take(Found::Number(number.into()));
         Ok(())
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+    fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
+        // JSON has finite ones only.
+        self.take(serde_json::Number::from_f64(number).map_or(Found::Null, Found::Number));
         Ok(())
     }
 
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+    fn visit_borrowed_str<E: Error>(self, text: &'p str) -> Result<(), E> {
+        self.take(Found::Text(Cow::Borrowed(text)));
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if self.node.whole.is_some() {
+            self.take(Found::Text(Cow::Owned(text.to_owned())));
+        }
         Ok(())
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.take(Found::Null);
         Ok(())
     }
 }
@@ -213,15 +296,6 @@ pub fn text(value: &Value, pointer: &str) -> Option<String> {
     match value.pointer(pointer)? {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
-}
-
-/// Returns a value as text: strings without quotes, other values as JSON. `None` for null.
-pub fn into_text(value: Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text),
         other => Some(other.to_string()),
     }
 }
@@ -265,6 +339,7 @@ mod tests {
             "/é",
         ];
         let some = |skip: usize, step: usize| pointers.into_iter().skip(skip).step_by(step);
+        let mut found = Vec::new();
         for payload in [
             r#"{"a": {"b": [{"c": 1.5}, null]}, "l": [true, {"x": "y", "z": 2}, 3]}"#,
             r#"{"a": {"b": 1}, "a": {}, "l": {"1": "one", "01": "two"}, "é": "\u00e9"}"#,
@@ -280,7 +355,9 @@ mod tests {
         ] {
             let value = parse(payload.as_bytes()).expect("JSON");
             for (skip, step) in [(0, 1), (0, 2), (1, 2), (1, 3), (4, 4), (5, 1), (12, 1)] {
-                let found = Wanted::new(some(skip, step)).of(payload.as_bytes()).expect("JSON");
+                let wanted = Wanted::new(some(skip, step));
+                wanted.of(payload.as_bytes(), &mut found).expect("JSON");
+                let found: Vec<_> = found.iter().cloned().map(Found::into_value).collect();
                 let expected: Vec<_> = some(skip, step)
                     .map(|pointer| value.pointer(pointer).cloned().unwrap_or_default())
                     .collect();
@@ -289,8 +366,16 @@ mod tests {
         }
         let wanted = Wanted::new(["/a"]);
         for bad in [&b"{"[..], b"", b"{} {}", b"{\"b\": nul}", b"{\"b\": \"\xff\"}", b"[1,]"] {
-            let why = wanted.of(bad).expect_err("no JSON");
+            let why = wanted.of(bad, &mut found).expect_err("no JSON");
             assert!(why.starts_with("the payload is not JSON: "), "{why}");
         }
+        // Only what is written in another way there has to be copied.
+        Wanted::new(["/a", "/b"]).of(br#"{"a": "x y", "b": "\n"}"#, &mut found).expect("JSON");
+        assert!(matches!(
+            &found[..],
+            [Found::Text(Cow::Borrowed("x y")), Found::Text(Cow::Owned(_))]
+        ));
+        let texts: Vec<_> = found.into_iter().map(Found::into_text).collect();
+        assert_eq!(texts, [Some("x y".into()), Some("\n".into())]);
     }
 }

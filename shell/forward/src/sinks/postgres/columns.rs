@@ -1,13 +1,14 @@
 //! Records as rows: of `COPY … FROM STDIN` in its text format, or of `INSERT … VALUES`. The server
 //! converts text to the type of each column. Pure over bytes.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::batch::View;
-use crate::json::{self, Wanted};
+use crate::json::{self, Found, Wanted};
 
 /// How rows are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -119,8 +120,11 @@ impl Columns {
         record: &View<'_>,
         into: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let found = self.wanted.as_ref().map(|wanted| wanted.of(record.payload)).transpose()?;
-        let mut found = found.unwrap_or_default().into_iter();
+        let mut found = Vec::new();
+        if let Some(wanted) = &self.wanted {
+            wanted.of(record.payload, &mut found)?;
+        }
+        let mut found = found.into_iter();
         if method == Method::Insert {
             into.push(b'(');
         }
@@ -129,7 +133,7 @@ impl Columns {
                 into.push(if method == Method::Copy { b'\t' } else { b',' });
             }
             let text = match source {
-                Source::Pointer(_) => found.next().and_then(json::into_text),
+                Source::Pointer(_) => found.next().and_then(Found::into_text),
                 Source::Attribute(_) | Source::Field(_) => source.text(record)?,
             };
             match (text, method) {
@@ -147,26 +151,24 @@ impl Columns {
 
 impl Source {
     /// What it is of a record, unless that is in the payload's JSON.
-    fn text(&self, record: &View<'_>) -> Result<Option<String>, String> {
-        let utf8 = |bytes: &[u8], what: &str| {
+    fn text<'r>(&self, record: &View<'r>) -> Result<Option<Cow<'r, str>>, String> {
+        fn utf8<'r>(bytes: &'r [u8], what: &str) -> Result<Option<Cow<'r, str>>, String> {
             let text = std::str::from_utf8(bytes).map_err(|error| format!("{what}: {error}"))?;
-            Ok(Some(text.to_owned()))
-        };
-        match self {
-            Self::Pointer(_) => Ok(None),
-            Self::Attribute(name) => match record.attributes.get(name) {
-                Some(value) => utf8(value, name),
-                None => Ok(None),
-            },
-            Self::Field(Field::Payload) => utf8(record.payload, "the payload"),
-            Self::Field(Field::PayloadBytes) => Ok(Some(hexadecimal(record.payload))),
-            Self::Field(Field::Epoch) => Ok(Some(format!("{:016x}", record.epoch))),
-            Self::Field(Field::Seq) => Ok(Some(record.seq.to_string())),
-            Self::Field(Field::Type) => Ok(Some(record.type_tag.to_string())),
-            Self::Field(Field::Timestamp) => {
-                Ok((record.timestamp_ns > 0).then(|| timestamp(record.timestamp_ns)))
+            Ok(Some(Cow::Borrowed(text)))
+        }
+        let text = match self {
+            Self::Pointer(_) => return Ok(None),
+            Self::Attribute(name) => {
+                return record.attributes.get(name).map_or(Ok(None), |value| utf8(value, name));
             }
-            Self::Field(Field::TimestampNs) => Ok(Some(record.timestamp_ns.to_string())),
+            Self::Field(Field::Payload) => return utf8(record.payload, "the payload"),
+            Self::Field(Field::PayloadBytes) => hexadecimal(record.payload),
+            Self::Field(Field::Epoch) => format!("{:016x}", record.epoch),
+            Self::Field(Field::Seq) => record.seq.to_string(),
+            Self::Field(Field::Type) => record.type_tag.to_string(),
+            Self::Field(Field::Timestamp) if record.timestamp_ns == 0 => return Ok(None),
+            Self::Field(Field::Timestamp) => timestamp(record.timestamp_ns),
+            Self::Field(Field::TimestampNs) => record.timestamp_ns.to_string(),
             Self::Field(Field::Attributes) => {
                 let object: serde_json::Map<String, Value> = record
                     .attributes
@@ -176,9 +178,10 @@ impl Source {
                         (text(it.name), Value::String(text(it.value)))
                     })
                     .collect();
-                Ok(Some(Value::Object(object).to_string()))
+                Value::Object(object).to_string()
             }
-        }
+        };
+        Ok(Some(Cow::Owned(text)))
     }
 }
 
