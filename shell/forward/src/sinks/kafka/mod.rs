@@ -9,6 +9,7 @@ mod outcome;
 mod reports;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use serde::Deserialize;
 use super::Context;
 use crate::batch::{Records, View};
 use crate::envelope::{Envelope, Form};
-use crate::json;
+use crate::json::{self, Found, Wanted};
 use crate::sink::{Delivered, Failure, Sink};
 use crate::stop::Stop;
 use crate::trace::{TRACEPARENT, Trace};
@@ -58,6 +59,8 @@ const OURS: &[(&str, &str)] = &[
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a wait looks at the deadline.
 const TICK: Duration = Duration::from_millis(100);
+/// Headers of a message without attributes.
+const HEADERS: usize = 3;
 
 /// `[sink]` with `kind = "kafka"`.
 #[derive(Debug, Deserialize)]
@@ -83,7 +86,7 @@ pub struct Table {
 enum Key {
     None,
     Attribute(String),
-    Pointer(String),
+    Pointer(Wanted),
 }
 
 type Client = ThreadedProducer<Observer>;
@@ -109,7 +112,9 @@ impl Kafka {
         let key = match (table.key_attribute, table.key_pointer) {
             (None, None) => Key::None,
             (Some(name), None) => Key::Attribute(name),
-            (None, Some(pointer)) if json::is_pointer(&pointer) => Key::Pointer(pointer),
+            (None, Some(pointer)) if json::is_pointer(&pointer) => {
+                Key::Pointer(Wanted::new([pointer.as_str()]))
+            }
             (None, Some(_)) => return Err("sink.key_pointer: it begins with `/`".to_owned()),
             (Some(_), Some(_)) => {
                 return Err("sink.key_pointer: there is a key_attribute already".to_owned());
@@ -184,76 +189,111 @@ impl Kafka {
     /// Gives a record to librdkafka, waiting for room in its queue.
     fn send(
         client: &Client,
-        message: Message,
-        topic: &str,
-        ticket: usize,
+        mut message: BaseRecord<'_, [u8], [u8], usize>,
         until: Instant,
     ) -> Result<(), KafkaError> {
-        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, ticket)
-            .payload(&message.payload)
-            .headers(message.headers);
-        if let Some(key) = &message.key {
-            record = record.key(key);
-        }
-        if message.timestamp_ms > 0 {
-            record = record.timestamp(message.timestamp_ms);
-        }
-        loop {
-            match client.send(record) {
-                Ok(()) => return Ok(()),
-                Err((error, back)) => {
-                    let is_full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
-                    if !is_full || Instant::now() >= until {
-                        return Err(error);
-                    }
-                    record = back;
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+        while let Err((error, back)) = client.send(message) {
+            let is_full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+            if !is_full || Instant::now() >= until {
+                return Err(error);
             }
+            message = back;
+            std::thread::sleep(Duration::from_millis(1));
         }
-    }
-
-    /// Makes a message of a record.
-    fn message(&self, record: &View<'_>) -> Result<Message, String> {
-        let mut payload = Vec::with_capacity(record.payload.len() + 64);
-        self.envelope.encode(record, &mut payload)?;
-        let key = match &self.key {
-            Key::None => None,
-            Key::Attribute(name) => record.attributes.get(name).map(<[u8]>::to_vec),
-            Key::Pointer(pointer) => {
-                json::text(&json::parse(record.payload)?, pointer).map(String::into_bytes)
-            }
-        };
-        let mut headers = OwnedHeaders::new_with_capacity(8);
-        let mut put = |key: &str, value: &[u8]| {
-            headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
-        };
-        put("aqueduct-epoch", format!("{:016x}", record.epoch).as_bytes());
-        put("aqueduct-seq", record.seq.to_string().as_bytes());
-        put("aqueduct-type", record.type_tag.to_string().as_bytes());
-        if self.envelope.form == Form::Raw {
-            // Any other form has them inside.
-            for attribute in record.attributes.clone() {
-                put(&String::from_utf8_lossy(attribute.name), attribute.value);
-            }
-        }
-        if self.envelope.form != Form::Raw || record.attributes.get(TRACEPARENT).is_none() {
-            for (name, value) in Trace::of(record).headers() {
-                put(name, value.as_bytes());
-            }
-        }
-        let timestamp_ms = i64::try_from(record.timestamp_ns / 1_000_000).unwrap_or(0);
-        Ok(Message { key, payload, headers, timestamp_ms })
+        Ok(())
     }
 }
 
-/// What is sent.
-struct Message {
-    key: Option<Vec<u8>>,
+const fn header<'h>(key: &'h str, value: &'h [u8]) -> Header<'h, &'h [u8]> {
+    Header { key, value: Some(value) }
+}
+
+/// Makes messages of the records of a batch.
+struct Messages<'k> {
+    topic: &'k str,
+    key: &'k Key,
+    envelope: &'k Envelope,
+    /// The header `aqueduct-epoch` of all of them.
+    epoch: String,
+    /// What the present one is made of.
+    text: String,
     payload: Vec<u8>,
-    headers: OwnedHeaders,
-    /// 0: none.
-    timestamp_ms: i64,
+    found: Vec<Found<'k>>,
+}
+
+impl<'k> Messages<'k> {
+    fn new(topic: &'k str, key: &'k Key, envelope: &'k Envelope, epoch: u64) -> Self {
+        let epoch = format!("{epoch:016x}");
+        let (text, payload, found) = (String::new(), Vec::new(), Vec::new());
+        Self { topic, key, envelope, epoch, text, payload, found }
+    }
+
+    /// Makes the message of a record.
+    fn of<'m>(
+        &'m mut self,
+        record: &View<'k>,
+        ticket: usize,
+    ) -> Result<BaseRecord<'m, [u8], [u8], usize>, String> {
+        let headers = self.headers(record);
+        let is_raw = self.envelope.form == Form::Raw;
+        if !is_raw {
+            self.payload.clear();
+            self.envelope.encode(record, &mut self.payload)?;
+        }
+        let payload = if is_raw { record.payload } else { &self.payload };
+        let key = match self.key {
+            Key::None => None,
+            Key::Attribute(name) => record.attributes.get(name),
+            Key::Pointer(wanted) => {
+                wanted.of(record.payload, &mut self.found)?;
+                let found = self.found.pop().and_then(Found::into_text);
+                self.found.extend(found.map(Found::Text));
+                match self.found.first() {
+                    Some(Found::Text(text)) => Some(text.as_bytes()),
+                    _ => None,
+                }
+            }
+        };
+        let message = BaseRecord::with_opaque_to(self.topic, ticket).payload(payload);
+        Ok(BaseRecord {
+            key,
+            headers: Some(headers),
+            // 0: the time is unknown, and librdkafka takes its own.
+            timestamp: i64::try_from(record.timestamp_ns / 1_000_000).ok().filter(|&it| it > 0),
+            ..message
+        })
+    }
+
+    fn headers(&mut self, record: &View<'_>) -> OwnedHeaders {
+        let text = &mut self.text;
+        let mut number = |headers: OwnedHeaders, key, value: u64| {
+            text.clear();
+            // Writing to a string does not fail.
+            let _ = write!(text, "{value}");
+            headers.insert(header(key, text.as_bytes()))
+        };
+        let mut headers = OwnedHeaders::new_with_capacity(HEADERS);
+        headers = headers.insert(header("aqueduct-epoch", self.epoch.as_bytes()));
+        headers = number(headers, "aqueduct-seq", record.seq);
+        headers = number(headers, "aqueduct-type", record.type_tag.into());
+        if record.block.is_empty() {
+            return headers;
+        }
+        let is_raw = self.envelope.form == Form::Raw;
+        if is_raw {
+            // Any other form has them inside.
+            for attribute in record.attributes.clone() {
+                let name = String::from_utf8_lossy(attribute.name);
+                headers = headers.insert(header(&name, attribute.value));
+            }
+        }
+        if !is_raw || record.attributes.get(TRACEPARENT).is_none() {
+            for (name, value) in Trace::of(record).headers() {
+                headers = headers.insert(header(name, value.as_bytes()));
+            }
+        }
+        headers
+    }
 }
 
 impl Sink for Kafka {
@@ -262,11 +302,12 @@ impl Sink for Kafka {
         let Some(client) = &self.client else { return Err(Failure::retry("no client")) };
         let until = Instant::now() + stop.time_for(self.timeout);
         let tickets = self.reports.begin(records.len());
+        let mut messages = Messages::new(&self.topic, &self.key, &self.envelope, records.epoch());
         // Why the record after those that were sent was not.
         let mut refused = None;
         for (at, record) in records.iter().enumerate() {
-            let sent = match self.message(&record) {
-                Ok(message) => Self::send(client, message, &self.topic, tickets.of(at), until)
+            let sent = match messages.of(&record, tickets.of(at)) {
+                Ok(message) => Self::send(client, message, until)
                     .map_err(|error| outcome::of_sending(at, &error)),
                 Err(reason) => Err(Failure::poison(at, reason)),
             };

@@ -25,6 +25,8 @@ struct Now {
     /// For each record: nothing yet, delivered, or why not.
     reports: Vec<Option<Result<(), RDKafkaErrorCode>>>,
     reported: usize,
+    /// How many of them somebody waits for.
+    awaited: Option<usize>,
 }
 
 /// Numbers for the records of one batch. Those of another one are told apart.
@@ -51,6 +53,7 @@ impl Reports {
         now.reports.clear();
         now.reports.resize(records, None);
         now.reported = 0;
+        now.awaited = None;
         Tickets(now.batch)
     }
 
@@ -63,7 +66,11 @@ impl Reports {
         if let Some(report @ None) = now.reports.get_mut(at) {
             *report = Some(result);
             now.reported += 1;
-            self.came.notify_one();
+            // Waking takes longer than a report: once, when all have come.
+            if now.awaited.is_some_and(|awaited| now.reported >= awaited) {
+                now.awaited = None;
+                self.came.notify_one();
+            }
         }
     }
 
@@ -74,8 +81,10 @@ impl Reports {
         while now.reported < records {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                now.awaited = None;
                 return false;
             }
+            now.awaited = Some(records);
             let waited = self.came.wait_timeout(now, left);
             now = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
