@@ -5,6 +5,7 @@
 //! `Nats-Expected-Last-Msg-Id`, so the stream takes each record once and in order, whatever is
 //! sent again. The library's runtime stays in here, on a thread of its own.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use aqueduct::config::Millis;
 use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, message::PublishMessage};
-use async_nats::{ConnectOptions, HeaderMap};
+use async_nats::{ConnectOptions, HeaderMap, Subject};
 use serde::Deserialize;
 
 use super::Context;
@@ -228,37 +229,41 @@ impl Table {
             last = Some(asked);
         }
         let limit = link.client.server_info().max_payload;
+        let subject = Subject::from(self.subject.as_str());
         let mut acknowledged = known;
-        let mut sent = known;
         let mut repeated = 0;
         let mut refused = None;
-        while sent < records.len() && refused.is_none() {
-            let mut flying: Vec<PublishAckFuture> = Vec::new();
-            while sent < records.len() && flying.len() < MOST_IN_FLIGHT {
+        // While the oldest is waited for, others are under way.
+        let mut flying: VecDeque<PublishAckFuture> = VecDeque::with_capacity(MOST_IN_FLIGHT);
+        let (mut sent, mut end) = (known, records.len());
+        loop {
+            if sent < end && flying.len() < MOST_IN_FLIGHT {
                 let record = records.get(sent);
-                let mut message = match message(envelope, &record, limit) {
-                    Ok(message) => message.expected_stream(&self.stream),
+                let message = match message(envelope, &record, limit) {
+                    Ok(message) => message,
                     Err(reason) => {
+                        // What was sent is still waited for.
                         refused = Some(Failure::poison(sent, reason));
-                        break;
+                        end = sent;
+                        continue;
                     }
                 };
+                let mut message = message.expected_stream(&self.stream);
                 if let Some(Last::Id(id)) = &last {
                     message = message.expected_last_message_id(id);
                 }
                 if last.is_some() {
                     last = Some(Last::Id(record.name()));
                 }
-                let future = link.context.send_publish(self.subject.clone(), message).await;
-                flying.push(future.map_err(|it| failure(&it).after(acknowledged))?);
+                let future = link.context.send_publish(subject.clone(), message).await;
+                flying.push_back(future.map_err(|it| failure(&it).after(acknowledged))?);
                 sent += 1;
+                continue;
             }
-            for acknowledgement in flying {
-                let answer = acknowledgement.await;
-                let answer = answer.map_err(|error| failure(&error).after(acknowledged))?;
-                repeated += u64::from(answer.duplicate);
-                acknowledged += 1;
-            }
+            let Some(oldest) = flying.pop_front() else { break };
+            let answer = oldest.await.map_err(|error| failure(&error).after(acknowledged))?;
+            repeated += u64::from(answer.duplicate);
+            acknowledged += 1;
         }
         link.last = last;
         refused.map_or(Ok(Delivered { known: known as u64 + repeated }), Err)
