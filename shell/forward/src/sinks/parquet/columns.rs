@@ -1,11 +1,12 @@
-//! Columns of a row group while it is filled, and their types in the file.
+//! Columns of some rows while they are filled, and their types in the file.
 
 use std::sync::Arc;
 
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, LargeBinaryArray};
+use arrow_buffer::{BooleanBufferBuilder, NullBuffer, OffsetBuffer};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as Physical};
-use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::Result;
-use parquet::file::writer::SerializedColumnWriter;
 use parquet::schema::types::{Type, TypePtr};
 use serde::Deserialize;
 
@@ -84,59 +85,87 @@ fn field(
     builder.with_repetition(repetition).with_logical_type(logical).build().map(Arc::new)
 }
 
-/// Values of one column, as many as there are rows that have one.
-#[derive(Debug)]
-enum Cells {
-    /// One after the other, and where each ends.
-    Bytes {
-        bytes: Vec<u8>,
-        ends: Vec<usize>,
-    },
-    Long(Vec<i64>),
-    Double(Vec<f64>),
-    Boolean(Vec<bool>),
+/// Returns the columns as they are in memory: what is bytes in a file is bytes here, whatever they
+/// mean, because nothing here reads them.
+pub(super) fn in_memory(columns: &[Column]) -> SchemaRef {
+    let [epoch, seq, type_tag, timestamp] = FIXED;
+    let mut fields = vec![
+        Field::new(epoch, DataType::LargeBinary, false),
+        Field::new(seq, DataType::Int64, false),
+        Field::new(type_tag, DataType::Int32, false),
+        Field::new(timestamp, DataType::Int64, true),
+    ];
+    fields.extend(columns.iter().map(|column| {
+        let kind = match column.kind {
+            Kind::Text | Kind::Json | Kind::Bytes => DataType::LargeBinary,
+            Kind::Integer => DataType::Int64,
+            Kind::Float => DataType::Float64,
+            Kind::Boolean => DataType::Boolean,
+        };
+        Field::new(&column.name, kind, !column.required)
+    }));
+    Arc::new(Schema::new(fields))
 }
 
-/// One column of a row group.
+/// Values of one column, one for each row: nothing in particular where there is none.
+#[derive(Debug)]
+enum Cells {
+    Bytes(Bytes),
+    Long(Vec<i64>),
+    Double(Vec<f64>),
+    Boolean(BooleanBufferBuilder),
+}
+
+/// Byte strings, one after the other.
+#[derive(Debug)]
+struct Bytes {
+    bytes: Vec<u8>,
+    /// INVARIANT: 0, and where each one ends.
+    offsets: Vec<i64>,
+}
+
+/// One column of some rows.
 #[derive(Debug)]
 struct Filled {
-    /// For each row, whether it has a value: 1 or 0. Empty in a column that always has one.
-    levels: Option<Vec<i16>>,
+    /// For each row, whether it has a value; `None` in a column that always has one.
+    is_there: Option<BooleanBufferBuilder>,
     cells: Cells,
 }
 
-/// A row group while it is filled.
+/// Some rows while they are gathered.
 #[derive(Debug)]
 pub(super) struct Rows {
     unit: Unit,
-    epoch: ByteArray,
+    epoch: [u8; 16],
     seqs: Vec<i64>,
     types: Vec<i32>,
     timestamps: Filled,
     mapped: Vec<Filled>,
 }
 
+/// Some rows, column by column as in the schema.
+pub(super) type Piece = Vec<ArrayRef>;
+
 impl Rows {
     /// Begins without rows.
-    pub(super) fn new(columns: &[Column], unit: Unit) -> Self {
-        let mapped = columns.iter().map(|column| Filled {
-            levels: (!column.required).then(Vec::new),
-            cells: match column.kind {
-                Kind::Text | Kind::Json | Kind::Bytes => {
-                    Cells::Bytes { bytes: Vec::new(), ends: Vec::new() }
-                }
+    pub(super) fn new(columns: &[Column], unit: Unit, epoch: u64) -> Self {
+        let mapped = columns.iter().map(|column| {
+            let cells = match column.kind {
+                Kind::Text | Kind::Json | Kind::Bytes => Cells::Bytes(Bytes::new()),
                 Kind::Integer => Cells::Long(Vec::new()),
                 Kind::Float => Cells::Double(Vec::new()),
-                Kind::Boolean => Cells::Boolean(Vec::new()),
-            },
+                Kind::Boolean => Cells::Boolean(BooleanBufferBuilder::new(0)),
+            };
+            Filled::new(!column.required, cells)
         });
-        let timestamps = Filled { levels: Some(Vec::new()), cells: Cells::Long(Vec::new()) };
+        let mut name = [0; 16];
+        name.copy_from_slice(format!("{epoch:016x}").as_bytes());
         Self {
             unit,
-            epoch: ByteArray::new(),
+            epoch: name,
             seqs: Vec::new(),
             types: Vec::new(),
-            timestamps,
+            timestamps: Filled::new(true, Cells::Long(Vec::new())),
             mapped: mapped.collect(),
         }
     }
@@ -153,9 +182,6 @@ impl Rows {
 
     /// Ends the row that is begun: its values were added.
     pub(super) fn end(&mut self, record: &View<'_>) {
-        if self.seqs.is_empty() {
-            self.epoch = ByteArray::from(format!("{:016x}", record.epoch).into_bytes());
-        }
         // A ring counts from 0: half of the numbers are more than it will ever have.
         self.seqs.push(i64::try_from(record.seq).unwrap_or(i64::MAX));
         self.types.push(record.type_tag.into());
@@ -164,119 +190,100 @@ impl Rows {
     }
 
     /// Takes back the values of the row that is begun.
-    pub(super) fn take_back(&mut self, values: usize) {
-        for column in &mut self.mapped[..values] {
-            column.pop();
-        }
+    pub(super) fn take_back(&mut self) {
+        let rows = self.len();
+        self.mapped.iter_mut().for_each(|column| column.truncate(rows));
     }
 
-    /// Writes a column, counted from 0 as in the schema.
-    pub(super) fn write(
-        &mut self,
-        column: usize,
-        writer: &mut SerializedColumnWriter<'_>,
-    ) -> Result<()> {
-        match column {
-            0 => {
-                let epochs = vec![self.epoch.clone(); self.len()];
-                writer.typed::<ByteArrayType>().write_batch(&epochs, None, None)?;
-            }
-            1 => _ = writer.typed::<Int64Type>().write_batch(&self.seqs, None, None)?,
-            2 => _ = writer.typed::<Int32Type>().write_batch(&self.types, None, None)?,
-            3 => self.timestamps.write(writer)?,
-            mapped => self.mapped[mapped - FIXED.len()].write(writer)?,
+    /// Takes the rows out.
+    ///
+    /// # Errors
+    /// Arrow cannot hold them: a bug here.
+    pub(super) fn take(&mut self) -> Result<Piece, ArrowError> {
+        let rows = self.len();
+        let ends = OffsetBuffer::from_lengths(std::iter::repeat_n(self.epoch.len(), rows));
+        let epochs = LargeBinaryArray::try_new(ends, self.epoch.repeat(rows).into(), None)?;
+        let mut piece: Piece = vec![
+            Arc::new(epochs),
+            Arc::new(Int64Array::from(replaced(&mut self.seqs))),
+            Arc::new(Int32Array::from(replaced(&mut self.types))),
+            self.timestamps.take()?,
+        ];
+        for column in &mut self.mapped {
+            piece.push(column.take()?);
         }
-        Ok(())
+        Ok(piece)
+    }
+}
+
+/// Takes a vector out, and leaves one that has room for as many.
+fn replaced<T>(values: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(values.len());
+    std::mem::replace(values, room)
+}
+
+impl Bytes {
+    fn new() -> Self {
+        Self { bytes: Vec::new(), offsets: vec![0] }
     }
 
-    /// Forgets all rows.
-    pub(super) fn clear(&mut self) {
-        self.seqs.clear();
-        self.types.clear();
-        self.timestamps.clear();
-        self.mapped.iter_mut().for_each(Filled::clear);
+    fn push(&mut self, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
+        // A vector has less than half of the address space.
+        self.offsets.push(i64::try_from(self.bytes.len()).unwrap_or(i64::MAX));
     }
 }
 
 impl Filled {
+    fn new(is_optional: bool, cells: Cells) -> Self {
+        Self { is_there: is_optional.then(|| BooleanBufferBuilder::new(0)), cells }
+    }
+
     fn push(&mut self, value: &Value<'_>) {
-        let mut is_there = 1;
         match (&mut self.cells, value) {
-            (Cells::Bytes { bytes, ends }, Value::Text(text)) => {
-                bytes.extend_from_slice(text.as_bytes());
-                ends.push(bytes.len());
-            }
-            (Cells::Bytes { bytes, ends }, Value::Bytes(value)) => {
-                bytes.extend_from_slice(value);
-                ends.push(bytes.len());
-            }
+            (Cells::Bytes(cells), Value::Text(text)) => cells.push(text.as_bytes()),
+            (Cells::Bytes(cells), Value::Bytes(value)) => cells.push(value),
+            (Cells::Bytes(cells), _) => cells.push(b""),
             (Cells::Long(cells), Value::Integer(value)) => cells.push(*value),
+            (Cells::Long(cells), _) => cells.push(0),
             (Cells::Double(cells), Value::Float(value)) => cells.push(*value),
-            (Cells::Boolean(cells), Value::Boolean(value)) => cells.push(*value),
-            (_, value) => {
-                debug_assert_eq!(*value, Value::Null, "the mapping gives what its kind says");
-                is_there = 0;
-            }
+            (Cells::Double(cells), _) => cells.push(0.0),
+            (Cells::Boolean(cells), value) => cells.append(*value == Value::Boolean(true)),
         }
-        if let Some(levels) = &mut self.levels {
-            levels.push(is_there);
+        if let Some(is_there) = &mut self.is_there {
+            is_there.append(!matches!(value, Value::Null));
         }
     }
 
-    fn pop(&mut self) {
-        if self.levels.as_mut().is_some_and(|levels| levels.pop() == Some(0)) {
-            return;
-        }
+    fn truncate(&mut self, rows: usize) {
         match &mut self.cells {
-            Cells::Bytes { bytes, ends } => {
-                ends.pop();
-                bytes.truncate(ends.last().copied().unwrap_or(0));
+            Cells::Bytes(Bytes { bytes, offsets }) => {
+                offsets.truncate(rows + 1);
+                let end = offsets.last().and_then(|&end| usize::try_from(end).ok());
+                bytes.truncate(end.unwrap_or(0));
             }
-            Cells::Long(cells) => _ = cells.pop(),
-            Cells::Double(cells) => _ = cells.pop(),
-            Cells::Boolean(cells) => _ = cells.pop(),
+            Cells::Long(cells) => cells.truncate(rows),
+            Cells::Double(cells) => cells.truncate(rows),
+            Cells::Boolean(cells) => cells.truncate(rows),
+        }
+        if let Some(is_there) = &mut self.is_there {
+            is_there.truncate(rows);
         }
     }
 
-    fn write(&mut self, writer: &mut SerializedColumnWriter<'_>) -> Result<()> {
-        let levels = self.levels.as_deref();
-        match &mut self.cells {
-            Cells::Bytes { bytes, ends } => {
-                let all = ByteArray::from(std::mem::take(bytes));
-                let mut begin = 0;
-                let each = ends.iter().map(|&end| {
-                    let value = all.slice(begin, end - begin);
-                    begin = end;
-                    value
-                });
-                let values: Vec<_> = each.collect();
-                writer.typed::<ByteArrayType>().write_batch(&values, levels, None)?;
+    fn take(&mut self) -> Result<ArrayRef, ArrowError> {
+        let nulls = self.is_there.as_mut().map(|it| NullBuffer::new(it.finish()));
+        Ok(match &mut self.cells {
+            Cells::Bytes(cells) => {
+                let Bytes { bytes, offsets } = std::mem::replace(cells, Bytes::new());
+                cells.bytes.reserve(bytes.len());
+                cells.offsets.reserve(offsets.len());
+                let offsets = OffsetBuffer::new(offsets.into());
+                Arc::new(LargeBinaryArray::try_new(offsets, bytes.into(), nulls)?)
             }
-            Cells::Long(cells) => {
-                writer.typed::<Int64Type>().write_batch(cells, levels, None)?;
-            }
-            Cells::Double(cells) => {
-                writer.typed::<DoubleType>().write_batch(cells, levels, None)?;
-            }
-            Cells::Boolean(cells) => {
-                writer.typed::<BoolType>().write_batch(cells, levels, None)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn clear(&mut self) {
-        if let Some(levels) = &mut self.levels {
-            levels.clear();
-        }
-        match &mut self.cells {
-            Cells::Bytes { bytes, ends } => {
-                bytes.clear();
-                ends.clear();
-            }
-            Cells::Long(cells) => cells.clear(),
-            Cells::Double(cells) => cells.clear(),
-            Cells::Boolean(cells) => cells.clear(),
-        }
+            Cells::Long(cells) => Arc::new(Int64Array::try_new(replaced(cells).into(), nulls)?),
+            Cells::Double(cells) => Arc::new(Float64Array::try_new(replaced(cells).into(), nulls)?),
+            Cells::Boolean(cells) => Arc::new(BooleanArray::new(cells.finish(), nulls)),
+        })
     }
 }

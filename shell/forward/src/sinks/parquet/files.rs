@@ -211,6 +211,12 @@ impl Files {
         Ok(is_there)
     }
 
+    /// Says whether one of the records that come may be in a file of a partition that was looked
+    /// into.
+    pub(super) fn may_know(&self, partition: &str) -> bool {
+        self.known.get(partition).is_none_or(|known| !known.is_empty())
+    }
+
     /// Reads the sequence numbers, from `from` on, of the files of a partition.
     fn look(
         &mut self,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::batch::View;
-use crate::json;
+use crate::json::{self, Found, Wanted};
 
 /// One column as a configuration has it, in `[[sink.columns]]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -102,7 +102,8 @@ pub(super) enum Value<'v> {
 #[derive(Clone, Debug)]
 pub(super) struct Mapping {
     columns: Vec<Column>,
-    needs_json: bool,
+    /// The pointers of columns, in their order: with any, payloads must be JSON.
+    wanted: Option<Wanted>,
 }
 
 impl Mapping {
@@ -120,8 +121,9 @@ impl Mapping {
             }
             columns.push(column);
         }
-        let needs_json = columns.iter().any(|column| matches!(column.source, Source::Pointer(_)));
-        Ok(Self { columns, needs_json })
+        let pointers: Vec<_> = columns.iter().filter_map(|it| it.source.pointer()).collect();
+        let wanted = (!pointers.is_empty()).then(|| Wanted::new(pointers));
+        Ok(Self { columns, wanted })
     }
 
     /// Returns the columns, in order.
@@ -129,20 +131,26 @@ impl Mapping {
         &self.columns
     }
 
-    /// Gives the values of a record to `take`, with the number of their column from 0.
+    /// Gives the values of a record to `take`, with the number of their column from 0. What is in
+    /// `found` is of no further use.
     ///
     /// # Errors
     /// Why the record does not fit the table. Values before the one that does not were given.
-    pub(super) fn values(
+    pub(super) fn values<'r>(
         &self,
-        record: &View<'_>,
+        record: &View<'r>,
+        found: &mut Vec<Found<'r>>,
         mut take: impl FnMut(usize, Value<'_>),
     ) -> Result<(), String> {
-        let json = if self.needs_json { Some(json::parse(record.payload)?) } else { None };
+        found.clear();
+        if let Some(wanted) = &self.wanted {
+            wanted.of(record.payload, found)?;
+        }
+        let mut found = found.iter();
         for (at, column) in self.columns.iter().enumerate() {
-            let value = column.value(record, json.as_ref());
+            let value = column.value(record, &mut found);
             let value = value.map_err(|why| format!("column `{}`: {why}", column.name))?;
-            if column.required && value == Value::Null {
+            if column.required && matches!(value, Value::Null) {
                 return Err(format!("column `{}`: there is no value", column.name));
             }
             take(at, value);
@@ -185,13 +193,24 @@ impl ColumnTable {
     }
 }
 
+impl Source {
+    fn pointer(&self) -> Option<&str> {
+        match self {
+            Self::Pointer(pointer) => Some(pointer),
+            Self::Attribute(_) | Self::Field(_) => None,
+        }
+    }
+}
+
 impl Column {
-    fn value<'v>(&self, record: &View<'v>, json: Option<&'v Json>) -> Result<Value<'v>, String> {
+    /// Returns the value of a record; that of a pointer is the next of those that were found.
+    fn value<'v, 'p: 'v>(
+        &self,
+        record: &View<'v>,
+        found: &mut impl Iterator<Item = &'v Found<'p>>,
+    ) -> Result<Value<'v>, String> {
         let bytes = match &self.source {
-            Source::Pointer(pointer) => {
-                let value = json.and_then(|json| json.pointer(pointer)).unwrap_or(&Json::Null);
-                return self.kind.of_json(value);
-            }
+            Source::Pointer(_) => return self.kind.of_json(found.next().unwrap_or(&Found::Null)),
             Source::Attribute(name) => match record.attributes.get(name) {
                 Some(value) => value,
                 None => return Ok(Value::Null),
@@ -215,17 +234,18 @@ fn attributes(record: &View<'_>) -> Value<'static> {
 }
 
 impl Kind {
-    fn of_json(self, value: &Json) -> Result<Value<'_>, String> {
+    fn of_json<'v>(self, value: &'v Found<'_>) -> Result<Value<'v>, String> {
+        let text = || value.clone().into_value().to_string();
         let fits = match (self, value) {
-            (_, Json::Null) => Some(Value::Null),
-            (Self::Text, Json::String(text)) => Some(Value::Text(Cow::Borrowed(text))),
-            (Self::Text | Self::Json, other) => Some(Value::Text(Cow::Owned(other.to_string()))),
-            (Self::Integer, Json::Number(number)) => number.as_i64().map(Value::Integer),
-            (Self::Float, Json::Number(number)) => number.as_f64().map(Value::Float),
-            (Self::Boolean, Json::Bool(is)) => Some(Value::Boolean(*is)),
+            (_, Found::Null) => Some(Value::Null),
+            (Self::Text, Found::Text(text)) => Some(Value::Text(Cow::Borrowed(text))),
+            (Self::Text | Self::Json, _) => Some(Value::Text(Cow::Owned(text()))),
+            (Self::Integer, Found::Number(number)) => number.as_i64().map(Value::Integer),
+            (Self::Float, Found::Number(number)) => number.as_f64().map(Value::Float),
+            (Self::Boolean, Found::Boolean(is)) => Some(Value::Boolean(*is)),
             _ => None,
         };
-        fits.ok_or_else(|| self.misfit(&value.to_string()))
+        fits.ok_or_else(|| self.misfit(&text()))
     }
 
     fn of_bytes(self, bytes: &[u8]) -> Result<Value<'_>, String> {
@@ -279,9 +299,9 @@ mod tests {
         let mut batch = Batch::default();
         batch.clear(1);
         batch.push(0, 0, 0, payload, b"\x10\0\x02\0\x01\x02\0n42\x01\x02\0xhi");
-        let mut seen = Vec::new();
+        let (mut seen, mut found) = (Vec::new(), Vec::new());
         let record = batch.records().get(0);
-        mapping.values(&record, |at, value| seen.push(format!("{at} {value:?}")))?;
+        mapping.values(&record, &mut found, |at, value| seen.push(format!("{at} {value:?}")))?;
         Ok(seen)
     }
 

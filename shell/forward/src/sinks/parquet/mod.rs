@@ -14,7 +14,8 @@ mod partition;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use aqueduct::config::Size;
 use serde::Deserialize;
@@ -28,10 +29,18 @@ use columns::{FIXED, Unit};
 use files::Files;
 use mapping::{ColumnTable, Field, Mapping};
 use partition::Level;
-use writer::{Layout, Writer};
+use writer::{Encoder, Layout, Work, Writer};
 
 /// Most files that are written at the same time. A batch with more partitions is written in parts.
 const MOST_OPEN: usize = 64;
+/// From so many records on, another thread encodes what this one reads.
+const APART_RECORDS: usize = 8192;
+/// Pieces that may wait for that thread.
+const PIECES_AHEAD: usize = 2;
+/// What the allocator keeps for the next page and the next piece.
+const KEPT_BYTES: usize = 16 << 20;
+/// How many records are read between two looks at the deadline.
+const LOOK_RECORDS: usize = 256;
 
 /// `[sink]` with `kind = "parquet"`.
 #[derive(Debug, Deserialize)]
@@ -118,6 +127,7 @@ impl Parquet {
         } else {
             Files::new(table.path, context.flow.clone())
         };
+        keep_memory();
         Ok(Self { layout: Arc::new(layout), levels, files })
     }
 
@@ -125,42 +135,118 @@ impl Parquet {
     /// Returns how many are delivered, how many of these were there already, and why the next does
     /// not fit.
     fn write(&mut self, records: &Records<'_>, stop: &Stop) -> Result<Part, Failure> {
-        let mut part = Part::default();
-        let mut open: Vec<Writer> = Vec::new();
-        for record in records.iter() {
-            let directory = partition::of(&self.levels, record.timestamp_ns);
-            if self.files.knows(&directory, (record.epoch, record.seq), stop)? {
-                part.done += 1;
-                part.known += 1;
-                continue;
-            }
-            let at = open.iter().position(|writer| *writer.directory() == *directory);
-            let at = match at {
-                Some(at) => at,
-                None if open.len() == MOST_OPEN => break,
-                None => {
-                    let (file, temporary) = self.files.create()?;
-                    open.push(Writer::new(&self.layout, directory, file, temporary)?);
-                    open.len() - 1
-                }
-            };
-            if let Err(reason) = open[at].add(&record)? {
-                part.refused = Some(reason);
-                break;
-            }
-            part.done += 1;
-            if stop.is_over() {
-                return Err(Failure::retry("the time for it is over"));
-            }
-        }
-        for mut writer in open {
-            if let Some(mut whole) = writer.end(records.epoch())? {
+        let (part, writers, mut encoders) = if records.len() < APART_RECORDS {
+            let mut encoders = Vec::new();
+            let give = &mut |work| writer::encode(&mut encoders, work);
+            let (part, writers) = self.read(records, stop, give)?;
+            (part, writers, encoders)
+        } else {
+            self.read_apart(records, stop)?
+        };
+        for (mut writer, encoder) in writers.into_iter().zip(&mut encoders) {
+            if let Some(mut whole) = writer.end(encoder, records.epoch())? {
                 self.files.publish(&mut whole, stop)?;
             }
         }
         self.files.sync()?;
         Ok(part)
     }
+
+    /// Reads records while another thread encodes those before them.
+    fn read_apart(
+        &mut self,
+        records: &Records<'_>,
+        stop: &Stop,
+    ) -> Result<(Part, Vec<Writer>, Vec<Encoder>), Failure> {
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::sync_channel(PIECES_AHEAD);
+            let encoding = thread::Builder::new().name("forward-encode".to_owned());
+            let encoding = encoding.spawn_scoped(scope, move || {
+                let mut encoders = Vec::new();
+                receiver.iter().try_for_each(|work| writer::encode(&mut encoders, work))?;
+                Ok(encoders)
+            });
+            let encoding = encoding.map_err(Failure::retry)?;
+            let give = &mut |work| {
+                // It is gone only if it has failed, and then says why.
+                sender.send(work).map_err(|_| Failure::retry("the encoding thread has ended"))
+            };
+            let read = self.read(records, stop, give);
+            drop(sender);
+            let encoded = encoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let encoders = encoded?;
+            let (part, writers) = read?;
+            Ok((part, writers, encoders))
+        })
+    }
+
+    /// Gathers the rows of records, and gives away what there is to do for files.
+    fn read(
+        &mut self,
+        records: &Records<'_>,
+        stop: &Stop,
+        give: &mut dyn FnMut(Work) -> Result<(), Failure>,
+    ) -> Result<(Part, Vec<Writer>), Failure> {
+        let (mut part, mut open) = (Part::default(), Vec::<Writer>::new());
+        let mut found = Vec::new();
+        // Where the record before went: most go where that did.
+        let mut place: Option<Place> = None;
+        for (at, record) in records.iter().enumerate() {
+            if at.is_multiple_of(LOOK_RECORDS) && stop.is_over() {
+                return Err(Failure::retry("the time for it is over"));
+            }
+            let hour = partition::hour(record.timestamp_ns);
+            let place = match &mut place {
+                Some(place) if place.hour == hour => place,
+                other => {
+                    let directory = partition::of(&self.levels, record.timestamp_ns);
+                    let file = open.iter().position(|writer| *writer.directory() == *directory);
+                    other.insert(Place { hour, directory, file, is_looked_up: true })
+                }
+            };
+            if place.is_looked_up {
+                if self.files.knows(&place.directory, (record.epoch, record.seq), stop)? {
+                    part.done += 1;
+                    part.known += 1;
+                    continue;
+                }
+                place.is_looked_up = self.files.may_know(&place.directory);
+            }
+            let file = match place.file {
+                Some(file) => file,
+                None if open.len() == MOST_OPEN => break,
+                None => {
+                    let (file, temporary) = self.files.create()?;
+                    give(Work::Begin(Box::new(Encoder::new(&self.layout, file)?)))?;
+                    let number = (open.len(), record.epoch);
+                    let directory = place.directory.clone();
+                    open.push(Writer::new(&self.layout, number, directory, temporary));
+                    *place.file.insert(number.0)
+                }
+            };
+            if let Err(reason) = open[file].add(&record, &mut found, give)? {
+                part.refused = Some(reason);
+                break;
+            }
+            part.done += 1;
+        }
+        for writer in &mut open {
+            writer.end_group(give)?;
+        }
+        Ok((part, open))
+    }
+}
+
+/// Where a record goes.
+#[derive(Debug)]
+struct Place {
+    /// By the hour that it is of.
+    hour: Option<u64>,
+    directory: String,
+    /// Number of its file, once it is begun.
+    file: Option<usize>,
+    /// Whether records of it may be in a file already.
+    is_looked_up: bool,
 }
 
 /// What became of the first records of a batch.
@@ -197,6 +283,13 @@ impl Sink for Parquet {
         self.files.check()?;
         self.files.probe(stop)
     }
+}
+
+/// Has glibc keep the memory of pages that were written, in place of giving it back and having each
+/// page of the next one cleared by the kernel, which takes as long as all the rest of a file: it
+/// does so up to the size of what it had mapped and was given back. Elsewhere it does nothing.
+fn keep_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT_BYTES)));
 }
 
 /// Checks a limit: from 1.

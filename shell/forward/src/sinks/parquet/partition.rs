@@ -34,6 +34,12 @@ pub(super) fn check(levels: &[Level]) -> Result<(), String> {
     }
 }
 
+/// Returns what tells records of different directories apart: the hour since 1970; `None`: the time
+/// is unknown.
+pub(super) fn hour(timestamp_ns: u64) -> Option<u64> {
+    (timestamp_ns > 0).then_some(timestamp_ns / 3_600_000_000_000)
+}
+
 /// Returns the directory of a record, relative to the sink's; 0: the time is unknown.
 pub(super) fn of(levels: &[Level], timestamp_ns: u64) -> String {
     let seconds = timestamp_ns / 1_000_000_000;

@@ -176,6 +176,54 @@ fn a_batch_with_more_partitions_than_files_that_may_be_open_is_written_in_parts(
 }
 
 #[test]
+fn a_batch_that_another_thread_encodes_is_the_same_and_ends_before_what_does_not_fit() {
+    const RECORDS: u64 = 3 * APART_RECORDS as u64;
+    let scratch = Scratch::new("apart");
+    let mut sink = scratch.sink(
+        "partition = ['date', 'hour']\nrow_group_rows = 5000\ncolumns = [
+         { name = 'n', pointer = '/n', type = 'integer' },
+         { name = 's', pointer = '/s' }]\n",
+    );
+    let mut batch = Batch::default();
+    batch.clear(1);
+    let poison = RECORDS - 100;
+    for seq in 0..RECORDS {
+        let payload = match seq {
+            _ if seq == poison => "{\"n\":\"none\"}".to_owned(),
+            _ if seq % 5 == 0 => format!("{{\"n\":{seq}}}"),
+            _ => format!("{{\"n\":{seq},\"s\":\"s{seq}\"}}"),
+        };
+        batch.push(seq, 0, (seq % 2) * HOUR_NS + 1, payload.as_bytes(), b"");
+    }
+    let stop = Stop::default();
+    let failure = sink.deliver(&batch.records(), &stop).expect_err("text is no integer");
+    assert_eq!(failure.remedy, Remedy::Poison);
+    let done = usize::try_from(poison).expect("few");
+    assert_eq!(failure.done, done);
+    let rest = batch.records().slice(done + 1..batch.len());
+    sink.deliver(&rest, &stop).expect("delivered");
+    let mut found = BTreeMap::new();
+    for name in scratch.files() {
+        use ::parquet::file::reader::{FileReader, SerializedFileReader};
+        use ::parquet::record::RowAccessor;
+        let file = fs::File::open(scratch.0.join(name)).expect("it is there");
+        let file = SerializedFileReader::new(file).expect("whole");
+        assert!(file.metadata().row_groups().iter().all(|group| group.num_rows() <= 5000));
+        for row in file.get_row_iter(None).expect("rows") {
+            let row = row.expect("whole");
+            assert_eq!(row.get_string(0).expect("the epoch"), "0000000000000001");
+            let text = row.get_string(5).ok().cloned();
+            let row = (row.get_long(1).expect("its number"), row.get_long(4).expect("n"), text);
+            assert!(found.insert(row.0, row).is_none(), "each once");
+        }
+    }
+    let expected = |seq: i64| (seq % 5 != 0).then(|| format!("s{seq}"));
+    let seqs = (0..i64::try_from(RECORDS).expect("few"))
+        .filter(|seq| !seq.eq(&i64::try_from(poison).expect("few")));
+    assert!(found.into_values().eq(seqs.map(|seq| (seq, seq, expected(seq)))));
+}
+
+#[test]
 fn a_directory_that_is_not_there_is_for_a_person() {
     let scratch = Scratch::new("nowhere");
     let mut sink = scratch.sink("");
