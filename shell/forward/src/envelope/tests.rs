@@ -193,3 +193,79 @@ fn xml_has_an_element_for_each_member() {
         assert!(envelope.encode(&batch.records().get(at), &mut Vec::new()).is_err(), "{at}");
     }
 }
+
+/// Fields of a message of the schema that is shipped, by their numbers: type and name.
+fn fields_of(message: &str) -> std::collections::BTreeMap<u64, (String, String)> {
+    let schema = include_str!("../../schema/record.proto");
+    let (_, rest) = schema.split_once(&format!("message {message} {{")).expect("it is there");
+    let (body, _) = rest.split_once('}').expect("it ends");
+    let is_field = |line: &&str| !line.is_empty() && !line.starts_with("//");
+    let field = |line: &str| {
+        let (left, number) = line.trim_end_matches(';').split_once(" = ").expect("a field");
+        let (kind, name) = left.rsplit_once(' ').expect("a type and a name");
+        (number.parse().expect("a number"), (kind.to_owned(), name.to_owned()))
+    };
+    body.lines().map(str::trim).filter(is_field).map(field).collect()
+}
+
+/// Reads a message by what the schema says of it: `name=value` of each field, those of a message
+/// inside in brackets.
+fn by_schema(message: &str, mut bytes: &[u8]) -> Vec<String> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        prost::encoding::decode_varint(bytes).expect("a number")
+    }
+    let fields = fields_of(message);
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes);
+        let (kind, name) = fields.get(&(key >> 3)).expect("the schema has this field");
+        let value = match (kind.as_str(), key & 7) {
+            ("uint32" | "uint64", 0) => varint(&mut bytes).to_string(),
+            ("fixed64", 1) => {
+                let (number, rest) = bytes.split_first_chunk().expect("eight bytes");
+                bytes = rest;
+                u64::from_le_bytes(*number).to_string()
+            }
+            (kind, 2) => {
+                let len = usize::try_from(varint(&mut bytes)).expect("short");
+                let (value, rest) = bytes.split_at(len);
+                bytes = rest;
+                match kind.strip_prefix("repeated ") {
+                    Some(inside) => format!("[{}]", by_schema(inside, value).join(" ")),
+                    None if kind == "string" => String::from_utf8(value.to_vec()).expect("UTF-8"),
+                    None => value.escape_ascii().to_string(),
+                }
+            }
+            (kind, wire) => panic!("{name} is {kind} and comes as wire type {wire}"),
+        };
+        found.push(format!("{name}={value}"));
+    }
+    found
+}
+
+#[test]
+fn protobuf_is_what_the_schema_says_that_is_shipped() {
+    let encoded = encoded(&Envelope { form: Form::Protobuf, ..Envelope::default() });
+    let mut body = Vec::new();
+    for one in &encoded {
+        element(one, &mut body);
+    }
+    let all = by_schema("Records", &body);
+    let epoch = 0x5f0c_3a9b_e2d1_4477_u64;
+    assert_eq!(all[0], format!("records=[epoch={epoch}]"));
+    assert_eq!(
+        all[1],
+        format!(
+            "records=[epoch={epoch} seq=300 type=65535 timestamp_ns=1700000000000000000 \
+             attributes=[name=a value=1] attributes=[name=:path value=/x?y=\\\"z\\\"] \
+             attributes=[name=a value=2] payload={{\\\"n\\\": 1,\\n \\\"s\\\": \\\"x\\\"}}]"
+        )
+    );
+    let (seq, stamp) = (u64::MAX, u64::MAX);
+    assert_eq!(
+        all[2],
+        format!(
+            "records=[epoch={epoch} seq={seq} type=7 timestamp_ns={stamp} payload=\\xff\\x00\\x80]"
+        )
+    );
+}
