@@ -1,9 +1,12 @@
 //! A stream of NATS `JetStream`, by its client library.
 //!
 //! Delivered means that the stream has acknowledged each record: with three replicas, a majority of
-//! them has it. Each message has its record's name as `Nats-Msg-Id`, and names the one before it as
-//! `Nats-Expected-Last-Msg-Id`, so the stream takes each record once and in order, whatever is
-//! sent again. The library's runtime stays in here, on a thread of its own.
+//! them has it. Each message has its record's name as `Nats-Msg-Id`, and says as
+//! `Nats-Expected-Last-Sequence` which number the one before it has in the stream, so the stream
+//! takes each record once and in order, whatever is sent again. (Not by
+//! `Nats-Expected-Last-Msg-Id`: a replica that has caught up does not know the id of its last
+//! message, takes the next one for wrong and stops.) The library's runtime stays in here, on a
+//! thread of its own.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -83,20 +86,26 @@ struct Link {
 }
 
 /// The last message of a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Last {
-    /// There is none, or one that says nothing.
-    Unnamed,
-    /// Its `Nats-Msg-Id`.
-    Id(String),
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Last {
+    /// Its number there; 0: there was never one.
+    sequence: u64,
+    /// The epoch and number of its record, if it says so.
+    record: Option<(u64, u64)>,
 }
 
 impl Last {
-    /// Returns the sequence number, if it is a record of this epoch.
+    /// Reads a `Nats-Msg-Id` of ours.
+    fn record_of(id: &str) -> Option<(u64, u64)> {
+        let (epoch, seq) = id.split_once('-')?;
+        let is_ours = epoch.len() == 16 && seq.bytes().all(|it| it.is_ascii_digit());
+        let epoch = u64::from_str_radix(epoch, 16).ok().filter(|_| is_ours)?;
+        Some((epoch, seq.parse().ok()?))
+    }
+
+    /// Returns the number of its record, if that is one of this epoch.
     fn seq(&self, epoch: u64) -> Option<u64> {
-        let Self::Id(id) = self else { return None };
-        let (name, seq) = id.split_once('-')?;
-        (name == format!("{epoch:016x}")).then(|| seq.parse().ok()).flatten()
+        self.record.filter(|(of, _)| *of == epoch).map(|(_, seq)| seq)
     }
 }
 
@@ -192,18 +201,19 @@ impl Table {
     /// Asks for the last message of the stream.
     async fn last(&self, link: &Link) -> Result<Last, Failure> {
         let stream = self.stream(link).await?;
-        let last = stream.cached_info().state.last_sequence;
-        if last == 0 {
-            return Ok(Last::Unnamed);
+        let sequence = stream.cached_info().state.last_sequence;
+        if sequence == 0 {
+            return Ok(Last::default());
         }
-        match stream.get_raw_message(last).await {
+        match stream.get_raw_message(sequence).await {
             Ok(message) => {
                 let id = message.headers.get(async_nats::header::NATS_MESSAGE_ID);
-                Ok(id.map_or(Last::Unnamed, |id| Last::Id(id.as_str().to_owned())))
+                let record = id.and_then(|id| Last::record_of(id.as_str()));
+                Ok(Last { sequence, record })
             }
             // Deleted, by its age for instance.
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                Ok(Last::Unnamed)
+                Ok(Last { sequence, record: None })
             }
             Err(error) => Err(Failure::retry(format!("{}: {error}", self.stream))),
         }
@@ -216,7 +226,7 @@ impl Table {
         envelope: &Envelope,
         records: &Records<'_>,
     ) -> Result<Delivered, Failure> {
-        let mut last = None;
+        let (mut last, mut expected) = (None, None);
         let mut known = 0;
         if self.ordered {
             let asked = match link.last.take() {
@@ -226,7 +236,7 @@ impl Table {
             // A record that is there is not sent again, however long ago it was.
             let has = asked.seq(records.epoch());
             known = records.iter().take_while(|record| has >= Some(record.seq)).count();
-            last = Some(asked);
+            (last, expected) = (Some(asked), Some(asked.sequence));
         }
         let limit = link.client.server_info().max_payload;
         let subject = Subject::from(self.subject.as_str());
@@ -249,11 +259,9 @@ impl Table {
                     }
                 };
                 let mut message = message.expected_stream(&self.stream);
-                if let Some(Last::Id(id)) = &last {
-                    message = message.expected_last_message_id(id);
-                }
-                if last.is_some() {
-                    last = Some(Last::Id(record.name()));
+                if let Some(sequence) = &mut expected {
+                    message = message.expected_last_sequence(*sequence);
+                    *sequence += 1;
                 }
                 let future = link.context.send_publish(subject.clone(), message).await;
                 flying.push_back(future.map_err(|it| failure(&it).after(acknowledged))?);
@@ -263,9 +271,14 @@ impl Table {
             let Some(oldest) = flying.pop_front() else { break };
             let answer = oldest.await.map_err(|error| failure(&error).after(acknowledged))?;
             repeated += u64::from(answer.duplicate);
+            if let Some(last) = &mut last {
+                let seq = records.get(acknowledged).seq;
+                *last = Last { sequence: answer.sequence, record: Some((records.epoch(), seq)) };
+            }
             acknowledged += 1;
         }
-        link.last = last;
+        // What was there already has a number from before: it is asked for again.
+        link.last = last.filter(|_| repeated == 0);
         refused.map_or(Ok(Delivered { known: known as u64 + repeated }), Err)
     }
 }
