@@ -6,6 +6,8 @@
 #![allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 
 mod common;
+#[path = "common/disk.rs"]
+mod disk;
 #[path = "common/tools.rs"]
 mod tools;
 
@@ -120,6 +122,18 @@ impl Cluster {
         })
     }
 
+    /// Whether a server has all that the stream has.
+    fn is_current(&self, at: usize) -> bool {
+        let name = format!("n{at}");
+        self.runtime.block_on(async {
+            let Some(context) = self.context().await else { return false };
+            let Ok(stream) = context.get_stream("orders").await else { return false };
+            let Some(cluster) = stream.cached_info().cluster.clone() else { return false };
+            cluster.leader.as_ref() == Some(&name)
+                || cluster.replicas.iter().any(|it| it.name == name && it.current && !it.offline)
+        })
+    }
+
     fn count(&self) -> u64 {
         self.runtime
             .block_on(async {
@@ -135,8 +149,15 @@ impl Cluster {
         self.runtime.block_on(async {
             let context = self.context().await.expect("it is there");
             let stream = context.get_stream("orders").await.expect("it is there");
-            let consumer = stream.create_consumer(OrderedConfig::default()).await;
-            let mut messages = consumer.expect("made").messages().await.expect("messages");
+            // Servers that were killed just now may need a while.
+            let until = Instant::now() + TIMEOUT;
+            let consumer = loop {
+                match stream.create_consumer(OrderedConfig::default()).await {
+                    Ok(consumer) => break consumer,
+                    Err(error) => assert!(Instant::now() < until, "{error}"),
+                }
+            };
+            let mut messages = consumer.messages().await.expect("messages");
             let mut found = Vec::new();
             while found.len() < count {
                 let next = tokio::time::timeout(TIMEOUT, messages.next()).await;
@@ -235,6 +256,49 @@ fn whatever_servers_and_process_go_through_each_record_is_there_once_and_in_orde
         "nats: {kills} kills and cuts, {posted} records, 0 lost, 0 twice, in order; all there after {} ms",
         began.elapsed().as_millis()
     );
+}
+
+#[test]
+fn when_the_disk_of_one_server_is_full_the_others_go_on_and_it_comes_back() {
+    let Some(program) = tools::tool("nats-server") else { return };
+    let scratch = Scratch::new("natsfull");
+    // The store of one of them; the others have all of the machine's disk.
+    let full = 0;
+    let Some(disk) = disk::Disk::mount(scratch.join("nats/n0"), 4 << 20) else { return };
+    let mut cluster = Cluster::start(&scratch, program);
+    let listener = Listener::start_with(&scratch, &["--capacity-bytes", "4MiB"]);
+    let mut forward = Forward::start(&scratch, &listener.socket, &config(&cluster), &[]);
+    let (mut client, mut random) = (listener.client(), Random(7));
+    let mut post = |from: u64, count: u64| {
+        for n in from..from + count {
+            let mut letter = || char::from(b'a' + u8::try_from(random.below(26)).expect("few"));
+            let noise: String = (0..2000).map(|_| letter()).collect();
+            // A full ring is asked again: what the stream takes is what matters.
+            eventually("a record is taken", || client.lines(&format!("{n} {noise}")).then_some(()));
+        }
+    };
+    // Twice what that disk has.
+    post(0, 4000);
+    let log = fs::read_to_string(scratch.join("nats/n0.log")).unwrap_or_default();
+    assert!(log.contains("no space left on device"), "its disk is full: {log}");
+    eventually("all records, by the two others", || (cluster.count() >= 4000).then_some(()));
+    // It gets a larger disk, with nothing on it, and catches up.
+    cluster.kill(full);
+    disk.resize(64 << 20);
+    disk.clear();
+    cluster.restart(full);
+    post(4000, 200);
+    eventually("all records", || (cluster.count() >= 4200).then_some(()));
+    // It takes part again: without it, and one of the others gone, there is no majority.
+    eventually("it has caught up", || cluster.is_current(full).then_some(()));
+    cluster.kill(1);
+    post(4200, 100);
+    eventually("all records, by it and one other", || (cluster.count() >= 4300).then_some(()));
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+    let found = cluster.read();
+    let number = |text: &String| text.split(' ').next().and_then(|it| it.parse::<u64>().ok());
+    let numbers: Vec<_> = found.iter().map(|(_, it)| number(it).expect("a number")).collect();
+    assert!(numbers.iter().copied().eq(0..4300), "each once, in order: {}", numbers.len());
 }
 
 #[test]

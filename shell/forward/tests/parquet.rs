@@ -6,6 +6,8 @@
 #![allow(clippy::disallowed_types, reason = "inside the process, not in shared memory")]
 
 mod common;
+#[path = "common/disk.rs"]
+mod disk;
 #[path = "common/tools.rs"]
 mod tools;
 
@@ -184,6 +186,86 @@ fn killed_at_random_each_record_is_in_one_file() {
         "parquet: {kills} kills, {posted} records in {count} files, 0 lost, 0 twice, \
          {again} files found of a killed process"
     );
+}
+
+#[test]
+fn what_finds_a_full_disk_stays_in_the_ring_and_is_there_once_when_there_is_room() {
+    const DISK: usize = 2 << 20;
+    let scratch = Scratch::new("pfull");
+    let Some(disk) = disk::Disk::mount(scratch.join("lake"), DISK) else { return };
+    let lake = disk.path();
+    let listener = Listener::start_with(&scratch, &common_ring());
+    let config = format!(
+        "[sink]\nkind = 'parquet'\npath = '{}'\ncompression = 'none'\n\
+         [batch]\nbytes = '32KiB'\nwait_ms = 3\n[retry]\nlongest_ms = 100\nbreaker_pause_ms = 100\n",
+        lake.display()
+    );
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    let mut client = listener.client();
+    // A number and a kilobyte of noise, which stays as large as it is.
+    let mut random = Random(7);
+    let mut noise = |n: u64| {
+        let mut digit = || char::from(b'0' + u8::try_from(random.below(10)).expect("a digit"));
+        format!("{n}{}", (0..1000).map(|_| digit()).collect::<String>())
+    };
+    let mut taken = 0;
+    for _ in 0..100 {
+        client.record(0, noise(taken).as_bytes());
+        taken += 1;
+    }
+    eventually("the first records", || (rows(lake) == taken).then_some(()));
+    // All but a few pages, fewer than a batch needs.
+    let room = DISK - used(lake) - (16 << 10);
+    fs::write(lake.join("other"), vec![0; room]).expect("it is there");
+    let mut refused = 0;
+    while refused < 3 {
+        match client.post("", noise(taken).as_bytes()).expect("an answer").0 {
+            202 => taken += 1,
+            503 => refused += 1,
+            other => panic!("answered {other}"),
+        }
+    }
+    forward.process.wait_for_log("No space left on device");
+    let before = rows(lake);
+    assert!(before < taken, "what did not find room is in the ring");
+    // Killed meanwhile, the next one finds all of it there.
+    forward.process.kill();
+    forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    fs::remove_file(lake.join("other")).expect("removed");
+    eventually("all of it", || (rows(lake) == taken).then_some(()));
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+    let names = files(lake);
+    let whole = names.iter().all(|path| path.extension().is_some_and(|it| it == "parquet"));
+    assert!(whole, "nothing half written is left: {names:?}");
+    let mut seqs: Vec<_> = names.iter().flat_map(|path| seqs(path)).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (0..i64::try_from(taken).expect("few")).collect::<Vec<_>>(), "each once");
+}
+
+/// A ring that is full soon, which is told at once.
+fn common_ring() -> [&'static str; 4] {
+    ["--capacity-bytes", "256KiB", "--full-wait-ms", "20"]
+}
+
+/// Bytes of all files of a directory, in whole pages.
+fn used(directory: &Path) -> usize {
+    let bytes = |path: &PathBuf| fs::metadata(path).map_or(0, |it| it.len());
+    let pages = |path| usize::try_from(bytes(path).div_ceil(4096)).expect("few");
+    files(directory).iter().map(|path| pages(path) * 4096).sum()
+}
+
+/// The sequence numbers of a file.
+fn seqs(path: &Path) -> Vec<i64> {
+    let file = SerializedFileReader::new(fs::File::open(path).expect("it is there"));
+    let file = file.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let rows = file.get_row_iter(None).expect("rows");
+    rows.map(|row| row.expect("whole").get_long(1).expect("a number")).collect()
+}
+
+/// How many rows all files of a directory have that have their name.
+fn rows(directory: &Path) -> u64 {
+    let is_named = |path: &PathBuf| path.extension().is_some_and(|it| it == "parquet");
+    files(directory).iter().filter(|path| is_named(path)).map(|path| seqs(path).len() as u64).sum()
 }
 
 #[test]
