@@ -56,11 +56,15 @@ pub fn batch_defaults(kind: Option<&str>) -> BatchDefaults {
         }
         // A batch waits for its last report, and librdkafka makes requests of its own of it.
         Some("kafka") => {
-            BatchDefaults { records: 10_000, bytes: 8 << 20, wait: Duration::from_millis(20) }
+            BatchDefaults { records: 100_000, bytes: 16 << 20, wait: Duration::from_millis(20) }
+        }
+        // Acknowledgements of a batch are waited for while its next records are sent.
+        Some("nats") => {
+            BatchDefaults { records: 5000, bytes: 4 << 20, wait: Duration::from_millis(100) }
         }
         // A batch is a transaction, and a commit is a sync of the server's disk.
         Some("postgres") => {
-            BatchDefaults { records: 10_000, bytes: 8 << 20, wait: Duration::from_millis(100) }
+            BatchDefaults { records: 100_000, bytes: 16 << 20, wait: Duration::from_millis(100) }
         }
         _ => BatchDefaults { records: 1000, bytes: 1 << 20, wait: Duration::from_millis(100) },
     }
