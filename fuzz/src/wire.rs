@@ -1,5 +1,6 @@
 //! The bytes of ABI 1.2, written a second time from `core/ABI.md` and from nothing else.
 
+pub const CAPACITY: usize = 32;
 pub const TAIL: usize = 128;
 pub const NEXT_SEQ: usize = 132;
 pub const OLDEST: usize = 192;

@@ -1,5 +1,5 @@
-//! `http1`: any cut of the bytes gives the same records, attributes and answers, and hyper finds the
-//! same records and attributes in them, up to where the codec refuses.
+//! `http1`: any cut of the bytes gives the same records, attributes and answers, and hyper finds
+//! the same records and attributes in them, up to where the codec refuses.
 
 use std::sync::Arc;
 
