@@ -259,3 +259,10 @@ spec:
       secret: { secretName: {{ $values.listener.secretName }}, defaultMode: 0440 }
     {{- end }}
 {{- end -}}
+
+{{- /* A pod that goes takes what nobody has read of its rings with it: slowly. */}}
+{{- define "aqueduct.scaling" -}}
+scaleDown:
+  stabilizationWindowSeconds: 600
+  policies: [{ type: Pods, value: 1, periodSeconds: 120 }]
+{{- end }}
