@@ -211,8 +211,8 @@ impl<'a> Batch<'a> {
         &self.shared.rings[usize::from(ring.0)]
     }
 
-    /// Publishes the rings from this one on, the last one first: what follows a publication may lock
-    /// its ring once more, which must not come after a later one.
+    /// Publishes the rings from this one on, the last one first: what follows a publication may
+    /// lock its ring once more, which must not come after a later one.
     fn end_turns(&mut self, from: usize) {
         for turn in self.turns[from..].iter_mut().rev().filter_map(Option::take) {
             let records = turn.records();

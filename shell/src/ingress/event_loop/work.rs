@@ -131,8 +131,9 @@ impl<'a> Work<'a> {
         self.generation == addresses.generation()
     }
 
-    /// Looks again at what others change, the end of the process and the rules of addresses, once the
-    /// wakes are taken: whoever found a wake on its way when this had changed has left no other.
+    /// Looks again at what others change, the end of the process and the rules of addresses, once
+    /// the wakes are taken: whoever found a wake on its way when this had changed has left no
+    /// other.
     pub(super) fn look_again(&mut self) {
         self.batch.begin();
         self.renew();

@@ -61,8 +61,8 @@ impl Progress {
         waker.wake();
     }
 
-    /// Notes that everything before this number is published. Two threads may note theirs in another
-    /// order than they published: the larger stays.
+    /// Notes that everything before this number is published. Two threads may note theirs in
+    /// another order than they published: the larger stays.
     pub(crate) fn advance(&self, next_seq: u64) {
         // ORDER(progress): Release. Pairs with `standing`.
         self.next_seq.fetch_max(next_seq, Ordering::Release);
