@@ -22,8 +22,8 @@ const CAPACITY_BYTES_DEFAULT: u64 = 16 << 20;
 const MAX_PAYLOAD_BYTES_DEFAULT: u64 = 1 << 20;
 /// How far a subscription may lag where nothing else is said, bytes.
 const LAG_BYTES_DEFAULT: u64 = 1 << 30;
-/// The farthest: positions of 32 bits tell records apart that are less than half of all apart.
-const LAG_BYTES_MAX: u64 = 32 << 30;
+/// The farthest: what was not released begins a new epoch, at positions of 32 bits.
+const LAG_BYTES_MAX: u64 = 64 << 30;
 /// Most subscriptions of one ring.
 pub const MAX_SUBSCRIPTIONS: usize = 64;
 
@@ -130,7 +130,7 @@ pub struct RingSettings {
     pub subscriptions: Vec<String>,
     /// Those of them that may lag behind the ring, and are fed from its journal.
     pub lagging: Vec<String>,
-    /// How far they may, bytes: at least the capacity.
+    /// How far they may, bytes: at least twice the capacity, so that the largest batch finds room.
     pub lag_bytes: u64,
     /// Its records may have attributes, because an address that keeps some can bring them.
     pub has_attributes: bool,
@@ -305,11 +305,12 @@ fn check_lagging(
 }
 
 fn check_lag_bytes(key: &str, table: &RingTable, capacity: u64) -> Result<u64, ConfigError> {
-    let default = LAG_BYTES_DEFAULT.max(capacity);
+    let least = 2 * capacity;
+    let default = LAG_BYTES_DEFAULT.max(least);
     let Some(Given { value: Size(bytes), origin }) = table.lag_bytes else { return Ok(default) };
-    if !(capacity..=LAG_BYTES_MAX).contains(&bytes) {
-        let (least, most) = (written_size(capacity), written_size(LAG_BYTES_MAX));
-        let allowed = format!("the capacity of the ring, {least}, to {most}");
+    if !(least..=LAG_BYTES_MAX).contains(&bytes) {
+        let (least, most) = (written_size(least), written_size(LAG_BYTES_MAX));
+        let allowed = format!("twice the capacity of the ring, {least}, to {most}");
         return Err(ConfigError::value(origin, key, bytes, allowed));
     }
     Ok(bytes)

@@ -2,12 +2,13 @@
 #![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "small counts")]
 
 use std::io::{BufRead, BufReader, Lines};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use aqueduct_client::{Client, Event, Options, Start};
+use aqueduct_client::{Client, Event, Options, ReadError, Start, WaitError};
 use aqueduct_core::MemoryMut;
 use aqueduct_core::layout::cursor_word;
 
@@ -256,6 +257,95 @@ fn a_reader_that_lies_is_evicted_and_its_subscription_stays() {
     });
     let mut far = attach(&server, "far");
     read(&mut far, 0..100, 1);
+}
+
+#[test]
+fn damage_in_the_journal_is_told_and_gone_past() {
+    let (server, _) = start("process", "16MiB", "");
+    publish(&server, 0..200);
+    // In the payload of the first record of the second file.
+    let file = journal(&server).join("0000000000000002.segment");
+    let segment = std::fs::OpenOptions::new().read(true).write(true).open(file).expect("there");
+    segment.write_all_at(b"?", 4096 + 32 + 100).expect("written");
+    let mut far = attach(&server, "far");
+    let mut seen = Vec::new();
+    let mut missing = None;
+    while seen.len() < 199 {
+        match far.next_wait(Some(PATIENCE)) {
+            Ok(Event::Record((record, found))) => {
+                assert!(found == payload(record.seq), "record {} is another one", record.seq);
+                seen.push(record.seq);
+            }
+            Err(WaitError::Read(ReadError::Gap { expected, found })) => {
+                assert_eq!((missing.replace(expected), found), (None, expected + 1));
+            }
+            other => panic!("after {} records: {other:?}", seen.len()),
+        }
+        far.release();
+    }
+    let missing = missing.expect("a gap");
+    let expected: Vec<u64> = (0..200).filter(|&seq| seq != missing).collect();
+    assert_eq!(seen, expected);
+    assert!(server.log().contains("the journal is damaged"), "{}", server.log());
+    publish(&server, 200..210);
+    read(&mut far, 200..210, 1);
+}
+
+#[test]
+fn pages_say_who_may_lag_and_an_operator_evicts_a_reader_that_goes_on() {
+    let (mut server, mut flags) = start("process", "16MiB", "\"live\", ");
+    flags.extend(["--admin-listen", "127.0.0.1:0"].map(str::to_owned));
+    kill(&mut server, &flags);
+    let admin = server.admin.expect("an address");
+    let mut live = attach(&server, "live");
+    for round in 0..4 {
+        publish(&server, 50 * round..50 * (round + 1));
+        read(&mut live, 50 * round..50 * (round + 1), 50);
+    }
+    let mut far = attach(&server, "far");
+    read(&mut far, 0..20, 10);
+    let rings = Server::exchange_at(admin, crate::common::get("/v1/rings")).body;
+    let reader = |name: &str| {
+        let after = rings.split_once(&format!("{{\"name\":\"{name}\"")).expect("a reader").1;
+        after.split_once('}').expect("its end").0.to_owned()
+    };
+    assert!(reader("live").ends_with("\"lagging\":false"), "{rings}");
+    let of_far = reader("far");
+    assert!(of_far.ends_with("\"lagging\":true"), "{rings}");
+    assert!(of_far.contains("\"state\":\"attached\""), "{rings}");
+    assert!(of_far.contains("\"lag_records\":180"), "{rings}");
+    let evict =
+        "DELETE /v1/rings/default/readers/far HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n";
+    assert_eq!(Server::exchange_at(admin, evict).status, 204);
+    read(&mut far, 20..200, 10);
+    assert_eq!(far.totals().attachments, 2);
+}
+
+#[test]
+fn an_end_in_order_does_not_wait_for_long_and_is_no_end_of_the_stream_for_one_that_lags() {
+    let (mut server, mut flags) = start("process", "16MiB", "");
+    flags.extend(["--drain-timeout-ms", "200"].map(str::to_owned));
+    kill(&mut server, &flags);
+    publish(&server, 0..200);
+    let options = Options::new(&server.socket).subscription("far").timeout(PATIENCE);
+    let mut far = options.attach().expect("an honest server");
+    read(&mut far, 0..1, 1);
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    // What its ring has is read; the rest is not there yet.
+    let mut seq = 1;
+    loop {
+        match far.next_wait(Some(PATIENCE)).expect("undamaged") {
+            Event::Record((record, _)) => assert_eq!(record.seq, seq),
+            Event::Lost => break,
+            other => panic!("after {seq} records: {other:?}"),
+        }
+        seq += 1;
+    }
+    assert!(seq < 200, "the ring holds 61");
+    drop(far);
+    server.start_again(&strs(&flags));
+    read(&mut attach(&server, "far"), 1..200, 1);
 }
 
 /// Changes a line of the configuration.

@@ -104,7 +104,9 @@ impl Ring {
             let attachment = state.attachments;
             let slot = &mut state.slots[index];
             let (least, counted) = (1, [0; 3]);
-            slot.reader = Some(Fed { attachment, doorbell, feed, next_seq, least, counted });
+            let data_end = position;
+            slot.reader =
+                Some(Fed { attachment, doorbell, feed, next_seq, data_end, least, counted });
             slot.metrics.attached.set(1);
             (index, attachment)
         };

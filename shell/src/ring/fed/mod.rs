@@ -100,6 +100,8 @@ struct Fed {
     feed: Feed<FeedSegment, CursorSegment>,
     /// Number of the record that comes into its ring next, if it is known.
     next_seq: Option<u64>,
+    /// Just past the last record in its ring that is no padding.
+    data_end: u64,
     /// Granules that the next record is known to need.
     least: u64,
     /// Its counters when they were last looked at: corrupt, lost, missed wakes.

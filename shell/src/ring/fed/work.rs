@@ -221,6 +221,7 @@ impl Ring {
     ) -> Next {
         let Records { from, to, next_seq, room, .. } = *records;
         let (mut end, mut seq, mut least, mut too_large) = (from, next_seq, 1, None);
+        let mut data_end = None;
         let room_bytes = usize::try_from(room).unwrap_or(usize::MAX).saturating_mul(GRANULE_BYTES);
         let bytes = room_bytes.min(PIECE_BYTES);
         let chain = Arc::clone(&lock(&feeds.chain).headers);
@@ -238,6 +239,7 @@ impl Ring {
             }
             records.hand.put(found.position, found.bytes);
             end = found.end();
+            data_end = Some(end).filter(|_| found.header.is_data()).or(data_end);
             seq = Some(found.header.seq + u64::from(found.header.is_data()));
             let piece = PIECE_BYTES as u64 / GRANULE_BYTES as u64;
             if end - from < piece { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -253,6 +255,7 @@ impl Ring {
             return Next::Nothing;
         }
         (fed.least, fed.next_seq) = (least, seq);
+        fed.data_end = data_end.unwrap_or(fed.data_end);
         let wake = if end > from {
             let next_seq = seq.unwrap_or_else(|| fed.feed.next_seq());
             let wake = fed.feed.publish(end, next_seq);
@@ -269,9 +272,9 @@ impl Ring {
                 slot.told = false;
                 Next::Now
             }
-            // What was put before it is read first.
-            Ok(Stop::Damage { .. }) if fed.feed.released() < end => {
-                fed.least = u64::from(self.capacity - 1);
+            // What was put before it is read first; nobody releases padding alone.
+            Ok(Stop::Damage { .. }) if fed.feed.released() < fed.data_end => {
+                fed.least = u64::from(self.capacity - 1) - (end - fed.data_end);
                 Next::Now
             }
             Ok(Stop::Damage { cut, next }) => {

@@ -134,8 +134,8 @@ fn who_may_lag_is_a_subscription_of_a_ring_with_a_journal_and_how_far_is_bounded
     let with = |lines: &str| check(&ring(&format!("{kept}\n{lines}")));
     let none = &with("").expect("good")[0];
     assert_eq!((none.lagging.len(), none.memory_bytes()), (0, none.segment_bytes()));
-    let one = &with("lagging = [\"b\"]\nlag_bytes = \"1MiB\"").expect("good")[0];
-    assert_eq!((&one.lagging[..], one.lag_bytes), (&["b".to_owned()][..], 1 << 20));
+    let one = &with("lagging = [\"b\"]\nlag_bytes = \"2MiB\"").expect("good")[0];
+    assert_eq!((&one.lagging[..], one.lag_bytes), (&["b".to_owned()][..], 2 << 20));
     assert_eq!(one.memory_bytes(), 2 * one.segment_bytes());
     assert_eq!(with("lagging = [\"b\"]").expect("good")[0].lag_bytes, LAG_BYTES_DEFAULT);
     for (lines, said) in [
@@ -145,12 +145,12 @@ fn who_may_lag_is_a_subscription_of_a_ring_with_a_journal_and_how_far_is_bounded
         ),
         ("lagging = [\"b\", \"b\"]", "`b` is not allowed; allowed: names that differ"),
         (
-            "lagging = [\"b\"]\nlag_bytes = \"1023KiB\"",
-            "the capacity of the ring, \"1MiB\", to \"32GiB\"",
+            "lagging = [\"b\"]\nlag_bytes = \"2047KiB\"",
+            "twice the capacity of the ring, \"2MiB\", to \"64GiB\"",
         ),
         (
-            "lagging = [\"b\"]\nlag_bytes = \"33GiB\"",
-            "the capacity of the ring, \"1MiB\", to \"32GiB\"",
+            "lagging = [\"b\"]\nlag_bytes = \"65GiB\"",
+            "twice the capacity of the ring, \"2MiB\", to \"64GiB\"",
         ),
     ] {
         let error = with(lines).expect_err(lines);
