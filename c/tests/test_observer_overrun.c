@@ -276,7 +276,7 @@ static void words_that_move_while_they_are_loaded_are_loaded_again(void)
     CHECK_EQ(next(&s, &rec), AQD_ERR_OVERRUN);
     expect_missed(&s, 73, 146);
     expect_stats(&s, 64 + 73, 0);
-    /* To join a ring in that state is no failure; nor is anything missed before the first record. */
+    /* To join a ring in that state is no failure; nor is anything missed before its first. */
     moves = 8;
     play(&s, moves_between_the_words);
     s.touched[TAIL] = 0;

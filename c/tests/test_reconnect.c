@@ -466,7 +466,7 @@ static void a_reader_whose_cursor_somebody_else_moved_on_is_told_the_gap(void)
     fake_free(&f);
 }
 
-/* Found in the new ring: its first record, or a later one because somebody else has had the first. */
+/* Found in the new ring: its first record, or a later one because somebody had the first. */
 static void what_the_new_ring_began_with_is_told(void)
 {
     for (uint64_t first = 0; first < 2; first++) {
