@@ -1,11 +1,12 @@
 //! Subscriptions that may lag behind the ring: fed from the journal, in one stream.
 #![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "small counts")]
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use aqueduct_client::{Client, Event, Options, ReadError, Start, WaitError};
@@ -437,7 +438,7 @@ fn c_reader() -> PathBuf {
 /// Lines of a C program; killed when dropped.
 struct CReader {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<String>,
 }
 
 impl CReader {
@@ -450,7 +451,13 @@ impl CReader {
             command.args(["--reconnect-ms", "20000"]);
             let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
             let stdout = child.stdout.take().expect("piped");
-            let mut reader = Self { child, lines: BufReader::new(stdout).lines() };
+            let (sender, lines) = channel();
+            std::thread::spawn(move || {
+                let lines = BufReader::new(stdout).lines();
+                // The test may have seen enough.
+                lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
+            });
+            let reader = Self { child, lines };
             let first = reader.line();
             if !first.starts_with("E open ") {
                 return (reader, first);
@@ -461,8 +468,13 @@ impl CReader {
         panic!("the last reader stays attached");
     }
 
-    fn line(&mut self) -> String {
-        self.lines.next().map_or_else(|| "over".to_owned(), |line| line.expect("text"))
+    /// The next line; that it is over once there will be none.
+    fn line(&self) -> String {
+        match self.lines.recv_timeout(3 * PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => "over".to_owned(),
+            Err(RecvTimeoutError::Timeout) => panic!("the reader says nothing any more"),
+        }
     }
 }
 
