@@ -47,6 +47,12 @@ mod tests {
     fn a_shutdown_is_seen_before_and_after_it_begins() {
         let shutdown = Shutdown::default();
         let listener = shutdown.listen().expect("not begun yet");
+        let waits = async {
+            shutdown.wait().await;
+            true
+        };
+        let not_yet = smol::future::or(waits, async { false });
+        assert!(!smol::block_on(not_yet), "it has not begun");
         shutdown.begin();
         smol::block_on(listener);
         assert!(shutdown.listen().is_none());

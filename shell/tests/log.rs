@@ -221,13 +221,17 @@ fn lines_that_peers_can_cause_are_limited() {
     }
 }
 
-/// Limits the size of files that the process writes.
+/// Limits the size of files that the process writes. It begins as a shell starts it: whoever runs
+/// the tests may have the signal ignored, as Python has, and that is inherited.
 fn limit_file_size(command: &mut Command, bytes: u64) {
     let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
-    // SAFETY: between fork and exec the closure makes one system call.
-    unsafe {
-        command.pre_exec(move || Ok(rustix::process::setrlimit(Resource::Fsize, limit)?));
-    }
+    let limited = move || {
+        // SAFETY: `SIG_DFL` is a valid disposition of a valid signal.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_DFL) };
+        Ok(rustix::process::setrlimit(Resource::Fsize, limit)?)
+    };
+    // SAFETY: between fork and exec the closure makes two system calls.
+    unsafe { command.pre_exec(limited) };
 }
 
 #[test]

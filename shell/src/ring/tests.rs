@@ -16,17 +16,21 @@ const LONG: Duration = Duration::from_secs(3600);
 
 /// 32 granules, of which 31 hold records.
 fn ring() -> Arc<Ring> {
+    ring_of(&["default"], false)
+}
+
+fn ring_of(subscriptions: &[&str], has_attributes: bool) -> Arc<Ring> {
     let settings = RingSettings {
         name: "test".to_owned(),
         capacity_bytes: 1024,
         max_payload_bytes: 480,
         full_wait: LONG,
         clock: ClockName::Monotonic,
-        subscriptions: vec!["default".to_owned()],
+        subscriptions: subscriptions.iter().map(|&name| name.to_owned()).collect(),
         durability: Durability::Memory,
         lagging: Vec::new(),
         lag_bytes: 1 << 30,
-        has_attributes: false,
+        has_attributes,
     };
     let metrics = Metrics::new().expect("distinct names");
     Arc::new(Ring::create(&settings, &metrics).expect("shared memory"))
@@ -456,6 +460,7 @@ fn a_granted_batch_is_appended_whole_and_one_without_room_not_at_all() {
     }
     assert_eq!(turn.grant(None, 2 * 3 + 2, false), Err(Refusal::Full));
     assert_eq!(turn.grant(None, 3 + 2, false), Ok(()));
+    assert_eq!(turn.grant(None, 31, false), Err(Refusal::Full), "it may have room one day");
     assert!(matches!(turn.grant(None, 32, false), Err(Refusal::TooLarge { bytes: 1024, .. })));
     drop(turn);
     assert_eq!(word(&ring, ring_word::TAIL), 24);
@@ -558,8 +563,9 @@ fn a_ring_says_what_it_was_made_of_and_changes_only_how_long_records_wait() {
     assert_eq!(ring.full_wait(), Duration::from_millis(1500));
     assert!(ring.epoch() > 0 && ring.epoch() < 1 << 63);
     assert_eq!(ring.handout().0, 1024 + u64::from(DATA_OFFSET_MAPPED));
-    let other = self::ring();
+    let other = ring_of(&["default"], true);
     assert_ne!(ring.epoch(), other.epoch());
+    assert!(other.has_attributes());
 }
 
 #[test]
@@ -594,4 +600,78 @@ fn what_is_due_is_nothing_only_if_there_is_none_of_it_and_adds_up() {
     assert_eq!((all.doorbells.len(), all.waiting.len(), all.evicted.len()), (2, 2, 0));
     all.add(Deferred::default());
     assert!(all.futex);
+}
+
+#[test]
+fn an_operator_evicts_the_reader_of_the_subscription_that_is_named() {
+    let ring = ring_of(&["first", "second"], false);
+    let (first, second) = (bell(), bell());
+    let one = ring.attach("first", None, first.clone()).expect("free");
+    assert_eq!(ring.evict("second"), Err(NotEvicted::NoReader));
+    assert_eq!(ring.evict("third"), Err(NotEvicted::NoSubscription));
+    let two = ring.attach("second", None, second.clone()).expect("free");
+    assert_eq!(ring.evict("second"), Ok(()));
+    assert_eq!((first.is_gone(), second.is_gone()), (false, true));
+    assert_eq!((one.attachment.subscription(), two.attachment.subscription()), ("first", "second"));
+}
+
+#[test]
+fn the_place_of_a_reader_that_is_gone_is_free_at_once() {
+    let ring = ring();
+    let before = bell();
+    let _kept = ring.attach("default", None, before.clone()).expect("free");
+    let busy = ring.attach("default", None, bell()).err().expect("it is there");
+    assert_eq!(busy, AttachError::Busy);
+    assert_eq!(busy.to_string(), "the subscription has a reader already");
+    before.disconnect();
+    assert!(ring.attach("default", None, bell()).is_ok());
+}
+
+#[test]
+fn a_reader_that_begins_at_the_latest_record_makes_room_for_those_who_wait() {
+    let ring = ring();
+    fill(&ring);
+    let (ticket, calls) = queue_up(&ring);
+    let _ = calls.taken();
+    let _attached = ring.attach("default", Some(Start::Latest), bell()).expect("free");
+    assert_eq!(calls.taken(), 1);
+    assert_eq!(ring.turn().append_waiting(&ticket, 0, &[1; 64]), Ok(10));
+}
+
+#[test]
+fn metrics_tell_how_far_a_subscription_is_behind() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    assert_eq!(smol::block_on(ring.publish(0, &[2; 64], Duration::ZERO)), Err(Refusal::Full));
+    ring.measure();
+    let numbers = || {
+        let inner = ring.lock();
+        let metrics = &inner.subscriptions[0].metrics;
+        let seconds = metrics.lag_seconds.get();
+        assert!((0.0..600.0).contains(&seconds), "{seconds}");
+        (metrics.lag_records.get(), metrics.lag_bytes.get(), metrics.attached.get())
+    };
+    assert_eq!((numbers(), ring.metrics().full.get()), ((10, 960, 1), 1));
+    store_cursor(&attached.cursor, 30);
+    // The next one does not fit before the end, which is padded.
+    assert_eq!(seq(&poll(pin!(ring.publish(0, &[3; 64], LONG)))), Some(10));
+    ring.measure();
+    assert_eq!((numbers(), ring.metrics().full.get()), ((1, 5 * 32, 1), 0));
+    drop(attached);
+    ring.measure();
+    assert_eq!(numbers(), (1, 5 * 32, 0));
+}
+
+#[test]
+fn a_place_in_the_queue_calls_the_waker_that_it_was_given_last() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    let (ticket, before) = queue_up(&ring);
+    let calls = Arc::new(Calls::default());
+    ticket.set_waker(&Waker::from(Arc::clone(&calls)));
+    store_cursor(&attached.cursor, 30);
+    ring.space_released();
+    assert_eq!((before.taken(), calls.taken()), (0, 1));
 }

@@ -176,9 +176,10 @@ mod tests {
         {
             assert!(is_host(host.as_bytes()), "{host}");
         }
-        for host in
-            ["a b", "a/b", "u@h", "a:b", "a:80:80", "[::1", "[]", "[::1]x", "a%2", "a\tb", "\u{e9}"]
-        {
+        for host in [
+            "a b", "a/b", "u@h", "a:b", "a:80:80", "[::1", "[]", "[::1]x", "a%2", "a\tb", "\u{e9}",
+            "[::g]", "a%g2", "a%2g", "a%zz",
+        ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
     }

@@ -141,6 +141,8 @@ mod tests {
         ] {
             assert_eq!(key(value.as_bytes()).as_deref(), Ok(expected.as_bytes()), "{value}");
         }
+        let longest = "x".repeat(255);
+        assert_eq!(key(longest.as_bytes()).as_deref(), Ok(longest.as_bytes()));
         let long = "x".repeat(256);
         for value in
             ["", "\"\"", "\"", "\"a", "a b", "\"a\"b\"", "\"a\\b\"", "\u{e9}", "\"a\"x", &long]

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{Config, Framing, Lines, Oversize};
-use crate::codec::trial::{End, Trial, converse};
+use crate::codec::trial::{End, OneCertificate, Trial, certificate, converse};
 use crate::codec::{Codec, Event, Keep, Reason, RingId, Sink, State, Wait};
 
 /// A connection to ring `b`, whose records have at most 16 bytes.
@@ -258,4 +258,21 @@ fn a_long_line_in_small_pieces_is_looked_through_once() {
     let progress = codec.decode(&mut changed, &mut sink, &mut Vec::new());
     assert_eq!((progress.consumed, codec.seen), (9, 3));
     assert_eq!(sink.records[0].payload, b"ab\ndefgh");
+}
+
+#[test]
+fn where_credentials_are_asked_for_a_certificate_lets_its_client_write() {
+    for (ring, introduced, records) in [(&b"a"[..], true, 1), (b"b", true, 0), (b"a", false, 0)] {
+        let config = Config {
+            ring: Trial::new().ring(ring).expect("it is there"),
+            credentials: Some(Arc::new(OneCertificate)),
+            ..(*codec(Framing::Lines, Oversize::Skip).config).clone()
+        };
+        let (mut codec, mut sink) = (Lines::new(Arc::new(config)), Trial::new());
+        if introduced {
+            codec.introduce(certificate());
+        }
+        converse(&mut codec, &mut sink, b"x\n", &[]);
+        assert_eq!(sink.records.len(), records);
+    }
 }

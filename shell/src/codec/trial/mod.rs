@@ -13,6 +13,7 @@ use crate::codec::sink::{
 };
 use crate::codec::{Codec, OUTPUT_BYTES_MAX, Persistence, Progress, State};
 use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
+use crate::tls::{Peer, PeerName};
 
 /// What a record was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Trial {
     pub refusal: Option<Reason>,
     /// Whether the process ends.
     pub is_ending: bool,
+    /// Whether there is no space for journals.
+    pub is_out_of_space: bool,
     /// Keys, with bodies and what became of them.
     pub keys: Vec<(Key, (u16, Vec<u8>), Seen)>,
     /// Keys of messages for several rings, with bodies, rings and numbers.
@@ -216,6 +219,10 @@ impl Sink for Trial {
         self.events.push(event);
     }
 
+    fn is_out_of_space(&self, _: RingId) -> bool {
+        self.is_out_of_space
+    }
+
     fn is_ending(&self) -> bool {
         self.is_ending
     }
@@ -295,6 +302,31 @@ pub fn converse<C: Codec>(
     codec.end_of_input(&buffer, sink, &mut out);
     sent.append(&mut out);
     (sent, End::Input)
+}
+
+/// The certificate that [`OneCertificate`] knows.
+pub fn certificate() -> Arc<Peer> {
+    Arc::new(Peer { names: vec![PeerName::Dns("client.example".to_owned())] })
+}
+
+/// Credentials that are a certificate, which may write to ring `a`.
+#[derive(Debug)]
+pub struct OneCertificate;
+
+impl Credentials for OneCertificate {
+    fn check(&self, presented: &Presented<'_>) -> Check {
+        self.verify(presented).map_or(Check::Denied, Check::Granted)
+    }
+
+    fn verify(&self, presented: &Presented<'_>) -> Option<Arc<Credential>> {
+        let is_known = *presented == Presented::Certificate(&certificate());
+        let rings = Some(vec!["a".to_owned()]);
+        is_known.then(|| Arc::new(Credential { name: "client".to_owned(), rings, mark: 0 }))
+    }
+
+    fn renew(&self, before: &Credential) -> Option<Arc<Credential>> {
+        Some(Arc::new(before.clone()))
+    }
 }
 
 /// Credentials that are one name and one secret.

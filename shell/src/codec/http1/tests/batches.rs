@@ -68,6 +68,14 @@ fn a_batch_with_one_bad_record_is_not_taken_at_all() {
 }
 
 #[test]
+fn a_batch_without_records_is_refused_and_no_record_is_counted() {
+    let heard = say(post(NDJSON, "\n\n"));
+    assert_eq!(heard.statuses(), [400]);
+    assert!(heard.answers.contains("the batch holds no record"), "{}", heard.answers);
+    assert_eq!(heard.sink.events, [Event::HttpStatus(400)]);
+}
+
+#[test]
 fn a_batch_over_its_limits_is_answered_413() {
     let heard = say(post(NDJSON, vec![b'x'; 4097]));
     assert_eq!(heard.statuses(), [413]);

@@ -2,7 +2,7 @@
 //! which is answered only where the connection could go on.
 
 use super::{Heard, config, post, say};
-use crate::codec::http1::page_asked;
+use crate::codec::http1::{head, page_asked};
 use crate::codec::trial::End;
 use crate::codec::{Page, Persistence, Resource};
 
@@ -346,6 +346,17 @@ fn a_head_beyond_its_limits_is_answered_431() {
         assert_eq!((heard.statuses(), heard.end), (vec![431], End::Closed), "{head}");
     }
     assert_eq!(say(&long[..1023]).statuses(), [400], "cut short before the limit");
+}
+
+/// Until then more may come that makes it one.
+#[test]
+fn a_head_that_is_not_complete_is_refused_when_it_may_have_no_more_bytes() {
+    let version = "POST / HTTP/9.9";
+    for partial in ["POST / HTTP/1.1\r\nhost: t\r\n", version] {
+        let bytes = partial.as_bytes();
+        assert!(matches!(head::parse(bytes, bytes.len() + 1, 8), Ok(None)), "{partial}");
+        assert!(head::parse(bytes, bytes.len(), 8).is_err(), "{partial}");
+    }
 }
 
 #[test]

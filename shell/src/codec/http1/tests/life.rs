@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{config, post, say, say_to};
 use crate::codec::http1::{Config, Http1};
 use crate::codec::trial::{End, Trial, converse};
-use crate::codec::{Codec, Event, OUTPUT_BYTES_MAX, Progress, Reason, RingId, State, Wait};
+use crate::codec::{Codec, Event, Keep, OUTPUT_BYTES_MAX, Progress, Reason, RingId, State, Wait};
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
@@ -107,6 +107,36 @@ fn a_ring_whose_journal_failed_is_answered_503_and_the_connection_goes_on() {
     assert_eq!(heard.statuses(), [503]);
     assert!(heard.answers.contains("the journal of ring a failed"), "{}", heard.answers);
     assert!(heard.answers.contains("retry-after: 1"), "{}", heard.answers);
+}
+
+#[test]
+fn a_ring_whose_journal_has_no_space_says_so() {
+    let refusal = Some(Reason::Full);
+    let heard = say_to(Trial { refusal, is_out_of_space: true, ..Trial::new() }, post("", "x"));
+    assert_eq!(heard.statuses(), [503]);
+    let detail = "ring a takes nothing: there is no space for its journal";
+    assert!(heard.answers.contains(detail), "{}", heard.answers);
+}
+
+#[test]
+fn a_request_for_a_page_is_counted_as_a_message() {
+    let mut input = b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n".to_vec();
+    let progress = Http1::new(config()).decode(&mut input, &mut Trial::new(), &mut Vec::new());
+    assert_eq!((progress.consumed, progress.messages), (input.len(), 1));
+}
+
+/// A browser is told each header once, and no asterisk, which would be every header to it.
+#[test]
+fn a_preflight_names_the_headers_that_are_read_and_kept() {
+    let names = ["*", "content-type", "x-sensor"].map(str::to_owned);
+    let config = Arc::new(Config { keep: Keep::new(names.to_vec()), ..(*config()).clone() });
+    let asking = b"OPTIONS /v1/rings/a/records HTTP/1.1\r\nhost: t\r\n\
+        origin: https://good.example\r\naccess-control-request-method: POST\r\n\r\n";
+    let mut codec = Http1::new(config);
+    let (answers, _) = converse(&mut codec, &mut Trial::new(), asking, &[]);
+    let text = String::from_utf8(answers).expect("ASCII");
+    let line = "access-control-allow-headers: aqueduct-type, content-type, x-sensor\r\n";
+    assert!(text.starts_with("HTTP/1.1 204 ") && text.contains(line), "{text}");
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use aqueduct_core::AttributeBlock;
 
-use super::super::{Config, Http1, Routes};
+use super::super::{Config, Guard, Http1, Routes};
 use super::config;
-use crate::codec::trial::{Trial, converse};
-use crate::codec::{Event, Reason};
+use crate::codec::trial::{OneCertificate, RINGS, Trial, certificate, converse};
+use crate::codec::{Codec, Event, Reason};
 use crate::middleware::credentials::{Check, Credential, Credentials, Presented};
 use crate::middleware::units::{Authenticate, BodyLimit, Per, RateLimit, RequestId, ValidJson};
 use crate::middleware::{Acknowledge, Host, Pattern, Route, Router, Unit};
@@ -464,5 +464,24 @@ fn an_answer_waits_for_readers_as_the_request_or_its_route_says() {
         let (answers, sink) = say(routes, &Trial::new(), &bytes);
         assert!(answers.starts_with("HTTP/1.1 400 "), "{answers}");
         assert_eq!(sink.records, []);
+    }
+}
+
+#[test]
+fn the_paths_of_rings_pass_their_units_and_a_certificate_says_who_sends() {
+    let known: Arc<dyn Unit> = Arc::new(Authenticate::new(Arc::new(OneCertificate), None));
+    let guard = Some(Guard::new(RINGS.into_iter(), &[known]));
+    let config = Arc::new(Config { guard, ..Config::clone(&config()) });
+    for (ring, introduced, status) in [("a", true, 202), ("b", true, 403), ("a", false, 401)] {
+        let mut codec = Http1::of_peer(Arc::clone(&config), PEER);
+        if introduced {
+            codec.introduce(certificate());
+        }
+        let bytes = request("POST", &format!("/v1/rings/{ring}/records"), "", "x");
+        let mut sink = Trial::new();
+        let (answers, _) = converse(&mut codec, &mut sink, &bytes, &[]);
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(answers.starts_with(expected.as_bytes()), "{}", String::from_utf8_lossy(&answers));
+        assert_eq!(sink.records.len(), usize::from(status == 202));
     }
 }

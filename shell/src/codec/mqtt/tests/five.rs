@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::{CONNACK_5, CONNECT_5, config, packet, say};
+use crate::codec::Codec;
 use crate::codec::mqtt::{Config, Mqtt};
-use crate::codec::trial::{End, Trial, converse};
+use crate::codec::trial::{End, OneCertificate, Trial, certificate, converse};
+use crate::middleware::credentials::Credentials;
 
 /// Packets after a good CONNECT, and the reason code of the DISCONNECT that answers them.
 const BROKEN: &[(&str, u8, &[u8])] = &[
@@ -126,6 +128,16 @@ fn no_answer_is_larger_than_the_client_takes() {
 }
 
 #[test]
+fn an_answer_that_the_client_takes_is_sent() {
+    let refused = b"\x32\x06\0\x01c\0\x01\0";
+    let heard = say(&[&connect(2, b"\x27\0\0\0\x05", b"\0\x01c"), refused]);
+    assert_eq!(heard.answers[heard.answers.len() - 5..], *b"\x40\x03\0\x01\x90");
+    let subscribe = b"\x82\x07\0\x01\0\0\x01a\0";
+    let heard = say(&[&connect(2, b"\x27\0\0\0\x09", b"\0\x01c"), subscribe]);
+    assert_eq!(heard.answers[heard.answers.len() - 6..], *b"\x90\x04\0\x01\0\x87");
+}
+
+#[test]
 fn subscriptions_are_refused_and_their_ends_acknowledged() {
     let heard = say(&[
         CONNECT_5,
@@ -182,4 +194,23 @@ fn a_will_may_be_late_a_goodbye_have_a_reason_and_a_client_take_aliases() {
     let heard = say(&[CONNECT_5, b"\xe0\x06\0\x04\x1f\0\x01y"]);
     assert_eq!((heard.answers, heard.end), (CONNACK_5.to_vec(), End::Closed));
     assert!(heard.sink.events.is_empty());
+}
+
+#[test]
+fn a_certificate_lets_in_who_presents_nothing_else() {
+    for (introduced, flags, payload, code) in [
+        (true, 2, &b"\0\x01c"[..], 0),
+        (true, 0x42, b"\0\x01c\0\x01x", 0x87),
+        (true, 0xc2, b"\0\x01c\0\x01n\0\x01x", 0x86),
+        (false, 2, b"\0\x01c", 0x87),
+    ] {
+        let credentials: Option<Arc<dyn Credentials>> = Some(Arc::new(OneCertificate));
+        let config = Arc::new(Config { credentials, ..config() });
+        let (mut codec, mut sink) = (Mqtt::new(config, 1), Trial::new());
+        if introduced {
+            codec.introduce(certificate());
+        }
+        let (answers, _) = converse(&mut codec, &mut sink, &connect(flags, b"", payload), &[]);
+        assert_eq!(answers[3], code, "{introduced} {flags:x}");
+    }
 }

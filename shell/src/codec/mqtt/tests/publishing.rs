@@ -111,8 +111,10 @@ fn a_process_that_ends_says_so_after_what_it_has_acknowledged() {
     (sink.is_ending, out) = (true, Vec::new());
     let progress = session.decode(&mut message(true), &mut sink, &mut out);
     assert_eq!((progress.state, &*out), (State::Close, &[0x40, 2, 0, 1, 0xe0, 2, 0x8b, 0][..]));
-    let sink = Trial { refusal: Some(Reason::ShuttingDown), ..Trial::new() };
-    let heard = say_to(sink, &[CONNECT_3, &message(false)]);
+    let ending = || Trial { refusal: Some(Reason::ShuttingDown), ..Trial::new() };
+    let heard = say_to(ending(), &[CONNECT_5, &message(true)]);
+    assert_eq!(heard.answers, [CONNACK_5, &[0xe0, 2, 0x8b, 0]].concat());
+    let heard = say_to(ending(), &[CONNECT_3, &message(false)]);
     assert_eq!((heard.answers, heard.end), (CONNACK_3.to_vec(), End::Closed));
     let heard = say_to(Trial { is_ending: true, ..Trial::new() }, &[CONNECT_3]);
     assert_eq!(heard.answers, [0x20, 2, 0, 3]);
@@ -135,6 +137,7 @@ fn a_will_is_published_unless_the_client_says_goodbye() {
             (&b""[..], 1),
             (b"\xe0\0", 0),
             (if is_five { b"\xe0\x01\x04" } else { b"\xff\0" }, 1),
+            (if is_five { b"\xe0\x01\x04" } else { b"\xe0\x01\0" }, 1),
             (b"\x01\0", 1),
         ] {
             let heard = say(&[&connect, last]);
@@ -173,6 +176,7 @@ fn the_clock_is_one_and_a_half_times_what_the_client_asked_for() {
     let endless = [&CONNECT_3[..10], &[0, 0], &CONNECT_3[12..]].concat();
     let mut session = codec();
     assert_eq!(waits(&mut session, &endless, &mut sink, &mut out), Wait::Idle);
+    assert_eq!(waits(&mut session, b"\x30", &mut sink, &mut out), Wait::Body);
     out.clear();
     session.timed_out(b"", &mut sink, &mut out);
     assert!(out.is_empty(), "a client of 3.1.1 cannot be told");

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::super::{Config, Resp};
 use super::{array, codec, codec_with, say, say_to, say_with};
-use crate::codec::trial::{EPOCH, End, Kept, OneCredential, Trial, converse};
+use crate::codec::trial::{
+    EPOCH, End, Kept, OneCertificate, OneCredential, Trial, certificate, converse,
+};
 use crate::codec::{Access, Codec, Event, Keep, Login, Reason, RingId};
 use crate::middleware::credentials::Credentials;
 
@@ -152,6 +154,29 @@ fn a_ring_that_stays_full_is_busy_for_each_command_alone() {
     let rejected =
         |records| Event::Rejected { ring: Some(RingId(0)), reason: Reason::Full, records };
     assert_eq!(heard.sink.events, [rejected(2), rejected(1)]);
+}
+
+#[test]
+fn a_ring_whose_journal_has_no_space_says_so() {
+    let refusal = Some(Reason::Full);
+    let sink = Trial { refusal, is_out_of_space: true, ..Trial::new() };
+    let heard = say_to(sink, "RPUSH a 1\r\n");
+    let busy = "-BUSY ring 'a' takes nothing: there is no space for its journal\r\n";
+    assert_eq!(heard.replies, busy);
+}
+
+#[test]
+fn a_certificate_lets_its_client_in() {
+    for (introduced, reply) in [(true, ":1\r\n"), (false, "-NOAUTH Authentication required.\r\n")] {
+        let credentials: Option<Arc<dyn Credentials>> = Some(Arc::new(OneCertificate));
+        let config = Config { max_command_bytes: 4096, keep: Keep::default(), credentials };
+        let mut codec = Resp::new(Arc::new(config), 42);
+        if introduced {
+            codec.introduce(certificate());
+        }
+        let (replies, _) = converse(&mut codec, &mut Trial::new(), b"RPUSH a 1\r\n", &[]);
+        assert_eq!(String::from_utf8_lossy(&replies), reply);
+    }
 }
 
 fn known(is_slow: bool) -> OneCredential {
@@ -343,10 +368,11 @@ fn what_is_kept_of_the_peer_counts_against_the_largest_record() {
         array(&["PUBLISH", "a", &fits]),
         array(&["PUBLISH", "a", &large]),
         array(&["RPUSH", "a", &large, "y"]),
+        array(&["RPUSH", "a", "y", &fits]),
     ];
     let (replies, _) = converse(&mut codec, &mut sink, &said.concat(), &[]);
     assert_eq!(String::from_utf8_lossy(&replies).matches("-ERR a record of ring 'a'").count(), 2);
-    assert_eq!(sink.records.len(), 1);
+    assert_eq!(sink.records.len(), 3);
 }
 
 #[test]

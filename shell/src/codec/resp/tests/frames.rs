@@ -47,6 +47,12 @@ fn what_is_no_command_is_told_so_and_ends_the_connection() {
 }
 
 #[test]
+fn a_command_may_have_as_many_arguments_as_redis_takes() {
+    assert_eq!(say("*1048576\r\n").replies, "");
+    assert_eq!(say("*1048577\r\n").replies, "-ERR Protocol error: invalid multibulk length\r\n");
+}
+
+#[test]
 fn empty_commands_are_not_answered() {
     let heard = say("\r\n\n*0\r\n*-1\r\n  \r\n*-7\r\nPING\r\n");
     assert_eq!((&*heard.replies, heard.end), ("+PONG\r\n", End::Input));
