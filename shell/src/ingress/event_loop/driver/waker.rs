@@ -56,7 +56,7 @@ mod tests {
     use crate::sync::{Mutex, lock};
 
     /// Threads that leave something and wake.
-    const OTHERS: usize = 3;
+    const OTHERS: u32 = 3;
     /// What each leaves.
     const EACH: u32 = 50_000;
 
@@ -74,7 +74,7 @@ mod tests {
             })
             .collect();
         let mut found = 0;
-        while found < OTHERS as u32 * EACH {
+        while found < OTHERS * EACH {
             let mut woken = false;
             let turn = driver.turn(Some(Duration::from_secs(20)), |event| {
                 woken |= matches!(event, Event::Woken);
