@@ -225,7 +225,8 @@ fn what_finds_a_full_disk_stays_in_the_ring_and_is_there_once_when_there_is_room
             other => panic!("answered {other}"),
         }
     }
-    forward.process.wait_for_log("No space left on device");
+    let line = forward.process.wait_for_log("not delivered");
+    assert!(line.contains("No space left on device"), "{line}");
     let before = rows(lake);
     assert!(before < taken, "what did not find room is in the ring");
     // Killed meanwhile, the next one finds all of it there.
