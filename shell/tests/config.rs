@@ -222,6 +222,16 @@ fn the_command_alone_prints_its_help() {
     );
 }
 
+#[cfg(not(feature = "look"))]
+#[test]
+fn a_command_of_another_build_is_told_with_its_feature() {
+    for (name, feature) in [("tail", "`look`"), ("top", "`operate`")] {
+        let out = command().arg(name).ended().expect("it runs");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.code() == Some(2) && said.contains(feature), "{out:?}");
+    }
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     for arg in ["--help", "--version", "serve --help"] {

@@ -69,7 +69,11 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         // Help and version are output like any other; the rest is an error of the command line.
         Err(said) if !said.use_stderr() => return print(&said.render().to_string()),
-        Err(error) => error.exit(),
+        Err(error) => {
+            #[cfg(not(feature = "operate"))]
+            left_out(&error);
+            error.exit()
+        }
     };
     match args.command {
         Some(Command::Serve(args)) => serve::run(*args),
@@ -148,4 +152,23 @@ mod tests {
         missing(&Args::command(), include_str!("../../man/aqueduct.1"), &mut found);
         assert_eq!(found, Vec::<String>::new());
     }
+}
+
+/// Says of a command that exists, and is not in this program, what it is built with.
+#[cfg(not(feature = "operate"))]
+fn left_out(error: &clap::Error) {
+    use clap::error::{ContextKind, ContextValue};
+    const OF_LOOK: [&str; 3] = ["tail", "inspect", "doctor"];
+    const OF_OPERATE: [&str; 5] = ["publish", "top", "bench", "completions", "man"];
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
+        return;
+    };
+    let feature = match &**name {
+        look if OF_LOOK.contains(&look) => "look",
+        operate if OF_OPERATE.contains(&operate) => "operate",
+        _ => return,
+    };
+    eprintln!(
+        "aqueduct: `{name}` is in programs that are built with the cargo feature `{feature}`"
+    );
 }
