@@ -597,6 +597,7 @@ fn a_journal_is_looked_at_and_damage_named() {
     segments.sort();
     assert!(segments.len() >= 2, "{segments:?}");
     let (first, cursors) = (segments[0].clone(), directory.join("cursors"));
+    let last = segments.last().expect("two or more");
     let over = |path: &Path, at: usize, with: &[u8]| {
         let mut bytes = std::fs::read(path).expect("a file");
         bytes[at..at + with.len()].copy_from_slice(with);
@@ -630,6 +631,24 @@ fn a_journal_is_looked_at_and_damage_named() {
             "cursors",
         ),
         ("no cursors", Box::new(|| std::fs::remove_file(&cursors).expect("removed")), "cursors"),
+        ("no last segment", Box::new(|| std::fs::remove_file(last).expect("removed")), "missing"),
+        (
+            "no segment",
+            Box::new(|| {
+                for path in &segments {
+                    std::fs::remove_file(path).expect("removed");
+                }
+            }),
+            "missing",
+        ),
+        (
+            "last segment cut off",
+            Box::new(|| {
+                let bytes = std::fs::read(last).expect("a file");
+                std::fs::write(last, &bytes[..4096 + 2 * 60_032 + 8192]).expect("written");
+            }),
+            "missing",
+        ),
     ];
     let kept: Vec<(std::path::PathBuf, Vec<u8>)> = segments
         .iter()
@@ -642,6 +661,10 @@ fn a_journal_is_looked_at_and_damage_named() {
         assert_eq!(output.status.code(), Some(1), "{what}: {output:?}");
         let text = report.to_string();
         assert!(text.contains(&format!("\"kind\":\"{kind}\"")), "{what}: {kind}: {text}");
+        if *kind == "missing" {
+            assert!(text.contains("23 are missing, which the cursors say"), "{what}: {text}");
+            assert!(!text.contains("never answered"), "{what}: {text}");
+        }
         for (path, bytes) in &kept {
             std::fs::write(path, bytes).expect("written");
         }

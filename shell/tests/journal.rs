@@ -10,6 +10,8 @@ mod history;
 mod kills;
 #[path = "journal/lagging.rs"]
 mod lagging;
+#[path = "journal/missing.rs"]
+mod missing;
 #[path = "journal/survive.rs"]
 mod survive;
 

@@ -5,9 +5,11 @@ use std::path::Path;
 use super::cursors::{self, Copy};
 use super::disk::Disk;
 use super::files::{File, Files};
-use super::format::{BadBlock, GRANULE, HEADER_BYTES, SegmentHeader, segment_name, serial_of};
+use super::format::{
+    BadBlock, Cursors, GRANULE, HEADER_BYTES, SegmentHeader, segment_name, serial_of,
+};
 use super::log::Failure;
-use super::recover::LOCK_NAME;
+use super::recover::{Damage, LOCK_NAME, missing};
 use super::walk::{Cut, Found, Step, Walk};
 
 /// One file that should be a segment.
@@ -20,6 +22,16 @@ pub struct Piece {
     /// Where the next segment of its epoch begins: nothing from there on counts. `None` if it is
     /// the last.
     pub limit: Option<u64>,
+    /// Up to where its epoch was published, at least, and the number of the record that comes
+    /// there: what the saved cursors say. `None` if another segment of the epoch follows.
+    pub published: Option<(u64, u64)>,
+}
+
+impl Piece {
+    /// Returns the position before which its records were safe, as far as the cursors say.
+    fn known(&self) -> u64 {
+        self.published.map_or(0, |(position, _)| position)
+    }
 }
 
 /// Where a walk over a segment ended.
@@ -39,7 +51,31 @@ impl Ended {
     /// Whether records are missing: not where a segment is just not full, or its last write was
     /// torn.
     pub fn is_damage(&self, piece: &Piece) -> bool {
-        self.goes_on || (piece.limit.is_some() && self.cut != Cut::None)
+        let is_whole = self.cut == Cut::None || piece.limit.is_none();
+        self.goes_on || !is_whole || self.is_short(piece)
+    }
+
+    /// Whether records are missing after it that the saved cursors know of.
+    pub fn is_short(&self, piece: &Piece) -> bool {
+        !self.goes_on && self.position < piece.known()
+    }
+
+    /// Returns the first and the last record that are missing after it, as the saved cursors say.
+    pub fn missing(&self, piece: &Piece) -> Option<(u64, u64)> {
+        let (_, next_seq) = piece.published.filter(|_| self.is_short(piece))?;
+        self.next_seq.zip(next_seq.checked_sub(1)).filter(|(first, last)| first <= last)
+    }
+
+    /// Says what was found there, and which records are missing after it.
+    pub fn text(&self, piece: &Piece) -> String {
+        let cut = match self.cut {
+            Cut::None => "the file ends".to_owned(),
+            cut => cut.to_string(),
+        };
+        match piece.published.filter(|_| self.is_short(piece)) {
+            Some((_, next_seq)) => format!("{cut}; {}", missing(self.next_seq, Some(next_seq))),
+            None => self.cut.to_string(),
+        }
     }
 }
 
@@ -59,6 +95,8 @@ impl History {
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let directory = path.display().to_string();
         let disk = Disk::existing(path).map_err(Failure::of("opening", &directory))?;
+        // First: what another process publishes later is in the segments, too.
+        let cursors = read_cursors(&disk)?;
         let names = disk.list().map_err(Failure::of("listing", &directory))?;
         let mut serials: Vec<u64> = names.iter().filter_map(|name| serial_of(name)).collect();
         serials.sort_unstable();
@@ -69,7 +107,8 @@ impl History {
             let mut block = vec![0; HEADER_BYTES];
             let read = super::files::read_at(&file, &mut block, 0)
                 .map_err(Failure::of("reading", &name))?;
-            pieces.push(Piece { name, header: SegmentHeader::decode(&block[..read]), limit: None });
+            let header = SegmentHeader::decode(&block[..read]);
+            pieces.push(Piece { name, header, limit: None, published: None });
         }
         let mut next: Option<(u64, u64)> = None;
         for piece in pieces.iter_mut().rev() {
@@ -77,18 +116,35 @@ impl History {
             piece.limit = next.filter(|(epoch, _)| *epoch == header.epoch).map(|(_, at)| at);
             next = Some((header.epoch, header.first_position));
         }
-        let cursors = if names.iter().any(|name| name == cursors::NAME) {
-            let file =
-                disk.open_to_read(cursors::NAME).map_err(Failure::of("opening", cursors::NAME))?;
-            Some(cursors::copies(&file).map_err(Failure::of("reading", cursors::NAME))?)
-        } else {
-            None
-        };
         let known = [LOCK_NAME, cursors::NAME, cursors::NEW_NAME, super::log::NEW_NAME, ".", ".."];
         let is_foreign =
             |name: &String| serial_of(name).is_none() && !known.contains(&name.as_str());
         let foreign = names.into_iter().filter(is_foreign).collect();
-        Ok(Self { disk, pieces, cursors, foreign })
+        let mut history = Self { disk, pieces, cursors, foreign };
+        let published = history.saved().map(|saved| (saved.published, saved.next_seq));
+        let mut pieces = history.pieces.iter_mut().rev();
+        if let Some(last) = pieces.find(|piece| piece.header.is_ok()) {
+            last.published = published;
+        }
+        Ok(history)
+    }
+
+    /// Returns the cursors that were saved last: those of the newest epoch, or any if no segment
+    /// can be read.
+    pub fn saved(&self) -> Option<&Cursors> {
+        let newest = self.pieces.iter().rev().find_map(|piece| piece.header.as_ref().ok());
+        let saved = self.cursors.iter().flatten().flatten();
+        let saved =
+            saved.filter(|(saved, _)| newest.is_none_or(|newest| saved.epoch == newest.epoch));
+        saved.max_by_key(|(_, counter)| *counter).map(|(saved, _)| saved)
+    }
+
+    /// Returns what is missing if no segment can be read, though the cursors say that records were
+    /// published.
+    pub fn gone(&self) -> Option<Damage> {
+        let is_gone = self.pieces.iter().all(|piece| piece.header.is_err());
+        let saved = self.saved().filter(|saved| is_gone && saved.next_seq > 0)?;
+        Some(Damage::Gone { published: saved.published, next_seq: saved.next_seq })
     }
 
     /// Takes the directory, so that no process begins to use it. `None` if one does already.
@@ -137,13 +193,23 @@ impl History {
             };
             let (position, next_seq) = (walk.position(), walk.next_seq());
             // The rest of a segment that is not full is blank: nobody looks through it.
-            let goes_on = !matches!(cut, Cut::None)
-                && (piece.limit.is_some() || cut != Cut::Blank)
-                && walk.skip_damage().map_err(failed())?;
+            let is_rest = piece.limit.is_none() && position >= piece.known();
+            let is_end = cut == Cut::None || (is_rest && cut == Cut::Blank);
+            let goes_on = !is_end && walk.skip_damage().map_err(failed())?;
             ends.push(Ended { position, next_seq, cut, goes_on });
             if !goes_on {
                 return Ok(ends);
             }
         }
     }
+}
+
+/// Reads both copies of the cursors, if there is a file of them.
+fn read_cursors(disk: &Disk) -> Result<Option<[Copy; 2]>, Failure> {
+    let file = match disk.open_to_read(cursors::NAME) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::of("opening", cursors::NAME)(error)),
+    };
+    cursors::copies(&file).map(Some).map_err(Failure::of("reading", cursors::NAME))
 }

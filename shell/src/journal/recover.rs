@@ -98,8 +98,39 @@ pub enum Damage {
         /// Number of the next record that is intact; `None` if none is.
         next: Option<u64>,
     },
+    /// The records end before the place up to which they were safe.
+    End {
+        /// Where they end.
+        position: u64,
+        /// What was found there.
+        cut: Cut,
+        /// Number of the first record that is missing, if it is known.
+        first: Option<u64>,
+        /// Number past the last that was published, as the cursors say, if they are intact.
+        next_seq: Option<u64>,
+    },
+    /// No segment can be read, though the cursors say that records were published.
+    Gone {
+        /// Just past the last of them.
+        published: u64,
+        /// Number of the record that would come there.
+        next_seq: u64,
+    },
     /// No copy of the cursors is intact though there are segments.
     Cursors,
+}
+
+impl Damage {
+    /// Returns how many records are missing, those included that everyone has released; `None` if
+    /// their numbers are not known.
+    pub fn missing_records(&self) -> Option<u64> {
+        match *self {
+            Self::Records { first, next, .. } => Some(next?.saturating_sub(first?)),
+            Self::End { first, next_seq, .. } => Some(next_seq?.saturating_sub(first?)),
+            Self::Gone { next_seq, .. } => Some(next_seq),
+            Self::Segment { .. } | Self::Cursors => None,
+        }
+    }
 }
 
 impl fmt::Display for Damage {
@@ -116,8 +147,34 @@ impl fmt::Display for Damage {
                     None => write!(f, "; no intact record follows"),
                 }
             }
+            Self::End { position, cut, first, next_seq } => {
+                write!(f, "at position {position}: {cut}; {}", missing(*first, *next_seq))
+            }
+            Self::Gone { published, next_seq } => write!(
+                f,
+                "no segment can be read; {}, up to position {published}",
+                missing(Some(0), Some(*next_seq))
+            ),
             Self::Cursors => write!(f, "no copy of the cursors is intact"),
         }
+    }
+}
+
+/// Says which records are missing at the end: from one on, up to the last that was published.
+pub fn missing(first: Option<u64>, next_seq: Option<u64>) -> String {
+    let last = next_seq.and_then(|next| next.checked_sub(1));
+    match (first, last) {
+        (Some(first), Some(last)) if first < last => {
+            format!("records {first} to {last} are missing, which the cursors say were published")
+        }
+        (Some(first), Some(last)) if first == last => {
+            format!("record {first} is missing, which the cursors say was published")
+        }
+        (None, Some(last)) => {
+            format!("records up to {last} are missing, which the cursors say were published")
+        }
+        (Some(first), None) => format!("missing from record {first} on"),
+        _ => "no record is missing, only what was between".to_owned(),
     }
 }
 
@@ -145,6 +202,29 @@ pub struct Past {
     pub torn: Option<Cut>,
     /// What is missing of what was safe.
     pub damage: Vec<Damage>,
+}
+
+impl Past {
+    /// Returns what is known where nothing is left.
+    fn gone(epoch: u64, damage: Vec<Damage>) -> Self {
+        Self {
+            epoch,
+            capacity: 0,
+            stretches: Vec::new(),
+            end: 0,
+            next_seq: 0,
+            positions: Vec::new(),
+            lagging: Vec::new(),
+            may_go_on: false,
+            torn: None,
+            damage,
+        }
+    }
+
+    /// Returns how many records are missing, as far as their numbers are known.
+    pub fn missing_records(&self) -> u64 {
+        self.damage.iter().filter_map(Damage::missing_records).sum()
+    }
 }
 
 /// A directory that no other process uses.
@@ -257,7 +337,14 @@ impl<D: Files> Opened<D> {
         mut damage: Vec<Damage>,
     ) -> Result<Option<Past>, Failure> {
         let Some(newest) = self.segments.iter().rev().find_map(|each| each.header.clone()) else {
-            return Ok(None);
+            let valid = copies.iter().flatten();
+            let saved = valid.max_by_key(|(_, counter)| *counter).map(|(cursors, _)| cursors);
+            if let Some(saved) = saved.filter(|saved| saved.next_seq > 0) {
+                let Cursors { published, next_seq, .. } = *saved;
+                damage.push(Damage::Gone { published, next_seq });
+            }
+            let epoch = saved.map_or(0, |saved| saved.epoch);
+            return Ok((!damage.is_empty()).then(|| Past::gone(epoch, damage)));
         };
         let epoch = newest.epoch;
         let valid = copies.iter().enumerate().filter_map(|(place, copy)| {
@@ -556,6 +643,13 @@ impl<D: Files> Search<'_, D> {
             self.segment(&chain[index], from, limit)?;
             if let Some(next) = chain.get(index + 1) {
                 from = next.first_position;
+                // The records before the next segment are missing.
+                if let Some(Damage::Records { position, next: seq @ None, .. }) =
+                    self.damage.last_mut().filter(|_| self.end < from)
+                    && *position == self.end
+                {
+                    *seq = Some(next.first_seq);
+                }
                 if self.end == from {
                     let found = next.first_seq;
                     if let Some(expected) = self.next_seq.filter(|&seq| seq != found) {
@@ -569,12 +663,20 @@ impl<D: Files> Search<'_, D> {
         }
         self.trim()?;
         if self.end < self.known {
-            let (position, first) = (self.end, self.next_seq);
-            let is_noted = |each: &Damage| matches!(each, Damage::Records { position: at, .. } if *at == position);
-            if !self.damage.iter().any(is_noted) {
-                let cut = self.torn.unwrap_or(Cut::Blank);
-                self.damage.push(Damage::Records { position, cut, first, next: None });
-            }
+            let (position, mut first) = (self.end, self.next_seq);
+            let mut cut = self.torn.unwrap_or(Cut::Blank);
+            // Noted already, without its end.
+            self.damage.retain(|each| match *each {
+                Damage::Records { position: at, cut: found, first: number, next: None }
+                    if at == position =>
+                {
+                    (cut, first) = (found, number);
+                    false
+                }
+                _ => true,
+            });
+            let next_seq = self.saved.map(|saved| saved.next_seq);
+            self.damage.push(Damage::End { position, cut, first, next_seq });
             self.torn = None;
         }
         Ok(())

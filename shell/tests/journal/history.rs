@@ -81,7 +81,7 @@ fn a_journal_is_inspected_verified_replayed_and_trimmed() {
     bytes[4096 + 96 + 40] ^= 1;
     std::fs::write(newest, bytes).expect("written");
     let (status, said, _) = run(&["inspect"]);
-    assert_eq!(status, Some(0));
+    assert_eq!(status, Some(1));
     assert!(said.contains("damage at position") && said.contains("record 11 is damaged"), "{said}");
     let (status, _, complaints) = run(&["verify"]);
     assert_eq!(status, Some(1));

@@ -8,7 +8,7 @@ use crate::cli::text::written;
 use crate::journal::Failure;
 use crate::journal::cursors::{self, Copy};
 use crate::journal::format::{BadBlock, GRANULE, HEADER_BYTES, SegmentHeader, serial_of};
-use crate::journal::history::{Ended, History};
+use crate::journal::history::{Ended, History, Piece};
 use crate::journal::walk::{Cut, Step, Walk};
 
 /// What the files begin with.
@@ -58,7 +58,7 @@ fn whole(history: &History, place: &str) -> Report {
                 match walked {
                     Ok(ends) => {
                         for end in &ends {
-                            ended(&mut part, header, end, end.is_damage(piece));
+                            ended(&mut part, header, end, Some(piece));
                         }
                     }
                     Err(failure) => {
@@ -71,6 +71,9 @@ fn whole(history: &History, place: &str) -> Report {
         report.parts.push(part);
     }
     missing(history, &mut report);
+    if let Some(gone) = history.gone() {
+        report.damaged(Damage::new("missing", gone.to_string()));
+    }
     match &history.cursors {
         Some(copies) => report.parts.push(copied(copies, cursors::NAME)),
         None if !history.pieces.is_empty() => {
@@ -164,7 +167,7 @@ fn walk(image: &Image<'_>, header: &SegmentHeader, report: &mut Report) -> std::
     report.fact("records", records);
     report.fact("record_bytes", bytes);
     for end in &ends {
-        ended(report, header, end, end.goes_on);
+        ended(report, header, end, None);
     }
     Ok(())
 }
@@ -179,9 +182,18 @@ fn describe(report: &mut Report, header: &SegmentHeader) {
     report.fact("created", written(header.created_ns));
 }
 
-fn ended(report: &mut Report, header: &SegmentHeader, end: &Ended, is_damage: bool) {
+/// Says where the records of a segment end, and why; `piece` is what its directory says of it.
+fn ended(report: &mut Report, header: &SegmentHeader, end: &Ended, piece: Option<&Piece>) {
     let offset = HEADER_BYTES as u64 + (end.position - header.first_position) * GRANULE;
-    if is_damage {
+    if let Some(piece) = piece.filter(|piece| end.is_short(piece)) {
+        let damage = Damage::new("missing", end.text(piece)).offset(offset).position(end.position);
+        report.damaged(match end.missing(piece) {
+            Some((first, last)) => damage.records(first, last),
+            None => damage,
+        });
+        return;
+    }
+    if end.goes_on || piece.is_some_and(|piece| end.is_damage(piece)) {
         let kind = match end.cut {
             Cut::None | Cut::Blank => "blank",
             Cut::Header(_) => "record_header",
@@ -204,7 +216,14 @@ fn ended(report: &mut Report, header: &SegmentHeader, end: &Ended, is_damage: bo
         report.fact("next_seq", seq);
     }
     if !matches!(end.cut, Cut::None | Cut::Blank) {
-        report.notes.push(format!("torn end at byte {offset:#x}, never answered: {}", end.cut));
+        report.notes.push(match piece {
+            Some(_) => format!("torn end at byte {offset:#x}, never answered: {}", end.cut),
+            None => format!(
+                "torn end at byte {offset:#x}: {}; whether it was answered, the cursors beside the \
+                 file tell: inspect the directory",
+                end.cut
+            ),
+        });
     }
 }
 

@@ -33,7 +33,7 @@ pub struct JournalArgs {
 #[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
 #[derive(Clone, Debug, Subcommand)]
 enum What {
-    /// Print what is there: segments, places of subscriptions, damage
+    /// Print what is there: segments, places of subscriptions, damage; ends with 1 if there is any
     Inspect {
         /// Directory of one ring's journal
         directory: PathBuf,
@@ -121,14 +121,72 @@ pub(super) fn run(args: &JournalArgs) -> ExitCode {
     })
 }
 
-fn inspect(history: &History, format: FormatArgs) -> ExitCode {
-    if format.is_json() {
-        return print(&format!("{}\n", object(history)));
+/// What is in one segment.
+struct Looked<'h> {
+    piece: &'h Piece,
+    records: u64,
+    bytes: u64,
+    /// Where the walk was interrupted; why it could not be done.
+    ends: Result<Vec<Ended>, Failure>,
+}
+
+impl<'h> Looked<'h> {
+    fn at(history: &History, piece: &'h Piece) -> Self {
+        let (mut records, mut bytes) = (0, 0);
+        let ends = history.walk(piece, |_, found| {
+            records += u64::from(found.header.is_data());
+            bytes += found.bytes.len() as u64;
+            Ok(true)
+        });
+        Self { piece, records, bytes, ends }
     }
+}
+
+/// A damaged place: file, position, what.
+type Place<'h> = (Option<&'h str>, Option<u64>, String);
+
+/// Lists what is damaged or missing.
+fn damages<'h>(history: &'h History, looked: &[Looked<'h>]) -> Vec<Place<'h>> {
+    let mut found: Vec<Place<'_>> = Vec::new();
+    for Looked { piece, ends, .. } in looked {
+        let name = Some(piece.name.as_str());
+        if let Err(why) = &piece.header {
+            found.push((name, None, why.to_string()));
+        }
+        match ends {
+            Ok(ends) => found.extend(
+                ends.iter()
+                    .filter(|end| end.is_damage(piece))
+                    .map(|end| (name, Some(end.position), end.text(piece))),
+            ),
+            Err(failure) => found.push((None, None, failure.to_string())),
+        }
+    }
+    found.extend(history.gone().map(|gone| (None, None, gone.to_string())));
+    let bad_copies = history.cursors.iter().flatten().filter(|copy| copy.is_err()).count();
+    if !history.pieces.is_empty() && history.cursors.as_ref().is_none_or(|_| bad_copies == 2) {
+        found.push((None, None, "no copy of the cursors is intact".to_owned()));
+    }
+    found
+}
+
+fn inspect(history: &History, format: FormatArgs) -> ExitCode {
+    let looked: Vec<_> = history.pieces.iter().map(|piece| Looked::at(history, piece)).collect();
+    let damages = damages(history, &looked);
+    let printed = if format.is_json() {
+        print(&format!("{}\n", object(history, &looked, damages.len())))
+    } else {
+        print(&lines(history, &looked, &damages))
+    };
+    if damages.is_empty() { printed } else { ExitCode::FAILURE }
+}
+
+/// What `inspect` says, as lines.
+fn lines(history: &History, looked: &[Looked<'_>], damages: &[Place<'_>]) -> String {
     let mut text = String::new();
-    for piece in &history.pieces {
+    for each in looked {
         // Writing to a string cannot fail.
-        let _ = describe(&mut text, history, piece);
+        let _ = describe(&mut text, each);
     }
     if history.pieces.is_empty() {
         text.push_str("no segments\n");
@@ -149,13 +207,17 @@ fn inspect(history: &History, format: FormatArgs) -> ExitCode {
             Err(why) => writeln!(text, "cursors {place}: {why}"),
         };
     }
+    for (_, _, what) in damages.iter().filter(|(file, ..)| file.is_none()) {
+        let _ = writeln!(text, "damage: {what}");
+    }
     for name in &history.foreign {
         let _ = writeln!(text, "{name}: not a file of a journal");
     }
-    print(&text)
+    text
 }
 
-fn describe(text: &mut String, history: &History, piece: &Piece) -> std::fmt::Result {
+fn describe(text: &mut String, looked: &Looked<'_>) -> std::fmt::Result {
+    let Looked { piece, records, bytes, ends } = looked;
     let name = &piece.name;
     let header = match &piece.header {
         Ok(header) => header,
@@ -171,22 +233,17 @@ fn describe(text: &mut String, history: &History, piece: &Piece) -> std::fmt::Re
         header.first_seq,
         written(header.created_ns)
     )?;
-    let (mut records, mut bytes) = (0_u64, 0_u64);
-    let walked = history.walk(piece, |_, found| {
-        records += u64::from(found.header.is_data());
-        bytes += found.bytes.len() as u64;
-        Ok(true)
-    });
     writeln!(text, "  {records} records, {bytes} bytes with their headers")?;
-    match walked {
-        Err(failure) => writeln!(text, "  {failure}"),
+    match ends {
+        Err(_) => Ok(()),
         Ok(ends) => ends.iter().try_for_each(|end| {
             let what = match kind(end, piece) {
                 "torn" => "torn end, never answered",
                 other => other,
             };
             let next = end.next_seq.map_or("?".to_owned(), |seq| seq.to_string());
-            writeln!(text, "  {what} at position {} (record {next}): {}", end.position, end.cut)
+            let why = end.text(piece);
+            writeln!(text, "  {what} at position {} (record {next}): {why}", end.position)
         }),
     }
 }
@@ -203,8 +260,8 @@ fn kind(end: &Ended, piece: &Piece) -> &'static str {
 }
 
 /// What `inspect` says, as an object.
-fn object(history: &History) -> Value {
-    let segments: Vec<Value> = history.pieces.iter().map(|piece| segment(history, piece)).collect();
+fn object(history: &History, looked: &[Looked<'_>], damaged: usize) -> Value {
+    let segments: Vec<Value> = looked.iter().map(segment).collect();
     let cursors = history.cursors.iter().flatten().map(|copy| match copy {
         Err(why) => json!({ "error": why.to_string() }),
         Ok((cursors, counter)) => {
@@ -222,30 +279,23 @@ fn object(history: &History) -> Value {
         }
     });
     let cursors: Vec<Value> = cursors.collect();
-    json!({ "segments": segments, "cursors": cursors, "foreign": history.foreign })
+    let foreign = &history.foreign;
+    json!({ "segments": segments, "cursors": cursors, "damaged": damaged, "foreign": foreign })
 }
 
-fn segment(history: &History, piece: &Piece) -> Value {
+fn segment(looked: &Looked<'_>) -> Value {
+    let Looked { piece, records, bytes, ends } = looked;
     let header = match &piece.header {
         Ok(header) => header,
         Err(why) => return json!({ "file": piece.name, "error": why.to_string() }),
     };
-    let (mut records, mut bytes) = (0_u64, 0_u64);
-    let walked = history.walk(piece, |_, found| {
-        records += u64::from(found.header.is_data());
-        bytes += found.bytes.len() as u64;
-        Ok(true)
-    });
-    let (ends, error) = match walked {
-        Err(failure) => (Vec::new(), Some(failure.to_string())),
-        Ok(ends) => (ends, None),
-    };
+    let error = ends.as_ref().err().map(ToString::to_string);
     let end = |end: &Ended| {
         json!({
             "kind": kind(end, piece),
             "position": end.position,
             "next_seq": end.next_seq,
-            "why": end.cut.to_string(),
+            "why": end.text(piece),
         })
     };
     json!({
@@ -258,46 +308,26 @@ fn segment(history: &History, piece: &Piece) -> Value {
         "created": written(header.created_ns),
         "records": records,
         "bytes": bytes,
-        "ends": ends.iter().map(end).collect::<Vec<_>>(),
+        "ends": ends.iter().flatten().map(end).collect::<Vec<_>>(),
         "error": error,
     })
 }
 
 fn verify(history: &History, format: FormatArgs) -> ExitCode {
-    let (mut records, mut places) = (0_u64, 0_u64);
-    let mut damages: Vec<Value> = Vec::new();
-    let mut found = |file: Option<&str>, position: Option<u64>, what: String| {
+    let looked: Vec<_> = history.pieces.iter().map(|piece| Looked::at(history, piece)).collect();
+    let records: u64 = looked.iter().map(|each| each.records).sum();
+    let found = damages(history, &looked);
+    for (file, position, what) in &found {
         match (file, position) {
             (Some(file), Some(position)) => eprintln!("{file}: at position {position}: {what}"),
             (Some(file), None) => eprintln!("{file}: {what}"),
             (None, _) => eprintln!("{what}"),
         }
-        places += 1;
-        if format.is_json() && damages.len() < DAMAGE_MAX {
-            damages.push(json!({ "file": file, "position": position, "what": what }));
-        }
-    };
-    for piece in &history.pieces {
-        if let Err(why) = &piece.header {
-            found(Some(&piece.name), None, why.to_string());
-        }
-        let walked = history.walk(piece, |_, found| {
-            records += u64::from(found.header.is_data());
-            Ok(true)
-        });
-        match walked {
-            Ok(ends) => {
-                for end in ends.iter().filter(|end| end.is_damage(piece)) {
-                    found(Some(&piece.name), Some(end.position), end.cut.to_string());
-                }
-            }
-            Err(failure) => found(None, None, failure.to_string()),
-        }
     }
-    let bad_copies = history.cursors.iter().flatten().filter(|copy| copy.is_err()).count();
-    if !history.pieces.is_empty() && history.cursors.as_ref().is_none_or(|_| bad_copies == 2) {
-        found(None, None, "no copy of the cursors is intact".to_owned());
-    }
+    let (places, damages) = (found.len(), found.iter().take(DAMAGE_MAX));
+    let damages: Vec<Value> = damages
+        .map(|(file, at, what)| json!({ "file": file, "position": at, "what": what }))
+        .collect();
     let segments = history.pieces.len();
     let printed = print(&format.choose(
         || format!("{segments} segments, {records} records, {places} damaged places\n"),
@@ -318,10 +348,7 @@ fn trim(history: &History, before: Option<Bound>, format: FormatArgs) -> Result<
     };
     let newest = history.pieces.iter().rev().find_map(|piece| piece.header.as_ref().ok());
     let epoch = newest.map_or(0, |header| header.epoch);
-    let saved = history.cursors.iter().flatten().flatten();
-    let saved = saved.filter(|(cursors, _)| cursors.epoch == epoch);
-    let saved = saved.max_by_key(|(_, counter)| *counter).map(|(cursors, _)| cursors);
-    let needed = saved.and_then(|saved| saved.all().map(|(_, at)| *at).min());
+    let needed = history.saved().and_then(|saved| saved.all().map(|(_, at)| *at).min());
     let (mut removed, mut kept) = (0, 0);
     for (index, piece) in history.pieces.iter().enumerate() {
         let next = history.pieces.get(index + 1).and_then(|next| next.header.as_ref().ok());

@@ -499,19 +499,108 @@ fn one_bad_bit_anywhere_is_survived_and_what_it_cost_is_said() {
         state.damage(&first, bit);
         let opened = Opened::open(Sim::of(state), facts(Durability::Disk));
         let opened = opened.unwrap_or_else(|error| panic!("{error}"));
-        let Some(past) = &opened.past else {
+        let past = opened.past.as_ref().expect("there was something");
+        if past.stretches.is_empty() {
             assert!(bit < 192 * 8, "bit {bit}: everything is gone");
+            let gone = |each: &Damage| matches!(each, Damage::Gone { next_seq: 6, .. });
+            assert!(past.damage.iter().any(gone), "bit {bit}: {:?}", past.damage);
             continue;
-        };
+        }
         let found = story::records(&opened).expect("no faults");
         if found.len() < 6 {
             assert!(!past.may_go_on, "bit {bit}: a number would be given twice");
             assert!(
-                past.damage.iter().any(|each| matches!(each, Damage::Records { .. })),
+                past.damage
+                    .iter()
+                    .any(|each| matches!(each, Damage::Records { .. } | Damage::End { .. })),
                 "bit {bit}: {:?}",
                 past.damage
             );
+            assert_eq!(past.missing_records(), 1, "bit {bit}: {:?}", past.damage);
             assert!(found.len() >= 5, "bit {bit}: the record and no other is lost");
+        }
+    }
+}
+
+/// Three lives of two records each, in a segment each, nothing released; the cursors say that all
+/// six were published.
+fn three_segments() -> State {
+    let (sim, mut oracle, mut random) = (Sim::default(), Oracle::default(), Random(9));
+    for _ in 0..3 {
+        let mut life = Life::start(&sim, Durability::Disk, BOOT, 1, &mut oracle)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let batch = life.append(&[40, 90], &mut random, &mut oracle);
+        life.commit(&batch, &mut oracle).expect("no faults");
+        life.save(true, &oracle).expect("no faults");
+    }
+    sim.state()
+}
+
+#[test]
+fn what_is_missing_of_what_was_published_is_said_with_its_numbers() {
+    let whole = three_segments();
+    let gone = |names: &[u64]| {
+        let mut state = whole.clone();
+        for serial in names {
+            state.remove(&segment_name(*serial));
+        }
+        state
+    };
+    let cut = |serial: u64, granules: usize| {
+        let mut state = whole.clone();
+        let name = segment_name(serial);
+        let mut bytes = state.get(&name);
+        bytes.truncate(super::format::HEADER_BYTES + granules * 32);
+        state.put(&name, bytes);
+        state
+    };
+    // Records of three and of four granules.
+    let cases = [
+        ("nothing", whole.clone(), 6, 0, ""),
+        (
+            "the last segment",
+            gone(&[3]),
+            4,
+            2,
+            "at position 14: nothing was written there; records 4 to 5 are missing, which the \
+             cursors say were published",
+        ),
+        ("the segment in the middle", gone(&[2]), 4, 2, "missing from record 2 on; record 4 is"),
+        (
+            "all segments",
+            gone(&[1, 2, 3]),
+            0,
+            6,
+            "no segment can be read; records 0 to 5 are missing, which the cursors say were \
+             published, up to position 21",
+        ),
+        ("the last record", cut(3, 3), 5, 1, "at position 17: nothing was written there; record 5"),
+        ("half of the last record", cut(3, 5), 5, 1, "leads out of the segment; record 5 is"),
+        ("the records of the last segment", cut(3, 0), 4, 2, "records 4 to 5 are missing"),
+        ("a record in the middle", cut(2, 3), 5, 1, "missing from record 3 on; record 4 is"),
+    ];
+    for (what, state, left, missing, text) in cases {
+        let sim = Sim::of(state);
+        let opened = Opened::open(sim.clone(), facts(Durability::Disk));
+        let opened = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let past = opened.past.as_ref().unwrap_or_else(|| panic!("{what}: without a word"));
+        assert_eq!(story::records(&opened).expect("no faults").len(), left, "{what}");
+        assert_eq!(past.missing_records(), missing, "{what}: {:?}", past.damage);
+        assert_eq!((past.may_go_on, past.damage.len()), (missing == 0, missing.min(1) as usize));
+        let said: String = past.damage.iter().map(ToString::to_string).collect();
+        assert!(said.contains(text), "{what}: {said}");
+        // The next start finds what this one has left, and nothing to say.
+        if missing > 0 {
+            let (records, next_seq) =
+                story::renumbered(&story::records(&opened).expect("no faults"), 2);
+            let positions = vec![("a".to_owned(), 0), ("b".to_owned(), 0)];
+            let places = (positions, Vec::new());
+            let begun = opened.begin_epoch(2, None, (&records, next_seq), places, 0);
+            drop(begun.unwrap_or_else(|error| panic!("{what}: {error}")));
+            let again = Opened::open(Sim::of(sim.state().killed()), facts(Durability::Disk));
+            let past = again.unwrap_or_else(|error| panic!("{what}: {error}")).past;
+            let past = past.expect("a segment");
+            assert_eq!((past.epoch, past.may_go_on, past.damage.len()), (2, true, 0), "{what}");
         }
     }
 }

@@ -181,6 +181,12 @@ impl State {
         self.durable_names = self.names.clone();
     }
 
+    /// Has no such file any more.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.names.remove(name);
+        self.durable_names = self.names.clone();
+    }
+
     /// Bytes of a file.
     pub(super) fn get(&self, name: &str) -> Vec<u8> {
         self.names.get(name).map_or_else(Vec::new, |&index| self.inodes[index].live.clone())
