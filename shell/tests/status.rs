@@ -75,6 +75,52 @@ fn a_journal_is_there_with_what_it_takes_and_how_its_disk_does() {
 }
 
 #[test]
+fn a_journal_that_lost_records_is_said_to_until_a_start_finds_nothing_missing() {
+    let scratch = common::Scratch::new();
+    let file = scratch.path("aqueduct.toml");
+    let text = format!(
+        "[journal]\ndirectory = \"{}\"\n[[ring]]\nname = \"kept\"\n\
+         capacity_bytes = \"64KiB\"\ndurability = \"disk\"\n",
+        scratch.path("journal").display()
+    );
+    std::fs::write(&file, text).expect("written");
+    let ring = scratch.path("journal").join("kept");
+    let config = file.to_str().expect("ASCII").to_owned();
+    let flags: Vec<&str> = ADMIN.into_iter().chain(["--config", &config]).collect();
+    let mut server = Server::start_in(scratch, &flags);
+    for _ in 0..3 {
+        assert_eq!(server.post("kept", b"payload").status, 202);
+    }
+    let journal_state = |server: &Server| {
+        let status = json(server, "/v1/status");
+        let journal = &status["journals"][0];
+        (journal["state"].clone(), journal["missing_records"].clone(), findings(&status))
+    };
+    let found = journal_state(&server);
+    assert_eq!((&found.0, &found.1), (&"good".into(), &0.into()));
+    let end = |server: &mut Server| {
+        server.terminate();
+        assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    };
+    end(&mut server);
+    for entry in std::fs::read_dir(&ring).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "segment") {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+    server.start_again(&flags);
+    let found = journal_state(&server);
+    assert_eq!((&found.0, &found.1), (&"damaged".into(), &3.into()));
+    assert_eq!(found.2, ["journal_damaged"]);
+    end(&mut server);
+    server.start_again(&flags);
+    let found = journal_state(&server);
+    assert_eq!((&found.0, &found.1), (&"good".into(), &0.into()));
+    assert_eq!(found.2, [""; 0]);
+}
+
+#[test]
 fn the_page_may_run_its_own_script_and_ask_its_own_address_only() {
     let server = Server::start(&ADMIN);
     for (path, media_type, says) in [

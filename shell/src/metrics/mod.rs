@@ -101,6 +101,8 @@ pub struct Metrics {
     journal_short: IntGaugeVec,
     journal_waiting: GaugeVec,
     journal_cursor_failures: IntCounterVec,
+    journal_damaged_places: IntGaugeVec,
+    journal_missing_records: IntGaugeVec,
     wakes: IntCounterVec,
     evictions: IntCounterVec,
     keys: IntCounterVec,
@@ -166,6 +168,10 @@ pub struct JournalMetrics {
     pub waiting: Gauge,
     /// Tries to save cursors that failed.
     pub cursor_failures: IntCounter,
+    /// Places that the start found damaged or missing.
+    pub damaged_places: IntGauge,
+    /// Records that the start found missing, as far as their numbers are known.
+    pub missing_records: IntGauge,
 }
 
 /// The metrics of one subscription.
@@ -363,6 +369,16 @@ impl Metrics {
                 "Tries to save the cursors of subscriptions that failed.",
                 ring,
             )?,
+            journal_damaged_places: make.gauges(
+                "aqueduct_journal_damaged_places",
+                "Places of the journal that the start of this process found damaged or missing.",
+                ring,
+            )?,
+            journal_missing_records: make.gauges(
+                "aqueduct_journal_missing_records",
+                "Records that the start of this process found missing, as far as it knows numbers.",
+                ring,
+            )?,
             wakes: make.counters(
                 "aqueduct_wakes_total",
                 "Wake-ups sent to sleeping readers, by way.",
@@ -469,6 +485,8 @@ impl Metrics {
             short: self.journal_short.with_label_values(&labels),
             waiting: self.journal_waiting.with_label_values(&labels),
             cursor_failures: self.journal_cursor_failures.with_label_values(&labels),
+            damaged_places: self.journal_damaged_places.with_label_values(&labels),
+            missing_records: self.journal_missing_records.with_label_values(&labels),
         }
     }
 

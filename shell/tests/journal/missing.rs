@@ -84,6 +84,12 @@ fn a_journal_that_lost_its_end_is_damaged_for_every_command_and_for_the_next_sta
         let log = server.log();
         assert!(log.contains("ERROR") && log.contains("the journal is damaged"), "{log}");
         assert!(log.contains(&missing), "{log}");
+        let metric =
+            |name: &str| server.metric(&format!("aqueduct_journal_{name}{{ring=\"default\"}}"));
+        let (places, records) = (metric("damaged_places"), metric("missing_records"));
+        #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+        let lost = (20 - left) as f64;
+        assert!((places - 1.0).abs() < 0.1 && (records - lost).abs() < 0.1, "{places} {records}");
         let (seq, other) = place(&server.post("default", b"anew"));
         assert_eq!(seq, left);
         assert_ne!(other, epoch, "numbers that were given are not given again");

@@ -152,8 +152,8 @@ function table(id, columns, sorted) {
 // --- What is shown -----------------------------------------------------------------------------
 
 const BAD = new Set([
-  "ring_full", "journal_refuses", "journal_waits", "reader_stuck", "reader_evicted",
-  "forwarder_unreachable",
+  "ring_full", "journal_refuses", "journal_waits", "journal_damaged", "reader_stuck",
+  "reader_evicted", "forwarder_unreachable",
   "forwarder_behind", "connections_refused", "ring_damaged", "certificate_ends", "shutting_down",
 ]);
 const STATE_CLASS = { stuck: "bad", absent: "warn", slow: "warn", full: "bad", closed: "warn" };
@@ -246,6 +246,12 @@ const fillJournals = table("journals", [
   ["cursors", "Places not saved", false, (journal, cell) => {
     write(cell, short(journal.cursor_failures));
     mark(cell, journal.cursor_failures > 0 ? "warn" : "");
+  }],
+  ["missing", "Records missing", false, (journal, cell) => {
+    const isDamaged = journal.damaged_places > 0;
+    const count = journal.missing_records > 0 ? short(journal.missing_records) : "some";
+    write(cell, isDamaged ? count : "none");
+    mark(cell, isDamaged ? "bad" : "");
   }],
 ]);
 

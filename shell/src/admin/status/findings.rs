@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use super::journal::KeptJournal;
 use super::series::SAMPLES;
 use super::watch::{INTERVAL, Kept, KeptReader, KeptRing, Refusals};
 use crate::admin::{Admin, health};
@@ -133,6 +134,9 @@ fn of_ring(found: &mut Vec<Finding>, name: &str, ring: &KeptRing, at: Instant, n
         let waiting = journal.look.waiting.as_secs_f64();
         let text = format!("the disk has had a batch for {waiting:.1} s: clients wait for it");
         found.push(Finding::of_ring("journal_waits", name, text));
+    }
+    if let Some(text) = ring.journal.as_ref().and_then(KeptJournal::damage) {
+        found.push(Finding::of_ring("journal_damaged", name, text));
     }
     if ring.look.full {
         let (kept_out, readers) = (ring.look.kept_out, ring.look.subscriptions.iter());

@@ -32,6 +32,8 @@ pub(super) struct JournalSummary<'a> {
     commit_seconds: Option<f64>,
     waiting_seconds: f64,
     cursor_failures: u64,
+    damaged_places: u64,
+    missing_records: u64,
 }
 
 impl KeptJournal {
@@ -53,12 +55,25 @@ impl KeptJournal {
         self.look.waiting >= WAITS
     }
 
+    /// Says what the start found missing; `None` if nothing.
+    pub(super) fn damage(&self) -> Option<String> {
+        let (places, records) = (self.look.damaged_places, self.look.missing_records);
+        let missing = match records {
+            0 => "how many records are missing is not known".to_owned(),
+            1 => "1 record is missing, or more".to_owned(),
+            _ => format!("{records} records are missing, or more"),
+        };
+        let text = format!("the start found {places} damaged places: {missing}; the log says more");
+        (places > 0).then_some(text)
+    }
+
     /// Sums it up; `trouble` is why nothing is taken.
     pub(super) fn summary<'a>(&self, ring: &'a str, trouble: Option<&str>) -> JournalSummary<'a> {
         let look = &self.look;
         let state = match trouble {
             Some(_) => "refuses",
             None if self.waits() => "waits",
+            None if look.damaged_places > 0 => "damaged",
             None => "good",
         };
         JournalSummary {
@@ -72,6 +87,8 @@ impl KeptJournal {
             commit_seconds: self.commit_seconds.map(|seconds| (seconds * 1e6).round() / 1e6),
             waiting_seconds: milliseconds(look.waiting),
             cursor_failures: look.cursor_failures,
+            damaged_places: look.damaged_places,
+            missing_records: look.missing_records,
         }
     }
 }
@@ -107,5 +124,33 @@ mod tests {
             (&of(&idle)["commit_seconds"], &of(&idle)["state"]),
             (&().into(), &"good".into())
         );
+    }
+
+    #[test]
+    fn what_a_start_found_missing_is_a_state_and_a_sentence() {
+        let look = |damaged_places, missing_records| JournalLook {
+            damaged_places,
+            missing_records,
+            ..JournalLook::default()
+        };
+        let kept = |places, records| KeptJournal::new(look(places, records), None);
+        assert_eq!(kept(0, 0).damage(), None);
+        for (places, records, words) in [
+            (1, 836, "1 damaged places: 836 records are missing, or more"),
+            (2, 1, "2 damaged places: 1 record is missing, or more"),
+            (1, 0, "how many records are missing is not known"),
+        ] {
+            let damaged = kept(places, records);
+            let text = damaged.damage().expect("a sentence");
+            assert!(text.contains(words), "{text}");
+            let said = serde_json::to_value(damaged.summary("r", None)).expect("JSON");
+            let numbers = (&said["damaged_places"], &said["missing_records"]);
+            assert_eq!(
+                (&said["state"], numbers),
+                (&"damaged".into(), (&places.into(), &records.into()))
+            );
+            let refused = serde_json::to_value(damaged.summary("r", Some("why"))).expect("JSON");
+            assert_eq!(refused["state"], "refuses");
+        }
     }
 }

@@ -195,6 +195,12 @@ fn findings(running: &mut Running, checks: &mut Vec<Check>) {
             "journal_waits" => {
                 (true, "dmesg -T | tail; iostat -x 5: mend the disk, or the way to it".to_owned())
             }
+            "journal_damaged" => (
+                true,
+                "aqueduct journal verify DIRECTORY; dmesg -T | tail: the log of the start says \
+                 which records; have them sent again, then restart the listener"
+                    .to_owned(),
+            ),
             "connections_refused" => {
                 (false, "raise [http] max_connections; ss -tnp says whose they are".to_owned())
             }

@@ -107,6 +107,7 @@ pub(super) const KINDS: [Kind; 6] = [
             number("segments", "SEGMENTS", 6),
             number("room_bytes", "ROOM", 1),
             number("cursor_failures", "UNSAVED", 5),
+            number("missing_records", "MISSING", 3),
         ],
     },
     Kind {

@@ -14,7 +14,7 @@ use crate::journal::disk::Disk;
 use crate::journal::format::GRANULE;
 use crate::journal::recover::Journal;
 use crate::journal::{Facts, JournalSettings, Opened, Past, Stretch, Taken};
-use crate::metrics::Metrics;
+use crate::metrics::{JournalMetrics, Metrics};
 use crate::ring::fed::Feeds;
 use crate::ring::memory::RingMemory;
 use crate::ring::{ClockName, Ring, RingError, RingProducer, RingSettings, now_ns, random_epoch};
@@ -126,17 +126,18 @@ impl Ring {
             (made.unwrap_or_else(|| Self::make_segment(settings)), opened)
         });
         let opened = opened.map_err(refused)?;
+        let numbers = metrics.journal(&settings.name);
         if let Some(past) = &opened.past {
             say(&settings.name, past);
         }
         let segment = segment?;
-        let begun = begin(settings, &segment, opened)?;
+        let begun = begin(settings, &segment, opened, &numbers)?;
         let epoch = begun.epoch;
         let mut ring = Self::assemble(settings, metrics, segment, begun.producer, epoch, |name| {
             let known = begun.positions.iter().find(|(other, _)| other == name);
             known.map_or(Start::Latest, |(_, at)| Start::At(low32(*at)))
         })?;
-        let mut journal = Journaled::new(begun.journal, journals, metrics.journal(&settings.name));
+        let mut journal = Journaled::new(begun.journal, journals, numbers);
         journal.feeds = feeds(settings, metrics, &journal, &begun.positions, begun.end);
         ring.journal = Some(journal);
         ring.hold_back()?;
@@ -176,6 +177,7 @@ fn begin(
     settings: &RingSettings,
     segment: &RingSegment,
     mut opened: Opened<Disk>,
+    numbers: &JournalMetrics,
 ) -> Result<Begun, RingError> {
     let now = now_ns(ClockName::Realtime);
     let failed = |failure| RingError::Journal(Arc::new(failure));
@@ -185,11 +187,15 @@ fn begin(
     {
         let positions = past.positions.iter().chain(&past.lagging).cloned().collect::<Vec<_>>();
         check_held(settings, past)?;
+        note_damage(numbers, past);
         let (epoch, end) = (past.epoch, (past.end, past.next_seq));
         let journal = opened.go_on(now).map_err(failed)?;
         return Ok(Begun { producer, epoch, journal, positions, end });
     }
     let past = past.map(|past| reach_back(settings, &mut opened, past)).transpose()?;
+    if let Some(past) = &past {
+        note_damage(numbers, past);
+    }
     let epoch = random_epoch()?;
     let mut producer = Ring::format(settings, segment, epoch, 0)?;
     let (mut spill, mut spilled) = (None, 0);
@@ -253,6 +259,7 @@ fn reach_back(
                 tracing::error!(ring = %settings.name, %damage, "the journal is damaged");
             }
             past.stretches.clone_from(&reached.stretches);
+            past.damage.clone_from(&reached.damage);
         }
     }
     let is_held =
@@ -393,6 +400,13 @@ pub(in crate::ring) fn copy_past(
         return Ok(settings.subscriptions.iter().map(|name| (name.clone(), 0)).collect());
     }
     Ok(positions.into_iter().map(|(name, _, found)| (name, found.min(end))).collect())
+}
+
+/// Counts what is missing, until the next start.
+fn note_damage(numbers: &JournalMetrics, past: &Past) {
+    let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    numbers.damaged_places.set(gauge(past.damage.len() as u64));
+    numbers.missing_records.set(gauge(past.missing_records()));
 }
 
 /// Says what was found and what is missing.

@@ -52,6 +52,10 @@ pub struct JournalLook {
     pub waiting: Duration,
     /// Tries to save the places of subscriptions that failed, since the start.
     pub cursor_failures: u64,
+    /// Places that the start found damaged or missing.
+    pub damaged_places: u64,
+    /// Records that the start found missing, as far as their numbers are known.
+    pub missing_records: u64,
 }
 
 impl Journaled {
@@ -135,6 +139,8 @@ impl Ring {
             commit_seconds: metrics.commit.get_sample_sum(),
             waiting: journal.waiting(),
             cursor_failures: metrics.cursor_failures.get(),
+            damaged_places: of(metrics.damaged_places.get()),
+            missing_records: of(metrics.missing_records.get()),
         })
     }
 
