@@ -554,6 +554,60 @@ fn a_real_core_dump_of_the_listener_has_its_ring() {
     assert!(rings.iter().any(|ring| ring["facts"]["records"] == 5), "{report}");
 }
 
+#[test]
+fn one_wrong_bit_of_a_segment_is_named_with_its_field_in_a_directory_and_alone() {
+    let scratch = Scratch::new();
+    let directory = journal(&scratch);
+    let first = directory.join("0000000000000001.segment");
+    let whole = std::fs::read(&first).expect("a segment");
+    let count = fact(&looked(&whole), "records");
+    let records = (10..20_u64).find(|records| count == format!("Number({records})"));
+    let records = records.expect("what fits into a MiB");
+    let fields = [
+        (3, "magic"),
+        (9, "in version"),
+        (12, "in durability"),
+        (17, "in serial"),
+        (30, "in epoch"),
+        (33, "in first_position"),
+        (41, "in first_seq"),
+        (50, "in created_ns"),
+        (60, "in boot"),
+        (73, "in capacity"),
+        (78, "in clock_id"),
+        (81, "in ring"),
+        (150, "in reserved bytes"),
+        (190, "in header_crc"),
+        (4096, "in len"),
+        (4096 + 9, "in seq"),
+        (4096 + 17, "in timestamp_ns"),
+        (4096 + 29, "in header_crc"),
+        (4096 + 32 + 777, "bit 2 of byte 777 of its payload"),
+    ];
+    for (at, words) in fields {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        std::fs::write(&first, &bytes).expect("written");
+        let report = looked(&bytes);
+        assert_eq!(report.what, "journal segment", "{at}");
+        let found = all(&report);
+        assert!(found.len() == 1 && found[0].text.contains(words), "{at}: {}", report.text());
+        let is_header = at < 4096;
+        let records = if is_header { records } else { records - 1 };
+        assert_eq!(fact(&report, "records"), format!("Number({records})"), "{at}");
+        let (output, report) = inspect(&[directory.to_str().expect("ASCII")]);
+        assert_eq!(output.status.code(), Some(1), "{at}");
+        assert!(report.to_string().contains(words), "{at}: {report}");
+    }
+    // Two bits: only what is stored and what is computed.
+    let mut bytes = whole;
+    bytes[20] ^= 4;
+    bytes[50] ^= 4;
+    let report = looked(&bytes);
+    assert_eq!((report.what, report.damages()), ("journal segment", 1));
+    assert!(all(&report)[0].text.contains("is stored"), "{}", report.text());
+}
+
 /// A journal with two segments or more, and its directory.
 fn journal(scratch: &Scratch) -> std::path::PathBuf {
     let directory = scratch.path("journal");

@@ -26,10 +26,12 @@ pub const GRANULE: u64 = GRANULE_BYTES as u64;
 /// offset overflows.
 const LARGEST: u64 = 1 << 50;
 
-const SEGMENT_MAGIC: [u8; 8] = *b"AQDJRNLS";
-const CURSORS_MAGIC: [u8; 8] = *b"AQDJRNLC";
+/// What a segment begins with.
+pub const SEGMENT_MAGIC: [u8; 8] = *b"AQDJRNLS";
+/// What a copy of the cursors begins with.
+pub const CURSORS_MAGIC: [u8; 8] = *b"AQDJRNLC";
 /// Bytes of a header that mean something, its CRC included.
-const SEGMENT_USED: usize = 192;
+pub const SEGMENT_USED: usize = 192;
 const ENTRY_BYTES: usize = SUBSCRIPTION_NAME_BYTES + 8;
 const ENTRIES_AT: usize = 64;
 /// Most subscriptions in one copy.

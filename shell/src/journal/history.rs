@@ -156,6 +156,16 @@ impl History {
         }
     }
 
+    /// Reads the block that a segment begins with, whatever it says.
+    pub fn block(&self, piece: &Piece) -> Result<Vec<u8>, Failure> {
+        let failed = || Failure::of("reading", &piece.name);
+        let file = self.disk.open_to_read(&piece.name).map_err(failed())?;
+        let mut block = vec![0; HEADER_BYTES];
+        let read = super::files::read_at(&file, &mut block, 0).map_err(failed())?;
+        block.truncate(read);
+        Ok(block)
+    }
+
     /// Removes a segment.
     pub fn remove(&self, piece: &Piece) -> Result<(), Failure> {
         self.disk.unlink(&piece.name).map_err(Failure::of("removing", &piece.name))

@@ -64,6 +64,8 @@ pub enum Cut {
     Payload {
         /// Sequence number in its header.
         seq: u64,
+        /// Bytes of it.
+        bytes: u32,
         /// CRC in its header.
         stored: u32,
         /// CRC of its payload.
@@ -89,7 +91,7 @@ impl fmt::Display for Cut {
             Self::Length { bytes } => {
                 write!(f, "a record of {bytes} bytes that leads out of the segment")
             }
-            Self::Payload { seq, stored, computed } => {
+            Self::Payload { seq, stored, computed, .. } => {
                 write!(
                     f,
                     "record {seq} is damaged: CRC {stored:#010x} stored, {computed:#010x} computed"
@@ -244,8 +246,8 @@ impl<'f, F: File> Walk<'f, F> {
             let computed = aqueduct_core::payload_crc(payload);
             if computed != header.payload_crc && !seeded::is(Bug::HeaderTrusted) {
                 self.patience = self.patience.saturating_sub(u64::from(header.len));
-                let (seq, stored) = (header.seq, header.payload_crc);
-                return Ok(Err(Cut::Payload { seq, stored, computed }));
+                let (seq, bytes, stored) = (header.seq, header.len, header.payload_crc);
+                return Ok(Err(Cut::Payload { seq, bytes, stored, computed }));
             }
         }
         Ok(Ok((header, len)))

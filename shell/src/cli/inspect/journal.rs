@@ -4,16 +4,16 @@ use std::path::Path;
 
 use super::image::Image;
 use super::report::{Damage, Report};
+use super::why;
 use crate::cli::text::written;
 use crate::journal::Failure;
 use crate::journal::cursors::{self, Copy};
-use crate::journal::format::{BadBlock, GRANULE, HEADER_BYTES, SegmentHeader, serial_of};
+use crate::journal::format::{
+    BadBlock, CURSORS_MAGIC, GRANULE, HEADER_BYTES, SEGMENT_MAGIC, SEGMENT_USED, SegmentHeader,
+    serial_of,
+};
 use crate::journal::history::{Ended, History, Piece};
 use crate::journal::walk::{Cut, Step, Walk};
-
-/// What the files begin with.
-const SEGMENT_MAGIC: [u8; 8] = *b"AQDJRNLS";
-const CURSORS_MAGIC: [u8; 8] = *b"AQDJRNLC";
 
 /// Looks at a directory. One without files of a journal may have journals in it.
 pub(super) fn directory(path: &Path) -> Result<Report, Failure> {
@@ -66,7 +66,15 @@ fn whole(history: &History, place: &str) -> Report {
                     }
                 }
             }
-            Err(why) => part.damaged(bad(*why)),
+            Err(why) => {
+                let mut block = history.block(piece).unwrap_or_default();
+                if let Some((header, damage)) = mended(&mut block, *why) {
+                    part.damaged(damage);
+                    describe(&mut part, &header);
+                } else {
+                    part.damaged(bad(*why));
+                }
+            }
         }
         report.parts.push(part);
     }
@@ -121,18 +129,22 @@ pub(super) fn file(image: &Image<'_>, place: &str) -> Option<Report> {
             }
         });
     }
-    if magic != SEGMENT_MAGIC {
-        return None;
-    }
     let mut report = Report::new("journal segment", place);
     let mut block = vec![0; HEADER_BYTES.min(usize::try_from(image.size()).unwrap_or(usize::MAX))];
     image.read_now(0, &mut block);
     let header = match SegmentHeader::decode(&block) {
         Ok(header) => header,
-        Err(why) => {
-            report.damaged(bad(why).offset(image.offset(0)));
-            return Some(report);
-        }
+        Err(why) => match mended(&mut block, why) {
+            Some((header, damage)) => {
+                report.damaged(damage);
+                header
+            }
+            None if magic == SEGMENT_MAGIC => {
+                report.damaged(bad(why));
+                return Some(report);
+            }
+            None => return None,
+        },
     };
     describe(&mut report, &header);
     if let Err(error) = walk(image, &header, &mut report) {
@@ -201,7 +213,8 @@ fn ended(report: &mut Report, header: &SegmentHeader, end: &Ended, piece: Option
             Cut::Payload { .. } => "payload",
             Cut::Sequence { .. } => "sequence",
         };
-        let damage = Damage::new(kind, end.cut.to_string()).offset(offset).position(end.position);
+        let (text, offset) = reason(&end.cut, offset);
+        let damage = Damage::new(kind, text).offset(offset).position(end.position);
         report.damaged(match (end.cut, end.next_seq) {
             (Cut::Sequence { expected, found }, _) if found > expected => {
                 damage.records(expected, found - 1)
@@ -252,6 +265,49 @@ fn copied(copies: &[Copy; 2], place: &str) -> Report {
         }
     }
     report
+}
+
+/// Says what is wrong with a record that begins at an offset, and where: the one bit, if it is one.
+fn reason(cut: &Cut, offset: u64) -> (String, u64) {
+    match *cut {
+        Cut::Header(crc) => {
+            let Some((byte, bit)) = why::record_bit(crc.stored, crc.computed) else {
+                return (cut.to_string(), offset);
+            };
+            let field = why::record_field(byte);
+            (format!("{cut}: bit {bit} of byte {byte}, in {field}, is wrong"), offset)
+        }
+        Cut::Payload { bytes, stored, computed, .. } => {
+            match why::flipped(stored, computed, bytes as usize) {
+                Some((byte, bit)) => (
+                    format!("{cut}; bit {bit} of byte {byte} of its payload is wrong"),
+                    offset + GRANULE + byte as u64,
+                ),
+                None => (cut.to_string(), offset),
+            }
+        }
+        _ => (cut.to_string(), offset),
+    }
+}
+
+/// Puts right the one bit, or the magic, that is wrong in the block that a segment begins with;
+/// returns what it says then, and the damage. `None` if it is more.
+fn mended(block: &mut [u8], why: BadBlock) -> Option<(SegmentHeader, Damage)> {
+    let used = block.get_mut(..SEGMENT_USED)?;
+    let as_right = "it is read as if it were right";
+    let (at, text) = if used.starts_with(&SEGMENT_MAGIC) {
+        let (byte, bit) = why::mend(used, SEGMENT_USED - 4)?;
+        let field = why::segment_field(byte);
+        (byte, format!("{why}: bit {bit} of byte {byte}, in {field}, is wrong; {as_right}"))
+    } else {
+        // The checksum covers the magic: with it right, the rest tells.
+        let found = used[..8].escape_ascii().to_string();
+        used[..8].copy_from_slice(&SEGMENT_MAGIC);
+        let right = SEGMENT_MAGIC.escape_ascii();
+        (0, format!("the magic is \"{found}\", not \"{right}\"; {as_right}"))
+    };
+    let header = SegmentHeader::decode(block).ok()?;
+    Some((header, Damage::new("header", text).offset(at as u64)))
 }
 
 fn bad(why: BadBlock) -> Damage {

@@ -292,13 +292,7 @@ impl<'i, 's> Records<'i, 's> {
                 }
             }
         }
-        let bit = if (stored ^ computed).is_power_of_two() {
-            let bit = (stored ^ computed).trailing_zeros();
-            Some((28 + bit as usize / 8, bit % 8))
-        } else {
-            why::flipped(stored, computed, 28)
-        };
-        let text = match bit {
+        let text = match why::record_bit(stored, computed) {
             Some((byte, bit)) => format!(
                 "record header damaged ({crcs}): bit {bit} of byte {byte}, in {}, is wrong",
                 why::record_field(byte)

@@ -33,6 +33,16 @@ const fn through(byte: u32) -> u32 {
     register
 }
 
+/// Returns the place of the single bit of a record's header whose flip explains these checksums,
+/// that of the checksum included: byte and bit.
+pub(super) fn record_bit(stored: u32, computed: u32) -> Option<(usize, u32)> {
+    if (stored ^ computed).is_power_of_two() {
+        let bit = (stored ^ computed).trailing_zeros();
+        return Some((28 + bit as usize / 8, bit % 8));
+    }
+    flipped(stored, computed, 28)
+}
+
 /// The field of a record's header that has this byte.
 pub(super) const fn record_field(byte: usize) -> &'static str {
     match byte {
@@ -74,6 +84,26 @@ pub(super) const fn cursor_field(byte: usize) -> &'static str {
         16..24 => "epoch",
         24..56 => "name",
         60..64 => "identity_crc",
+        _ => "reserved bytes",
+    }
+}
+
+/// The field of the header of a journal's segment that has this byte.
+pub(super) const fn segment_field(byte: usize) -> &'static str {
+    match byte {
+        0..8 => "magic",
+        8..12 => "version",
+        12..16 => "durability",
+        16..24 => "serial",
+        24..32 => "epoch",
+        32..40 => "first_position",
+        40..48 => "first_seq",
+        48..56 => "created_ns",
+        56..72 => "boot",
+        72..76 => "capacity",
+        76..80 => "clock_id",
+        80..144 => "ring",
+        188..192 => "header_crc",
         _ => "reserved bytes",
     }
 }
