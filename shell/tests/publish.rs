@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
@@ -120,11 +120,14 @@ fn over_tls_whom_it_is_spoken_to_is_known_first() {
         expected += 300;
         assert_eq!(all(&server.socket).len(), expected, "{to}");
     }
-    let wrong = [&lines, "--to", &https, "--ca", &other, "--give-up-after", "50ms"];
-    let (output, _) = publish(&wrong);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("invalid peer certificate"), "{said}");
+    // Nobody has to say for how long: it will never be another certificate.
+    for (ca, says) in [(&*other, "invalid peer certificate"), ("/nonexistent", "/nonexistent: ")] {
+        let (output, summary) = publish(&[&lines, "--to", &https, "--ca", ca]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(says) && said.lines().count() == 1, "{said}");
+        assert_eq!(summary["reconnects"], 0, "{summary}");
+    }
     assert_eq!(all(&server.socket).len(), expected);
 }
 
@@ -210,6 +213,37 @@ fn a_full_ring_is_waited_for() {
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }
 
+#[test]
+fn a_listener_that_is_not_there_is_said_once_and_so_is_that_it_came() {
+    let scratch = Scratch::new();
+    let file = file_of(&scratch, &numbered(300));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let to = format!("http://{address}/v1/rings/default/records");
+    let mut child = command()
+        .args(["publish", &file, "--to", &to, "--batch", "3"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut said = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("a line");
+    assert!(line.starts_with(&format!("aqueduct: {file}, at byte 0: ")), "{line}");
+    assert!(line.contains("refused") && line.ends_with("; trying again\n"), "{line}");
+    // Some attempts more, which are not worth a line each.
+    std::thread::sleep(Duration::from_millis(400));
+    let server = Server::start_in(scratch, &["--listen", &address]);
+    line.clear();
+    said.read_line(&mut line).expect("a line");
+    assert!(line.contains(", at byte 0: goes on after "), "{line}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("text");
+    assert_eq!((&*rest, all(&server.socket).len()), ("", 300));
+}
+
 fn spawn(arguments: &[&str]) -> Child {
     command()
         .args(["publish", "--format", "json"])
@@ -252,6 +286,33 @@ fn a_run_that_is_killed_at_any_moment_is_resumed_without_loss_or_repetition() {
     assert_eq!(summary["records"], 0);
     let (output, _) = publish(&[&file, "--type", "1", "--to", &to, "--resume", place]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn what_was_appended_is_published_next_time_and_what_was_changed_is_refused() {
+    let (server, scratch) = (Server::start(&[]), Scratch::new());
+    let at = |name: &str| scratch.path(name).display().to_string();
+    let (one, two, place, to) = (at("one"), at("two"), at("place"), http(&server));
+    let write = |path: &str, text: &str| std::fs::write(path, text).expect("written");
+    let arguments = [&*one, &two, "--to", &to, "--resume", &place];
+    write(&one, "a\nb\n");
+    write(&two, "c\n");
+    assert_eq!(publish(&arguments).1["records"], 3);
+    assert_eq!(publish(&arguments).1["records"], 0);
+    write(&one, "a\nb\nd\n");
+    write(&two, "c\ne\n");
+    let (output, summary) = publish(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!((&summary["records"], &summary["records_all_runs"]), (&2.into(), &5.into()));
+    let mut there = all(&server.socket);
+    there.sort_unstable();
+    assert_eq!(there, [b"a", b"b", b"c", b"d", b"e"]);
+    write(&one, "x\nb\nd\nf\n");
+    let (output, summary) = publish(&arguments);
+    assert_eq!((output.status.code(), &summary["records"]), (Some(1), &0.into()), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&one) && said.contains("first 6 bytes are not those"), "{said}");
+    assert_eq!(all(&server.socket).len(), 5);
 }
 
 #[test]

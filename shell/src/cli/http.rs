@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
-use super::wire::{PATIENCE, TLS, UNIX, Wire};
+use super::wire::{PATIENCE, TLS, UNIX, Wire, is_lasting};
 
 /// For a page for operators.
 #[cfg(feature = "look")]
@@ -73,7 +73,12 @@ impl Client {
     /// Asks for a page.
     #[cfg(feature = "look")]
     pub(super) fn get(&mut self, path: &str) -> io::Result<Answer> {
-        self.send("GET", path, "", &[])
+        // One that was kept may have been closed since, which nobody can know before.
+        let was_kept = self.stream.is_some();
+        match self.send("GET", path, "", &[]) {
+            Err(error) if was_kept && is_closed(&error) => self.send("GET", path, "", &[]),
+            answer => answer,
+        }
     }
 
     /// Sends a request. `headers` are whole lines. After an error the connection is gone, and
@@ -105,6 +110,8 @@ impl Client {
         let sent = stream.get_mut().write_all(&request);
         let (answer, closes) = match (read(&mut stream), sent) {
             (Ok(answer), _) => answer,
+            // In TLS 1.3 a server refuses a certificate after the client has begun to send.
+            (Err(error), _) if is_lasting(&error) => return Err(error),
             (Err(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
         };
         if !closes {
@@ -112,6 +119,13 @@ impl Client {
         }
         Ok(answer)
     }
+}
+
+/// Returns whether a connection was there, and is no more.
+#[cfg(feature = "look")]
+pub(super) fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// Reads one answer; returns it, and whether the connection ends.

@@ -16,6 +16,55 @@ pub(super) const UNIX: &str = "unix:";
 /// What an address that speaks TLS begins with, before `HOST:PORT`.
 pub(super) const TLS: &str = "tls:";
 
+/// An error that another attempt does not mend.
+#[derive(Debug)]
+struct Lasting(String);
+
+impl std::fmt::Display for Lasting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Lasting {}
+
+/// Makes an error one that another attempt does not mend.
+fn lasting(error: &impl std::fmt::Display) -> io::Error {
+    io::Error::other(Lasting(error.to_string()))
+}
+
+/// Returns whether another attempt would fail in the same way: what TLS needs is not there, or one
+/// side refuses the certificate of the other.
+pub(super) fn is_lasting(error: &io::Error) -> bool {
+    let Some(inner) = error.get_ref() else { return false };
+    #[cfg(feature = "tls")]
+    if let Some(error) = inner.downcast_ref::<rustls::Error>() {
+        return refuses_certificate(error);
+    }
+    inner.is::<Lasting>()
+}
+
+#[cfg(feature = "tls")]
+fn refuses_certificate(error: &rustls::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    match error {
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => true,
+        rustls::Error::AlertReceived(alert) => matches!(
+            alert,
+            Alert::NoCertificate
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::AccessDenied
+                | Alert::CertificateRequired
+        ),
+        _ => false,
+    }
+}
+
 /// One connection.
 pub(super) enum Wire {
     Tcp(TcpStream),
@@ -122,15 +171,15 @@ fn tcp(address: &str) -> io::Result<TcpStream> {
 
 #[cfg(not(feature = "tls"))]
 fn secure(_: &str, _: TcpStream) -> io::Result<Wire> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "this program was built without TLS"))
+    Err(lasting(&"this program was built without TLS"))
 }
 
 #[cfg(feature = "tls")]
 fn secure(address: &str, stream: TcpStream) -> io::Result<Wire> {
-    let config = trust::config()?;
+    let config = trust::config().map_err(|error| lasting(&error))?;
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let name = host.trim_matches(['[', ']']).to_owned();
-    let name = rustls::pki_types::ServerName::try_from(name).map_err(io::Error::other)?;
+    let name = rustls::pki_types::ServerName::try_from(name).map_err(|error| lasting(&error))?;
     let session = rustls::ClientConnection::new(config, name).map_err(io::Error::other)?;
     let mut stream = rustls::StreamOwned::new(session, stream);
     // The server is known before anything is sent to it.

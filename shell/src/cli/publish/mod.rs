@@ -16,16 +16,20 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::input::{Framing, Input};
-use self::place::{Place, PlaceFile};
+use self::place::{Place, PlaceFile, Read};
+use super::http::is_closed;
 use super::listener::ListenerArgs;
 use super::target::{Manner, Outcome, Target, Url};
 use super::text::{Format, json};
-use super::wire::{TLS, TrustArgs, UNIX};
+use super::wire::{TLS, TrustArgs, UNIX, is_lasting};
 use super::{EXIT_USAGE, print};
 use crate::config::{Millis, Size};
 
 /// The first pause before a batch is sent again, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How long a ring may be full before it is said.
+const FULL_SAID: Duration = Duration::from_secs(1);
 
 /// Flags of `aqueduct publish`.
 #[allow(clippy::doc_markdown, reason = "the texts are the help that the command prints")]
@@ -155,15 +159,16 @@ impl<'a> Job<'a> {
             run: run_name().map_err(|error| error.to_string())?,
             task: task.clone(),
             input: 0,
-            offset: 0,
+            inputs: vec![Read::default(); files.len()],
             records: 0,
             in_flight: false,
+            in_flight_records: 0,
             batch_records: args.batch as usize,
             batch_bytes: usize::try_from(args.batch_bytes.0).unwrap_or(usize::MAX),
-            is_done: false,
         };
         let place = match file.read() {
-            Ok(Some(place)) if place.task == task => place,
+            // The task says how many inputs there are.
+            Ok(Some(place)) if place.task == task && place.inputs.len() == files.len() => place,
             Ok(Some(_)) => {
                 return Err("the file of --resume is of other input or another target".to_owned());
             }
@@ -179,64 +184,77 @@ impl<'a> Job<'a> {
 
     fn run(mut self) -> ExitCode {
         let began = Instant::now();
-        let result = if self.place.is_done { Ok(()) } else { self.publish() };
+        let result = self.publish();
         let result = result.and_then(|()| self.target.finish().map_err(|error| error.to_string()));
-        let result = result.and_then(|()| {
-            self.place.is_done = true;
-            self.save()
-        });
         self.bar.finish_and_clear();
         let failed = result.err();
         if let Some(error) = &failed {
-            let place = &self.place;
-            let name = self.files.get(place.input).map_or("-", String::as_str);
-            eprintln!("aqueduct: {name}, at byte {}: {error}", place.offset);
+            eprintln!("aqueduct: {}: {error}", self.whereabouts());
         }
         let printed = print(&self.summary(began.elapsed(), failed.as_deref()));
         if failed.is_some() { ExitCode::FAILURE } else { printed }
     }
 
+    /// Says how far it has come, for people.
+    fn whereabouts(&self) -> String {
+        let name = self.files.get(self.place.input).map_or("-", String::as_str);
+        format!("{name}, at byte {}", self.offset())
+    }
+
+    /// Returns how many bytes of the present input are published.
+    fn offset(&self) -> u64 {
+        self.place.inputs.get(self.place.input).map_or(0, |read| read.offset)
+    }
+
+    /// Publishes all inputs. The one where an earlier run ended comes first; those before it may
+    /// have grown since.
     fn publish(&mut self) -> Result<(), String> {
-        while let Some(name) = self.files.get(self.place.input).cloned() {
-            let mut input = Input::open(&name, self.args.framing, self.place.offset)
+        let (first, all) = (self.place.input, self.files.len());
+        for index in (first..all).chain(0..first.min(all)) {
+            self.place.input = index;
+            let name = self.files[index].clone();
+            let mut input = Input::open(&name, self.args.framing, &self.place.inputs[index])
                 .map_err(|error| error.to_string())?;
             self.show(&name, &input);
             // The record that did not fit the batch before, and where it ends.
-            let mut held: Option<(Vec<u8>, u64)> = None;
+            let mut held: Option<(Vec<u8>, Read)> = None;
             loop {
                 let (batch, end) = self.batch(&mut input, &mut held)?;
                 if batch.is_empty() {
                     break;
                 }
                 self.send(&batch)?;
-                self.place.offset = end;
+                self.bar.set_position(end.offset);
+                self.place.inputs[index] = end;
                 self.place.records += batch.len() as u64;
                 self.place.in_flight = false;
                 self.save()?;
-                self.bar.set_position(end);
             }
-            self.place.input += 1;
-            self.place.offset = 0;
+            self.place.inputs[index].is_whole = true;
             self.save()?;
         }
-        Ok(())
+        self.place.input = 0;
+        self.save()
     }
 
-    /// Reads the next batch; returns the offset past it, too. The same input always gives the same
-    /// batches, so that a run that resumes divides it as the first one did.
+    /// Reads the next batch; returns what is read with it, too. The same input always gives the
+    /// same batches, so that a run that resumes divides it as the first one did.
     fn batch(
         &self,
         input: &mut Input,
-        held: &mut Option<(Vec<u8>, u64)>,
-    ) -> Result<(Vec<Vec<u8>>, u64), String> {
-        let (mut batch, mut bytes, mut end) = (Vec::new(), 0, self.place.offset);
-        while batch.len() < self.place.batch_records {
+        held: &mut Option<(Vec<u8>, Read)>,
+    ) -> Result<(Vec<Vec<u8>>, Read), String> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let mut end = self.place.inputs[self.place.input].clone();
+        let Place { in_flight, in_flight_records, batch_records, .. } = self.place;
+        let most = if in_flight { in_flight_records } else { batch_records };
+        while batch.len() < most {
             let next = match held.take() {
                 Some(next) => Some(next),
                 None => input
                     .next()
                     .map_err(|error| error.to_string())?
-                    .map(|record| (record, input.offset)),
+                    .map(|record| (record, input.read.clone())),
             };
             let Some((record, past)) = next else { break };
             if !batch.is_empty() && bytes + record.len() > self.place.batch_bytes {
@@ -254,14 +272,17 @@ impl<'a> Job<'a> {
     fn send(&mut self, batch: &[Vec<u8>]) -> Result<(), String> {
         let was_in_flight = self.place.in_flight;
         self.place.in_flight = true;
+        self.place.in_flight_records = batch.len();
         self.save()?;
-        let key = format!("{}-{}-{}", self.place.run, self.place.input, self.place.offset);
+        let key = format!("{}-{}-{}", self.place.run, self.place.input, self.offset());
         let key = self.has_keys.then_some(&*key);
         let (began, mut pause) = (Instant::now(), PAUSES.0);
         // Whether it may have been taken before: by an earlier run, or by a lost connection.
         let mut is_again = was_in_flight;
+        // Whether stderr was told that it does not go on; a bar says so by itself.
+        let (mut is_said, mut losses) = (false, 0_u32);
         loop {
-            let (why, after) = match self.target.send(batch, &self.manner, key) {
+            let (why, after, is_worth_a_line) = match self.target.send(batch, &self.manner, key) {
                 Ok(Outcome::Published(published)) => {
                     let records = batch.len() as u64;
                     let counts = &mut self.counts;
@@ -279,6 +300,11 @@ impl<'a> Job<'a> {
                         counts.seqs = Some((of_old.map_or(first, |(first, _)| first), last));
                     }
                     counts.epoch = published.epoch.or(counts.epoch.take());
+                    self.bar.set_message("");
+                    if is_said {
+                        let seconds = began.elapsed().as_secs_f64();
+                        eprintln!("aqueduct: {}: goes on after {seconds:.1} s", self.whereabouts());
+                    }
                     return Ok(());
                 }
                 Ok(Outcome::Refused(reason)) => {
@@ -289,7 +315,12 @@ impl<'a> Job<'a> {
                 }
                 Ok(Outcome::Wait(after, reason)) => {
                     self.counts.waits += 1;
-                    (reason, after)
+                    (reason, after, began.elapsed() >= FULL_SAID)
+                }
+                Err(error) if is_lasting(&error) => {
+                    self.place.in_flight = is_again;
+                    self.save()?;
+                    return Err(error.to_string());
                 }
                 Err(error) if !self.has_keys && !self.args.no_keys => {
                     // Lines: what is on its way may be taken or not.
@@ -298,7 +329,9 @@ impl<'a> Job<'a> {
                 Err(error) => {
                     self.counts.reconnects += 1;
                     is_again |= error.kind() != io::ErrorKind::ConnectionRefused;
-                    (error.to_string(), None)
+                    losses += 1;
+                    // One that the listener closed between two batches is just made anew.
+                    (error.to_string(), None, losses > 1 || !is_closed(&error))
                 }
             };
             let limit = self.args.give_up_after.map(|Millis(time)| Duration::from_millis(time));
@@ -306,6 +339,10 @@ impl<'a> Job<'a> {
                 self.place.in_flight = is_again;
                 self.save()?;
                 return Err(format!("given up: {why}"));
+            }
+            if is_worth_a_line && !is_said && !self.shows_a_bar() {
+                is_said = true;
+                eprintln!("aqueduct: {}: {why}; trying again", self.whereabouts());
             }
             self.bar.set_message(why);
             std::thread::sleep(after.unwrap_or(pause).min(PAUSES.1));
@@ -315,6 +352,10 @@ impl<'a> Job<'a> {
 
     fn save(&self) -> Result<(), String> {
         self.file.write(&self.place).map_err(|error| format!("the file of --resume: {error}"))
+    }
+
+    fn shows_a_bar(&self) -> bool {
+        !self.bar.is_hidden()
     }
 
     /// Begins a bar for an input, if somebody looks.
@@ -330,7 +371,7 @@ impl<'a> Job<'a> {
         self.bar = ProgressBar::with_draw_target(input.bytes, ProgressDrawTarget::stderr())
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
             .with_prefix(name.to_owned())
-            .with_position(input.offset);
+            .with_position(input.read.offset);
     }
 
     fn summary(&self, took: Duration, failed: Option<&str>) -> String {

@@ -16,18 +16,33 @@ pub(super) struct Place {
     pub(super) run: String,
     /// What is being published, and where to: a run with other arguments is another task.
     pub(super) task: String,
-    /// Which of the inputs, from 0, and how many bytes of it are published.
+    /// Which of the inputs is at work, from 0.
     pub(super) input: usize,
-    pub(super) offset: u64,
+    /// How much of each is published.
+    pub(super) inputs: Vec<Read>,
     /// Records published in all runs.
     pub(super) records: u64,
     /// A batch that begins there was sent, and its answer is not known.
     pub(super) in_flight: bool,
+    /// Records in that batch: if the input has grown since, it is still the same one.
+    pub(super) in_flight_records: usize,
     /// Most records and bytes of a batch: the same in all runs, so that batches are.
     pub(super) batch_records: usize,
     pub(super) batch_bytes: usize,
-    /// Everything is published.
-    pub(super) is_done: bool,
+}
+
+/// What of an input is published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Read {
+    /// Bytes.
+    pub(super) offset: u64,
+    /// Their CRC-32/ISO-HDLC: whatever goes on from there has the same before it.
+    pub(super) crc: u32,
+    /// The last record ended with the input and not with what ends records.
+    pub(super) is_torn: bool,
+    /// It was read to its end, at least once.
+    pub(super) is_whole: bool,
 }
 
 /// The file.
