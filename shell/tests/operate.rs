@@ -217,6 +217,32 @@ fn bench_loads_every_protocol_and_finds_all_that_was_taken() {
 }
 
 #[test]
+fn records_that_are_refused_for_good_are_counted_so_and_the_rest_is_unsent() {
+    let server = Server::start(&["--max-payload-bytes", "1024"]);
+    let http = format!("http://{}/v1/rings/default/records", server.http);
+    let (output, report) = run(&[
+        "bench",
+        &http,
+        "--no-check",
+        "--size",
+        "2000",
+        "--rate",
+        "20",
+        "--duration",
+        "500ms",
+        "--connections",
+        "2",
+        "--format",
+        "json",
+    ]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let number = |name: &str| report[name].as_u64().expect("a number");
+    assert_eq!((number("refused"), number("errors"), number("taken")), (2, 0, 0), "{report}");
+    assert_eq!((number("sent"), number("unsent")), (2, 8), "{report}");
+    assert!(report["last_reason"].as_str().is_some_and(|it| it.starts_with("413")), "{report}");
+}
+
+#[test]
 fn what_a_hung_server_left_unsent_counts_with_the_time_that_it_has_waited() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let host = listener.local_addr().expect("an address").to_string();

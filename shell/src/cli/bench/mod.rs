@@ -89,9 +89,11 @@ struct Sent {
     taken: u64,
     refused: u64,
     errors: u64,
-    /// Were due, and were not sent: the answers before them did not come in time. None after a
-    /// refusal, which ends the run.
+    /// Were due, and were not sent: the answers before them did not come in time, or it was refused
+    /// for good, which ends the run.
     unsent: u64,
+    /// It was refused for good.
+    is_refused: bool,
     /// The last error, or the reason of a refusal.
     last: Option<String>,
     /// From when a batch was due to when it was answered, or given up unsent, nanoseconds. One that
@@ -107,14 +109,15 @@ impl Sent {
             refused: 0,
             errors: 0,
             unsent: 0,
+            is_refused: false,
             last: None,
             latency: histogram(),
         }
     }
 
-    /// Counts the batches from `turn` on that were due before the end, with the time since then as
-    /// a lower bound of their latency. Times in nanoseconds: when the first of all was due, from
-    /// one to the next, the end, and now.
+    /// Counts the batches from `turn` on that were due before the end, with the time since then, if
+    /// it is past, as a lower bound of their latency. Times in nanoseconds: when the first of all
+    /// was due, from one to the next, the end, and now.
     fn leave(&mut self, [first, between, end, now]: [u64; 4], turn: u64, batch: u64) {
         let between = between.max(1);
         let all = end.saturating_sub(first).div_ceil(between);
@@ -123,7 +126,9 @@ impl Sent {
         while at < all {
             let count = step.min(all - at);
             let due = first.saturating_add(between.saturating_mul(at));
-            self.latency.saturating_record_n(now.saturating_sub(due).max(1), count);
+            if now > due {
+                self.latency.saturating_record_n(now - due, count);
+            }
             self.unsent = self.unsent.saturating_add(count.saturating_mul(batch));
             at += count;
         }
@@ -135,6 +140,7 @@ impl Sent {
         self.refused += other.refused;
         self.errors += other.errors;
         self.unsent += other.unsent;
+        self.is_refused |= other.is_refused;
         self.last = other.last.or(self.last.take());
         // Both have the same bounds, so that this cannot fail.
         let _ = self.latency.add(&other.latency);
@@ -195,6 +201,7 @@ pub(super) fn run(args: &BenchArgs) -> ExitCode {
     let arrived = watching.and_then(|watching| watching.join().ok());
     let missing = arrived.as_ref().map(|it| sent.taken.saturating_sub(it.records + it.unseen));
     let is_wrong = sent.errors > 0
+        || sent.is_refused
         || sent.unsent > 0
         || missing.is_some_and(|missing| missing > 0)
         || arrived.as_ref().is_some_and(|it| it.twice > 0 || it.damaged > 0);
@@ -220,7 +227,6 @@ fn send(args: &BenchArgs, manner: &Manner, run: u64, connection: u32, began: Ins
     let first = between
         .map_or(Duration::ZERO, |between| between.mul_f64(f64::from(connection) / connections));
     let mut turn = 0_u64;
-    let mut is_refused = false;
     loop {
         let due = match between {
             Some(between) => first
@@ -247,9 +253,10 @@ fn send(args: &BenchArgs, manner: &Manner, run: u64, connection: u32, began: Ins
                 sent.last = Some(reason);
             }
             Ok(Outcome::Refused(reason)) => {
-                sent.errors += batch;
+                sent.refused += batch;
                 sent.last = Some(reason);
-                is_refused = true;
+                sent.is_refused = true;
+                turn += 1;
                 break;
             }
             Err(error) => {
@@ -261,7 +268,7 @@ fn send(args: &BenchArgs, manner: &Manner, run: u64, connection: u32, began: Ins
         }
         turn += 1;
     }
-    if let Some(between) = between.filter(|_| !is_refused) {
+    if let Some(between) = between {
         sent.leave([first, between, end, began.elapsed()].map(nanoseconds), turn, batch);
     }
     if let Err(error) = target.finish() {
@@ -293,7 +300,9 @@ fn text(
          {refused} refused, {errors} failed",
         args.connections
     )];
-    if *unsent > 0 {
+    if *unsent > 0 && sent.is_refused {
+        lines.push(format!("{unsent} more were due and not sent, for they would be refused, too"));
+    } else if *unsent > 0 {
         lines.push(format!(
             "{unsent} more were due and not sent, for the answers before them did not come in time; \
              they count with the time that they have waited"
@@ -379,6 +388,10 @@ mod tests {
         assert_eq!((many.unsent, many.latency.len()), (6_000_000_000, 6_000_000_000));
         let half = many.latency.value_at_quantile(0.5);
         assert!((29_900_000_000..30_200_000_000).contains(&half), "{half}");
+        // Refused for good at 30: what is not due yet has not waited.
+        let mut refused = Sent::new();
+        refused.leave([5, 10, 100, 30], 1, 1);
+        assert_eq!((refused.unsent, refused.latency.len(), refused.latency.max()), (9, 2, 15));
         let mut none = Sent::new();
         none.leave([5, 10, 100, 200], 10, 1);
         assert_eq!(none.unsent, 0);
