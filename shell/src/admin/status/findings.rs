@@ -17,6 +17,8 @@ use crate::ring::SubscriptionLook;
 const STUCK: Duration = Duration::from_secs(5);
 /// A reader that goes on, but whose oldest record is as old as this, is slow.
 const SLOW: Duration = Duration::from_secs(2);
+/// A reader that has been attached for less than this is not slow: it may find a backlog.
+const CATCHING_UP: Duration = Duration::from_secs(5);
 /// Samples that are looked back for what comes in bursts: ten seconds.
 const RECENT: usize = 5;
 /// Samples that are looked back for lost lines of the log: a minute.
@@ -59,13 +61,19 @@ pub(super) fn reader_state(
     kept: Option<&KeptReader>,
     at: Instant,
 ) -> &'static str {
-    let still = kept.map_or(Duration::ZERO, |kept| at.saturating_duration_since(kept.moved));
+    let since = |then: Instant| at.saturating_duration_since(then);
+    let still = kept.map_or(Duration::ZERO, |kept| since(kept.moved));
+    let attached = kept.and_then(|kept| kept.attached).map_or(Duration::ZERO, since);
     match look {
         SubscriptionLook { attached: false, lag_bytes: 0, .. } => "detached",
         SubscriptionLook { attached: false, .. } => "absent",
         SubscriptionLook { lag_bytes: 0, .. } => "idle",
         _ if still >= STUCK => "stuck",
-        SubscriptionLook { lag_ns, .. } if Duration::from_nanos(*lag_ns) >= SLOW => "slow",
+        SubscriptionLook { lag_ns, .. }
+            if Duration::from_nanos(*lag_ns) >= SLOW && attached >= CATCHING_UP =>
+        {
+            "slow"
+        }
         _ => "reading",
     }
 }
@@ -176,7 +184,7 @@ fn of_ring(found: &mut Vec<Finding>, name: &str, ring: &KeptRing, at: Instant, n
         let lag = format!("{} records{place}, the oldest {age:.1} s old", look.lag_records);
         let (kind, text) = match reader_state(look, kept, at) {
             "stuck" => ("reader_stuck", format!("it has released nothing for {still} s: {lag}")),
-            "slow" => ("reader_slow", format!("it is behind: {lag}")),
+            "slow" => ("reader_slow", format!("it is behind: {lag}{}", backlog(look, kept, at))),
             "absent" => ("reader_absent", format!("no reader is attached: {lag}")),
             _ => continue,
         };
@@ -188,6 +196,16 @@ fn of_ring(found: &mut Vec<Finding>, name: &str, ring: &KeptRing, at: Instant, n
         let text = format!("it saw {corrupt} damaged records or stretches and lost {lost} records");
         let reader = Some(look.name.clone());
         found.push(Finding { reader, ..Finding::of_ring("ring_damaged", name, text) });
+    }
+}
+
+/// Says since when a reader has been there, if its oldest record was there before it.
+fn backlog(look: &SubscriptionLook, kept: Option<&KeptReader>, at: Instant) -> String {
+    let attached = kept.and_then(|kept| kept.attached);
+    let attached = attached.map(|then| at.saturating_duration_since(then));
+    match attached.filter(|attached| *attached < Duration::from_nanos(look.lag_ns)) {
+        Some(attached) => format!("; it attached {} s ago", attached.as_secs()),
+        None => String::new(),
     }
 }
 
@@ -213,6 +231,41 @@ mod tests {
         assert_eq!(said(22 * 86_400), None);
         assert_eq!(said(20 * 86_400 + 60).as_deref(), Some("a.pem ends in 480 h"));
         assert_eq!(said(-2 * 3600 - 60).as_deref(), Some("a.pem has ended 2 h ago"));
+    }
+
+    #[test]
+    fn a_reader_that_comes_back_to_a_backlog_is_neither_stuck_nor_slow_at_first() {
+        let began = Instant::now();
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let look = |attached: bool, cursor: u32, lag_seconds: u64| SubscriptionLook {
+            name: "r".to_owned(),
+            attached,
+            cursor,
+            lag_bytes: 64,
+            lag_records: 2,
+            lag_ns: lag_seconds * 1_000_000_000,
+            corrupt: 0,
+            lost: 0,
+            missed_wakes: 0,
+            lagging: false,
+        };
+        let mut kept = KeptReader::new(&look(false, 7, 0), at(0), false);
+        let mut state = |look: &SubscriptionLook, seconds: u64| {
+            kept.sample(look, at(seconds));
+            let behind = backlog(look, Some(&kept), at(seconds));
+            (reader_state(look, Some(&kept), at(seconds)), behind)
+        };
+        assert_eq!(state(&look(false, 7, 654), 654).0, "absent");
+        assert_eq!(state(&look(true, 7, 656), 656).0, "reading", "it has just attached");
+        assert_eq!(state(&look(true, 7, 660), 660).0, "reading");
+        assert_eq!(state(&look(true, 7, 661), 661).0, "stuck", "it has had five seconds");
+        assert_eq!(state(&look(false, 7, 662), 662).0, "absent");
+        assert_eq!(state(&look(true, 7, 664), 664).0, "reading", "another one");
+        assert_eq!(state(&look(true, 8, 668), 668).0, "reading");
+        let slow = ("slow", "; it attached 6 s ago".to_owned());
+        assert_eq!(state(&look(true, 9, 669), 670), slow);
+        // What came after it is its own.
+        assert_eq!(state(&look(true, 10, 4), 672), ("slow", String::new()));
     }
 
     #[test]

@@ -83,8 +83,10 @@ pub(super) struct KeptRing {
 
 /// A reader as of the latest sample.
 pub(super) struct KeptReader {
-    /// When it last released something, or had nothing to release.
+    /// When it last released something, had nothing to release, or was not attached.
     pub(super) moved: Instant,
+    /// The sample since which a reader has been attached; none while there is no reader.
+    pub(super) attached: Option<Instant>,
     /// Nothing beyond [`READERS_KEPT`].
     pub(super) lag_bytes: Option<Series>,
     cursor: u32,
@@ -180,11 +182,8 @@ impl Watch {
 impl KeptRing {
     fn new(ring: &Ring, now: Instant, keep: usize) -> Self {
         let look = ring.look();
-        let readers = look.subscriptions.iter().enumerate().map(|(index, reader)| KeptReader {
-            moved: now,
-            lag_bytes: (index < keep).then(Series::default),
-            cursor: reader.cursor,
-        });
+        let readers = look.subscriptions.iter().enumerate();
+        let readers = readers.map(|(index, reader)| KeptReader::new(reader, now, index < keep));
         let metrics = ring.metrics();
         Self {
             readers: readers.collect(),
@@ -231,21 +230,28 @@ impl KeptRing {
         for (index, look) in self.look.subscriptions.iter().enumerate() {
             match self.readers.get_mut(index) {
                 Some(reader) => reader.sample(look, now),
-                None => self.readers.push(KeptReader {
-                    moved: now,
-                    lag_bytes: (index < keep).then(Series::default),
-                    cursor: look.cursor,
-                }),
+                None => self.readers.push(KeptReader::new(look, now, index < keep)),
             }
         }
     }
 }
 
 impl KeptReader {
-    fn sample(&mut self, look: &SubscriptionLook, now: Instant) {
-        if look.cursor != self.cursor || look.lag_bytes == 0 {
+    pub(super) fn new(look: &SubscriptionLook, now: Instant, keeps_lag: bool) -> Self {
+        Self {
+            moved: now,
+            attached: look.attached.then_some(now),
+            lag_bytes: keeps_lag.then(Series::default),
+            cursor: look.cursor,
+        }
+    }
+
+    pub(super) fn sample(&mut self, look: &SubscriptionLook, now: Instant) {
+        // The time without a reader is no fault of the one that comes.
+        if look.cursor != self.cursor || look.lag_bytes == 0 || self.attached.is_none() {
             self.moved = now;
         }
+        self.attached = self.attached.or(Some(now)).filter(|_| look.attached);
         self.cursor = look.cursor;
         if let Some(lag) = &mut self.lag_bytes {
             lag.push(float(look.lag_bytes));
