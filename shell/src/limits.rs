@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use event_listener::Event;
+use prometheus::IntGauge;
 use smol::channel::{Receiver, Sender};
 
 use crate::sync::lock;
@@ -19,7 +20,11 @@ pub struct Limit {
 }
 
 /// The right to be one of those that a [`Limit`] counts; dropping it gives the right back.
-pub struct Permit(Arc<Limit>);
+pub struct Permit {
+    limit: Arc<Limit>,
+    /// Where it is counted, too, for people.
+    gauge: Option<IntGauge>,
+}
 
 impl Limit {
     /// Makes a limit of `most`, none of them used.
@@ -34,7 +39,7 @@ impl Limit {
             return None;
         }
         *used += 1;
-        Some(Permit(Arc::clone(self)))
+        Some(Permit { limit: Arc::clone(self), gauge: None })
     }
 
     /// Returns how many there may be.
@@ -59,15 +64,29 @@ impl Limit {
     }
 }
 
+impl Permit {
+    /// Has it counted here, too, from now on and as long as it exists.
+    #[must_use]
+    pub fn counted(mut self, gauge: &IntGauge) -> Self {
+        debug_assert!(self.gauge.is_none(), "it is counted somewhere already");
+        gauge.inc();
+        self.gauge = Some(gauge.clone());
+        self
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
+        if let Some(gauge) = &self.gauge {
+            gauge.dec();
+        }
         let left = {
-            let mut used = lock(&self.0.used);
+            let mut used = lock(&self.limit.used);
             *used -= 1;
             *used
         };
         if left == 0 {
-            self.0.emptied.notify(usize::MAX);
+            self.limit.emptied.notify(usize::MAX);
         }
     }
 }
@@ -323,6 +342,18 @@ mod tests {
         assert!(limit.acquire().is_some());
         drop(second);
         smol::block_on(limit.all_returned());
+    }
+
+    #[test]
+    fn a_permit_is_counted_as_long_as_it_exists() {
+        let (limit, gauge) = (Limit::new(2), IntGauge::new("open", "open").expect("a name"));
+        let first = limit.acquire().map(|permit| permit.counted(&gauge));
+        let second = limit.acquire().map(|permit| permit.counted(&gauge));
+        assert_eq!(gauge.get(), 2);
+        drop(first);
+        assert_eq!((gauge.get(), limit.used()), (1, 1));
+        drop(second);
+        assert_eq!((gauge.get(), limit.used()), (0, 0));
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod target;
 use std::sync::Arc;
 
 use crate::limits::{ByteLimit, Limit};
-use crate::metrics::Metrics;
+use crate::metrics::{AddressMetrics, Metrics};
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
 
@@ -42,6 +42,8 @@ pub struct Admin {
     pub buffered: Arc<ByteLimit>,
     /// Where records come in.
     pub addresses: Vec<IngestAddress>,
+    /// What is counted there, in the same order.
+    pub by_address: Arc<[AddressMetrics]>,
     /// Samples of the last ten minutes.
     pub watch: Watch,
 }

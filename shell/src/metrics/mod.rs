@@ -111,6 +111,9 @@ pub struct Metrics {
     lag_seconds: GaugeVec,
     released: IntCounterVec,
     attached: IntGaugeVec,
+    address_connections: IntGaugeVec,
+    address_records: IntCounterVec,
+    address_rejected: IntCounterVec,
     corrupt: IntCounterVec,
     lost: IntCounterVec,
     missed_wakes: IntCounterVec,
@@ -172,6 +175,17 @@ pub struct JournalMetrics {
     pub damaged_places: IntGauge,
     /// Records that the start found missing, as far as their numbers are known.
     pub missing_records: IntGauge,
+}
+
+/// The metrics of one listening address. There are as many as are configured.
+#[derive(Clone, Debug)]
+pub struct AddressMetrics {
+    /// Connections open now.
+    pub connections: IntGauge,
+    /// Records that came in there and were taken.
+    pub records: IntCounter,
+    /// Records that came in there and were refused.
+    pub refused: IntCounter,
 }
 
 /// The metrics of one subscription.
@@ -435,6 +449,21 @@ impl Metrics {
                 "Sleeps that ended by timeout with data there, as readers report.",
                 reader,
             )?,
+            address_connections: make.gauges(
+                "aqueduct_address_connections",
+                "Connections open now at the address.",
+                &["protocol", "address"],
+            )?,
+            address_records: make.counters(
+                "aqueduct_address_records_total",
+                "Records that came in at the address and were taken.",
+                &["protocol", "address"],
+            )?,
+            address_rejected: make.counters(
+                "aqueduct_address_records_rejected_total",
+                "Records that came in at the address and were not taken.",
+                &["protocol", "address"],
+            )?,
             certificate: Mutex::default(),
             counting_log_lines: Mutex::default(),
             registry,
@@ -468,6 +497,16 @@ impl Metrics {
             traced: self.traced.with_label_values(&[name]),
             #[cfg(feature = "otel")]
             exemplars,
+        }
+    }
+
+    /// The metrics of a listening address, all of them present from now on.
+    pub fn address(&self, protocol: &str, address: &str) -> AddressMetrics {
+        let labels = [protocol, address];
+        AddressMetrics {
+            connections: self.address_connections.with_label_values(&labels),
+            records: self.address_records.with_label_values(&labels),
+            refused: self.address_rejected.with_label_values(&labels),
         }
     }
 

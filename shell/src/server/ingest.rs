@@ -19,7 +19,7 @@ use crate::ingress::http::{Http, HttpLimits, problem_json};
 use crate::ingress::listen::Bound;
 use crate::ingress::workers::Workers;
 use crate::limits::{ByteLimit, Limit};
-use crate::metrics::Metrics;
+use crate::metrics::{AddressMetrics, Metrics};
 use crate::middleware::Router;
 use crate::middleware::Unit;
 use crate::middleware::credentials::{Credentials, VERIFY_BYTES};
@@ -37,6 +37,8 @@ const PROBLEM: &str = "application/problem+json";
 pub(super) struct Parts {
     pub(super) rings: Vec<Arc<Ring>>,
     pub(super) metrics: Arc<Metrics>,
+    /// By address, in the order of [`Bindings::listed`].
+    pub(super) by_address: Arc<[AddressMetrics]>,
     pub(super) shutdown: Arc<Shutdown>,
     pub(super) connections: Arc<Limit>,
     pub(super) buffered: Arc<ByteLimit>,
@@ -55,6 +57,11 @@ pub(super) struct Bindings {
     pub(super) http: Bound,
     /// Further addresses, in the order of the configuration.
     pub(super) others: Vec<Bound>,
+}
+
+/// Makes what is counted at each address.
+pub(super) fn counted(listed: &[IngestAddress], metrics: &Metrics) -> Arc<[AddressMetrics]> {
+    listed.iter().map(|at| metrics.address(&at.protocol, &at.address)).collect()
 }
 
 /// Where connections come in, as the ready line says it.
@@ -156,6 +163,7 @@ pub(super) fn start(
     let Parts {
         rings,
         metrics,
+        by_address,
         shutdown,
         connections,
         buffered,
@@ -185,6 +193,7 @@ pub(super) fn start(
             hand_over
         },
         metrics,
+        by_address,
         wake_interval: config.ingest.wake_interval,
         shutdown,
         connections,

@@ -221,6 +221,8 @@ impl Server {
         let control_connections = Limit::new(usize::MAX);
         let asks: Option<Asks> = segment::memory_may_be_refused().then_some(segment::has_memory);
         let buffered = ByteLimit::asking(config.ingest.max_buffered_bytes, asks);
+        let listed = bindings.listed(config);
+        let by_address = ingest::counted(&listed, &metrics);
         let admin = Arc::new(Admin {
             rings: rings.clone(),
             metrics: Arc::clone(&metrics),
@@ -228,7 +230,8 @@ impl Server {
             http_connections: Arc::clone(&connections),
             control_connections: Arc::clone(&control_connections),
             buffered: Arc::clone(&buffered),
-            addresses: bindings.listed(config),
+            addresses: listed,
+            by_address: Arc::clone(&by_address),
             watch: Watch::new(config.admin.forwarders.clone()),
         });
         let watched = Arc::clone(&admin);
@@ -255,6 +258,7 @@ impl Server {
         let parts = ingest::Parts {
             rings: rings.clone(),
             metrics: Arc::clone(&metrics),
+            by_address,
             shutdown: Arc::clone(&shutdown),
             connections: Arc::clone(&connections),
             buffered,

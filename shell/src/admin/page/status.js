@@ -279,6 +279,9 @@ const fillForwarders = table("forwarders", [
 const fillAddresses = table("addresses", [
   ["protocol", "Protocol", true, text((it) => it.protocol)],
   ["address", "Address", true, text((it) => it.address)],
+  ["open", "Connections", false, text((it) => short(it.connections))],
+  ["rate", "Records/s", false, text((it) => short(it.records_per_second))],
+  ["refused", "Refused/s", false, text((it) => short(it.refused_per_second))],
 ]);
 
 function percent(ring) {
@@ -292,6 +295,7 @@ function span(seconds) {
   return seconds >= 1e-3 ? `${(1e3 * seconds).toFixed(1)} ms` : `${(1e6 * seconds).toFixed(0)} \u00b5s`;
 }
 
+/** The ring that the address names; none if what it says is no name. */
 function chosen() {
   return decodeURIComponent(location.hash.replace(/^#ring=?/, ""));
 }

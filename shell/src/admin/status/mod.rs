@@ -44,7 +44,7 @@ struct Status<'a> {
     uptime_seconds: f64,
     ready: bool,
     not_ready: Vec<String>,
-    addresses: &'a [IngestAddress],
+    addresses: Vec<AddressSummary<'a>>,
     connections: Places,
     control_connections: usize,
     buffered_bytes: Bytes,
@@ -56,6 +56,17 @@ struct Status<'a> {
     /// Findings beyond those.
     findings_left_out: usize,
     history: History<'a>,
+}
+
+#[derive(Serialize)]
+struct AddressSummary<'a> {
+    #[serde(flatten)]
+    at: &'a IngestAddress,
+    connections: i64,
+    records: u64,
+    refused: u64,
+    records_per_second: f64,
+    refused_per_second: f64,
 }
 
 #[derive(Serialize)]
@@ -156,7 +167,7 @@ pub(super) fn all(admin: &Admin) -> Page {
             uptime_seconds: milliseconds(admin.watch.uptime()),
             ready: not_ready.is_empty(),
             not_ready,
-            addresses: &admin.addresses,
+            addresses: addresses(admin, kept),
             connections: Places {
                 open: admin.http_connections.used(),
                 limit: admin.http_connections.most(),
@@ -252,6 +263,19 @@ fn summary<'a>(ring: &'a Ring, kept: &'a KeptRing, all: &Kept) -> RingSummary<'a
         }),
         journal_trouble: kept.journal_trouble.as_deref(),
     }
+}
+
+fn addresses<'a>(admin: &'a Admin, kept: &Kept) -> Vec<AddressSummary<'a>> {
+    let all = admin.addresses.iter().zip(&*admin.by_address).zip(&kept.addresses);
+    let all = all.map(|((at, metrics), kept)| AddressSummary {
+        at,
+        connections: metrics.connections.get(),
+        records: metrics.records.get(),
+        refused: metrics.refused.get(),
+        records_per_second: rounded(kept.records_per_second),
+        refused_per_second: rounded(kept.refused_per_second),
+    });
+    all.collect()
 }
 
 fn journals<'a>(admin: &'a Admin, kept: &Kept) -> Vec<JournalSummary<'a>> {

@@ -14,7 +14,7 @@ use super::journal::KeptJournal;
 use super::series::Series;
 use crate::admin::Admin;
 use crate::log;
-use crate::metrics::Eviction;
+use crate::metrics::{AddressMetrics, Eviction};
 use crate::refusal::Refusal;
 use crate::ring::{Ring, RingLook, SubscriptionLook};
 use crate::sync::lock;
@@ -51,6 +51,8 @@ pub(super) struct Kept {
     pub(super) connections_refused: Series,
     pub(super) log_lines_dropped: Series,
     pub(super) forwarders: Vec<KeptForwarder>,
+    /// In the order of [`Admin::addresses`].
+    pub(super) addresses: Vec<KeptAddress>,
     counted: Counted,
 }
 
@@ -90,6 +92,15 @@ pub(super) struct KeptReader {
     /// Nothing beyond [`READERS_KEPT`].
     pub(super) lag_bytes: Option<Series>,
     cursor: u32,
+}
+
+/// A listening address as of the latest sample.
+#[derive(Default)]
+pub(super) struct KeptAddress {
+    pub(super) records_per_second: f64,
+    pub(super) refused_per_second: f64,
+    records: u64,
+    refused: u64,
 }
 
 /// A forwarder, as it was asked last.
@@ -155,6 +166,10 @@ impl Watch {
                 kept.rings[index].sample(ring, now, seconds, readers_left);
             }
             readers_left = readers_left.saturating_sub(kept.rings[index].readers.len());
+        }
+        kept.addresses.resize_with(admin.by_address.len(), KeptAddress::default);
+        for (address, metrics) in kept.addresses.iter_mut().zip(&*admin.by_address) {
+            address.sample(metrics, seconds);
         }
         let rate = |of: fn(&KeptRing) -> &Series| -> f64 {
             kept.rings.iter().map(|ring| of(ring).last()).sum()
@@ -256,6 +271,19 @@ impl KeptReader {
         if let Some(lag) = &mut self.lag_bytes {
             lag.push(float(look.lag_bytes));
         }
+    }
+}
+
+impl KeptAddress {
+    /// Takes what is counted there; without the time since the last sample there is no rate.
+    fn sample(&mut self, metrics: &AddressMetrics, seconds: Option<f64>) {
+        let (records, refused) = (metrics.records.get(), metrics.refused.get());
+        let rate = |now: u64, before: u64| {
+            seconds.map_or(0.0, |seconds| float(now.saturating_sub(before)) / seconds)
+        };
+        self.records_per_second = rate(records, self.records);
+        self.refused_per_second = rate(refused, self.refused);
+        (self.records, self.refused) = (records, refused);
     }
 }
 

@@ -112,7 +112,15 @@ pub(super) const KINDS: [Kind; 6] = [
     },
     Kind {
         key: "addresses",
-        columns: &[name("protocol", "PROTOCOL", 0), name("address", "ADDRESS", 0)],
+        columns: &[
+            name("protocol", "PROTOCOL", 0),
+            name("address", "ADDRESS", 0),
+            number("connections", "OPEN", 0),
+            number("records_per_second", "RECORDS/S", 0),
+            number("refused_per_second", "REFUSED/S", 1),
+            number("records", "RECORDS", 3),
+            number("refused", "REFUSED", 2),
+        ],
     },
     Kind {
         key: "forwarders",

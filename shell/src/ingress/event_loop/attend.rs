@@ -111,6 +111,7 @@ impl Work<'_> {
         let unsent = driver.unsent(id);
         if connection.stuck_ms <= now && unsent >= connection.unsent {
             tracing::debug!(unsent, "connection closed: its peer takes no bytes");
+            batch.come_by(connection.address);
             connection.speaker.broken(connection.input.bytes(), batch);
             // A will of its peer: no ring may be locked when another connection asks for one.
             batch.publish();

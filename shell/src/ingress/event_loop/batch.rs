@@ -66,6 +66,10 @@ pub(in crate::ingress) struct Batch<'a> {
     pub(super) full: Option<(RingId, Need)>,
     /// HTTP responses of this turn, by status, with the counter of each.
     statuses: Vec<(u16, u64, IntCounter)>,
+    /// By address: records that came in there in this turn, taken and refused.
+    tallies: Vec<[u64; 2]>,
+    /// The address of the connection that is being decoded.
+    address: usize,
     /// Readers to be woken for what is published.
     pub(super) wakeups: Wakeups<ring::Wakeups<'a>>,
     pub(in crate::ingress) clock: Clock,
@@ -88,6 +92,8 @@ impl<'a> Batch<'a> {
             consumptions: Vec::new(),
             full: None,
             statuses: Vec::with_capacity(STATUSES),
+            tallies: vec![[0; 2]; shared.by_address.len()],
+            address: usize::MAX,
             wakeups: Wakeups::new(shared.wake_interval),
             clock: Clock::new(),
             ending: false,
@@ -119,6 +125,28 @@ impl<'a> Batch<'a> {
         self.end_spans();
         for (_, count, counter) in self.statuses.iter_mut().filter(|(_, count, _)| *count > 0) {
             counter.inc_by(std::mem::take(count));
+        }
+        for (tally, metrics) in self.tallies.iter_mut().zip(&*self.shared.by_address) {
+            let [taken, refused] = std::mem::take(tally);
+            if taken > 0 {
+                metrics.records.inc_by(taken);
+            }
+            if refused > 0 {
+                metrics.refused.inc_by(refused);
+            }
+        }
+    }
+
+    /// Says by which address the records come that follow.
+    pub(in crate::ingress) fn come_by(&mut self, address: u32) {
+        self.address = address as usize;
+    }
+
+    /// Counts what became of records, at their address.
+    fn tally(&mut self, taken: u64, refused: u64) {
+        if let Some(tally) = self.tallies.get_mut(self.address) {
+            tally[0] += taken;
+            tally[1] += refused;
         }
     }
 
@@ -409,10 +437,16 @@ impl Sink for Batch<'_> {
 
     fn record(&mut self, record: Record<'_>) -> Outcome {
         #[cfg(feature = "otel")]
-        if let Some(trace) = self.trace_of(&record) {
-            return self.put_traced(&trace, record);
-        }
-        self.put(record)
+        let trace = self.trace_of(&record);
+        #[cfg(feature = "otel")]
+        let outcome = match &trace {
+            Some(trace) => self.put_traced(trace, record),
+            None => self.put(record),
+        };
+        #[cfg(not(feature = "otel"))]
+        let outcome = self.put(record);
+        self.tally(u64::from(matches!(outcome, Outcome::Accepted(_))), 0);
+        outcome
     }
 
     fn room(&mut self, ring: RingId, batch: BatchSize) -> Room {
@@ -443,10 +477,17 @@ impl Sink for Batch<'_> {
 
     fn fan_out(&mut self, rings: &[RingId], record: Record<'_>, seqs: &mut Vec<u64>) -> Outcome {
         #[cfg(feature = "otel")]
-        if let Some(trace) = self.trace_of(&record) {
-            return self.put_traced_in_all(&trace, rings, record, seqs);
-        }
-        self.put_in_all(rings, record, seqs)
+        let trace = self.trace_of(&record);
+        #[cfg(feature = "otel")]
+        let outcome = match &trace {
+            Some(trace) => self.put_traced_in_all(trace, rings, record, seqs),
+            None => self.put_in_all(rings, record, seqs),
+        };
+        #[cfg(not(feature = "otel"))]
+        let outcome = self.put_in_all(rings, record, seqs);
+        // One came in, however many rings it is in.
+        self.tally(u64::from(matches!(outcome, Outcome::Accepted(_))), 0);
+        outcome
     }
 
     #[cfg(feature = "otel")]
@@ -527,6 +568,7 @@ impl Sink for Batch<'_> {
             Event::HttpStatus(status) => self.count(status),
             Event::Rejected { ring, reason, records } => {
                 let refusal = refusal(reason);
+                self.tally(0, records);
                 let ring = ring.map(|ring| self.ring_of(ring));
                 if let Some(ring) = ring {
                     ring.metrics().refused_many(refusal, records);

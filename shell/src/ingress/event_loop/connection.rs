@@ -139,6 +139,7 @@ impl Connection {
     /// Decodes what is kept.
     pub(super) fn decode(&mut self, batch: &mut Batch<'_>) -> Progress {
         let from = self.out.len();
+        batch.come_by(self.address);
         let progress = self.speaker.decode(self.input.bytes_mut(), batch, &mut self.out);
         batch.hold(from, &self.out, &mut self.answers);
         progress

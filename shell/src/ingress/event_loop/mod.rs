@@ -317,7 +317,10 @@ impl<'a> Turn<'a> {
                 },
             };
             let has_tls = tls.is_some();
-            if let Some(permit) = shared.connections.acquire() {
+            if let Some(mut permit) = shared.connections.acquire() {
+                if let Some(metrics) = shared.by_address.get(listener as usize) {
+                    permit = permit.counted(&metrics.connections);
+                }
                 self.deal(
                     work,
                     driver,

@@ -13,7 +13,7 @@ use super::window::Window;
 use crate::codec::{Resource, Ring as RingFacts, RingId};
 use crate::ingress::workers::Workers;
 use crate::limits::{ByteLimit, Limit, Permit};
-use crate::metrics::Metrics;
+use crate::metrics::{AddressMetrics, Metrics};
 use crate::ring::Ring;
 use crate::shutdown::Shutdown;
 use crate::sync::lock;
@@ -51,6 +51,8 @@ pub struct Shared {
     pub addresses: Addresses,
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
+    /// Where they are counted by address, in the order of `addresses`.
+    pub by_address: Arc<[AddressMetrics]>,
     /// Least time between two wake-ups of readers by one loop.
     pub wake_interval: Duration,
     /// Whether the process is ending.

@@ -55,6 +55,7 @@ fn shared() -> Shared {
     let ring = |name| Arc::new(Ring::create(&settings(name), &metrics).expect("shared memory"));
     Shared {
         rings: ["first", "second"].map(ring).into(),
+        by_address: ["a", "b"].map(|at| metrics.address("http", at)).into(),
         metrics,
         addresses: Addresses::new(Vec::new()),
         wake_interval: Duration::ZERO,

@@ -256,6 +256,7 @@ impl<'a> Work<'a> {
             return;
         }
         batch.note(codec::Event::ProtocolError);
+        batch.come_by(connection.address);
         connection.speaker.broken(connection.input.bytes(), batch);
         self.close_after_answers(id);
     }
@@ -268,6 +269,7 @@ impl<'a> Work<'a> {
             return;
         }
         tracing::debug!(id, "connection closed: its certificate is good no more");
+        batch.come_by(connection.address);
         connection.speaker.broken(connection.input.bytes(), batch);
         self.close_after_answers(id);
         self.touch(id);
@@ -283,6 +285,7 @@ impl<'a> Work<'a> {
                         connection.out = buffers.take();
                     }
                     let from = connection.out.len();
+                    batch.come_by(connection.address);
                     let progress = connection.speaker.decode(bytes, batch, &mut connection.out);
                     batch.hold(from, &connection.out, &mut connection.answers);
                     let kept = connection.keep(&bytes[progress.consumed..progress.end], buffers);
@@ -333,6 +336,7 @@ impl<'a> Work<'a> {
             self.lost.push(id);
             return;
         }
+        batch.come_by(connection.address);
         connection.speaker.out_of_memory(connection.input.bytes(), batch, &mut connection.out);
         self.close_after_answers(id);
     }
@@ -436,6 +440,7 @@ impl<'a> Work<'a> {
     fn finish_input(&mut self, id: Id) {
         let Self { slots, batch, .. } = self;
         if let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) {
+            batch.come_by(connection.address);
             let Connection { speaker, input, out, .. } = &mut **connection;
             speaker.end_of_input(input.bytes(), batch, out);
         }
@@ -447,6 +452,7 @@ impl<'a> Work<'a> {
         let Self { slots, batch, .. } = self;
         let Some(Slot::Taken(connection)) = slots.get_mut(id as usize) else { return };
         if !matches!(connection.phase, Phase::Closing(_) | Phase::Lingering(_)) {
+            batch.come_by(connection.address);
             connection.speaker.broken(connection.input.bytes(), batch);
         }
         self.lost.push(id);
@@ -573,6 +579,7 @@ impl<'a> Work<'a> {
                 if connection.out.capacity() == 0 {
                     connection.out = buffers.take();
                 }
+                batch.come_by(connection.address);
                 let Connection { speaker, input, out, .. } = &mut **connection;
                 speaker.timed_out(input.bytes(), batch, out);
                 if out.is_empty() {

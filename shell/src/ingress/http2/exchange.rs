@@ -33,6 +33,8 @@ const CHUNK_BYTES: usize = 32;
 /// A request that is being answered. Dropping it before counts its record as lost.
 struct Exchange {
     shared: Arc<Shared>,
+    /// Number of the address that it came in by.
+    address: u32,
     codec: Http1,
     /// What the codec has not consumed.
     input: Vec<u8>,
@@ -80,6 +82,7 @@ where
     let mut exchange = Exchange {
         held: Held::nothing(&shared.buffered),
         shared,
+        address: connection.address,
         codec,
         input: translate::head(parts, framing),
         out: Vec::new(),
@@ -182,6 +185,7 @@ impl Exchange {
         let since = place.as_ref().map(|place| place.since);
         let mut batch = Batch::new(&self.shared);
         batch.begin();
+        batch.come_by(self.address);
         batch.expired = expired;
         batch.waited_ms =
             since.map(|since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
@@ -321,6 +325,7 @@ impl Exchange {
     /// Has the codec say its last word.
     fn end(&mut self, word: impl FnOnce(&mut Http1, &[u8], &mut Batch<'_>, &mut Vec<u8>)) {
         let mut batch = Batch::new(&self.shared);
+        batch.come_by(self.address);
         word(&mut self.codec, &self.input, &mut batch, &mut self.out);
         batch.publish();
     }
