@@ -143,6 +143,93 @@ fn the_page_may_run_its_own_script_and_ask_its_own_address_only() {
 }
 
 #[test]
+fn idle_connections_give_their_places_to_those_who_ask() {
+    let server = Server::start(&ADMIN);
+    // More than there is room for: the first of them have to go.
+    let idle: Vec<_> = (0..40)
+        .map(|_| std::net::TcpStream::connect(admin(&server)).expect("it accepts"))
+        .collect();
+    let status = json(&server, "/v1/status");
+    assert!(!findings(&status).iter().any(|kind| kind.contains("connections")), "{status}");
+    assert_eq!(status["connections"]["refused"], 0, "{status}");
+    // One that has asked before is idle, too.
+    let mut asked: Vec<_> = (0..40)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(admin(&server)).expect("it accepts");
+            stream.write_all(get("/healthz").as_bytes()).expect("sent");
+            stream
+        })
+        .collect();
+    let _ = asked.last_mut().expect("one").read(&mut [0; 1024]);
+    assert_eq!(Server::exchange_at(admin(&server), get("/v1/rings")).status, 200);
+    drop((idle, asked));
+}
+
+#[test]
+fn an_address_says_what_comes_in_there() {
+    let server = Server::with_file(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\nprotocol = \"resp\"\n\
+         [[listen]]\naddress = \"127.0.0.1:0\"\nprotocol = \"lines\"\n",
+        &[&ADMIN[..], &["--max-payload-bytes", "1024"]].concat(),
+    );
+    let addresses = |key: &str| -> Vec<Value> {
+        let status = json(&server, "/v1/status");
+        let addresses = status["addresses"].as_array().expect("a list");
+        addresses.iter().map(|address| address[key].clone()).collect()
+    };
+    assert_eq!(addresses("protocol"), ["http", "resp", "lines"]);
+    assert_eq!(addresses("connections"), [0, 0, 0]);
+    for _ in 0..3 {
+        assert_eq!(server.post("default", b"x").status, 202);
+    }
+    assert_eq!(server.post("default", &[0; 2000]).status, 413);
+    let mut resp = server.speak("resp");
+    let large = format!("XADD default * data x\r\nXADD default * data {}\r\n", "y".repeat(2000));
+    resp.write_all(large.as_bytes()).expect("sent");
+    let mut lines = server.speak("lines");
+    lines.write_all(b"one\ntwo\nthree\nfour\n").expect("sent");
+    server.eventually("all are counted", || addresses("records") == [3, 1, 4]);
+    server.eventually("and closed", || addresses("connections") == [0, 1, 1]);
+    assert_eq!(addresses("refused"), [1, 1, 0]);
+    drop((resp, lines));
+    server.eventually("nobody is there any more", || addresses("connections") == [0, 0, 0]);
+    let metrics = Server::exchange_at(admin(&server), get("/metrics")).body;
+    for line in [
+        format!(
+            "aqueduct_address_records_total{{address=\"{}\",protocol=\"lines\"}} 4",
+            server.at("lines")
+        ),
+        format!(
+            "aqueduct_address_records_rejected_total{{address=\"{}\",protocol=\"http\"}} 1",
+            server.http
+        ),
+        format!(
+            "aqueduct_address_connections{{address=\"{}\",protocol=\"resp\"}} 0",
+            server.at("resp")
+        ),
+    ] {
+        assert!(metrics.lines().any(|said| said == line), "{line}: {metrics}");
+    }
+    // Rates come from two looks.
+    let ends = Arc::new(AtomicBool::new(false));
+    let flood = {
+        let (ends, address) = (Arc::clone(&ends), server.http);
+        std::thread::spawn(move || {
+            while !ends.load(Ordering::Relaxed) {
+                let _ = Server::exchange_at(address, common::record("default", "", b"x"));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        })
+    };
+    server.eventually("a rate", || {
+        let rates = addresses("records_per_second");
+        rates[0].as_f64() > Some(0.5) && rates[2].as_f64() < Some(0.1)
+    });
+    ends.store(true, Ordering::Relaxed);
+    flood.join().expect("it sent");
+}
+
+#[test]
 fn readers_that_are_stuck_slow_and_gone_are_found_apart_and_so_is_a_full_ring() {
     let names = ["stuck", "slow", "gone"];
     let flags = names.iter().flat_map(|name| ["--subscription", name]);

@@ -36,6 +36,8 @@ pub struct Admin {
     pub shutdown: Arc<Shutdown>,
     /// HTTP connections.
     pub http_connections: Arc<Limit>,
+    /// Connections to the address for operators, if there is one.
+    pub admin_connections: Arc<Limit>,
     /// Control connections.
     pub control_connections: Arc<Limit>,
     /// What connections keep of incomplete messages.

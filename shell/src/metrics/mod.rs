@@ -58,6 +58,8 @@ pub struct Metrics {
     pub http_connections: IntGauge,
     /// Connections beyond the limit.
     pub http_connections_refused: IntCounter,
+    /// Connections to the address for operators that found no place.
+    pub admin_connections_refused: IntCounter,
     /// Bytes of incomplete messages that all connections keep now.
     pub buffered_bytes: IntGauge,
     /// Connections that ended because their peer broke its protocol.
@@ -234,6 +236,10 @@ impl Metrics {
             http_connections_refused: make.counter(
                 "aqueduct_http_connections_refused_total",
                 "HTTP connections refused because too many were open.",
+            )?,
+            admin_connections_refused: make.counter(
+                "aqueduct_admin_connections_refused_total",
+                "Connections to the address for operators refused because too many were open.",
             )?,
             buffered_bytes: make.gauge(
                 "aqueduct_buffered_bytes",

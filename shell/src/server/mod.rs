@@ -219,6 +219,7 @@ impl Server {
 
         let connections = Limit::new(shares.connections);
         let control_connections = Limit::new(usize::MAX);
+        let admin_connections = Limit::new(shares.admin);
         let asks: Option<Asks> = segment::memory_may_be_refused().then_some(segment::has_memory);
         let buffered = ByteLimit::asking(config.ingest.max_buffered_bytes, asks);
         let listed = bindings.listed(config);
@@ -228,6 +229,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             shutdown: Arc::clone(&shutdown),
             http_connections: Arc::clone(&connections),
+            admin_connections: Arc::clone(&admin_connections),
             control_connections: Arc::clone(&control_connections),
             buffered: Arc::clone(&buffered),
             addresses: listed,
@@ -276,7 +278,7 @@ impl Server {
         let mut watching = Vec::new();
         if let Some((listener, _)) = admin_listener {
             watching = watch(&admin, executor);
-            let served = http(Some(admin), Vec::new(), Limit::new(shares.admin));
+            let served = http(Some(admin), Vec::new(), admin_connections);
             served.set_tls(ingest::of_pages(config)?);
             pages = Some(Arc::clone(&served));
             accepting.push(executor.spawn(served.run(listener.into(), Arc::clone(executor))));

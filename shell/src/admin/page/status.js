@@ -153,8 +153,8 @@ function table(id, columns, sorted) {
 
 const BAD = new Set([
   "ring_full", "journal_refuses", "journal_waits", "journal_damaged", "reader_stuck",
-  "reader_evicted", "forwarder_unreachable",
-  "forwarder_behind", "connections_refused", "ring_damaged", "certificate_ends", "shutting_down",
+  "reader_evicted", "forwarder_unreachable", "forwarder_behind", "connections_refused",
+  "admin_connections_refused", "ring_damaged", "certificate_ends", "shutting_down",
 ]);
 const STATE_CLASS = { stuck: "bad", absent: "warn", slow: "warn", full: "bad", closed: "warn" };
 

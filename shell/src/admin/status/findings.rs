@@ -93,6 +93,16 @@ pub(super) fn findings(admin: &Admin, kept: &Kept, now: Instant) -> Vec<Finding>
         );
         found.push(Finding::new("connections_refused", text));
     }
+    let refused = kept.admin_connections_refused.sum(RECENT);
+    if refused > 0.0 {
+        let text = format!(
+            "{} of {} connections to the address for operators are open; {refused} were refused \
+             in the last 10 s",
+            admin.admin_connections.used(),
+            admin.admin_connections.most()
+        );
+        found.push(Finding::new("admin_connections_refused", text));
+    }
     let dropped = kept.log_lines_dropped.sum(RECENT_LINES);
     if dropped > 0.0 {
         let text = format!("{dropped} lines of the log were lost in the last minute");

@@ -49,6 +49,7 @@ pub(super) struct Kept {
     pub(super) worst_lag_seconds: Series,
     /// Connections beyond the limit, and lost lines of the log, between two samples.
     pub(super) connections_refused: Series,
+    pub(super) admin_connections_refused: Series,
     pub(super) log_lines_dropped: Series,
     pub(super) forwarders: Vec<KeptForwarder>,
     /// In the order of [`Admin::addresses`].
@@ -60,6 +61,7 @@ pub(super) struct Kept {
 #[derive(Default)]
 struct Counted {
     connections_refused: u64,
+    admin_connections_refused: u64,
     log_lines_dropped: u64,
 }
 
@@ -182,14 +184,21 @@ impl Watch {
         let worst = lags.map(|reader| reader.lag_ns).max().unwrap_or(0);
         kept.worst_lag_seconds.push(Duration::from_nanos(worst).as_secs_f64());
         let refused = admin.metrics.http_connections_refused.get();
+        let refused_admin = admin.metrics.admin_connections_refused.get();
         let dropped = log::dropped_lines();
         if kept.at.is_some() {
             let more = refused.saturating_sub(kept.counted.connections_refused);
             kept.connections_refused.push(float(more));
+            let more = refused_admin.saturating_sub(kept.counted.admin_connections_refused);
+            kept.admin_connections_refused.push(float(more));
             kept.log_lines_dropped
                 .push(float(dropped.saturating_sub(kept.counted.log_lines_dropped)));
         }
-        kept.counted = Counted { connections_refused: refused, log_lines_dropped: dropped };
+        kept.counted = Counted {
+            connections_refused: refused,
+            admin_connections_refused: refused_admin,
+            log_lines_dropped: dropped,
+        };
         kept.at = Some(now);
     }
 }

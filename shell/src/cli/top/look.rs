@@ -279,6 +279,12 @@ impl Looker {
 /// Asks for a page of JSON.
 fn page(client: &mut Client, path: &str) -> io::Result<Value> {
     let answer = client.get(path)?;
+    if answer.status == 503 {
+        let said: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+        let why = said["detail"].as_str().unwrap_or("not now");
+        let text = format!("it answers, but not with {path}: {why}");
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+    }
     if answer.status != 200 {
         return Err(io::Error::other(format!("{path}: status {}", answer.status)));
     }

@@ -77,7 +77,9 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
     let first = match looker.look() {
         Ok(first) => first,
         Err(error) => {
-            eprintln!("aqueduct: {host}: {error}; it must be the address in [admin] (--admin)");
+            let is_there = error.kind() == io::ErrorKind::ResourceBusy;
+            let hint = if is_there { "" } else { "; it must be the address in [admin] (--admin)" };
+            eprintln!("aqueduct: {host}: {error}{hint}");
             return ExitCode::FAILURE;
         }
     };

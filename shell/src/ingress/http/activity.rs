@@ -6,6 +6,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use event_listener::{Event, EventListener};
+
 use super::HttpLimits;
 use crate::ingress::watched::Watch;
 use crate::sync::lock;
@@ -26,22 +28,55 @@ struct State {
     since: Instant,
     /// Set while the peer takes no bytes.
     stuck_since: Option<Instant>,
+    /// Another connection needs its place.
+    is_needed: bool,
 }
 
 /// Shared by the stream, the service and the watchdog of one connection.
-pub(super) struct Activity(Mutex<State>);
+pub(super) struct Activity {
+    state: Mutex<State>,
+    /// Its place has become needed.
+    needed: Event,
+}
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+        let state = State {
             phase: Phase::Silent,
             since: Instant::now(),
             stuck_since: None,
-        })))
+            is_needed: false,
+        };
+        Arc::new(Self { state: Mutex::new(state), needed: Event::new() })
+    }
+
+    /// Returns since when it has asked for nothing; `None` if it does.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        let is_idle = matches!(state.phase, Phase::Silent | Phase::Idle);
+        // What is not taken yet is still owed.
+        (is_idle && state.stuck_since.is_none()).then_some(state.since)
+    }
+
+    /// Has the connection end, if it is idle.
+    pub(super) fn give_way(&self) {
+        lock(&self.state).is_needed = true;
+        self.needed.notify(usize::MAX);
+    }
+
+    /// Returns whether it is to end now. One that has begun to ask meanwhile is not.
+    pub(super) fn gives_way(&self) -> bool {
+        let is_needed = std::mem::take(&mut lock(&self.state).is_needed);
+        is_needed && self.idle_since().is_some()
+    }
+
+    /// Listens for [`give_way`](Self::give_way).
+    pub(super) fn needed(&self) -> EventListener {
+        self.needed.listen()
     }
 
     fn enter(&self, phase: Phase) {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         state.phase = phase;
         state.since = Instant::now();
     }
@@ -53,12 +88,12 @@ impl Activity {
 
     /// Returns whether the peer takes no bytes.
     pub(super) fn is_stuck(&self) -> bool {
-        lock(&self.0).stuck_since.is_some()
+        lock(&self.state).stuck_since.is_some()
     }
 
     /// Returns when the connection's time is over; `None` while a request is answered.
     pub(super) fn deadline(&self, limits: &HttpLimits) -> Option<Instant> {
-        let state = lock(&self.0);
+        let state = lock(&self.state);
         let stuck = state.stuck_since.map(|since| since + limits.body_timeout);
         let phase = match state.phase {
             Phase::Idle => Some(state.since + limits.keep_alive_timeout),
@@ -71,7 +106,7 @@ impl Activity {
 
 impl Watch for Activity {
     fn received(&self, _bytes: &[u8]) -> io::Result<()> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         if matches!(state.phase, Phase::Silent | Phase::Idle) {
             state.phase = Phase::Head;
             state.since = Instant::now();
@@ -80,7 +115,7 @@ impl Watch for Activity {
     }
 
     fn sent(&self, stuck: bool) {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         state.stuck_since = stuck.then(|| state.stuck_since.unwrap_or_else(Instant::now));
     }
 }

@@ -26,11 +26,13 @@ enum End {
     Done(hyper::Result<()>),
     /// It took too long over something.
     TimedOut,
+    /// It was idle, and another one needs its place.
+    GaveWay,
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn drive(http: &Arc<Http>, line: Line) {
-    let activity = Activity::new();
+pub(super) async fn drive(http: &Arc<Http>, line: Line, activity: Arc<Activity>) {
+    let mut needed = activity.needed();
     let io = FuturesIo::new(Watched::new(line, Bytes::new(), Arc::clone(&activity)));
     let service = {
         let (http, activity) = (Arc::clone(http), Arc::clone(&activity));
@@ -72,6 +74,15 @@ pub(super) async fn drive(http: &Arc<Http>, line: Line) {
                 Some(Poll::Pending) | None => break,
             }
         }
+        loop {
+            if activity.gives_way() {
+                return Poll::Ready(End::GaveWay);
+            }
+            match Pin::new(&mut needed).poll(cx) {
+                Poll::Ready(()) => needed = activity.needed(),
+                Poll::Pending => break,
+            }
+        }
         watchdog.poll(activity.deadline(limits), cx).map(|()| End::TimedOut)
     })
     .await;
@@ -95,6 +106,10 @@ pub(super) async fn drive(http: &Arc<Http>, line: Line) {
             } else if error.is_parse() {
                 http.count_response(400);
             }
+        }
+        End::GaveWay => {
+            tracing::debug!("idle HTTP connection gave way to a newer one");
+            return;
         }
         End::TimedOut => {
             let part_of_a_head = parts.read_buf.iter().any(|byte| !byte.is_ascii_whitespace());

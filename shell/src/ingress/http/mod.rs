@@ -13,13 +13,15 @@ mod settings;
 
 use std::net::Shutdown as Direction;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use event_listener::Event;
 use smol::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream};
 use smol::{Async, Executor, Timer, future};
 
+use self::activity::Activity;
 use self::reserved::Overflow;
 use super::line::Line;
 use crate::accept;
@@ -28,7 +30,7 @@ use crate::codec::http1::Origin;
 use crate::limits::{Limit, Permit, Rotation};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use crate::sync::Live;
+use crate::sync::{Live, lock};
 use crate::tls::Acceptor;
 
 pub use reply::problem_json;
@@ -40,6 +42,9 @@ pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// The same for a connection that never was one, and while the process ends.
 pub(super) const LINGER_REJECTED: Duration = Duration::from_millis(250);
 
+/// How long an idle connection that is to go may take to do so.
+const GIVE_WAY: Duration = Duration::from_secs(1);
+
 /// What the connections of one listening address share.
 pub struct Http {
     /// What operators ask; `None` if they ask at another address.
@@ -49,6 +54,10 @@ pub struct Http {
     /// What bounds a connection, and web origins whose pages may ask.
     rules: Live<(HttpLimits, Vec<Origin>)>,
     connections: Arc<Limit>,
+    /// Those that are served.
+    served: Mutex<Vec<Weak<Activity>>>,
+    /// One of them has given its place back.
+    freed: Event,
     /// For connections beyond the limit, which are told so.
     reserved: Arc<Rotation>,
     overflow: Overflow,
@@ -72,7 +81,19 @@ impl Http {
         let (reserved, overflow) = (Rotation::new(places), Overflow::new(places));
         let rules = Live::new(rules);
         let tls = Live::new(None);
-        Self { admin, metrics, shutdown, rules, connections, reserved, overflow, tls }
+        let (served, freed) = (Mutex::default(), Event::new());
+        Self {
+            admin,
+            metrics,
+            shutdown,
+            rules,
+            connections,
+            served,
+            freed,
+            reserved,
+            overflow,
+            tls,
+        }
     }
 
     /// Has connections that come from now on speak TLS, or not.
@@ -95,17 +116,47 @@ impl Http {
     }
 
     async fn connected(self: &Arc<Self>, stream: TcpStream, executor: &Executor<'static>) {
-        if let Some(permit) = self.connections.acquire() {
-            executor.spawn(Arc::clone(self).serve(stream, permit)).detach();
+        let permit = match self.connections.acquire() {
+            Some(permit) => Some(permit),
+            None => self.take_idle_place().await,
+        };
+        if let Some(permit) = permit {
+            // Here and not in the task: a connection may have to go before that has begun.
+            let activity = Activity::new();
+            {
+                let mut served = lock(&self.served);
+                served.retain(|other| other.strong_count() > 0);
+                served.push(Arc::downgrade(&activity));
+            }
+            executor.spawn(Arc::clone(self).serve(stream, activity, permit)).detach();
             return;
         }
-        self.metrics.http_connections_refused.inc();
+        self.metrics.admin_connections_refused.inc();
         tracing::debug!(limit = self.connections.most(), "HTTP connection refused: too many");
         if self.tls.get().is_some() {
             // Without a handshake nothing can be said.
             return;
         }
         self.serve_reserved(stream, executor).await;
+    }
+
+    /// Takes the place of the connection that has been idle for the longest time, if one is:
+    /// whoever keeps connections open and asks nothing keeps no operator out.
+    async fn take_idle_place(&self) -> Option<Permit> {
+        let freed = self.freed.listen();
+        let longest = {
+            let served = lock(&self.served);
+            let idle = served.iter().filter_map(Weak::upgrade);
+            let idle = idle.filter_map(|activity| Some((activity.idle_since()?, activity)));
+            idle.min_by_key(|(since, _)| *since)
+        };
+        let (_, activity) = longest?;
+        activity.give_way();
+        future::or(freed, async {
+            Timer::after(GIVE_WAY).await;
+        })
+        .await;
+        self.connections.acquire()
     }
 
     async fn serve_reserved(self: &Arc<Self>, stream: TcpStream, executor: &Executor<'static>) {
@@ -132,7 +183,13 @@ impl Http {
         future::or(serve, self.shutdown.wait()).await;
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, _permit: Permit) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, activity: Arc<Activity>, permit: Permit) {
+        self.talk(stream, activity).await;
+        drop(permit);
+        self.freed.notify(1);
+    }
+
+    async fn talk(self: &Arc<Self>, stream: TcpStream, activity: Arc<Activity>) {
         // Answers are small and complete; waiting to fill a segment only delays them.
         let _ = stream.set_nodelay(true);
         let session = match &*self.tls.get() {
@@ -142,7 +199,7 @@ impl Http {
                 None => return,
             },
         };
-        connection::drive(&self, Line::new(stream, session)).await;
+        connection::drive(self, Line::new(stream, session), activity).await;
     }
 
     fn count_response(&self, status: u16) {
