@@ -5,7 +5,7 @@ mod common;
 
 use std::process::Output;
 
-use common::{Ends, Scratch, Server, command};
+use common::{Ends, Scratch, Server, command, get};
 use serde_json::Value;
 
 fn run(arguments: &[&str]) -> (Output, Value) {
@@ -69,6 +69,36 @@ fn doctor_looks_at_a_running_listener_and_its_readers() {
                 && check["mend"].as_str().is_some_and(|it| it.contains("top"))
         })
     });
+}
+
+#[test]
+fn what_doctor_recommends_works_when_it_is_pasted_and_it_leaves_no_trace() {
+    let two = "[[ring]]\nname = \"a\"\ncapacity_bytes = \"64KiB\"\nsubscriptions = [\"s\"]\n\
+               [[ring]]\nname = \"b\"\ncapacity_bytes = \"64KiB\"\n";
+    let server = Server::with_file(two, &["--admin-listen", "127.0.0.1:0"]);
+    let socket = server.socket.to_str().expect("ASCII");
+    let admin = admin(&server);
+    while server.post("a", &[0; 4000]).status == 202 {}
+    for given in [&["--admin", &*admin][..], &[]] {
+        let flags = [&["doctor", "--format", "json", "--socket", socket][..], given].concat();
+        let (_, report) = run(&flags);
+        assert_eq!(check(&report, "control socket")["status"], "ok", "{report}");
+        let refused = "aqueduct_control_handshakes_total{outcome=\"no_ring\"}";
+        let text = Server::exchange_at(server.admin.expect("an address"), get("/metrics")).body;
+        assert!(text.lines().any(|line| line == format!("{refused} 0")), "{text}");
+        assert!(!server.log().contains("reader refused"), "{}", server.log());
+        if given.is_empty() {
+            continue;
+        }
+        let mend = check(&report, "ready")["mend"].as_str().expect("what to do");
+        let words: Vec<&str> = mend.split(' ').collect();
+        assert_eq!(words[..3], ["aqueduct", "top", "--once"], "{mend}");
+        #[cfg(feature = "operate")]
+        {
+            let (output, _) = run(&words[1..]);
+            assert!(output.status.success(), "{mend}: {output:?}");
+        }
+    }
 }
 
 #[test]

@@ -77,6 +77,16 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 
+/// Writes a text as one word of a shell.
+#[cfg(feature = "look")]
+pub(super) fn word(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// Writes a time (RFC 3339, UTC, nanoseconds).
 pub(super) fn written(ns: u64) -> String {
     humantime::format_rfc3339_nanos(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
@@ -93,6 +103,20 @@ mod tests {
     use aqueduct_core::AttributeBlock;
 
     use super::*;
+
+    #[cfg(feature = "look")]
+    #[test]
+    fn a_text_is_one_word_of_a_shell() {
+        for (text, written) in [
+            ("/run/a.sock", "/run/a.sock"),
+            ("/run/my own", "'/run/my own'"),
+            ("it's", "'it'\\''s'"),
+            ("[::1]:90", "'[::1]:90'"),
+            ("", "''"),
+        ] {
+            assert_eq!(word(text), written);
+        }
+    }
 
     #[test]
     fn times_are_written_and_read() {

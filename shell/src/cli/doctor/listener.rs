@@ -5,12 +5,47 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use aqueduct_client::{OpenError, Options};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::Value;
 
 use super::{Check, DoctorArgs};
 use crate::cli::http;
+use crate::cli::text::word;
 use crate::config::Endpoint;
 use crate::server::{self, Config};
+
+/// The commands that are recommended, so that they find the listener that was looked at.
+struct Ways {
+    /// `aqueduct top --once`
+    top: String,
+    /// `aqueduct reload`
+    reload: String,
+    /// `aqueduct serve`
+    serve: String,
+    /// ` --socket PATH`
+    socket: String,
+}
+
+impl Ways {
+    fn new(host: Option<&str>, path: &Path, args: &DoctorArgs) -> Self {
+        let socket = format!(" --socket {}", word(&path.to_string_lossy()));
+        let config = args.listener.config.as_ref();
+        let config = config
+            .map_or(String::new(), |file| format!(" --config {}", word(&file.to_string_lossy())));
+        let admin = host.map_or(config.clone(), |host| format!(" --admin {}", word(host)));
+        let given = if args.listener.socket.is_some() { &*socket } else { "" };
+        Self {
+            top: format!("aqueduct top --once{admin}"),
+            reload: format!("aqueduct reload{socket}"),
+            serve: format!("aqueduct serve{config}{given}"),
+            socket,
+        }
+    }
+
+    fn inspect(&self, ring: &str) -> String {
+        format!("aqueduct inspect --ring {}{}", word(ring), self.socket)
+    }
+}
 
 /// The pages of a listener that runs.
 pub(super) struct Running {
@@ -39,41 +74,83 @@ pub(super) fn checks(settings: &Config, args: &DoctorArgs, running: Option<Runni
     let mut checks = Vec::new();
     files(settings, args, &mut checks);
     let path = args.listener.socket.as_deref().unwrap_or(&settings.control.socket);
-    let is_attached = control(path, &mut checks);
+    let mut running = running;
+    let ways = Ways::new(running.as_ref().map(|running| &*running.host), path, args);
+    let ring = first_ring(settings, args, running.as_mut());
+    let is_attached = control(path, ring.as_deref(), &ways, &mut checks);
     match running {
         Some(mut running) => {
             checks.push(Check::good("listener", format!("it answers at {}", running.host)));
-            ready(&mut running, &mut checks);
-            findings(&mut running, &mut checks);
-            readers(&mut running, &mut checks);
+            ready(&mut running, &ways, &mut checks);
+            let found = findings(&mut running, &ways, &mut checks);
+            readers(&mut running, &found, &ways, &mut checks);
         }
         None if is_attached => {
             let text = "its pages for operators do not answer where the settings say";
             checks.push(Check::warning("listener", text, "give --admin HOST:PORT"));
         }
         None => {
-            checks.push(Check::warning("listener", "none runs", "aqueduct serve"));
+            checks.push(Check::warning("listener", "none runs", &*ways.serve));
             addresses(settings, &mut checks);
         }
     }
     checks
 }
 
+/// Names a ring of the listener, if one is known: without a name, one with several rings refuses,
+/// and counts a reader that does not know its ring.
+fn first_ring(
+    settings: &Config,
+    args: &DoctorArgs,
+    running: Option<&mut Running>,
+) -> Option<String> {
+    let page = running.and_then(|running| running.client.get("/v1/rings").ok());
+    let rings = page.filter(|page| page.status == 200);
+    let rings: Option<Value> = rings.and_then(|page| serde_json::from_slice(&page.body).ok());
+    if let Some(rings) = rings {
+        return rings["rings"][0]["name"].as_str().map(str::to_owned);
+    }
+    let has_settings = args.listener.config.is_some();
+    settings.rings.first().filter(|_| has_settings).map(|ring| ring.name.clone())
+}
+
+/// Attaches as an observer; without a ring that is known, it connects only. Returns the ring that
+/// it observed.
+fn attach(path: &Path, ring: Option<&str>) -> Result<Option<String>, OpenError> {
+    if let Some(ring) = ring {
+        return Options::new(path).ring(ring).observe().map(|it| Some(it.info().name.clone()));
+    }
+    let connect = || {
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+    };
+    connect().map(|()| None).map_err(|errno: rustix::io::Errno| OpenError::System {
+        call: "connect",
+        errno: errno.raw_os_error(),
+    })
+}
+
 /// Whether readers can attach, or a listener could make its socket.
-fn control(path: &Path, checks: &mut Vec<Check>) -> bool {
+fn control(path: &Path, ring: Option<&str>, ways: &Ways, checks: &mut Vec<Check>) -> bool {
     const NAME: &str = "control socket";
     let place = path.display();
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = directory.unwrap_or(Path::new("."));
-    let (check, is_attached) = match Options::new(path).observe() {
-        Ok(client) => {
-            let text = format!("{place}: an observer attaches to ring {}", client.info().name);
+    let (check, is_attached) = match attach(path, ring) {
+        Ok(Some(ring)) => {
+            let text = format!("{place}: an observer attaches to ring {ring}");
             (Check::good(NAME, text), true)
         }
-        // It answers: several rings, or no right to observe.
+        Ok(None) => (Check::good(NAME, format!("{place}: a listener takes connections")), true),
+        // It answers: no such ring, or no right to observe.
         Err(error @ OpenError::Refused { .. }) => match error.refusal() {
             Some(aqueduct_client::Status::NotPermitted) => {
-                let mend = "allow_uids or allow_gids in [control], then aqueduct reload";
+                let mend = format!("allow_uids or allow_gids in [control], then {}", ways.reload);
                 (Check::warning(NAME, format!("{place}: {error}"), mend), true)
             }
             _ => (Check::good(NAME, format!("{place}: a listener answers")), true),
@@ -143,13 +220,13 @@ fn addresses(settings: &Config, checks: &mut Vec<Check>) {
     }
 }
 
-fn ready(running: &mut Running, checks: &mut Vec<Check>) {
+fn ready(running: &mut Running, ways: &Ways, checks: &mut Vec<Check>) {
     let check = match running.client.get("/readyz") {
         Ok(answer) if answer.status == 200 => Check::good("ready", "records are taken"),
         Ok(answer) => {
             let value: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
             let text = value["detail"].as_str().unwrap_or("it does not say why").to_owned();
-            Check::failure("ready", text, "aqueduct top --once")
+            Check::failure("ready", text, &*ways.top)
         }
         Err(error) => Check::failure("ready", error.to_string(), "look at the listener's log"),
     };
@@ -168,24 +245,45 @@ fn files(settings: &Config, args: &DoctorArgs, checks: &mut Vec<Check>) {
     });
 }
 
-/// What the listener itself finds wrong. Readers that are behind are looked at in [`readers`].
-fn findings(running: &mut Running, checks: &mut Vec<Check>) {
-    let Ok(answer) = running.client.get("/v1/status") else { return };
+/// What the listener itself finds wrong, all of it. Returns of which readers it speaks, and how:
+/// kind, ring and subscription.
+fn findings(running: &mut Running, ways: &Ways, checks: &mut Vec<Check>) -> Vec<[String; 3]> {
+    let mut of_readers = Vec::new();
+    let Ok(answer) = running.client.get("/v1/status") else { return of_readers };
     let status: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+    if answer.status == 503 {
+        let why = status["detail"].as_str().unwrap_or("not now");
+        let text = format!("{} does not tell what the listener finds: {why}", running.host);
+        let port = running.host.rsplit(':').next().unwrap_or_default();
+        let mend =
+            format!("ss -tnp 'dport = :{port}' says whose they are; raise [admin] max_connections");
+        checks.push(Check::warning("finding", text, mend));
+    }
     for finding in status["findings"].as_array().into_iter().flatten() {
         let said = |field: &str| finding[field].as_str().unwrap_or_default().to_owned();
         let (kind, ring, forwarder) = (said("kind"), said("ring"), said("forwarder"));
-        let place = if ring.is_empty() { &forwarder } else { &ring };
+        let reader = said("reader");
+        let place = match (&*ring, &*reader) {
+            ("", _) => forwarder.clone(),
+            (_, "") => ring.clone(),
+            _ => format!("ring {ring}, subscription {reader}"),
+        };
+        if !reader.is_empty() {
+            of_readers.push([kind.clone(), ring.clone(), reader.clone()]);
+        }
         let text = [place.as_str(), &said("text")].map(str::to_owned);
         let text = text.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
         let (is_failure, mend) = match kind.as_str() {
-            "reader_stuck" | "reader_slow" | "reader_absent" => continue,
+            "reader_stuck" | "reader_slow" => {
+                (kind == "reader_stuck", evict(&running.host, &ring, &reader))
+            }
+            "reader_absent" => (false, START_IT.to_owned()),
             "certificate_ends" => (
                 text.contains("has ended"),
-                "put the new certificate and key in their place, then aqueduct reload".to_owned(),
+                format!("put the new certificate and key in their place, then {}", ways.reload),
             ),
-            "ring_full" => (true, "aqueduct top: mend or start the reader that is last".to_owned()),
-            "ring_closed" | "ring_damaged" => (true, format!("aqueduct inspect --ring {ring}")),
+            "ring_full" => (true, format!("{}: mend or start the reader that is last", ways.top)),
+            "ring_closed" | "ring_damaged" => (true, ways.inspect(&ring)),
             "journal_refuses" => (
                 true,
                 "df -h; make room, or mend the disk and restart the listener; aqueduct inspect \
@@ -204,25 +302,52 @@ fn findings(running: &mut Running, checks: &mut Vec<Check>) {
             "connections_refused" => {
                 (false, "raise [http] max_connections; ss -tnp says whose they are".to_owned())
             }
+            "admin_connections_refused" => {
+                (false, "raise [admin] max_connections; ss -tnp says whose they are".to_owned())
+            }
             "log_lines_dropped" => {
                 (false, "whatever takes stderr is too slow: systemctl status aqueduct".to_owned())
             }
             "forwarder_behind" => (false, format!("curl http://{forwarder}/readyz, and its log")),
             "forwarder_unreachable" => (false, "start it, or mend [admin] forwarders".to_owned()),
-            _ => (false, "aqueduct top --once, and the log".to_owned()),
+            _ => (false, format!("{}, and the log", ways.top)),
         };
         let make = if is_failure { Check::failure } else { Check::warning };
-        checks.push(make("finding", text, mend));
+        let name = if reader.is_empty() { "finding" } else { "readers" };
+        checks.push(make(name, text, mend));
     }
+    let left_out = status["findings_left_out"].as_u64().unwrap_or(0);
+    if left_out > 0 {
+        let text = format!("there are {left_out} findings more");
+        checks.push(Check::warning("finding", text, "mend these first"));
+    }
+    of_readers
 }
 
-/// What the listener says of its rings and readers.
-fn readers(running: &mut Running, checks: &mut Vec<Check>) {
+/// What to do about a subscription that nobody reads.
+const START_IT: &str = "start its program, or take the subscription out of the ring's \
+                        `subscriptions` and restart the listener";
+
+/// What to do about a reader that holds the others up.
+fn evict(host: &str, ring: &str, subscription: &str) -> String {
+    format!(
+        "look at its program; curl -X DELETE \
+         http://{host}/v1/rings/{ring}/readers/{subscription} evicts it"
+    )
+}
+
+/// What the listener says of its rings and readers, beside what it finds wrong with them.
+fn readers(running: &mut Running, found: &[[String; 3]], ways: &Ways, checks: &mut Vec<Check>) {
     let host = running.host.clone();
     let answer = running.client.get("/v1/rings");
     let rings: Value = match &answer {
         Ok(answer) if answer.status == 200 => {
             serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
+        }
+        Ok(answer) if answer.status == 503 => {
+            let text = format!("{host} does not tell of its readers now");
+            checks.push(Check::warning("readers", text, "as above, then aqueduct doctor again"));
+            return;
         }
         _ => {
             let text = format!("{host} has no pages for operators: readers were not looked at");
@@ -231,6 +356,8 @@ fn readers(running: &mut Running, checks: &mut Vec<Check>) {
         }
     };
     let before = checks.len();
+    let is_found =
+        |kind: &str, ring: &str, reader: &str| found.iter().any(|it| [kind, ring, reader] == *it);
     for ring in rings["rings"].as_array().into_iter().flatten() {
         let name = ring["name"].as_str().unwrap_or("?");
         for reader in ring["readers"].as_array().into_iter().flatten() {
@@ -238,28 +365,16 @@ fn readers(running: &mut Running, checks: &mut Vec<Check>) {
             let subscription = reader["name"].as_str().unwrap_or("?");
             let place = format!("ring {name}, subscription {subscription}");
             let held = number("lag_bytes");
-            let seconds = reader["lag_seconds"].as_f64().unwrap_or(0.0);
-            if reader["state"] == "detached" && held > 0 {
+            // The findings are as of the latest sample, this is of now.
+            let is_absent = reader["state"] == "detached" && held > 0;
+            if is_absent && !is_found("reader_absent", name, subscription) {
                 let text = format!("{place}: no reader is attached, and {held} bytes wait for one");
-                let mend = "start its program, or take the subscription out of the ring's \
-                            `subscriptions` and restart the listener";
-                checks.push(Check::warning("readers", text, mend));
-            } else if held > 0 && seconds > 10.0 {
-                let text = format!("{place}: its oldest record waits for {seconds:.0} s");
-                let mend = format!(
-                    "look at its program; curl -X DELETE \
-                     http://{host}/v1/rings/{name}/readers/{subscription} evicts it"
-                );
-                checks.push(Check::warning("readers", text, mend));
+                checks.push(Check::warning("readers", text, START_IT));
             }
             let (corrupt, lost) = (number("corrupt"), number("lost_records"));
-            if corrupt > 0 || lost > 0 {
+            if (corrupt > 0 || lost > 0) && !is_found("ring_damaged", name, subscription) {
                 let text = format!("{place}: it saw {corrupt} damaged places, {lost} records lost");
-                checks.push(Check::failure(
-                    "readers",
-                    text,
-                    format!("aqueduct inspect --ring {name}"),
-                ));
+                checks.push(Check::failure("readers", text, ways.inspect(name)));
             }
             let missed = number("missed_wakes");
             if missed > 0 {
@@ -268,7 +383,7 @@ fn readers(running: &mut Running, checks: &mut Vec<Check>) {
             }
         }
     }
-    if checks.len() == before {
+    if checks.len() == before && found.is_empty() {
         checks.push(Check::good("readers", "none is behind"));
     }
 }
