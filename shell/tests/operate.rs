@@ -44,6 +44,11 @@ fn top_prints_rings_readers_and_forwarders_once() {
         "{shown}"
     );
     assert!(shown["forwarders"][0]["error"].is_string(), "{shown}");
+    let findings = shown["findings"].as_array().expect("a list");
+    let is_it = |finding: &&Value| finding["forwarder"] == "127.0.0.1:1";
+    let found = findings.iter().find(is_it).expect("found, too");
+    assert_eq!(found["kind"], "forwarder_unreachable", "{found}");
+    assert_eq!(shown["forwarders"][0]["why"], found["text"], "{shown}");
     let (output, _) = run(&flags);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("RECORDS/S") && text.contains("default"), "{text}");

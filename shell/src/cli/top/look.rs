@@ -137,7 +137,7 @@ pub(super) const KINDS: [Kind; 6] = [
             number("retries", "RETRIES", 5),
             number("dead_lettered_records", "DEAD", 2),
             number("acknowledgement_age_seconds", "LAST ACK S", 2),
-            sentence("error", "ERROR", 0),
+            sentence("why", "WHY NOT", 0),
         ],
     },
 ];
@@ -269,7 +269,13 @@ impl Looker {
                 let records = rate(format!("forwarder {host}"), delivered);
                 row.insert("delivered_per_second".to_owned(), records);
             }
+            findings.extend(finding(host, &row));
             forwarders.push(row);
+        }
+        for row in &mut *forwarders {
+            if let Some(why) = why_not(row).map(str::to_owned) {
+                row.insert("why".to_owned(), json!(why));
+            }
         }
         self.before = Some((now, totals));
         Ok(snapshot)
@@ -322,6 +328,32 @@ fn forwarder(client: &mut Client) -> Row {
     row
 }
 
+/// Says why nothing gets through a forwarder; `None` if it does, or was not asked yet.
+fn why_not(row: &Row) -> Option<&str> {
+    if let Some(error) = row.get("error").and_then(Value::as_str) {
+        return Some(error);
+    }
+    // Of an earlier version, a number.
+    let ready = row.get("ready")?;
+    let is_ready = ready.as_bool().or(ready.as_f64().map(|ready| ready > 0.0))?;
+    let detail = || row.get("detail").and_then(Value::as_str).unwrap_or("it is not ready");
+    (!is_ready).then(detail)
+}
+
+/// Finds what the listener would, if it asked this forwarder itself.
+fn finding(host: &str, row: &Row) -> Option<Row> {
+    let why = why_not(row)?;
+    let said = |key: &str| row.get(key).and_then(Value::as_str);
+    let (kind, text) = match (said("sink"), said("ring"), said("subscription")) {
+        _ if row.contains_key("error") => ("forwarder_unreachable", why.to_owned()),
+        (Some(sink), Some(ring), Some(subscription)) => {
+            ("forwarder_behind", format!("{sink} of {ring}/{subscription}: {why}"))
+        }
+        _ => ("forwarder_behind", why.to_owned()),
+    };
+    json!({ "kind": kind, "forwarder": host, "text": text }).as_object().cloned()
+}
+
 /// Adds up the series of a metric that have this label.
 fn total(text: &str, metric: &str, label: &str) -> f64 {
     text.lines()
@@ -338,6 +370,34 @@ fn total(text: &str, metric: &str, label: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_forwarder_says_why_nothing_gets_through_and_it_is_found() {
+        let row = |value: Value| value.as_object().cloned().expect("an object");
+        let hangs = row(json!({
+            "sink": "kafka", "ring": "r", "subscription": "s", "ready": false,
+            "detail": "the other side does not answer"
+        }));
+        let gone = row(json!({ "error": "connection refused" }));
+        let old = row(json!({ "ready": 0.0 }));
+        for (row, why, kind, text) in [
+            (
+                &hangs,
+                "the other side does not answer",
+                "forwarder_behind",
+                "kafka of r/s: the other side does not answer",
+            ),
+            (&gone, "connection refused", "forwarder_unreachable", "connection refused"),
+            (&old, "it is not ready", "forwarder_behind", "it is not ready"),
+        ] {
+            assert_eq!(why_not(row), Some(why));
+            let expected = json!({ "kind": kind, "forwarder": "h:1", "text": text });
+            assert_eq!(finding("h:1", row).map(Value::Object), Some(expected));
+        }
+        for good in [json!({ "ready": true, "detail": null }), json!({ "ready": 1.0 }), json!({})] {
+            assert_eq!(finding("h:1", &row(good)), None);
+        }
+    }
 
     #[test]
     fn series_of_one_ring_are_added_up() {
