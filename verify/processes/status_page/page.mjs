@@ -152,6 +152,11 @@ try {
     await other.page.context().close();
   }
 
+  const broken = await open(`${url}#ring=%`, {});
+  await broken.page.waitForFunction(() => document.getElementById("fresh").textContent === "live");
+  say("it goes on with an address that is no name", true, "#ring=%");
+  await broken.page.context().close();
+
   clearInterval(posting);
   const before = errors.length;
   await stop(served.child);

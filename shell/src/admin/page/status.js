@@ -297,7 +297,11 @@ function span(seconds) {
 
 /** The ring that the address names; none if what it says is no name. */
 function chosen() {
-  return decodeURIComponent(location.hash.replace(/^#ring=?/, ""));
+  try {
+    return decodeURIComponent(location.hash.replace(/^#ring=?/, ""));
+  } catch {
+    return "";
+  }
 }
 
 function choose(name) {
