@@ -215,6 +215,18 @@ fn the_bound_makes_records_wait_and_nothing_is_lost() {
 }
 
 #[test]
+fn after_a_start_the_lag_is_known_before_anything_is_published() {
+    let (mut server, flags) = start("process", "16MiB", "");
+    publish(&server, 0..200);
+    read(&mut attach(&server, "far"), 0..150, 10);
+    server.eventually("the lag is known", || lag(&server, "far") == 50.0);
+    server.terminate();
+    let _ = server.wait();
+    server.start_again(&strs(&flags));
+    server.eventually("the lag is known", || lag(&server, "far") == 50.0);
+}
+
+#[test]
 fn the_journal_keeps_what_is_needed_and_no_more() {
     let (server, _) = start("process", "16MiB", "");
     publish(&server, 0..500);

@@ -36,7 +36,7 @@ impl Fed {
 
 impl Slot {
     /// Number of the first record that was not released, or one before it.
-    fn unreleased(&self, epoch: u64, published: (u64, u64)) -> u64 {
+    fn unreleased(&mut self, epoch: u64, published: (u64, u64)) -> u64 {
         if self.position >= published.0 {
             return published.1;
         }
@@ -44,6 +44,7 @@ impl Slot {
             Some(fed) => fed.unreleased(epoch),
             None => self.head.map(|head| head.seq),
         };
+        self.seq = self.seq.max(known.unwrap_or(0));
         known.unwrap_or(self.seq)
     }
 

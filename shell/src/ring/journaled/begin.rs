@@ -148,8 +148,10 @@ impl Ring {
         let failed = |error: std::io::Error| RingError::Journal(Arc::new(error));
         spawn(&ring, "keeper", Self::keep_for_ever).map_err(failed)?;
         spawn(&ring, "journal", Self::commit_for_ever).map_err(failed)?;
-        if ring.feeds().is_some() {
+        if let Some(feeds) = ring.feeds() {
             spawn(&ring, "feeder", Self::feed_for_ever).map_err(failed)?;
+            // To find out what each has not released, before anything is published.
+            feeds.bell.ring(false);
         }
         Ok(ring)
     }
