@@ -215,6 +215,18 @@ fn the_bound_makes_records_wait_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_reader_that_keeps_most_of_its_ring_gets_as_much_as_there_is_room_for() {
+    let (server, _) = start("process", "16MiB", "");
+    publish(&server, 0..200);
+    let mut far = attach(&server, "far");
+    // It has 51 of the 62 that its ring holds, and there are more than a quarter of that to come.
+    read(&mut far, 0..10, 10);
+    read(&mut far, 10..68, 1000);
+    far.release();
+    read(&mut far, 68..200, 10);
+}
+
+#[test]
 fn after_a_start_the_lag_is_known_before_anything_is_published() {
     let (mut server, flags) = start("process", "16MiB", "");
     publish(&server, 0..200);

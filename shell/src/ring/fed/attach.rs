@@ -103,10 +103,18 @@ impl Ring {
             state.attachments += 1;
             let attachment = state.attachments;
             let slot = &mut state.slots[index];
-            let (least, counted) = (1, [0; 3]);
+            let (stands, least, counted) = (false, 1, [0; 3]);
             let data_end = position;
-            slot.reader =
-                Some(Fed { attachment, doorbell, feed, next_seq, data_end, least, counted });
+            slot.reader = Some(Fed {
+                attachment,
+                doorbell,
+                feed,
+                next_seq,
+                data_end,
+                stands,
+                least,
+                counted,
+            });
             slot.metrics.attached.set(1);
             (index, attachment)
         };

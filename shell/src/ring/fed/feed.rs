@@ -103,6 +103,13 @@ impl<M: MemoryMut + Clone, W: Memory> Feed<M, W> {
         u64::from(self.capacity - 1) - (self.tail - self.released)
     }
 
+    /// Returns whether the reader sleeps because it has read everything.
+    pub(crate) fn is_slept_on(&self) -> bool {
+        // ORDER(none): a hint; one that comes too late is found at the next look.
+        let waiting = self.words.load(cursor_word::WAITING, Ordering::Relaxed);
+        waiting != 0 && waiting >> 2 == low32(self.tail) & (u32::MAX >> 2)
+    }
+
     /// Asks the reader to tell when it has released something. Returns whether it has just now.
     pub(crate) fn want_space(&mut self) -> Result<bool, Lied> {
         self.wanted = self.wanted.checked_add(1).unwrap_or(1);

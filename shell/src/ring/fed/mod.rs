@@ -102,6 +102,8 @@ struct Fed {
     next_seq: Option<u64>,
     /// Just past the last record in its ring that is no padding.
     data_end: u64,
+    /// It was asked for space and has released nothing since.
+    stands: bool,
     /// Granules that the next record is known to need.
     least: u64,
     /// Its counters when they were last looked at: corrupt, lost, missed wakes.

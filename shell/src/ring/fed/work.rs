@@ -349,8 +349,11 @@ impl Slot {
         // saved to be, and has room for as much.
         let reach = u64::from(capacity) - 1;
         let room = fed.feed.room().min((self.saved + reach).saturating_sub(from));
-        // Many at once, or the last ones.
-        let many = if fully { 1 } else { u64::from(capacity) / 4 };
+        // Many at once, or the last ones; as many as there is room for if the reader has read all
+        // and will not release more before it gets more.
+        fed.stands &= !moved;
+        let is_in_need = fully || fed.stands || fed.feed.is_slept_on();
+        let many = if is_in_need { 1 } else { u64::from(capacity) / 4 };
         if room >= many.min(to - from).max(fed.least) {
             let (attachment, next_seq, hand) = (fed.attachment, fed.next_seq, fed.feed.hand());
             return Ok(Plan::Records(Records { attachment, from, to, next_seq, room, hand }));
@@ -362,6 +365,7 @@ impl Slot {
             return Ok(Plan::Wait(Next::Soon));
         }
         let moved = fed.feed.want_space()?;
+        fed.stands = !moved;
         self.position = fed.feed.released();
         Ok(Plan::Wait(if moved { Next::Soon } else { Next::Later }))
     }
