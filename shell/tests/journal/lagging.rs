@@ -239,6 +239,19 @@ fn after_a_start_the_lag_is_known_before_anything_is_published() {
 }
 
 #[test]
+fn a_batch_that_waits_for_the_bound_is_taken_when_everything_is_released() {
+    let (server, _) = start("process", "128KiB", "");
+    publish(&server, 0..30);
+    let batch = payload(0).repeat(55).chunks(PAYLOAD_BYTES).collect::<Vec<_>>().join(&b'\n');
+    let headers = "content-type: application/x-ndjson\r\n";
+    let send = || server.exchange(crate::common::record("default", headers, &batch)).status;
+    assert_eq!(send(), 503, "twice its size does not fit below the bound");
+    let mut far = attach(&server, "far");
+    read(&mut far, 0..30, 30);
+    server.eventually("there is room again", || send() == 202);
+}
+
+#[test]
 fn the_journal_keeps_what_is_needed_and_no_more() {
     let (server, _) = start("process", "16MiB", "");
     publish(&server, 0..500);

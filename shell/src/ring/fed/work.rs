@@ -126,8 +126,10 @@ impl Ring {
         };
         // ORDER(none): only this thread and those that attach tell it, and twice does no harm.
         let told = feeds.told.load(Ordering::Relaxed);
-        // Only near the bound does anyone wait for it.
-        let is_near = told.saturating_sub(published) <= feeds.bound / 2;
+        // Only near the bound does anyone wait for it: where twice the largest batch, which fills
+        // the ring, does not fit below it.
+        let near = (feeds.bound / 2).max(2 * u64::from(self.capacity));
+        let is_near = told.saturating_sub(published) <= near;
         let limit = feeds.limit();
         if limit != told
             && is_near
