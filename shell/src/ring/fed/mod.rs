@@ -81,6 +81,8 @@ struct Slot {
     /// That record, if it is known: not while there is a reader.
     head: Option<Head>,
     reader: Option<Fed>,
+    /// A reader that attaches makes its memory: nobody else attaches or moves the position.
+    claimed: bool,
     /// A failure to read was told.
     told: bool,
     metrics: SubscriptionMetrics,
@@ -128,6 +130,7 @@ impl Feeds {
             seq: if position == published.0 { published.1 } else { 0 },
             head: None,
             reader: None,
+            claimed: false,
             told: false,
             metrics,
         };

@@ -154,8 +154,9 @@ impl Ring {
             Ok(plan) => plan,
             Err(Lied { cursor }) => {
                 let name = slot.name.clone();
-                slot.let_go(self.epoch);
+                let gone = slot.let_go(self.epoch);
                 drop(state);
+                drop(gone);
                 self.metrics.evicted(Eviction::Cursor);
                 let ring = &self.name;
                 tracing::warn!(%ring, subscription = name, cursor, "reader evicted: no cursor");
@@ -188,7 +189,7 @@ impl Ring {
         });
         let mut state = lock(&feeds.state);
         let slot = &mut state.slots[index];
-        if slot.reader.is_some() || slot.position != from {
+        if slot.reader.is_some() || slot.claimed || slot.position != from {
             return Next::Now;
         }
         match read {
@@ -265,6 +266,7 @@ impl Ring {
         } else {
             None
         };
+        let mut gone = None;
         let next = match read {
             Ok(_) if too_large.is_some() => {
                 self.tell_too_large(slot, too_large);
@@ -282,7 +284,7 @@ impl Ring {
             Ok(Stop::Damage { cut, next }) => {
                 self.tell_damage(slot, cut, next);
                 // Its ring has no place for the gap: the next one begins past it.
-                slot.let_go(self.epoch);
+                gone = slot.let_go(self.epoch);
                 slot.position = next;
                 Next::Now
             }
@@ -292,6 +294,7 @@ impl Ring {
             }
         };
         drop(state);
+        drop(gone);
         if let Some((wake, memory, doorbell)) = wake {
             wake_reader(&self.metrics, wake, &memory, &*doorbell);
         }
@@ -339,7 +342,7 @@ impl Slot {
     fn plan(&mut self, capacity: u32, published: (u64, u64), fully: bool) -> Result<Plan, Lied> {
         let moved = self.look()?;
         let Some(fed) = &mut self.reader else {
-            let is_known = self.head.is_some() || self.position >= published.0;
+            let is_known = self.claimed || self.head.is_some() || self.position >= published.0;
             let plan = Plan::Head(self.position, published.0);
             return Ok(if is_known { Plan::Rest } else { plan });
         };

@@ -30,6 +30,12 @@ fn a_bell_that_rang_before_anyone_waits_is_heard_and_the_last_one_is_known() {
 
 /// A ring that is synced, and the directory of its journal.
 fn ring() -> (tempfile::TempDir, Arc<Ring>) {
+    ring_with(&[])
+}
+
+/// As [`ring`], with subscriptions that may lag.
+fn ring_with(lagging: &[&str]) -> (tempfile::TempDir, Arc<Ring>) {
+    let lagging = lagging.iter().map(|&name| name.to_owned());
     let home = tempfile::tempdir().expect("a place for files");
     let settings = crate::ring::RingSettings {
         name: "test".to_owned(),
@@ -37,9 +43,9 @@ fn ring() -> (tempfile::TempDir, Arc<Ring>) {
         max_payload_bytes: 480,
         full_wait: Duration::ZERO,
         clock: ClockName::Realtime,
-        subscriptions: vec!["default".to_owned()],
+        subscriptions: std::iter::once("default".to_owned()).chain(lagging.clone()).collect(),
         durability: Durability::Disk,
-        lagging: Vec::new(),
+        lagging: lagging.collect(),
         lag_bytes: 1 << 30,
         has_attributes: false,
     };
@@ -126,4 +132,32 @@ fn a_disk_that_hangs_is_seen_and_keeps_nobody_who_looks() {
     assert!(look.waiting >= Duration::from_secs(3), "{look:?}");
     assert_eq!(look.size_bytes, before.size_bytes);
     drop(log);
+}
+
+/// A reader that never comes.
+struct Silent;
+
+impl crate::ring::Doorbell for Silent {
+    fn ring(&self) -> bool {
+        true
+    }
+
+    fn disconnect(&self) {}
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn while_one_attaches_to_what_may_lag_others_are_refused_before_memory_is_made() {
+    let (_home, ring) = ring_with(&["far"]);
+    let attach = || ring.attach("far", None, Arc::new(Silent));
+    let claim = ring.feeds().expect("it has them").claim("far").expect("free");
+    assert!(matches!(attach(), Err(crate::ring::AttachError::Busy)));
+    drop(claim);
+    let attached = attach().expect("it was given back");
+    assert!(matches!(attach(), Err(crate::ring::AttachError::Busy)));
+    drop(attached);
+    drop(attach().expect("free again"));
 }
