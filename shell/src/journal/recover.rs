@@ -438,6 +438,18 @@ impl<D: Files> Opened<D> {
         self.chain.first().map_or(end, |first| first.first_position.min(end))
     }
 
+    /// Returns where the last segment of the epoch begins that does so at a position or before it;
+    /// where the first does if none is there so early.
+    pub fn segment_before(&self, position: u64) -> u64 {
+        let before = self.chain.iter().rev().find(|each| each.first_position <= position);
+        before.map_or_else(|| self.first_position(), |segment| segment.first_position)
+    }
+
+    /// Returns how many bytes of records are reserved for a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.facts.segment_bytes
+    }
+
     /// Returns whether this is the first process that uses the directory.
     pub fn is_new(&self) -> bool {
         self.past.is_none()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use aqueduct_core::recovery::RecoverError;
 use aqueduct_core::{ClaimError, CreateError, SubscribeError};
 
+use crate::journal::Failure;
 use crate::segment::SegmentError;
 
 /// The reason why a ring could not be created.
@@ -38,6 +39,13 @@ pub enum RingError {
     },
     /// Its journal.
     Journal(Arc<dyn std::error::Error + Send + Sync>),
+    /// There is no space for the records of its journal that a new epoch begins with.
+    Space {
+        /// What the new segment takes.
+        bytes: u64,
+        /// What failed.
+        failure: Arc<Failure>,
+    },
     /// The records of its journal do not make a ring: a bug.
     Recover(RecoverError),
     /// A subscription lags farther than the ring reaches, and may not.
@@ -84,6 +92,11 @@ impl fmt::Display for RingError {
                 write!(f, "directory of the journal {}: {error}", path.display())
             }
             Self::Journal(error) => write!(f, "journal: {error}"),
+            Self::Space { bytes, failure } => write!(
+                f,
+                "journal: {failure}: a new epoch begins with what was not released, for which \
+                 {bytes} bytes must be free beside the journal that is there"
+            ),
             Self::Recover(error) => write!(f, "records of the journal: {error}"),
             Self::Lagging { subscription } => write!(
                 f,

@@ -87,7 +87,12 @@ fn another_size_of_the_ring_begins_an_epoch_with_what_is_unread() {
 
 /// Has the process write no file beyond 1 MiB.
 fn without_space(command: &mut Command) {
-    let limit = Rlimit { current: Some(1 << 20), maximum: None };
+    without_files_beyond(command, 1 << 20);
+}
+
+/// Has the process write no file beyond so many bytes.
+pub(crate) fn without_files_beyond(command: &mut Command, bytes: u64) {
+    let limit = Rlimit { current: Some(bytes), maximum: None };
     let limit_files = move || Ok(rustix::process::setrlimit(Resource::Fsize, limit)?);
     // SAFETY: only one system call, which is safe after a fork.
     unsafe { command.pre_exec(limit_files) };

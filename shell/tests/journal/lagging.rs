@@ -428,6 +428,55 @@ fn another_epoch_begins_with_all_that_one_has_not_read_that_lags() {
     assert!(matches!(event, Event::Record((record, _)) if record.seq == 230), "{event:?}");
 }
 
+#[test]
+fn another_epoch_without_space_for_the_lag_says_how_much_it_needs() {
+    let (mut server, flags) = start("process", "16MiB", "");
+    publish(&server, 0..300);
+    server.terminate();
+    let _ = server.wait();
+    reconfigure(&server, "capacity_bytes = \"64KiB\"", "capacity_bytes = \"32KiB\"");
+    let mut serve = crate::common::command();
+    let output = serve.arg("serve").args(&flags).args(["--listen", "127.0.0.1:0"]);
+    // The first segment is there to be reserved, and not what is to come after it.
+    crate::faults::without_files_beyond(output, 192 << 10);
+    let output = output.arg("--socket").arg(&server.socket).ended().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    // 300 records of 1,056 bytes, some padding, and the header of a segment.
+    let bytes = said.split_once(" bytes must be free").expect("it says so").0;
+    let bytes: u64 = bytes.rsplit(' ').next().and_then(|it| it.parse().ok()).expect("a number");
+    assert!((300 * 1056 + 4096..340 * 1056).contains(&bytes), "{said}");
+    server.start_again(&strs(&flags));
+    let mut far = attach(&server, "far");
+    let event = far.next_wait(Some(PATIENCE)).expect("undamaged");
+    assert!(matches!(event, Event::Record((record, _)) if record.seq == 0), "{event:?}");
+}
+
+#[test]
+fn without_cursors_no_more_goes_into_another_epoch_than_one_may_lag() {
+    let (mut server, flags) = start("process", "128KiB", "");
+    reconfigure(&server, "[journal]\n", "[journal]\nretain_bytes = \"16MiB\"\n");
+    kill(&mut server, &flags);
+    let mut far = attach(&server, "far");
+    for round in 0..8 {
+        publish(&server, 50 * round..50 * (round + 1));
+        read(&mut far, 50 * round..50 * (round + 1), 50);
+    }
+    drop(far);
+    server.signal(rustix::process::Signal::KILL);
+    let _ = server.wait();
+    std::fs::remove_file(journal(&server).join("cursors")).expect("it was there");
+    server.start_again(&strs(&flags));
+    // As much as one may lag, 124 records, and not a whole segment more; nothing says less.
+    let records = |it: f64| (124.0..124.0 + 62.0).contains(&it);
+    server.eventually("the lag is known", || records(lag(&server, "far")));
+    let mut far = attach(&server, "far");
+    let event = far.next_wait(Some(PATIENCE)).expect("undamaged");
+    let Event::Record((record, found)) = event else { panic!("{event:?}") };
+    let content = (0..400).find(|&it| found == payload(it)).expect("one of them");
+    assert_eq!((record.seq, (400 - content) as f64), (0, lag(&server, "far")));
+}
+
 /// Publishes one record under a number that is not that of its content.
 fn publish_as(server: &Server, seq: u64, content: u64) {
     let request = crate::common::record("default", "", &payload(content));

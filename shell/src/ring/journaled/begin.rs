@@ -11,9 +11,9 @@ use aqueduct_core::{AttributeBlock, Memory, MemoryMut, Meta, Producer, Start};
 
 use super::{Journaled, spawn};
 use crate::journal::disk::Disk;
-use crate::journal::format::GRANULE;
+use crate::journal::format::{GRANULE, HEADER_BYTES};
 use crate::journal::recover::Journal;
-use crate::journal::{Facts, JournalSettings, Opened, Past, Stretch, Taken};
+use crate::journal::{Facts, Failure, JournalSettings, Opened, Past, Stretch, Taken};
 use crate::metrics::{JournalMetrics, Metrics};
 use crate::ring::fed::Feeds;
 use crate::ring::memory::RingMemory;
@@ -182,7 +182,7 @@ fn begin(
     numbers: &JournalMetrics,
 ) -> Result<Begun, RingError> {
     let now = now_ns(ClockName::Realtime);
-    let failed = |failure| RingError::Journal(Arc::new(failure));
+    let failed = |failure: Failure| RingError::Journal(Arc::new(failure));
     let past = opened.past.clone();
     if let Some(past) = past.as_ref().filter(|past| past.may_go_on)
         && let Some(producer) = go_on(settings, segment, past, &opened)?
@@ -201,14 +201,22 @@ fn begin(
     let epoch = random_epoch()?;
     let mut producer = Ring::format(settings, segment, epoch, 0)?;
     let (mut spill, mut spilled) = (None, 0);
+    let unread_bytes: u64 = past.iter().flat_map(|past| &past.stretches).map(Stretch::bytes).sum();
+    let bytes = HEADER_BYTES as u64 + opened.segment_bytes().max(unread_bytes);
+    let no_space = |failure: Failure| {
+        if failure.is_out_of_space() {
+            return RingError::Space { bytes, failure: Arc::new(failure) };
+        }
+        failed(failure)
+    };
     let positions = match &past {
         Some(past) => {
             let mut spill = |end: u32| {
                 let file = match &mut spill {
                     Some(file) => file,
-                    none => none.insert(opened.spill().map_err(failed)?),
+                    none => none.insert(opened.spill().map_err(no_space)?),
                 };
-                file.write(&in_ring(segment, settings, spilled, end)).map_err(failed)?;
+                file.write(&in_ring(segment, settings, spilled, end)).map_err(no_space)?;
                 spilled = end;
                 Ok(())
             };
@@ -221,7 +229,7 @@ fn begin(
     let content = (&records[..], producer.next_seq());
     let is_held = |(name, _): &(String, u64)| !settings.lagging.contains(name);
     let places = positions.iter().cloned().partition(is_held);
-    let journal = opened.begin_epoch(epoch, spill, content, places, now).map_err(failed)?;
+    let journal = opened.begin_epoch(epoch, spill, content, places, now).map_err(no_space)?;
     if let Some(past) = past {
         let records = producer.next_seq();
         tracing::warn!(
@@ -245,9 +253,12 @@ fn reach_back(
 ) -> Result<Past, RingError> {
     let start = past.stretches.first().map_or(past.end, |first| first.start);
     if past.positions.is_empty() && past.lagging.is_empty() && !settings.lagging.is_empty() {
-        // Nothing says what was released: everything that is kept was not.
-        let place =
-            |name: &String| (name.clone(), if settings.lagging.contains(name) { 0 } else { start });
+        // Nothing says what was released: what is kept was not, as far back as one may lag.
+        let reach = settings.lag_bytes / GRANULE_BYTES as u64;
+        let far = opened.segment_before(past.end.saturating_sub(reach)).min(start);
+        let place = |name: &String| {
+            (name.clone(), if settings.lagging.contains(name) { far } else { start })
+        };
         past.positions = settings.subscriptions.iter().map(place).collect();
     }
     past.positions.append(&mut past.lagging);
