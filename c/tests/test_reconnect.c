@@ -496,11 +496,12 @@ static void a_change_that_was_not_told_yet_ends_every_wait(void)
     aqd_record rec;
     aqd_client *c = attach(&f, (aqd_options){.reconnect_ms = -1});
     fake_die(&f);
-    restart(&g, &f, 0);
     while (aqd_is_attached(c)) {
         CHECK_EQ(aqd_wait(c, -1), AQD_OK);
         CHECK_EQ(read_by(BY_NEXT, c, &rec), AQD_EMPTY);
     }
+    /* Only now: a call that reads would tell of a listener that is there already. */
+    restart(&g, &f, 0);
     while (aqd_get_totals(c)->attachments < 2) {
         aqd_wait(c, 10);
     }
