@@ -126,8 +126,8 @@ impl<M: MemoryMut + Clone, W: Memory> Feed<M, W> {
 
     /// Returns what puts records past the tail, for whoever makes room sure before.
     pub(crate) fn hand(&self) -> Hand<M> {
-        // ORDER(oldest): Release. What is overwritten lies before the tail, which is a boundary;
-        // the fence orders that before the bytes.
+        // ORDER(oldest): Release. A reader that loads it sees a tail that is not before it. Pairs
+        // with `Walk::skip_to_oldest`. The fence orders it before the bytes that come next.
         self.memory.store(ring_word::OLDEST, low32(self.tail), Ordering::Release);
         self.memory.fence(Ordering::Release);
         Hand { memory: self.memory.clone(), data: self.data, capacity: self.capacity }
