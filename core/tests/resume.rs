@@ -65,6 +65,30 @@ fn a_reader_that_attaches_again_goes_on_after_what_was_read_and_not_released() {
 }
 
 #[test]
+fn what_was_read_before_a_record_is_released_without_it() {
+    for place in [0, 0xFFFF_FFFE] {
+        let (ring, page) = (Ring::new(), Page::new());
+        let (mut producer, id, mut reader) = pair(&ring, &page, 32, place);
+        for _ in 0..5 {
+            push(&mut producer, 0).unwrap();
+        }
+        let at = [0; 4].map(|_| match reader.skip() {
+            Ok(Next::Record(record)) => record.position,
+            other => panic!("{other:?}"),
+        });
+        assert!(!reader.release_before(at[2]));
+        let held = producer.subscription(id).unwrap().lag_granules;
+        assert_eq!((held, reader.next_seq()), (3, Some(4)), "it reads on where it was");
+        assert!(!reader.release_before(at[0]), "it never moves back");
+        assert!(!reader.release_before(at[3].wrapping_add(2)), "that was not read");
+        assert_eq!(producer.subscription(id).unwrap().lag_granules, 3);
+        assert!(!reader.release_before(at[3].wrapping_add(1)));
+        assert_eq!(producer.subscription(id).unwrap().lag_granules, 1);
+        assert_eq!(take(&mut reader), Some((4, 0)));
+    }
+}
+
+#[test]
 fn what_was_released_stays_so_where_the_cursor_is_an_older_one() {
     for place in [0, 0xFFFF_FFFE] {
         let (ring, pages) = (Ring::new(), [Page::new(), Page::new()]);

@@ -268,7 +268,22 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     #[must_use = "a producer that waits for space is notified only by the caller"]
     #[inline]
     pub fn release(&mut self) -> bool {
-        self.released = self.walk.position;
+        self.release_to(self.walk.position)
+    }
+
+    /// Releases what was read before the record at `position`, and not that record: for a reader
+    /// that has processed some of what it read. Returns whether the producer must be notified, as
+    /// [`release`](Self::release) does. Does nothing, and returns false, if the position is not
+    /// between what is released and what was read.
+    #[must_use = "a producer that waits for space is notified only by the caller"]
+    pub fn release_before(&mut self, position: u32) -> bool {
+        let more = u64::from(distance(low32(self.released), position));
+        more <= self.walk.position - self.released && self.release_to(self.released + more)
+    }
+
+    #[inline]
+    fn release_to(&mut self, position: u64) -> bool {
+        self.released = position;
         // ORDER(release): Release. Our reads of the released bytes come before the producer's next
         // writes there. Pairs with `Gate::refresh`.
         self.segment.store(cursor_word::CURSOR, low32(self.released), Ordering::Release);

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use aqueduct_core::SeekError;
-use aqueduct_core::{Lag, ReadError, Seek};
+use aqueduct_core::{Lag, ReadError, Record, Seek};
 
 use crate::attach;
 use crate::error::OpenError;
@@ -162,6 +162,16 @@ impl Client {
     /// next reader of the subscription. Does nothing for an observer. Never blocks.
     pub fn release(&mut self) {
         if self.source.release() && self.phase == Phase::Attached {
+            self.link.send_space();
+        }
+    }
+
+    /// Releases what was read before `record`, and not that record, for a program that has
+    /// processed some of what it read. The record is one that was read from the ring of now, whose
+    /// epoch is [`RingInfo::epoch`]; nothing happens if it is released already. Does nothing for an
+    /// observer. Never blocks.
+    pub fn release_before(&mut self, record: &Record) {
+        if self.source.release_before(record.position) && self.phase == Phase::Attached {
             self.link.send_space();
         }
     }

@@ -91,6 +91,14 @@ impl Source {
         }
     }
 
+    /// Releases what was read before this position. True: the producer must be told.
+    pub(crate) fn release_before(&mut self, position: u32) -> bool {
+        match self {
+            Self::Gating(reader) => reader.release_before(position),
+            Self::Observing(_) => false,
+        }
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         either!(self, it => it.is_ready())
     }

@@ -121,6 +121,14 @@ impl<'b> Records<'b> {
         View::new(self.batch.epoch, record, bytes)
     }
 
+    /// Returns one as it lies in the ring, counted from 0.
+    ///
+    /// # Panics
+    /// There are not so many.
+    pub fn record(&self, at: usize) -> Record {
+        self.batch.records[self.range.clone()][at].0
+    }
+
     /// Returns some of them, counted from 0.
     ///
     /// # Panics

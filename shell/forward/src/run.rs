@@ -1,8 +1,8 @@
 //! The way of a record: read, batched, delivered, released. Nothing here knows which sink it is.
 //!
-//! Progress is the subscription's cursor and nothing else: it moves when all of a batch was
-//! acknowledged, put into the dead-letter file, or not wanted. Whatever ends the process in between
-//! has the batch delivered again.
+//! Progress is the subscription's cursor and nothing else: it moves over what was acknowledged, put
+//! into the dead-letter file, or not wanted, when all of a batch was and when some of it fails.
+//! Whatever ends the process in between has the rest delivered again.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use aqueduct_client::{Client, Event, Interrupter, OpenError, Options, ReadError, Waited};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Records};
 use crate::dead_letter::DeadLetters;
 use crate::metrics::Metrics;
 use crate::progress::Bar;
@@ -375,6 +375,7 @@ impl Flow<'_> {
                 self.retry.succeeded();
                 from += failure.done;
             }
+            self.release_before(&all, from);
             match failure.remedy {
                 Remedy::Retry(after) => {
                     self.metrics.failed();
@@ -448,6 +449,15 @@ impl Flow<'_> {
         self.metrics.dead_lettered_records.add(1);
         tracing::error!(record = record.name(), reason, "put into the dead-letter file");
         Ok(())
+    }
+
+    /// Releases what is before this record of a batch: delivered, put aside, or not wanted. What
+    /// is tried for long, or ends the process, has no others delivered again.
+    fn release_before(&mut self, all: &Records<'_>, at: usize) {
+        // Of another ring there is nothing to release any more.
+        if at > 0 && at < all.len() && all.epoch() == self.client.info().epoch {
+            self.client.release_before(&all.record(at));
+        }
     }
 
     fn release(&mut self) {
