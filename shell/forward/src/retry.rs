@@ -76,6 +76,38 @@ impl Retry {
     }
 }
 
+/// How many records are tried together: half of them after an attempt that did not end in its time,
+/// and more again, by an eighth, after each that did.
+#[derive(Debug)]
+pub struct Window {
+    most: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { most: usize::MAX }
+    }
+}
+
+impl Window {
+    /// Returns the most; at least 1.
+    pub const fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Says that so many were delivered together.
+    pub const fn delivered(&mut self, records: usize) {
+        if records >= self.most {
+            self.most = self.most.saturating_add(self.most / 8 + 1);
+        }
+    }
+
+    /// Says that so many took too long.
+    pub fn late(&mut self, records: usize) {
+        self.most = (records / 2).max(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +140,29 @@ mod tests {
             assert!(!retry.is_open());
             assert!(matches!(retry.failed(None), Next::Retry(pause) if pause.as_millis() <= 100));
         }
+    }
+
+    #[test]
+    fn a_window_finds_what_can_be_done_in_time_and_opens_again() {
+        let mut window = Window::default();
+        for can in [700, 1, 100_000] {
+            let (mut late, mut delivered) = (0, 0);
+            for _ in 0..200 {
+                let tried = window.most().min(100_000);
+                if tried > can {
+                    window.late(tried);
+                    late += 1;
+                } else {
+                    window.delivered(tried);
+                    delivered += tried;
+                }
+            }
+            assert!(delivered >= can * 50, "{delivered} of {can} at a time");
+            assert!(can == 1 || late < 50, "{late} of 200 attempts were too long with {can}");
+        }
+        assert!(window.most() >= 100_000, "nothing is left of it");
+        window.late(1);
+        assert_eq!(window.most(), 1);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::batch::{Batch, Records};
 use crate::dead_letter::DeadLetters;
 use crate::metrics::Metrics;
 use crate::progress::Bar;
-use crate::retry::{Next, Retry};
+use crate::retry::{Next, Retry, Window};
 use crate::settings::Settings;
 use crate::sink::{Failure, Remedy, Sink};
 use crate::stop::Stop;
@@ -118,6 +118,7 @@ pub fn run(
         stop: handles.stop.clone(),
         metrics: &handles.metrics,
         retry: Retry::new(settings.retry, seed),
+        window: Window::default(),
         dead_letters: settings.dead_letters.clone().map(DeadLetters::new),
         // A full ring waits for the release of this batch.
         limit_bytes: settings.batch_bytes.min(capacity / 2).max(1),
@@ -183,6 +184,7 @@ struct Flow<'s> {
     stop: Stop,
     metrics: &'s Metrics,
     retry: Retry,
+    window: Window,
     dead_letters: Option<DeadLetters>,
     /// Bytes that a batch may have.
     limit_bytes: usize,
@@ -355,13 +357,14 @@ impl Flow<'_> {
         self.metrics.waiting(all.len() as u64);
         while from < all.len() {
             self.look_at_lag();
-            let records = all.slice(from..(from + together).min(all.len()));
+            let records = all.slice(from..(from + together.min(self.window.most())).min(all.len()));
             let failure = match self.sink.deliver(&records, &self.stop) {
                 Ok(delivered) => {
                     self.metrics.known_records.add(delivered.known);
                     self.metrics.acknowledged(records.len() as u64, records.payload_bytes());
                     self.metrics.circuit(false);
                     self.retry.succeeded();
+                    self.window.delivered(records.len());
                     from += records.len();
                     together = all.len() - from;
                     continue;
@@ -376,8 +379,15 @@ impl Flow<'_> {
                 from += failure.done;
             }
             self.release_before(&all, from);
+            if failure.remedy == Remedy::Fewer {
+                self.window.late(records.len());
+            }
             match failure.remedy {
-                Remedy::Retry(after) => {
+                Remedy::Retry(_) | Remedy::Fewer => {
+                    let after = match failure.remedy {
+                        Remedy::Retry(after) => after,
+                        _ => None,
+                    };
                     self.metrics.failed();
                     self.metrics.retries.add(1);
                     self.pause(&failure, after, all.len() - from)?;

@@ -55,6 +55,9 @@ pub enum Remedy {
     Retry(Option<Duration>),
     /// The first record that is not delivered never will be.
     Poison,
+    /// So many records take longer than an attempt may: try again with fewer. More are tried again
+    /// after those.
+    Fewer,
     /// One of the records at least never will be; the other side does not say which. Fewer of them
     /// are tried, down to a single one.
     Split,
@@ -66,6 +69,11 @@ impl Failure {
     /// A failure that may pass.
     pub fn retry(reason: impl fmt::Display) -> Self {
         Self { done: 0, remedy: Remedy::Retry(None), reason: reason.to_string() }
+    }
+
+    /// Work that did not end in its time, and may with fewer records.
+    pub fn fewer(reason: impl fmt::Display) -> Self {
+        Self { done: 0, remedy: Remedy::Fewer, reason: reason.to_string() }
     }
 
     /// The record at `done`, counted from 0, never will be delivered.

@@ -198,6 +198,27 @@ fn a_transaction_that_does_not_serialize_is_repeated_and_its_rows_are_there_once
 }
 
 #[test]
+fn what_takes_too_long_together_is_brought_in_smaller_transactions() {
+    for how in ["", "method = 'insert'"] {
+        let server = Server::start();
+        let scratch = Scratch::new("slow");
+        let listener = Listener::start(&scratch);
+        // 10 ms a row: all of them take twice as long as an attempt may.
+        server.sql(
+            "CREATE TABLE slow (seq bigint, n bigint); \
+             CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             PERFORM pg_sleep(0.01); RETURN NEW; END $$; \
+             CREATE TRIGGER slow BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION slow()",
+        );
+        post(&listener, 0, 200);
+        let config = config(&server.directory(), "slow", &format!("timeout_ms = 1000\n{how}"));
+        let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+        assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+        has_each_once(&server, "slow", 200);
+    }
+}
+
+#[test]
 fn when_the_server_is_lost_its_standby_goes_on_and_each_row_is_there_once() {
     let mut first = Server::start();
     first.sql("CREATE TABLE moved (seq bigint, n bigint)");

@@ -367,6 +367,10 @@ fn failure_of(error: &tokio_postgres::Error) -> Failure {
     if code.code().starts_with("22") || code.code().starts_with("23") {
         return Failure::split(reason);
     }
+    // The server's own time for a statement was over.
+    if *code == SqlState::QUERY_CANCELED {
+        return Failure::fewer(reason);
+    }
     Failure::retry(reason)
 }
 
@@ -414,7 +418,7 @@ impl Sink for Postgres {
         let work = async {
             let parts = (0..self.parts).map(|part| Box::pin(self.part(part, records)));
             let all = tokio::time::timeout(time, join_all(parts.collect()));
-            let late = || Failure::retry(format!("no answer in {} ms", time.as_millis()));
+            let late = || Failure::fewer(format!("no answer in {} ms", time.as_millis()));
             let mut all_done = Done::default();
             for part in all.await.map_err(|_| late())? {
                 let Done { known, refused } = part?;
