@@ -337,3 +337,17 @@ fn what_is_kept_and_no_ring_does_no_harm() {
     }
     assert!(manager.log().contains("cannot be used"), "{}", manager.log());
 }
+
+/// A unit that has failed for good loses the descriptors that systemd keeps for it.
+#[test]
+fn the_unit_never_gives_up_the_rings_that_are_kept_for_it() {
+    let unit = include_str!("../deploy/systemd/aqueduct.service");
+    let values = |key: &str| -> Vec<&str> {
+        let settings = unit.lines().filter_map(|line| line.split_once('='));
+        settings.filter(|(name, _)| *name == key).map(|(_, value)| value).collect()
+    };
+    let kept = values("FileDescriptorStoreMax");
+    assert!(kept.iter().any(|most| most.parse::<u32>().is_ok_and(|most| most > 0)), "{kept:?}");
+    assert_eq!(values("Restart"), ["on-failure"]);
+    assert_eq!(values("StartLimitIntervalSec"), ["0"], "more starts than these are not tried");
+}

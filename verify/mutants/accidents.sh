@@ -3,12 +3,12 @@
 # notice.
 #
 #   verify/mutants/accidents.sh [NAME...]    default: all of verify/mutants/accidents; 20 minutes
-#   verify/mutants/accidents.sh --check      only that each patch applies; a second
+#   verify/mutants/accidents.sh --check      only that each applies, and has its row in README.md
 #
 # Each is a patch; "Fault:" says what is wrong, "Test:" which test must fail: PACKAGE FILE NAME,
-# with `lib` for the tests of the library itself, or `c PROGRAM NAME`. It must apply; without it the
-# test passes; with it this very test must fail, and not a program that does not compile or does not
-# end.
+# with `lib` for the tests of the library itself and PACKAGE+FEATURES for one that needs features,
+# or `c PROGRAM NAME`. It must apply; without it the test passes; with it this very test must fail,
+# and not a program that does not compile or does not end.
 # Works on a copy of the tree, and keeps what was built in target/seeded, and what was caught there
 # for as long as neither the sources nor the patch change. BUDGET: stops after so many seconds with
 # status 3; the next run goes on there. Ends with 1 if a fault is not caught. Needs patch(1).
@@ -16,11 +16,22 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 [ "${CONTAINED:-}" = $$ ] || exec verify/contained verify/mutants/accidents.sh "$@"
 patches=$PWD/verify/mutants/accidents
+
+# said FAULT|TEST PATCH
+said() { sed -n "s/^$1: //p" "$patches/$2.patch"; }
+
 if [ "${1:-}" = --check ]; then
     stale=0
+    # Without the two lines of the head.
+    rows=$(sed -n '/^## Accidents seen/,/^## Results/s/^|/|/p' "$patches/../README.md" | tail -n +3)
     for patch in "$patches"/*.patch; do
         patch --quiet --strip=1 --dry-run --force --fuzz=0 <"$patch" || { echo "FAIL $patch does not apply" && stale=1; }
+        name=$(basename -s .patch "$patch")
+        test=$(said Test "$name") fault=$(said Fault "$name")
+        row="| ${fault%.} | \`${test##*[: ]}\` ("
+        grep -qF -- "$row" <<<"$rows" || { echo "FAIL README.md has no row of $name: $row" && stale=1; }
     done
+    [ "$(wc -l <<<"$rows")" = "$(ls "$patches" | wc -l)" ] || { echo "FAIL README.md has a row without a patch" && stale=1; }
     exit $stale
 fi
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -43,9 +54,6 @@ key() { sha256sum <"$patches/$1.patch" | cut -c1-64; }
 kept() { grep -q "^$(key "$1")$" "$caught"; }
 in_time() { [ -z "${BUDGET:-}" ] || [ $SECONDS -lt "$BUDGET" ] || { echo "out of time: run it again"; exit 3; }; }
 
-# said FAULT|TEST PATCH
-said() { sed -n "s/^$1: //p" "$patches/$2.patch"; }
-
 # verdict PACKAGE FILE NAME: passes, fails, or neither
 verdict() {
     local failed passed
@@ -56,8 +64,9 @@ verdict() {
         passed="^ok - $words$" failed="^not ok - $words$"
     else
         local package=aqueduct which=(--test "$2")
-        [ "$1" = shell ] || package=aqueduct-$1
+        [ "${1%%+*}" = shell ] || package=aqueduct-${1%%+*}
         [ "$2" != lib ] || which=(--lib)
+        [ "$1" = "${1%%+*}" ] || which+=(--features "${1#*+}")
         timeout 600 cargo test --package "$package" "${which[@]}" -- --exact "$3" </dev/null >"$log" 2>&1 || true
         passed="^test $3 \.\.\. ok$" failed="^test $3 \.\.\. FAILED$"
     fi
@@ -78,10 +87,11 @@ while read -r test; do
     fi
     echo "passes $test" >>"$caught"
 done < <(for name in "${names[@]}"; do kept "$name" || said Test "$name"; done | sort -u)
-failed=0
+failed=0 caught_before=0
 for name in "${names[@]}"; do
     test=$(said Test "$name")
     if kept "$name"; then
+        caught_before=$((caught_before + 1))
         echo "caught by $test: $(said Fault "$name")"
         continue
     fi
@@ -103,8 +113,9 @@ for name in "${names[@]}"; do
     else
         echo "FAIL $test $found: $name: $(said Fault "$name")"
         tail -n 20 "$log"
-        failed=1
+        failed=$((failed + 1))
     fi
     cp -R -t . "$before"/*
 done
-exit $failed
+echo "accidents: $((${#names[@]} - failed)) caught, $failed not; $caught_before of them by earlier runs, on the same sources"
+[ $failed = 0 ]
