@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
@@ -138,6 +139,39 @@ fn what_the_other_ring_does_not_take_is_poison_or_waits() {
     let mut forward = Forward::start(&beside, &noted.socket, &config, &[]);
     forward.process.wait_for_log("aqueduct-attributes is not taken here");
     assert_eq!(forward.stop(), 3);
+}
+
+#[test]
+fn a_token_that_is_written_anew_is_used_on_the_connection_that_is_there() {
+    let (here, there) = (Scratch::new("token-here"), Scratch::new("token-there"));
+    let edge = Listener::start(&here);
+    let (file, token) = (there.join("credentials"), here.join("token"));
+    let make = || {
+        let mut command = Command::new(common::examples().join("listener"));
+        command.args(["credential", "add", "edge", "--file"]).arg(&file);
+        let output = command.output().expect("it runs");
+        let text = String::from_utf8(output.stderr).expect("UTF-8");
+        text.trim_end().rsplit(' ').next().expect("a token").to_owned()
+    };
+    fs::write(&token, make()).expect("written");
+    let more = format!("[credentials]\nfile = '{}'\n", file.display());
+    let mut centre = centre(&there, &more);
+    let config = config(centre.http, &format!("token_file = '{}'\n", token.display()));
+    let mut forward = Forward::start(&here, &edge.socket, &config, &[]);
+    edge.client().record(1, b"one");
+    eventually("the first", || (found(&centre).len() == 1).then_some(()));
+    // The old line is gone.
+    fs::remove_file(&file).expect("it was there");
+    let new = make();
+    centre.process.signal(Signal::HUP);
+    eventually("another status", || {
+        edge.client().record(2, b"two");
+        forward.process.log().contains("status 16").then_some(())
+    });
+    fs::write(&token, new).expect("written");
+    edge.client().record(3, b"three");
+    eventually("the last", || (found(&centre).last()?.0 == 3).then_some(()));
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
 }
 
 #[test]

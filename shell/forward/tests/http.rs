@@ -102,6 +102,41 @@ fn lines_arrive_in_order_with_their_key_token_and_headers() {
     assert_eq!((kept.len(), service.connections()), (8, 1), "batches of 1000, in 400s");
 }
 
+#[test]
+fn a_token_that_is_written_anew_is_used_on_the_connection_that_is_there() {
+    let scratch = Scratch::new("rotated");
+    let listener = Listener::start(&scratch);
+    let (token, kept) = (scratch.join("token"), Kept::default());
+    let valid = Arc::new(Mutex::new("Bearer old"));
+    let (keep, now) = (Arc::clone(&kept), Arc::clone(&valid));
+    let service = Service::start(move |request| {
+        if request.header("authorization") != Some(*now.lock().expect("nobody panicked")) {
+            return Answer::Status(401, "");
+        }
+        keep.lock().expect("nobody panicked").push(request.clone());
+        Answer::Status(200, "")
+    });
+    fs::write(&token, "old\n").expect("written");
+    let config = config(service.address, &format!("token_file = '{}'\n", token.display()));
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    let arrived = |count| {
+        let lines =
+            || kept.lock().expect("nobody panicked").iter().flat_map(Request::lines).count();
+        eventually("the records", || (lines() == count).then_some(()));
+    };
+    post(&listener, 3);
+    arrived(3);
+    *valid.lock().expect("nobody panicked") = "Bearer new";
+    post(&listener, 3);
+    forward.process.wait_for_log("answered 401");
+    // Half written, then whole.
+    fs::write(&token, "").expect("written");
+    forward.process.wait_for_log("is no token");
+    fs::write(&token, "new\n").expect("written");
+    arrived(6);
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct Record {
     #[prost(fixed64, tag = "1")]

@@ -57,7 +57,7 @@ pub struct Table {
     max_wait_ms: Option<Millis>,
     /// The longest that a call may take.
     timeout_ms: Option<Millis>,
-    /// A file whose first line is the bearer token; read for every connection.
+    /// A file whose first line is the bearer token; read for every call.
     token_file: Option<PathBuf>,
     /// Certificates of authorities, PEM, instead of the system's.
     ca_file: Option<PathBuf>,
@@ -76,13 +76,8 @@ pub struct Grpc {
     timeout: Duration,
     token_file: Option<PathBuf>,
     connector: Connector,
-    connection: Option<Connection>,
+    connection: Option<SendRequest<Full<Bytes>>>,
     executor: Rc<LocalExecutor<'static>>,
-}
-
-struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    token: Option<HeaderValue>,
 }
 
 /// Runs what hyper has to do beside a call on our thread.
@@ -183,10 +178,10 @@ impl Grpc {
     }
 
     /// Makes a connection, unless there is one that is alive.
-    async fn connect(&mut self, time: Duration) -> Result<&mut Connection, Failure> {
+    async fn connect(&mut self, time: Duration) -> Result<&mut SendRequest<Full<Bytes>>, Failure> {
         // What happened to an idle one is known to its task, once it ran.
         while self.executor.try_tick() {}
-        let alive = self.connection.take().filter(|it| it.sender.is_ready());
+        let alive = self.connection.take().filter(SendRequest::is_ready);
         let connection = if let Some(connection) = alive {
             connection
         } else {
@@ -200,8 +195,7 @@ impl Grpc {
         Ok(self.connection.insert(connection))
     }
 
-    async fn handshake(&self) -> Result<Connection, Failure> {
-        let token = token::read(self.token_file.as_deref())?;
+    async fn handshake(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
         let stream = self.connector.connect().await.map_err(Failure::retry)?;
         let tasks = Tasks(Rc::clone(&self.executor));
         let (sender, connection) = http2::Builder::new(tasks)
@@ -216,12 +210,13 @@ impl Grpc {
             }
         };
         self.executor.spawn(run).detach();
-        Ok(Connection { sender, token })
+        Ok(sender)
     }
 
     /// Makes a call; returns what was taken. The connection is closed unless it was answered.
     async fn call(&mut self, call: &Call, time: Duration) -> Result<Taken, Failure> {
         let uri = self.uri.clone();
+        let token = token::read(self.token_file.as_deref())?;
         let connection = self.connect(time).await?;
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.method_mut() = hyper::Method::POST;
@@ -237,11 +232,11 @@ impl Grpc {
                 headers.insert(HeaderName::from_static(name), value);
             }
         }
-        if let Some(token) = &connection.token {
-            headers.insert(header::AUTHORIZATION, token.clone());
+        if let Some(token) = token {
+            headers.insert(header::AUTHORIZATION, token);
         }
         let exchange = async {
-            let answer = connection.sender.send_request(request).await.map_err(Failure::retry)?;
+            let answer = connection.send_request(request).await.map_err(Failure::retry)?;
             read(answer).await
         };
         let late = async {

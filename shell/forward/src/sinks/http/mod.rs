@@ -59,7 +59,7 @@ pub struct Table {
     test_on_borrow: bool,
     /// The longest that a request may take.
     timeout_ms: Option<Millis>,
-    /// A file whose first line is the bearer token; read for every connection.
+    /// A file whose first line is the bearer token; read for every request.
     token_file: Option<PathBuf>,
     /// Certificates of authorities, PEM, instead of the system's.
     ca_file: Option<PathBuf>,
@@ -81,6 +81,7 @@ pub struct Http {
     timeout: Duration,
     headers: HeaderMap,
     key_header: HeaderName,
+    token_file: Option<PathBuf>,
     pool: Rc<Pool>,
     executor: Rc<LocalExecutor<'static>>,
     limit: usize,
@@ -132,7 +133,6 @@ impl Http {
                 wait: Duration::from_millis(table.max_wait_ms.map_or(2000, |wait| wait.0)),
                 test_on_borrow: table.test_on_borrow,
             },
-            table.token_file,
         );
         let bytes = table.request_bytes.map_or(1 << 20, |size| size.0);
         Ok(Self {
@@ -150,6 +150,7 @@ impl Http {
             )?,
             timeout: Duration::from_millis(table.timeout_ms.map_or(10_000, |time| time.0)),
             headers,
+            token_file: table.token_file,
             pool: Rc::new(pool),
             executor,
             uri,
@@ -158,7 +159,7 @@ impl Http {
     }
 
     /// Makes the request of a piece.
-    fn request(&self, piece: &Piece, token: Option<&HeaderValue>) -> Request<Full<Bytes>> {
+    fn request(&self, piece: &Piece, token: Option<HeaderValue>) -> Request<Full<Bytes>> {
         let (bytes, encoding) = self.compression.apply(&piece.bytes);
         let mut request = Request::new(Full::new(Bytes::from(bytes.into_owned())));
         *request.method_mut() = hyper::Method::POST;
@@ -173,7 +174,7 @@ impl Http {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         if let Some(token) = token {
-            headers.insert(header::AUTHORIZATION, token.clone());
+            headers.insert(header::AUTHORIZATION, token);
         }
         for (name, value) in &piece.headers {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -196,7 +197,7 @@ impl Http {
         let time = stop.time_for(self.timeout);
         let exchange = async {
             let mut pooled = self.pool.borrow(time).await?;
-            let request = self.request(piece, pooled.token());
+            let request = self.request(piece, token::read(self.token_file.as_deref())?);
             let answer = pooled.sender().send_request(request).await.map_err(Failure::retry)?;
             let status = answer.status();
             let retry_after = answer::retry_after(answer.headers(), std::time::SystemTime::now());

@@ -1,20 +1,17 @@
 //! Connections that are used again: so many at most, waited for so long, looked at before use.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::HeaderValue;
 use smol::LocalExecutor;
 use smol::future::FutureExt;
 use smol_hyper::rt::FuturesIo;
 
 use super::connect::Connector;
-use super::token;
 use crate::sink::Failure;
 
 /// Settings of a pool.
@@ -33,21 +30,15 @@ pub(super) struct Pool {
     connector: Connector,
     executor: Rc<LocalExecutor<'static>>,
     limits: Limits,
-    token_file: Option<PathBuf>,
-    idle: RefCell<Vec<Connection>>,
+    idle: RefCell<Vec<SendRequest<Full<Bytes>>>>,
     /// INVARIANT: those that are lent or being made, at most `limits.active`.
     lent: Cell<usize>,
-}
-
-struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    token: Option<HeaderValue>,
 }
 
 /// A connection that is lent. Closed when it is dropped without being given back.
 pub(super) struct Pooled<'p> {
     pool: &'p Pool,
-    connection: Option<Connection>,
+    connection: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Pool {
@@ -55,16 +46,8 @@ impl Pool {
         connector: Connector,
         executor: Rc<LocalExecutor<'static>>,
         limits: Limits,
-        token_file: Option<PathBuf>,
     ) -> Self {
-        Self {
-            connector,
-            executor,
-            limits,
-            token_file,
-            idle: RefCell::default(),
-            lent: Cell::new(0),
-        }
+        Self { connector, executor, limits, idle: RefCell::default(), lent: Cell::new(0) }
     }
 
     /// Lends a connection: an idle one, or a new one. `time` bounds the wait, too.
@@ -78,7 +61,7 @@ impl Pool {
         }
         loop {
             let Some(connection) = self.idle.borrow_mut().pop() else { break };
-            if !self.limits.test_on_borrow || connection.sender.is_ready() {
+            if !self.limits.test_on_borrow || connection.is_ready() {
                 pooled.connection = Some(connection);
                 return Ok(pooled);
             }
@@ -92,8 +75,7 @@ impl Pool {
         Ok(pooled)
     }
 
-    async fn connect(&self) -> Result<Connection, Failure> {
-        let token = token::read(self.token_file.as_deref())?;
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
         let stream = self.connector.connect().await.map_err(Failure::retry)?;
         let (sender, connection) =
             http1::handshake(FuturesIo::new(stream)).await.map_err(Failure::retry)?;
@@ -103,29 +85,20 @@ impl Pool {
             }
         };
         self.executor.spawn(run).detach();
-        Ok(Connection { sender, token })
+        Ok(sender)
     }
 }
 
 impl Pooled<'_> {
     /// Lends its sending side.
     pub(super) fn sender(&mut self) -> &mut SendRequest<Full<Bytes>> {
-        &mut self.connection().sender
-    }
-
-    /// Returns the value of `authorization`.
-    pub(super) fn token(&self) -> Option<&HeaderValue> {
-        self.connection.as_ref().and_then(|connection| connection.token.as_ref())
-    }
-
-    fn connection(&mut self) -> &mut Connection {
         self.connection.as_mut().expect("it has one until it is given back or dropped")
     }
 
     /// Gives it back, after an answer that was read to its end.
     pub(super) fn give_back(mut pooled: Self) {
         if let Some(connection) = pooled.connection.take()
-            && !connection.sender.is_closed()
+            && !connection.is_closed()
         {
             pooled.pool.idle.borrow_mut().push(connection);
         }

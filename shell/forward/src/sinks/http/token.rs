@@ -1,4 +1,4 @@
-//! The bearer token of a connection.
+//! The bearer token of a request.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use hyper::header::HeaderValue;
 
 use crate::sink::Failure;
 
-/// Reads the value of `authorization` from the first line of a file, if there is one. It may be
-/// written anew while this process runs.
+/// Reads the value of `authorization` from the first line of a file, if there is one. It is written
+/// anew while this process runs, so each request reads it: connections outlive tokens.
 pub(in crate::sinks) fn read(path: Option<&Path>) -> Result<Option<HeaderValue>, Failure> {
     let Some(path) = path else { return Ok(None) };
     let failed = |error: &dyn std::fmt::Display| {
@@ -15,8 +15,9 @@ pub(in crate::sinks) fn read(path: Option<&Path>) -> Result<Option<HeaderValue>,
     };
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
     let token = text.lines().next().unwrap_or_default().trim();
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| failed(&"its first line is no token"))?;
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let value = value.ok().filter(|_| !token.is_empty());
+    let mut value = value.ok_or_else(|| failed(&"its first line is no token"))?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
