@@ -1,9 +1,11 @@
 //! A file, or stdout: lines, NUL-terminated or counted frames.
 //!
 //! Delivered means `fdatasync`, for a file that has it. What a crash left of a frame is cut off
-//! when the file is opened: its record was not released and comes again. A file knows no (epoch,
-//! seq), so whole records of an unfinished batch come twice.
+//! before the first batch: its record was not released and comes again. Only what begins a frame of
+//! that batch is cut; everything else may be somebody's data, and is kept beside the file. A file
+//! knows no (epoch, seq), so whole records of an unfinished batch come twice.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileTypeExt;
@@ -33,6 +35,11 @@ pub enum Frames {
 
 /// Bytes before a counted frame.
 const HEAD_BYTES: usize = 6;
+/// More bytes than this that are no whole frame are taken for another kind of file. As lengths, the
+/// first bytes of any text are more, so lines are never taken for counted frames.
+const MOST_TORN_BYTES: u64 = 64 << 20;
+/// How many counted frames are looked at between two looks at the deadline.
+const LOOK_FRAMES: usize = 65_536;
 
 /// `[sink]` with `kind = "file"`.
 #[derive(Debug, Deserialize)]
@@ -54,15 +61,18 @@ pub struct File {
     table: Table,
     envelope: Envelope,
     open: Option<Open>,
-    /// Used again for each batch.
+    /// The frames of a batch, and where each begins; used again for each.
     buffer: Vec<u8>,
+    begins: Vec<usize>,
 }
 
 #[derive(Debug)]
 struct Open {
     file: fs::File,
-    /// Where the last whole frame ends; `None`: it is no file that can be cut.
+    /// Where whole frames ended before the last write; `None`: it is no file that can be cut.
     end: Option<u64>,
+    /// Whether there may be something after it.
+    is_torn: bool,
 }
 
 impl File {
@@ -71,71 +81,136 @@ impl File {
     /// # Errors
     /// None; as other sinks.
     pub fn open(table: Table, context: &Context) -> Result<Self, String> {
-        Ok(Self { table, envelope: context.envelope.clone(), open: None, buffer: Vec::new() })
+        let envelope = context.envelope.clone();
+        Ok(Self { table, envelope, open: None, buffer: Vec::new(), begins: Vec::new() })
     }
 
-    fn opened(&mut self) -> io::Result<&mut Open> {
-        if self.open.is_none() {
-            self.open = Some(self.open_now()?);
-        }
-        self.open.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn open_now(&self) -> io::Result<Open> {
+    /// Opens the file as it is; also returns how long it is, unless it is none that can be cut.
+    fn open_as_it_is(&self) -> io::Result<(fs::File, Option<u64>)> {
         let path = &self.table.path;
         if path.as_os_str() == "-" {
-            let file = fs::File::from(rustix::io::dup(io::stdout())?);
-            return Ok(Open { file, end: None });
+            return Ok((fs::File::from(rustix::io::dup(io::stdout())?), None));
         }
-        let mut file = fs::OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let file = fs::OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            let kind = metadata.file_type();
-            debug_assert!(!kind.is_dir() && !kind.is_socket(), "it could be opened for writing");
-            return Ok(Open { file, end: None });
-        }
-        let end = self.table.frames.whole(&mut file, metadata.len())?;
-        if end < metadata.len() {
-            tracing::warn!(
-                path = %path.display(),
-                bytes = metadata.len() - end,
-                "cut off what a crash left of a record"
-            );
-            file.set_len(end)?;
+        let kind = metadata.file_type();
+        debug_assert!(!kind.is_dir() && !kind.is_socket(), "it could be opened for writing");
+        Ok((file, kind.is_file().then_some(metadata.len())))
+    }
+
+    /// Opens the file for the frames in `buffer`, which are written next.
+    fn open_now(&self, stop: &Stop) -> Result<Open, Failure> {
+        let told = |error: io::Error| failure(&error);
+        let path = &self.table.path;
+        let (mut file, len) = self.open_as_it_is().map_err(told)?;
+        let Some(len) = len else { return Ok(Open { file, end: None, is_torn: false }) };
+        let end = match self.table.frames.whole(&mut file, len, stop).map_err(told)? {
+            Whole::To(end) => end,
+            Whole::Unlike => return Err(self.unlike(len)),
+        };
+        if end < len {
+            self.cut(&mut file, (end, len))?;
         }
         if self.table.sync {
             // The name of a new file, too.
-            file.sync_all()?;
+            file.sync_all().map_err(told)?;
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            fs::File::open(parent.unwrap_or_else(|| ".".as_ref()))?.sync_all()?;
+            let parent = fs::File::open(parent.unwrap_or_else(|| ".".as_ref()));
+            parent.and_then(|parent| parent.sync_all()).map_err(told)?;
         }
-        Ok(Open { file, end: Some(end) })
+        Ok(Open { file, end: Some(end), is_torn: false })
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        let bytes = std::mem::take(&mut self.buffer);
-        let sync = self.table.sync;
-        let open = self.opened();
-        let written = open.and_then(|open| {
-            open.file.write_all(&bytes)?;
-            if let Some(end) = &mut open.end {
-                if sync {
-                    open.file.sync_data()?;
-                }
-                *end += bytes.len() as u64;
-            }
-            Ok(())
-        });
-        self.buffer = bytes;
-        if written.is_err()
-            && let Some(open) = self.open.take()
-            && let Some(end) = open.end
-        {
-            // What was written of the batch comes again. If even this fails, opening cuts the frame
-            // that is not whole.
-            let _ = open.file.set_len(end);
+    /// Cuts off what comes after the last whole frame, if it is what a crash left of a frame.
+    fn cut(&self, file: &mut fs::File, (end, len): (u64, u64)) -> Result<(), Failure> {
+        let told = |error: io::Error| failure(&error);
+        if len - end > MOST_TORN_BYTES {
+            return Err(self.unlike(len - end));
         }
+        let mut torn = Vec::new();
+        file.seek(SeekFrom::Start(end)).map_err(told)?;
+        file.read_to_end(&mut torn).map_err(told)?;
+        let comes_again = |&at: &usize| self.buffer[at..].starts_with(&torn);
+        let path = &self.table.path;
+        if self.begins.iter().any(comes_again) {
+            let bytes = torn.len();
+            tracing::warn!(path = %path.display(), bytes, "cut off what a crash left of a record");
+        } else if end > 0 {
+            let mut name = path.clone().into_os_string();
+            name.push(".torn");
+            let kept = fs::OpenOptions::new().append(true).create(true).open(&name);
+            let kept = kept.and_then(|mut kept| {
+                kept.write_all(&torn)?;
+                kept.sync_all()
+            });
+            kept.map_err(told)?;
+            tracing::error!(
+                path = %path.display(),
+                bytes = torn.len(),
+                kept = %name.display(),
+                "the last bytes are no whole record, and none that comes again: kept beside it"
+            );
+        } else {
+            return Err(self.unlike(len));
+        }
+        file.set_len(end).map_err(told)
+    }
+
+    fn unlike(&self, bytes: u64) -> Failure {
+        let (path, frames) = (self.table.path.display(), self.table.frames);
+        Failure::stop(format!(
+            "{path}: {bytes} bytes are no records with frames = \"{frames}\"; nothing was written"
+        ))
+    }
+
+    /// Writes the frames in `buffer`.
+    fn write(&mut self, stop: &Stop) -> Result<(), Failure> {
+        if self.open.is_none() {
+            self.open = Some(self.open_now(stop)?);
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let written = open.write(&self.buffer, self.table.sync);
+        if written.is_err() && open.end.is_none() {
+            self.open = None;
+        }
+        written.map_err(|error| failure(&error))
+    }
+}
+
+impl Open {
+    /// Writes all of it. What a failure leaves of it is cut off, now or before the next attempt:
+    /// that needs no look into the file.
+    fn write(&mut self, bytes: &[u8], sync: bool) -> io::Result<()> {
+        let Some(end) = &mut self.end else { return self.file.write_all(bytes) };
+        if self.is_torn {
+            self.file.set_len(*end)?;
+            self.is_torn = false;
+        }
+        // Another one than after the last write if the file was emptied meanwhile.
+        *end = self.file.metadata()?.len();
+        let written = self.file.write_all(bytes);
+        let written = written.and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
+        self.is_torn = written.is_err() && self.file.set_len(*end).is_err();
         written
+    }
+}
+
+/// Where the whole frames of a file end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    /// There.
+    To(u64),
+    /// It has no such frames.
+    Unlike,
+}
+
+impl fmt::Display for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lines => "lines",
+            Self::Nul => "nul",
+            Self::Counted => "counted",
+        })
     }
 }
 
@@ -171,7 +246,7 @@ impl Frames {
     }
 
     /// Returns where the last whole frame of a file ends.
-    fn whole(self, file: &mut fs::File, len: u64) -> io::Result<u64> {
+    fn whole(self, file: &mut fs::File, len: u64, stop: &Stop) -> io::Result<Whole> {
         match self {
             Self::Lines => last_of(b'\n', file, len),
             Self::Nul => last_of(0, file, len),
@@ -180,58 +255,70 @@ impl Frames {
                 let mut reader = BufReader::new(file);
                 let mut end = 0;
                 let mut head = [0; HEAD_BYTES];
-                while len - end >= HEAD_BYTES as u64 {
+                for frame in 1_usize.. {
+                    if len - end < HEAD_BYTES as u64 {
+                        break;
+                    }
+                    if frame.is_multiple_of(LOOK_FRAMES) && stop.is_over() {
+                        return Err(io::Error::other("the time for reading it is over"));
+                    }
                     reader.read_exact(&mut head)?;
                     let body = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
                     let next = end + HEAD_BYTES as u64 + u64::from(body);
                     if next > len {
-                        break;
+                        let may_be = u64::from(body) <= MOST_TORN_BYTES;
+                        return Ok(if may_be { Whole::To(end) } else { Whole::Unlike });
                     }
                     reader.seek_relative(i64::from(body))?;
                     end = next;
                 }
-                Ok(end)
+                Ok(Whole::To(end))
             }
         }
     }
 }
 
 /// Returns where the last frame with this ending ends.
-fn last_of(ending: u8, file: &mut fs::File, len: u64) -> io::Result<u64> {
+fn last_of(ending: u8, file: &mut fs::File, len: u64) -> io::Result<Whole> {
     const PIECE_BYTES: u64 = 64 << 10;
     let mut piece = Vec::new();
     let mut end = len;
-    while end > 0 {
+    while end > 0 && len - end <= MOST_TORN_BYTES {
         let begin = end.saturating_sub(PIECE_BYTES);
         file.seek(SeekFrom::Start(begin))?;
         piece.clear();
         Read::by_ref(file).take(end - begin).read_to_end(&mut piece)?;
         if let Some(at) = piece.iter().rposition(|&byte| byte == ending) {
-            return Ok(begin + at as u64 + 1);
+            return Ok(Whole::To(begin + at as u64 + 1));
         }
         end = begin;
     }
-    Ok(0)
+    // The rest is not looked at: it is too long for a frame.
+    Ok(if end == 0 { Whole::To(0) } else { Whole::Unlike })
 }
 
 impl Sink for File {
-    fn deliver(&mut self, records: &Records<'_>, _: &Stop) -> Result<Delivered, Failure> {
+    fn deliver(&mut self, records: &Records<'_>, stop: &Stop) -> Result<Delivered, Failure> {
         self.buffer.clear();
+        self.begins.clear();
         for (at, record) in records.iter().enumerate() {
             let before = self.buffer.len();
             let appended = self.table.frames.append(&self.envelope, &record, &mut self.buffer);
             if let Err(reason) = appended {
                 self.buffer.truncate(before);
-                self.write().map_err(|error| failure(&error))?;
+                self.write(stop)?;
                 return Err(Failure::poison(at, reason));
             }
+            self.begins.push(before);
         }
-        self.write().map_err(|error| failure(&error))?;
+        self.write(stop)?;
         Ok(Delivered::default())
     }
 
     fn probe(&mut self, _: &Stop) -> Result<(), Failure> {
-        self.opened().map(|_| ()).map_err(|error| failure(&error))
+        // What is in it is looked at when there is something to write.
+        let there = if self.open.is_some() { Ok(()) } else { self.open_as_it_is().map(|_| ()) };
+        there.map_err(|error| failure(&error))
     }
 }
 
@@ -270,35 +357,107 @@ mod tests {
         batch
     }
 
+    /// "one" and "two", whole.
+    const WHOLE: [(Frames, &[u8]); 3] = [
+        (Frames::Lines, b"one\ntwo\n"),
+        (Frames::Nul, b"one\0two\0"),
+        (Frames::Counted, b"\x03\0\0\0\x07\0one\x03\0\0\0\x07\0two"),
+    ];
+
     #[test]
     fn a_torn_frame_is_cut_off_and_whole_ones_stay() {
         let stop = Stop::default();
-        let long = vec![b'x'; 100_000];
-        for (frames, first) in [
-            (Frames::Lines, &b"one\ntwo\n"[..]),
-            (Frames::Nul, b"one\0two\0"),
-            (Frames::Counted, b"\x03\0\0\0\x07\0one\x03\0\0\0\x07\0two"),
-        ] {
-            let path = scratch(&format!("torn-{frames:?}"));
-            let _ = fs::remove_file(&path);
+        for (frames, first) in WHOLE {
+            let path = scratch(&format!("torn-{frames}"));
+            let beside = scratch(&format!("torn-{frames}.torn"));
+            for file in [&path, &beside] {
+                let _ = fs::remove_file(file);
+            }
             let two = batch(&[b"one", b"two"]);
             sink(&path, frames).deliver(&two.records(), &stop).expect("delivered");
-            assert_eq!(fs::read(&path).expect("it is there"), first, "{frames:?}");
-            for torn in [&first[..1], &first[..first.len() / 2 - 1], &long[..]] {
-                let mut bytes = first.to_vec();
-                bytes.extend_from_slice(torn);
-                fs::write(&path, bytes).expect("written");
-                let more = batch(&[b"three"]);
+            assert_eq!(fs::read(&path).expect("it is there"), first, "{frames}");
+            let three = &mut Vec::new();
+            frames
+                .append(&Envelope::default(), &batch(&[b"three"]).records().get(0), three)
+                .expect("fits");
+            // Nothing was before it, whole frames were, the record after the first of a batch.
+            for (before, torn) in
+                [(&b""[..], &three[..2]), (first, &three[..1]), (first, &three[..4])]
+            {
+                fs::write(&path, [before, torn].concat()).expect("written");
+                let more = batch(&[b"again", b"three"]);
                 sink(&path, frames).deliver(&more.records(), &stop).expect("delivered");
                 let read = fs::read(&path).expect("it is there");
-                assert!(read.starts_with(first), "{frames:?}");
-                let rest = &read[first.len()..];
-                assert!(rest.len() <= 11 && rest.windows(5).any(|five| five == b"three"));
+                let rest = read.strip_prefix(before).expect("whole frames stay");
+                assert!(rest.ends_with(three) && rest.len() == 2 * three.len(), "{frames}");
+                assert!(!beside.exists());
             }
-            fs::remove_file(&path).expect("removed");
+            // Of a record that does not come again.
+            fs::write(&path, [first, b"fou"].concat()).expect("written");
+            let four = batch(&[b"three"]);
+            sink(&path, frames).deliver(&four.records(), &stop).expect("delivered");
+            assert_eq!(fs::read(&path).expect("it is there"), [first, three].concat());
+            assert_eq!(fs::read(&beside).expect("it is there"), b"fou", "{frames}");
+            for file in [&path, &beside] {
+                fs::remove_file(file).expect("removed");
+            }
         }
     }
 
+    #[test]
+    fn a_file_with_other_frames_keeps_every_byte() {
+        let stop = Stop::default();
+        let more = batch(&[b"three"]);
+        for (written, content) in WHOLE {
+            for (frames, _) in WHOLE.into_iter().filter(|(frames, _)| *frames != written) {
+                let path = scratch(&format!("{written}-as-{frames}"));
+                let beside = scratch(&format!("{written}-as-{frames}.torn"));
+                let _ = fs::remove_file(&beside);
+                fs::write(&path, content).expect("written");
+                let done = sink(&path, frames).deliver(&more.records(), &stop);
+                let read = fs::read(&path).expect("it is there");
+                if (written, frames) == (Frames::Counted, Frames::Nul) {
+                    // Lengths have bytes that are NUL: only the last record is unlike.
+                    done.expect("delivered");
+                    assert!(read.starts_with(content.strip_suffix(b"two").expect("the last")));
+                    assert_eq!(fs::read(&beside).expect("it is there"), b"two");
+                } else {
+                    let failure = done.expect_err("other frames");
+                    assert_eq!(failure.remedy, Remedy::Stop, "{written} as {frames}");
+                    assert_eq!(read, content, "{written} as {frames}");
+                    assert!(!beside.exists());
+                }
+                fs::remove_file(&path).expect("removed");
+                let _ = fs::remove_file(&beside);
+            }
+        }
+        // What is too long for a frame, though there is one before it.
+        let path = scratch("long");
+        let mut file = fs::File::create(&path).expect("made");
+        file.write_all(b"one\n").expect("written");
+        file.set_len(MOST_TORN_BYTES + 100).expect("made larger");
+        let done = sink(&path, Frames::Lines).deliver(&more.records(), &stop);
+        assert_eq!(done.expect_err("no lines").remedy, Remedy::Stop);
+        assert_eq!(file.metadata().expect("it is there").len(), MOST_TORN_BYTES + 100);
+        fs::remove_file(&path).expect("removed");
+    }
+
+    #[test]
+    fn a_disk_that_was_full_is_gone_on_with_without_a_look_into_the_file() {
+        let path = scratch("full");
+        let _ = fs::remove_file(&path);
+        let mut sink = sink(&path, Frames::Counted);
+        let (one, two) = (batch(&[b"one"]), batch(&[b"two"]));
+        sink.deliver(&one.records(), &Stop::default()).expect("delivered");
+        let whole = fs::metadata(&path).expect("it is there").len();
+        // As a write leaves it that failed in the middle.
+        let open = sink.open.as_mut().expect("it is open");
+        open.file.write_all(b"\x03\0\0\0\x07\0tw").expect("written");
+        (open.end, open.is_torn) = (Some(whole), true);
+        sink.deliver(&two.records(), &Stop::default()).expect("delivered");
+        assert_eq!(fs::read(&path).expect("it is there"), WHOLE[2].1);
+        fs::remove_file(&path).expect("removed");
+    }
     #[test]
     fn a_record_that_would_end_its_frame_is_poison_and_those_before_it_are_delivered() {
         let path = scratch("poison");
