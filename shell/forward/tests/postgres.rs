@@ -167,6 +167,54 @@ fn a_transaction_that_a_killed_process_left_is_waited_for() {
 }
 
 #[test]
+fn subscriptions_of_one_name_share_a_database_and_each_row_is_there_once() {
+    let server = Server::start();
+    let (here, there) = (Scratch::new("one"), Scratch::new("other"));
+    let (one, other) = (Listener::start(&here), Listener::start(&there));
+    server.sql("CREATE TABLE shared (seq bigint, n bigint)");
+    let config = config(&server.directory(), "shared", "");
+    let run = |scratch: &Scratch, listener: &Listener| {
+        let mut forward = Forward::start(scratch, &listener.socket, &config, &["--once"]);
+        assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    };
+    let numbers = || server.sql("SELECT count(*), count(DISTINCT n) FROM shared");
+    // What was committed before the process was killed, and is not released.
+    let leave = |from: u64| {
+        post(&one, from, from + 2);
+        server.sql(&format!(
+            "INSERT INTO shared VALUES ({from}, {from}), ({0}, {0}); \
+             UPDATE shared_progress SET seq = {0} WHERE seq = {from} - 1",
+            from + 1
+        ));
+    };
+    post(&one, 0, 3);
+    run(&here, &one);
+    leave(3);
+    // One that is in use, and one that is not any more.
+    server.sql(
+        "INSERT INTO shared_progress VALUES ('s', 1, 0, 'kept', 7, now() - interval '29 days'), \
+         ('s', 1, 0, 'forgotten', 7, now() - interval '31 days')",
+    );
+    post(&other, 100, 103);
+    run(&there, &other);
+    run(&here, &one);
+    assert_eq!(numbers(), "8|8");
+    let kept = "SELECT count(*), count(*) FILTER (WHERE epoch = 'kept') FROM shared_progress";
+    assert_eq!(server.sql(kept), "3|1");
+    // A table as the first version made it.
+    server.sql(
+        "DELETE FROM shared_progress WHERE seq <> 4; \
+         ALTER TABLE shared_progress DROP CONSTRAINT shared_progress_pkey, DROP COLUMN at, \
+         ADD CONSTRAINT \"a key\" PRIMARY KEY (flow, parts, part)",
+    );
+    leave(5);
+    run(&here, &one);
+    assert_eq!(numbers(), "10|10");
+    run(&there, &other);
+    assert_eq!(server.sql("SELECT max(seq) FROM shared_progress"), "6");
+}
+
+#[test]
 fn a_transaction_that_does_not_serialize_is_repeated_and_its_rows_are_there_once() {
     for how in ["", "method = 'insert'"] {
         let server = Server::start();

@@ -2,8 +2,9 @@
 //!
 //! One transaction brings rows and moves the progress of the flow, (epoch, seq). What it says is
 //! known is not copied again, whatever happened in between: a commit whose answer was lost, a
-//! process that was killed, a server that came back. With several connections, the records of a
-//! batch are divided by their sequence number, and each part has a progress of its own.
+//! process that was killed, a server that came back. Rings have rows of their own, by their epoch.
+//! With several connections, the records of a batch are divided by their sequence number, and each
+//! part has a progress of its own.
 
 mod columns;
 mod pool;
@@ -36,6 +37,8 @@ use crate::stop::Stop;
 const PIECE_BYTES: usize = 64 << 10;
 /// Bytes of rows in a statement.
 const STATEMENT_BYTES: usize = 256 << 10;
+/// After so long the progress of a ring that is gone is removed.
+const FORGOTTEN_DAYS: u32 = 30;
 
 /// `[sink]` with `kind = "postgres"`.
 #[derive(Debug, Deserialize)]
@@ -142,22 +145,42 @@ impl Postgres {
             exists: format!("SELECT to_regclass('{literal}') IS NOT NULL"),
             create: format!(
                 "CREATE TABLE IF NOT EXISTS {progress} (flow text, parts int, part int, \
-                 epoch text NOT NULL, seq numeric(20) NOT NULL, PRIMARY KEY (flow, parts, part))"
+                 epoch text, seq numeric(20) NOT NULL, at timestamptz NOT NULL DEFAULT now(), \
+                 PRIMARY KEY (flow, epoch, parts, part))"
+            ),
+            is_old: format!(
+                "SELECT NOT EXISTS (SELECT FROM pg_attribute \
+                 WHERE attrelid = '{literal}'::regclass AND attname = 'at')"
+            ),
+            renew: format!(
+                "DO $renew$ DECLARE old text; BEGIN \
+                 LOCK TABLE {progress} IN ACCESS EXCLUSIVE MODE; \
+                 SELECT conname INTO old FROM pg_constraint \
+                 WHERE conrelid = '{literal}'::regclass AND contype = 'p' \
+                 AND NOT EXISTS (SELECT FROM pg_attribute \
+                 WHERE attrelid = '{literal}'::regclass AND attname = 'at'); \
+                 IF old IS NOT NULL THEN \
+                 EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I, \
+                 ADD COLUMN at timestamptz NOT NULL DEFAULT now(), \
+                 ADD PRIMARY KEY (flow, epoch, parts, part)', '{literal}'::regclass, old); \
+                 END IF; END $renew$"
             ),
             known: format!(
-                "SELECT parts, part, epoch, seq::text FROM {progress} \
-                 WHERE flow = $1 AND (parts <> $2 OR part = $3) ORDER BY parts, part FOR UPDATE"
+                "SELECT parts, part, seq::text FROM {progress} WHERE flow = $1 AND epoch = $2 \
+                 AND (parts <> $3 OR part = $4) ORDER BY parts, part FOR UPDATE"
             ),
+            // Nothing of this epoch is known yet: no number is below 0.
             begin: format!(
-                "INSERT INTO {progress} (flow, parts, part, epoch, seq) \
-                 VALUES ($1, $2, $3, '', 0) ON CONFLICT (flow, parts, part) DO NOTHING"
+                "INSERT INTO {progress} (flow, epoch, parts, part, seq) \
+                 VALUES ($1, $2, $3, $4, -1) ON CONFLICT (flow, epoch, parts, part) DO NOTHING"
             ),
             forget: format!(
-                "DELETE FROM {progress} WHERE flow = $1 AND parts <> $2 AND epoch <> $3"
+                "DELETE FROM {progress} WHERE flow = $1 AND epoch <> $2 \
+                 AND at < now() - interval '{FORGOTTEN_DAYS} days'"
             ),
             advance: format!(
-                "UPDATE {progress} SET epoch = $4, seq = $5::text::numeric \
-                 WHERE flow = $1 AND parts = $2 AND part = $3"
+                "UPDATE {progress} SET seq = $5::text::numeric, at = now() \
+                 WHERE flow = $1 AND epoch = $2 AND parts = $3 AND part = $4"
             ),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -211,8 +234,17 @@ impl Postgres {
         let (parts, part) = (i32::from(self.parts), i32::from(own));
         let epoch = format!("{:016x}", records.epoch());
         let Connection { client, known, advance } = connection;
-        let transaction = client.transaction().await?;
-        let known = self.known(&transaction, known, parts, part, &epoch).await?;
+        let mut transaction = client.transaction().await?;
+        let row: [&(dyn ToSql + Sync); 4] = [&self.flow, &epoch, &parts, &part];
+        let known = if let Some(found) = self.known(&transaction, known, row).await? {
+            found
+        } else {
+            transaction.rollback().await?;
+            client.execute(&self.texts.forget, &row[..2]).await?;
+            client.execute(&self.texts.begin, &row).await?;
+            transaction = client.transaction().await?;
+            self.known(&transaction, known, row).await?.unwrap_or_default()
+        };
         let is_known = |seq: u64| known.iter().any(|&(of, at, to)| seq % of == at && seq <= to);
         let mine = || records.iter().enumerate().filter(|(_, it)| self.is_of(own, it.seq));
         let known = mine().filter(|(_, record)| is_known(record.seq)).count() as u64;
@@ -223,7 +255,7 @@ impl Postgres {
         };
         if let Some(last) = written.last {
             let last = last.to_string();
-            let values: [&(dyn ToSql + Sync); 5] = [&self.flow, &parts, &part, &epoch, &last];
+            let values: [&(dyn ToSql + Sync); 5] = [&self.flow, &epoch, &parts, &part, &last];
             transaction.execute(&*advance, &values).await?;
         }
         transaction.commit().await?;
@@ -314,34 +346,25 @@ impl Postgres {
 
 impl Postgres {
     /// Locks and returns what is known: of sequence numbers that leave a rest by a number, those up
-    /// to another one.
+    /// to another one. `None`: the row that says so is not there.
     ///
     /// The lock waits for the transaction of a process that was killed: it may still be committed.
-    /// So it is on rows of whatever epoch, and the first row is made before.
+    /// So the row is made, and committed, before the first transaction that moves it.
     async fn known(
         &self,
         transaction: &Transaction<'_>,
         statement: &Statement,
-        parts: i32,
-        part: i32,
-        epoch: &str,
-    ) -> Result<Vec<(u64, u64, u64)>, tokio_postgres::Error> {
-        let values: [&(dyn ToSql + Sync); 3] = [&self.flow, &parts, &part];
-        let mut rows = transaction.query(statement, &values).await?;
-        if !rows.iter().any(|row| row.get::<_, i32>(0) == parts) {
-            transaction.execute(&self.texts.begin, &values).await?;
-            rows = transaction.query(statement, &values).await?;
-        }
-        let is_old = |row: &Row| row.get::<_, i32>(0) != parts && row.get::<_, &str>(2) != epoch;
-        if rows.iter().any(is_old) {
-            transaction.execute(&self.texts.forget, &[&self.flow, &parts, &epoch]).await?;
-        }
+        row: [&(dyn ToSql + Sync); 4],
+    ) -> Result<Option<Vec<(u64, u64, u64)>>, tokio_postgres::Error> {
+        let rows = transaction.query(statement, &row).await?;
+        let parts = i32::from(self.parts);
+        let is_there = rows.iter().any(|row| row.get::<_, i32>(0) == parts);
         let number = |row: &Row, at| u64::try_from(row.get::<_, i32>(at)).unwrap_or(0);
-        let known = rows.iter().filter(|row| row.get::<_, &str>(2) == epoch).filter_map(|row| {
-            let seq = row.get::<_, &str>(3).parse().ok()?;
+        let known = rows.iter().filter_map(|row| {
+            let seq = row.get::<_, &str>(2).parse().ok()?;
             Some((number(row, 0).max(1), number(row, 1), seq))
         });
-        Ok(known.collect())
+        Ok(is_there.then(|| known.collect()))
     }
 }
 

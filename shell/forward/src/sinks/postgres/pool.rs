@@ -47,13 +47,17 @@ pub(super) struct Texts {
     pub(super) known: String,
     /// Makes the row of a part, if it is not there.
     pub(super) begin: String,
-    /// Removes the rows of other divisions that belong to other epochs.
+    /// Removes the rows of other epochs that have not moved for long.
     pub(super) forget: String,
     pub(super) advance: String,
     /// Makes the table of the progress; only if it is not there.
     pub(super) create: String,
     /// Whether it is there.
     pub(super) exists: String,
+    /// Whether an earlier version made it, with one row for all epochs of a flow.
+    pub(super) is_old: String,
+    /// Makes it one of this version, whose rows go on.
+    pub(super) renew: String,
 }
 
 impl Pool {
@@ -107,6 +111,8 @@ impl Pool {
         let exists: bool = client.query_one(&texts.exists, &[]).await?.get(0);
         if !exists {
             client.batch_execute(&texts.create).await?;
+        } else if client.query_one(&texts.is_old, &[]).await?.get(0) {
+            client.batch_execute(&texts.renew).await?;
         }
         let known = client.prepare(&texts.known).await?;
         let advance = client.prepare(&texts.advance).await?;
