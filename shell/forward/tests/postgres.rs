@@ -215,6 +215,84 @@ fn subscriptions_of_one_name_share_a_database_and_each_row_is_there_once() {
 }
 
 #[test]
+fn a_session_whose_client_vanished_or_is_silent_holds_up_nobody_for_long() {
+    let server = Server::start_on_tcp();
+    server.sql("CREATE TABLE vanished (seq bigint, n bigint)");
+    // Passes messages on, up to the end of a word; then the connection is without a word gone, as
+    // that of a machine without power, or it stays and is silent.
+    let proxy = "import socket, sys, threading, time\n\
+        word, port = sys.argv[2].encode(), int(sys.argv[3])\n\
+        here = socket.create_server(('127.0.0.1', 0))\n\
+        print('port', here.getsockname()[1], file=sys.stderr, flush=True)\n\
+        def back(server, client):\n\
+        \x20server.settimeout(0.1) # or the call keeps what is closed\n\
+        \x20while server.fileno() >= 0:\n\
+        \x20 try: client.sendall(server.recv(65536))\n\
+        \x20 except TimeoutError: pass\n\
+        \x20 except OSError: return\n\
+        while True:\n\
+        \x20client, _ = here.accept()\n\
+        \x20server = socket.create_connection(('127.0.0.1', port))\n\
+        \x20threading.Thread(target=back, args=(server, client), daemon=True).start()\n\
+        \x20seen = b''\n\
+        \x20while piece := client.recv(65536):\n\
+        \x20 seen += piece\n\
+        \x20 if word in seen:\n\
+        \x20  rest = len(seen) - seen.index(word) - len(word)\n\
+        \x20  server.sendall(piece[:len(piece) - rest])\n\
+        \x20  time.sleep(0.3)\n\
+        \x20  if sys.argv[1] == 'vanish':\n\
+        \x20   server.setsockopt(socket.IPPROTO_TCP, 19, 1) # TCP_REPAIR\n\
+        \x20   server.close()\n\
+        \x20  print('here', file=sys.stderr, flush=True)\n\
+        \x20  time.sleep(600)\n\
+        \x20 server.sendall(piece)\n";
+    let mut posted = 0;
+    for (how, word) in [("silent", "COPY "), ("vanish", "COPY "), ("vanish", "marker")] {
+        let scratch = Scratch::new("vanished");
+        let listener = Listener::start(&scratch);
+        let config = |port: u16| {
+            let url = format!("url = 'host=127.0.0.1 port={port} user=postgres sslmode=disable'");
+            config(Path::new("/nowhere"), "vanished", "timeout_ms = 2000")
+                .replace("url = 'host=/nowhere user=postgres'", &url)
+        };
+        listener.client().record(1, format!("{{\"n\": {posted}}}").as_bytes());
+        // The server is left with the beginning of a row, in the middle of COPY.
+        let word = if word == "marker" { format!("\t{posted}") } else { word.to_owned() };
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", proxy, how]).arg(&word).arg(server.port().to_string());
+        let proxy = common::Process::start(&mut command, scratch.join("proxy.log"));
+        let port = proxy.wait_for_log("port ").replace("port ", "").parse().expect("a port");
+        let mut forward = Forward::start(&scratch, &listener.socket, &config(port), &[]);
+        eventually("it is silent, or without rights", || {
+            let log = proxy.log();
+            (log.contains("here") || log.contains("PermissionError")).then_some(())
+        });
+        if proxy.log().contains("PermissionError") {
+            println!("skipped: only root can make a connection vanish");
+            return;
+        }
+        forward.process.kill();
+        assert_eq!(
+            server.sql(
+                "SELECT count(*) FROM pg_locks WHERE relation = \
+            'vanished_progress'::regclass AND mode = 'RowShareLock'"
+            ),
+            "1",
+            "a session holds it"
+        );
+        let began = Instant::now();
+        let config = config(server.port());
+        let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+        let ended = forward.process.wait_for(Duration::from_secs(25));
+        assert!(ended.is_some_and(|it| it.success()), "{how}: {}", forward.process.log());
+        println!("{how} after {word:?}: {} ms", began.elapsed().as_millis());
+        posted += 1;
+        assert_eq!(server.sql("SELECT count(*) FROM vanished"), posted.to_string());
+    }
+}
+
+#[test]
 fn a_transaction_that_does_not_serialize_is_repeated_and_its_rows_are_there_once() {
     for how in ["", "method = 'insert'"] {
         let server = Server::start();

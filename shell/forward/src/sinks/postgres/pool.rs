@@ -105,8 +105,17 @@ impl Pool {
             }
         });
         let limit_ms = self.limits.statement.as_millis();
-        let settings =
-            format!("SET statement_timeout = {limit_ms}; SET standard_conforming_strings = on");
+        // A session keeps its locks while the server believes in its client, after a cut of power
+        // for two hours. In COPY only the kernel's probes find that out, in a transaction otherwise
+        // also the time between two statements. Of these, servers are told what they know.
+        let settings = format!(
+            "SET statement_timeout = {limit_ms}; SET standard_conforming_strings = on; \
+             SELECT set_config(name, value, false) FROM pg_settings JOIN (VALUES \
+             ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), \
+             ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '11000'), \
+             ('idle_in_transaction_session_timeout', '{limit_ms}')) AS wanted (name, value) \
+             USING (name)"
+        );
         client.batch_execute(&settings).await?;
         let exists: bool = client.query_one(&texts.exists, &[]).await?.get(0);
         if !exists {
