@@ -2,12 +2,15 @@
 //! released.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::batch::View;
 use crate::envelope::{Envelope, Form};
+
+/// How a line begins; what is cut off an unfinished one is known by it.
+const BEGIN: &str = r#"{"reason":"#;
 
 /// The file, opened when there is something for it.
 #[derive(Debug)]
@@ -24,14 +27,15 @@ impl DeadLetters {
 
     /// Appends a record: `{"reason":…,"sink":…,"time_ns":…,"record":{…}}`, the record as the
     /// envelope `json` has it. Returns when it is on disk. After a crash a record may be there
-    /// twice.
+    /// twice; a part of a line is not.
     ///
     /// # Errors
-    /// The file cannot be opened or written. The next call opens it again.
+    /// The file cannot be opened or written: nothing of the record is there. The next call opens it
+    /// again.
     pub fn add(&mut self, record: &View<'_>, sink: &str, reason: &str) -> io::Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut line = format!(
-            r#"{{"reason":{},"sink":{},"time_ns":{},"record":"#,
+            r#"{BEGIN}{},"sink":{},"time_ns":{},"record":"#,
             serde_json::Value::from(reason),
             serde_json::Value::from(sink),
             now.as_nanos()
@@ -48,14 +52,104 @@ impl DeadLetters {
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        let file = if let Some(file) = &mut self.file {
-            file
-        } else {
-            let opened = OpenOptions::new().append(true).create(true).open(&self.path)?;
-            opened.sync_all()?;
-            self.file.insert(opened)
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(open(&self.path)?),
         };
-        file.write_all(line)?;
-        file.sync_data()
+        let before = file.metadata()?;
+        let written = file.write_all(line).and_then(|()| file.sync_data());
+        if written.is_err() && before.is_file() {
+            // If even this fails, opening does it.
+            let _ = file.set_len(before.len());
+        }
+        written
+    }
+}
+
+/// Says whether a failure to add a record may pass by itself: there is no room.
+pub fn may_pass(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Opens the file, makes it if it is not there, and sees to it that the next line begins a line.
+fn open(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    if file.metadata()?.is_file() {
+        finish_last_line(&mut file)?;
+        file.sync_all()?;
+        // The name of a new file, too.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or_else(|| ".".as_ref()))?.sync_all()?;
+    }
+    Ok(file)
+}
+
+/// Cuts off what a crash left of a line of ours, whose record comes again. Another end of a file is
+/// somebody else's, and stays, as a line.
+fn finish_last_line(file: &mut File) -> io::Result<()> {
+    const PIECE_BYTES: u64 = 64 << 10;
+    let len = file.metadata()?.len();
+    let mut begin = len;
+    let mut piece = Vec::new();
+    while begin > 0 {
+        let from = begin.saturating_sub(PIECE_BYTES);
+        file.seek(SeekFrom::Start(from))?;
+        piece.clear();
+        Read::by_ref(file).take(begin - from).read_to_end(&mut piece)?;
+        if let Some(at) = piece.iter().rposition(|&byte| byte == b'\n') {
+            begin = from + at as u64 + 1;
+            break;
+        }
+        begin = from;
+    }
+    if begin == len {
+        return Ok(());
+    }
+    let mut start = Vec::new();
+    file.seek(SeekFrom::Start(begin))?;
+    Read::by_ref(file).take(BEGIN.len() as u64).read_to_end(&mut start)?;
+    if BEGIN.as_bytes().starts_with(&start) {
+        return file.set_len(begin);
+    }
+    file.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+
+    #[test]
+    fn a_part_of_a_line_is_cut_off_and_what_is_not_ours_stays() {
+        let name = format!("aqf-letters-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut batch = Batch::default();
+        batch.clear(7);
+        batch.push(3, 1, 10, b"one", b"");
+        let long = format!("{BEGIN}\"{}", "x".repeat(100_000));
+        for (before, kept) in [
+            ("", 0),
+            ("{}\n", 1),
+            ("{}\n{\"rea", 1),
+            (&*long, 0),
+            (&format!("{{}}\n{{}}\n{long}"), 2),
+            ("{}", 1),
+            ("{}\n{\"mine\":1}", 2),
+        ] {
+            std::fs::write(&path, before).expect("written");
+            for letters in 1..3 {
+                // As another process would.
+                let mut file = DeadLetters::new(path.clone());
+                file.add(&batch.records().get(0), "file", "why").expect("added");
+                let text = std::fs::read_to_string(&path).expect("text");
+                let lines: Vec<serde_json::Value> = text
+                    .lines()
+                    .map(|line| serde_json::from_str(line).expect("a whole line"))
+                    .collect();
+                assert_eq!(lines.len(), kept + letters, "{text}");
+                assert!(text.ends_with('\n') && lines[kept]["record"]["seq"] == 3, "{text}");
+            }
+        }
+        std::fs::remove_file(&path).expect("removed");
     }
 }

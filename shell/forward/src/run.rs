@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use aqueduct_client::{Client, Event, Interrupter, OpenError, Options, ReadError, Waited};
 
-use crate::batch::{Batch, Records};
-use crate::dead_letter::DeadLetters;
+use crate::batch::{Batch, Records, View};
+use crate::dead_letter::{DeadLetters, may_pass};
 use crate::metrics::Metrics;
 use crate::progress::Bar;
 use crate::retry::{Next, Retry, Window};
@@ -397,7 +397,7 @@ impl Flow<'_> {
                 }
                 Remedy::Split | Remedy::Poison => {
                     if let Some(record) = (from < all.len()).then(|| all.get(from)) {
-                        self.bury(&record, &failure.reason)?;
+                        self.bury(&record, &failure.reason, all.len() - from)?;
                         from += 1;
                         together = (all.len() - from).max(1);
                     }
@@ -450,12 +450,27 @@ impl Flow<'_> {
         }
     }
 
-    /// Puts a record into the dead-letter file, or stops.
-    fn bury(&mut self, record: &crate::batch::View<'_>, reason: &str) -> Result<(), Error> {
+    /// Puts a record into the dead-letter file, or stops; `records` of the batch are not delivered.
+    fn bury(&mut self, record: &View<'_>, reason: &str, records: usize) -> Result<(), Error> {
         let Some(dead_letters) = &mut self.dead_letters else {
             return Err(Error::Poison { record: record.name(), reason: reason.to_owned() });
         };
-        dead_letters.add(record, self.kind, reason).map_err(Error::DeadLetter)?;
+        while let Err(error) = dead_letters.add(record, self.kind, reason) {
+            if !may_pass(&error) {
+                return Err(Error::DeadLetter(error));
+            }
+            // As a sink would: what is to be put aside is not delivered otherwise.
+            self.metrics.failed();
+            self.metrics.retries.add(1);
+            let (Next::Retry(pause) | Next::Probe(pause)) = self.retry.failed(None);
+            let reason = Error::DeadLetter(error).to_string();
+            tracing::warn!(reason, pause_ms = pause.as_millis(), records, "not put aside");
+            if self.stop.is_over() {
+                return Err(Error::Undelivered { records, reason });
+            }
+            self.stop.pause(pause);
+        }
+        self.retry.succeeded();
         self.metrics.dead_lettered_records.add(1);
         tracing::error!(record = record.name(), reason, "put into the dead-letter file");
         Ok(())

@@ -1,11 +1,15 @@
 //! The frame as a process, with a file as its sink: what arrives, in which form, and how it ends.
 
 mod common;
+#[path = "common/disk.rs"]
+mod disk;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use common::{Forward, Listener, Scratch, eventually, get, lines, metric};
+use disk::Disk;
 
 /// A configuration with a file as its sink.
 fn to_file(scratch: &Scratch, more: &str) -> String {
@@ -142,6 +146,38 @@ fn poison_stops_the_process_unless_there_is_a_dead_letter_file() {
     assert_eq!((dead.len(), &letter["record"]["text"]), (1, &"t\nwo".into()));
     assert_eq!((&letter["record"]["seq"], &letter["sink"]), (&1.into(), &"file".into()));
     assert!(letter["reason"].as_str().is_some_and(|reason| reason.contains("line break")));
+}
+
+#[test]
+fn dead_letters_wait_for_room_and_each_is_a_whole_line() {
+    let scratch = Scratch::new("letters");
+    let Some(disk) = Disk::mount(scratch.join("disk"), 4096) else { return };
+    let listener = Listener::start(&scratch);
+    let mut client = listener.client();
+    for n in 0..60 {
+        let payload = if n % 2 == 0 { format!("{n}") } else { format!("a line break\n{n}") };
+        client.record(0, payload.as_bytes());
+    }
+    let dead = disk.path().join("dead");
+    let config = to_file(&scratch, &format!("[poison]\nfile = '{}'\n", dead.display()));
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    forward.process.wait_for_log("not put aside");
+    // Killed while it waits, and by the next process: what is there is whole.
+    forward.process.kill();
+    let flags = ["--admin-listen", "127.0.0.1:0"];
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &flags);
+    let admin = forward.admin();
+    eventually("not ready", || (get(admin, "/readyz").0 == 503).then_some(()));
+    disk.resize(1 << 20);
+    eventually("all are delivered", || (lines(&scratch.join("out")).len() >= 30).then_some(()));
+    eventually("ready", || (get(admin, "/readyz").0 == 200).then_some(()));
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+    let letters: BTreeSet<_> = lines(&dead)
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a whole line"))
+        .filter_map(|letter| letter["record"]["seq"].as_u64())
+        .collect();
+    assert_eq!(letters, (0..60).filter(|n| n % 2 == 1).collect());
 }
 
 #[test]
