@@ -77,7 +77,7 @@ pub struct Metrics {
     pub missed: Counter,
     /// Times that the circuit breaker opened.
     pub breaker_openings: Counter,
-    /// Records read and not acknowledged.
+    /// Records read and not acknowledged, those that are still gathered among them.
     pub in_flight_records: Gauge,
     /// Records published and not read.
     pub lag_records: Gauge,
@@ -147,10 +147,9 @@ impl Metrics {
         self.is_attached.store(is_attached, ANY);
     }
 
-    /// Says that so many records wait for their acknowledgement.
-    pub fn waiting(&self, records: u64) {
-        self.in_flight_records.set(records);
-        self.waiting_since_ms.store(if records > 0 { self.now_ms() } else { 0 }, ANY);
+    /// Says whether records wait for their acknowledgement; those that are still gathered do not.
+    pub fn waiting(&self, is_waiting: bool) {
+        self.waiting_since_ms.store(if is_waiting { self.now_ms() } else { 0 }, ANY);
     }
 
     /// Says that records were acknowledged.
@@ -205,7 +204,7 @@ impl Metrics {
         if since == 0 && self.now_ms().saturating_sub(self.answered_ms.load(ANY)) > limit {
             return Some(format!("the other side has said nothing for {limit} ms"));
         }
-        let lag = self.lag_records.get();
+        let lag = self.lag_records.get() + self.in_flight_records.get();
         (lag > limits.lag_records).then(|| format!("{lag} records behind"))
     }
 
@@ -311,13 +310,14 @@ mod tests {
         assert_eq!(metrics.unready(limits), gone, "it never answered");
         metrics.answered();
         assert_eq!(metrics.unready(limits), None);
-        metrics.lag_records.set(11);
+        metrics.lag_records.set(8);
+        metrics.in_flight_records.set(3);
         assert_eq!(metrics.unready(limits).as_deref(), Some("11 records behind"));
         metrics.lag_records.set(0);
         metrics.failed();
         assert_eq!(metrics.unready(limits), gone);
         metrics.acknowledged(1, 1);
-        metrics.waiting(3);
+        metrics.waiting(true);
         std::thread::sleep(Duration::from_millis(60));
         let waiting = metrics.page("file", limits);
         assert!(
@@ -327,7 +327,7 @@ mod tests {
         assert!(!waiting.contains("aqueduct_forward_waiting_seconds{sink=\"file\"} 0.000\n"));
         let slow = metrics.unready(limits).expect("too slow");
         assert!(slow.starts_with("records have waited"), "{slow}");
-        metrics.waiting(0);
+        metrics.waiting(false);
         assert!(metrics.unready(limits).is_some_and(|why| why.contains("said nothing")));
         metrics.answered();
         assert_eq!(metrics.unready(limits), None);

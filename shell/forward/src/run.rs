@@ -252,9 +252,13 @@ impl Flow<'_> {
             match self.client.next_into(self.batch.room(needed)) {
                 Ok(Event::Record(record)) => {
                     self.unreleased += 1;
+                    // It is in flight now, or not wanted.
+                    let lag = &self.metrics.lag_records;
+                    lag.set(lag.get().saturating_sub(1));
                     held = record.position.wrapping_sub(*begin.get_or_insert(record.position));
                     if self.settings.select.wants(&self.batch.view(record)) {
                         self.batch.keep(record);
+                        self.metrics.in_flight_records.set(self.batch.len() as u64);
                     } else {
                         self.metrics.filtered_records.add(1);
                     }
@@ -354,8 +358,9 @@ impl Flow<'_> {
         let mut from = 0;
         // How many are tried together: fewer while one of them is refused.
         let mut together = all.len();
-        self.metrics.waiting(all.len() as u64);
+        self.metrics.waiting(!all.is_empty());
         while from < all.len() {
+            self.metrics.in_flight_records.set((all.len() - from) as u64);
             self.look_at_lag();
             let records = all.slice(from..(from + together.min(self.window.most())).min(all.len()));
             let failure = match self.sink.deliver(&records, &self.stop) {
@@ -405,7 +410,7 @@ impl Flow<'_> {
                 Remedy::Stop => return Err(Error::Sink(failure)),
             }
         }
-        self.metrics.waiting(0);
+        self.metrics.waiting(false);
         if !all.is_empty() {
             self.metrics.delivered_batches.add(1);
             self.probed = Some(Instant::now());
@@ -489,6 +494,8 @@ impl Flow<'_> {
         if self.unreleased > 0 {
             self.client.release();
         }
+        // After the release: with nothing in flight, the end may come at any instruction.
+        self.metrics.in_flight_records.set(0);
         self.look_at_lag();
     }
 }

@@ -238,6 +238,38 @@ fn it_is_ready_only_while_the_other_side_is_there() {
 }
 
 #[test]
+fn records_in_hand_are_counted_and_keep_it_from_being_ready() {
+    let scratch = Scratch::new("hand");
+    let listener = Listener::start(&scratch);
+    let config = to_file(
+        &scratch,
+        "[batch]\nrecords = 20\nwait_ms = '1h'\n[admin]\nready_lag_records = 5\n",
+    );
+    let more = ["--admin-listen", "127.0.0.1:0"];
+    let forward = Forward::start(&scratch, &listener.socket, &config, &more);
+    let admin = forward.admin();
+    eventually("ready", || (get(admin, "/readyz").0 == 200).then_some(()));
+    let mut client = listener.client();
+    for n in 0..19_u32 {
+        client.record(0, n.to_string().as_bytes());
+        let left = eventually("counted", || {
+            let page = get(admin, "/metrics").1;
+            let left = metric(&page, "lag_records") + metric(&page, "in_flight_records");
+            (left > f64::from(n) + 0.5).then_some(page)
+        });
+        // Nobody is asked for an acknowledgement yet.
+        assert!(metric(&left, "waiting_seconds") < 0.001, "{left}");
+        let expected = if n < 5 { 200 } else { 503 };
+        assert_eq!(get(admin, "/readyz").0, expected, "{n}");
+    }
+    client.record(0, b"the last");
+    eventually("delivered", || (lines(&scratch.join("out")).len() == 20).then_some(()));
+    eventually("ready again", || (get(admin, "/readyz").0 == 200).then_some(()));
+    let page = get(admin, "/metrics").1;
+    assert!(metric(&page, "in_flight_records") < 0.5, "{page}");
+}
+
+#[test]
 fn it_stays_ready_while_nothing_that_comes_is_wanted() {
     let scratch = Scratch::new("unwanted");
     let listener = Listener::start(&scratch);

@@ -324,6 +324,32 @@ fn a_transaction_that_does_not_serialize_is_repeated_and_its_rows_are_there_once
 }
 
 #[test]
+fn an_idle_process_ends_at_once_while_its_server_hangs() {
+    let scratch = Scratch::new("mute");
+    let listener = Listener::start(&scratch);
+    // It accepts, by the kernel, and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = mute.local_addr().expect("it has one").port();
+    let config = format!(
+        "[sink]\nkind = 'postgres'\nurl = 'host=127.0.0.1 port={port} user=postgres'\n\
+         table = 't'\nmax_wait_ms = '30s'\n[[sink.columns]]\nname = 'n'\nfield = 'payload'\n"
+    );
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    let _probe = mute.accept().expect("it probes");
+    let began = Instant::now();
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    forward.process.wait_for_log("delivered=0 dead_lettered=0 left=0");
+    // With a record in flight it is the truth that it is not delivered.
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    listener.client().record(0, b"one");
+    let _sent = mute.accept().expect("it connects");
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(forward.stop(), 3, "{}", forward.process.log());
+    forward.process.wait_for_log("1 records are not delivered and stay in the ring");
+}
+
+#[test]
 fn what_takes_too_long_together_is_brought_in_smaller_transactions() {
     for how in ["", "method = 'insert'"] {
         let server = Server::start();
