@@ -20,6 +20,8 @@ use crate::settings::Settings;
 use crate::sink::{Failure, Remedy, Sink};
 use crate::stop::Stop;
 
+/// Bytes of a granule of a ring (`core/ABI.md` §1).
+const GRANULE_BYTES: usize = 32;
 /// How often an idle process asks whether the other side is there.
 const PROBE_PERIOD: Duration = Duration::from_secs(2);
 /// The shortest time between two looks at the lag.
@@ -108,7 +110,6 @@ pub fn run(
         sink = kind,
         "attached"
     );
-    let capacity = client.info().capacity_granules as usize * 32;
     let seed = u64::from(std::process::id()) ^ client.info().epoch.rotate_left(17);
     let mut flow = Flow {
         settings,
@@ -120,9 +121,6 @@ pub fn run(
         retry: Retry::new(settings.retry, seed),
         window: Window::default(),
         dead_letters: settings.dead_letters.clone().map(DeadLetters::new),
-        // A full ring waits for the release of this batch.
-        limit_bytes: settings.batch_bytes.min(capacity / 2).max(1),
-        limit_granules: (client.info().capacity_granules / 2).max(1),
         client,
         batch: Batch::default(),
         unreleased: 0,
@@ -186,10 +184,6 @@ struct Flow<'s> {
     retry: Retry,
     window: Window,
     dead_letters: Option<DeadLetters>,
-    /// Bytes that a batch may have.
-    limit_bytes: usize,
-    /// Granules of the ring that it may hold: small records take more there than their bytes.
-    limit_granules: u32,
     client: Client,
     batch: Batch,
     /// Records read since the last release, wanted or not.
@@ -233,6 +227,10 @@ impl Flow<'_> {
         self.batch.clear(self.client.info().epoch);
         self.unreleased = 0;
         let limit_records = self.settings.batch_records as u64;
+        // A full ring waits for the release of this batch. Small records take more there than their
+        // bytes. The next ring may have another size.
+        let limit_granules = (self.client.info().capacity_granules / 2).max(1);
+        let limit_bytes = self.settings.batch_bytes.min(limit_granules as usize * GRANULE_BYTES);
         let mut until = None;
         let (mut begin, mut held) = (None, 0);
         if limit == 0 {
@@ -240,8 +238,8 @@ impl Flow<'_> {
         }
         loop {
             if self.batch.len() as u64 >= limit_records
-                || self.batch.bytes() >= self.limit_bytes
-                || held >= self.limit_granules
+                || self.batch.bytes() >= limit_bytes
+                || held >= limit_granules
                 || self.unreleased >= limit
                 // What is not wanted is held, too, until it is released.
                 || self.unreleased >= limit_records.max(1024)

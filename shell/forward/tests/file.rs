@@ -118,6 +118,28 @@ fn a_record_waits_for_others_no_longer_than_it_is_told() {
 }
 
 #[test]
+fn a_batch_has_half_of_the_next_ring_when_that_is_smaller() {
+    let scratch = Scratch::new("smaller");
+    let mut listener = Listener::start_with(&scratch, &["--capacity-bytes", "1MiB"]);
+    // Only the ring ends a batch.
+    let config = to_file(&scratch, "[batch]\nrecords = 1000000\nwait_ms = '1h'\n");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    forward.process.wait_for_log("attached");
+    listener.client().record(0, b"of the first ring");
+    listener.process.kill();
+    let listener = Listener::start_with(&scratch, &["--capacity-bytes", "64KiB"]);
+    let out = scratch.join("out");
+    eventually("the first ring's", || (lines(&out).len() == 1).then_some(()));
+    let mut client = listener.client();
+    for n in 0..3000_u32 {
+        let answer = client.post("", n.to_string().as_bytes());
+        assert!(matches!(answer, Ok((202, _))), "{n}: {answer:?}: no batch ended");
+    }
+    assert_eq!(forward.stop(), 0);
+    assert_eq!(lines(&out).len(), 3001);
+}
+
+#[test]
 fn poison_stops_the_process_unless_there_is_a_dead_letter_file() {
     let scratch = Scratch::new("poison");
     let listener = Listener::start(&scratch);
