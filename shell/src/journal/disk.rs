@@ -118,16 +118,7 @@ impl files::File for File {
     fn fallocate(&self, bytes: u64) -> io::Result<()> {
         match fs::fallocate(self.0.as_fd(), FallocateFlags::empty(), 0, bytes) {
             // NFS and some others: what is written is reserved.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                let (mut at, zeros) = (self.size()?, vec![0; ZERO_BYTES]);
-                while at < bytes {
-                    let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
-                    let piece = &zeros[..left.min(ZERO_BYTES)];
-                    files::write_at(self, piece, at)?;
-                    at += piece.len() as u64;
-                }
-                Ok(())
-            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill(self, bytes),
             other => Ok(other?),
         }
     }
@@ -147,10 +138,83 @@ impl files::File for File {
     }
 }
 
+/// Writes zeros from the end of a file on, until it has this size.
+fn fill(file: &impl files::File, bytes: u64) -> io::Result<()> {
+    let (mut at, zeros) = (file.size()?, vec![0; ZERO_BYTES]);
+    while at < bytes {
+        let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
+        let piece = &zeros[..left.min(ZERO_BYTES)];
+        files::write_at(file, piece, at)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::files::File as _;
     use super::*;
+
+    #[test]
+    fn files_are_the_owners_alone_follow_no_link_and_are_closed_in_other_programs() {
+        let home = tempfile::tempdir().expect("a place for files");
+        let disk = Disk::open(&home.path().join("new")).expect("new");
+        let is_closed = |fd: &OwnedFd| {
+            rustix::io::fcntl_getfd(fd)
+                .is_ok_and(|flags| flags.contains(rustix::io::FdFlags::CLOEXEC))
+        };
+        let (lock, file) = (disk.lock("lock").expect("free"), disk.create("x").expect("new"));
+        files::write_at(&file, b"whole", 0).expect("space");
+        let read = disk.open_to_read("x").expect("there");
+        for fd in [&disk.0, &lock, &file.0, &disk.open("x").expect("there").0, &read.0] {
+            assert!(is_closed(fd));
+        }
+        let mut bytes = [0; 5];
+        assert_eq!(files::read_at(&read, &mut bytes, 0).map_err(|error| error.kind()), Ok(5));
+        assert!(files::write_at(&read, b"x", 0).is_err(), "it is only read");
+        for name in ["lock", "x"] {
+            let path = home.path().join("new").join(name);
+            let mode = path.metadata().expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        let mode = home.path().join("new").metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        symlink("x", home.path().join("new/link")).expect("a link");
+        let refused = |result: io::Result<File>| {
+            result.map(drop).map_err(|error| error.raw_os_error()) == Err(Some(libc::ELOOP))
+        };
+        assert!(refused(disk.open("link")) && refused(disk.create("link")));
+        assert!(refused(disk.open_to_read("link")));
+        let of_a_file = Disk::existing(&home.path().join("new/x")).map(drop);
+        assert_eq!(of_a_file.map_err(|error| error.raw_os_error()), Err(Some(libc::ENOTDIR)));
+    }
+
+    #[test]
+    fn what_the_system_cannot_sync_or_reserve_is_an_error() {
+        let (_, end) = rustix::pipe::pipe().expect("a pipe");
+        let (disk, file) = (Disk(end.try_clone().expect("a copy")), File(end));
+        let refused = |result: io::Result<()>| result.map_err(|error| error.raw_os_error());
+        assert_eq!(refused(disk.sync_dir()), Err(Some(libc::EINVAL)));
+        assert_eq!(refused(file.fdatasync()), Err(Some(libc::EINVAL)));
+        assert_eq!(refused(file.fallocate(1)), Err(Some(libc::ESPIPE)));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_reserved_is_written_with_zeros_up_to_its_size() {
+        let home = tempfile::tempdir().expect("a place for files");
+        let file = Disk::open(home.path()).and_then(|disk| disk.create("x")).expect("new");
+        files::write_at(&file, b"abc", 0).expect("space");
+        let most = 3 * ZERO_BYTES;
+        for (asked, size) in [(ZERO_BYTES + 7, ZERO_BYTES + 7), (most, most), (9, most)] {
+            fill(&file, asked as u64).expect("space");
+            assert_eq!(file.size().expect("open"), size as u64);
+        }
+        let mut bytes = vec![1; most];
+        assert_eq!(files::read_at(&file, &mut bytes, 0).expect("open"), most);
+        assert!(bytes.starts_with(b"abc") && bytes[3..].iter().all(|&byte| byte == 0));
+    }
 
     #[test]
     fn a_directory_is_made_locked_once_and_lists_what_is_in_it() {

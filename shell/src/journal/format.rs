@@ -374,4 +374,47 @@ mod tests {
         assert_eq!(SegmentHeader::decode(&block), Err(BadBlock::Newer { version: 2 }));
         assert_eq!(SegmentHeader::decode(&[]), Err(BadBlock::Foreign));
     }
+
+    #[test]
+    fn numbers_that_no_journal_can_come_to_are_refused() {
+        let with = |change: fn(&mut SegmentHeader, u64), number| {
+            let mut header = header();
+            change(&mut header, number);
+            SegmentHeader::decode(&header.encode()).map(drop)
+        };
+        let numbers: [fn(&mut SegmentHeader, u64); 3] = [
+            |header, number| header.serial = number,
+            |header, number| header.first_position = number,
+            |header, number| header.first_seq = number,
+        ];
+        for change in numbers {
+            assert_eq!(with(change, LARGEST - 1), Ok(()));
+            assert_eq!(with(change, LARGEST), Err(BadBlock::Content));
+        }
+        assert_eq!(with(|header, number| header.epoch = number, 0), Err(BadBlock::Content));
+        let (name, too_large) = (segment_name(LARGEST - 1), segment_name(LARGEST));
+        assert_eq!((serial_of(&name), serial_of(&too_large)), (Some(LARGEST - 1), None));
+        for place in 0..4 {
+            for (number, is_possible) in [(LARGEST - 1, true), (LARGEST, false)] {
+                let (mut cursors, mut counter) = (cursors(), 3);
+                let at = match place {
+                    0 => &mut counter,
+                    1 => &mut cursors.published,
+                    2 => &mut cursors.next_seq,
+                    _ => &mut cursors.positions[0].1,
+                };
+                *at = number;
+                assert_eq!(
+                    Cursors::decode(&cursors.encode(counter)).is_ok(),
+                    is_possible,
+                    "{place}"
+                );
+            }
+        }
+        let mut block = cursors().encode(3);
+        block[12] += 1;
+        let crc = payload_crc(&block[..CURSORS_BYTES - 4]);
+        block[CURSORS_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Cursors::decode(&block), Err(BadBlock::Content), "one too many");
+    }
 }

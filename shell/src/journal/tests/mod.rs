@@ -1,5 +1,6 @@
 //! Loss of power, at every step, on a simulated file system; every call that fails once.
 
+mod parts;
 mod sim;
 mod story;
 
