@@ -115,3 +115,41 @@ impl fmt::Display for RingError {
 }
 
 impl std::error::Error for RingError {}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_kept_a_ring_from_being_made_is_said_with_what_it_needs() {
+        let gone = || io::Error::other("gone");
+        let failure = Failure::of("reserving space for", "next.tmp")(gone());
+        let (errno, path) = (rustix::io::Errno::NOSYS, PathBuf::from("/j"));
+        for (error, said) in [
+            (RingError::AddressSpace { bytes: 7 }, "7 bytes are more than this machine can"),
+            (RingError::Random { errno }, "getrandom: Function not implemented"),
+            (
+                RingError::Directory { path, error: Arc::new(gone()) },
+                "directory of the journal /j: gone",
+            ),
+            (RingError::Journal(Arc::new(gone())), "journal: gone"),
+            (
+                RingError::Space { bytes: 7, failure: Arc::new(failure) },
+                "journal: reserving space for next.tmp: gone: a new epoch begins with what was not \
+                 released, for which 7 bytes must be free",
+            ),
+            (
+                RingError::Lagging { subscription: "audit".to_owned() },
+                "subscription audit lags farther behind than the ring holds: leave it in `lagging`",
+            ),
+            (
+                RingError::Unread { error: ClaimError::Closed },
+                "what nobody has read does not fit (",
+            ),
+        ] {
+            assert!(error.to_string().starts_with(said), "{error}");
+        }
+    }
+}

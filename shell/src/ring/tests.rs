@@ -238,6 +238,10 @@ fn a_full_ring_is_not_ready_until_the_refused_record_would_fit() {
     let attached = ring.attach("default", None, bell()).expect("free");
     fill(&ring);
     assert!(!ring.refresh().full, "one granule is left");
+    let filled = ring_of(&["default"], false);
+    fill(&filled);
+    assert_eq!(filled.turn().append(0, b""), Ok(10), "it takes the last one");
+    assert!(filled.refresh().full);
     assert_eq!(smol::block_on(ring.publish(0, &[2; 64], Duration::ZERO)), Err(Refusal::Full));
     assert!(ring.refresh().full);
     store_cursor(&attached.cursor, 30);
@@ -305,6 +309,25 @@ fn a_turn_publishes_once_and_wakes_a_sleeping_reader_once() {
 }
 
 #[test]
+fn of_several_readers_each_that_sleeps_is_woken_and_no_other() {
+    let ring = ring_of(&["a", "b", "c"], false);
+    let bells = [bell(), bell(), bell()];
+    let attached: Vec<_> = ["a", "b", "c"]
+        .into_iter()
+        .zip(&bells)
+        .map(|(name, bell)| ring.attach(name, None, bell.clone()).expect("free"))
+        .collect();
+    for (sleeping, rings) in [(&[1][..], [0, 1, 0]), (&[], [0, 1, 0]), (&[0, 2], [1, 1, 1])] {
+        for &index in sleeping {
+            let reader: &Attached = &attached[index];
+            sleep(&reader.cursor);
+        }
+        ring.turn().append(0, b"x").expect("room");
+        assert_eq!(bells.each_ref().map(|bell| *lock(&bell.rings)), rings, "{sleeping:?}");
+    }
+}
+
+#[test]
 fn a_turn_that_is_dropped_publishes_too() {
     let ring = ring();
     {
@@ -326,6 +349,49 @@ fn what_does_not_fit_into_a_turn_leaves_what_did() {
     assert_eq!(turn.append(0, &[1; 64]), Err(Refusal::Full));
     turn.finish();
     assert_eq!((word(&ring, ring_word::TAIL), ring.metrics().records.get()), (30, 10));
+}
+
+#[test]
+fn what_can_never_fit_is_refused_for_good_however_many_wait() {
+    let ring = ring();
+    fill(&ring);
+    let _ticket = queue_up(&ring);
+    let mut turn = ring.turn();
+    for (bytes, refusal) in [
+        (480, Refusal::Full),
+        (481, Refusal::TooLarge { bytes: 481, limit: 480 }),
+        (482, Refusal::TooLarge { bytes: 482, limit: 480 }),
+    ] {
+        assert_eq!(turn.append(0, &vec![0; bytes]), Err(refusal));
+    }
+}
+
+#[test]
+fn the_readers_are_asked_for_what_was_tried_last() {
+    let ring = ring();
+    let _attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    let (ticket, _calls) = queue_up(&ring);
+    let asked = space_wanted(&ring);
+    assert_eq!(ring.turn().append_waiting(&ticket, 0, &[1; 400]), Err(Refusal::Full));
+    let more = space_wanted(&ring);
+    assert!(more != asked && more != 0, "{asked} {more}");
+    // And for a batch, which waits behind nobody any more.
+    assert_eq!(ring.turn().grant(Some(&ticket), 5, false), Err(Refusal::Full));
+    assert!(![asked, more, 0].contains(&space_wanted(&ring)));
+}
+
+#[test]
+fn a_batch_passes_nobody_who_waits_and_waits_for_nobody_who_is_gone() {
+    let ring = ring();
+    let attached = ring.attach("default", None, bell()).expect("free");
+    fill(&ring);
+    let (ticket, _calls) = queue_up(&ring);
+    store_cursor(&attached.cursor, 30);
+    let mut turn = ring.turn();
+    assert_eq!(turn.grant(None, 3, false), Err(Refusal::Full));
+    assert_eq!(turn.append_waiting(&ticket, 0, &[1; 64]), Ok(10));
+    assert_eq!(turn.grant(None, 3, false), Ok(()));
 }
 
 #[test]
