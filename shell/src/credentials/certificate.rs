@@ -149,6 +149,10 @@ mod tests {
             assert_eq!(read(text), subject(vec![vec![unit.clone(), name.clone()]]), "{text}");
         }
         assert_eq!(read("CN=a=\\ "), subject(vec![vec![part("2.5.4.3", "a= ")]]));
+        // A separator that is escaped, before what is a digit.
+        assert_eq!(read("CN=a\\,b"), subject(vec![vec![part("2.5.4.3", "a,b")]]));
+        let longest = format!("uri:{}", "a".repeat(NAME_BYTES_MAX - 4));
+        assert_eq!(read(&longest), Ok(PeerName::Uri(longest[4..].to_owned())));
         assert_eq!(read("dns:Robot.Example"), Ok(PeerName::Dns("robot.example".to_owned())));
         assert_eq!(read("email:R@example"), Ok(PeerName::Email("R@example".to_owned())));
         assert_eq!(read("uri:a:b/*"), Ok(PeerName::Uri("a:b/*".to_owned())));
@@ -174,6 +178,10 @@ mod tests {
             "XN=a",
             "2=a",
             "2.05=a",
+            "2..5=a",
+            "a.b=c",
+            "2.5x=a",
+            "CN=\\fz",
             "CN=a\\",
             "CN=a\\x",
             "CN=\\ff",

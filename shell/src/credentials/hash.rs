@@ -254,6 +254,8 @@ mod tests {
             ("$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$Zm9v", "a hash is 32 bytes"),
             (&good[..good.len() - 1], "a hash is 32 bytes"),
             (&good.replace("$blake2b$", "$blake2b$A"), "8 of a-z 0-9"),
+            (&good.replace("$blake2b$", "$blake2b$a"), "8 of a-z 0-9"),
+            ("$blake2b$abcdefgH$c29tZXNhbHQ$x", "8 of a-z 0-9"),
         ] {
             let error = Hash::read(text).err().unwrap_or("nothing");
             assert!(error.contains(said), "{text}: {error}");
@@ -270,5 +272,33 @@ mod tests {
             letters.extend(id.chars());
         }
         assert_eq!(letters.len(), 36, "{letters:?}");
+    }
+
+    #[test]
+    fn costs_are_taken_up_to_their_bounds_and_no_further() {
+        for (cost, is_good) in [
+            ((8, 1, 1), true),
+            ((7, 1, 1), false),
+            ((65_536, 16, 4), true),
+            ((65_537, 16, 4), false),
+            ((65_536, 17, 4), false),
+            ((65_536, 16, 5), false),
+            ((64, 0, 1), false),
+            ((64, 1, 0), false),
+            ((32, 1, 4), true),
+            ((31, 1, 4), false),
+        ] {
+            let (m, t, p) = cost;
+            let read = read_cost(&format!("m={m},t={t},p={p}"));
+            assert_eq!(read, is_good.then_some(cost), "{cost:?}");
+        }
+        let (salt, hash) = (STANDARD_NO_PAD.encode([1; 65]), STANDARD_NO_PAD.encode([2; 32]));
+        for (bytes, is_good) in [(7, false), (8, true), (64, true), (65, false)] {
+            let salt =
+                STANDARD_NO_PAD.encode(&STANDARD_NO_PAD.decode(&salt).expect("it is")[..bytes]);
+            let read = Hash::read(&format!("$blake2b$abcdefg0${salt}${hash}"));
+            assert_eq!(read.is_ok(), is_good, "a salt of {bytes} bytes");
+        }
+        assert_eq!(format!("{:?}", Hash::new_token().expect("random bytes").1), "Hash");
     }
 }

@@ -353,6 +353,7 @@ mod tests {
             line("ann", "email:ann@example"),
         ];
         let store = Store::parse(&text.join("\n"), &[]).expect("good");
+        assert!(store.has_certificates() && !store.has_passwords());
         let check = |names: &[PeerName]| {
             let peer = Peer { names: names.to_vec() };
             name(&store.check(&Presented::Certificate(&peer))).map(str::to_owned)
@@ -390,5 +391,73 @@ mod tests {
         let missing = Store::read(Path::new("/does/not/exist"), &[]).expect_err("not there");
         assert!(missing.to_string().contains("No such file"), "{missing}");
         assert!(new_token("a b", None).is_err() && new_password("a", b"short", None).is_err());
+    }
+
+    #[test]
+    fn names_and_passwords_are_as_long_as_they_may_be() {
+        let name = |length: usize| new_token(&"n".repeat(length), None).is_ok();
+        assert_eq!([0, 1, 64, 65].map(name), [false, true, true, false]);
+        let password = |length: usize| new_password("ann", &vec![b'p'; length], None).is_ok();
+        assert_eq!([7, 8, 1024, 1025].map(password), [false, true, true, false]);
+        let (token, _) = new_token("ann", None).expect("a token");
+        let error = new_password("ann", token.as_bytes(), None).expect_err("a token");
+        assert!(error.contains("does not look like a token"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said() {
+        let error = || io::Error::other("gone");
+        for (refused, said) in [
+            (StoreError::Read(error()), "gone"),
+            (StoreError::Line { number: 3, reason: "bad" }, "line 3: bad"),
+            (
+                StoreError::Ring { number: 3, ring: "a\n".to_owned() },
+                "line 3: there is no ring `a\\n`",
+            ),
+            (StoreError::Random(error()), "random bytes: gone"),
+            (
+                StoreError::Memory { needed: 7 },
+                "verifying its passwords may take 7 bytes of memory: ingest.max_buffered_bytes \
+                 must leave them",
+            ),
+        ] {
+            assert_eq!(refused.to_string(), said);
+        }
+    }
+
+    /// What is logged meanwhile.
+    #[derive(Clone, Default)]
+    struct Logged(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl io::Write for Logged {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            crate::sync::lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_file_that_everyone_may_use_is_warned_of() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let home = tempfile::tempdir().expect("a place for files");
+        let path = home.path().join("credentials");
+        std::fs::write(&path, "").expect("written");
+        for (mode, is_warned) in
+            [(0o600, false), (0o660, false), (0o604, true), (0o602, true), (0o644, true)]
+        {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("it is ours");
+            let logged = Logged::default();
+            let out = logged.clone();
+            let log = tracing_subscriber::fmt().with_writer(move || out.clone()).finish();
+            let read = tracing::subscriber::with_default(log, || Store::read(&path, &[]).map(drop));
+            read.expect("it is empty");
+            let text = String::from_utf8(crate::sync::lock(&logged.0).clone()).expect("text");
+            assert_eq!(text.contains("everyone on this machine may read"), is_warned, "{mode:o}");
+        }
     }
 }
