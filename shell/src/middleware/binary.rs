@@ -501,4 +501,35 @@ pub(super) mod tests {
             assert!(problem.detail.len() < 100, "{}", problem.detail);
         }
     }
+
+    #[cfg(all(feature = "cbor", feature = "messagepack"))]
+    #[test]
+    fn a_limit_is_of_what_is_made_to_the_byte_and_siblings_are_not_nested() {
+        use crate::middleware::{cbor, messagepack};
+
+        type Convert = fn(&[u8], usize) -> Result<Vec<u8>, Problem>;
+        let formats: [(Convert, Convert); 2] =
+            [(cbor::from_json, cbor::to_json), (messagepack::from_json, messagepack::to_json)];
+        let siblings = format!("[{}[]]", "[],".repeat(2 * DEPTH_MAX));
+        for text in ["[1,2,3]", "\"abc\"", "{\"a\":[true]}", "[[[]]]", &siblings] {
+            for (from, to) in formats {
+                let made = from(text.as_bytes(), usize::MAX).unwrap();
+                let status = |result: Result<_, Problem>| result.map_err(|problem| problem.status);
+                assert_eq!(status(from(text.as_bytes(), made.len())).as_ref(), Ok(&made));
+                assert_eq!(status(from(text.as_bytes(), made.len() - 1)), Err(413), "{text}");
+                let again = Ok(text.as_bytes().to_vec());
+                assert_eq!(status(to(&made, text.len())), again, "{text}");
+                assert_eq!(status(to(&made, text.len() - 1)), Err(413), "{text}");
+            }
+        }
+        // Where a value ends too early, and why.
+        let problem = messagepack::to_json(b"\x01\x02\x03", 99).unwrap_err();
+        assert!(problem.detail.contains("before byte 1, the value has ended"), "{problem:?}");
+        let problem = messagepack::to_json(b"\x92\x01", 99).unwrap_err();
+        assert!(problem.detail.contains("before byte 2, "), "{problem:?}");
+        let problem = messagepack::to_json(b"\xcc", 99).unwrap_err();
+        assert!(!problem.detail.ends_with(", "), "it says why: {problem:?}");
+        let problem = cbor::to_json(b"\xd8\x20\x61a", 99).unwrap_err();
+        assert_eq!(problem.status, 400);
+    }
 }

@@ -212,12 +212,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn each_unit_looks_once_and_goes_on_when_its_worker_has_found_something() {
-        let asks = [Arc::<Asks>::default(), Arc::<Asks>::default()];
-        let units: Vec<Arc<dyn Unit>> =
-            vec![Arc::new(Passes), Arc::clone(&asks[0]) as _, Arc::clone(&asks[1]) as _];
-        let route = Route {
+    fn route(units: Vec<Arc<dyn Unit>>) -> Arc<Route> {
+        Arc::new(Route {
             index: 0,
             methods: vec!["POST"],
             host: Host::Any,
@@ -228,7 +224,11 @@ mod tests {
             acknowledge: Acknowledge::Published,
             is_open: false,
             units,
-        };
+        })
+    }
+
+    #[test]
+    fn what_a_request_leaves_to_the_next_one_is_counted_and_its_credentials_are_known() {
         let head = RequestHead {
             method: "POST",
             target: "/p",
@@ -237,7 +237,52 @@ mod tests {
             certificate: None,
             now: Instant::now(),
         };
-        let mut exchange = Exchange::new(Arc::new(route), Vec::new(), &head);
+        let text = |bytes: usize| String::with_capacity(bytes);
+        let mut exchange = Exchange::new(route(Vec::new()), Vec::new(), &head);
+        assert_eq!(exchange.kept_bytes(), 0);
+        exchange.values = vec![text(10), text(20)];
+        let kept = 2 * size_of::<String>() + 30;
+        assert_eq!(exchange.kept_bytes(), kept);
+        exchange.lines = text(300);
+        assert_eq!(exchange.kept_bytes(), kept + 300);
+        exchange.request_id = Some(text(40));
+        assert_eq!(exchange.kept_bytes(), kept + 340);
+        let who = Arc::new(Credential { name: "ann".to_owned(), rings: None, mark: 1 });
+        assert!(exchange.known(b"Bearer x").is_none());
+        exchange.remember(b"Bearer x", &who);
+        assert_eq!(exchange.kept_bytes(), kept + 348);
+        assert_eq!(exchange.known(b"Bearer x"), Some(&who));
+        assert!(exchange.known(b"Bearer y").is_none() && exchange.known(b"Bearer").is_none());
+        let shown = format!("{exchange:?}");
+        assert!(shown.contains("Known { who: \"ann\"") && !shown.contains("Bearer"), "{shown}");
+        exchange.codings = Vec::with_capacity(4);
+        exchange.line = Some((String::new(), String::new()));
+        exchange.end();
+        assert!(exchange.line.is_none() && exchange.codings.capacity() == 0);
+        // The next request of the connection has the memory, and nothing of what was said.
+        exchange.request_id = Some("former".to_owned());
+        exchange.renew(route(Vec::new()), Vec::new(), &head);
+        assert!(exchange.request_id.is_none());
+        assert_eq!(exchange.kept_bytes(), 300 + 8 + "former".len());
+        let room = exchange.room_for_id();
+        assert!(room.is_empty() && room.capacity() == "former".len());
+        assert_eq!(exchange.kept_bytes(), 300 + 8);
+    }
+
+    #[test]
+    fn each_unit_looks_once_and_goes_on_when_its_worker_has_found_something() {
+        let asks = [Arc::<Asks>::default(), Arc::<Asks>::default()];
+        let units: Vec<Arc<dyn Unit>> =
+            vec![Arc::new(Passes), Arc::clone(&asks[0]) as _, Arc::clone(&asks[1]) as _];
+        let head = RequestHead {
+            method: "POST",
+            target: "/p",
+            bytes: b"",
+            client: Client::Local,
+            certificate: None,
+            now: Instant::now(),
+        };
+        let mut exchange = Exchange::new(route(units), Vec::new(), &head);
         assert!(matches!(exchange.look(&head, None), Ok(Looked::Work(_))));
         let settled = || asks.each_ref().map(|unit| *lock(&unit.settled));
         assert_eq!(settled(), [0, 0]);

@@ -528,4 +528,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn values_beside_each_other_are_not_nested() {
+        for (inner, name) in [("[]", ""), ("{}", ""), ("[{}]", ""), ("{}", "\"a\":")] {
+            let (open, close) = if name.is_empty() { ('[', ']') } else { ('{', '}') };
+            let each = |n: usize| format!("{}{inner}", name.replace('a', &n.to_string()));
+            let all: Vec<String> = (0..=2 * DEPTH_MAX).map(each).collect();
+            let text = format!("{open}{}{close}", all.join(","));
+            assert!(check(text.as_bytes()).is_ok(), "{text}");
+        }
+    }
 }

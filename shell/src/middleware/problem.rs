@@ -66,3 +66,29 @@ impl Problem {
         Self { status: 500, ..Self::malformed("the request could not be worked on") }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_status_what_is_counted_and_its_lines() {
+        use Fault::{Malformed, NoMemory, TooLarge};
+        for (problem, status, fault, lines) in [
+            (Problem::malformed("x"), 400, Malformed, ""),
+            (Problem::unprocessable("x"), 422, Malformed, ""),
+            (Problem::too_large("x"), 413, TooLarge, ""),
+            (
+                Problem::unsupported("accept-encoding: gzip\r\n", "x"),
+                415,
+                Malformed,
+                "accept-encoding: gzip\r\n",
+            ),
+            (Problem::busy(), 503, NoMemory, "retry-after: 1\r\n"),
+            (Problem::failed(), 500, Malformed, ""),
+        ] {
+            assert_eq!((problem.status, problem.fault, &*problem.lines), (status, fault, lines));
+            assert!(!problem.detail.is_empty());
+        }
+    }
+}

@@ -689,4 +689,45 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn elements_hold_what_their_names_say_and_keys_are_of_members() {
+        let said = |xml: &str| {
+            let xml = xml.replacen('>', " xmlns=\"http://www.w3.org/2005/xpath-functions\">", 1);
+            let json = to_json(xml.as_bytes(), 1 << 20).map_err(|problem| problem.detail);
+            json.map(|json| String::from_utf8(json).unwrap())
+        };
+        for (xml, json) in [
+            ("<null> \n</null>", "null"),
+            ("<number> 1.5 </number>", "1.5"),
+            ("<array><null/><boolean> 1</boolean></array>", "[null,true]"),
+            ("<map><number key=\"a\">1</number></map>", "{\"a\":1}"),
+        ] {
+            assert_eq!(said(xml).as_deref(), Ok(json), "{xml}");
+        }
+        for (xml, why) in [
+            ("<null>x</null>", "a null has no content"),
+            ("<number>true</number>", "this is not a number"),
+            ("<number>[1]</number>", "this is not a number"),
+            ("<number> </number>", "this is not a number"),
+            ("<array><null key=\"a\"/></array>", "only members of a map have keys"),
+            ("<map><null/></map>", "a member of a map has no key"),
+        ] {
+            let error = said(xml).expect_err(xml);
+            assert!(error.contains(why), "{xml}: {error}");
+        }
+        for (prefix, is_one) in [
+            ("a", true),
+            ("_a-1.b", true),
+            ("1a", false),
+            ("-a", false),
+            ("a+b", false),
+            ("a b", false),
+        ] {
+            assert_eq!(is_prefix(prefix), is_one, "{prefix}");
+        }
+        let xml = "<string xmlns=\"http://www.w3.org/2005/xpath-functions\">abc</string>";
+        assert_eq!(to_json(xml.as_bytes(), 5).as_deref(), Ok(&b"\"abc\""[..]));
+        assert_eq!(to_json(xml.as_bytes(), 4).map_err(|problem| problem.status), Err(413));
+    }
 }
