@@ -270,4 +270,22 @@ mod tests {
         });
         assert_eq!(*lock(&seen), ["more log lines of one kind were not written"]);
     }
+
+    #[test]
+    fn a_summary_is_looked_for_when_its_period_ends() {
+        let queue = Queue::new();
+        let limiter = Limiter::new(Arc::clone(&queue));
+        let begun = Instant::now();
+        for _ in 0..BURST {
+            limiter.admit(place(), begun, String::new);
+        }
+        assert_eq!(queue.looks_at(), None);
+        limiter.admit(place(), begun, String::new);
+        assert_eq!(queue.looks_at(), Some(begun + PERIOD));
+        // Who looks too early is sent back for the same.
+        let queue = Queue::new();
+        let limiter = Limiter { queue: Arc::clone(&queue), ..limiter };
+        assert!(limiter.over(begun).is_empty());
+        assert_eq!(queue.looks_at(), Some(begun + PERIOD));
+    }
 }

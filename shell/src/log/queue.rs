@@ -68,6 +68,12 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// Returns when the writer is to look.
+    #[cfg(test)]
+    pub(super) fn looks_at(&self) -> Option<Instant> {
+        lock(&self.state).look_at
+    }
+
     /// Returns how many lines were lost, because the queue was full or the other end was gone.
     pub(super) fn dropped(&self) -> u64 {
         lock(&self.state).dropped
@@ -231,5 +237,29 @@ mod tests {
         queue.look_at(Instant::now() + Duration::from_secs(3600));
         queue.look_at(Instant::now() + Duration::from_millis(1));
         assert!(looks.recv_timeout(Duration::from_secs(10)).is_ok());
+    }
+
+    #[test]
+    fn what_was_written_makes_room_for_as_much() {
+        let queue = Queue::new();
+        for _ in 0..3 {
+            queue.push(vec![b'x'; QUEUE_BYTES]);
+            queue.write_what_is_there(io::sink());
+        }
+        let writer = Arc::clone(&queue);
+        std::thread::spawn(move || writer.write(io::sink(), || {}));
+        for _ in 0..3 {
+            queue.push(vec![b'x'; QUEUE_BYTES - 1]);
+            queue.flush(Duration::from_secs(10));
+            assert_eq!(lock(&queue.state).bytes, 0);
+        }
+        assert_eq!(queue.dropped(), 0);
+        queue.push(vec![b'x'; QUEUE_BYTES + 1]);
+        assert_eq!(queue.dropped(), 1, "it never has room");
+        // What cannot be written without a writer is lost, too.
+        let queue = Queue::new();
+        queue.push(vec![b'x']);
+        queue.write_what_is_there(&mut [0; 0][..]);
+        assert_eq!(queue.dropped(), 1);
     }
 }

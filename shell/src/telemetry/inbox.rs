@@ -213,4 +213,61 @@ mod tests {
         inbox.end(Duration::from_secs(3600));
         sender.join().expect("it ended");
     }
+
+    /// Whether something is taken long before its time, and how much, once so much was pushed.
+    fn taken(
+        pushed: (usize, usize),
+        wanted: (bool, bool),
+        patience: Duration,
+    ) -> Option<(usize, usize)> {
+        let inbox = Arc::new(Inbox::default());
+        let (tell, told) = std::sync::mpsc::channel();
+        let taking = Arc::clone(&inbox);
+        let taker = std::thread::spawn(move || {
+            let all = taking.take(Instant::now() + Duration::from_secs(3600), wanted);
+            tell.send((all.spans.len(), all.lines.len())).expect("somebody waits for it");
+        });
+        // What is pushed while it waits wakes it.
+        std::thread::sleep(Duration::from_millis(10));
+        for last in [false, true] {
+            let so_many = |all: usize| if last { all.min(1) } else { all.saturating_sub(1) };
+            for _ in 0..so_many(pushed.0) {
+                inbox.push_span(Span::default());
+            }
+            for _ in 0..so_many(pushed.1) {
+                inbox.push_line(LogRecord::default());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let before_its_time = told.recv_timeout(patience).ok();
+        inbox.finish();
+        inbox.end(Duration::ZERO);
+        taker.join().expect("the end wakes it");
+        before_its_time
+    }
+
+    #[test]
+    fn enough_of_what_is_wanted_is_sent_before_its_time_and_less_is_not() {
+        let (soon, long) = (Duration::from_millis(20), Duration::from_secs(10));
+        assert_eq!(taken((ENOUGH, 0), (true, true), long), Some((ENOUGH, 0)));
+        assert_eq!(taken((0, ENOUGH), (true, true), long), Some((0, ENOUGH)));
+        assert_eq!(taken((ENOUGH - 1, ENOUGH - 1), (true, true), soon), None);
+        assert_eq!(taken((ENOUGH, 0), (false, true), soon), None);
+        assert_eq!(taken((0, ENOUGH), (true, false), soon), None);
+    }
+
+    #[test]
+    fn what_became_of_each_signal_is_counted_by_itself() {
+        let inbox = Inbox::default();
+        for (count, signal) in (1..).zip(Signal::ALL) {
+            inbox.sent(signal, count);
+            inbox.lose(signal, 10 * count);
+            (0..count + 3).for_each(|_| inbox.failed(signal));
+        }
+        for (count, signal) in (1..).zip(Signal::ALL) {
+            let counts = Counts { sent: count, lost: 10 * count, failures: count + 3 };
+            assert_eq!(inbox.counts(signal), counts, "{}", signal.label());
+        }
+        assert_eq!(Signal::ALL.map(Signal::label), ["spans", "points", "lines"]);
+    }
 }

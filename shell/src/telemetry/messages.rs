@@ -368,3 +368,24 @@ impl KeyValue {
         Self::new(key, Value::Int(i64::try_from(value).unwrap_or(i64::MAX)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn named_values_are_encoded_as_opentelemetry_has_them() {
+        for (pair, bytes) in [
+            (KeyValue::text("a", "b"), &b"\x0a\x01a\x12\x03\x0a\x01b"[..]),
+            (KeyValue::number("a", 7), b"\x0a\x01a\x12\x02\x18\x07"),
+            (KeyValue::new("a", Value::Bool(true)), b"\x0a\x01a\x12\x02\x10\x01"),
+            (KeyValue::new("a", Value::Double(1.0)), b"\x0a\x01a\x12\x09\x21\0\0\0\0\0\0\xf0\x3f"),
+        ] {
+            assert_eq!(pair.encode_to_vec(), bytes, "{pair:?}");
+        }
+        let largest = KeyValue::new("a", Value::Int(i64::MAX));
+        assert_eq!(KeyValue::number("a", u64::MAX), largest);
+    }
+}

@@ -63,3 +63,19 @@ pub fn ns_since_1970(time: std::time::SystemTime) -> u64 {
     let since = time.duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
+
+#[cfg(all(test, feature = "otel"))]
+mod tests {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn times_are_sent_in_nanoseconds_since_1970() {
+        let of = |since: Duration| ns_since_1970(UNIX_EPOCH + since);
+        assert_eq!(of(Duration::from_nanos(1_500_000_007)), 1_500_000_007);
+        assert_eq!(ns_since_1970(UNIX_EPOCH - Duration::from_secs(1)), 0);
+        let (before, now) = (ns_since_1970(SystemTime::now()), now_ns());
+        assert!(before <= now && now <= ns_since_1970(SystemTime::now()));
+    }
+}

@@ -91,6 +91,7 @@ mod tests {
         let counter = IntCounterVec::new(Opts::new("a_total", "As."), &["ring"]).unwrap();
         let gauge = IntGauge::new("b", "Bs.").unwrap();
         let options = HistogramOpts::new("c", "Cs.").buckets(vec![1.0, 2.0]);
+        let options = options.const_label("ring", "y");
         let histogram = prometheus::Histogram::with_opts(options).unwrap();
         registry.register(Box::new(counter.clone())).unwrap();
         registry.register(Box::new(gauge.clone())).unwrap();
@@ -104,6 +105,7 @@ mod tests {
         assert_eq!((count, metrics.len()), (3, 3));
         let Some(Data::Sum(sum)) = &metrics[0].data else { panic!("{:?}", metrics[0]) };
         let point = &sum.data_points[0];
+        assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (1, 2));
         assert_eq!((point.as_double, sum.is_monotonic), (Some(3.0), true));
         assert_eq!(point.attributes, [KeyValue::text("ring", "x")]);
         let Some(Data::Gauge(gauge)) = &metrics[1].data else { panic!("{:?}", metrics[1]) };
@@ -111,6 +113,8 @@ mod tests {
         let Some(Data::Histogram(spread)) = &metrics[2].data else { panic!("{:?}", metrics[2]) };
         let spread = &spread.data_points[0];
         assert_eq!((spread.count, spread.sum), (4, Some(12.6)));
+        assert_eq!((spread.start_time_unix_nano, spread.time_unix_nano), (1, 2));
+        assert_eq!(spread.attributes, [KeyValue::text("ring", "y")]);
         assert_eq!(
             (&spread.bucket_counts[..], &spread.explicit_bounds[..]),
             (&[1, 2, 1][..], &[1.0, 2.0][..])

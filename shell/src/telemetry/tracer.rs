@@ -125,4 +125,33 @@ mod tests {
         assert_ne!(first, second);
         assert_ne!(tracer.span_id(), tracer.span_id());
     }
+
+    #[test]
+    fn numbers_are_those_of_splitmix64_and_each_is_drawn_once() {
+        // Of the reference implementation, for this seed.
+        const DRAWN: [u64; 5] = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+            4_593_380_528_125_082_431,
+            16_408_922_859_458_223_821,
+        ];
+        let tracer = Tracer::seeded(Arc::default(), 1.0, 1_234_567);
+        assert_eq!(DRAWN.map(|_| u64::from_be_bytes(tracer.span_id())), DRAWN);
+        // One decides whether a trace begins, two are its id.
+        let tracer = Tracer::seeded(Arc::default(), 1.0, 1_234_567);
+        let root = Context::parse(&tracer.root().expect("all")).expect("well formed");
+        let id = (u128::from(DRAWN[1]) << 64) + u128::from(DRAWN[2]);
+        assert_eq!(root.trace_id, id.to_be_bytes());
+        // A process does not repeat another one's.
+        let of_a_process = || Tracer::new(Arc::default(), 1.0).span_id();
+        assert_ne!(of_a_process(), of_a_process());
+    }
+
+    #[test]
+    fn a_span_that_has_ended_waits_to_be_sent() {
+        let inbox = Arc::<Inbox>::default();
+        Tracer::seeded(Arc::clone(&inbox), 0.0, 7).end(Span::default());
+        assert_eq!(inbox.take(std::time::Instant::now(), (true, true)).spans.len(), 1);
+    }
 }
