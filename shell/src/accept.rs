@@ -68,3 +68,50 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::sync::lock;
+
+    /// Accepts what it is told, one after the other, and then nothing.
+    struct Told(Mutex<Vec<io::Result<u32>>>);
+
+    impl Accept for Told {
+        type Connection = u32;
+        const KIND: &'static str = "test";
+
+        async fn accept(&self) -> io::Result<u32> {
+            let next = lock(&self.0).pop();
+            match next {
+                Some(told) => told,
+                None => future::pending().await,
+            }
+        }
+    }
+
+    #[test]
+    fn connections_come_in_order_failures_are_waited_out_and_the_shutdown_ends_it() {
+        let failed = || Err(io::Error::from_raw_os_error(libc::EMFILE));
+        let told = [Ok(1), Ok(2), failed(), failed(), Ok(3), failed(), Ok(4)];
+        let listener = Told(Mutex::new(told.into_iter().rev().collect()));
+        let (shutdown, begun) = (Shutdown::default(), Instant::now());
+        let mut seen = Vec::new();
+        smol::block_on(until_shutdown(&listener, &shutdown, |connection| {
+            seen.push((connection, begun.elapsed()));
+            if connection == 4 {
+                shutdown.begin();
+            }
+            async {}
+        }));
+        let (order, times): (Vec<_>, Vec<_>) = seen.into_iter().unzip();
+        assert_eq!(order, [1, 2, 3, 4]);
+        // One pause, and one of twice the length; after a success, the short one.
+        assert!(times[2] >= 3 * PAUSE, "{times:?}");
+        let last = times[3].saturating_sub(times[2]);
+        assert!((PAUSE..4 * PAUSE).contains(&last), "{times:?}");
+    }
+}

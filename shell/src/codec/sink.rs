@@ -288,3 +288,28 @@ pub trait Sink {
     /// Now as an HTTP date (`Sun, 06 Nov 1994 08:49:37 GMT`), at most a second old.
     fn date(&self) -> [u8; 29];
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_as_large_as_its_records_with_their_headers_and_fits_wherever_the_head_is() {
+        let mut batch = BatchSize::default();
+        for (bytes, granules, largest) in [(0, 1, 1), (1, 3, 2), (32, 5, 2), (33, 8, 3), (5, 10, 3)]
+        {
+            batch.add(bytes);
+            assert_eq!((batch.granules, batch.largest), (granules, largest), "{bytes}");
+            assert_eq!(batch.bytes(), 32 * granules);
+        }
+        assert_eq!(batch.records, 5);
+        let ring = |granules: u64| Ring {
+            id: RingId(0),
+            epoch: 1,
+            max_payload_bytes: 1,
+            capacity_bytes: 32 * granules,
+        };
+        // Ten granules, up to two of padding before the largest, and one to close the ring.
+        assert!(batch.fits(&ring(13)) && !batch.fits(&ring(12)));
+    }
+}

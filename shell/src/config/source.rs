@@ -315,7 +315,12 @@ mod tests {
         let error = said("[http]\n\none = 'x'\n", &[]);
         assert!(error.starts_with("aqd.toml:3: "), "{error}");
         assert!(error.contains("one = 'x'"), "it shows the line: {error}");
+        // What is not there is missing in the last line.
+        let error = said("[http]\none =", &[]);
+        assert!(error.starts_with("aqd.toml:2: ") && error.contains("2 | one ="), "{error}");
         let good = ("AQUEDUCT_HTTP_ONE", "1");
+        let over: Typed = source("[http.one]\nx = 1\n", &[good]).parse().expect("not a table");
+        assert_eq!(over.http.one.expect("given").value, 1, "a value goes over a table");
         for (bad, name) in [
             (("AQUEDUCT_HTTP_THREE", "x"), "AQUEDUCT_HTTP_THREE: "),
             (("AQUEDUCT_HTTP_TWO", "[1, 'x']"), "AQUEDUCT_HTTP_TWO: "),

@@ -56,3 +56,37 @@ impl Exemplars {
         lock(&self.refused)[index]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_trace_of_each_bucket_and_reason_is_kept() {
+        let exemplars = Exemplars::default();
+        let of = |value: f64, at_ns| Exemplar { trace_id: [1; 16], span_id: [2; 8], value, at_ns };
+        for (at_ns, most) in (0..).zip(TRACED_BUCKETS_SECONDS) {
+            exemplars.published(of(most / 2.0 + 1e-9, 100));
+            // A bound is in its bucket.
+            exemplars.published(of(most, at_ns));
+        }
+        exemplars.published(of(11.0, 99));
+        for (index, most) in TRACED_BUCKETS_SECONDS.into_iter().enumerate() {
+            assert_eq!(exemplars.in_bucket(index), Some(of(most, index as u64)));
+        }
+        let (above, index) = (of(11.0, 99), TRACED_BUCKETS_SECONDS.len());
+        assert_eq!(
+            (exemplars.in_bucket(index), exemplars.in_bucket(index + 1)),
+            (Some(above), None)
+        );
+        for (index, reason) in Refusal::LABELS.into_iter().enumerate() {
+            assert_eq!(exemplars.of_reason(reason), None);
+            exemplars.refused(reason, of(1.0, index as u64));
+        }
+        exemplars.refused("no such reason", of(1.0, 7));
+        for (index, reason) in Refusal::LABELS.into_iter().enumerate() {
+            assert_eq!(exemplars.of_reason(reason), Some(of(1.0, index as u64)));
+        }
+        assert_eq!(exemplars.of_reason("no such reason"), None);
+    }
+}

@@ -83,7 +83,7 @@ mod reading {
     }
 
     /// The text of a value.
-    fn text(value: &Any<'_>) -> Option<String> {
+    pub(super) fn text(value: &Any<'_>) -> Option<String> {
         if value.class() != Class::Universal || value.header.is_constructed() {
             return None;
         }
@@ -128,6 +128,28 @@ mod tests {
         ];
         let key = KeyPair::generate().expect("a key");
         params.self_signed(&key).expect("signed").der().to_vec()
+    }
+
+    #[test]
+    fn only_what_is_text_in_its_encoding_is_text() {
+        use x509_parser::asn1_rs::{Any, Class, Header, Length, Tag};
+
+        let read = |class, is_constructed, tag, data: &[u8]| {
+            let header = Header::new(class, is_constructed, tag, Length::Definite(data.len()));
+            reading::text(&Any::new(header, data))
+        };
+        let plain = |tag, data| read(Class::Universal, false, tag, data);
+        for tag in [Tag::Utf8String, Tag::NumericString, Tag::PrintableString, Tag::Ia5String] {
+            assert_eq!(plain(tag, b"17").as_deref(), Some("17"), "{tag}");
+            assert_eq!(read(Class::ContextSpecific, false, tag, b"17"), None, "{tag}");
+            assert_eq!(read(Class::Universal, true, tag, b"17"), None, "{tag}");
+            let umlaut = plain(tag, "ö".as_bytes());
+            assert_eq!(umlaut.is_some(), tag == Tag::Utf8String, "{tag}");
+        }
+        assert_eq!(plain(Tag::Utf8String, b"\xff"), None);
+        assert_eq!(plain(Tag::BmpString, b"\0Z\0\xeb").as_deref(), Some("Zë"));
+        assert_eq!(plain(Tag::BmpString, b"\0Z\0"), None, "half a character");
+        assert_eq!(plain(Tag::TeletexString, b"Z"), None, "nobody agrees on what it means");
     }
 
     #[test]

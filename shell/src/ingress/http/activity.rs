@@ -128,3 +128,81 @@ impl Drop for Answering {
         self.0.enter(Phase::Idle);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A head has an hour, a body two, a pause three.
+    fn limits() -> HttpLimits {
+        HttpLimits {
+            header_timeout: HOUR,
+            body_timeout: 2 * HOUR,
+            keep_alive_timeout: 3 * HOUR,
+            max_header_bytes: 1,
+            max_headers: 1,
+            max_concurrent_streams: 1,
+        }
+    }
+
+    /// Hours that are left.
+    fn left(activity: &Activity) -> Option<u64> {
+        let deadline = activity.deadline(&limits())?;
+        Some((deadline.saturating_duration_since(Instant::now()) + HOUR / 2).as_secs() / 3600)
+    }
+
+    #[test]
+    fn each_phase_has_its_time_and_an_answer_under_way_has_none() {
+        let activity = Activity::new();
+        assert_eq!((left(&activity), activity.idle_since().is_some()), (Some(1), true), "silent");
+        activity.received(b"G").expect("it goes on");
+        assert_eq!((left(&activity), activity.idle_since()), (Some(1), None), "a head");
+        let answering = Answering(Arc::clone(&activity));
+        activity.busy();
+        assert_eq!((left(&activity), activity.idle_since()), (None, None), "busy");
+        activity.received(b"more").expect("it goes on");
+        assert_eq!(left(&activity), None, "bytes of a body begin no head");
+        activity.sent(true);
+        assert_eq!((left(&activity), activity.is_stuck()), (Some(2), true), "stuck");
+        activity.sent(false);
+        assert_eq!((left(&activity), activity.is_stuck()), (None, false));
+        drop(answering);
+        assert_eq!((left(&activity), activity.idle_since().is_some()), (Some(3), true), "idle");
+        activity.sent(true);
+        assert_eq!((left(&activity), activity.idle_since()), (Some(2), None), "an answer is owed");
+        activity.sent(false);
+        activity.received(b"G").expect("it goes on");
+        assert_eq!(left(&activity), Some(1), "the next head");
+    }
+
+    #[test]
+    fn the_clock_of_a_head_and_of_a_peer_that_is_stuck_begins_once() {
+        let activity = Activity::new();
+        activity.received(b"G").expect("it goes on");
+        activity.sent(true);
+        let before = activity.deadline(&limits());
+        let stuck = lock(&activity.state).stuck_since;
+        std::thread::sleep(Duration::from_millis(2));
+        activity.received(b"E").expect("it goes on");
+        activity.sent(true);
+        assert_eq!(activity.deadline(&limits()), before, "more bytes give no more time");
+        assert_eq!(lock(&activity.state).stuck_since, stuck);
+    }
+
+    #[test]
+    fn who_has_begun_to_ask_gives_no_way_and_is_not_asked_twice() {
+        let activity = Activity::new();
+        assert!(!activity.gives_way(), "nobody needs its place");
+        let needed = activity.needed();
+        activity.give_way();
+        smol::block_on(needed);
+        assert!(activity.gives_way() && !activity.gives_way());
+        activity.give_way();
+        activity.received(b"G").expect("it goes on");
+        assert!(!activity.gives_way());
+    }
+}

@@ -141,3 +141,99 @@ impl Drop for OpenStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// What is due, and in how many hours: a head has one, a body two, a pause three.
+    fn due(activity: &Activity) -> (u64, Due) {
+        let limits = HttpLimits {
+            header_timeout: HOUR,
+            body_timeout: 2 * HOUR,
+            keep_alive_timeout: 3 * HOUR,
+            max_header_bytes: 1,
+            max_headers: 1,
+            max_concurrent_streams: 1,
+        };
+        let (at, due) = activity.due(&limits);
+        let left = at.saturating_duration_since(Instant::now());
+        ((left + HOUR / 2).as_secs() / 3600, due)
+    }
+
+    #[test]
+    fn what_is_due_follows_the_streams_and_what_the_peer_takes() {
+        let activity = Activity::new();
+        let unfinished = (1, Due::Late("a frame or a head did not come to its end"));
+        assert_eq!(due(&activity), unfinished, "the preface");
+        activity.received(&[b'P'; 24]).expect("it goes on");
+        assert_eq!((due(&activity), activity.is_idle()), ((1, Due::Idle), true), "no request yet");
+        activity.sent(true);
+        assert_eq!(due(&activity), (1, Due::Idle), "what is due first");
+        let mut first = OpenStream::new(Arc::clone(&activity));
+        let mut second = OpenStream::new(Arc::clone(&activity));
+        assert_eq!((due(&activity), activity.is_idle()), ((1, Due::Nothing), false));
+        drop((activity.sent(false), activity.received(&[0])));
+        assert_eq!(due(&activity), unfinished, "a frame");
+        // The rest of a PING.
+        activity.received(b"\0\x08\x06\0\0\0\0\0________").expect("it goes on");
+        assert_eq!(due(&activity), (1, Due::Nothing));
+        // What was answered first is late first, whichever ends.
+        let of =
+            |activity: &Activity| lock(&activity.0).answered.values().copied().collect::<Vec<_>>();
+        first.answered();
+        second.answered();
+        let since = of(&activity);
+        assert_eq!(since.len(), 2);
+        drop(first);
+        assert_eq!((of(&activity), activity.is_idle()), (vec![since[1]], false));
+        drop(second);
+        assert_eq!((of(&activity), activity.is_idle()), (Vec::new(), true));
+        assert_eq!(due(&activity), (3, Due::Idle), "between requests");
+        activity.sent(true);
+        assert_eq!(due(&activity), (2, Due::Late("its peer takes no bytes")));
+        activity.sent(false);
+        assert_eq!(due(&activity), (3, Due::Idle));
+    }
+
+    #[test]
+    fn an_answer_that_has_no_room_is_late_in_its_time_and_a_pause_begins_with_the_last_stream() {
+        let activity = Activity::new();
+        activity.received(&[b'P'; 24]).expect("it goes on");
+        let mut open = OpenStream::new(Arc::clone(&activity));
+        open.answered();
+        let long_ago = Instant::now().checked_sub(HOUR).expect("it runs longer");
+        for since in lock(&activity.0).answered.values_mut() {
+            *since = long_ago;
+        }
+        let late = (1, Due::Late("its peer has no room for an answer"));
+        assert_eq!(due(&activity), late);
+        lock(&activity.0).idle_since = long_ago;
+        let other = OpenStream::new(Arc::clone(&activity));
+        drop(other);
+        assert_eq!(lock(&activity.0).idle_since, long_ago, "one is open still");
+        drop(open);
+        assert_eq!(due(&activity), (3, Due::Idle));
+    }
+
+    #[test]
+    fn the_clock_of_a_peer_that_is_stuck_begins_once_and_a_flood_ends_it() {
+        let activity = Activity::new();
+        activity.sent(true);
+        let since = lock(&activity.0).stuck_since;
+        std::thread::sleep(Duration::from_millis(2));
+        activity.sent(true);
+        assert_eq!(lock(&activity.0).stuck_since, since);
+        activity.received(&[b'P'; 24]).expect("it goes on");
+        assert!(!activity.is_flood());
+        // 10,000 frames that carry nothing.
+        let flood = b"\0\0\0\x04\x01\0\0\0\0".repeat(10_000);
+        assert!(activity.received(&flood[..90]).is_ok());
+        let error = activity.received(&flood).expect_err("too many").kind();
+        assert_eq!((error, activity.is_flood()), (io::ErrorKind::InvalidData, true));
+    }
+}
