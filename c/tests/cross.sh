@@ -1,8 +1,8 @@
 #!/bin/sh
 # Other processors: the unit tests as 32-bit x86 and, under qemu-user, as AArch64, 32-bit ARM,
-# RISC-V, s390x and MIPS, the last two big-endian; the freestanding half and the amalgamation for
-# Cortex-M, and there the microcontroller example, run on two emulated boards against a producer
-# that interrupts it: firmware/board.c.
+# RISC-V, s390x and MIPS, the last two big-endian; the CRC on older x86-64; the freestanding half
+# and the amalgamation for Cortex-M, and there the microcontroller example, run on two emulated
+# boards against a producer that interrupts it: firmware/board.c.
 #
 #   make check-cross     prints PASS lines and nothing else
 #
@@ -12,7 +12,7 @@
 # to a temporary directory only. The rest of the project on these machines: verify/platforms/run.sh.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-for tool in i686-linux-gnu-gcc aarch64-linux-gnu-gcc qemu-aarch64 arm-linux-gnueabihf-gcc riscv64-linux-gnu-gcc s390x-linux-gnu-gcc mips-linux-gnu-gcc \
+for tool in i686-linux-gnu-gcc x86_64-linux-gnu-gcc qemu-x86_64 aarch64-linux-gnu-gcc qemu-aarch64 arm-linux-gnueabihf-gcc riscv64-linux-gnu-gcc s390x-linux-gnu-gcc mips-linux-gnu-gcc \
     arm-none-eabi-gcc qemu-system-arm clang; do
     command -v $tool >/dev/null || { echo "$tool is missing"; exit 2; }
 done
@@ -77,6 +77,10 @@ report "i686: it is 32-bit" class "$work/i686/libaqueduct.so" 01
 aarch64=aarch64-linux-gnu-gcc
 report "aarch64: unit tests under qemu" make -j2 check CC=$aarch64 RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu" BUILD="$work/aarch64"
 report "aarch64: CRC without SHA3, which is chosen at run time" qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu cortex-a72 "$work/aarch64/test_crc32"
+report "x86-64: CRC test" make "$work/x86-64/test_crc32" CC=x86_64-linux-gnu-gcc WERROR=-Werror BUILD="$work/x86-64"
+for cpu in Westmere core2duo; do
+    report "x86-64: CRC of a $cpu, which is chosen at run time" qemu-x86_64 -cpu $cpu "$work/x86-64/test_crc32"
+done
 report "aarch64: without vector registers" make "$work/plain/libaqueduct.a" CC=$aarch64 CFLAGS=-mgeneral-regs-only WERROR=-Werror BUILD="$work/plain"
 report "aarch64: shared library" make shared CC=$aarch64 BUILD="$work/aarch64"
 

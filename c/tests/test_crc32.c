@@ -26,7 +26,14 @@ static void the_function_of_the_program_is_the_only_one(void)
     CHECK_EQ(aqd_crc32("123456789", 9), UINT32_C(0xCBF43926));
     CHECK_EQ(aqd_crc32_update_words_table(AQD_CRC32_START, 1, 2, 3, 4), aqd_crc32_update_words_fast(AQD_CRC32_START, 1, 2, 3, 4));
     CHECK_EQ(hooked_bytes, 9 + 64);
+}
+#endif
+
+#if !defined AQD_CRC_CLMUL && !defined AQD_CRC_ARM
+static void a_build_without_special_instructions_says_so(void)
+{
     CHECK_EQ(aqd_crc32_width(), 0);
+    CHECK(!aqd_crc32_has_fast());
 }
 #endif
 
@@ -383,6 +390,9 @@ int main(void)
     RUN(the_nine_digits_give_the_catalogue_value);
 #if defined AQD_CRC_HOOK
     RUN(the_function_of_the_program_is_the_only_one);
+#endif
+#if !defined AQD_CRC_CLMUL && !defined AQD_CRC_ARM
+    RUN(a_build_without_special_instructions_says_so);
 #endif
     RUN(every_length_to_600_at_every_alignment_equals_the_definition);
     RUN(big_inputs_at_every_alignment_equal_the_definition);
