@@ -7,10 +7,12 @@ FILE: as in c/src, such as seek.c or linux/wait.c; default: all, some minutes of
 --every N: only each Nth mutant. --budget: stops after that time; the next run goes on there.
 
 A mutant costs what depends on the changed file, compiled without optimisation, and its tests, one
-after the other, those first that catch most in their time, until one fails. One that hangs counts
-as caught. Where the compiler here drops the changed line, that of another processor is asked, under
-qemu-user. What is missed is judged once more: if optimised code is the same with it, it is none,
-and otherwise by the same tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+after the other, those first that catch most in their time, until one fails: only of builds that see
+the changed line. One that hangs counts as caught: that says nothing for much longer than it usually
+does. Where the compiler here drops the changed line, that of another processor is asked, under
+qemu-user. What is missed is judged once more: where the code chooses by what the processor can do,
+by processors that can do less; if optimised code is the same with it, it is none, and otherwise by
+the same tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 
 Verdicts are kept in target/mutants/c for as long as neither the library nor the tests that came to
 them change. --record writes a row in verify/mutants/README.md for each file that was judged whole.
@@ -30,6 +32,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -53,7 +56,7 @@ GENERATED = ("tables.h", "constants.h", "lanes.h")
 
 # The tests that a file is for.
 READER = ["test_reader", "test_damage", "test_hostile", "test_golden"]
-CRC = ["test_crc32", "test_crc32_small", "test_crc32_1k", "test_crc32_portable"]
+CRC = ["test_crc32", "test_crc32_width", "test_crc32_small", "test_crc32_1k", "test_crc32_portable", "test_crc32_hook"]
 OPENING = ["test_attach", "test_open", "test_client", "test_wait", "test_calls", "test_loop"]
 TESTS = {
     "attributes": ["test_attributes"],
@@ -159,7 +162,7 @@ class Build:
     compiler: str
     flags: tuple = ("-O0",)
     runner: tuple = ()
-    # How many times as long a program may take.
+    # How many times as long a program may take that is quick.
     slower: int = 1
 
 
@@ -173,13 +176,29 @@ OTHERS = [
     Build("i686", "i686-linux-gnu-gcc", ("-O0",)),
     Build("s390x", "s390x-linux-gnu-gcc", ("-O0", "-static"), ("qemu-s390x",), 4),
 ]
-# In the harness of the tests, so that each program has it once.
+# A line that chooses kernels, and processors that have fewer of them, for the program that calls all.
+CHOOSES = re.compile(r"\bwidth\b|has_fast|cpu_supports")
+LESSER = {
+    "here": [("qemu-x86_64", "-cpu", "Westmere"), ("qemu-x86_64", "-cpu", "core2duo")],
+    "aarch64": [("qemu-aarch64", "-cpu", "cortex-a72")],
+}
+# In the harness of the tests, so that each program has it once. What a child of a test finds is
+# for the test to say.
 CHOSEN = """
 __attribute__((weak)) int aqd_mutant;
+int getpid(void);
+static int chosen_in;
 __attribute__((constructor)) static void choose_mutant(void)
 {
     const char *number = getenv("AQD_MUTANT");
     aqd_mutant = number ? atoi(number) : 0;
+    chosen_in = getpid();
+}
+static inline void end_at_once(void)
+{
+    if (getpid() == chosen_in) {
+        _Exit(1);
+    }
 }
 """
 
@@ -195,11 +214,12 @@ def copied(into):
     """What the tests are built from and read."""
     shutil.copytree(ROOT / "c", into / "c", ignore=shutil.ignore_patterns("build*"))
     shutil.copytree(ROOT / "core/tests/golden", into / "core/tests/golden")
-    # The first test that fails ends a program: nobody reads what the others say.
+    # The first check that fails ends a program: nobody reads what the others say.
     harness = into / "c/tests/check.h"
     text = harness.read_text(encoding="utf-8")
     ending = "    fflush(stdout);\n    if (!test_ok) {\n        _Exit(1);\n    }\n"
     text = text.replace("#include <stdio.h>\n", f"#include <stdio.h>\n#include <stdlib.h>\n{CHOSEN}")
+    text = text.replace(" test_ok = false; ", " test_ok = false; end_at_once(); ")
     harness.write_text(text.replace("    fflush(stdout);\n", ending), encoding="utf-8")
     for test in (into / "c/tests").glob("test_*.c"):
         text = test.read_text(encoding="utf-8")
@@ -280,7 +300,8 @@ class Objects:
                 return self.base.object_of(unit, variant)
             if (unit, variant) not in self.built:
                 into = self.place / (unit.replace("/", "_") + variant + ".o")
-                compiles, self.wrong = quiet(self.command(unit, variant, "-c", "-o", str(into)), self.tree / "c")
+                compiles, said = quiet(self.command(unit, variant, "-c", "-o", str(into)), self.tree / "c")
+                self.wrong += "" if compiles else said
                 self.built[unit, variant] = into if compiles else None
                 if not compiles and self.base is None:
                     sys.exit(f"{unit} does not compile without a mutant ({self.build.name})\n{self.wrong}")
@@ -303,8 +324,10 @@ class Objects:
 
     def linked(self, test):
         source, units, variant = self.parts(test)
+        # A test may include what it tests.
         changed = self.affected(self.file, test)[0] if self.base else []
-        needed = [source, *units] if variant else [source, *(unit for unit in changed if unit != source)]
+        changed = [unit for unit in changed if unit not in self.uses(source)]
+        needed = [source, *units] if variant else [source, *changed]
         objects = [self.object_of(unit, variant) for unit in needed]
         if None in objects:
             return None
@@ -313,34 +336,58 @@ class Objects:
         wraps = [f"-Wl,--wrap={name}" for name in WRAPPED] if test == "test_calls" else []
         into = self.place / test
         command = [self.build.compiler, *self.build.flags, "-pthread", *wraps, "-o", str(into), *map(str, objects)]
-        links, self.wrong = quiet(command, self.tree / "c")
+        links, said = quiet(command, self.tree / "c")
+        self.wrong += "" if links else said
         return into if links else None
 
     def preprocessed(self, file, tests):
-        """All that the compiler sees of a file, in each unit and variant."""
+        """Each unit and variant that a file is part of, with all that the compiler sees of it."""
         for unit, variant in {(unit, self.affected(file, test)[1]) for test in tests for unit in self.affected(file, test)[0]}:
             command = self.command(unit, variant, "-E", "-P")
-            yield subprocess.run(command, cwd=self.tree / "c", capture_output=True, text=True, check=False).stdout
+            text = subprocess.run(command, cwd=self.tree / "c", capture_output=True, text=True, check=False).stdout
+            yield unit, variant, text
 
-    def run(self, program, number, seconds, spins=120):
-        """passed, failed or hangs. Bounded: a mutant may allocate, write or spin for ever."""
+    def run(self, program, number, seconds, spins=120, silent=None, runner=None):
+        """passed, failed or hangs. Bounded: a mutant may allocate, write or spin for ever, or say
+        nothing for longer than `silent`. The longest time in which nothing was said comes with it."""
         limits = "ulimit -v 2097152; " if self.build is HERE else ""
         script = f'{limits}ulimit -t {int(spins) + 1}; ulimit -f 32768; exec "$@"'
-        command = ["sh", "-c", script, "sh", *self.build.runner, str(program)]
+        command = ["sh", "-c", script, "sh", *(runner or self.build.runner), str(program)]
         environment = {**os.environ, "AQD_MUTANT": str(number), "ASAN_OPTIONS": "detect_leaks=0"}
         child = subprocess.Popen(command, cwd=self.tree / "c", env=environment, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
-        try:
-            status = child.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            status = None
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        longest = self.watched(child, seconds, silent)
+        status = child.poll()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+        child.stdout.close()
         # A shell's `ulimit -t` is a hard limit too, at which Linux kills.
         if status in (None, -signal.SIGXCPU, -signal.SIGKILL):
-            return "hangs"
-        return "failed" if status else "passed"
+            return "hangs", longest
+        return "failed" if status else "passed", longest
+
+    @staticmethod
+    def watched(child, seconds, silent):
+        """Waits until a program ends or its time is over; the longest time in which it said nothing.
+        A process that it left behind may keep the pipe."""
+        began = said = time.monotonic()
+        longest, ends, pipe = 0.0, os.pidfd_open(child.pid), child.stdout.fileno()
+        watch = select.poll()
+        watch.register(ends, select.POLLIN)
+        watch.register(pipe, select.POLLIN)
+        while True:
+            now = time.monotonic()
+            until = min(began + seconds, said + silent if silent else float("inf"))
+            events = dict(watch.poll(max(0, until - now) * 1000))
+            now = time.monotonic()
+            if pipe in events:
+                longest, said = max(longest, now - said), now
+                if not os.read(pipe, 65536):
+                    watch.unregister(pipe)
+            if ends in events or (not events and now >= until):
+                os.close(ends)
+                return max(longest, now - said)
 
 
 @dataclasses.dataclass
@@ -449,6 +496,8 @@ class Campaign:
         if missing := [build.name for build in OTHERS if build.name not in self.bases]:
             sys.exit(f"no compiler or emulator for {', '.join(missing)}: .ci/setup installs them")
         self.places = 0
+        # Of each line of the file that is judged: the units and variants that see it.
+        self.sees = {}
 
     def changed(self, build, file, text):
         """A build of the tree with another text of a file."""
@@ -477,13 +526,19 @@ class Campaign:
         for number in {mutant.number for mutant in mutants}:
             lines[number] = f"AQD_LINE_{number}_ {lines[number]}"
         marked = self.changed(build, file, "\n".join(lines))
-        found = set()
-        for text in marked.preprocessed(file, self.tests(build, file)):
-            found |= set(map(int, re.findall(r"\bAQD_LINE_(\d+)_", text)))
-        return [mutant for mutant in mutants if mutant.number in found]
+        self.sees = collections.defaultdict(set)
+        for unit, variant, text in marked.preprocessed(file, self.tests(build, file)):
+            for number in set(map(int, re.findall(r"\bAQD_LINE_(\d+)_", text))):
+                self.sees[number].add((unit, variant))
+        return [mutant for mutant in mutants if mutant.number in self.sees]
 
     def tests(self, build, file):
         return [test for test in tests_of(file) if self.bases[build.name].affected(file, test)[0]]
+
+    def seeing(self, build, mutant, test):
+        """The units of a test program that see the line of a mutant, and their variant."""
+        units, variant = self.bases[build.name].affected(mutant.file, test)
+        return [unit for unit in units if (unit, variant) in self.sees[mutant.number]], variant
 
     def of_build(self, build, file, mutants):
         numbered = dict(enumerate(mutants, 1))
@@ -496,6 +551,7 @@ class Campaign:
         """Builds all into one library and has them judged; the numbers that cannot be had so."""
         text = (SOURCE / file).read_text(encoding="utf-8")
         left, tests = dict(numbered), self.tests(build, file)
+        tests = [test for test in tests if any(self.seeing(build, mutant, test)[0] for mutant in left.values())]
         while left:
             changed_text, among = switched(text, left)
             objects = self.changed(build, file, changed_text)
@@ -509,19 +565,20 @@ class Campaign:
                 self.tell(left.pop(number), ("does not compile", None, build.name))
         else:
             return set()
-        seconds = {}
+        usual = {}
         for test in tests:
             began = time.monotonic()
-            if objects.run(programs[test], 0, 120) != "passed":
+            ended, longest = objects.run(programs[test], 0, 240)
+            if ended != "passed":
                 print(f"{test} does not pass with the mutants of {file} switched off ({build.name})", flush=True)
                 return set(left)
-            seconds[test] = time.monotonic() - began
+            usual[test] = time.monotonic() - began, longest
         order = Order()
         missed = {}
 
         def one(number):
             if time.monotonic() < self.until:
-                judged(objects, programs, seconds, order, number, left[number], missed)
+                judged(objects, programs, usual, order, number, left[number], missed)
 
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
             list(pool.map(one, sorted(among)))
@@ -532,22 +589,31 @@ class Campaign:
                 self.tell(mutant, ("missed", None, build.name))
         return set(left) - among
 
-    def judged(self, objects, programs, seconds, order, number, mutant, missed):
-        if found := self.tried(objects, programs, seconds, order, number):
+    def judged(self, objects, programs, usual, order, number, mutant, missed):
+        if found := self.tried(objects, programs, usual, order, number, mutant):
             self.tell(mutant, (found[1], found[0], objects.build.name))
         else:
             missed[number] = mutant
 
-    def tried(self, objects, programs, seconds, order, number):
+    def tried(self, objects, programs, usual, order, number, mutant):
         """The test that fails or hangs, and which of both; None if all pass."""
-        for test in order.sorted(seconds):
-            limit, spins = max(6.0, 10 * seconds[test]), max(2.0, 2 * seconds[test])
-            ended = objects.run(programs[test], number, limit * objects.build.slower, spins)
+        build = objects.build
+        usual = {test: times for test, times in usual.items() if self.seeing(build, mutant, test)[0]}
+        for test in order.sorted({test: seconds for test, (seconds, _) in usual.items()}):
+            seconds, longest = usual[test]
+            limit, spins = max(6.0 * build.slower, 10 * seconds), max(2.0 * build.slower, 2 * seconds)
+            silent = 1.5 * build.slower + 4 * longest
+            ended, _ = objects.run(programs[test], number, limit, spins, silent)
             if ended == "hangs":  # or this machine was busy
-                ended = objects.run(programs[test], number, limit * objects.build.slower, spins)
+                ended, _ = objects.run(programs[test], number, limit, spins, 2 * silent)
             order.told(test, ended != "passed")
             if ended != "passed":
                 return test, "caught" if ended == "failed" else "hangs"
+        # They are to say that the processor does not know an instruction.
+        if "test_crc32" in usual and CHOOSES.search(mutant.line):
+            for runner in LESSER.get(build.name, ()):
+                if objects.run(programs["test_crc32"], number, 240, runner=runner)[0] == "failed":
+                    return "test_crc32", "caught"
         return None
 
     def again(self, file, missed):
@@ -567,7 +633,7 @@ class Campaign:
         """Whether optimised code differs, in any unit and variant."""
         base, changed = self.bases[OPTIMISED.name], self.alone(OPTIMISED, mutant)
         for test in self.tests(OPTIMISED, mutant.file):
-            units, variant = base.affected(mutant.file, test)
+            units, variant = self.seeing(OPTIMISED, mutant, test)
             for unit in units:
                 made = changed.object_of(unit, variant)
                 if made is None or made.read_bytes() != base.object_of(unit, variant).read_bytes():
@@ -579,26 +645,36 @@ class Campaign:
         lines[mutant.number] = mutant.mutated
         return self.changed(build, mutant.file, "\n".join(lines))
 
+    @functools.cache  # noqa: B019
+    def usual(self, build, test):
+        """The time of a test without a mutant, and the longest in which it says nothing."""
+        program = self.bases[build.name].program(test)
+        began = time.monotonic()
+        ended, longest = self.bases[build.name].run(program, 0, 240) if program else ("", 0)
+        if ended != "passed":
+            sys.exit(f"{test} does not pass without a mutant ({build.name})")
+        return time.monotonic() - began, longest
+
     def by_itself(self, build, file, mutant):
         """A verdict on one that is built alone."""
-        objects, tests = self.alone(build, mutant), self.tests(build, file)
-        seconds = {}
-        for test in tests:
-            program = self.bases[build.name].program(test)
-            began = time.monotonic()
-            if program is None or self.bases[build.name].run(program, 0, 120) != "passed":
-                sys.exit(f"{test} does not pass without a mutant ({build.name})")
-            seconds[test] = time.monotonic() - began
-        for test in sorted(seconds, key=seconds.get):
-            if objects.program(test) is None:
-                self.tell(mutant, ("does not compile", None, build.name))
-                return
-        if found := self.tried(objects, objects.programs, seconds, Order(), 0):
-            self.tell(mutant, (found[1], found[0], build.name))
+        if found := self.tried_alone(build, file, mutant):
+            self.tell(mutant, found)
         elif build is HERE and not self.differs(mutant):
             self.tell(mutant, ("same code", None, OPTIMISED.name))
         else:
-            self.tell(mutant, ("missed", None, build.name))
+            found = self.tried_alone(SANITIZED, file, mutant) if build is HERE else None
+            self.tell(mutant, found or ("missed", None, SANITIZED.name if build is HERE else build.name))
+
+    def tried_alone(self, build, file, mutant):
+        """What one that is built alone is found to be; None if all pass."""
+        objects = self.alone(build, mutant)
+        tests = [test for test in self.tests(build, file) if self.seeing(build, mutant, test)[0]]
+        usual = {test: self.usual(build, test) for test in tests}
+        for test in sorted(usual, key=usual.get):
+            if objects.program(test) is None:
+                return "does not compile", None, build.name
+        found = self.tried(objects, objects.programs, usual, Order(), 0, mutant)
+        return (found[1], found[0], build.name) if found else None
 
 
 @functools.cache
