@@ -351,3 +351,52 @@ fn the_unit_never_gives_up_the_rings_that_are_kept_for_it() {
     assert_eq!(values("Restart"), ["on-failure"]);
     assert_eq!(values("StartLimitIntervalSec"), ["0"], "more starts than these are not tried");
 }
+
+#[test]
+fn a_manager_that_does_not_read_holds_nothing_up_and_gets_everything_later() {
+    let manager = Manager::deaf();
+    let sockets = Sockets::bind(&manager.scratch);
+    let mut listener = manager.start(Some(&sockets), &["--drain-timeout-ms", "100"]);
+    assert!(listener.line().starts_with("aqueduct ready"), "{}", manager.log());
+    // As many as would occupy every thread that could wait.
+    for number in 0..20 {
+        assert_eq!(Server::exchange_at(sockets.http, get("/healthz")).status, 200, "{number}");
+        assert_eq!(post(&sockets, &[number]).0, u64::from(number));
+        let mut reader = Attached::attach(&sockets.control, "", "");
+        assert_eq!(reader.next().map(|record| record.0), Some(u64::from(number)));
+        reader.release();
+    }
+    let reader = Attached::attach(&sockets.control, "", "");
+    let has = |line: &str| manager.told().iter().any(|told| told == line);
+    assert!(manager.kept().is_empty() && !has("READY=1"));
+    manager.listen();
+    // Not what came and went: the ring, its page, and the cursor of who is there.
+    manager.eventually("everything is kept", || {
+        let kept = manager.kept();
+        let count = |kind: &str| kept.iter().filter(|name| name.starts_with(kind)).count();
+        has("READY=1") && (count("ring/"), count("page/"), count("cursor/")) == (1, 1, 1)
+    });
+    drop(reader);
+    listener.signal(Signal::TERM);
+    assert!(listener.wait().success(), "{}", manager.log());
+    manager.eventually("the end", || has("STOPPING=1") && manager.kept().len() == 2);
+}
+
+#[test]
+fn a_manager_that_never_reads_keeps_neither_a_start_nor_an_end_waiting() {
+    let manager = Manager::deaf();
+    let sockets = Sockets::bind(&manager.scratch);
+    let mut listener = manager.start(Some(&sockets), &[]);
+    assert!(listener.line().starts_with("aqueduct ready"), "{}", manager.log());
+    listener.signal(Signal::TERM);
+    assert!(listener.wait().success(), "{}", manager.log());
+    assert!(manager.log().contains("the service manager does not listen"), "{}", manager.log());
+    // Nor does one that is gone.
+    std::fs::remove_file(manager.scratch.path("notify")).expect("removed");
+    let mut listener = manager.start(Some(&sockets), &[]);
+    assert!(listener.line().starts_with("aqueduct ready"), "{}", manager.log());
+    let reader = Attached::attach(&sockets.control, "", "");
+    listener.signal(Signal::TERM);
+    assert!(listener.wait().success(), "{}", manager.log());
+    drop(reader);
+}

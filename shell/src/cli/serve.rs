@@ -203,6 +203,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
     let supervisor = Arc::new(Supervisor::from_environment());
     let failed = |reason: &str| {
         supervisor.tell(&Told::Failed(reason));
+        supervisor.flush();
         log::last_words(&format!("aqueduct: {reason}"));
     };
     let loaded = match args.load() {
@@ -225,6 +226,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
     let serve = AssertUnwindSafe(|| server::run(&loaded, load, &supervisor));
     match std::panic::catch_unwind(serve) {
         Ok(Ok(())) => {
+            supervisor.flush();
             log::flush();
             ExitCode::SUCCESS
         }
@@ -232,6 +234,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
             supervisor.tell(&Told::Failed(said.unwrap_or("a panic; the log says where")));
+            supervisor.flush();
             log::flush();
             ExitCode::FAILURE
         }

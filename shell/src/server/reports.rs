@@ -48,9 +48,7 @@ impl Reports {
                 // The end has its own bound, and its own words.
                 let ends = admin.shutdown.has_begun();
                 let text = if ends { ENDING.to_owned() } else { status(&admin) };
-                let supervisor = Arc::clone(&supervisor);
-                // Beside the runtime: a manager that does not listen must not hold it up.
-                smol::unblock(move || supervisor.tell(&Told::Alive(&text))).await;
+                supervisor.tell(&Told::Alive(&text));
             }
         }))
     }

@@ -3,20 +3,21 @@
 //!
 //! Without one, nothing is handed over and nobody is told.
 
+mod channel;
 mod inherited;
 mod told;
 
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::net::SocketType;
-use sd_notify::NotifyState;
 
 use crate::sync::lock;
 
+use channel::Channel;
 use inherited::Socket;
 pub use told::Told;
 
@@ -27,29 +28,29 @@ pub struct Supervisor {
     sockets: Mutex<Vec<Socket>>,
     /// Other descriptors, by the names that they were given.
     stored: Mutex<Vec<(String, OwnedFd)>>,
-    listens: bool,
+    /// The way to it, if it listens.
+    channel: Option<Arc<Channel>>,
     watchdog: Option<Duration>,
 }
 
 /// Where descriptors outlive the process. Whether they do is up to the manager: one that is not
 /// asked to (`FileDescriptorStoreMax`) drops them.
-#[derive(Clone, Copy, Debug)]
-pub struct Store(());
+#[derive(Clone)]
+pub struct Store(Arc<Channel>);
 
 impl Supervisor {
     /// Takes what the environment says. To be called once, before anything else opens a file.
     pub fn from_environment() -> Self {
-        let mut supervisor = Self {
-            listens: std::env::var_os("NOTIFY_SOCKET").is_some(),
-            watchdog: sd_notify::watchdog_enabled(),
-            ..Self::default()
-        };
+        let mut supervisor = Self { watchdog: sd_notify::watchdog_enabled(), ..Self::default() };
         for (name, descriptor) in inherited::descriptors() {
             match Socket::of(descriptor) {
                 Ok(socket) => lock(&supervisor.sockets).push(socket),
                 Err(other) => lock(&supervisor.stored).push((name, other)),
             }
         }
+        // Only now, for it opens a descriptor.
+        supervisor.channel =
+            std::env::var_os("NOTIFY_SOCKET").and_then(|name| Channel::open(&name));
         if supervisor.watchdog.is_some_and(|period| period.is_zero()) {
             supervisor.watchdog = None;
         }
@@ -98,37 +99,40 @@ impl Supervisor {
 
     /// Returns where descriptors can be kept, if there is a manager.
     pub fn store(&self) -> Option<Store> {
-        self.listens.then_some(Store(()))
+        self.channel.clone().map(Store)
     }
 
     /// Returns how often the manager wants a sign of life, if it listens at all.
     pub fn watchdog(&self) -> Option<Duration> {
-        self.watchdog.filter(|_| self.listens)
+        self.watchdog.filter(|_| self.channel.is_some())
     }
 
-    /// Tells the manager something. It is not waited for, and that it is gone is no failure.
+    /// Tells the manager something. It is not waited for, whether it listens or not, and that it is
+    /// gone is no failure.
     pub fn tell(&self, told: &Told<'_>) {
-        if self.listens {
-            told.send();
+        if let Some(channel) = &self.channel {
+            channel.tell(told);
+        }
+    }
+
+    /// Waits half a second at most until the manager has taken what it was told.
+    pub fn flush(&self) {
+        if let Some(channel) = &self.channel {
+            channel.flush();
         }
     }
 }
 
 impl Store {
     /// Has a descriptor kept under a name. When this returns, the manager will find it, even if
-    /// this process is killed at once.
-    pub fn keep(self, name: &str, descriptor: BorrowedFd<'_>) {
-        let state = [NotifyState::FdStore, NotifyState::FdName(name)];
-        if let Err(error) = sd_notify::notify_with_fds(&state, &[descriptor]) {
-            tracing::warn!(name, %error, "the service manager does not keep a descriptor");
-        }
+    /// this process is killed at once; one that does not listen gets it as soon as it does, and is
+    /// not waited for.
+    pub fn keep(&self, name: &str, descriptor: BorrowedFd<'_>) {
+        self.0.keep(name, descriptor);
     }
 
-    /// Has the descriptors of a name dropped.
-    pub fn forget(self, name: &str) {
-        let state = [NotifyState::FdStoreRemove, NotifyState::FdName(name)];
-        if let Err(error) = sd_notify::notify(&state) {
-            tracing::warn!(name, %error, "the service manager is not reached");
-        }
+    /// Has the descriptors of a name dropped. Does not wait.
+    pub fn forget(&self, name: &str) {
+        self.0.forget(name);
     }
 }

@@ -56,10 +56,26 @@ pub struct Manager {
     pub scratch: Scratch,
     heard: Arc<Mutex<Heard>>,
     notify: PathBuf,
+    socket: Arc<OwnedFd>,
 }
 
 impl Manager {
     pub fn new() -> Self {
+        let manager = Self::bind();
+        manager.listen();
+        manager
+    }
+
+    /// One whose socket is full, and that reads nothing before it is to.
+    pub fn deaf() -> Self {
+        let manager = Self::bind();
+        let full = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+        full.set_nonblocking(true).expect("set");
+        while full.send_to(b"X_FULL=1", &manager.notify).is_ok() {}
+        manager
+    }
+
+    fn bind() -> Self {
         let scratch = Scratch::new();
         let notify = scratch.path("notify");
         let socket = rustix::net::socket_with(
@@ -70,8 +86,12 @@ impl Manager {
         );
         let socket = socket.expect("a socket");
         rustix::net::bind(&socket, &SocketAddrUnix::new(&notify).expect("short")).expect("bound");
-        let heard = Arc::<Mutex<Heard>>::default();
-        let hearing = Arc::downgrade(&heard);
+        Self { scratch, heard: Arc::default(), notify, socket: Arc::new(socket) }
+    }
+
+    /// Begins to read, if it does not yet.
+    pub fn listen(&self) {
+        let (hearing, socket) = (Arc::downgrade(&self.heard), Arc::clone(&self.socket));
         std::thread::spawn(move || {
             loop {
                 let Some((text, descriptors)) = receive(&socket) else { return };
@@ -79,7 +99,6 @@ impl Manager {
                 heard.lock().expect("no test panics here").take(&text, descriptors);
             }
         });
-        Self { scratch, heard, notify }
     }
 
     /// Starts the listener with these sockets and everything that is kept.
@@ -222,10 +241,14 @@ pub struct Started {
 impl Started {
     /// The ready line, or what came instead.
     pub fn line(&mut self) -> String {
-        let mut line = String::new();
         let out = self.child.stdout.take().expect("piped, and asked once");
-        BufReader::new(out).read_line(&mut line).expect("a line or the end");
-        line
+        let (found, line) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            BufReader::new(out).read_line(&mut line).expect("a line or the end");
+            let _ = found.send(line);
+        });
+        line.recv_timeout(PATIENCE).unwrap_or_else(|_| "nothing in time".to_owned())
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {

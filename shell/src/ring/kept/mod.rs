@@ -108,11 +108,11 @@ impl Ring {
         let kept = Kept { store, ring: name.clone(), generation, page };
         kept.note(&mut ring.lock());
         kept.page.complete();
-        store.keep(&Kept::name("ring", name, generation), ring.segment.handout());
-        store.keep(&Kept::name("page", name, generation), descriptor.as_fd());
+        kept.store.keep(&Kept::name("ring", name, generation), ring.segment.handout());
+        kept.store.keep(&Kept::name("page", name, generation), descriptor.as_fd());
         // Only now: whatever happens before, one of the two is whole.
         for name in left.names {
-            store.forget(&name);
+            kept.store.forget(&name);
         }
         ring.crashes = crashes;
         ring.kept = Some(kept);
