@@ -331,3 +331,82 @@ fn a_reload_fills_no_bucket_unless_the_limit_is_another() {
     process.takes(&with("0.002", ""), &["rate = 0.002"]);
     assert_eq!([post(), post(), post()], [202, 202, 429]);
 }
+
+/// Puts a pipe that nobody writes to in the place of the file: reading it takes for ever.
+fn hang(process: &Reloading) {
+    let pipe = process.file.with_extension("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .expect("a pipe");
+    std::fs::rename(&pipe, &process.file).expect("renamed");
+}
+
+#[test]
+fn a_reload_that_hangs_keeps_no_signal_from_ending_it() {
+    let mut process = Reloading::start("");
+    hang(&process);
+    // More than one: those that follow wait for the first.
+    for _ in 0..3 {
+        process.server.signal(Signal::HUP);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(process.server.post("default", b"x").status, 202);
+    }
+    let threads = format!("/proc/{}/task", process.server.pid());
+    let reloads = || {
+        let tasks = std::fs::read_dir(&threads).expect("it lives").flatten();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.trim() == "aqueduct-reload").count()
+    };
+    process.server.eventually("one reads and one waits", || reloads() == 2);
+    process.server.terminate();
+    assert_eq!(process.server.wait().code(), Some(0), "{}", process.server.log());
+    assert!(!process.server.socket.exists());
+}
+
+#[test]
+fn a_reload_that_was_asked_for_and_hangs_keeps_no_signal_from_ending_it_either() {
+    let mut process = Reloading::start("");
+    hang(&process);
+    let mut asking = command()
+        .arg("reload")
+        .arg("--socket")
+        .arg(&process.server.socket)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it runs");
+    process
+        .server
+        .eventually("the first is at it", || process.server.log().contains("reload asked for"));
+    let (taken, said) = process.reload();
+    assert!(!taken && said.contains("another reload has been reading its files"), "{said}");
+    process.server.terminate();
+    assert_eq!(process.server.wait().code(), Some(0), "{}", process.server.log());
+    let _ = asking.kill();
+    let _ = asking.wait();
+}
+
+#[test]
+fn a_signal_during_a_reload_is_seen_by_one_after_it() {
+    let text = |time: &str| format!("[server]\ndrain_timeout_ms = '{time}'\n");
+    let process = Reloading::start(&text("1s"));
+    hang(&process);
+    process.server.signal(Signal::HUP);
+    // Opening the pipe to write waits until the reload has opened it.
+    let mut pipe = std::fs::OpenOptions::new().write(true).open(&process.file).expect("read");
+    process.write(&text("3s"));
+    process.server.signal(Signal::HUP);
+    pipe.write_all(text("2s").as_bytes()).expect("read");
+    drop(pipe);
+    process.server.eventually("both took effect, in their order", || {
+        let log = process.server.log();
+        let first = log.find(r#"\"2s\" (was \"1s\")"#);
+        let second = log.find(r#"\"3s\" (was \"2s\")"#);
+        first.zip(second).is_some_and(|(first, second)| first < second)
+    });
+}

@@ -37,7 +37,7 @@ use crate::ring::{Left, Ring, RingError, RingSettings};
 use crate::segment;
 use crate::shutdown::Shutdown;
 use crate::socket_file::{BindError, SocketFile};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, Told};
 #[cfg(feature = "otel")]
 use crate::telemetry;
 
@@ -58,7 +58,7 @@ pub use signals::ignore_file_size_signal;
 const THREADS_OF_A_JOURNAL: usize = 2;
 /// How often a shutdown looks whether the readers are through.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
-/// Threads of the runtime, for signals and for the ready line.
+/// Threads of the runtime, for signals, for the ready line and for what takes its time.
 const OTHER_THREADS: usize = 3;
 /// For the answers to requests that waited until the rings were closed.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -90,7 +90,35 @@ pub fn run(
         start_thread(number, &executor).map_err(ServeError::Thread)?;
     }
     smol::block_on(async {
-        let server = Server::bind(loaded, load, shares, (&executor, supervisor))?;
+        let is_hangup = |signal: &Option<io::Result<Signal>>| {
+            has_file && matches!(signal, Some(Ok(Signal::Hup)))
+        };
+        let metrics = Arc::new(Metrics::new().map_err(ServeError::Metrics)?);
+        let (making, of_all) = (Arc::clone(loaded), Arc::clone(&metrics));
+        let keeper = Arc::clone(supervisor);
+        // In a thread of its own: a large journal is read for long, and whoever gives up waiting
+        // for it must be heard. Whatever it is at, it may be killed there.
+        let rings = smol::unblock(move || Server::rings(&making.config, &of_all, &keeper));
+        let mut reload_asked = false;
+        let rings = future::or(async { Ok(rings.await) }, async {
+            loop {
+                let signal = endings.next().await;
+                if !is_hangup(&signal) {
+                    return Err(signal);
+                }
+                reload_asked = true;
+            }
+        });
+        let rings = match rings.await {
+            Ok(rings) => rings?,
+            Err(signal) => {
+                tracing::info!(?signal, "shutting down before the rings were there");
+                supervisor.tell(&Told::Stopping("ended before it was ready"));
+                return Ok(());
+            }
+        };
+        let parts = (metrics, rings);
+        let server = Server::bind(loaded, load, shares, parts, (&executor, supervisor))?;
         // Once the rings are made: what is in /proc of such a process belongs to root.
         if config.has_secrets()
             && let Err(error) = keep_memory_private()
@@ -103,16 +131,15 @@ pub fn run(
         let reports = Reports::new(supervisor, &server.admin);
         reports.ready();
         let _reporting = reports.spawn(&executor);
-        let is_hangup = |signal: &Option<io::Result<Signal>>| {
-            has_file && matches!(signal, Some(Ok(Signal::Hup)))
-        };
+        if reload_asked {
+            server.reloader.reload_apart();
+        }
         let signal = loop {
             let signal = endings.next().await;
             if !is_hangup(&signal) {
                 break signal;
             }
-            // The outcome is logged.
-            let _ = server.reloader.reload();
+            server.reloader.reload_apart();
         };
         tracing::info!(?signal, "shutting down");
         reports.stopping();
@@ -189,12 +216,11 @@ impl Server {
         loaded: &Arc<Loaded>,
         load: Load,
         shares: Shares,
+        (metrics, rings): (Arc<Metrics>, Vec<Arc<Ring>>),
         (executor, supervisor): (&Arc<Executor<'static>>, &Supervisor),
     ) -> Result<Self, ServeError> {
         let config = &loaded.config;
-        let metrics = Arc::new(Metrics::new().map_err(ServeError::Metrics)?);
         let shutdown = Arc::new(Shutdown::default());
-        let rings = Self::rings(config, &metrics, supervisor)?;
         let admin_listener = match config.admin.listen {
             Some(address) => {
                 let (socket, bound) = listen(supervisor, address, shares.admin)?;

@@ -2,8 +2,8 @@
 //! nothing does.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::ingest::{self, SetLimits};
 use super::{Config, Loaded};
@@ -12,7 +12,7 @@ use crate::control::Control;
 use crate::ingress::event_loop::{Loops, Shared};
 use crate::ingress::http::Http;
 use crate::log;
-use crate::sync::lock;
+use crate::sync::{Condvar, Mutex, PoisonError, lock};
 use crate::tls::TlsSettings;
 
 /// Reads flags, environment and file as at the start.
@@ -29,12 +29,40 @@ pub(super) struct Parts {
     pub(super) set_http2_limits: SetLimits,
 }
 
+/// How long one who asks for a reload waits for another one to end.
+const TURN_WAIT: Duration = Duration::from_secs(2);
+
 /// The configuration in effect, and how it is replaced.
+///
+/// Reading files and resolving names may take for ever (a pipe, a file server that is gone), so
+/// whoever looks after signals does neither, and waits for nothing that is held meanwhile.
 pub(super) struct Reloader {
     load: Load,
     parts: Parts,
-    /// Locked while one reload is made.
+    /// INVARIANT: locked for a moment, never while anything is read.
     current: Mutex<Arc<Loaded>>,
+    turns: Mutex<Turns>,
+    /// Notified when a reload has ended.
+    ended: Condvar,
+}
+
+/// Who reloads.
+#[derive(Default)]
+struct Turns {
+    /// Since when one is under way.
+    busy_since: Option<Instant>,
+    /// A thread waits to make another one, for a signal that came meanwhile.
+    again: bool,
+}
+
+/// The right to reload; dropping it lets the next one.
+struct Turn<'a>(&'a Reloader);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.turns).busy_since = None;
+        self.0.ended.notify_all();
+    }
 }
 
 impl Reloader {
@@ -42,18 +70,70 @@ impl Reloader {
         for outcome in ["applied", "refused"] {
             parts.shared.metrics.reloads.with_label_values(&[outcome]);
         }
-        Self { load, parts, current: Mutex::new(current) }
+        let (turns, ended) = (Mutex::default(), Condvar::new());
+        Self { load, parts, current: Mutex::new(current), turns, ended }
     }
 
-    /// How long a shutdown may wait for requests and readers.
+    /// How long a shutdown may wait for requests and readers. Does not wait for a reload.
     pub(super) fn drain_timeout(&self) -> Duration {
         lock(&self.current).config.drain_timeout
     }
 
+    /// Reloads in a thread of its own, whose outcome is logged, and returns at once. Signals that
+    /// come during a reload cause one more after it.
+    pub(super) fn reload_apart(self: &Arc<Self>) {
+        {
+            let mut turns = lock(&self.turns);
+            if turns.again {
+                return;
+            }
+            turns.again = true;
+        }
+        let reloader = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("aqueduct-reload".to_owned());
+        let started = thread.spawn(move || {
+            let turn = reloader.turn(None);
+            // From here on a signal asks for what this one may not see.
+            lock(&reloader.turns).again = false;
+            let _ = reloader.reload_in(turn);
+        });
+        if let Err(error) = started {
+            lock(&self.turns).again = false;
+            let _ = self.reload_in(Err(format!("starting a thread: {error}")));
+        }
+    }
+
     /// Reads the configuration again, and puts it into effect if everything in it can be. Returns
-    /// what has changed, or why nothing has.
+    /// what has changed, or why nothing has. May take as long as reading files does.
     pub(super) fn reload(&self) -> Result<String, String> {
-        let outcome = self.try_reload();
+        self.reload_in(self.turn(Some(TURN_WAIT)))
+    }
+
+    /// Waits until no reload is under way, at most for so long.
+    fn turn(&self, most: Option<Duration>) -> Result<Turn<'_>, String> {
+        let is_busy = |turns: &mut Turns| turns.busy_since.is_some();
+        let turns = lock(&self.turns);
+        let mut turns = match most {
+            None => self.ended.wait_while(turns, is_busy).unwrap_or_else(PoisonError::into_inner),
+            Some(most) => {
+                let waited = self.ended.wait_timeout_while(turns, most, is_busy);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        if let Some(since) = turns.busy_since {
+            let seconds = since.elapsed().as_secs();
+            return Err(format!("another reload has been reading its files for {seconds} s"));
+        }
+        turns.busy_since = Some(Instant::now());
+        Ok(Turn(self))
+    }
+
+    fn reload_in(&self, turn: Result<Turn<'_>, String>) -> Result<String, String> {
+        let outcome = match &turn {
+            Ok(_) => self.try_reload(),
+            Err(reason) => Err(reason.clone()),
+        };
+        drop(turn);
         let label = match &outcome {
             Ok(changes) => {
                 tracing::info!(changes, "configuration reloaded");
@@ -69,14 +149,18 @@ impl Reloader {
     }
 
     fn try_reload(&self) -> Result<String, String> {
-        let mut current = lock(&self.current);
         let mut loaded = (self.load)().map_err(|error| error.to_string())?;
+        // Nobody else replaces it: this is the only reload.
+        let current = Arc::clone(&lock(&self.current));
         let changes = compare(&current, &loaded)?;
         // What a ring's readers were told stays true when no route brings attributes any more.
         for (ring, old) in loaded.config.rings.iter_mut().zip(&current.config.rings) {
             ring.has_attributes |= old.has_attributes;
         }
         loaded.config.routes.keep_counts(&current.config.routes);
+        if self.parts.shared.shutdown.has_begun() {
+            return Err("shutting down".to_owned());
+        }
         self.apply(&loaded.config)?;
         let mut said = changes;
         if said.is_empty() {
@@ -89,7 +173,7 @@ impl Reloader {
         if matches!(loaded.config.tls, Some(TlsSettings::Files(_))) {
             said.push("the files of TLS were read again".to_owned());
         }
-        *current = Arc::new(loaded);
+        *lock(&self.current) = Arc::new(loaded);
         Ok(said.join("; "))
     }
 

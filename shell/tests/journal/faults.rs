@@ -1,5 +1,6 @@
 //! Disks without space, directories that vanish, other processes, and other settings.
 
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -178,4 +179,65 @@ fn a_ring_too_small_for_what_is_unread_is_refused_and_nothing_is_lost() {
     reader.release();
     server.eventually("there is room", || server.post("default", b"x").status == 202);
     assert_eq!(place(&server.post("default", b"y")), (51, epoch));
+}
+
+/// Of fcntl(2), which the crate does not name.
+const F_SETSIG: libc::c_int = 10;
+
+/// Holds up whoever opens this file to write, for as long as it lives: the kernel asks the holder
+/// of a lease to give it up, and waits.
+struct HeldUp(std::fs::File);
+
+impl HeldUp {
+    fn new(path: &std::path::Path) -> Self {
+        let file = std::fs::File::open(path).expect("it is there");
+        // SAFETY: system calls on a descriptor that is open. The signal that asks for the lease is
+        // one that is ignored by default.
+        let held = unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) };
+        assert_eq!(held, 0);
+        // SAFETY: as above.
+        let held = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
+        assert_eq!(held, 0, "{}", std::io::Error::last_os_error());
+        Self(file)
+    }
+
+    /// Whether somebody waits.
+    fn is_asked_for(&self) -> bool {
+        // SAFETY: a system call on a descriptor that is open.
+        let becomes = unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_GETLEASE) };
+        becomes == libc::F_UNLCK
+    }
+}
+
+#[test]
+fn a_signal_while_a_journal_is_read_ends_the_process_at_once() {
+    let (mut server, flags) = start("process", "");
+    assert_eq!(server.post("default", b"kept").status, 202);
+    server.signal(Signal::KILL);
+    let _ = server.wait();
+    let files = std::fs::read_dir(journal(&server)).expect("a directory").flatten();
+    let segment =
+        files.map(|file| file.path()).find(|path| path.extension() == Some("segment".as_ref()));
+    let held = HeldUp::new(&segment.expect("a segment"));
+    let mut starting = command()
+        .args(["serve", "--listen", "127.0.0.1:0", "--socket"])
+        .arg(&server.socket)
+        .args(&flags)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it runs");
+    server.eventually("it reads", || held.is_asked_for());
+    let pid = rustix::process::Pid::from_child(&starting);
+    rustix::process::kill_process(pid, Signal::TERM).expect("it lives");
+    let mut code = None;
+    server.eventually("it has ended", || {
+        code = starting.try_wait().expect("our child");
+        code.is_some()
+    });
+    assert_eq!(code.and_then(|code| code.code()), Some(0));
+    drop(held);
+    server.start_again(&strs(&flags));
+    let mut reader = Attached::attach(&server.socket, "", "");
+    assert_eq!(reader.next().map(|record| record.2), Some(b"kept".to_vec()));
 }
