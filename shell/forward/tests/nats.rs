@@ -302,7 +302,7 @@ fn when_the_disk_of_one_server_is_full_the_others_go_on_and_it_comes_back() {
 }
 
 #[test]
-fn a_stream_with_too_few_replicas_is_for_a_person_and_what_is_too_large_is_poison() {
+fn a_stream_that_cannot_hold_what_is_promised_is_for_a_person_and_what_is_too_large_is_poison() {
     let Some(program) = tools::tool("nats-server") else { return };
     let scratch = Scratch::new("natsone");
     let port = {
@@ -328,7 +328,15 @@ fn a_stream_with_too_few_replicas_is_for_a_person_and_what_is_too_large_is_poiso
                 max_message_size: 2000,
                 ..stream::Config::default()
             };
-            jetstream::new(client).create_stream(config).await.ok()
+            let queue = stream::Config {
+                name: "tasks".to_owned(),
+                subjects: vec!["tasks.*".to_owned()],
+                retention: stream::RetentionPolicy::WorkQueue,
+                ..stream::Config::default()
+            };
+            let context = jetstream::new(client);
+            context.create_stream(queue).await.ok()?;
+            context.create_stream(config).await.ok()
         })
     });
     let listener = Listener::start(&scratch);
@@ -344,6 +352,10 @@ fn a_stream_with_too_few_replicas_is_for_a_person_and_what_is_too_large_is_poiso
     let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
     assert_eq!(forward.process.wait().code(), Some(1));
     forward.process.wait_for_log("orders: 1 replicas, not 3");
+    let queue = sink.replace("'orders", "'tasks");
+    let mut forward = Forward::start(&scratch, &listener.socket, &queue, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(1));
+    forward.process.wait_for_log("tasks: it deletes what was consumed (WorkQueue)");
     let dead = scratch.join("dead");
     let config = format!("{sink}[poison]\nfile = '{}'\n", dead.display());
     let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);

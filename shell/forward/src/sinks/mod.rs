@@ -60,7 +60,7 @@ pub fn batch_defaults(kind: Option<&str>) -> BatchDefaults {
         }
         // Acknowledgements of a batch are waited for while its next records are sent.
         Some("nats") => {
-            BatchDefaults { records: 5000, bytes: 4 << 20, wait: Duration::from_millis(100) }
+            BatchDefaults { records: 20_000, bytes: 8 << 20, wait: Duration::from_millis(100) }
         }
         // A batch is a transaction, and a commit is a sync of the server's disk.
         Some("postgres") => {

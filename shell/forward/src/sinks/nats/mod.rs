@@ -5,38 +5,32 @@
 //! `Nats-Expected-Last-Sequence` which number the one before it has in the stream, so the stream
 //! takes each record once and in order, whatever is sent again. (Not by
 //! `Nats-Expected-Last-Msg-Id`: a replica that has caught up does not know the id of its last
-//! message, takes the next one for wrong and stops.) The library's runtime stays in here, on a
-//! thread of its own.
+//! message, takes the next one for wrong and stops.) The
+//! library's runtime stays in here, on a thread of its own.
+
+mod message;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aqueduct::config::Millis;
-use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture, PublishErrorKind};
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, RetentionPolicy, Stream};
 use async_nats::jetstream::{self, message::PublishMessage};
-use async_nats::{ConnectOptions, HeaderMap, Subject};
+use async_nats::{ConnectOptions, Subject};
 use serde::Deserialize;
 
 use super::Context;
-use crate::batch::{Records, View};
-use crate::envelope::{Envelope, Form};
+use crate::batch::Records;
+use crate::envelope::Envelope;
 use crate::sink::{Delivered, Failure, Remedy, Sink};
 use crate::stop::Stop;
-use crate::trace::{TRACEPARENT, Trace};
 
 /// Messages that may wait for their acknowledgement; the server's own queue is larger.
 const MOST_IN_FLIGHT: usize = 1000;
-/// Bytes that the names, lengths and headers of ours take beside a payload, at most.
-const HEAD_BYTES: usize = 512;
 /// The longest pause before the library connects again.
 const RECONNECT_MS: u64 = 500;
-/// `JetStream`'s error codes: a message that is larger than the stream takes, an expected stream
-/// that is another one.
-const TOO_LARGE: u64 = 10054;
-const OTHER_STREAM: u64 = 10060;
-
 /// `[sink]` with `kind = "nats"`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -195,6 +189,14 @@ impl Table {
             let (name, wanted) = (&self.stream, self.replicas);
             return Err(Failure::stop(format!("{name}: {replicas} replicas, not {wanted}")));
         }
+        let retention = stream.cached_info().config.retention;
+        if self.ordered && retention != RetentionPolicy::Limits {
+            let name = &self.stream;
+            return Err(Failure::stop(format!(
+                "{name}: it deletes what was consumed ({retention:?}), and with that what tells \
+                 which records it had: sink.ordered = false is for such a stream"
+            )));
+        }
         Ok(stream)
     }
 
@@ -249,7 +251,7 @@ impl Table {
         loop {
             if sent < end && flying.len() < MOST_IN_FLIGHT {
                 let record = records.get(sent);
-                let message = match message(envelope, &record, limit) {
+                let (headers, payload) = match message::of(envelope, &record, limit) {
                     Ok(message) => message,
                     Err(reason) => {
                         // What was sent is still waited for.
@@ -258,18 +260,20 @@ impl Table {
                         continue;
                     }
                 };
+                let message = PublishMessage::build().payload(payload).headers(headers);
                 let mut message = message.expected_stream(&self.stream);
                 if let Some(sequence) = &mut expected {
                     message = message.expected_last_sequence(*sequence);
                     *sequence += 1;
                 }
                 let future = link.context.send_publish(subject.clone(), message).await;
-                flying.push_back(future.map_err(|it| failure(&it).after(acknowledged))?);
+                flying.push_back(future.map_err(|it| message::failure(&it).after(acknowledged))?);
                 sent += 1;
                 continue;
             }
             let Some(oldest) = flying.pop_front() else { break };
-            let answer = oldest.await.map_err(|error| failure(&error).after(acknowledged))?;
+            let answer =
+                oldest.await.map_err(|error| message::failure(&error).after(acknowledged))?;
             repeated += u64::from(answer.duplicate);
             if let Some(last) = &mut last {
                 let seq = records.get(acknowledged).seq;
@@ -281,53 +285,6 @@ impl Table {
         link.last = last.filter(|_| repeated == 0);
         refused.map_or(Ok(Delivered { known: known as u64 + repeated }), Err)
     }
-}
-
-/// Makes a message of a record, whose name is its id.
-fn message(envelope: &Envelope, record: &View<'_>, limit: usize) -> Result<PublishMessage, String> {
-    let mut payload = Vec::with_capacity(record.payload.len() + 64);
-    envelope.encode(record, &mut payload)?;
-    let mut headers = HeaderMap::new();
-    headers.insert("Aqueduct-Type", record.type_tag.to_string());
-    let mut bytes = payload.len() + HEAD_BYTES;
-    if envelope.form == Form::Raw {
-        // Any other form has them inside.
-        for attribute in record.attributes.clone() {
-            let name = String::from_utf8_lossy(attribute.name);
-            let value = String::from_utf8_lossy(attribute.value);
-            // What cannot be a header of NATS is left out: a name with a colon, a line break.
-            let name = name.parse::<async_nats::HeaderName>();
-            let value = value.parse::<async_nats::HeaderValue>();
-            if let (Ok(name), Ok(value)) = (name, value) {
-                bytes += attribute.name.len() + attribute.value.len() + 4;
-                headers.append(name, value);
-            }
-        }
-    }
-    if envelope.form != Form::Raw || record.attributes.get(TRACEPARENT).is_none() {
-        for (name, value) in Trace::of(record).headers() {
-            bytes += name.len() + value.len() + 4;
-            headers.insert(name, value);
-        }
-    }
-    if bytes > limit {
-        return Err(format!("NATS: {bytes} bytes are more than the server's max_payload, {limit}"));
-    }
-    let message = PublishMessage::build().payload(payload.into()).headers(headers);
-    Ok(message.message_id(record.name()))
-}
-
-/// What a refusal, or silence, means.
-fn failure(error: &async_nats::jetstream::context::PublishError) -> Failure {
-    let code = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<jetstream::Error>())
-        .map(|error| error.error_code().0);
-    let remedy = match (error.kind(), code) {
-        (PublishErrorKind::MaxPayloadExceeded, _) | (_, Some(TOO_LARGE)) => Remedy::Poison,
-        (_, Some(OTHER_STREAM)) => Remedy::Stop,
-        _ => Remedy::Retry(None),
-    };
-    Failure { done: 0, remedy, reason: format!("NATS: {error}") }
 }
 
 impl Sink for Nats {
