@@ -1,14 +1,16 @@
 //! Kafka, and whatever speaks its protocol, by librdkafka.
 //!
 //! Delivered means that each record has its delivery report: with the default `acks=all` all
-//! replicas in sync have it, with `acks=1` its leader. Whatever librdkafka gives up comes again
-//! from the first record without a report, so the records of a partition stay in order; what comes
-//! twice is told by the headers `aqueduct-epoch` and `aqueduct-seq`.
+//! replicas in sync have it, with `acks=1` its leader. Whatever librdkafka gives up comes again;
+//! what has its report does not, but from a process that was killed. What comes twice is told by
+//! the headers `aqueduct-epoch` and `aqueduct-seq`. Records of a partition stay in order: by
+//! idempotence, and without it by one request at a time, behind which nothing more is sent once it
+//! has failed.
 
 mod outcome;
 mod reports;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +30,7 @@ use crate::json::{self, Found, Wanted};
 use crate::sink::{Delivered, Failure, Sink};
 use crate::stop::Stop;
 use crate::trace::{TRACEPARENT, Trace};
-use reports::{Observer, Reports};
+use reports::{Observer, Reports, Waited};
 
 /// What librdkafka is set to, unless `[sink.settings]` says otherwise.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -57,6 +59,8 @@ const OURS: &[(&str, &str)] = &[
 
 /// How long the name of a broker and its answer are waited for by a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many records are sent between two looks whether one has failed.
+const LOOK_RECORDS: usize = 256;
 /// How often a wait looks at the deadline.
 const TICK: Duration = Duration::from_millis(100);
 /// Headers of a message without attributes.
@@ -101,6 +105,27 @@ pub struct Kafka {
     /// Made by the first delivery or probe, and again after a failure that librdkafka calls fatal.
     client: Option<Client>,
     reports: Arc<Reports>,
+    is_idempotent: bool,
+    ahead: Ahead,
+}
+
+/// Records that are delivered, while one before them is not: they are not sent again.
+#[derive(Debug, Default)]
+struct Ahead {
+    epoch: u64,
+    seqs: HashSet<u64>,
+}
+
+impl Ahead {
+    /// Forgets what is before these records: it will not be asked for.
+    fn keep_from(&mut self, records: &Records<'_>) {
+        let first = records.span().map_or(0, |(first, _)| first);
+        if self.epoch != records.epoch() {
+            self.seqs.clear();
+        }
+        self.seqs.retain(|&seq| seq >= first);
+        self.epoch = records.epoch();
+    }
 }
 
 impl Kafka {
@@ -149,9 +174,20 @@ impl Kafka {
             return Err("sink.settings: with `acks` 0 nothing says what is delivered".to_owned());
         }
         let waits_for_all = acks == "all" || acks == "-1";
-        if config.get("enable.idempotence").is_none() && config.get("retries").is_none() {
-            // It needs acks=all, and retries of its own.
-            config.set("enable.idempotence", waits_for_all.to_string());
+        let is_set = |config: &ClientConfig, names: [&str; 2]| {
+            names.iter().find_map(|&name| config.get(name).map(str::to_owned))
+        };
+        if config.get("enable.idempotence").is_none() {
+            // It needs acks=all, and that librdkafka tries again.
+            let retries = is_set(&config, ["retries", "message.send.max.retries"]);
+            let is = waits_for_all && retries.is_none_or(|retries| retries != "0");
+            config.set("enable.idempotence", is.to_string());
+        }
+        let is_idempotent = config.get("enable.idempotence") == Some("true");
+        let in_flight = ["max.in.flight", "max.in.flight.requests.per.connection"];
+        if !is_idempotent && is_set(&config, in_flight).is_none() {
+            // Of several, one that is tried again is written behind the next.
+            config.set("max.in.flight", "1");
         }
         let reports = Arc::new(Reports::default());
         let sink = Self {
@@ -160,8 +196,10 @@ impl Kafka {
             timeout: Duration::from_millis(timeout_ms),
             config,
             envelope: context.envelope.clone(),
+            is_idempotent,
             client: None,
             reports,
+            ahead: Ahead::default(),
         };
         // librdkafka checks its settings when a client is made, which waits for nobody.
         let checked = sink.connect().map_err(|error| format!("[sink.settings] {error}"))?;
@@ -245,8 +283,9 @@ impl<'k> Messages<'k> {
             Key::None => None,
             Key::Attribute(name) => record.attributes.get(name),
             Key::Pointer(wanted) => {
-                wanted.of(record.payload, &mut self.found)?;
-                let found = self.found.pop().and_then(Found::into_text);
+                // What is no JSON has no key either.
+                let is_json = wanted.of(record.payload, &mut self.found).is_ok();
+                let found = self.found.pop().filter(|_| is_json).and_then(Found::into_text);
                 self.found.extend(found.map(Found::Text));
                 match self.found.first() {
                     Some(Found::Text(text)) => Some(text.as_bytes()),
@@ -302,37 +341,61 @@ impl Sink for Kafka {
         let Some(client) = &self.client else { return Err(Failure::retry("no client")) };
         let until = Instant::now() + stop.time_for(self.timeout);
         let tickets = self.reports.begin(records.len());
+        self.ahead.keep_from(records);
         let mut messages = Messages::new(&self.topic, &self.key, &self.envelope, records.epoch());
-        // Why the record after those that were sent was not.
+        // Why the record after those that were sent was not, if it was not because of another one.
         let mut refused = None;
+        let mut sent = records.len();
         for (at, record) in records.iter().enumerate() {
-            let sent = match messages.of(&record, tickets.of(at)) {
+            if at.is_multiple_of(LOOK_RECORDS) && self.reports.has_failed() {
+                sent = at;
+                break;
+            }
+            if self.ahead.seqs.contains(&record.seq) {
+                self.reports.report(tickets.of(at), Ok(()));
+                continue;
+            }
+            let given = match messages.of(&record, tickets.of(at)) {
                 Ok(message) => Self::send(client, message, until)
                     .map_err(|error| outcome::of_sending(at, &error)),
                 Err(reason) => Err(Failure::poison(at, reason)),
             };
-            if let Err(failure) = sent {
+            if let Err(failure) = given {
+                sent = at;
                 refused = Some(failure);
                 break;
             }
         }
-        let sent = refused.as_ref().map_or(records.len(), |failure| failure.done);
         // librdkafka ends each message within its own timeout; a little later this one ends, too.
         let grace = until + Duration::from_secs(1);
-        while !self.reports.wait(sent, TICK) {
-            if stop.is_over() || Instant::now() >= grace {
-                // Nothing of this attempt may arrive while the next one is under way.
-                client.purge(PurgeConfig::default().queue().inflight());
-                if !self.reports.wait(sent, Duration::from_secs(1)) {
-                    self.client = None;
+        loop {
+            match self.reports.wait(sent, TICK) {
+                Waited::All => break,
+                // Without numbers of messages, which a gap would spoil, nothing goes past it.
+                Waited::Failed if !self.is_idempotent => {
+                    client.purge(PurgeConfig::default().queue());
                 }
-                break;
+                Waited::Late if stop.is_over() || Instant::now() >= grace => {
+                    // Nothing of this attempt may arrive while the next one is under way.
+                    client.purge(PurgeConfig::default().queue().inflight());
+                    let again = Instant::now() + Duration::from_secs(1);
+                    while self.reports.wait(sent, TICK) != Waited::All {
+                        if Instant::now() >= again {
+                            self.client = None;
+                            break;
+                        }
+                    }
+                    break;
+                }
+                Waited::Failed | Waited::Late => {}
             }
         }
-        match self.reports.first_failure(sent) {
-            Some((done, error)) => Err(outcome::of_delivery(done, error)),
-            None => refused.map_or(Ok(Delivered::default()), Err),
-        }
+        let Some((done, error)) = self.reports.first_failure(sent) else {
+            return refused.map_or(Ok(Delivered::default()), Err);
+        };
+        let ahead = self.reports.delivered_behind(done);
+        self.ahead.seqs.extend(ahead.into_iter().map(|at| records.get(at).seq));
+        Err(outcome::of_delivery(done, error))
     }
 
     fn probe(&mut self, stop: &Stop) -> Result<(), Failure> {

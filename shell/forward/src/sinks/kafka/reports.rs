@@ -27,6 +27,20 @@ struct Now {
     reported: usize,
     /// How many of them somebody waits for.
     awaited: Option<usize>,
+    /// Whether one is not delivered; told once.
+    has_failed: bool,
+    is_told: bool,
+}
+
+/// What a wait has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// All have their report.
+    All,
+    /// One of them is not delivered, which was not known before.
+    Failed,
+    /// The time is over.
+    Late,
 }
 
 /// Numbers for the records of one batch. Those of another one are told apart.
@@ -54,10 +68,12 @@ impl Reports {
         now.reports.resize(records, None);
         now.reported = 0;
         now.awaited = None;
+        (now.has_failed, now.is_told) = (false, false);
         Tickets(now.batch)
     }
 
-    fn report(&self, ticket: usize, result: Result<(), RDKafkaErrorCode>) {
+    /// Takes a report.
+    pub(super) fn report(&self, ticket: usize, result: Result<(), RDKafkaErrorCode>) {
         let mut now = self.now();
         let at = ticket & ((1 << RECORD_BITS) - 1);
         if ticket >> RECORD_BITS != now.batch {
@@ -66,41 +82,62 @@ impl Reports {
         if let Some(report @ None) = now.reports.get_mut(at) {
             *report = Some(result);
             now.reported += 1;
-            // Waking takes longer than a report: once, when all have come.
-            if now.awaited.is_some_and(|awaited| now.reported >= awaited) {
+            now.has_failed |= result.is_err();
+            let is_news = now.has_failed && !now.is_told;
+            // Waking takes longer than a report: once, when all have come or the first fails.
+            if now.awaited.is_some_and(|awaited| now.reported >= awaited || is_news) {
                 now.awaited = None;
                 self.came.notify_one();
             }
         }
     }
 
-    /// Waits until so many records have their report; whether they have.
-    pub(super) fn wait(&self, records: usize, time: Duration) -> bool {
+    /// Whether one of those that came says that its record is not delivered.
+    pub(super) fn has_failed(&self) -> bool {
+        self.now().has_failed
+    }
+
+    /// Waits until so many records have their report, or the first says that it is not delivered.
+    pub(super) fn wait(&self, records: usize, time: Duration) -> Waited {
         let until = Instant::now() + time;
         let mut now = self.now();
         while now.reported < records {
+            if now.has_failed && !now.is_told {
+                now.is_told = true;
+                return Waited::Failed;
+            }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 now.awaited = None;
-                return false;
+                return Waited::Late;
             }
             now.awaited = Some(records);
             let waited = self.came.wait_timeout(now, left);
             now = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        true
+        Waited::All
     }
 
     /// Returns the first of so many records that is not delivered, and why. One without a report
-    /// has timed out.
+    /// has timed out. Of those that were taken back because of another the reason is the other's.
     pub(super) fn first_failure(&self, records: usize) -> Option<(usize, RDKafkaErrorCode)> {
         let now = self.now();
-        let first = now.reports[..records].iter().position(|report| *report != Some(Ok(())))?;
-        let error = match now.reports[first] {
-            Some(Err(error)) => error,
-            _ => RDKafkaErrorCode::MessageTimedOut,
+        let reports = &now.reports[..records];
+        let first = reports.iter().position(|report| *report != Some(Ok(())))?;
+        let why = |report: &Option<Result<(), RDKafkaErrorCode>>| match report {
+            Some(Err(RDKafkaErrorCode::PurgeQueue) | Ok(())) => None,
+            Some(Err(error)) => Some(*error),
+            None => Some(RDKafkaErrorCode::MessageTimedOut),
         };
-        Some((first, error))
+        let error = reports[first..].iter().find_map(why);
+        Some((first, error.unwrap_or(RDKafkaErrorCode::PurgeQueue)))
+    }
+
+    /// Returns which of the records behind `first` are delivered all the same.
+    pub(super) fn delivered_behind(&self, first: usize) -> Vec<usize> {
+        let now = self.now();
+        let behind = now.reports.iter().enumerate().skip(first + 1);
+        behind.filter(|(_, report)| **report == Some(Ok(()))).map(|(at, _)| at).collect()
     }
 }
 

@@ -183,7 +183,7 @@ fn with_one_acknowledgement_and_three_retries_what_the_client_gives_up_comes_aga
     use RDKafkaRespErr as E;
     let cluster = Cluster::new();
     let settings = "[settings]\nacks = 1\nretries = 3\n'retry.backoff.ms' = 1\n\
-                    'retry.backoff.max.ms' = 1\n'max.in.flight' = 1\n";
+                    'retry.backoff.max.ms' = 1\n";
     let mut sink = cluster.sink(settings);
     assert_eq!(deliver(&mut sink, 0..100), []);
     // One more than the client tries, for each of the leaders: without the report these are lost.
@@ -192,6 +192,70 @@ fn with_one_acknowledgement_and_three_retries_what_the_client_gives_up_comes_aga
     assert!(!failures.is_empty(), "the client has given records up");
     let counted = cluster.counted(200);
     assert_eq!(counted.len(), 200, "none is lost");
+}
+
+#[test]
+fn without_idempotence_a_request_that_is_tried_again_is_not_overtaken() {
+    let cluster = Cluster::new();
+    // Requests of ten, of one partition.
+    let mut sink = cluster.sink(
+        "key_pointer = '/id'\n[settings]\nacks = 1\nretries = 3\n'batch.num.messages' = 10\n",
+    );
+    cluster.errors(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT; 2]);
+    assert_eq!(deliver(&mut sink, 0..2000), []);
+    assert_eq!(cluster.counted(2000), once(2000));
+}
+
+#[test]
+fn what_has_its_report_is_not_sent_again_with_what_has_none() {
+    let cluster = Cluster::new();
+    let mut sink = cluster.sink("key_pointer = '/id'\n[settings]\n'batch.num.messages' = 10\n");
+    cluster.errors(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    let batch = batch(0..500);
+    let failure = sink.deliver(&batch.records(), &Stop::default()).expect_err("one is refused");
+    assert_eq!(failure.remedy, Remedy::Split, "{failure}");
+    let rest = batch.records().slice(failure.done..batch.len());
+    // As the frame divides it.
+    let half = rest.len() / 2;
+    sink.deliver(&rest.slice(0..half), &Stop::default()).expect("delivered");
+    sink.deliver(&rest.slice(half..rest.len()), &Stop::default()).expect("delivered");
+    let found = cluster.read(500);
+    let mut seen: Vec<_> = found.into_values().flatten().map(|(_, _, seq)| seq).collect();
+    seen.sort_unstable();
+    assert!(seen.iter().copied().eq(0..500), "each once: {} messages", seen.len());
+}
+
+#[test]
+fn idempotence_is_off_only_where_it_cannot_be_and_then_one_request_is_under_way() {
+    for (settings, is_idempotent, in_flight) in [
+        ("", "true", None),
+        ("retries = 3", "true", None),
+        ("retries = 0", "false", Some("1")),
+        ("acks = 1", "false", Some("1")),
+        ("acks = 1\n'max.in.flight' = 5", "false", Some("5")),
+        ("'enable.idempotence' = false", "false", Some("1")),
+    ] {
+        let table =
+            toml::from_str(&format!("brokers = 'x:1'\ntopic = 't'\n[settings]\n{settings}"));
+        let sink = Kafka::open(table.expect("TOML"), &Context::default()).expect("settings");
+        let found = (sink.config.get("enable.idempotence"), sink.config.get("max.in.flight"));
+        assert_eq!(found, (Some(is_idempotent), in_flight), "{settings}");
+    }
+}
+
+#[test]
+fn a_payload_that_is_no_json_has_no_key() {
+    let key = Key::Pointer(Wanted::new(["/id"]));
+    let envelope = Envelope::default();
+    let mut batch = batch(1..2);
+    batch.push(2, 0, 0, b"{\"id\":\"k\"} and more", b"");
+    batch.push(3, 0, 0, b"{\"id\":\"k\"}", b"");
+    let mut messages = Messages::new("t", &key, &envelope, 0xE);
+    let mut key_of = |at| {
+        let message = messages.of(&batch.records().get(at), at).expect("a message");
+        message.key.map(|key| String::from_utf8_lossy(key).into_owned())
+    };
+    assert_eq!([key_of(0), key_of(1), key_of(2)], [Some("k1".into()), None, Some("k".into())]);
 }
 
 #[test]
