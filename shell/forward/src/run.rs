@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aqueduct_client::{Client, Event, Interrupter, OpenError, Options, ReadError, Waited};
+use aqueduct_client::{Client, Event, Interrupter, OpenError, Options, ReadError, Status, Waited};
 
 use crate::batch::{Batch, Records, View};
 use crate::dead_letter::{DeadLetters, may_pass};
@@ -24,6 +24,8 @@ use crate::stop::Stop;
 const GRANULE_BYTES: usize = 32;
 /// How often an idle process asks whether the other side is there.
 const PROBE_PERIOD: Duration = Duration::from_secs(2);
+/// The first pause between attempts to attach, and the longest: those of the client.
+const ATTACH_PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 /// The shortest time between two looks at the lag.
 const LAG_PERIOD: Duration = Duration::from_millis(200);
 
@@ -126,6 +128,8 @@ pub fn run(
         unreleased: 0,
         probed: None,
         looked: None,
+        told: Told::default(),
+        was_held: false,
     };
     flow.carry()
 }
@@ -141,21 +145,57 @@ pub struct Handles {
     pub metrics: Arc<Metrics>,
 }
 
-/// Attaches; `None` if the end was asked for meanwhile.
+/// Attaches; `None` if the end was asked for meanwhile. While there is no ring, the log says why.
 fn open(settings: &Settings, once: bool, handles: &Handles) -> Result<Option<Client>, Error> {
-    let forever = Duration::MAX;
     let mut options = Options::new(&settings.socket)
         .ring(&*settings.ring)
         .subscription(&*settings.subscription)
-        .retry_open_for(if once { settings.open_wait } else { forever })
         .interrupter(&handles.interrupter);
     if !once {
-        options = options.reconnect_for(forever).standby();
+        options = options.reconnect_for(Duration::MAX);
     }
-    match options.attach() {
-        Ok(client) => Ok(Some(client)),
-        Err(OpenError::Interrupted) if handles.stop.is_asked() => Ok(None),
-        Err(error) => Err(Error::Open(error)),
+    let began = Instant::now();
+    let mut pause = ATTACH_PAUSES.0;
+    let mut told = Told::default();
+    loop {
+        let error = match options.attach() {
+            Ok(client) => return Ok(Some(client)),
+            Err(OpenError::Interrupted) if handles.stop.is_asked() => return Ok(None),
+            Err(error) => error,
+        };
+        // Another process has the subscription: this one takes over when it ends.
+        let is_held = !once && error.refusal() == Some(Status::Busy);
+        if !(error.is_curable() || is_held) || (once && began.elapsed() >= settings.open_wait) {
+            return Err(Error::Open(error));
+        }
+        told.detached(settings, &error);
+        let left = settings.open_wait.saturating_sub(began.elapsed());
+        handles.stop.pause(if once { pause.min(left) } else { pause });
+        if handles.stop.is_asked() {
+            return Ok(None);
+        }
+        pause = (pause * 2).min(ATTACH_PAUSES.1);
+    }
+}
+
+/// What the log says of a ring that is not attached: the reason once, and again when it is another.
+#[derive(Debug, Default)]
+struct Told(Option<String>);
+
+impl Told {
+    fn detached(&mut self, settings: &Settings, error: &OpenError) {
+        let reason = error.to_string();
+        if self.0.as_ref() != Some(&reason) {
+            let socket = settings.socket.display();
+            tracing::warn!(%socket, ring = settings.ring, reason, "not attached; trying again");
+            self.0 = Some(reason);
+        }
+    }
+
+    fn attached(&mut self) {
+        if self.0.take().is_some() {
+            tracing::info!("attached again");
+        }
     }
 }
 
@@ -190,6 +230,9 @@ struct Flow<'s> {
     unreleased: u64,
     probed: Option<Instant>,
     looked: Option<Instant>,
+    told: Told,
+    /// Another process had the subscription since the last record.
+    was_held: bool,
 }
 
 impl Flow<'_> {
@@ -250,6 +293,7 @@ impl Flow<'_> {
             match self.client.next_into(self.batch.room(needed)) {
                 Ok(Event::Record(record)) => {
                     self.unreleased += 1;
+                    self.was_held = false;
                     // It is in flight now, or not wanted.
                     let lag = &self.metrics.lag_records;
                     lag.set(lag.get().saturating_sub(1));
@@ -282,7 +326,7 @@ impl Flow<'_> {
                         Ok(Waited::Interrupted) => return Ok(Ended::Asked),
                         Err(error) => return Err(Error::Wait(error)),
                     }
-                    self.metrics.attached(self.client.is_attached());
+                    self.look_at_attachment();
                 }
                 Ok(Event::EpochChanged(change)) => {
                     if change.missed_old || change.missed_new {
@@ -300,6 +344,10 @@ impl Flow<'_> {
                 Ok(Event::Closed | Event::Lost) => return Ok(Ended::End),
                 Err(ReadError::BufferTooSmall { needed, .. }) => _ = self.batch.room(needed),
                 Err(error @ ReadError::TailOutOfRange { .. }) => return Err(Error::Read(error)),
+                // What it released is not missing.
+                Err(ReadError::Gap { expected, found }) if self.was_held && found > expected => {
+                    tracing::info!(expected, found, "another process delivered what is between");
+                }
                 Err(error) => {
                     self.metrics.damaged.add(1);
                     tracing::error!(%error, "the ring is damaged; reading on");
@@ -308,6 +356,18 @@ impl Flow<'_> {
             if self.stop.is_asked() {
                 return Ok(Ended::Asked);
             }
+        }
+    }
+
+    /// Is the ring there? Otherwise the log says why not.
+    fn look_at_attachment(&mut self) {
+        let is_attached = self.client.is_attached();
+        self.metrics.attached(is_attached);
+        if is_attached {
+            self.told.attached();
+        } else if let Some(failure) = self.client.last_failure() {
+            self.was_held |= failure.refusal() == Some(Status::Busy);
+            self.told.detached(self.settings, failure);
         }
     }
 

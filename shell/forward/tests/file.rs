@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{Forward, Listener, Scratch, eventually, get, lines, metric};
 use disk::Disk;
+use rustix::process::Signal;
 
 /// A configuration with a file as its sink.
 fn to_file(scratch: &Scratch, more: &str) -> String {
@@ -137,6 +138,81 @@ fn a_batch_has_half_of_the_next_ring_when_that_is_smaller() {
     }
     assert_eq!(forward.stop(), 0);
     assert_eq!(lines(&out).len(), 3001);
+}
+
+#[test]
+fn without_a_ring_the_log_says_why_and_says_it_once() {
+    let scratch = Scratch::new("detached");
+    let socket = scratch.join("a.sock");
+    let mut forward = Forward::start(&scratch, &socket, &to_file(&scratch, ""), &[]);
+    let said = |forward: &Forward, reason: &str| {
+        let log = forward.process.log();
+        log.lines().filter(|it| it.contains("not attached") && it.contains(reason)).count()
+    };
+    let line = forward.process.wait_for_log("not attached");
+    assert!(line.contains("No such file") && line.contains(&*socket.to_string_lossy()), "{line}");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(said(&forward, ""), 1, "a reason is said once: {}", forward.process.log());
+    // A socket that nobody listens on.
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("bound"));
+    forward.process.wait_for_log("refused");
+    let mut listener = Listener::start(&scratch);
+    forward.process.wait_for_log(" attached ");
+    assert_eq!(said(&forward, ""), 2, "{}", forward.process.log());
+    // The same while it runs.
+    listener.process.kill();
+    eventually("refused again", || (said(&forward, "refused") == 2).then_some(()));
+    let listener = Listener::start(&scratch);
+    forward.process.wait_for_log("attached again");
+    listener.client().record(0, b"one");
+    eventually("delivered", || (lines(&scratch.join("out")) == ["one"]).then_some(()));
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+    // One that waits for a ring ends when it is told to.
+    let mut forward = Forward::start(&scratch, &scratch.join("b"), &to_file(&scratch, ""), &[]);
+    eventually("it waits", || (said(&forward, "No such file") == 2).then_some(()));
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+}
+
+#[test]
+fn what_another_process_delivered_meanwhile_is_no_damage() {
+    let scratch = Scratch::new("held");
+    let file = scratch.join("listener.toml");
+    let text = format!(
+        "[journal]\ndirectory = '{}'\n[[ring]]\nname = 'r'\ndurability = 'process'\n\
+         subscriptions = ['s']\n",
+        scratch.join("journal").display()
+    );
+    fs::write(&file, text).expect("written");
+    let start = || Listener::start_with(&scratch, &["--config", &file.display().to_string()]);
+    let mut listener = start();
+    let config = to_file(&scratch, "[batch]\nwait_ms = 5\n");
+    let out = scratch.join("out");
+    let delivered = |record: &str| {
+        eventually("delivered", || lines(&out).contains(&record.to_owned()).then_some(()));
+    };
+    let more = ["--admin-listen", "127.0.0.1:0"];
+    let mut first = Forward::start(&scratch, &listener.socket, &config, &more);
+    let admin = first.admin();
+    listener.client().record(0, b"one");
+    delivered("one");
+    first.process.signal(Signal::STOP);
+    listener.process.kill();
+    listener = start();
+    let mut second = Forward::start(&scratch, &listener.socket, &config, &[]);
+    let mut client = listener.client();
+    client.record(0, b"two");
+    delivered("two");
+    first.process.signal(Signal::CONT);
+    first.process.wait_for_log("already");
+    assert_eq!(second.stop(), 0);
+    client.record(0, b"three");
+    delivered("three");
+    first.process.wait_for_log("another process delivered what is between");
+    let page = get(admin, "/metrics").1;
+    assert!(metric(&page, "damaged_total") + metric(&page, "missed_total") < 0.5, "{page}");
+    assert_eq!(first.stop(), 0);
+    // The killed listener may not have known that the first record was released.
+    assert!(lines(&out).ends_with(&["one", "two", "three"].map(str::to_owned)), "in order");
 }
 
 #[test]
