@@ -10,7 +10,9 @@ mod service;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -408,6 +410,110 @@ fn a_service_that_is_gone_makes_it_unready_and_its_return_ends_that_in_time() {
     );
     let seqs: Vec<_> = names(&kept).into_iter().map(|(_, seq)| seq).collect();
     assert_eq!(seqs, (0..taken).collect::<Vec<_>>(), "each once, in order");
+}
+
+/// Passes bytes on. When it is silent, its connections stay, without a word, and nobody listens.
+fn pass_until(is_silent: &Arc<AtomicBool>, at: SocketAddr, to: SocketAddr) -> SocketAddr {
+    let listener = std::net::TcpListener::bind(at).expect("a port");
+    let address = listener.local_addr().expect("it has one");
+    listener.set_nonblocking(true).expect("allowed");
+    let is_silent = Arc::clone(is_silent);
+    thread::spawn(move || {
+        while !is_silent.load(Ordering::SeqCst) {
+            let Ok((client, _)) = listener.accept() else {
+                thread::sleep(Duration::from_millis(5));
+                continue;
+            };
+            client.set_nonblocking(false).expect("allowed");
+            let server = TcpStream::connect(to).expect("it listens");
+            for (from, into) in [(&client, &server), (&server, &client)] {
+                let copy = |stream: &TcpStream| stream.try_clone().expect("a descriptor");
+                let (mut from, mut into, is_silent) = (copy(from), copy(into), is_silent.clone());
+                thread::spawn(move || {
+                    let mut piece = [0; 4096];
+                    while let Ok(bytes @ 1..) = from.read(&mut piece) {
+                        if !is_silent.load(Ordering::SeqCst) {
+                            into.write_all(&piece[..bytes])?;
+                        }
+                    }
+                    if !is_silent.load(Ordering::SeqCst) {
+                        into.shutdown(std::net::Shutdown::Both)?;
+                    }
+                    // A silent one stays as long as the test.
+                    std::mem::forget((from, into));
+                    Ok::<_, std::io::Error>(())
+                });
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_service_that_vanishes_without_a_word_makes_an_idle_process_unready() {
+    let scratch = Scratch::new("vanishes");
+    let listener = Listener::start(&scratch);
+    let (service, kept) = taking();
+    let port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let address = pass_until(&is_silent, port, service.address);
+    let config = config(address, "[admin]\nready_age_ms = 3000\n");
+    let flags = ["--admin-listen", "127.0.0.1:0"];
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &flags);
+    let admin = forward.admin();
+    let is_ready = |status| {
+        eventually("readiness", || (get(admin, "/readyz").0 == status).then_some(()));
+    };
+    post(&listener, 1);
+    eventually("the record", || (kept.lock().expect("nobody panicked").len() == 1).then_some(()));
+    is_ready(200);
+    is_silent.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    is_ready(503);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    // Another one in its place.
+    thread::sleep(Duration::from_millis(50));
+    pass_until(&Arc::default(), address, service.address);
+    is_ready(200);
+    post(&listener, 1);
+    eventually("the record", || (kept.lock().expect("nobody panicked").len() == 2).then_some(()));
+    assert!(metric(&get(admin, "/metrics").1, "retries_total") < 0.5, "no old one was used");
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+}
+
+#[test]
+fn a_path_that_is_asked_for_says_whether_the_service_is_there() {
+    let scratch = Scratch::new("probed");
+    let listener = Listener::start(&scratch);
+    let is_up = Arc::new(AtomicBool::new(true));
+    let up = Arc::clone(&is_up);
+    let service = Service::start(move |request| match &*request.path {
+        "/up?now" if request.header("authorization") != Some("Bearer s3cret") => {
+            Answer::Status(401, "")
+        }
+        "/up?now" if !up.load(Ordering::SeqCst) => Answer::Status(500, ""),
+        "/up?now" => Answer::Status(200, ""),
+        _ => Answer::Status(404, ""),
+    });
+    let token = scratch.join("token");
+    fs::write(&token, "s3cret").expect("written");
+    let more = format!(
+        "probe_path = '/up?now'\ntoken_file = '{}'\n[admin]\nready_age_ms = 2500\n",
+        token.display()
+    );
+    let flags = ["--admin-listen", "127.0.0.1:0"];
+    let config_of = config(service.address, &more);
+    let mut forward = Forward::start(&scratch, &listener.socket, &config_of, &flags);
+    let admin = forward.admin();
+    for (is_there, status) in [(true, 200), (false, 503), (true, 200)] {
+        is_up.store(is_there, Ordering::SeqCst);
+        eventually("readiness", || (get(admin, "/readyz").0 == status).then_some(()));
+    }
+    assert!(forward.process.log().contains("/up?now answered 500"));
+    assert_eq!(forward.stop(), 0);
+    let wrong = config(service.address, "probe_path = 'up'\n");
+    let mut forward = Forward::start(&scratch, &listener.socket, &wrong, &["--check"]);
+    assert_eq!(forward.process.wait().code(), Some(2), "{}", forward.process.log());
 }
 
 #[test]

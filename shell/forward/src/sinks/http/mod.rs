@@ -63,6 +63,9 @@ pub struct Table {
     token_file: Option<PathBuf>,
     /// Certificates of authorities, PEM, instead of the system's.
     ca_file: Option<PathBuf>,
+    /// A path that is asked for, by GET, whether the service is there; otherwise a new connection
+    /// says so.
+    probe_path: Option<String>,
     /// Name of the header with the idempotency key.
     key_header: Option<String>,
     /// More headers.
@@ -82,6 +85,7 @@ pub struct Http {
     headers: HeaderMap,
     key_header: HeaderName,
     token_file: Option<PathBuf>,
+    probe_path: Option<Uri>,
     pool: Rc<Pool>,
     executor: Rc<LocalExecutor<'static>>,
     limit: usize,
@@ -122,6 +126,10 @@ impl Http {
         let host = host.rsplit('@').next().unwrap_or_default();
         let host = host.parse().map_err(|error| format!("sink.url: {error}"))?;
         headers.entry(header::HOST).or_insert(host);
+        let probe_path = table.probe_path.map(|path| {
+            let parsed = path.parse::<Uri>().ok().filter(|_| path.starts_with('/'));
+            parsed.ok_or_else(|| format!("sink.probe_path: `{path}`: a path begins with `/`"))
+        });
         let key = table.key_header.as_deref().unwrap_or("idempotency-key");
         let limit = at_least_one("max_active", table.max_active.unwrap_or(1))?;
         let executor = Rc::new(LocalExecutor::new());
@@ -151,6 +159,7 @@ impl Http {
             timeout: Duration::from_millis(table.timeout_ms.map_or(10_000, |time| time.0)),
             headers,
             token_file: table.token_file,
+            probe_path: probe_path.transpose()?,
             pool: Rc::new(pool),
             executor,
             uri,
@@ -219,6 +228,36 @@ impl Http {
         exchange.or(late).await
     }
 
+    /// Asks whether the service is there, over a new connection.
+    async fn ask(&self, time: Duration) -> Result<(), Failure> {
+        let exchange = async {
+            let mut pooled = self.pool.borrow_new(time).await?;
+            if let Some(path) = &self.probe_path {
+                let mut request = Request::new(Full::default());
+                *request.uri_mut() = path.clone();
+                request.headers_mut().clone_from(&self.headers);
+                if let Some(token) = token::read(self.token_file.as_deref())? {
+                    request.headers_mut().insert(header::AUTHORIZATION, token);
+                }
+                let answer = pooled.sender().send_request(request).await;
+                let answer = answer.map_err(Failure::retry)?;
+                let status = answer.status();
+                let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+                body.map_err(Failure::retry)?;
+                if !status.is_success() {
+                    return Err(Failure::retry(format!("{path} answered {status}")));
+                }
+            }
+            Pooled::give_back(pooled);
+            Ok(())
+        };
+        let late = async {
+            smol::Timer::after(time).await;
+            Err(Failure::retry(format!("no answer in {} ms", time.as_millis())))
+        };
+        exchange.or(late).await
+    }
+
     /// Sends all pieces, as many at once as there may be; returns how many records were delivered
     /// without one missing before them, and the first failure.
     async fn send_all(&self, pieces: &[Piece], stop: &Stop) -> Result<(), Failure> {
@@ -257,11 +296,7 @@ impl Sink for Http {
         let began = Instant::now();
         let executor = Rc::clone(&self.executor);
         let time = stop.time_for(self.timeout);
-        let probed = smol::block_on(executor.run(async {
-            let pooled = self.pool.borrow(time).await?;
-            Pooled::give_back(pooled);
-            Ok(())
-        }));
+        let probed = smol::block_on(executor.run(self.ask(time)));
         tracing::debug!(ms = began.elapsed().as_millis(), is_there = probed.is_ok(), "probed");
         probed
     }

@@ -52,9 +52,7 @@ impl Pool {
 
     /// Lends a connection: an idle one, or a new one. `time` bounds the wait, too.
     pub(super) async fn borrow(&self, time: Duration) -> Result<Pooled<'_>, Failure> {
-        debug_assert!(self.lent.get() < self.limits.active, "nobody asks for more");
-        self.lent.set(self.lent.get() + 1);
-        let mut pooled = Pooled { pool: self, connection: None };
+        let mut pooled = self.lend();
         if self.limits.test_on_borrow {
             // What happened to idle connections is known to their tasks, once they ran.
             while self.executor.try_tick() {}
@@ -66,13 +64,32 @@ impl Pool {
                 return Ok(pooled);
             }
         }
+        pooled.connection = Some(self.connect_in(time).await?);
+        Ok(pooled)
+    }
+
+    /// Lends a new connection in place of all idle ones, which do not show whether the other side
+    /// is still there.
+    pub(super) async fn borrow_new(&self, time: Duration) -> Result<Pooled<'_>, Failure> {
+        let mut pooled = self.lend();
+        self.idle.borrow_mut().clear();
+        pooled.connection = Some(self.connect_in(time).await?);
+        Ok(pooled)
+    }
+
+    fn lend(&self) -> Pooled<'_> {
+        debug_assert!(self.lent.get() < self.limits.active, "nobody asks for more");
+        self.lent.set(self.lent.get() + 1);
+        Pooled { pool: self, connection: None }
+    }
+
+    async fn connect_in(&self, time: Duration) -> Result<SendRequest<Full<Bytes>>, Failure> {
         let wait = self.limits.wait.min(time);
         let late = async {
             smol::Timer::after(wait).await;
             Err(Failure::retry(format!("no connection in {} ms", wait.as_millis())))
         };
-        pooled.connection = Some(self.connect().or(late).await?);
-        Ok(pooled)
+        self.connect().or(late).await
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
