@@ -4,7 +4,8 @@
 //! `SUBSCRIPTION-EPOCH-FIRST-LAST.parquet` in its own. A process that ends in between leaves whole
 //! files of records that were not released: these come again, and are looked for in the files
 //! whose range they are in. With a bucket, files are written beside, and sent in place of getting
-//! their name.
+//! their name. A temporary name is locked as long as somebody uses it, so what a process left is
+//! told from what another one writes, whose flow may have the same name.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use parquet::column::reader::ColumnReader;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, FlockOperation, access, flock};
 
 #[cfg(feature = "s3")]
 use super::bucket::Bucket;
@@ -46,17 +47,36 @@ pub(super) struct Files {
     unsynced: BTreeSet<PathBuf>,
 }
 
-/// The temporary name of a file; it is removed unless the file gets its name.
+/// The temporary name of a file; it is removed unless the file gets its name. Locked until then.
 #[derive(Debug)]
-pub(super) struct Temporary(Option<PathBuf>);
+pub(super) struct Temporary(Option<(PathBuf, File)>);
+
+impl Temporary {
+    fn path(&self) -> Option<&Path> {
+        self.0.as_ref().map(|(path, _)| path.as_path())
+    }
+}
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
+        if let Some((path, _locked)) = self.0.take() {
             // If it fails, the next process removes it.
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Locks a file unless somebody else has. True also where the file system has no locks.
+fn lock(file: &File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockExclusive) != Err(rustix::io::Errno::WOULDBLOCK)
+}
+
+/// Whether this is what comes after the name of the flow in a temporary name: `PID-N`. That of a
+/// flow whose name goes on has more parts.
+fn is_temporary(rest: &str) -> bool {
+    let is_number = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
+    let parts = rest.strip_suffix(".tmp").and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(process, number)| is_number(process) && is_number(number))
 }
 
 /// A file that is whole and synced, and has no name yet.
@@ -120,9 +140,16 @@ impl Files {
         for entry in fs::read_dir(&self.root).map_err(|error| self.failure(&error))? {
             let name = entry.map_err(|error| self.failure(&error))?.file_name();
             let Some(name) = name.to_str() else { continue };
-            let is_ours = name.strip_prefix(&begin).and_then(|rest| rest.strip_suffix(".tmp"));
-            if is_ours.is_some_and(|rest| rest.bytes().all(|it| it == b'-' || it.is_ascii_digit()))
-            {
+            if !name.strip_prefix(&begin).is_some_and(is_temporary) {
+                continue;
+            }
+            // For writing, or NFS would not lock it.
+            let left = match File::options().write(true).open(self.root.join(name)) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(self.failure(&error)),
+            };
+            if lock(&left) {
                 tracing::warn!(name, "removed what another process left half written");
                 fs::remove_file(self.root.join(name)).map_err(|error| self.failure(&error))?;
             }
@@ -137,7 +164,12 @@ impl Files {
         self.next += 1;
         let path = self.root.join(name);
         let file = File::create_new(&path).map_err(|error| self.failure(&error))?;
-        Ok((file, Temporary(Some(path))))
+        let locked = file.try_clone().map_err(|error| self.failure(&error))?;
+        if !lock(&locked) || !path.exists() {
+            // Before it was locked, another process took it for one that was left.
+            return Err(Failure::retry(format!("{}: removed by somebody else", path.display())));
+        }
+        Ok((file, Temporary(Some((path, locked)))))
     }
 
     /// Gives a file its name. It lasts after `sync`; in a bucket at once.
@@ -147,7 +179,7 @@ impl Files {
         let name = format!("{}-{epoch:016x}-{first:020}-{last:020}.parquet", self.flow);
         #[cfg(feature = "s3")]
         if let Some(bucket) = &self.bucket {
-            if let Some(temporary) = &whole.temporary.0 {
+            if let Some(temporary) = whole.temporary.path() {
                 bucket.send(temporary, (whole.directory, &name), stop)?;
             }
             // It is removed with its temporary name.
@@ -157,7 +189,7 @@ impl Files {
         if !directory.is_dir() {
             fs::create_dir_all(&directory).map_err(|error| self.failure(&error))?;
         }
-        if let Some(temporary) = &whole.temporary.0 {
+        if let Some(temporary) = whole.temporary.path() {
             fs::rename(temporary, directory.join(name)).map_err(|error| self.failure(&error))?;
             whole.temporary.0 = None;
         }
@@ -281,7 +313,7 @@ impl Files {
             if let Some(bucket) = &self.bucket {
                 bucket.fetch((partition, name), &mut file, stop)?;
             }
-            let path = temporary.0.clone().unwrap_or_default();
+            let path = temporary.path().map(Path::to_owned).unwrap_or_default();
             return Ok((path, temporary));
         }
         Ok((self.root.join(partition).join(name), Temporary(None)))

@@ -140,6 +140,29 @@ fn what_comes_again_after_a_crash_between_two_renames_is_there_once() {
 }
 
 #[test]
+fn what_another_flow_writes_is_left_alone() {
+    let scratch = Scratch::new("flows");
+    let files = |flow: &str| files::Files::new(scratch.0.clone(), flow.to_owned());
+    let there = |count| assert_eq!(scratch.files().len(), count, "{:?}", scratch.files());
+    // A flow whose name begins alike, as it looks after a kill, and one of the same name.
+    fs::write(scratch.0.join(".lake-2-4711-0.tmp"), "half").expect("written");
+    fs::write(scratch.0.join(".lake-4711-0.tmp"), "half").expect("written");
+    let mut same = files("lake");
+    let (file, temporary) = same.create().expect("it is made");
+    there(3);
+    let mut sink = files("lake");
+    sink.check().expect("it is there");
+    there(2);
+    // As one that is read again, for instance: the name is what counts.
+    drop(file);
+    files("lake").check().expect("it is there");
+    there(2);
+    drop(temporary);
+    files("lake-2").check().expect("it is there");
+    there(0);
+}
+
+#[test]
 fn a_record_that_does_not_fit_is_poison_and_those_before_it_are_in_files() {
     let scratch = Scratch::new("poison");
     let mut sink = scratch.sink(
