@@ -82,6 +82,16 @@ impl Batch {
         self.keep(record);
     }
 
+    /// Forgets some records, which are counted from 0 and in order.
+    pub fn forget(&mut self, some: &[usize]) {
+        debug_assert!(some.is_sorted(), "in order");
+        let mut at = 0;
+        self.records.retain(|_| {
+            at += 1;
+            some.binary_search(&(at - 1)).is_err()
+        });
+    }
+
     /// Returns all of them.
     pub fn records(&self) -> Records<'_> {
         Records { batch: self, range: 0..self.records.len() }
@@ -216,6 +226,8 @@ mod tests {
         assert_eq!(rest.get(1).name(), "0000000000000007-6");
         let payloads: Vec<_> = all.iter().map(|record| record.payload.to_vec()).collect();
         assert_eq!(payloads, [&b"one"[..], b"", b"three"]);
+        batch.forget(&[0, 2]);
+        assert_eq!((batch.len(), batch.records().get(0).seq), (1, 4));
         batch.clear(8);
         assert!(batch.is_empty() && batch.records().span().is_none());
     }

@@ -405,14 +405,14 @@ impl Flow<'_> {
     /// Delivers the batch, whatever it takes.
     fn deliver(&mut self) -> Result<(), Error> {
         // Out of the flow, which is changed while its records are lent.
-        let batch = std::mem::take(&mut self.batch);
-        let delivered = self.deliver_all(&batch);
+        let mut batch = std::mem::take(&mut self.batch);
+        let delivered = self.deliver_all(&mut batch);
         self.batch = batch;
         delivered
     }
 
-    fn deliver_all(&mut self, batch: &Batch) -> Result<(), Error> {
-        let all = batch.records();
+    fn deliver_all(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        let mut all = batch.records();
         let mut from = 0;
         // How many are tried together: fewer while one of them is refused.
         let mut together = all.len();
@@ -462,6 +462,11 @@ impl Flow<'_> {
                     if let Some(record) = (from < all.len()).then(|| all.get(from)) {
                         self.bury(&record, &failure.reason, all.len() - from)?;
                         from += 1;
+                        if failure.remedy == Remedy::Poison {
+                            let refused = self.sort_out(&all, from)?;
+                            batch.forget(&refused);
+                            all = batch.records();
+                        }
                         together = (all.len() - from).max(1);
                     }
                 }
@@ -511,6 +516,22 @@ impl Flow<'_> {
                 },
             }
         }
+    }
+
+    /// Puts aside what the sink refuses of the records of a batch from this one on; returns which.
+    fn sort_out(&mut self, all: &Records<'_>, from: usize) -> Result<Vec<usize>, Error> {
+        let mut refused = Vec::new();
+        for at in from..all.len() {
+            if self.stop.is_over() {
+                break;
+            }
+            let record = all.get(at);
+            if let Some(reason) = self.sink.refuses(&record) {
+                self.bury(&record, &reason, all.len() - from - refused.len())?;
+                refused.push(at);
+            }
+        }
+        Ok(refused)
     }
 
     /// Puts a record into the dead-letter file, or stops; `records` of the batch are not delivered.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::batch::Records;
+use crate::batch::{Records, View};
 use crate::stop::Stop;
 
 /// The other side.
@@ -28,6 +28,13 @@ pub trait Sink {
     /// # Errors
     /// A [`Failure`], of which the reason is logged.
     fn probe(&mut self, stop: &Stop) -> Result<(), Failure>;
+
+    /// Says why a record will never be delivered, if that can be told without the other side.
+    /// Asked about the rest of a batch when one of its records was [`Remedy::Poison`]: these are
+    /// put aside together, so that they do not end a delivery each.
+    fn refuses(&self, _record: &View<'_>) -> Option<String> {
+        None
+    }
 }
 
 /// What was delivered.

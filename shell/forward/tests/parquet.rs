@@ -61,6 +61,35 @@ fn counted(directory: &Path) -> BTreeMap<u64, usize> {
 }
 
 #[test]
+fn garbage_among_the_records_of_a_batch_does_not_make_its_files_small() {
+    let scratch = Scratch::new("garbage");
+    let lake = scratch.join("lake");
+    fs::create_dir(&lake).expect("a directory");
+    let listener = Listener::start(&scratch);
+    let body = |n: u64| if n % 10 == 9 { format!("garbage {n}") } else { n.to_string() };
+    let lines: Vec<_> = (0..500).map(body).collect();
+    assert!(listener.client().lines(&lines.join("\n")));
+    let dead = scratch.join("dead");
+    let config = format!(
+        "[sink]\nkind = 'parquet'\npath = '{}'\n\
+         columns = [{{ name = 'raw', field = 'payload' }}, \
+         {{ name = 'n', pointer = '', type = 'integer' }}]\n[poison]\nfile = '{}'\n",
+        lake.display(),
+        dead.display()
+    );
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    let found: Vec<_> = counted(&lake).into_iter().collect();
+    let expected: Vec<_> = (0..500).filter(|n| n % 10 != 9).map(|n| (n, 1)).collect();
+    assert_eq!(found, expected, "each once");
+    assert_eq!(files(&lake).len(), 2, "up to the first that does not fit, and the rest");
+    let dead: Vec<serde_json::Value> =
+        common::lines(&dead).iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let buried: Vec<_> = dead.iter().filter_map(|it| it["record"]["seq"].as_u64()).collect();
+    assert_eq!(buried, (0..50).map(|n| n * 10 + 9).collect::<Vec<_>>(), "in order");
+}
+
+#[test]
 fn what_is_written_is_what_pyarrow_and_duckdb_read() {
     let Some(python) = tools::tool("python") else { return };
     let scratch = Scratch::new("lake");

@@ -97,6 +97,34 @@ fn rows_are_what_the_columns_name_and_poison_is_found() {
 }
 
 #[test]
+fn garbage_among_the_records_of_a_batch_does_not_cost_a_transaction_each() {
+    for method in ["copy", "insert"] {
+        let server = Server::start();
+        let scratch = Scratch::new("garbage");
+        let listener = Listener::start(&scratch);
+        server.sql("CREATE TABLE garbage (seq bigint, n bigint)");
+        let body = |n| if n % 10 == 9 { "garbage".to_owned() } else { format!("{{\"n\": {n}}}") };
+        let all: Vec<_> = (0..300).map(body).collect();
+        assert!(listener.client().lines(&all.join("\n")));
+        let dead = scratch.join("dead");
+        let poison = format!("method = '{method}'\n[poison]\nfile = '{}'", dead.display());
+        let config = config(&server.directory(), "garbage", "").replace(
+            "[[sink.columns]]\nname = 'seq'\nfield = 'seq'\n\
+             [[sink.columns]]\nname = 'n'\npointer = '/n'\n",
+            &format!(
+                "columns = [{{ name = 'seq', field = 'seq' }}, {{ name = 'n', pointer = '/n' }}]\n\
+                 {poison}\n"
+            ),
+        );
+        let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+        assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+        let rows = "SELECT count(*), count(DISTINCT n), count(DISTINCT xmin::text) FROM garbage";
+        assert_eq!(server.sql(rows), "270|270|2", "{method}");
+        assert_eq!(lines(&dead).len(), 30);
+    }
+}
+
+#[test]
 fn cut_at_every_message_each_row_is_there_once() {
     cut_at_every_message("");
 }

@@ -21,7 +21,7 @@ use aqueduct::config::Size;
 use serde::Deserialize;
 
 use super::Context;
-use crate::batch::Records;
+use crate::batch::{Records, View};
 use crate::compress::Codec;
 use crate::sink::{Delivered, Failure, Sink};
 use crate::stop::Stop;
@@ -282,6 +282,10 @@ impl Sink for Parquet {
     fn probe(&mut self, stop: &Stop) -> Result<(), Failure> {
         self.files.check()?;
         self.files.probe(stop)
+    }
+
+    fn refuses(&self, record: &View<'_>) -> Option<String> {
+        self.layout.refuses(record)
     }
 }
 

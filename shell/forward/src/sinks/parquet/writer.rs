@@ -84,6 +84,11 @@ impl Layout {
         let in_memory = columns::in_memory(mapping.columns());
         Ok(Self { mapping, unit, schema, in_memory, properties, row_group_rows, row_group_bytes })
     }
+
+    /// Says why a record does not fit, unless it does.
+    pub(super) fn refuses(&self, record: &View<'_>) -> Option<String> {
+        self.mapping.values(record, &mut Vec::new(), |_, _| ()).err()
+    }
 }
 
 /// What is to be done for a file, in this order.

@@ -465,4 +465,8 @@ impl Sink for Postgres {
         };
         self.local.block_on(&self.runtime, probe)
     }
+
+    fn refuses(&self, record: &View<'_>) -> Option<String> {
+        self.columns.row(self.method, record, &mut Vec::new()).err()
+    }
 }
