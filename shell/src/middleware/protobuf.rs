@@ -205,6 +205,7 @@ mod tests {
     use prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
     use prost_reflect::prost_types::{
         Any, DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+        MessageOptions,
     };
 
     use super::*;
@@ -229,8 +230,18 @@ mod tests {
     }
 
     /// `message Order { int64 id = 1; repeated Order parts = 2; string note_text = 3;
-    /// google.protobuf.Any more = 4; repeated bool flags = 5; double price = 6; }`
+    /// google.protobuf.Any more = 4; repeated bool flags = 5; double price = 6; map<string, Order>
+    /// named = 7; }`
     fn descriptors() -> Vec<u8> {
+        let entry = DescriptorProto {
+            name: Some("NamedEntry".to_owned()),
+            field: vec![
+                field("key", 1, Label::Optional, Type::String, ""),
+                field("value", 2, Label::Optional, Type::Message, ".shop.Order"),
+            ],
+            options: Some(MessageOptions { map_entry: Some(true), ..MessageOptions::default() }),
+            ..DescriptorProto::default()
+        };
         let order = DescriptorProto {
             name: Some("Order".to_owned()),
             field: vec![
@@ -240,7 +251,9 @@ mod tests {
                 field("more", 4, Label::Optional, Type::Message, ".google.protobuf.Any"),
                 field("flags", 5, Label::Repeated, Type::Bool, ""),
                 field("price", 6, Label::Optional, Type::Double, ""),
+                field("named", 7, Label::Repeated, Type::Message, ".shop.Order.NamedEntry"),
             ],
+            nested_type: vec![entry],
             ..DescriptorProto::default()
         };
         let any = DescriptorProto {
@@ -305,7 +318,8 @@ mod tests {
 
     #[test]
     fn what_the_descriptors_do_not_know_is_refused_unless_it_is_to_be_left_out() {
-        for body in [b"\x08\x01\x48\x02".to_vec(), part(2, b"\x48\x02")] {
+        let named = part(7, &[part(1, b"a"), part(2, b"\x48\x02")].concat());
+        for body in [b"\x08\x01\x48\x02".to_vec(), part(2, b"\x48\x02"), named] {
             let problem = to_json(&body).unwrap_err();
             assert!(problem.detail.contains("shop.Order has the unknown field 9"), "{problem:?}");
             assert!(schema(true).to_json(&body, LIMIT).is_ok());
@@ -344,6 +358,30 @@ mod tests {
         // What is broken is so whatever its weight.
         let broken = [dense(40_000), vec![0xff; 16]].concat();
         assert_eq!(schema(false).to_json(&broken, 1 << 24).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn messages_are_as_deep_and_as_large_as_they_may_be() {
+        type Wrap<'a> = &'a dyn Fn(Vec<u8>) -> Vec<u8>;
+
+        let any =
+            |value: Vec<u8>| Any { type_url: "t/shop.Order".to_owned(), value }.encode_to_vec();
+        // Of levels, each `Any` is one and what is in it another one; so is what a list has.
+        let in_any = |inner: Vec<u8>| part(4, &any(inner));
+        let in_list = |inner: Vec<u8>| part(2, &in_any(inner));
+        let in_map = |inner: Vec<u8>| part(7, &part(2, &in_any(inner)));
+        let wraps: [(Wrap<'_>, usize); 3] = [(&in_any, 2), (&in_list, 3), (&in_map, 3)];
+        for (wrap, levels) in wraps {
+            let nested = |times: usize| (0..times).fold(Vec::new(), |inner, _| wrap(inner));
+            let deepest = (DEPTH_MAX - 1) / levels;
+            assert!(to_json(&nested(deepest)).is_ok(), "{levels}");
+            let problem = to_json(&nested(deepest + 1)).unwrap_err();
+            assert!(problem.detail.contains("nested too deeply"), "{problem:?}");
+        }
+        let json = r#"{"id":"7"}"#;
+        let sized = |limit| schema(false).to_json(b"\x08\x07", limit);
+        assert_eq!(sized(json.len()).as_deref(), Ok(json.as_bytes()));
+        assert_eq!(sized(json.len() - 1).map_err(|problem| problem.status), Err(413));
     }
 
     #[test]

@@ -730,4 +730,24 @@ mod tests {
         assert_eq!(to_json(xml.as_bytes(), 5).as_deref(), Ok(&b"\"abc\""[..]));
         assert_eq!(to_json(xml.as_bytes(), 4).map_err(|problem| problem.status), Err(413));
     }
+
+    #[test]
+    fn a_document_has_its_end_its_declaration_and_its_bound() {
+        let array = "<array xmlns=\"http://www.w3.org/2005/xpath-functions\">";
+        for (xml, is_taken) in [
+            (format!("{array}</array>"), true),
+            (format!("<?xml version=\"1.0\"?>{array}</array>"), true),
+            (format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>{array}</array>"), true),
+            (format!("<?xml version=\"1.1\"?>{array}</array>"), false),
+            (format!("<?xml version=\"1.0\" encoding=\"latin1\"?>{array}</array>"), false),
+            (array.to_owned(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(to_json(xml.as_bytes(), 99).is_ok(), is_taken, "{xml}");
+        }
+        let made = from_json(b"[1]", usize::MAX).unwrap();
+        assert_eq!(from_json(b"[1]", made.len()), Ok(made.clone()));
+        let status = from_json(b"[1]", made.len() - 1).map_err(|problem| problem.status);
+        assert_eq!(status, Err(413));
+    }
 }

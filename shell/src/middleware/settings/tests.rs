@@ -383,3 +383,50 @@ fn bodies_that_units_change_fit_into_half_of_what_is_kept() {
     assert_eq!(fits("\"json\"", 10), Ok(()));
     assert_eq!(fits(&format!("{both}, {{ unit = \"body_limit\", max_bytes = 5 }}"), 10), Ok(()));
 }
+
+#[test]
+fn of_routes_that_take_the_same_requests_the_later_one_is_named() {
+    let route = |method: &str, path: &str, more: &str| {
+        format!("[[route]]\nmethod = \"{method}\"\npath = \"{path}\"\nring = \"a\"\n{more}\n")
+    };
+    let text = [
+        route("POST", "/p", ""),
+        route("POST", "/p", ""),
+        route("POST", "/q", ""),
+        route("PUT", "/p", ""),
+        route("POST", "/p", "host = \"h\""),
+    ];
+    let tables = tables(&text.concat());
+    let refused = RouteSettings::check(&tables, &rings(&["a"]), true).expect_err("the same");
+    let ConfigError::Value { origin, .. } = refused else { panic!("{refused}") };
+    assert_eq!(origin, tables[1].path.origin);
+}
+
+#[test]
+fn a_reload_keeps_what_limits_have_counted_that_are_as_they_were() {
+    fn limits(settings: &RouteSettings) -> Vec<Arc<RateLimit>> {
+        let all = settings.routes.iter().flat_map(|route| &route.units);
+        let limits = all.filter_map(|unit| match unit {
+            UnitSettings::RateLimit(limit) => Some(Arc::clone(limit)),
+            _ => None,
+        });
+        limits.collect()
+    }
+    let two = |first: &str, second: &str| {
+        let limit = |rate: &str| format!("{{ unit = \"rate_limit\", rate = {rate} }}");
+        units(&format!("\"request_id\", {}, \"json\", {}", limit(first), limit(second)))
+    };
+    let before = check(&two("1.0", "2.0")).expect("good");
+    for (text, kept) in [
+        (two("1.0", "2.0"), [true, true]),
+        (two("1.5", "2.0"), [false, true]),
+        (two("1.0", "2.5"), [true, false]),
+        (two("1.0", "2.0").replace("/p/", "/q/"), [false, false]),
+    ] {
+        let mut after = check(&text).expect("good");
+        after.keep_counts(&before);
+        let both = limits(&after).into_iter().zip(limits(&before));
+        let found: Vec<_> = both.map(|(now, then)| Arc::ptr_eq(&now, &then)).collect();
+        assert_eq!(found, kept, "{text}");
+    }
+}

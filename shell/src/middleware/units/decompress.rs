@@ -335,4 +335,100 @@ mod tests {
         damaged[last] ^= 1;
         assert_eq!(unit(100, 9).body(damaged, 100, &["gzip".into()]).unwrap_err().status, 400);
     }
+
+    #[test]
+    fn a_bound_is_of_what_a_body_becomes_to_the_byte() {
+        let text = b"records, records, records and an end".repeat(50);
+        for coding in CODINGS {
+            let (body, codings) = (compressed(coding, &text), [coding.to_owned()]);
+            let within = |most| unit(most, 1 << 20).body(body.clone(), usize::MAX, &codings);
+            assert_eq!(within(text.len()).as_deref(), Ok(&*text), "{coding}");
+            let status = within(text.len() - 1).map_err(|problem| problem.status);
+            assert_eq!(status, Err(413), "{coding}");
+        }
+    }
+
+    /// The head of a frame, with these numbers where its descriptor has them.
+    fn head(descriptor: u8, rest: &[u8]) -> Vec<u8> {
+        [&ZSTD_MAGIC[..], &[descriptor], rest].concat()
+    }
+
+    #[test]
+    fn the_head_of_a_frame_of_zstd_is_read_as_rfc_8878_has_it() {
+        // The byte of the window is 0x0a: 2 KiB and two eighths of that.
+        for (frame, bytes, window, content) in [
+            (head(0x00, b"\x0a"), 6, 2560, None),
+            (head(0x01, b"\x0a\x07"), 7, 2560, None),
+            (head(0x02, b"\x0a\x07\x08"), 8, 2560, None),
+            (head(0x03, b"\x0a\x07\x08\x09\x0a"), 10, 2560, None),
+            (head(0x20, b"\x05"), 6, 5, Some(5)),
+            (head(0x21, b"\x07\x05"), 7, 5, Some(5)),
+            (head(0x40, b"\x0a\x01\x02"), 8, 2560, Some(0x201 + 256)),
+            (head(0x60, b"\x01\x02"), 7, 0x301, Some(0x301)),
+            (head(0xa0, b"\x01\x02\x03\x04"), 9, 0x0403_0201, Some(0x0403_0201)),
+            (head(0xc3, b"\x0a\x09\x09\x09\x09\x01\0\0\0\0\0\0\x01"), 18, 2560, Some(1 << 56 | 1)),
+        ] {
+            let read = ZstdHead::read(&[&frame[..], b"more"].concat()).unwrap();
+            assert_eq!((read.bytes, read.window_bytes), (bytes, window), "{frame:x?}");
+            let has_window = frame[4] & 0x20 == 0;
+            assert_eq!((read.content_bytes, read.has_window), (content, has_window));
+            assert_eq!(frame.len(), bytes);
+            // What has no content size may lack its window only.
+            assert!(ZstdHead::read(&frame[..4]).is_none());
+            if content.is_some() {
+                assert!(ZstdHead::read(&frame[..bytes - 1]).is_none(), "{frame:x?}");
+            }
+        }
+        for (byte, bytes) in [(0, 1024), (7, 1920), (8, 2048), (0x68, 8 << 20), (0x69, 9 << 20)] {
+            assert_eq!(window(byte), bytes);
+        }
+    }
+
+    #[test]
+    fn a_window_is_as_large_as_what_is_wanted_and_no_larger_than_it_was() {
+        for (byte, most, smallest) in [
+            (0x68, 0, 0x38),
+            (0x68, (128 << 10) - 1, 0x38),
+            (0x68, 128 << 10, 0x39),
+            (0x68, 200_000, 0x3d),
+            (0x68, 16 << 20, 0x68),
+            (0x38, 0, 0x38),
+            (0x0a, 0, 0x0a),
+        ] {
+            let frame = head(0x00, &[byte]);
+            let read = ZstdHead::read(&frame).unwrap();
+            assert_eq!(with_small_window(&read, &frame, most)[..6], head(0x00, &[smallest]));
+        }
+        let frame = head(0xa0, &[0, 0, 0x40, 0]);
+        let read = ZstdHead::read(&frame).unwrap();
+        assert_eq!(with_small_window(&read, &frame, 0)[..9], frame, "it has no window");
+    }
+
+    /// A frame of one raw block, which says how many bytes it has.
+    fn raw(content: &[u8]) -> Vec<u8> {
+        let size = u8::try_from(content.len()).unwrap();
+        [&head(0x20, &[size])[..], &[1 | size << 3, size >> 5, 0], content].concat()
+    }
+
+    #[test]
+    fn what_a_frame_says_of_its_content_is_held_against_what_is_left() {
+        let within = |body: &[u8], most| {
+            let found = unit(most, 1 << 20).body(body.to_vec(), usize::MAX, &["zstd".to_owned()]);
+            found.map_err(|problem| (problem.status, problem.detail.into_owned()))
+        };
+        let (one, two) = (raw(&[7; 20]), [raw(&[7; 20]), raw(&[8; 20])].concat());
+        assert_eq!(within(&one, 20), Ok(vec![7; 20]));
+        assert_eq!(within(&two, 40), Ok([[7; 20], [8; 20]].concat()));
+        for (body, most) in [(&one, 19), (&two, 39), (&two, 20)] {
+            assert_eq!(within(body, most).unwrap_err().0, 413, "{most}");
+        }
+        // It is refused for what it says, before anything is read of it.
+        let claims = head(0xa0, &[0xff, 0xff, 0x3f, 0]);
+        assert_eq!(within(&claims, 1 << 20).unwrap_err().0, 413);
+        assert_eq!(within(&claims, 1 << 23).unwrap_err().0, 400, "there is nothing of it");
+        for (byte, status) in [(0x68, 400), (0x69, 413)] {
+            let (found, said) = within(&head(0x00, &[byte]), 1 << 23).unwrap_err();
+            assert_eq!((found, said.contains("over 8 MiB")), (status, status == 413));
+        }
+    }
 }

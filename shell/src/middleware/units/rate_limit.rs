@@ -159,4 +159,21 @@ mod tests {
         assert_eq!(limit.take(client(5000), later), Ok(()));
         assert!(lock(&limit.buckets).by.len() <= 2, "full buckets are forgotten");
     }
+
+    #[test]
+    fn a_table_that_is_full_is_swept_though_it_had_room_a_moment_ago() {
+        let limit = RateLimit::new(Per::Client, 1000.0, 2, 2);
+        let begun = Instant::now();
+        for number in 0..3 {
+            assert_eq!(limit.take(client(number), begun), Ok(()));
+        }
+        assert_eq!(lock(&limit.buckets).by.len(), 3);
+        let limit = RateLimit::new(Per::Client, 1000.0, 2, 2);
+        for number in 0..2 {
+            assert_eq!(limit.take(client(number), begun), Ok(()));
+        }
+        // Both are full again, and the next one gets a bucket of its own.
+        assert_eq!(limit.take(client(2), begun + Duration::from_millis(5)), Ok(()));
+        assert!(lock(&limit.buckets).by.contains_key(&client(2)));
+    }
 }

@@ -236,6 +236,16 @@ mod tests {
         assert_eq!(elements(body), Ok(expected.to_vec()));
         assert_eq!(by_serde(body), Some(expected.to_vec()));
         assert_eq!(elements(b"[]"), Ok(vec![]));
+        let body = br#"[1e-5,1E+5,2e9,"\u00e4\u12Ab"]"#;
+        let expected = [&b"1e-5"[..], b"1E+5", b"2e9", br#""\u00e4\u12Ab""#];
+        assert_eq!(elements(body), Ok(expected.to_vec()));
+        for body in [r#"["\u12g4"]"#, r#"["\u123"]"#, "[1e]", "[1e+-5]", "[1e--5]"] {
+            assert!(elements(body.as_bytes()).is_err(), "{body}");
+        }
+        let nested =
+            |open: &str, close: &str| format!("[{}1{}]", open.repeat(10_000), close.repeat(10_000));
+        assert!(elements(nested("[", "]").as_bytes()).is_err());
+        assert!(elements(nested("{\"a\":", "}").as_bytes()).is_err());
     }
 
     #[test]
