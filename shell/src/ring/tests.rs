@@ -369,15 +369,18 @@ fn what_can_never_fit_is_refused_for_good_however_many_wait() {
 #[test]
 fn the_readers_are_asked_for_what_was_tried_last() {
     let ring = ring();
-    let _attached = ring.attach("default", None, bell()).expect("free");
+    let attached = ring.attach("default", None, bell()).expect("free");
     fill(&ring);
-    let (ticket, _calls) = queue_up(&ring);
+    let (ticket, calls) = queue_up(&ring);
     let asked = space_wanted(&ring);
+    // Room for what it came with.
+    store_cursor(&attached.cursor, 6);
     assert_eq!(ring.turn().append_waiting(&ticket, 0, &[1; 400]), Err(Refusal::Full));
     let more = space_wanted(&ring);
     assert!(more != asked && more != 0, "{asked} {more}");
+    assert_eq!(calls.taken(), 0, "or it would try again and again");
     // And for a batch, which waits behind nobody any more.
-    assert_eq!(ring.turn().grant(Some(&ticket), 5, false), Err(Refusal::Full));
+    assert_eq!(ring.turn().grant(Some(&ticket), 9, false), Err(Refusal::Full));
     assert!(![asked, more, 0].contains(&space_wanted(&ring)));
 }
 

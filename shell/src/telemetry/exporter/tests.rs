@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 use crate::config::Given;
-use crate::telemetry::messages::LogRecord;
+use crate::telemetry::messages::{LogRecord, Value};
 use crate::telemetry::{OtelTable, Span};
 
 /// Answers as many requests as there are answers, and hands on the path and the body of each.
@@ -207,4 +207,33 @@ fn a_collector_that_says_nothing_has_the_time_that_it_may_take() {
     exporter.send(Signal::Spans, Some(Instant::now()));
     assert_eq!(inbox.counts(Signal::Spans).failures, 1);
     assert!(exporter.spans.body.is_some());
+}
+
+#[test]
+fn a_collector_that_does_not_take_anything_is_complained_of_once_until_it_does() {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    let (settings, _requests) = collector(&[TAKEN]);
+    let (mut exporter, _) = exporter(settings);
+    let logged = Arc::<Inbox>::default();
+    let lines = super::super::lines::Lines(Arc::clone(&logged));
+    let fails = |exporter: &mut Exporter| {
+        let failure = Failure { reason: "gone".to_owned(), is_final: false };
+        exporter.failed(Signal::Spans, (vec![0], 1), &failure);
+    };
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+        fails(&mut exporter);
+        fails(&mut exporter);
+        exporter.spans.at = Instant::now();
+        exporter.send(Signal::Spans, None);
+        fails(&mut exporter);
+    });
+    let said = logged.take(Instant::now(), (false, true)).lines;
+    let texts = said.iter().map(|line| match &line.body.as_ref().expect("a message").value {
+        Some(Value::Text(text)) => text.as_str(),
+        other => panic!("{other:?}"),
+    });
+    let of_ours = texts.filter(|text| text.starts_with("the collector "));
+    let words = of_ours.map(|text| text.split(' ').nth(2).expect("a third word"));
+    assert_eq!(words.collect::<Vec<_>>(), ["does", "takes", "does"]);
 }
