@@ -201,6 +201,16 @@ static aqd_status open_while(struct fake *f, const char *name, int times, int wi
     return status;
 }
 
+/* Answers and goes, without having heard anything. */
+static void *serve_unheard(void *argument)
+{
+    struct fake *f = argument;
+    f->connection = accept4(f->listening, NULL, NULL, SOCK_CLOEXEC);
+    fake_send_welcome(f);
+    fake_hang_up(f);
+    return NULL;
+}
+
 /* What a signal, a full queue and a listener that answered and went look like, and what is an
  * error. */
 static void a_call_that_fails_while_opening_is_tried_again_or_told(void)
@@ -236,11 +246,12 @@ static void a_call_that_fails_while_opening_is_tried_again_or_told(void)
     for (size_t i = 0; i < 2; i++) {
         struct fake f;
         fake_start(&f);
-        f.answer_before_hello = true;
         f.welcome.status = AQD_WELCOME_BUSY;
         f.n_fds = 0;
         strcpy((char *)f.welcome.message, "busy");
+        serve = serve_unheard;
         CHECK_EQ(open_while(&f, "send", 1, gone[i]), AQD_ERR_REFUSED);
+        serve = fake_serve;
     }
 }
 
