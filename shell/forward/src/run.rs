@@ -26,6 +26,8 @@ const GRANULE_BYTES: usize = 32;
 const PROBE_PERIOD: Duration = Duration::from_secs(2);
 /// The first pause between attempts to attach, and the longest: those of the client.
 const ATTACH_PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+/// The shortest time in which records that are there have to come, with `once`.
+const COMING_MIN: Duration = Duration::from_secs(5);
 /// The shortest time between two looks at the lag.
 const LAG_PERIOD: Duration = Duration::from_millis(200);
 
@@ -52,6 +54,11 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// With `once`: so many records were there at the beginning, and did not come.
+    Missing {
+        /// How many.
+        records: u64,
+    },
     /// The dead-letter file cannot be written.
     DeadLetter(io::Error),
     /// Nothing will be delivered before a person changes something.
@@ -72,6 +79,9 @@ impl fmt::Display for Error {
                     f,
                     "record {record} will never be delivered, and stays in the ring: {reason}"
                 )
+            }
+            Self::Missing { records } => {
+                write!(f, "the ring: {records} records that were there did not come")
             }
             Self::DeadLetter(error) => write!(f, "the dead-letter file: {error}"),
             Self::Sink(failure) => write!(f, "the sink: {failure}"),
@@ -130,6 +140,7 @@ pub fn run(
         looked: None,
         told: Told::default(),
         was_held: false,
+        goal: 0,
     };
     flow.carry()
 }
@@ -233,28 +244,37 @@ struct Flow<'s> {
     told: Told,
     /// Another process had the subscription since the last record.
     was_held: bool,
+    /// With `once`: the number after the last record that is to be delivered.
+    goal: u64,
 }
 
 impl Flow<'_> {
     fn carry(&mut self) -> Result<Report, Error> {
-        let total = if self.once { self.client.lag().map_or(0, |lag| lag.records) } else { 0 };
-        let mut bar = if self.once { Bar::new(total) } else { None };
+        let first = if self.once { self.find_goal() } else { 0 };
+        let mut bar = if self.once { Bar::new(self.goal - first) } else { None };
         let mut read = 0;
         loop {
-            let limit = if self.once { total - read } else { u64::MAX };
-            let ended = self.fill(limit)?;
+            let next = self.client.next_seq().unwrap_or(first + read);
+            let to_read = self.goal.saturating_sub(next);
+            let ended = self.fill(if self.once { to_read } else { u64::MAX })?;
             read += self.unreleased;
             self.deliver()?;
-            let is_done = match ended {
-                Ended::End | Ended::Asked => true,
-                Ended::Full | Ended::Empty | Ended::Epoch => self.once && read >= total,
-            };
+            let (is_over, has_read) = (matches!(ended, Ended::End | Ended::Asked), self.unreleased);
             self.release();
             if let Some(bar) = &mut bar {
                 bar.show(read);
             }
-            if is_done || (self.once && ended != Ended::Full) {
+            let next = self.client.next_seq().unwrap_or(first + read);
+            let left = if self.once { self.goal.saturating_sub(next) } else { 0 };
+            if ended == Ended::Asked || (is_over && left == 0) || (self.once && left == 0) {
                 break;
+            }
+            // Nothing came in all the time that there was for it. What is damaged was counted.
+            if is_over || (self.once && has_read == 0) {
+                if self.metrics.damaged.get() > 0 {
+                    break;
+                }
+                return Err(Error::Missing { records: left });
             }
         }
         if let Some(bar) = bar {
@@ -263,6 +283,26 @@ impl Flow<'_> {
         let left = self.client.lag().map_or(0, |lag| lag.records);
         let delivered = self.metrics.delivered_records.get();
         Ok(Report { delivered, dead_lettered: self.metrics.dead_lettered_records.get(), left })
+    }
+
+    /// Finds out what `once` is to deliver: what the listener has published. A subscription that
+    /// may lag is given its records bit by bit, so its own ring does not say. Returns the number of
+    /// the first of them.
+    fn find_goal(&mut self) -> u64 {
+        let lag = |client: &Client| client.lag().map_or(0, |lag| lag.records);
+        let Ok(Event::Record(record)) = self.client.peek() else {
+            return 0;
+        };
+        let first = record.seq;
+        let published = Options::new(&self.settings.socket).ring(&*self.settings.ring).observe();
+        let published = published.ok().filter(|it| it.info().epoch == self.client.info().epoch);
+        let all = published.and_then(|mut all| match all.peek() {
+            Ok(Event::Record(record)) => Some(record.seq + lag(&all)),
+            _ => None,
+        });
+        let given = first + lag(&self.client);
+        self.goal = all.map_or(given, |all| all.max(given));
+        first
     }
 
     /// Reads a batch of at most `limit` records.
@@ -308,7 +348,20 @@ impl Flow<'_> {
                         until = Instant::now().checked_add(self.settings.batch_wait);
                     }
                 }
-                Ok(Event::Empty) if self.once => return Ok(Ended::Empty),
+                Ok(Event::Empty) if self.once => {
+                    // More is to come: there was more at the beginning.
+                    let waited = Some(self.settings.open_wait.max(COMING_MIN));
+                    if self.unreleased > 0 {
+                        return Ok(Ended::Empty);
+                    }
+                    match self.client.wait(waited) {
+                        Ok(Waited::Ready) => {}
+                        Ok(Waited::Interrupted) if !self.stop.is_asked() => {}
+                        Ok(Waited::Interrupted) => return Ok(Ended::Asked),
+                        Ok(Waited::Elapsed) => return Ok(Ended::Empty),
+                        Err(error) => return Err(Error::Wait(error)),
+                    }
+                }
                 Ok(Event::Empty) => {
                     let now = Instant::now();
                     let is_due = until.is_some_and(|until| until <= now);

@@ -1,5 +1,5 @@
 //! An HTTP service that keeps what it is sent, and answers as a test says.
-#![allow(unreachable_pub, reason = "as in `common`")]
+#![allow(dead_code, unreachable_pub, reason = "as in `common`")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
