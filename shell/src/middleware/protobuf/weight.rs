@@ -239,8 +239,8 @@ mod tests {
     /// bytes f4 = 4; repeated double f5 = 5; repeated float f6 = 6; repeated int32 f7 = 7; repeated
     /// string f8 = 8; map<int32, string> f9 = 9; optional M f10 = 10; repeated M f11 = 11; optional
     /// group G f12 = 12 { optional string f3 = 3; } optional google.protobuf.S f13 = 13; repeated
-    /// group G f14 = 14; repeated fixed64 f15 = 15; }`, and `message S { optional S f1 = 1; optional
-    /// string f3 = 3; }`
+    /// group G f14 = 14; repeated fixed64 f15 = 15; }`, and `message S { optional S f1 = 1;
+    /// optional string f3 = 3; }`
     fn described() -> MessageDescriptor {
         use Label::{Optional, Repeated};
         let special =
