@@ -213,21 +213,25 @@ static void one_that_is_silent_is_tried_again(void)
     expect_retried(&f, o);
 }
 
-static void one_that_is_shutting_down_is_tried_again(void)
+static void refused_and_tried_again(uint32_t refusal)
 {
     struct fake f;
     fake_start(&f);
-    f.welcome.status = AQD_WELCOME_SHUTTING_DOWN;
-    strcpy((char *)f.welcome.message, "going");
+    f.welcome.status = refusal;
+    strcpy((char *)f.welcome.message, "not now");
     f.n_fds = 0;
     expect_retried(&f, patient(NULL));
 }
+
+static void one_that_is_shutting_down_is_tried_again(void) { refused_and_tried_again(AQD_WELCOME_SHUTTING_DOWN); }
+
+static void one_that_lacks_a_resource_is_tried_again(void) { refused_and_tried_again(AQD_WELCOME_NO_RESOURCE); }
 
 /* Each in one attempt: a second one would wait for ever, for the fake answers once. */
 static void what_a_coming_listener_cannot_cure_is_final(void)
 {
     for (uint32_t refusal = 1; refusal <= 9; refusal++) {
-        if (refusal == AQD_WELCOME_SHUTTING_DOWN) {
+        if (refusal == AQD_WELCOME_SHUTTING_DOWN || refusal == AQD_WELCOME_NO_RESOURCE) {
             continue;
         }
         struct fake f;
@@ -413,6 +417,7 @@ int main(void)
     RUN(one_that_hangs_up_in_the_handshake_is_tried_again);
     RUN(one_that_is_silent_is_tried_again);
     RUN(one_that_is_shutting_down_is_tried_again);
+    RUN(one_that_lacks_a_resource_is_tried_again);
     RUN(what_a_coming_listener_cannot_cure_is_final);
     RUN(a_signal_handler_does_not_end_the_wait);
     RUN(a_readable_stop_descriptor_ends_the_pause);

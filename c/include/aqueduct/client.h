@@ -87,13 +87,14 @@ aqd_status aqd_open(const char *path, const char *ring, const char *subscription
  * refuses: AQD_ERR_REFUSED.
  *
  * Retrying. With open_retry_ms the program may be started before its listener. An attempt is
- * repeated if a listener that comes up can cure its failure, with the pauses that backoff_min_ms
- * and backoff_max_ms set, and for the last time when open_retry_ms have passed; the status is that
- * of the last attempt. Exactly these are repeated: AQD_ERR_SYSTEM with aqd_errno ENOENT (no socket,
- * or no directory for it) or ECONNREFUSED (nothing listens there); AQD_ERR_TIMEOUT; AQD_ERR_HANGUP;
- * AQD_ERR_REFUSED with AQD_WELCOME_SHUTTING_DOWN and, with standby, AQD_WELCOME_BUSY. Every other
- * refusal is final, such as an unknown ring, because the listener is there. Each attempt takes at
- * most timeout_ms, so the call takes at most open_retry_ms + timeout_ms.
+ * repeated if a listener that comes up or some time can cure its failure, with the pauses that
+ * backoff_min_ms and backoff_max_ms set, and for the last time when open_retry_ms have passed; the
+ * status is that of the last attempt. Exactly these are repeated: AQD_ERR_SYSTEM with aqd_errno
+ * ENOENT (no socket, or no directory for it) or ECONNREFUSED (nothing listens there);
+ * AQD_ERR_TIMEOUT; AQD_ERR_HANGUP; AQD_ERR_REFUSED with AQD_WELCOME_SHUTTING_DOWN, with
+ * AQD_WELCOME_NO_RESOURCE (too many observers, no memory) and, with standby, AQD_WELCOME_BUSY.
+ * Every other refusal is final, such as an unknown ring, because the listener is there. Each
+ * attempt takes at most timeout_ms, so the call takes at most open_retry_ms + timeout_ms.
  *
  * Stopping. aqd_interrupt cannot cancel a blocking open, because there is no client yet, and the
  * wait resumes after a signal handler returns. stop_fd ends it: AQD_INTERRUPTED, with *out as after

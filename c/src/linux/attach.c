@@ -206,7 +206,9 @@ bool aqd_is_curable(const aqd_client *c, aqd_status status)
 {
     switch (status) {
     case AQD_ERR_SYSTEM: return c->error_number == ENOENT || c->error_number == ECONNREFUSED;
-    case AQD_ERR_REFUSED: return c->refusal == AQD_WELCOME_SHUTTING_DOWN || (c->standby && c->refusal == AQD_WELCOME_BUSY);
+    case AQD_ERR_REFUSED:
+        return c->refusal == AQD_WELCOME_SHUTTING_DOWN || c->refusal == AQD_WELCOME_NO_RESOURCE ||
+               (c->standby && c->refusal == AQD_WELCOME_BUSY);
     case AQD_ERR_TIMEOUT: case AQD_ERR_HANGUP: return true;
     default: return false;
     }

@@ -89,15 +89,18 @@ impl OpenError {
         }
     }
 
-    /// Returns whether the start of a listener, or its restart, can cure this: no process listens,
-    /// or the listener is silent, hung up or is shutting down.
+    /// Returns whether the start of a listener, its restart or some time can cure this: no process
+    /// listens, or the listener is silent, hung up, is shutting down or lacks a resource, as a
+    /// place for one more observer.
     #[must_use]
     pub fn is_curable(&self) -> bool {
         match self {
             Self::System { errno, .. } => {
                 [Errno::NOENT, Errno::CONNREFUSED].contains(&Errno::from_raw_os_error(*errno))
             }
-            Self::Refused { status, .. } => *status == Status::ShuttingDown as u32,
+            Self::Refused { .. } => {
+                matches!(self.refusal(), Some(Status::ShuttingDown | Status::Resource))
+            }
             Self::Timeout | Self::HangUp => true,
             _ => false,
         }

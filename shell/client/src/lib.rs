@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
+// What a program says is its own.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 // What it answers.
 pub mod error;

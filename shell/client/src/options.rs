@@ -119,7 +119,7 @@ impl Options {
     /// Sets how long opening retries while there is no listener, so that a program may be started
     /// before it. Default: `Duration::ZERO`, not at all; `Duration::MAX` is without limit.
     ///
-    /// Opening retries after an error that the start of a listener can cure, see
+    /// Opening retries after an error that the start of a listener or some time can cure, see
     /// [`OpenError::is_curable`]. Every other error is final, an unknown ring and, without
     /// [`standby`](Self::standby), a busy subscription among them. The last attempt is made when
     /// the time is over, and each attempt may take [`timeout`](Self::timeout).

@@ -176,6 +176,19 @@ fn a_listener_that_comes_later_is_waited_for_alike() {
         },
     );
     starts(&lines, &["open", "closed", "stats", "totals", "attached=1"]);
+    for (plan, words) in [(OBSERVER, &b"too many observers"[..]), (GATING, b"no memory")] {
+        let lines = alike(
+            Plan { open_retry_ms: -1, ..plan },
+            |fake| fake.refuse(8, words),
+            |stage| {
+                stage.fake.take_one();
+                stage.restart(EPOCH, 0);
+                stage.fake.descriptors = if plan.observe { vec![true] } else { vec![true, false] };
+                take_and_close(stage);
+            },
+        );
+        starts(&lines, &["open", "closed", "stats", "totals", "attached=1"]);
+    }
     let gives_up = Plan { open_retry_ms: 40, ..GATING };
     let gone = |fake: &mut Fake| std::fs::remove_file(&fake.path).expect("it was there");
     assert_eq!(alike(gives_up, gone, |_| {}), ["open system 2"]);

@@ -67,13 +67,17 @@ fn a_listener_that_never_comes_is_given_up_in_time() {
 
 #[test]
 fn what_a_listener_can_cure_is_tried_again() {
-    for manner in
-        [Manner::HangsUpBeforeHello, Manner::HangsUpAfterHello, Manner::Silent, Manner::Refuses]
-    {
+    for (manner, status) in [
+        (Manner::HangsUpBeforeHello, None),
+        (Manner::HangsUpAfterHello, None),
+        (Manner::Silent, None),
+        (Manner::Refuses, Some(Status::ShuttingDown)),
+        (Manner::Refuses, Some(Status::Resource)),
+    ] {
         let mut fake = Fake::new();
         let honest = fake.packet.clone();
-        if manner == Manner::Refuses {
-            fake.refuse(Status::ShuttingDown as u32, b"going");
+        if let Some(status) = status {
+            fake.refuse(status as u32, b"not now");
         }
         fake.manner = manner;
         let options = patient(&fake.path).timeout(Duration::from_millis(500)).start(Start::Oldest);
@@ -93,7 +97,8 @@ fn what_a_listener_can_cure_is_tried_again() {
 
 #[test]
 fn what_no_listener_can_cure_is_final() {
-    for status in (1..=9).filter(|&status| status != Status::ShuttingDown as u32) {
+    let passes = [Status::ShuttingDown, Status::Resource].map(|status| status as u32);
+    for status in (1..=9).filter(|status| !passes.contains(status)) {
         let mut fake = Fake::new();
         fake.refuse(status, b"no");
         // A second attempt would wait for ever: the listener takes one connection.
