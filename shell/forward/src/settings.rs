@@ -242,6 +242,10 @@ impl Tables {
         if let Some(wrong) = from.conditions.iter().find(|it| !is_pointer(&it.pointer)) {
             return Err(Refused::value("from.where.pointer", &wrong.pointer, "a JSON pointer"));
         }
+        if from.types.as_ref().is_some_and(Vec::is_empty) {
+            let allowed = "at least one; without this key, records of all types";
+            return Err(Refused::value("from.types", "[]", allowed));
+        }
         let root = envelope.root.unwrap_or_else(|| "record".to_owned());
         if !is_xml_name(&root) {
             return Err(Refused::value("envelope.root", root, "a name of XML"));
@@ -378,6 +382,8 @@ mod tests {
             ("[batch]\nbytes = '2GiB'", "batch.bytes: `2147483648`"),
             ("[retry]\nfirst_ms = '2d1'", ""),
             ("[admin]\nready_age_ms = 5", "admin.ready_age_ms: `5`"),
+            // Everything would be released undelivered.
+            ("[from]\ntypes = []", "from.types: `[]`"),
         ] {
             let Ok(tables) = toml::from_str::<Tables>(text) else {
                 assert_eq!(key, "", "{text}");

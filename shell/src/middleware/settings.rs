@@ -282,7 +282,13 @@ impl Keys {
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         Ok(match self.unit.as_str() {
             "access_log" => UnitSettings::AccessLog,
-            "authenticate" => UnitSettings::Authenticate { allowed: self.allow.clone() },
+            "authenticate" => {
+                if self.allow.as_ref().is_some_and(Vec::is_empty) {
+                    let allowed = "at least one name; without this key, every credential";
+                    return Err(refused("route.units.allow", "[]", allowed));
+                }
+                UnitSettings::Authenticate { allowed: self.allow.clone() }
+            }
             "body_limit" => {
                 let Some(Size(bytes)) = self.max_bytes.filter(|size| size.0 > 0) else {
                     return Err(refused("route.units.max_bytes", "", "a size for `body_limit`"));

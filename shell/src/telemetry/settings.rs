@@ -84,6 +84,10 @@ impl OtelSettings {
             let allowed = "\"traces\", \"metrics\", \"logs\"";
             return Err(ConfigError::value(origin, "otel.signals", unknown, allowed));
         }
+        if signals.is_empty() {
+            let allowed = "at least one; nothing is sent without otel.endpoint";
+            return Err(ConfigError::value(origin, "otel.signals", "[]", allowed));
+        }
         let sends = |signal: &str| signals.iter().any(|name| name == signal);
         let ratio = table.root_ratio.as_ref();
         let root_ratio = ratio.map_or(0.0, |given| given.value);
@@ -209,7 +213,10 @@ mod tests {
             assert!(OtelSettings::check(&table).is_err(), "{bad}");
         }
         let signals = Some(Given::by_default(vec!["spans".to_owned()]));
-        assert!(OtelSettings::check(&OtelTable { signals, ..table }).is_err());
+        assert!(OtelSettings::check(&OtelTable { signals, ..table.clone() }).is_err());
+        let signals = Some(Given::by_default(Vec::new()));
+        let nothing = OtelSettings::check(&OtelTable { signals, ..table }).expect_err("no signal");
+        assert!(nothing.to_string().contains("otel.signals"), "{nothing}");
     }
 
     #[cfg(feature = "otel")]

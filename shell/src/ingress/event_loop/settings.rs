@@ -483,6 +483,10 @@ fn topics(
         let ring = target("listen.topics.ring", None, place, rings)?;
         return Ok(vec![(filter("#", place)?, Target { ring, type_tag: 0 })]);
     };
+    if topics.value.is_empty() {
+        let allowed = "at least one; without this key, all go to the only ring";
+        return Err(refused(topics.origin, "listen.topics", "[]", allowed));
+    }
     topics
         .value
         .iter()

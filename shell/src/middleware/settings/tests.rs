@@ -216,6 +216,7 @@ fn units_that_make_no_sense_are_refused_and_told_what_does() {
     for (written, allowed) in [
         ("\"acces_log\"", "one of access_log, authenticate, body_limit"),
         ("{ unit = \"access_log\", keep = true }", "`keep` is not allowed; allowed: no key"),
+        ("{ unit = \"authenticate\", allow = [] }", "route.units.allow: `[]` is not allowed"),
         ("{ unit = \"json\", allow = [] }", "`allow` is not allowed; allowed: for `json`: minify"),
         ("{ unit = \"request_id\", minify = true }", "for `request_id`: keep"),
         ("{ unit = \"json\", per = \"client\" }", "`per` is not allowed"),
