@@ -11,6 +11,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
+use rustix::process::{Resource, getrlimit};
 use serde::Deserialize;
 
 use super::Context;
@@ -322,9 +323,16 @@ impl Sink for File {
     }
 }
 
-/// A full disk may get room again; a directory that is missing or forbidden is for a person.
+/// A full disk may get room again; a directory that is missing or forbidden is for a person, and so
+/// is a file that may not grow.
 fn failure(error: &io::Error) -> Failure {
     match error.kind() {
+        io::ErrorKind::FileTooLarge => Failure::stop(match getrlimit(Resource::Fsize).current {
+            Some(limit) => {
+                format!("{error}; the limit of file sizes (RLIMIT_FSIZE) is {limit} bytes")
+            }
+            None => error.to_string(),
+        }),
         io::ErrorKind::BrokenPipe
         | io::ErrorKind::PermissionDenied
         | io::ErrorKind::NotFound
