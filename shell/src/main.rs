@@ -2,5 +2,5 @@
 #![deny(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
-    aqueduct::cli::main()
+    aqueduct::log::guarded("aqueduct", aqueduct::cli::main)
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::control::{Control, Raw};
 use common::reader::Attached;
-use common::{Ends, PATIENCE, Scratch, Server, command, get, record};
+use common::{Ends, PATIENCE, Scratch, Server, command, deaf_pipes, get, record};
 use rustix::process::{Resource, Rlimit, Signal};
 
 /// A server whose outputs are the test's business.
@@ -268,4 +268,32 @@ fn a_log_file_that_is_full_costs_lines_only() {
     assert!(text.len() <= 32 << 10 && text.contains("RLIMIT_FSIZE"), "{text}");
     let reader = server.attach();
     server.ends_well(reader);
+}
+
+#[test]
+fn what_a_command_has_to_say_holds_nothing_up_and_is_no_panic() {
+    let nowhere = Scratch::new();
+    let nowhere = nowhere.path("nowhere");
+    let at = nowhere.to_str().expect("ASCII");
+    for (arguments, status) in [
+        (&["check-config", "--config", at][..], 2),
+        (&["config", "--config", at], 2),
+        (&["reload", "--socket", at], 1),
+        (&["journal", "verify", at], 1),
+        (&["nonsense"], 2),
+        (&["serve", "--config", at], 2),
+    ] {
+        for (_kept, deaf) in deaf_pipes() {
+            let mut child = command();
+            child.args(arguments).stdout(Stdio::null()).stderr(deaf);
+            let mut child = child.spawn().expect("it starts");
+            let deadline = Instant::now() + PATIENCE;
+            while child.try_wait().expect("our child").is_none() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let _ = child.kill();
+            let ended = child.wait().expect("it ended").code();
+            assert_eq!(ended, Some(status), "{arguments:?}");
+        }
+    }
 }

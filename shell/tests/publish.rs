@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aqueduct_client::{Event, Options, Start};
 use common::reader::Attached;
-use common::{Ends, PATIENCE, Scratch, Server, command};
+use common::{Ends, PATIENCE, Scratch, Server, command, deaf_pipes};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -350,4 +350,50 @@ fn an_answer_that_was_lost_is_asked_for_again_with_the_same_key() {
     assert_eq!((&summary["repeated"], &summary["in_doubt"]), (&5.into(), &0.into()), "{summary}");
     assert_eq!(all(&server.socket), records);
     drop(loser);
+}
+
+#[test]
+fn what_it_says_holds_nothing_up_and_ends_nothing() {
+    let scratch = Scratch::new();
+    let records = numbered(100);
+    let input = file_of(&scratch, &records);
+    for (_kept, deaf) in deaf_pipes() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
+        let address = free.local_addr().expect("bound").to_string();
+        drop(free);
+        let to = format!("http://{address}/v1/rings/default/records");
+        let mut child = command()
+            .args(["publish", &input, "--to", &to])
+            .stdout(Stdio::null())
+            .stderr(deaf)
+            .spawn()
+            .expect("it starts");
+        // It has something to say now: that nobody is there.
+        std::thread::sleep(Duration::from_millis(300));
+        let server = Server::start(&["--listen", &address]);
+        server.eventually("they are published", || all(&server.socket).len() >= records.len());
+        server.eventually("it ends", || child.try_wait().expect("our child").is_some());
+        assert_eq!(child.wait().expect("it ended").code(), Some(0));
+        assert_eq!(all(&server.socket), records);
+    }
+}
+
+#[test]
+fn on_a_terminal_a_bar_shows_how_far_it_is_and_goes_when_it_is_done() {
+    let server = start();
+    let scratch = Scratch::new();
+    let input = file_of(&scratch, &numbered(1000));
+    // `script` runs a command on a terminal of its own.
+    let publish = format!(
+        "{} publish {input} --batch 50 --to {}",
+        env!("CARGO_BIN_EXE_aqueduct"),
+        http(&server)
+    );
+    let mut script = std::process::Command::new("script");
+    let output = script.args(["--quiet", "--return", "--command", &publish, "/dev/null"]).ended();
+    let output = output.expect("script is there");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("\r\u{1b}[2K") && shown.contains(" KiB"), "{shown:?}");
+    assert!(shown.ends_with("16890 bytes published, 0 to 999\r\n"), "{shown:?}");
 }

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::reader::Attached;
-use common::{Ends, PATIENCE, Server, command, record};
+use common::{Ends, PATIENCE, Server, command, deaf_pipes, record};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -174,4 +174,30 @@ fn it_goes_on_with_the_next_listener_and_ends_quietly_when_nobody_listens_to_it(
     server.signal(Signal::KILL);
     let status = following.0.wait().expect("our child");
     assert_eq!(status.code(), Some(1), "the ring was lost");
+}
+
+#[test]
+fn what_it_says_of_missed_records_holds_nothing_up() {
+    let server = Server::start(&["--capacity-bytes", "64KiB", "--full-wait-ms", "0"]);
+    let socket = server.socket.to_str().expect("ASCII");
+    for n in 0..10_u8 {
+        assert_eq!(server.post("default", &[n]).status, 202);
+    }
+    let drain = ["--subscription", "default", "--no-follow"];
+    assert!(tail(&server, &drain).status.success());
+    // More than the ring holds, so that the first ones are overwritten.
+    for _ in 0..100 {
+        assert_eq!(server.post("default", &[b'x'; 1000]).status, 202);
+        assert!(tail(&server, &drain).status.success());
+    }
+    for (_kept, deaf) in deaf_pipes() {
+        let mut child = command()
+            .args(["tail", "--socket", socket, "--from", "0", "--no-follow"])
+            .stdout(Stdio::null())
+            .stderr(deaf)
+            .spawn()
+            .expect("it starts");
+        server.eventually("it ends", || child.try_wait().expect("our child").is_some());
+        assert_eq!(child.wait().expect("it ended").code(), Some(0));
+    }
 }

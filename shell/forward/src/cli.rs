@@ -1,5 +1,6 @@
 //! The `aqueduct-forward` command: arguments, log, signals, exit status.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use aqueduct::config::Address;
 use aqueduct::log::{self, LogFormat, LogLevel};
+use aqueduct::server;
 use aqueduct_client::Interrupter;
-use async_signal::{Signal, Signals};
 use clap::Parser;
 use smol::stream::StreamExt;
 
@@ -98,8 +99,23 @@ impl Args {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    aqueduct::server::ignore_file_size_signal();
-    let args = Args::parse();
+    log::guarded("aqueduct-forward", forward)
+}
+
+fn forward() -> ExitCode {
+    server::ignore_file_size_signal();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(said) if said.use_stderr() => {
+            log::last_words(said.render().to_string().trim_end());
+            return ExitCode::from(EXIT_USAGE);
+        }
+        Err(help) => {
+            // Whoever does not take it, as `head` does, is not told so.
+            let _ = std::io::stdout().write_all(help.render().to_string().as_bytes());
+            return ExitCode::SUCCESS;
+        }
+    };
     let refused = |error: &dyn std::fmt::Display| {
         log::last_words(&format!("aqueduct-forward: {error}"));
         ExitCode::from(EXIT_USAGE)
@@ -153,7 +169,8 @@ fn start(settings: &Settings, kind: &str) -> Result<Handles, Box<dyn std::error:
         interrupter: Interrupter::new()?,
         metrics: Arc::new(Metrics::default()),
     };
-    watch_signals(handles.clone(), settings.drain_timeout)?;
+    watch_signals(handles.clone(), settings.drain_timeout)
+        .map_err(|error| format!("watching signals: {error}"))?;
     if let Some(address) = &settings.admin {
         let listener = TcpListener::bind(address.socket_addr())
             .map_err(|error| format!("admin address {address}: {error}"))?;
@@ -176,7 +193,7 @@ fn start(settings: &Settings, kind: &str) -> Result<Handles, Box<dyn std::error:
 /// The first signal asks for the end. A second one, or a sink that does not notice its deadline,
 /// ends the process: what is in flight was not released and is delivered again.
 fn watch_signals(handles: Handles, drain_timeout: Duration) -> std::io::Result<()> {
-    let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])?;
+    let mut signals = server::endings()?;
     let (sender, seen) = mpsc::channel();
     let listen = move || {
         smol::block_on(async {

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
+// They panic when the other end is gone, and wait while nobody reads: `aqueduct::log`.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 // The import order: a module uses those above it, never one below.
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aqueduct::admin::ForwarderStatus;
+use aqueduct::log;
 
 // ORDER(none): all of them are statistics; nothing is read because of them.
 const ANY: Ordering = Ordering::Relaxed;
@@ -257,6 +258,10 @@ impl Metrics {
         ] {
             write(name, "counter", help, counter.get().to_string());
         }
+        let help = "Log lines lost because nobody took them.";
+        write("log_lines_dropped_total", "counter", help, log::dropped_lines().to_string());
+        let help = "Log lines left out because there were too many of their kind.";
+        write("log_lines_suppressed_total", "counter", help, log::suppressed_lines().to_string());
         for (name, help, gauge) in [
             ("in_flight_records", "Records read and not acknowledged.", &self.in_flight_records),
             ("lag_records", "Records published and not read.", &self.lag_records),

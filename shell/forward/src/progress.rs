@@ -1,7 +1,9 @@
 //! The bar of `--once`, on a terminal. Nothing else is told by it, and nothing waits for it.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
+
+use aqueduct::log;
 
 /// How often it is drawn.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -34,12 +36,12 @@ impl Bar {
     /// Draws it for the last time, and ends its line.
     pub fn end(&self, done: u64) {
         self.draw(done);
-        let _ = stderr().write_all(b"\n");
+        log::draw("\n".to_owned());
     }
 
     fn draw(&self, done: u64) {
-        // A terminal that is gone is nothing that matters here.
-        let _ = stderr().write_all(line(done, self.total, self.began.elapsed()).as_bytes());
+        // A terminal that is gone or stopped is nothing that matters here.
+        log::draw(line(done, self.total, self.began.elapsed()));
     }
 }
 

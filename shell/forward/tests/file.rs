@@ -6,11 +6,13 @@ mod disk;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use common::{Forward, Listener, Scratch, eventually, get, lines, metric};
 use disk::Disk;
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 /// A configuration with a file as its sink.
 fn to_file(scratch: &Scratch, more: &str) -> String {
@@ -411,4 +413,101 @@ fn settings_that_are_wrong_end_it_with_2_and_a_check_reads_no_ring() {
         &["--once"],
     );
     assert_eq!(forward.process.wait().code(), Some(1), "no listener");
+}
+
+#[test]
+fn peers_that_are_silent_or_slow_keep_nobody_from_the_health_page() {
+    let scratch = Scratch::new("silent");
+    let listener = Listener::start(&scratch);
+    let more = ["--admin-listen", "127.0.0.1:0"];
+    let forward = Forward::start(&scratch, &listener.socket, &to_file(&scratch, ""), &more);
+    let admin = forward.admin();
+    // Fewer than have a place, and more.
+    for silent in [10, 200] {
+        let began = Instant::now();
+        let peers: Vec<_> = (0..silent)
+            .map(|n| {
+                let mut peer = TcpStream::connect(admin).expect("it accepts");
+                match n % 3 {
+                    0 => {}
+                    1 => peer.write_all(b"GET /metrics HT").expect("sent"),
+                    // It never reads the answer.
+                    _ => peer.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").expect("sent"),
+                }
+                peer
+            })
+            .collect();
+        assert_eq!(get(admin, "/healthz"), (200, "ok\n".to_owned()));
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        // Nobody keeps its place: one that sends a byte now and then has as long as any.
+        let mut trickling = TcpStream::connect(admin).expect("it accepts");
+        let is_closed = |peer: &mut TcpStream| peer.write_all(b"x").is_err();
+        eventually("its time is over", || is_closed(&mut trickling).then_some(()));
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        drop(peers);
+    }
+    let page = get(admin, "/metrics").1;
+    assert!(metric(&page, "log_lines_dropped_total") < 0.5, "{page}");
+    assert!(metric(&page, "log_lines_suppressed_total") < 0.5, "{page}");
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn lines_of_the_log_that_nobody_takes_are_counted() {
+    let scratch = Scratch::new("deaf");
+    let listener = Listener::start(&scratch);
+    // Nobody is there, and that is a line every two seconds.
+    let config = "[sink]\nkind = 'http'\nurl = 'http://127.0.0.1:1/'\n";
+    let more = ["--admin-listen", "127.0.0.1:0"];
+    let forward = Forward::start(&scratch, &listener.socket, config, &more);
+    let admin = forward.admin();
+    let pid = Pid::from_raw(i32::try_from(forward.process.pid()).expect("small"));
+    // The log is a file that may not grow.
+    let none = Rlimit { current: Some(0), maximum: None };
+    rustix::process::prlimit(pid, Resource::Fsize, none).expect("limited");
+    let lost = |page: &str| metric(page, "log_lines_dropped_total") > 0.5;
+    eventually("lines are lost", || lost(&get(admin, "/metrics").1).then_some(()));
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_for_a_person_and_nothing_is_lost() {
+    let scratch = Scratch::new("limit");
+    let listener = Listener::start(&scratch);
+    let mut client = listener.client();
+    client.record(0, b"first");
+    let config = to_file(&scratch, "");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    eventually("delivered", || (lines(&scratch.join("out")).len() == 1).then_some(()));
+    let pid = Pid::from_raw(i32::try_from(forward.process.pid()).expect("small"));
+    let limit = Rlimit { current: Some(8192), maximum: None };
+    rustix::process::prlimit(pid, Resource::Fsize, limit).expect("limited");
+    client.record(0, &[b'x'; 10_000]);
+    let status = forward.process.wait_for(Duration::from_secs(10));
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "{}", forward.process.log());
+    let log = forward.process.log();
+    assert!(log.contains("RLIMIT_FSIZE") && log.contains("8192"), "{log}");
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &["--once"]);
+    assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
+    let found = lines(&scratch.join("out"));
+    assert_eq!(found.iter().map(String::len).collect::<Vec<_>>(), [5, 10_000]);
+}
+
+#[test]
+fn with_too_few_descriptors_it_says_so_in_a_line() {
+    let scratch = Scratch::new("descriptors");
+    let file = scratch.join("forward.toml");
+    let text = to_file(&scratch, "[from]\nopen_wait_ms = 0\n[admin]\nlisten = '127.0.0.1:0'\n");
+    fs::write(&file, text).expect("written");
+    for limit in 5..20 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_aqueduct-forward"), "--once"]);
+        command.arg("--config").arg(&file).arg("--socket").arg(scratch.join("nobody"));
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{limit}: {said}");
+        let last = said.lines().last().unwrap_or_default();
+        assert!(last.starts_with("aqueduct-forward: "), "{limit}: {said}");
+        assert!(!said.contains("panic"), "{limit}: {said}");
+    }
 }

@@ -36,7 +36,7 @@ pub(super) fn check(args: &ConfigArgs) -> ExitCode {
 
 /// Says why the settings are not accepted.
 fn refused(args: &ConfigArgs, error: &str) -> ExitCode {
-    eprintln!("aqueduct: {error}");
+    say!("aqueduct: {error}");
     if args.format.is_json() {
         print(&format!("{}\n", json!({ "accepted": false, "rings": null, "error": error })));
     }

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::print;
 use super::text::FormatArgs;
 use crate::credentials::{new_certificate, new_password, new_token};
+use crate::log;
 
 /// What can be done with credentials.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -56,7 +57,11 @@ pub(super) fn run(command: &CredentialCommand) -> ExitCode {
         Ok((token, line)) => {
             // Once the line is safe: it is the only time that anybody sees it.
             if let Some(token) = token {
-                eprintln!("the token, which is shown this once: {token}");
+                let shown = format!("the token, which is shown this once: {token}\n");
+                if let Err(error) = log::write_stderr(&shown) {
+                    say!("aqueduct: nobody takes the token: {error}");
+                    return ExitCode::FAILURE;
+                }
             }
             match &args.file {
                 None => print(&format!("{line}\n")),
@@ -64,7 +69,7 @@ pub(super) fn run(command: &CredentialCommand) -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            say!("aqueduct: {error}");
             ExitCode::FAILURE
         }
     }
@@ -103,7 +108,7 @@ fn read_password() -> io::Result<String> {
     let stdin = io::stdin();
     let hidden = stdin.is_terminal().then(|| tcgetattr(&stdin)).transpose()?;
     if let Some(shown) = &hidden {
-        eprint!("password: ");
+        log::write_stderr("password: ")?;
         let mut modes = shown.clone();
         modes.local_modes.remove(LocalModes::ECHO);
         tcsetattr(&stdin, OptionalActions::Flush, &modes)?;
@@ -112,7 +117,7 @@ fn read_password() -> io::Result<String> {
     let read = stdin.lock().read_line(&mut line);
     if let Some(shown) = &hidden {
         tcsetattr(&stdin, OptionalActions::Flush, shown)?;
-        eprintln!();
+        log::write_stderr("\n")?;
     }
     read?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())

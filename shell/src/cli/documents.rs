@@ -30,7 +30,7 @@ pub(super) fn pages(directory: &Path) -> ExitCode {
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("aqueduct: {}: {error}", directory.display());
+            say!("aqueduct: {}: {error}", directory.display());
             ExitCode::FAILURE
         }
     }

@@ -2,6 +2,11 @@
 //!
 //! A subcommand is a variant of [`Command`], and a file here that does it.
 
+/// What a command has to say for itself: a line on stderr, for which nothing waits.
+macro_rules! say {
+    ($($said:tt)*) => { $crate::log::say(format_args!($($said)*)) };
+}
+
 mod args;
 #[cfg(feature = "operate")]
 mod bench;
@@ -34,7 +39,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::server;
+use crate::{log, server};
 
 pub use args::{Args, Command};
 #[cfg(feature = "operate")]
@@ -72,7 +77,8 @@ pub fn main() -> ExitCode {
         Err(error) => {
             #[cfg(not(feature = "operate"))]
             left_out(&error);
-            error.exit()
+            say!("{}", error.render().to_string().trim_end());
+            return ExitCode::from(EXIT_USAGE);
         }
     };
     match args.command {
@@ -102,11 +108,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes to stdout. Whoever does not take it, as `head` does, is not told so.
+/// Writes to stdout, after what was said. Whoever does not take it, as `head` does, is not told so.
 fn print(text: &str) -> ExitCode {
+    log::flush();
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if !is_quiet_end(&error) => {
-            eprintln!("aqueduct: {error}");
+            say!("aqueduct: {error}");
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,
@@ -168,7 +175,5 @@ fn left_out(error: &clap::Error) {
         operate if OF_OPERATE.contains(&operate) => "operate",
         _ => return,
     };
-    eprintln!(
-        "aqueduct: `{name}` is in programs that are built with the cargo feature `{feature}`"
-    );
+    say!("aqueduct: `{name}` is in programs that are built with the cargo feature `{feature}`");
 }

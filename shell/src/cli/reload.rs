@@ -23,7 +23,7 @@ pub(super) fn run(args: &ReloadArgs) -> ExitCode {
     let path = match args.listener.socket() {
         Ok(path) => path,
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            say!("aqueduct: {error}");
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -39,7 +39,7 @@ pub(super) fn run(args: &ReloadArgs) -> ExitCode {
 
 /// Says why nothing has changed.
 fn failed(args: &ReloadArgs, error: &str) -> ExitCode {
-    eprintln!("aqueduct: {error}");
+    say!("aqueduct: {error}");
     if args.format.is_json() {
         let object = json!({ "applied": false, "changes": null, "error": error });
         print(&format!("{object}\n"));

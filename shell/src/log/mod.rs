@@ -6,8 +6,11 @@
 mod limiter;
 mod queue;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -160,14 +163,30 @@ pub fn start_with(settings: LogSettings, further: Option<Further>) {
     // A process has one log.
     let _ = LEVELS.set(Box::new(change));
     tracing_subscriber::registry().with(limited).with(levels).init();
-    std::panic::set_hook(Box::new(|panic| {
+    on_panic(|place, message| tracing::error!(place, "panic: {message}"));
+    tell_file_size_limit();
+}
+
+/// Has panics told in this way, from their place and their message.
+fn on_panic(tell: impl Fn(&str, &str) + Send + Sync + 'static) {
+    std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let payload = panic.payload();
         let message = payload.downcast_ref::<String>().map(String::as_str);
         let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
-        tracing::error!(place, "panic: {}", message.unwrap_or("without a message"));
+        tell(&place, message.unwrap_or("without a message"));
     }));
-    tell_file_size_limit();
+}
+
+/// Does the work of a program of this name, and waits for the last of what it said, as far as
+/// somebody takes it. A panic, as where the system refuses the runtime a thread or a descriptor, is
+/// a line like others, and a failure.
+pub fn guarded(name: &'static str, work: impl FnOnce() -> ExitCode) -> ExitCode {
+    on_panic(move |place, message| say(format_args!("{name}: panic: {message} ({place})")));
+    // What the work had is gone with it.
+    let ended = catch_unwind(AssertUnwindSafe(work));
+    flush();
+    ended.unwrap_or(ExitCode::FAILURE)
 }
 
 /// Which lines a level is for.
@@ -207,13 +226,34 @@ fn tell_file_size_limit() {
 
 /// Writes a last line without decoration, and everything before it, as far as somebody takes it.
 pub fn last_words(line: &str) {
-    log().queue.push(format!("{line}\n").into_bytes());
+    say(format_args!("{line}"));
     flush();
+}
+
+/// Says a line on stderr, without decoration, as soon as somebody takes it. Never waits and never
+/// fails: while nobody takes them, or after the other end is gone, lines are lost.
+pub fn say(line: fmt::Arguments<'_>) {
+    log().queue.push(format!("{line}\n").into_bytes());
+}
+
+/// Draws a part of a line on stderr, in the manner of [`say`].
+pub fn draw(part: String) {
+    log().queue.push(part.into_bytes());
+}
+
+/// Writes to stderr what a command was asked for, after what was said; waits as for stdout.
+///
+/// # Errors
+/// Nobody takes it any more, or there is no room.
+pub fn write_stderr(text: &str) -> io::Result<()> {
+    flush();
+    Descriptor(io::stderr()).write_all(text.as_bytes())
 }
 
 /// Waits for the lines that are on their way, as far as somebody takes them.
 pub fn flush() {
-    let log = log();
+    // Without one, nothing was said yet.
+    let Some(log) = LOG.get() else { return };
     if log.has_writer {
         log.queue.flush(LAST_LINES);
     } else {

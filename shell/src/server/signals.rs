@@ -4,10 +4,31 @@
 use std::io;
 
 use async_signal::{Signal, Signals};
+use rustix::event::{EventfdFlags, eventfd};
 
-/// Listens for the signals that end the process, or have it read its configuration again.
-pub(super) fn endings() -> io::Result<Signals> {
+/// Descriptors of the runtime and of the pipe that signals come through.
+const DESCRIPTORS: usize = 5;
+
+/// Listens for the signals that end a program, or have it read its configuration again: those of a
+/// terminal that is closed, too. Starts the runtime.
+///
+/// # Errors
+/// The system refuses the runtime a descriptor or a thread.
+pub fn endings() -> io::Result<Signals> {
+    check_runtime()?;
+    #[allow(clippy::disallowed_methods, reason = "the runtime has what it needs")]
     Signals::new([Signal::Term, Signal::Int, Signal::Hup])
+}
+
+/// Checks that the system grants what the runtime would panic without.
+fn check_runtime() -> io::Result<()> {
+    let taken: Result<Vec<_>, _> =
+        (0..DESCRIPTORS).map(|_| eventfd(0, EventfdFlags::CLOEXEC)).collect();
+    taken?;
+    let thread = std::thread::Builder::new().name("aqueduct-check".to_owned()).spawn(|| ())?;
+    // It does nothing that can panic.
+    let _ = thread.join();
+    Ok(())
 }
 
 /// Has a write beyond `RLIMIT_FSIZE` fail instead of killing the process. Memfds count, and so does

@@ -292,6 +292,18 @@ fn listens(flags: &[&str]) -> bool {
         })
 }
 
+/// The ends of a pipe that nobody reads: one that is full for as long as the reader is kept, and
+/// one whose reader is gone.
+pub fn deaf_pipes() -> [(Option<std::io::PipeReader>, std::io::PipeWriter); 2] {
+    let (reader, mut full) = std::io::pipe().expect("a pipe");
+    let blocking = rustix::fs::fcntl_getfl(&full).expect("flags");
+    rustix::fs::fcntl_setfl(&full, blocking | rustix::fs::OFlags::NONBLOCK).expect("set");
+    while full.write(&[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&full, blocking).expect("set");
+    let (_, gone) = std::io::pipe().expect("a pipe");
+    [(Some(reader), full), (None, gone)]
+}
+
 /// A request that reads a page.
 pub fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")

@@ -151,7 +151,7 @@ impl Sent {
 pub(super) fn run(args: &BenchArgs) -> ExitCode {
     args.trust.apply();
     let usage = |error: &dyn std::fmt::Display| {
-        eprintln!("aqueduct: {error}");
+        say!("aqueduct: {error}");
         ExitCode::from(EXIT_USAGE)
     };
     let token = match args.token_file.as_ref().map(std::fs::read_to_string).transpose() {
@@ -176,18 +176,26 @@ pub(super) fn run(args: &BenchArgs) -> ExitCode {
         match arrivals::watch(socket, ring, run, began, told) {
             Ok(watching) => Some(watching),
             Err(error) => {
-                eprintln!("aqueduct: {place}: {error}; without a check: --no-check");
+                say!("aqueduct: {place}: {error}; without a check: --no-check");
                 return ExitCode::FAILURE;
             }
         }
     };
     let manner = Manner { type_tag: 0, token };
-    let threads: Vec<_> = (0..args.connections)
+    let threads: Result<Vec<_>, _> = (0..args.connections)
         .map(|connection| {
             let (args, manner) = (args.clone(), manner.clone());
-            std::thread::spawn(move || send(&args, &manner, run, connection, began))
+            let send = move || send(&args, &manner, run, connection, began);
+            std::thread::Builder::new().spawn(send)
         })
         .collect();
+    let threads = match threads {
+        Ok(threads) => threads,
+        Err(error) => {
+            say!("aqueduct: a thread for each connection: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let mut sent = Sent::new();
     for thread in threads {
         match thread.join() {

@@ -64,7 +64,7 @@ pub(super) fn run(args: &DoctorArgs) -> ExitCode {
     let settings = match args.listener.settings() {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            say!("aqueduct: {error}");
             return ExitCode::from(EXIT_USAGE);
         }
     };

@@ -58,7 +58,7 @@ pub(super) fn run(args: &InspectArgs) -> ExitCode {
         (None, None) => match args.listener.socket() {
             Ok(socket) => at(&socket, args.ring.as_deref()),
             Err(error) => {
-                eprintln!("aqueduct: {error}");
+                say!("aqueduct: {error}");
                 return ExitCode::from(EXIT_USAGE);
             }
         },
@@ -66,7 +66,7 @@ pub(super) fn run(args: &InspectArgs) -> ExitCode {
     let report = match looked {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            say!("aqueduct: {error}");
             return ExitCode::from(EXIT_UNKNOWN);
         }
     };

@@ -22,6 +22,7 @@ use super::text::{DAMAGE_MAX, FormatArgs, time_of, written};
 use crate::journal::Failure;
 use crate::journal::history::{Ended, History, Piece};
 use crate::journal::walk::Cut;
+use crate::log;
 
 /// Flags of `aqueduct journal`.
 #[derive(Clone, Debug, Args)]
@@ -104,8 +105,9 @@ pub(super) fn run(args: &JournalArgs) -> ExitCode {
         What::Verify { directory, format } => {
             History::open(directory).map(|history| verify(&history, *format))
         }
-        What::Replay(args) => History::open(&args.directory)
-            .and_then(|history| replay::run(&history, args).map(|()| ExitCode::SUCCESS)),
+        What::Replay(args) => {
+            History::open(&args.directory).and_then(|history| replay::run(&history, args))
+        }
         #[cfg(feature = "look")]
         What::Record(args) => return record::run(args),
         What::Trim { directory, before, format } => {
@@ -116,7 +118,7 @@ pub(super) fn run(args: &JournalArgs) -> ExitCode {
         if failure.error.kind() == io::ErrorKind::BrokenPipe {
             return ExitCode::SUCCESS;
         }
-        eprintln!("aqueduct: {failure}");
+        say!("aqueduct: {failure}");
         ExitCode::FAILURE
     })
 }
@@ -317,13 +319,13 @@ fn verify(history: &History, format: FormatArgs) -> ExitCode {
     let looked: Vec<_> = history.pieces.iter().map(|piece| Looked::at(history, piece)).collect();
     let records: u64 = looked.iter().map(|each| each.records).sum();
     let found = damages(history, &looked);
-    for (file, position, what) in &found {
-        match (file, position) {
-            (Some(file), Some(position)) => eprintln!("{file}: at position {position}: {what}"),
-            (Some(file), None) => eprintln!("{file}: {what}"),
-            (None, _) => eprintln!("{what}"),
-        }
-    }
+    let lines = found.iter().map(|(file, position, what)| match (file, position) {
+        (Some(file), Some(position)) => format!("{file}: at position {position}: {what}\n"),
+        (Some(file), None) => format!("{file}: {what}\n"),
+        (None, _) => format!("{what}\n"),
+    });
+    // What was asked for, however much it is. The exit status says it to who takes no lines.
+    let _ = log::write_stderr(&lines.collect::<String>());
     let (places, damages) = (found.len(), found.iter().take(DAMAGE_MAX));
     let damages: Vec<Value> = damages
         .map(|(file, at, what)| json!({ "file": file, "position": at, "what": what }))
@@ -343,7 +345,7 @@ fn verify(history: &History, format: FormatArgs) -> ExitCode {
 
 fn trim(history: &History, before: Option<Bound>, format: FormatArgs) -> Result<ExitCode, Failure> {
     let Some(_lock) = history.lock()? else {
-        eprintln!("aqueduct: another process uses this journal");
+        say!("aqueduct: another process uses this journal");
         return Ok(ExitCode::FAILURE);
     };
     let newest = history.pieces.iter().rev().find_map(|piece| piece.header.as_ref().ok());

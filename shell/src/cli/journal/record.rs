@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aqueduct_client::{Client, Event, Options, ReadError, Record, RingInfo, Start};
 use aqueduct_core::internals::{Framing, Header};
 use aqueduct_core::layout::{GRANULE_BYTES, KIND_ATTRIBUTES, KIND_DATA};
-use async_signal::{Signal, Signals};
+use async_signal::Signals;
 use smol::future;
 use smol::stream::StreamExt;
 
@@ -30,6 +30,7 @@ use crate::journal::recover::LOCK_NAME;
 use crate::journal::{
     CursorFile, Cursors, Disk, Durability, Facts, Failure, Log, cursors, prepare,
 };
+use crate::server::endings;
 
 /// The longest sleep: so long after a signal, the program notices.
 const SLICE: Duration = Duration::from_millis(250);
@@ -82,29 +83,29 @@ pub(super) fn run(args: &RecordArgs) -> ExitCode {
     let socket = match args.listener.socket() {
         Ok(socket) => socket,
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            say!("aqueduct: {error}");
             return ExitCode::from(EXIT_USAGE);
         }
     };
     // Before anything that may take long, so that an early signal is not lost.
-    let signals = match Signals::new([Signal::Term, Signal::Int]) {
+    let signals = match endings() {
         Ok(signals) => signals,
         Err(error) => {
-            eprintln!("aqueduct: signals: {error}");
+            say!("aqueduct: signals: {error}");
             return ExitCode::FAILURE;
         }
     };
     let client = match args.attach(&socket) {
         Ok(client) => client,
         Err(error) => {
-            eprintln!("aqueduct: {}: {error}", socket.display());
+            say!("aqueduct: {}: {error}", socket.display());
             return ExitCode::FAILURE;
         }
     };
     let mut taking = match Taking::new(args, client, signals) {
         Ok(taking) => taking,
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            say!("aqueduct: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -112,7 +113,7 @@ pub(super) fn run(args: &RecordArgs) -> ExitCode {
     let finished = taking.finish();
     let Taking { taken, missed, is_damaged, .. } = taking;
     if let Err(error) = ended.and(finished) {
-        eprintln!("aqueduct: {error}");
+        say!("aqueduct: {error}");
         return ExitCode::FAILURE;
     }
     let printed = print(&args.format.choose(
@@ -246,7 +247,7 @@ impl<'a> Taking<'a> {
             ReadError::Overrun { .. } | ReadError::Gap { .. } => {}
             ReadError::Payload { .. } | ReadError::Header { .. } => {
                 self.is_damaged = true;
-                eprintln!("aqueduct: {error}");
+                say!("aqueduct: {error}");
             }
             ReadError::BufferTooSmall { needed, .. } => self.room.resize(needed, 0),
             _ => return Err(error.to_string()),
@@ -256,7 +257,7 @@ impl<'a> Taking<'a> {
 
     fn miss(&mut self, records: u64, why: &str) {
         self.missed += records;
-        eprintln!("aqueduct: {records} records: {why}");
+        say!("aqueduct: {records} records: {why}");
     }
 
     /// Writes what was read; releases it when it is on the disk.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use aqueduct_core::Attributes;
@@ -53,14 +54,14 @@ enum Format {
 }
 
 /// Plays records back.
-pub(super) fn run(history: &History, args: &ReplayArgs) -> Result<(), Failure> {
+pub(super) fn run(history: &History, args: &ReplayArgs) -> Result<ExitCode, Failure> {
     let mut output = match &args.url {
         Some(url) => {
             let Some(target) = Target::of(url) else {
-                eprintln!(
+                say!(
                     "aqueduct: {url}: allowed is http://HOST:PORT/PATH, https://… and http+unix://SOCKET:/PATH"
                 );
-                std::process::exit(EXIT_USAGE.into());
+                return Ok(ExitCode::from(EXIT_USAGE));
             };
             Output::Ring(Box::new(target), args.drop_attributes)
         }
@@ -85,13 +86,14 @@ pub(super) fn run(history: &History, args: &ReplayArgs) -> Result<(), Failure> {
             Ok(true)
         })?;
         for end in ends.iter().filter(|end| end.is_damage(piece)) {
-            eprintln!("{}: damage at position {}: {}", piece.name, end.position, end.cut);
+            say!("{}: damage at position {}: {}", piece.name, end.position, end.cut);
         }
         if is_over {
             break;
         }
     }
-    output.flush().map_err(Failure::of("writing", "the output"))
+    output.flush().map_err(Failure::of("writing", "the output"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// When the next record is due.

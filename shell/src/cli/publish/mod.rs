@@ -6,6 +6,7 @@
 
 mod input;
 mod place;
+mod screen;
 
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
@@ -17,6 +18,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::input::{Framing, Input};
 use self::place::{Place, PlaceFile, Read};
+use self::screen::Screen;
 use super::http::is_closed;
 use super::listener::ListenerArgs;
 use super::target::{Manner, Outcome, Target, Url};
@@ -27,6 +29,9 @@ use crate::config::{Millis, Size};
 
 /// The first pause before a batch is sent again, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How often the bar is drawn at most.
+const DRAWN_HZ: u8 = 20;
 
 /// How long a ring may be full before it is said.
 const FULL_SAID: Duration = Duration::from_secs(1);
@@ -88,7 +93,7 @@ pub(super) fn run(args: &PublishArgs) -> ExitCode {
     let job = match Job::new(args) {
         Ok(job) => job,
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            say!("aqueduct: {error}");
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -189,7 +194,7 @@ impl<'a> Job<'a> {
         self.bar.finish_and_clear();
         let failed = result.err();
         if let Some(error) = &failed {
-            eprintln!("aqueduct: {}: {error}", self.whereabouts());
+            say!("aqueduct: {}: {error}", self.whereabouts());
         }
         let printed = print(&self.summary(began.elapsed(), failed.as_deref()));
         if failed.is_some() { ExitCode::FAILURE } else { printed }
@@ -303,7 +308,7 @@ impl<'a> Job<'a> {
                     self.bar.set_message("");
                     if is_said {
                         let seconds = began.elapsed().as_secs_f64();
-                        eprintln!("aqueduct: {}: goes on after {seconds:.1} s", self.whereabouts());
+                        say!("aqueduct: {}: goes on after {seconds:.1} s", self.whereabouts());
                     }
                     return Ok(());
                 }
@@ -342,7 +347,7 @@ impl<'a> Job<'a> {
             }
             if is_worth_a_line && !is_said && !self.shows_a_bar() {
                 is_said = true;
-                eprintln!("aqueduct: {}: {why}; trying again", self.whereabouts());
+                say!("aqueduct: {}: {why}; trying again", self.whereabouts());
             }
             self.bar.set_message(why);
             std::thread::sleep(after.unwrap_or(pause).min(PAUSES.1));
@@ -368,7 +373,8 @@ impl<'a> Job<'a> {
             None => "{prefix} {spinner} {bytes} {bytes_per_sec} {msg}",
         };
         let style = ProgressStyle::with_template(template);
-        self.bar = ProgressBar::with_draw_target(input.bytes, ProgressDrawTarget::stderr())
+        let screen = ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), DRAWN_HZ);
+        self.bar = ProgressBar::with_draw_target(input.bytes, screen)
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
             .with_prefix(name.to_owned())
             .with_position(input.read.offset);

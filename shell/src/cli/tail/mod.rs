@@ -70,7 +70,7 @@ pub(super) fn run(args: &TailArgs) -> ExitCode {
     let socket = match args.listener.socket() {
         Ok(socket) => socket,
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            say!("aqueduct: {error}");
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -90,7 +90,7 @@ pub(super) fn run(args: &TailArgs) -> ExitCode {
     let client = match opened {
         Ok(client) => client,
         Err(error) => {
-            eprintln!("aqueduct: {}: {error}", socket.display());
+            say!("aqueduct: {}: {error}", socket.display());
             return ExitCode::FAILURE;
         }
     };
@@ -163,16 +163,16 @@ impl<'a, W: Write> Tail<'a, W> {
             _ => end,
         };
         if self.missed > 0 {
-            eprintln!("aqueduct: {} records shown, {} missed", self.shown, self.missed);
+            say!("aqueduct: {} records shown, {} missed", self.shown, self.missed);
         }
         match end {
             End::Done => ExitCode::SUCCESS,
             End::Over(why) => {
-                eprintln!("aqueduct: {why}");
+                say!("aqueduct: {why}");
                 ExitCode::FAILURE
             }
             End::Failed(error) => {
-                eprintln!("aqueduct: {error}");
+                say!("aqueduct: {error}");
                 ExitCode::FAILURE
             }
         }
@@ -313,7 +313,7 @@ impl<'a, W: Write> Tail<'a, W> {
                  \"missed_old\":{missed_old},\"missed_new\":{missed_new}}}"
             )?;
         } else {
-            eprintln!("aqueduct: epoch {new_epoch:016x} after {old_epoch:016x}: {what}");
+            say!("aqueduct: epoch {new_epoch:016x} after {old_epoch:016x}: {what}");
         }
         Ok(())
     }
@@ -328,7 +328,7 @@ impl<'a, W: Write> Tail<'a, W> {
                 super::text::json(why)
             )?;
         } else {
-            eprintln!("aqueduct: {records} records: {why}");
+            say!("aqueduct: {records} records: {why}");
         }
         Ok(())
     }

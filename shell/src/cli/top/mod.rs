@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use async_signal::{Signal, Signals};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use smol::future;
 use smol::stream::StreamExt;
@@ -22,6 +21,7 @@ use super::listener::ListenerArgs;
 use super::text::Format;
 use super::{EXIT_USAGE, print};
 use crate::config::Millis;
+use crate::server::endings;
 
 #[allow(clippy::disallowed_types, reason = "a flag of this process alone")]
 type Flag = std::sync::atomic::AtomicBool;
@@ -57,7 +57,7 @@ pub struct TopArgs {
 /// Shows it until it is told to end.
 pub(super) fn run(args: &TopArgs) -> ExitCode {
     if !args.once && !io::stdout().is_terminal() {
-        eprintln!("aqueduct: stdout is not a terminal; --once prints what there is");
+        say!("aqueduct: stdout is not a terminal; --once prints what there is");
         return ExitCode::from(EXIT_USAGE);
     }
     let host = match &args.admin {
@@ -68,7 +68,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
                 own.map(|address| address.to_string()).unwrap_or_default()
             }
             Err(error) => {
-                eprintln!("aqueduct: {error}");
+                say!("aqueduct: {error}");
                 return ExitCode::from(EXIT_USAGE);
             }
         },
@@ -79,7 +79,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
         Err(error) => {
             let is_there = error.kind() == io::ErrorKind::ResourceBusy;
             let hint = if is_there { "" } else { "; it must be the address in [admin] (--admin)" };
-            eprintln!("aqueduct: {host}: {error}{hint}");
+            say!("aqueduct: {host}: {error}{hint}");
             return ExitCode::FAILURE;
         }
     };
@@ -91,7 +91,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
                 Format::Text => text(&snapshot),
             }),
             Err(error) => {
-                eprintln!("aqueduct: {host}: {error}");
+                say!("aqueduct: {host}: {error}");
                 ExitCode::FAILURE
             }
         };
@@ -108,7 +108,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("aqueduct: {error}");
+            say!("aqueduct: {error}");
             ExitCode::FAILURE
         }
     }
@@ -116,7 +116,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
 
 /// Returns what becomes true when a signal says that it is over.
 fn watched_signals() -> io::Result<Arc<Flag>> {
-    let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])?;
+    let mut signals = endings()?;
     let is_over = Arc::new(Flag::new(false));
     let told = Arc::clone(&is_over);
     std::thread::Builder::new().spawn(move || {
