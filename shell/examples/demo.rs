@@ -37,7 +37,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Instant;
 
-use async_signal::{Signal, Signals};
 use smol::stream::StreamExt;
 
 use listener::{Listener, Options};
@@ -252,7 +251,7 @@ pub(crate) fn records() -> impl Iterator<Item = &'static str> + Clone {
 
 /// Turns the signals that ask for an end into events.
 fn send_signals(sender: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup])?;
+    let mut signals = aqueduct::server::endings()?;
     thread::spawn(move || {
         while smol::block_on(signals.next()).is_some() && sender.send(Event::Interrupt).is_ok() {}
     });

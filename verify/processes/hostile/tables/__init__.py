@@ -9,6 +9,7 @@ MODULES = [
     "control", "readers",
     "resources_limits", "resources_drivers", "resources_streams", "resources_disks",
     "life_ends", "life_files", "life_starts",
+    "commands",
     "clients",
     "protocol_clients",
 ]  # fmt: skip
