@@ -176,3 +176,82 @@ fn a_publication_that_is_told_of_late_takes_nothing_back() {
     assert_eq!(progress.standing(19), Standing::Published);
     assert_eq!(progress.standing(20), Standing::Coming);
 }
+
+#[test]
+fn each_record_takes_its_room_in_the_journal_twice_over() {
+    let ring = ring();
+    let mut inner = ring.lock();
+    let holding = inner.holding.as_mut().expect("it is held back");
+    assert_eq!(holding.take_room(480), Ok(()), "without a limit");
+    assert!(holding.has_room(u64::MAX / 2));
+    holding.set_room(11);
+    assert!(holding.has_room(5) && !holding.has_room(6));
+    // Three granules, and as many for padding.
+    assert_eq!(holding.take_room(64), Ok(()));
+    assert!(holding.has_room(2) && !holding.has_room(3));
+    assert_eq!(holding.take_room(33), Err(Refusal::Full));
+    assert_eq!(holding.take_room(32), Ok(()));
+    assert_eq!(holding.take_room(0), Err(Refusal::Full), "one granule is left");
+}
+
+#[test]
+fn a_buffer_is_kept_unless_it_is_large() {
+    let ring = ring();
+    let mut inner = ring.lock();
+    let holding = inner.holding.as_mut().expect("it is held back");
+    assert_eq!(holding.take_buffer().capacity(), 0);
+    for (capacity, is_kept) in [(100, true), (BUFFER_BYTES, true), (BUFFER_BYTES + 1, false)] {
+        let buffer = Vec::with_capacity(capacity);
+        let capacity = buffer.capacity();
+        holding.give_buffer(buffer);
+        assert_eq!(holding.take_buffer().capacity(), if is_kept { capacity } else { 0 });
+        assert!(holding.take_buffer().is_empty(), "it is given once");
+    }
+}
+
+#[test]
+fn holding_back_ends_only_when_everything_is_published_and_then_nothing_is_held() {
+    let ring = ring();
+    let mut inner = ring.lock();
+    inner.holding.as_mut().expect("it is held back").failed = true;
+    assert!(!inner.stop_holding(), "what failed is not published");
+    inner.holding.as_mut().expect("it is held back").failed = false;
+    drop(inner);
+    assert_eq!(ring.turn().append(0, b"x"), Ok(0));
+    let mut inner = ring.lock();
+    assert!(!inner.stop_holding() && inner.holding.is_some(), "a record is not safe yet");
+    let tail = inner.producer.ring().tail();
+    drop(inner.publish_held(tail, 1));
+    assert!(inner.stop_holding() && inner.holding.is_none());
+    assert!(inner.stop_holding(), "again");
+    drop(inner);
+    assert_eq!((word(&ring, ring_word::TAIL), ring.turn().append(0, b"y")), (2, Ok(1)));
+    assert_eq!(word(&ring, ring_word::TAIL), 4, "it is there at once");
+}
+
+#[test]
+fn whoever_sleeps_on_another_tail_is_woken_once_in_its_way() {
+    use aqueduct_core::layout::WAITING_FUTEX;
+
+    let segments = [0, 1, 2].map(|_| CursorSegment::create("test").expect("shared memory"));
+    let mut woken = [0; 3];
+    let mut wakes = |waiting: [u32; 3], tail: u32| {
+        for ((_, descriptor), word) in segments.iter().zip(waiting) {
+            let at = cursor_word::WAITING as u64;
+            assert_eq!(rustix::io::pwrite(descriptor, &word.to_le_bytes(), at), Ok(4));
+        }
+        let sleepers = segments.iter().zip(&mut woken).zip([1, 3, 5]);
+        let mut sleepers =
+            sleepers.map(|(((words, _), woken), index)| Sleeper { words, woken, index });
+        let wake = show::sleepers(&mut sleepers, tail);
+        (wake.futex, wake.sockets)
+    };
+    let on = |tail: u32, mode: u32| tail << 2 | mode;
+    assert_eq!(wakes([0; 3], 7), (false, 0), "nobody sleeps");
+    let all = [on(7, WAITING_FUTEX), on(7, WAITING_SOCKET), on(7, WAITING_SOCKET)];
+    assert_eq!(wakes(all, 7), (false, 0), "there is nothing new");
+    assert_eq!(wakes(all, 8), (true, 1 << 3 | 1 << 5));
+    assert_eq!(wakes(all, 9), (false, 0), "they are on their way");
+    assert_eq!(wakes([0, on(9, WAITING_SOCKET), 0], 10), (false, 1 << 3));
+    assert_eq!(wakes([on(9, WAITING_FUTEX), 0, 0], 10), (true, 0));
+}
