@@ -573,16 +573,22 @@ fn https_is_spoken_with_whom_an_authority_knows_and_with_nobody_else() {
 
     let scratch = Scratch::new("tls");
     let listener = Listener::start(&scratch);
-    let (key, certificate) = (scratch.join("key.pem"), scratch.join("cert.pem"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-nodes", "-days", "2", "-subj", "/CN=aqueduct test", "-addext"])
-        .args(["subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:false"])
-        .args([std::ffi::OsStr::new("-keyout"), key.as_ref()])
-        .args([std::ffi::OsStr::new("-out"), certificate.as_ref()])
-        .stderr(Stdio::null())
-        .status();
-    assert!(made.expect("openssl is there").success());
+    let make = |name: &str| {
+        let (key, certificate) = (scratch.join(&format!("{name}.key")), scratch.join(name));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-nodes", "-days", "2", "-subj", "/CN=aqueduct test", "-addext"])
+            .args(["subjectAltName=DNS:localhost", "-addext"])
+            .args(["basicConstraints=critical,CA:false"])
+            .args([std::ffi::OsStr::new("-keyout"), key.as_ref()])
+            .args([std::ffi::OsStr::new("-out"), certificate.as_ref()])
+            .stderr(Stdio::null())
+            .status();
+        assert!(made.expect("openssl is there").success());
+        (key, certificate)
+    };
+    let (key, certificate) = make("cert.pem");
+    let (_, renewed) = make("other.pem");
     let server = "import http.server, ssl, sys\n\
         class Keep(http.server.BaseHTTPRequestHandler):\n\
         \x20def do_POST(self):\n\
@@ -626,4 +632,12 @@ fn https_is_spoken_with_whom_an_authority_knows_and_with_nobody_else() {
         Forward::start(&scratch, &listener.socket, &to("localhost", &ca), &["--once"]);
     assert_eq!(forward.process.wait().code(), Some(0), "{}", forward.process.log());
     assert_eq!(lines(&kept), ["record 0", "record 1", "record 2"]);
+    // A file of authorities that is written anew while the process runs.
+    post(&listener, 1);
+    let ca = format!("ca_file = '{}'\n", renewed.display());
+    let mut forward = Forward::start(&scratch, &listener.socket, &to("localhost", &ca), &[]);
+    forward.process.wait_for_log("not delivered");
+    fs::copy(&certificate, &renewed).expect("written");
+    eventually("the record", || (lines(&kept).len() == 4).then_some(()));
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
 }

@@ -703,6 +703,33 @@ fn tls_is_spoken_with_the_server_that_is_meant_and_with_nobody_else() {
 }
 
 #[test]
+fn a_url_file_that_is_written_anew_is_read_for_the_next_connection() {
+    let server = Server::start();
+    server.sql("CREATE TABLE renewed (seq bigint, n bigint); CREATE ROLE one LOGIN SUPERUSER");
+    let scratch = Scratch::new("renewed");
+    let listener = Listener::start(&scratch);
+    let file = scratch.join("url");
+    let write = |user: &str| {
+        let url = format!("host={} user={user} dbname=postgres", server.directory().display());
+        std::fs::write(&file, url).expect("written");
+    };
+    write("two");
+    let config = config(Path::new("/nowhere"), "renewed", "").replace(
+        "url = 'host=/nowhere user=postgres'",
+        &format!("url_file = '{}'", file.display()),
+    );
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    post(&listener, 0, 1);
+    forward.process.wait_for_log("role \\\"two\\\" does not exist");
+    // Half written, then whole.
+    std::fs::write(&file, "host").expect("written");
+    forward.process.wait_for_log("sink.url");
+    write("one");
+    eventually("the row", || (server.sql("SELECT count(*) FROM renewed") == "1").then_some(()));
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+}
+
+#[test]
 fn a_session_that_ended_while_idle_is_not_used_and_a_server_that_hangs_is_told() {
     let mut server = Server::start();
     server.sql("CREATE TABLE idle (seq bigint, n bigint)");

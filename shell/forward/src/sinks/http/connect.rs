@@ -1,4 +1,4 @@
-//! One connection: name, TCP, with the feature `tls` also TLS.
+//! One connection: name, TCP, with the feature `tls` also TLS, with the authorities of now.
 
 use std::io;
 use std::path::Path;
@@ -22,8 +22,11 @@ pub(in crate::sinks) struct Connector {
 
 #[cfg(feature = "tls")]
 struct Tls {
-    connector: futures_rustls::TlsConnector,
     name: futures_rustls::pki_types::ServerName<'static>,
+    protocols: Vec<Vec<u8>>,
+    ca_file: Option<std::path::PathBuf>,
+    /// What was in the file, and what was made of it.
+    made: std::cell::RefCell<(Vec<u8>, futures_rustls::TlsConnector)>,
 }
 
 impl Connector {
@@ -67,7 +70,8 @@ impl Connector {
         stream.set_nodelay(true)?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return Ok(Box::new(tls.connector.connect(tls.name.clone(), stream).await?));
+            let connector = tls.connector().map_err(io::Error::other)?;
+            return Ok(Box::new(connector.connect(tls.name.clone(), stream).await?));
         }
         Ok(Box::new(stream))
     }
@@ -78,12 +82,39 @@ impl Tls {
     fn new(host: &str, ca_file: Option<&Path>, protocols: &[&[u8]]) -> Result<Self, String> {
         use futures_rustls::pki_types::ServerName;
 
-        use crate::sinks::tls;
-
-        let mut config = tls::believing(tls::roots(ca_file)?)?.with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let protocols: Vec<_> = protocols.iter().map(|name| name.to_vec()).collect();
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| format!("sink.url: {host}: {error}"))?;
-        Ok(Self { connector: std::sync::Arc::new(config).into(), name })
+        let content = content_of(ca_file)?;
+        let made = (content, make(ca_file, &protocols)?).into();
+        Ok(Self { name, protocols, ca_file: ca_file.map(Path::to_owned), made })
     }
+
+    /// Returns what makes connections; made anew if the file of authorities is another one.
+    fn connector(&self) -> Result<futures_rustls::TlsConnector, String> {
+        let content = content_of(self.ca_file.as_deref())?;
+        if self.made.borrow().0 != content {
+            let connector = make(self.ca_file.as_deref(), &self.protocols)?;
+            *self.made.borrow_mut() = (content, connector);
+        }
+        Ok(self.made.borrow().1.clone())
+    }
+}
+
+#[cfg(feature = "tls")]
+fn content_of(ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
+    let Some(path) = ca_file else { return Ok(Vec::new()) };
+    std::fs::read(path).map_err(|error| format!("sink.ca_file: {}: {error}", path.display()))
+}
+
+#[cfg(feature = "tls")]
+fn make(
+    ca_file: Option<&Path>,
+    protocols: &[Vec<u8>],
+) -> Result<futures_rustls::TlsConnector, String> {
+    use crate::sinks::tls;
+
+    let mut config = tls::believing(tls::roots(ca_file)?)?.with_no_client_auth();
+    config.alpn_protocols = protocols.to_vec();
+    Ok(std::sync::Arc::new(config).into())
 }

@@ -9,6 +9,7 @@
 mod columns;
 mod pool;
 mod security;
+mod target;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -19,14 +20,14 @@ use aqueduct::config::Millis;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use serde::Deserialize;
-use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, Row, Statement, Transaction};
+use tokio_postgres::{Row, Statement, Transaction};
 
 use self::columns::{ColumnTable, Columns, Method, quoted};
 use self::pool::{Connection, Limits, Pool, Texts};
 use self::security::{Mode, Security};
+use self::target::Target;
 use super::Context;
 use super::join::join_all;
 use crate::batch::{Records, View};
@@ -102,34 +103,20 @@ impl Postgres {
     /// # Errors
     /// What is wrong with them.
     pub fn open(table: Table, context: &Context) -> Result<Self, String> {
-        let url = match (table.url, table.url_file) {
-            (Some(url), None) => url,
-            (None, Some(path)) => std::fs::read_to_string(&path)
-                .map_err(|error| format!("sink.url_file: {}: {error}", path.display()))?,
-            _ => return Err("sink.url: one of url and url_file".to_owned()),
-        };
         let timeout = Duration::from_millis(table.timeout_ms.map_or(30_000, |time| time.0));
         let wait = Duration::from_millis(table.max_wait_ms.map_or(5000, |time| time.0));
-        let mut security = Security {
-            mode: table.sslmode,
-            ca_file: table.ca_file,
-            cert_file: table.cert_file,
-            key_file: table.key_file,
+        let target = Target {
+            url: table.url,
+            url_file: table.url_file,
+            security: Security {
+                mode: table.sslmode,
+                ca_file: table.ca_file,
+                cert_file: table.cert_file,
+                key_file: table.key_file,
+            },
+            wait,
         };
-        let url = security.take_from(url.trim())?;
-        let mode = security.check()?;
-        // The reason does not repeat the text, which may have a password in it.
-        let mut config: Config = url.parse().map_err(|error| format!("sink.url: {error}"))?;
-        config.application_name("aqueduct-forward").connect_timeout(wait);
-        // A UNIX socket has no TLS, and is not asked for it, whatever the mode is.
-        let is_local = |host: &Host| matches!(host, Host::Unix(_));
-        let is_all_local =
-            !config.get_hosts().is_empty() && config.get_hosts().iter().all(is_local);
-        config.ssl_mode(if is_all_local { SslMode::Disable } else { mode.of_library() });
-        #[cfg(feature = "tls")]
-        let connector = tls::Tls::new(mode, &security)?;
-        #[cfg(not(feature = "tls"))]
-        let connector = tokio_postgres::NoTls;
+        target.read()?;
         if table.method == Method::Copy && table.on_conflict.is_some() {
             return Err("sink.on_conflict: only with method = \"insert\"".to_owned());
         }
@@ -188,7 +175,7 @@ impl Postgres {
         Ok(Self {
             runtime: runtime.map_err(|error| format!("the runtime: {error}"))?,
             local: tokio::task::LocalSet::new(),
-            pool: Pool::new(config, connector, limits),
+            pool: Pool::new(target, limits),
             method: table.method,
             statement: match table.method {
                 Method::Copy => format!("COPY {data} ({}) FROM STDIN", columns.names()),

@@ -3,16 +3,17 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use tokio_postgres::{Client, Config, Statement};
+use tokio_postgres::{Client, Statement};
 
 use super::failure_of;
+use super::target::Target;
 use crate::sink::Failure;
 
 /// What makes connections TLS.
 #[cfg(feature = "tls")]
-type Connector = super::tls::Tls;
+pub(super) type Connector = super::tls::Tls;
 #[cfg(not(feature = "tls"))]
-type Connector = tokio_postgres::NoTls;
+pub(super) type Connector = tokio_postgres::NoTls;
 
 /// Settings of a pool.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +28,7 @@ pub(super) struct Limits {
 
 /// Connections that nobody uses.
 pub(super) struct Pool {
-    config: Config,
-    connector: Connector,
+    target: Target,
     limits: Limits,
     idle: RefCell<Vec<Connection>>,
 }
@@ -61,8 +61,8 @@ pub(super) struct Texts {
 }
 
 impl Pool {
-    pub(super) fn new(config: Config, connector: Connector, limits: Limits) -> Self {
-        Self { config, connector, limits, idle: RefCell::default() }
+    pub(super) fn new(target: Target, limits: Limits) -> Self {
+        Self { target, limits, idle: RefCell::default() }
     }
 
     /// Lends a connection: an idle one that is alive, or a new one. Dropped, it is closed.
@@ -75,7 +75,15 @@ impl Pool {
                     return Ok(connection);
                 }
             }
-            self.connect(texts).await.map_err(|error| failure_of(&error))
+            let (config, connector) = self.target.read().map_err(Failure::retry)?;
+            let connection = config.connect(connector).await;
+            let (client, connection) = connection.map_err(|error| failure_of(&error))?;
+            tokio::task::spawn_local(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection ended");
+                }
+            });
+            self.prepare(client, texts).await.map_err(|error| failure_of(&error))
         });
         let late = || Failure::retry(format!("no connection in {} ms", limit.as_millis()));
         found.await.unwrap_or_else(|_| Err(late()))
@@ -96,14 +104,12 @@ impl Pool {
         Ok(())
     }
 
-    async fn connect(&self, texts: &Texts) -> Result<Connection, tokio_postgres::Error> {
-        #[allow(clippy::clone_on_copy, reason = "without TLS it is nothing")]
-        let (client, connection) = self.config.connect(self.connector.clone()).await?;
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
-            }
-        });
+    /// Makes a session ready for use.
+    async fn prepare(
+        &self,
+        client: Client,
+        texts: &Texts,
+    ) -> Result<Connection, tokio_postgres::Error> {
         let limit_ms = self.limits.statement.as_millis();
         // A session keeps its locks while the server believes in its client, after a cut of power
         // for two hours. In COPY only the kernel's probes find that out, in a transaction otherwise
