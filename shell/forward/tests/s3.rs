@@ -98,13 +98,17 @@ struct Way {
     towards: Arc<AtomicU64>,
     /// Whether what comes back is lost if something was put.
     loses: Arc<AtomicBool>,
+    /// How long each request takes on it, ms.
+    slow_ms: Arc<AtomicU64>,
 }
 
 impl Way {
     fn start(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let way = Self { url, towards: Arc::new(AtomicU64::new(OPEN)), loses: Arc::default() };
+        let towards = Arc::new(AtomicU64::new(OPEN));
+        let way = Self { url, towards, loses: Arc::default(), slow_ms: Arc::default() };
+        let slow_ms = Arc::clone(&way.slow_ms);
         let address = server.url.trim_start_matches("http://").to_owned();
         let (towards, loses) = (Arc::clone(&way.towards), Arc::clone(&way.loses));
         thread::spawn(move || {
@@ -113,11 +117,16 @@ impl Way {
                 let copy = |stream: &TcpStream| stream.try_clone().expect("a descriptor");
                 let (from, to) = (copy(&client), copy(&server));
                 let (towards, loses) = (Arc::clone(&towards), Arc::clone(&loses));
+                let slow_ms = Arc::clone(&slow_ms);
                 let is_put = Arc::new(AtomicBool::new(false));
                 let was_put = Arc::clone(&is_put);
                 thread::spawn(move || {
                     let mut sent = 0;
                     pass(from, to, |bytes| {
+                        if [&b"PUT "[..], b"POST ", b"GET "].iter().any(|it| bytes.starts_with(it))
+                        {
+                            thread::sleep(Duration::from_millis(slow_ms.load(SeqCst)));
+                        }
                         if bytes.starts_with(b"PUT ") {
                             is_put.store(true, SeqCst);
                         }
@@ -262,6 +271,28 @@ fn an_upload_that_is_cut_in_its_second_part_is_taken_back_and_sent_again() {
     let copy = scratch.join("copy");
     server.fetch(&copy);
     assert!(counted(&copy).values().all(|&count| count == 1) && counted(&copy).len() == 200);
+}
+
+#[test]
+fn a_slow_bucket_of_many_objects_has_the_time_of_each_request() {
+    let scratch = Scratch::new("s3slow");
+    let Some(server) = Server::start(&scratch) else { return };
+    let way = Way::start(&server);
+    let listener = Listener::start_with(&scratch, &["--capacity-bytes", "32MiB"]);
+    // More than a page of others, before ours.
+    let others = "for n in range(1001): client.put_object(Bucket='lake', Key=f'readings/a-{n}')";
+    server.boto(others).expect("they are there");
+    post_noise(&listener, 200);
+    way.slow_ms.store(1600, SeqCst);
+    let batch = "[batch]\nbytes = '64MiB'\nwait_ms = 3\n\
+                 [sink]\nkind = 'parquet'\npath = 's3://lake/readings'\n";
+    let text = config(&way.url, &scratch, batch);
+    let mut forward = Forward::start(&scratch, &listener.socket, &text, &["--once"]);
+    let ended = forward.process.wait_for(Duration::from_secs(40));
+    assert!(ended.is_some_and(|it| it.success()), "{}", forward.process.log());
+    assert!(!forward.process.log().contains("not delivered"), "{}", forward.process.log());
+    let ours = "print(client.list_objects_v2(Bucket='lake', Prefix='readings/s-')['KeyCount'])";
+    assert_eq!(server.boto(ours).expect("it answers"), "1");
 }
 
 #[test]

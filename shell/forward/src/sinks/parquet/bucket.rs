@@ -6,15 +6,18 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path as Local, PathBuf};
-use std::time::{Duration, Instant};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct::config::{Millis, Size};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AwsCredential};
 use object_store::path::{Path, PathPart};
 use object_store::{
-    BackoffConfig, ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt, RetryConfig,
+    BackoffConfig, ClientOptions, CredentialProvider, MultipartUpload, ObjectStore, ObjectStoreExt,
+    RetryConfig,
 };
 use serde::Deserialize;
 
@@ -43,8 +46,46 @@ pub(super) struct S3Table {
     spool: PathBuf,
     /// Files that are larger are sent in parts of this size.
     part_bytes: Option<Size>,
-    /// The longest that sending a file may take.
+    /// The longest that a request may take: a part of a file, or a page of a list.
     timeout_ms: Option<Millis>,
+}
+
+/// The key of a bucket, whose secret is read for every request: it is written anew while this
+/// process runs.
+#[derive(Debug)]
+struct Key {
+    id: String,
+    secret_file: PathBuf,
+}
+
+impl Key {
+    fn read(&self) -> Result<AwsCredential, String> {
+        let path = &self.secret_file;
+        let wrong = |error: &dyn std::fmt::Display| {
+            format!("sink.s3.secret_access_key_file: {}: {error}", path.display())
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        let secret = text.lines().next().unwrap_or_default().trim();
+        if secret.is_empty() {
+            return Err(wrong(&"its first line is empty"));
+        }
+        let (key_id, secret_key) = (self.id.clone(), secret.to_owned());
+        Ok(AwsCredential { key_id, secret_key, token: None })
+    }
+}
+
+impl CredentialProvider for Key {
+    type Credential = AwsCredential;
+
+    fn get_credential<'s, 'f>(
+        &'s self,
+    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<AwsCredential>>> + Send + 'f>>
+    where
+        's: 'f,
+    {
+        let read = self.read().map(Arc::new).map_err(|error| local(io::Error::other(error)));
+        Box::pin(std::future::ready(read))
+    }
 }
 
 /// A bucket, and what names of objects in it begin with.
@@ -54,6 +95,8 @@ pub(super) struct Bucket {
     prefix: String,
     part_bytes: u64,
     timeout: Duration,
+    /// Whether lists are in the order of names: not with directory buckets.
+    is_in_order: bool,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -124,11 +167,9 @@ impl Bucket {
         }
         match (&table.access_key_id, &table.secret_access_key_file) {
             (Some(id), Some(path)) => {
-                let text = std::fs::read_to_string(path).map_err(|error| {
-                    format!("sink.s3.secret_access_key_file: {}: {error}", path.display())
-                })?;
-                let secret = text.lines().next().unwrap_or_default().trim();
-                builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+                let key = Key { id: id.clone(), secret_file: path.clone() };
+                key.read()?;
+                builder = builder.with_credentials(Arc::new(key));
             }
             (None, None) => {}
             _ => {
@@ -139,7 +180,9 @@ impl Bucket {
         let store = builder.build().map_err(|error| format!("sink.s3: {error}"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("the runtime: {error}"))?;
-        Ok((Self { store, runtime, prefix, part_bytes, timeout }, table.spool.clone()))
+        let is_in_order = !bucket.ends_with("--x-s3");
+        let bucket = Self { store, runtime, prefix, part_bytes, timeout, is_in_order };
+        Ok((bucket, table.spool.clone()))
     }
 
     /// Runs what asks the bucket, for a bounded time.
@@ -175,8 +218,7 @@ impl Bucket {
         stop: &Stop,
     ) -> Result<(), Failure> {
         let path = self.path(partition, name);
-        let until = Instant::now() + stop.time_for(self.timeout);
-        let left = || until.saturating_duration_since(Instant::now());
+        let time = || stop.time_for(self.timeout);
         let mut from = File::open(file).map_err(Failure::retry)?;
         let size = from.metadata().map_err(Failure::retry)?.len();
         let part_bytes = self.part_bytes.max(size.div_ceil(MOST_PARTS));
@@ -187,18 +229,20 @@ impl Bucket {
         };
         if size <= part_bytes {
             let put = async { self.store.put(&path, part()?.into()).await.map(|_| ()) };
-            return self.run(left(), put);
+            return self.run(time(), put);
         }
-        let mut upload = self.run(left(), async { self.store.put_multipart(&path).await })?;
-        let sent = self.run(left(), async {
+        let mut upload = self.run(time(), async { self.store.put_multipart(&path).await })?;
+        let mut parts = || {
+            // A file of many parts has the time of each of them.
             loop {
-                let bytes = part()?;
+                let bytes = part().map_err(|error| Failure::retry(told(&error)))?;
                 if bytes.is_empty() {
-                    return upload.complete().await.map(|_| ());
+                    return self.run(time(), async { upload.complete().await.map(|_| ()) });
                 }
-                upload.put_part(bytes.into()).await?;
+                self.run(time(), upload.put_part(bytes.into()))?;
             }
-        });
+        };
+        let sent = parts();
         if sent.is_err() {
             // If that fails, too, the parts stay until the bucket's rules remove them.
             let _ = self.run(ABORT_TIME, upload.abort());
@@ -206,13 +250,29 @@ impl Bucket {
         sent
     }
 
-    /// Names of all objects of a partition.
-    pub(super) fn names(&self, partition: &str, stop: &Stop) -> Result<Vec<String>, Failure> {
-        let path = self.path(partition, "");
-        let list = async { self.store.list_with_delimiter(Some(&path)).await };
-        let found = self.run(stop.time_for(self.timeout), list)?;
-        let names = found.objects.iter().filter_map(|object| object.location.filename());
-        Ok(names.map(str::to_owned).collect())
+    /// Names of the objects of a partition that begin like this and come after `after`, which does,
+    /// too. Others are not listed, as far as the bucket is in order.
+    pub(super) fn names(
+        &self,
+        partition: &str,
+        (begin, after): (&str, &str),
+        stop: &Stop,
+    ) -> Result<Vec<String>, Failure> {
+        let (path, after) = (self.path(partition, ""), self.path(partition, after));
+        let mut names = Vec::new();
+        let mut list = self.store.list_with_offset(Some(&path), &after);
+        loop {
+            // A page, or what is left of one.
+            let next = self.run(stop.time_for(self.timeout), list.try_next())?;
+            let Some(object) = next else { return Ok(names) };
+            let is_here = object.location.prefix_matches(&path)
+                && object.location.parts_count() == path.parts_count() + 1;
+            match object.location.filename() {
+                Some(name) if is_here && name.starts_with(begin) => names.push(name.to_owned()),
+                Some(name) if is_here && name > begin && self.is_in_order => return Ok(names),
+                _ => {}
+            }
+        }
     }
 
     /// Copies an object into a file.
@@ -269,6 +329,32 @@ mod tests {
         assert_eq!(parts("s3://lake/a/b/"), pair("lake", "a/b"));
         assert_eq!(parts("s3://lake"), pair("lake", ""));
         assert_eq!(parts("/var/lib/lake"), None);
+    }
+
+    #[test]
+    fn a_secret_that_is_written_anew_is_the_one_of_the_next_request() {
+        let name = format!("aqueduct-forward-{}-secret", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let write = |secret: &str| std::fs::write(&path, secret).expect("written");
+        write("old\n");
+        let table = format!(
+            "spool = '/tmp'\naccess_key_id = 'id'\nsecret_access_key_file = '{}'",
+            path.display()
+        );
+        let table = toml::from_str(&table).expect("TOML");
+        let (bucket, _) =
+            Bucket::new(("lake".to_owned(), String::new()), "s", &table).expect("fine");
+        let secret = || {
+            let found = bucket.runtime.block_on(bucket.store.credentials().get_credential());
+            found.map(|it| (it.key_id.clone(), it.secret_key.clone())).map_err(|it| told(&it))
+        };
+        let pair = |secret: &str| Ok(("id".to_owned(), secret.to_owned()));
+        assert_eq!(secret(), pair("old"));
+        write("new\n");
+        assert_eq!(secret(), pair("new"));
+        write("");
+        assert!(secret().is_err_and(|why| why.contains("its first line is empty")));
+        std::fs::remove_file(&path).expect("removed");
     }
 
     #[test]

@@ -25,6 +25,8 @@ use crate::stop::Stop;
 
 /// Partitions that are remembered; with more, all are forgotten and looked at again.
 const MOST_PARTITIONS: usize = 4096;
+/// A file has records of one batch, which are fewer, wanted or not.
+const MOST_SPAN: u64 = 1 << 24;
 
 /// The directory of a sink.
 #[derive(Debug)]
@@ -258,7 +260,9 @@ impl Files {
     ) -> Result<HashSet<u64>, Failure> {
         let mut known = HashSet::new();
         let begin = format!("{}-{epoch:016x}-", self.flow);
-        for name in self.names(partition, stop)? {
+        // A batch has fewer numbers from its first to its last.
+        let after = format!("{begin}{:020}", from.saturating_sub(MOST_SPAN));
+        for name in self.names(partition, (&begin, &after), stop)? {
             let range = name.strip_prefix(&begin).and_then(|range| range.strip_suffix(".parquet"));
             let Some((_, last)) = range.and_then(|range| range.split_once('-')) else { continue };
             if last.parse::<u64>().is_ok_and(|last| last >= from) {
@@ -277,12 +281,17 @@ impl Files {
         Ok(known)
     }
 
-    /// Names of all that is in a partition.
+    /// Names of what is in a partition, at least those that begin like this and come after another.
     #[allow(unused_variables, reason = "only a bucket takes time")]
-    fn names(&self, partition: &str, stop: &Stop) -> Result<Vec<String>, Failure> {
+    fn names(
+        &self,
+        partition: &str,
+        names: (&str, &str),
+        stop: &Stop,
+    ) -> Result<Vec<String>, Failure> {
         #[cfg(feature = "s3")]
         if let Some(bucket) = &self.bucket {
-            return bucket.names(partition, stop);
+            return bucket.names(partition, names, stop);
         }
         let entries = match fs::read_dir(self.root.join(partition)) {
             Ok(entries) => entries,
