@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+/// The longest pause that the other side may ask for.
+const ASKED_LONGEST: Duration = Duration::from_secs(3600);
+
 /// How failures are answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -48,10 +51,10 @@ impl Retry {
     }
 
     /// Counts a failure, of a delivery or of a probe. `after` is what the other side asked for, and
-    /// is kept, up to 10 times the longest pause.
+    /// is kept, up to an hour.
     pub fn failed(&mut self, after: Option<Duration>) -> Next {
         self.failures = self.failures.saturating_add(1);
-        let asked = after.unwrap_or_default().min(self.policy.longest * 10);
+        let asked = after.unwrap_or_default().min(ASKED_LONGEST);
         if self.failures >= self.policy.breaker_failures {
             return Next::Probe(self.jittered(self.policy.breaker_pause).max(asked));
         }
@@ -183,9 +186,11 @@ mod tests {
     #[test]
     fn what_the_other_side_asks_for_is_kept_within_reason() {
         let mut retry = Retry::new(POLICY, 3);
-        let five = Some(Duration::from_secs(5));
-        assert_eq!(retry.failed(five), Next::Retry(Duration::from_secs(5)));
+        for seconds in [5, 120, 3600] {
+            let asked = Duration::from_secs(seconds);
+            assert_eq!(retry.failed(Some(asked)), Next::Retry(asked));
+        }
         let year = Some(Duration::from_secs(31_000_000));
-        assert_eq!(retry.failed(year), Next::Retry(Duration::from_secs(20)));
+        assert_eq!(retry.failed(year), Next::Retry(ASKED_LONGEST));
     }
 }

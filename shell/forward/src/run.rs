@@ -369,11 +369,12 @@ impl Flow<'_> {
                         return Ok(Ended::Empty);
                     }
                     let left = until.map(|until| until - now);
+                    let period = self.probe_period();
                     // A batch that is gathered for long tells nothing of the other side.
-                    if left.is_none_or(|left| left > PROBE_PERIOD) {
+                    if left.is_none_or(|left| left > period) {
                         self.look_around();
                     }
-                    match self.client.wait(Some(left.unwrap_or(PROBE_PERIOD).min(PROBE_PERIOD))) {
+                    match self.client.wait(Some(left.unwrap_or(period).min(period))) {
                         Ok(Waited::Ready | Waited::Elapsed) => {}
                         Ok(Waited::Interrupted) if !self.stop.is_asked() => {}
                         Ok(Waited::Interrupted) => return Ok(Ended::Asked),
@@ -427,7 +428,7 @@ impl Flow<'_> {
     /// While there is nothing to do: is the other side there?
     fn look_around(&mut self) {
         self.look_at_lag();
-        if self.probed.is_some_and(|probed| probed.elapsed() < PROBE_PERIOD) {
+        if self.probed.is_some_and(|probed| probed.elapsed() < self.probe_period()) {
             return;
         }
         match self.sink.probe(&self.stop) {
@@ -441,6 +442,11 @@ impl Flow<'_> {
             }
         }
         self.probed = Some(Instant::now());
+    }
+
+    /// An answer of the other side is never older than a ready process may have it.
+    fn probe_period(&self) -> Duration {
+        PROBE_PERIOD.min(self.settings.readiness.acknowledgement / 2)
     }
 
     fn look_at_lag(&mut self) {

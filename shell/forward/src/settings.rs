@@ -246,6 +246,31 @@ impl Tables {
             let allowed = "at least one; without this key, records of all types";
             return Err(Refused::value("from.types", "[]", allowed));
         }
+        let text_of = |key| sink.get(key).and_then(toml::Value::as_str);
+        let kind = text_of("kind").unwrap_or_default();
+        let (form, codec) = (envelope.form, compression.codec);
+        if codec != Codec::None && !matches!(kind, "" | "http" | "grpc") {
+            let codec = codec.encoding().unwrap_or_default();
+            let allowed = format!("`none`: the sink `{kind}` sends no bodies that are compressed");
+            return Err(Refused::value("compression.codec", codec, allowed));
+        }
+        // Where records are written in another way than by their envelope.
+        let other = match (kind, text_of("body")) {
+            ("postgres" | "parquet", _) => Some("its columns say what is written"),
+            ("http", Some("counted" | "protobuf")) => Some("its body says what is written"),
+            _ => None,
+        };
+        let is_enveloped = form != Form::Raw || envelope.json_payload || envelope.root.is_some();
+        if let Some(how) = other.filter(|_| is_enveloped) {
+            return Err(Refused(format!("[envelope] is of no use to the sink `{kind}`: {how}")));
+        }
+        if envelope.json_payload && form != Form::Json {
+            let allowed = "only with form = \"json\"";
+            return Err(Refused::value("envelope.json_payload", true, allowed));
+        }
+        if let Some(root) = envelope.root.as_ref().filter(|_| form != Form::Xml) {
+            return Err(Refused::value("envelope.root", root, "only with form = \"xml\""));
+        }
         let root = envelope.root.unwrap_or_else(|| "record".to_owned());
         if !is_xml_name(&root) {
             return Err(Refused::value("envelope.root", root, "a name of XML"));
@@ -384,6 +409,17 @@ mod tests {
             ("[admin]\nready_age_ms = 5", "admin.ready_age_ms: `5`"),
             // Everything would be released undelivered.
             ("[from]\ntypes = []", "from.types: `[]`"),
+            // What would do nothing.
+            ("[sink]\nkind = 'kafka'\n[compression]\ncodec = 'gzip'", "compression.codec: `gzip`"),
+            ("[sink]\nkind = 'file'\n[compression]\ncodec = 'gzip'", "compression.codec: `gzip`"),
+            ("[sink]\nkind = 'postgres'\n[envelope]\nform = 'json'", "[envelope] is of no use"),
+            ("[sink]\nkind = 'parquet'\n[envelope]\nform = 'avro'", "[envelope] is of no use"),
+            (
+                "[sink]\nkind = 'http'\nbody = 'counted'\n[envelope]\nform = 'json'",
+                "[envelope] is of no use to the sink `http`",
+            ),
+            ("[envelope]\njson_payload = true", "envelope.json_payload: `true`"),
+            ("[envelope]\nform = 'json'\nroot = 'r'", "envelope.root: `r`"),
         ] {
             let Ok(tables) = toml::from_str::<Tables>(text) else {
                 assert_eq!(key, "", "{text}");
@@ -394,6 +430,20 @@ mod tests {
         }
         let typo = toml::from_str::<Tables>("[batch]\nrecord = 1").expect_err("no such key");
         assert!(typo.to_string().contains("records"), "{typo}");
+    }
+
+    #[cfg(feature = "gzip")]
+    #[test]
+    fn what_a_sink_uses_is_taken() {
+        for text in [
+            "[sink]\nkind = 'http'\nbody = 'counted'\n[compression]\ncodec = 'gzip'",
+            "[sink]\nkind = 'http'\nbody = 'single'\n[envelope]\nform = 'xml'\nroot = 'r'",
+            "[sink]\nkind = 'kafka'\n[compression]\ncodec = 'none'\n[envelope]\nform = 'avro'",
+            "[sink]\nkind = 'postgres'\n[envelope]\nform = 'raw'",
+            "[envelope]\nform = 'json'\njson_payload = true",
+        ] {
+            assert!(checked(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

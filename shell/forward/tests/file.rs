@@ -388,6 +388,22 @@ fn it_stays_ready_while_nothing_that_comes_is_wanted() {
 }
 
 #[test]
+fn an_idle_process_stays_ready_within_a_short_age() {
+    let scratch = Scratch::new("short");
+    let listener = Listener::start(&scratch);
+    let config = to_file(&scratch, "[admin]\nready_age_ms = 1000\n");
+    let more = ["--admin-listen", "127.0.0.1:0"];
+    let forward = Forward::start(&scratch, &listener.socket, &config, &more);
+    let admin = forward.admin();
+    eventually("ready", || (get(admin, "/readyz").0 == 200).then_some(()));
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        assert_eq!(get(admin, "/readyz"), (200, "{\"ready\":true}\n".to_owned()));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn settings_that_are_wrong_end_it_with_2_and_a_check_reads_no_ring() {
     let scratch = Scratch::new("settings");
     let nowhere = scratch.join("nobody.sock");
