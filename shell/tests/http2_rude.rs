@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use common::frames::{self, asking, block, frame};
@@ -268,4 +268,86 @@ fn what_breaks_the_protocol_is_counted() {
     let got = frames::read_until(&mut stream, frames::GOAWAY);
     assert_eq!(got.last().map(|frame| frame.payload[7]), Some(1), "PROTOCOL_ERROR: {got:?}");
     assert_counted(&server);
+}
+
+/// A record on a stream of its own.
+fn posting(stream: u32, payload: &[u8]) -> Vec<u8> {
+    let asked = asking("POST", "/v1/rings/default/records");
+    let head = frame(frames::HEADERS, frames::END_HEADERS, stream, &asked);
+    [head, frame(frames::DATA, frames::END_STREAM, stream, payload)].concat()
+}
+
+/// Reads to the end of the connection; the streams that were answered, and what was said in all.
+fn answers(stream: &mut TcpStream) -> (Vec<u32>, String) {
+    let (mut streams, mut said) = (Vec::new(), String::new());
+    while let Some(frame) = frames::read(stream) {
+        match frame.kind {
+            frames::HEADERS => streams.push(frame.stream),
+            frames::DATA => said.push_str(&String::from_utf8_lossy(&frame.payload)),
+            _ => {}
+        }
+    }
+    streams.sort_unstable();
+    (streams, said)
+}
+
+#[test]
+fn a_half_closed_client_gets_every_answer() {
+    const RECORDS: u32 = 50;
+    let server = Server::start(&[]);
+    for round in 0..10 {
+        let mut stream = server.connect();
+        let posts = (0..RECORDS).flat_map(|n| posting(2 * n + 1, b"x"));
+        let begin = [frames::PREFACE, &frame(frames::SETTINGS, 0, 0, &[])].concat();
+        let all: Vec<u8> = begin.into_iter().chain(posts).collect();
+        stream.write_all(&all).expect("sent");
+        stream.shutdown(Shutdown::Write).expect("open");
+        let (streams, said) = answers(&mut stream);
+        let expected: Vec<u32> = (0..RECORDS).map(|n| 2 * n + 1).collect();
+        assert_eq!(streams, expected, "round {round}");
+        assert_eq!(said.matches("\"seq\"").count(), expected.len(), "{said}");
+    }
+}
+
+#[test]
+fn a_client_that_ends_after_its_upgrade_gets_both_answers() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    let asks = "GET /healthz HTTP/1.1\r\nhost: t\r\nconnection: upgrade, http2-settings\r\n\
+                upgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n";
+    stream.write_all(asks.as_bytes()).expect("sent");
+    let mut switched = [0; 71];
+    std::io::Read::read_exact(&mut stream, &mut switched).expect("101");
+    assert!(switched.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&switched));
+    assert!(switched.ends_with(b"\r\n\r\n"), "{}", String::from_utf8_lossy(&switched));
+    let more = [frames::PREFACE, &frame(frames::SETTINGS, 0, 0, &[]), &posting(3, b"x")].concat();
+    stream.write_all(&more).expect("sent");
+    stream.shutdown(Shutdown::Write).expect("open");
+    let (streams, said) = answers(&mut stream);
+    assert_eq!(streams, [1, 3]);
+    assert!(said.contains("\"seq\":0"), "{said}");
+}
+
+#[test]
+fn an_end_before_a_body_is_whole_ends_its_request_at_once_and_the_others_are_answered() {
+    // Far longer than the test waits.
+    let server = Server::start(&["--body-timeout-ms", "60s"]);
+    let mut stream = server.connect();
+    let asked = asking("POST", "/v1/rings/default/records");
+    let part = [
+        frame(frames::HEADERS, frames::END_HEADERS, 3, &asked),
+        frame(frames::DATA, 0, 3, b"not all"),
+    ];
+    let begin = [frames::PREFACE, &frame(frames::SETTINGS, 0, 0, &[])].concat();
+    let all = [begin, posting(1, b"a"), part.concat(), posting(5, b"b")].concat();
+    stream.write_all(&all).expect("sent");
+    stream.shutdown(Shutdown::Write).expect("open");
+    assert_eq!(answers(&mut stream).0, [1, 5]);
+    let series = "aqueduct_records_rejected_total{reason=\"disconnected\",ring=\"default\"}";
+    assert!((server.metric(series) - 1.0).abs() < 0.5);
+    let mut reader = Attached::attach(&server.socket, "", "");
+    let records = std::iter::from_fn(|| reader.next());
+    let mut payloads: Vec<_> = records.map(|record| record.2).collect();
+    payloads.sort();
+    assert_eq!(payloads, [b"a", b"b"]);
 }

@@ -21,6 +21,11 @@ pub(super) trait Watch {
 
     /// Bytes were to be sent; `stuck`: there is no room for them now.
     fn sent(&self, stuck: bool);
+
+    /// The peer has ended its sending side. Whoever reads is told when this is ready.
+    fn ends(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 }
 
 /// A socket, with bytes that were read from it before, that reports what goes through it.
@@ -29,11 +34,12 @@ pub(super) struct Watched<W> {
     read_before: Bytes,
     watch: Arc<W>,
     reads: u32,
+    has_ended: bool,
 }
 
 impl<W: Watch> Watched<W> {
     pub(super) fn new(line: Line, read_before: Bytes, watch: Arc<W>) -> Self {
-        Self { line, read_before, watch, reads: 0 }
+        Self { line, read_before, watch, reads: 0, has_ended: false }
     }
 
     /// Returns the socket and what is spoken over it.
@@ -53,6 +59,9 @@ impl<W: Watch> AsyncRead for Watched<W> {
             into[..count].copy_from_slice(&self.read_before.split_to(count));
             return Poll::Ready(self.watch.received(&into[..count]).map(|()| count));
         }
+        if self.has_ended {
+            return self.watch.ends(cx).map(|()| Ok(0));
+        }
         if self.reads == READS_IN_A_ROW {
             self.reads = 0;
             cx.waker().wake_by_ref();
@@ -63,6 +72,10 @@ impl<W: Watch> AsyncRead for Watched<W> {
         match read {
             Poll::Ready(Ok(count @ 1..)) => {
                 Poll::Ready(self.watch.received(&into[..count]).map(|()| count))
+            }
+            Poll::Ready(Ok(0)) if !into.is_empty() => {
+                self.has_ended = true;
+                self.watch.ends(cx).map(|()| Ok(0))
             }
             other => other,
         }

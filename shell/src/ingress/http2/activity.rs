@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use hyper::body::Incoming;
+
+use super::body::Asked;
 use super::frames::Frames;
 use crate::ingress::http::HttpLimits;
 use crate::ingress::watched::Watch;
@@ -30,9 +34,25 @@ struct State {
     /// Streams whose answer the peer has not made room for, since when, in order.
     answered: BTreeMap<u64, Instant>,
     numbers: u64,
+    /// Streams that there have been.
+    opened: u64,
+    end: End,
     /// Since when no stream has been open, and whether one ever was.
     idle_since: Instant,
     had_requests: bool,
+}
+
+/// The end of what the peer sends. hyper takes it for that of the connection, and drops what is
+/// owed; so it is told when nothing is.
+#[derive(Default)]
+struct End {
+    has_come: bool,
+    /// How many streams there had been when none was open, when that was looked at last.
+    at_rest: Option<u64>,
+    /// Who is to be told.
+    reads: Option<Waker>,
+    /// Who waits for more of a body, by the numbers of their streams.
+    bodies: BTreeMap<u64, Waker>,
 }
 
 /// Shared by the stream of bytes, the requests and the watchdog of one connection.
@@ -47,6 +67,8 @@ impl Activity {
             open: 0,
             answered: BTreeMap::new(),
             numbers: 0,
+            opened: 0,
+            end: End::default(),
             idle_since: now,
             had_requests: false,
         })))
@@ -60,6 +82,26 @@ impl Activity {
     /// Returns whether the peer has sent too many frames that carry nothing.
     pub(super) fn is_flood(&self) -> bool {
         lock(&self.0).frames.is_flood()
+    }
+
+    /// Returns whether nothing comes any more.
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.0).end.has_come
+    }
+
+    /// Wakes the stream of this number when nothing comes any more.
+    pub(super) fn tell_end(&self, number: u64, waker: &Waker) {
+        let mut state = lock(&self.0);
+        if state.end.has_come {
+            waker.wake_by_ref();
+        } else {
+            state.end.bodies.insert(number, waker.clone());
+        }
+    }
+
+    /// The stream of this number does not ask any more.
+    pub(super) fn forget(&self, number: u64) {
+        lock(&self.0).end.bodies.remove(&number);
     }
 
     /// Returns what will be due next, and when.
@@ -101,22 +143,55 @@ impl Watch for Activity {
         let mut state = lock(&self.0);
         state.stuck_since = stuck.then(|| state.stuck_since.unwrap_or_else(Instant::now));
     }
+
+    /// Ready when every request that came whole is answered, and the peer has taken the answers.
+    fn ends(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.0);
+        let waiting = if state.end.has_come {
+            BTreeMap::new()
+        } else {
+            state.end.has_come = true;
+            std::mem::take(&mut state.end.bodies)
+        };
+        // At the first look, requests that have come may wait to be begun, and answers to be sent:
+        // both happens before the second.
+        let at_rest = (state.open == 0 && state.stuck_since.is_none()).then_some(state.opened);
+        if at_rest.is_some() && state.end.at_rest == at_rest {
+            return Poll::Ready(());
+        }
+        state.end.at_rest = at_rest;
+        state.end.reads = Some(cx.waker().clone());
+        drop(state);
+        if at_rest.is_some() {
+            cx.waker().wake_by_ref();
+        }
+        waiting.into_values().for_each(Waker::wake);
+        Poll::Pending
+    }
 }
 
 /// An open stream of a connection; dropping it says that it is closed.
 pub(super) struct OpenStream {
     activity: Arc<Activity>,
+    number: u64,
     answered: Option<u64>,
 }
 
 impl OpenStream {
     pub(super) fn new(activity: Arc<Activity>) -> Self {
-        {
+        let number = {
             let mut state = lock(&activity.0);
             state.open += 1;
+            state.opened += 1;
             state.had_requests = true;
-        }
-        Self { activity, answered: None }
+            state.opened
+        };
+        Self { activity, number, answered: None }
+    }
+
+    /// Has the body of its request break off when nothing comes any more.
+    pub(super) fn body(&self, body: Incoming) -> Asked {
+        Asked::new(body, Arc::clone(&self.activity), self.number)
     }
 
     /// Notes that the answer is made: from now on only the peer keeps the stream open.
@@ -138,6 +213,11 @@ impl Drop for OpenStream {
         }
         if let Some(number) = self.answered {
             state.answered.remove(&number);
+        }
+        let reads = if state.open == 0 { state.end.reads.take() } else { None };
+        drop(state);
+        if let Some(reads) = reads {
+            reads.wake();
         }
     }
 }

@@ -183,6 +183,7 @@ async fn respond(
     if !connection.is_accepted() {
         return Err(nobody());
     }
+    let request = request.map(|body| open.body(body));
     #[cfg(feature = "grpc")]
     if grpc::is_call(&request) {
         let answer = grpc::answer(&connection, request).await.ok_or_else(nobody)?;

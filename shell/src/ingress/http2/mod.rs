@@ -5,11 +5,12 @@
 //! task. Each request is answered by the codec of HTTP/1.1, so that both versions take the same
 //! records, batches and pages, and refuse the same things with the same words.
 //!
-//! Reading order: `frames` and `activity` (what a connection does, and until when it may),
+//! Reading order: `frames` and `activity` (what a connection does, and until when it may), `body`,
 //! `budget` (memory), `translate` (messages), `exchange` (one request), `grpc` (the cargo feature),
 //! `connection`, `upgrade`.
 
 mod activity;
+mod body;
 mod budget;
 mod connection;
 mod exchange;

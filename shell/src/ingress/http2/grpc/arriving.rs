@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 use smol::Timer;
 use tonic::Status;
 
 use super::status;
+use crate::ingress::http2::body::Asked;
 use crate::limits::{ByteLimit, Held};
 use crate::sync::lock;
 
@@ -72,14 +73,14 @@ impl Arrived {
 
 /// A body that says what of it arrives.
 pub(super) struct Arriving {
-    body: Incoming,
+    body: Asked,
     arrived: Arc<Arrived>,
     timer: Timer,
     timer_at: Instant,
 }
 
 impl Arriving {
-    pub(super) fn new(body: Incoming, arrived: Arc<Arrived>) -> Self {
+    pub(super) fn new(body: Asked, arrived: Arc<Arrived>) -> Self {
         let timer_at = arrived.due();
         Self { body, arrived, timer: Timer::at(timer_at), timer_at }
     }

@@ -24,7 +24,6 @@ mod status;
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response};
 use tonic::body::Body;
@@ -35,6 +34,7 @@ use self::compressed::{ACCEPTED, Expanded};
 use self::generated::publisher_server::PublisherServer;
 use self::publisher::Call;
 use super::Connection;
+use super::body::Asked;
 
 /// The paths of calls.
 const PREFIX: &str = "/aqueduct.v1.Publisher/";
@@ -42,7 +42,7 @@ const PREFIX: &str = "/aqueduct.v1.Publisher/";
 const AROUND_BYTES: usize = 5 << 10;
 
 /// Whether a request is a call.
-pub(super) fn is_call(request: &Request<Incoming>) -> bool {
+pub(super) fn is_call(request: &Request<Asked>) -> bool {
     let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     request.uri().path().starts_with(PREFIX)
         && kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
@@ -51,7 +51,7 @@ pub(super) fn is_call(request: &Request<Incoming>) -> bool {
 /// Answers a call; `None` if there is nobody to be answered.
 pub(super) async fn answer(
     connection: &Arc<Connection>,
-    request: Request<Incoming>,
+    request: Request<Asked>,
 ) -> Option<Response<Body>> {
     let shared = connection.http2.shared.upgrade()?;
     let limits = &connection.limits;
