@@ -389,3 +389,32 @@ fn the_address_for_operators_answers_half_closes_and_refuses_what_the_others_ref
         Server::exchange_at(admin, request).assert_problem(status);
     }
 }
+
+#[test]
+fn a_refusal_beyond_the_limit_and_for_operators_outlasts_a_client_that_goes_on_sending() {
+    let server = Server::start(&["--admin-listen", "127.0.0.1:0", "--max-connections", "1"]);
+    let admin = server.admin.expect("it says so when it is ready");
+    let _held = silent(&server, 1);
+    let sending = |address, path: &str| {
+        let mut stream = TcpStream::connect(address).expect("it accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: t\r\ncontent-length: 1000000\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let piece = vec![7; 50_000];
+        // Longer than a quiet connection is waited for.
+        for _ in 0..20 {
+            stream.write_all(&piece).expect("what comes is taken");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Response::read(&mut stream)
+    };
+    std::thread::scope(|scope| {
+        let beyond = scope.spawn(|| sending(server.http, "/v1/rings/default/records"));
+        let at_pages = scope.spawn(|| sending(admin, "/metrics"));
+        let refused = beyond.join().expect("no panic");
+        refused.assert_problem(503);
+        assert!(refused.header("retry-after").is_some(), "{refused:?}");
+        let answered = at_pages.join().expect("no panic");
+        assert_eq!(answered.status, 405, "{answered:?}");
+    });
+}

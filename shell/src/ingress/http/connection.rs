@@ -9,10 +9,11 @@ use std::task::Poll;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::{Request, service::service_fn};
+use smol::net::TcpStream;
 use smol_hyper::rt::FuturesIo;
 
 use super::activity::{Activity, Answering};
-use super::{Http, LINGER, LINGER_REJECTED, finish, linger, reply, routes, say_end};
+use super::{Http, finish, reply, routes, say_end};
 use crate::ingress::line::Line;
 use crate::ingress::watchdog::Watchdog;
 use crate::ingress::watched::{Tail, Watched};
@@ -30,8 +31,13 @@ enum End {
     GaveWay,
 }
 
-/// Serves one connection until it ends.
-pub(super) async fn drive(http: &Arc<Http>, line: Line, activity: Arc<Activity>) {
+/// Serves one connection until it ends. Returns it if its last answer is sent: it may be closed
+/// when that has arrived.
+pub(super) async fn drive(
+    http: &Arc<Http>,
+    line: Line,
+    activity: Arc<Activity>,
+) -> Option<TcpStream> {
     let mut needed = activity.needed();
     let io = FuturesIo::new(Watched::new(line, Bytes::new(), Arc::clone(&activity)));
     let service = {
@@ -101,7 +107,7 @@ pub(super) async fn drive(http: &Arc<Http>, line: Line, activity: Arc<Activity>)
                 let detail = "only HTTP/1.1 and HTTP/1.0 are spoken here";
                 let answer = reply::raw(505, "HTTP Version Not Supported", detail, "");
                 if finish(&mut line, answer.as_bytes()).await.is_err() {
-                    return;
+                    return None;
                 }
             } else if error.is_parse() {
                 http.count_response(400);
@@ -109,24 +115,22 @@ pub(super) async fn drive(http: &Arc<Http>, line: Line, activity: Arc<Activity>)
         }
         End::GaveWay => {
             tracing::debug!("idle HTTP connection gave way to a newer one");
-            return;
+            return None;
         }
         End::TimedOut => {
             let part_of_a_head = parts.read_buf.iter().any(|byte| !byte.is_ascii_whitespace());
             if activity.is_stuck() || !part_of_a_head {
                 tracing::debug!("HTTP connection closed: nothing moved");
-                return;
+                return None;
             }
             http.count_response(408);
             let answer =
                 reply::raw(408, "Request Timeout", "the request head did not arrive in time", "");
             if finish(&mut line, answer.as_bytes()).await.is_err() {
-                return;
+                return None;
             }
         }
     }
-    // While the process ends, idle connections are many and the time is short.
     say_end(&mut line).await;
-    linger(line.into_stream(), if http.shutdown.has_begun() { LINGER_REJECTED } else { LINGER })
-        .await;
+    Some(line.into_stream())
 }

@@ -14,7 +14,7 @@ mod settings;
 use std::net::Shutdown as Direction;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_listener::Event;
 use smol::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -36,11 +36,14 @@ use crate::tls::Acceptor;
 pub use reply::problem_json;
 pub use settings::{HttpLimits, HttpSettings, HttpTable};
 
-/// How long an answer that ends a connection is protected from the reset that unread input would
-/// cause.
+/// How long nothing may come before a connection is closed whose last answer is sent: the reset
+/// that unread input would cause could reach the peer before it has read that.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// The same for a connection that never was one, and while the process ends.
 pub(super) const LINGER_REJECTED: Duration = Duration::from_millis(250);
+/// How long something may come, and how much of it. As in the event loops.
+pub(super) const LINGER_MOST: Duration = Duration::from_secs(30);
+const LINGER_BYTES: usize = 64 << 20;
 
 /// How long an idle connection that is to go may take to do so.
 const GIVE_WAY: Duration = Duration::from_secs(1);
@@ -184,22 +187,39 @@ impl Http {
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream, activity: Arc<Activity>, permit: Permit) {
-        self.talk(stream, activity).await;
+        let leaving = self.talk(stream, activity).await;
+        // While the process ends, idle connections are many and the time is short.
+        if let Some(stream) = leaving {
+            if self.shutdown.has_begun() {
+                linger(stream, LINGER_REJECTED, LINGER_REJECTED).await;
+            } else {
+                // Its place is for others: operators must get in, however long it sends on.
+                let place = self.reserved.enter().await;
+                drop(permit);
+                self.freed.notify(1);
+                return future::or(linger(stream, LINGER, LINGER_MOST), place.lost()).await;
+            }
+        }
         drop(permit);
         self.freed.notify(1);
     }
 
-    async fn talk(self: &Arc<Self>, stream: TcpStream, activity: Arc<Activity>) {
+    /// Serves a connection. Returns it if its last answer was sent and it may not be closed yet.
+    async fn talk(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        activity: Arc<Activity>,
+    ) -> Option<TcpStream> {
         // Answers are small and complete; waiting to fill a segment only delays them.
         let _ = stream.set_nodelay(true);
         let session = match &*self.tls.get() {
             None => None,
             Some(acceptor) => match acceptor.session() {
                 Some(session) => Some(Box::new(session)),
-                None => return,
+                None => return None,
             },
         };
-        connection::drive(self, Line::new(stream, session), activity).await;
+        connection::drive(self, Line::new(stream, session), activity).await
     }
 
     fn count_response(&self, status: u16) {
@@ -235,20 +255,25 @@ async fn say_end(line: &mut Line) {
     .await;
 }
 
-/// Ends our side and reads on for a while: closing a socket with unread input resets it, and the
-/// peer may never see the answer.
-pub(super) async fn linger(mut stream: TcpStream, time: Duration) {
+/// Ends our side and reads on until nothing has come for `quiet`, or for `most` in all: closing a
+/// socket with unread input resets it, and the peer may never see the answer.
+pub(super) async fn linger(mut stream: TcpStream, quiet: Duration, most: Duration) {
     if stream.shutdown(Direction::Write).is_err() {
         return;
     }
-    let drained = async {
-        let mut scrap = vec![0; 16 << 10];
-        while let Ok(1..) = stream.read(&mut scrap).await {
-            future::yield_now().await;
+    let end = Instant::now() + most;
+    let mut bytes_left = LINGER_BYTES;
+    let mut scrap = vec![0; 16 << 10];
+    while Instant::now() < end {
+        let until = end.min(Instant::now() + quiet);
+        let read = future::or(async { stream.read(&mut scrap).await.ok() }, async {
+            Timer::at(until).await;
+            None
+        });
+        match read.await {
+            Some(bytes) if bytes > 0 && bytes < bytes_left => bytes_left -= bytes,
+            _ => return,
         }
-    };
-    future::or(drained, async {
-        Timer::after(time).await;
-    })
-    .await;
+        future::yield_now().await;
+    }
 }

@@ -15,7 +15,7 @@ use smol::io::AsyncReadExt;
 use smol::net::TcpStream;
 use smol::{Timer, future};
 
-use super::{Http, LINGER_REJECTED, finish, linger, reply};
+use super::{Http, LINGER_MOST, LINGER_REJECTED, finish, linger, reply};
 use crate::admin::{Admin, Page};
 use crate::codec::http1;
 use crate::limits::Place;
@@ -82,7 +82,7 @@ async fn answer(http: &Http, mut stream: TcpStream) {
     read_head(&mut stream, &mut head).await;
     if head.starts_with(b"PRI * HTTP/2.0\r\n\r\n") {
         if finish(&mut stream, GOAWAY).await.is_ok() {
-            linger(stream, LINGER_REJECTED).await;
+            linger(stream, LINGER_REJECTED, LINGER_MOST).await;
         }
         return;
     }
@@ -92,7 +92,7 @@ async fn answer(http: &Http, mut stream: TcpStream) {
     };
     http.count_response(status);
     if finish(&mut stream, &answer).await.is_ok() {
-        linger(stream, LINGER_REJECTED).await;
+        linger(stream, LINGER_REJECTED, LINGER_MOST).await;
     }
 }
 

@@ -22,7 +22,7 @@ use super::activity::{Activity, Due, OpenStream};
 #[cfg(feature = "grpc")]
 use super::grpc;
 use super::{Connection, Http2, STREAM_WINDOW_BYTES, exchange, translate};
-use crate::ingress::http::{LINGER, LINGER_REJECTED, linger};
+use crate::ingress::http::{LINGER, LINGER_MOST, LINGER_REJECTED, linger};
 use crate::ingress::line::Line;
 use crate::ingress::watchdog::Watchdog;
 use crate::ingress::watched::{Tail, Watched};
@@ -128,6 +128,7 @@ fn connection_window(streams: u32) -> u32 {
 
 /// Counts how a connection ended, and sees that its last bytes arrive.
 async fn settle(http2: &Http2, stream: TcpStream, activity: &Activity, end: End) {
+    let mut most = LINGER_MOST;
     match end {
         End::Done(Ok(())) => {}
         End::Done(Err(_)) if activity.is_flood() => {
@@ -136,6 +137,8 @@ async fn settle(http2: &Http2, stream: TcpStream, activity: &Activity, end: End)
         }
         End::Done(Err(error)) => {
             tracing::debug!(%error, "HTTP/2 connection ended");
+            // Whoever breaks the rules is told so, and not listened to for long.
+            most = LINGER;
             if is_of_protocol(&error) {
                 http2.count_protocol_error("its peer broke the protocol");
             }
@@ -146,7 +149,11 @@ async fn settle(http2: &Http2, stream: TcpStream, activity: &Activity, end: End)
             return;
         }
     }
-    linger(stream, if http2.shutdown.has_begun() { LINGER_REJECTED } else { LINGER }).await;
+    if http2.shutdown.has_begun() {
+        linger(stream, LINGER_REJECTED, LINGER_REJECTED).await;
+    } else {
+        linger(stream, LINGER, most).await;
+    }
 }
 
 /// Whether it is the peer's frames that are wrong, and not merely its connection gone.
