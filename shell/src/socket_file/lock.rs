@@ -1,18 +1,21 @@
 //! The lock beside the socket file: its holder may replace and remove the socket file. The kernel
 //! drops it with the process.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::BindError;
 
 /// How a lock file begins, so that no other file is taken for one.
 const MARK: &[u8] = b"aqueduct lock ";
-/// Tries against a holder that removes its file at that very moment.
+/// Tries against a holder that makes or removes its file at that very moment.
 const TRIES: usize = 100;
+/// How long a file may stay empty that is one in the making, for each try.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A lock that is held.
 pub(super) struct SocketLock {
@@ -27,20 +30,31 @@ impl SocketLock {
         path.push(".lock");
         let path = PathBuf::from(path);
         let failed = |errno| BindError::System { path: path.clone(), step: "lock file", errno };
+        let mut is_empty = false;
         for _ in 0..TRIES {
-            let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             // Not blocking: what is there may be a FIFO.
-            let file =
-                rustix::fs::open(&path, flags | OFlags::NONBLOCK, Mode::from_raw_mode(0o600));
-            let file = match file {
+            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            let file = match rustix::fs::open(&path, flags, Mode::empty()) {
                 Ok(file) => file,
+                Err(Errno::NOENT) => match make(&path) {
+                    Ok(file) => return Ok(Self { file, path }),
+                    Err(Errno::EXIST) => continue,
+                    Err(errno) => return Err(failed(errno)),
+                },
                 Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {
                     return Err(BindError::NotALock { path });
                 }
                 Err(errno) => return Err(failed(errno)),
             };
-            if !is_lock(&file).map_err(failed)? {
-                return Err(BindError::NotALock { path });
+            let found = look(&file).map_err(failed)?;
+            is_empty = matches!(found, Found::Nothing);
+            match found {
+                Found::Lock => {}
+                Found::Nothing => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
+                Found::Other => return Err(BindError::NotALock { path }),
             }
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
@@ -51,24 +65,48 @@ impl SocketLock {
             }
             // The last holder may have removed the file between our opening and our locking it.
             if is_at(&file, &path) {
-                let mut lock = Self { file, path };
-                lock.mark().map_err(|errno| BindError::System {
-                    path: lock.path.clone(),
-                    step: "lock file",
-                    errno,
-                })?;
-                return Ok(lock);
+                mark(&file).map_err(failed)?;
+                return Ok(Self { file, path });
             }
         }
-        Err(failed(Errno::AGAIN))
+        // What stays empty is somebody else's.
+        Err(if is_empty { BindError::NotALock { path } } else { failed(Errno::AGAIN) })
     }
+}
 
-    /// Says what the file is and whose, for people who find it.
-    fn mark(&mut self) -> Result<(), Errno> {
-        rustix::fs::ftruncate(&self.file, 0)?;
-        let text = [MARK, format!("{}\n", std::process::id()).as_bytes()].concat();
-        rustix::io::pwrite(&self.file, &text, 0).map(|_| ())
+/// Makes the file, marked and locked. `EXIST` if there is one.
+fn make(path: &Path) -> Result<OwnedFd, Errno> {
+    let mode = Mode::from_raw_mode(0o600);
+    let directory = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    // It gets its name when it is complete: nobody sees it empty, whatever happens meanwhile.
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    if let Ok(file) = rustix::fs::open(directory, flags, mode) {
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        mark(&file)?;
+        let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match rustix::fs::linkat(CWD, itself, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => return Ok(file),
+            Err(Errno::EXIST) => return Err(Errno::EXIST),
+            // No /proc, or no links here.
+            Err(_) => {}
+        }
     }
+    // Where there is no such thing, it is empty for a moment. Whoever is killed in it leaves a file
+    // that the next one leaves alone.
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, mode)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    mark(&file)?;
+    Ok(file)
+}
+
+/// Says what the file is and whose, for people who find it.
+fn mark(file: &OwnedFd) -> Result<(), Errno> {
+    let text = [MARK, format!("{}\n", std::process::id()).as_bytes()].concat();
+    // In this order, so that it is a lock file at any moment.
+    rustix::io::pwrite(file, &text, 0)?;
+    rustix::fs::ftruncate(file, text.len() as u64)
 }
 
 impl Drop for SocketLock {
@@ -80,15 +118,26 @@ impl Drop for SocketLock {
     }
 }
 
-/// Returns whether a file is empty or one of these lock files.
-fn is_lock(file: &OwnedFd) -> Result<bool, Errno> {
+/// What is in the place of a lock file.
+enum Found {
+    Lock,
+    /// An empty file: a lock file in the making, or somebody else's.
+    Nothing,
+    Other,
+}
+
+fn look(file: &OwnedFd) -> Result<Found, Errno> {
     let stat = rustix::fs::fstat(file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Ok(false);
+        return Ok(Found::Other);
     }
     let mut begin = [0; MARK.len()];
     let got = rustix::io::pread(file, &mut begin[..], 0)?;
-    Ok(got == 0 || begin == *MARK)
+    Ok(match got {
+        0 => Found::Nothing,
+        _ if begin == *MARK => Found::Lock,
+        _ => Found::Other,
+    })
 }
 
 /// Returns whether a path names this file.

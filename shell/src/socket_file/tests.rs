@@ -112,7 +112,10 @@ fn what_is_no_lock_is_not_taken_for_one() {
     assert_eq!(refused(&path), not_a_lock);
     std::fs::remove_file(&lock).expect("it is there");
     // An empty file, and what a process that was killed has left.
-    for left in ["", "aqueduct lock 4711 and more\n"] {
+    std::fs::write(&lock, "").expect("written");
+    assert_eq!(refused(&path), not_a_lock, "an empty one is not ours");
+    assert_eq!(std::fs::read_to_string(&lock).expect("it is there"), "");
+    for left in ["aqueduct lock ", "aqueduct lock 4711 and more\n"] {
         std::fs::write(&lock, left).expect("written");
         let (_socket, _file) = bound(&path).expect("it is one");
         let text = std::fs::read_to_string(&lock).expect("it is there");
