@@ -11,6 +11,12 @@ use smol::channel::{Receiver, Sender};
 
 use crate::sync::lock;
 
+/// Names the limit of file sizes, if there is one, for whoever is refused because of it.
+pub fn of_file_sizes() -> Option<String> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current?;
+    Some(format!("the limit of file sizes (RLIMIT_FSIZE) is {limit} bytes"))
+}
+
 /// A bound on how many of something exist at once.
 pub struct Limit {
     most: usize,

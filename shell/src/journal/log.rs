@@ -11,6 +11,7 @@ use super::cursors::CursorFile;
 use super::files::{File, Files, write_at};
 use super::format::{Durability, GRANULE, HEADER_BYTES, SegmentHeader, segment_name};
 use super::seeded::{self, Bug};
+use crate::limits;
 
 /// How far past a small batch the blocks of a segment are written, with zeros, bytes. A block that
 /// was only reserved changes the file system's own records when it is written for the first time,
@@ -52,7 +53,13 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.what, self.name, self.error)
+        write!(f, "{} {}: {}", self.what, self.name, self.error)?;
+        match limits::of_file_sizes() {
+            Some(limit) if self.error.kind() == io::ErrorKind::FileTooLarge => {
+                write!(f, "; {limit}")
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::process::Resource;
 
+use crate::limits;
+
 pub use cursor_segment::{CURSOR_BYTES, CursorSegment};
 pub use feed_segment::FeedSegment;
 pub use kept_segment::KeptSegment;
@@ -91,10 +93,8 @@ impl fmt::Display for SegmentError {
             Self::Create { errno } => write!(f, "memfd_create: {errno}"),
             Self::Allocate { bytes, errno } => {
                 write!(f, "allocating {bytes} bytes of shared memory: {errno}")?;
-                match rustix::process::getrlimit(Resource::Fsize).current {
-                    Some(limit) if *errno == Errno::FBIG => {
-                        write!(f, "; the limit of file sizes (RLIMIT_FSIZE) is {limit} bytes")
-                    }
+                match limits::of_file_sizes() {
+                    Some(limit) if *errno == Errno::FBIG => write!(f, "; {limit}"),
                     _ => Ok(()),
                 }
             }

@@ -13,6 +13,10 @@ use crate::ring::RingSettings;
 const OWN: u64 = 24;
 /// Descriptors of an event loop.
 const PER_LOOP: u64 = 6;
+/// Descriptors of one reload: a file, what it includes, and a socket that resolves a name.
+const PER_RELOAD: u64 = 3;
+/// Descriptors of what is sent to a collector: a connection, and a name that is resolved.
+const PER_COLLECTOR: u64 = 2;
 /// Descriptors of a journal: directory, lock, cursors, two segments, and one while it is read.
 const PER_JOURNAL: u64 = 6;
 /// What each reserve gets at least.
@@ -72,7 +76,8 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(config: &Config, open_now: u64) -> Self {
+    /// `keeps`: cursors may wait for a service manager that keeps them, as copies.
+    fn of(config: &Config, open_now: u64, keeps: bool) -> Self {
         let subscriptions: usize = config.rings.iter().map(|ring| ring.subscriptions.len()).sum();
         // The ring that its reader has for itself, and a file.
         let lagging: usize = config.rings.iter().map(|ring| 2 * ring.lagging.len()).sum();
@@ -85,6 +90,10 @@ impl Wanted {
                 + config.rings.len() as u64
                 + 1
                 + (subscriptions + lagging) as u64
+                + if keeps { (subscriptions + config.rings.len() * 2) as u64 } else { 0 }
+                + config.admin.forwarders.len() as u64
+                + config.otel.as_ref().map_or(0, |_| PER_COLLECTOR)
+                + PER_RELOAD
                 + PER_JOURNAL * journals as u64
                 + 2 * config.listen.len() as u64,
             observers: config.control.max_observers as u64,
@@ -146,14 +155,14 @@ impl Wanted {
 
 /// Returns how many descriptors this configuration can use.
 pub fn wanted_descriptors(config: &Config) -> u64 {
-    Wanted::of(config, 0).all()
+    Wanted::of(config, 0, false).all()
 }
 
 /// Raises the limit of open files to what is wanted, as far as that is allowed, and shares it out.
 /// What is less than the configuration says is logged.
-pub(super) fn share_out(config: &Config) -> Result<Shares, TooFewDescriptors> {
+pub(super) fn share_out(config: &Config, keeps: bool) -> Result<Shares, TooFewDescriptors> {
     let open_now = std::fs::read_dir("/proc/self/fd").map_or(0, |open| open.count() as u64);
-    let wanted = Wanted::of(config, open_now);
+    let wanted = Wanted::of(config, open_now, keeps);
     let limit = raise_limit(wanted.all());
     let shares = wanted.share(limit)?;
     let short = shares.connections < config.http.max_connections
@@ -199,6 +208,25 @@ mod tests {
         kinds: 2,
         connections: 1024,
     };
+
+    #[test]
+    fn whoever_is_asked_and_what_waits_for_a_manager_has_descriptors() {
+        let wanted = |text: &str, keeps| {
+            let tables = toml::from_str(text).expect("tables");
+            let config = Config::check(&tables).expect("a good configuration");
+            Wanted::of(&config, 0, keeps).fixed
+        };
+        let own = wanted("", false);
+        // Its subscription, the ring and its page.
+        assert_eq!(wanted("", true), own + 3);
+        let forwarders = "[admin]\nlisten = '127.0.0.1:0'\nforwarders = ['127.0.0.1:1', \
+                          '127.0.0.1:2']\n";
+        assert_eq!(wanted(forwarders, false), own + 2);
+        if cfg!(feature = "otel") {
+            let collector = "[otel]\nendpoint = 'http://127.0.0.1:4318'\n";
+            assert_eq!(wanted(collector, false), own + PER_COLLECTOR);
+        }
+    }
 
     #[test]
     fn with_enough_descriptors_everyone_gets_what_is_configured() {

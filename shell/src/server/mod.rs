@@ -73,7 +73,8 @@ pub fn run(
 ) -> Result<(), ServeError> {
     let config = &loaded.config;
     let has_file = loaded.path.is_some();
-    let shares = descriptors::share_out(config).map_err(ServeError::Descriptors)?;
+    let shares = descriptors::share_out(config, supervisor.store().is_some())
+        .map_err(ServeError::Descriptors)?;
     check_memory(config, &shares)?;
     let journals = config.rings.iter().filter(|ring| ring.durability != Durability::Memory);
     // One more feeds those that lag.
@@ -127,9 +128,18 @@ pub fn run(
         }
         #[cfg(feature = "otel")]
         server.send_telemetry(config);
+        if config.http.tls && config.admin.listen.is_none() {
+            tracing::warn!(
+                "without [admin] listen, health is asked at an address that speaks TLS: beyond \
+                 max_connections it is closed without an answer"
+            );
+        }
         server.announce();
         let reports = Reports::new(supervisor, &server.admin);
         reports.ready();
+        for reason in server.admin.obstacles() {
+            tracing::warn!(reason, "not all records are taken yet");
+        }
         let _reporting = reports.spawn(&executor);
         if reload_asked {
             server.reloader.reload_apart();

@@ -149,6 +149,18 @@ fn a_start_without_space_serves_what_is_there_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn a_limit_of_file_sizes_that_a_journal_does_not_fit_into_is_named() {
+    let (mut server, flags) = start("disk", "segment_bytes = \"2MiB\"");
+    server.signal(Signal::KILL);
+    let _ = server.wait();
+    server.start_again_under(&strs(&flags), without_space);
+    let limit = "the limit of file sizes (RLIMIT_FSIZE) is 1048576 bytes";
+    let ready = server.get("/readyz");
+    assert!(ready.status == 503 && ready.body.contains(limit), "{ready:?}");
+    assert!(server.log().contains(limit), "{}", server.log());
+}
+
+#[test]
 fn a_ring_too_small_for_what_is_unread_is_refused_and_nothing_is_lost() {
     let (mut server, flags) = start("disk", "");
     let payload = [7; 1000];
