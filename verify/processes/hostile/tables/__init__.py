@@ -8,7 +8,7 @@ MODULES = [
     "attributes", "routes", "conversions", "resp", "mqtt", "frames", "mixed", "credentials",
     "control", "readers",
     "resources_limits", "resources_drivers", "resources_streams", "resources_disks",
-    "life_ends", "life_files", "life_starts",
+    "life_ends", "life_files", "life_starts", "life_accidents",
     "commands",
     "clients",
     "protocol_clients",
