@@ -7,7 +7,6 @@ mod common;
 #[allow(dead_code, reason = "each program of tests uses some of it")]
 mod postgres;
 #[path = "common/service.rs"]
-#[allow(dead_code, reason = "each program of tests uses some of it")]
 mod service;
 
 use std::fs;
