@@ -185,6 +185,12 @@ static void expect_retried(struct fake *f, aqd_options o)
     pthread_t thread = beside(mend_after_one_fault, f);
     aqd_client *c;
     aqd_status status = aqd_open_with(&o, &c);
+    if (status != AQD_OK) { /* nobody else comes: the honest answer is taken, so that this ends */
+        aqd_options once = {.size = sizeof once, .path = f->path, .timeout_ms = 5000};
+        aqd_client *other;
+        CHECK_EQ(aqd_open_with(&once, &other), AQD_OK);
+        aqd_close(other);
+    }
     pthread_join(thread, NULL);
     expect_attached(c, status);
     CHECK_EQ(aqd_get32(f->hello + 12), AQD_HELLO_ATTACH_OLDEST);
