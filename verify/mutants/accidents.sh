@@ -2,7 +2,7 @@
 # Accidents seen in the field, put back one at a time, each of which the test that it names must
 # notice.
 #
-#   verify/mutants/accidents.sh [NAME...]    default: all of verify/mutants/accidents; 20 minutes
+#   verify/mutants/accidents.sh [NAME...]    default: all of verify/mutants/accidents; an hour
 #   verify/mutants/accidents.sh --check      only that each applies, and has its row in README.md
 #
 # Each is a patch; "Fault:" says what is wrong, "Test:" which test must fail: PACKAGE FILE NAME,
