@@ -591,3 +591,141 @@ fn operators_are_answered_over_tls_where_it_is_asked_for() {
     silent.set_read_timeout(Some(PATIENCE)).expect("set");
     assert_eq!(silent.read(&mut [0; 1]).expect("closed"), 0);
 }
+
+/// How a client says that nothing more comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Notify,
+    Fin,
+    Both,
+}
+
+fn end(client: &mut Client, how: End) {
+    if how != End::Fin {
+        client.conn.send_close_notify();
+    }
+    client.flush().expect("sent");
+    if how != End::Notify {
+        client.sock.shutdown(std::net::Shutdown::Write).expect("open");
+    }
+}
+
+/// Everything up to the end of the connection, however that is said.
+fn rest(client: &mut Client) -> Vec<u8> {
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = client.read(&mut piece) {
+        all.extend_from_slice(&piece[..count]);
+    }
+    all
+}
+
+#[test]
+fn a_client_that_ends_its_side_gets_every_answer_over_tls() {
+    const RECORDS: usize = 50;
+    let authority = Authority::new();
+    let server = start(&authority.sign("localhost", 1, 2100), "");
+    let config = trusting(&authority, None);
+    for how in [End::Notify, End::Fin, End::Both] {
+        let mut client = connect(&config, server.connect());
+        client.write_all(&record("default", "", b"x").repeat(RECORDS)).expect("sent");
+        end(&mut client, how);
+        let answers = rest(&mut client);
+        let answers = String::from_utf8_lossy(&answers);
+        assert_eq!(answers.matches("HTTP/1.1 202").count(), RECORDS, "{how:?}: {answers}");
+        // Half a request is none.
+        let mut client = connect(&config, server.connect());
+        let request = record("default", "", b"whole");
+        client.write_all(&request[..request.len() - 1]).expect("sent");
+        end(&mut client, how);
+        let answers = rest(&mut client);
+        let answers = String::from_utf8_lossy(&answers);
+        assert!(!answers.contains("HTTP/1.1 202"), "{how:?}: {answers}");
+    }
+}
+
+#[cfg(feature = "http2")]
+#[test]
+fn a_client_of_http_2_that_ends_its_side_gets_every_answer_over_tls() {
+    let authority = Authority::new();
+    let server = start(&authority.sign("localhost", 1, 2100), "");
+    let mut config = ClientConfig::clone(&trusting(&authority, None));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
+    for how in [End::Notify, End::Fin, End::Both] {
+        let mut client = connect(&config, server.connect());
+        let mut all = [frames::PREFACE, &frame(frames::SETTINGS, 0, 0, &[])].concat();
+        for stream in (1..100).step_by(2) {
+            let asked = frames::asking("POST", "/v1/rings/default/records");
+            all.extend(frame(frames::HEADERS, frames::END_HEADERS, stream, &asked));
+            all.extend(frame(frames::DATA, frames::END_STREAM, stream, b"x"));
+        }
+        client.write_all(&all).expect("sent");
+        end(&mut client, how);
+        let answers = rest(&mut client);
+        let answers = String::from_utf8_lossy(&answers);
+        assert_eq!(answers.matches("\"seq\"").count(), 50, "{how:?}");
+    }
+}
+
+#[test]
+fn junk_where_tls_is_expected_ends_its_connection_and_nothing_else() {
+    let authority = Authority::new();
+    let server = start(&authority.sign("localhost", 1, 2100), "");
+    let noise: Vec<u8> =
+        (0..70_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    let table: [(&str, Vec<u8>); 10] = [
+        ("noise", noise.clone()),
+        ("zeros", vec![0; 70_000]),
+        ("HTTP", record("default", "", b"x").repeat(500)),
+        ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".repeat(100)),
+        ("lines", b"one\ntwo\n".repeat(1000)),
+        ("RESP", b"PUBLISH default x\r\n".repeat(1000)),
+        ("a record that is too long", [&[22, 3, 1, 255, 255][..], &noise[..65_535]].concat()),
+        ("empty records", [22, 3, 1, 0, 0].repeat(10_000)),
+        ("data before a handshake", [&[23, 3, 3, 64, 0][..], &noise[..16_384]].concat()),
+        ("an alert", vec![21, 3, 3, 0, 2, 2, 40]),
+    ];
+    for protocol in ["http", "resp", "lines"] {
+        for (what, bytes) in &table {
+            let mut stream =
+                if protocol == "http" { server.connect() } else { server.speak(protocol) };
+            stream.set_read_timeout(Some(PATIENCE)).expect("set");
+            // It may be closed before it has all.
+            let _ = stream.write_all(bytes);
+            let mut answer = Vec::new();
+            let ended = stream.read_to_end(&mut answer);
+            let timed_out =
+                ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+            assert!(!timed_out, "{protocol}, {what}: it is not closed");
+            // An alert, or nothing.
+            assert!(
+                answer.is_empty() || answer[0] == 21 && answer.len() == 7,
+                "{what}: {answer:?}"
+            );
+        }
+    }
+    let mut plain = server.speak_at_last("http");
+    plain.write_all(common::get("/metrics").as_bytes()).expect("sent");
+    let mut page = String::new();
+    plain.read_to_string(&mut page).expect("a page");
+    assert!(page.contains("aqueduct_records_total{ring=\"default\"} 0\n"), "{page}");
+    let errors = page.lines().find_map(|line| line.strip_prefix("aqueduct_protocol_errors_total "));
+    let errors: usize = errors.and_then(|count| count.parse().ok()).expect("a count");
+    // An empty record, and an alert, break no rule by themselves.
+    assert!(errors >= 3 * (table.len() - 2), "{errors} are counted");
+    let config = trusting(&authority, None);
+    assert_eq!(post(&mut connect(&config, server.connect())).expect("an answer"), "202");
+}
+
+#[test]
+fn health_that_would_be_closed_beyond_the_limit_is_warned_of_at_the_start() {
+    let authority = Authority::new();
+    let signed = authority.sign("localhost", 1, 2100);
+    let said = "health is asked at an address that speaks TLS";
+    for (more, is_said) in [("", true), ("[admin]\nlisten = '127.0.0.1:0'\n", false)] {
+        let server = start(&signed, more);
+        // It would be before this line.
+        server.eventually("it is ready", || server.log().contains("ready http="));
+        assert_eq!(server.log().contains(said), is_said, "{}", server.log());
+    }
+}
