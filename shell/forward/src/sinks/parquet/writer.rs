@@ -25,6 +25,9 @@ use crate::sink::Failure;
 /// between the two threads.
 const PIECE_ROWS: usize = 8192;
 const PIECE_BYTES: usize = 1 << 20;
+/// Bytes of a page before compression. Memory for larger ones is new at each page, and the kernel's
+/// clearing of it took a fifth of the time.
+const PAGE_BYTES: usize = 256 << 10;
 
 /// What all files have in common.
 #[derive(Debug)]
@@ -63,6 +66,7 @@ impl Layout {
         let mut properties = WriterProperties::builder()
             .set_created_by(format!("aqueduct-forward {}", env!("CARGO_PKG_VERSION")))
             .set_compression(compression)
+            .set_data_page_size_limit(PAGE_BYTES)
             .set_max_row_group_row_count(None);
         // Numbers that grow have no dictionary, and their differences are small.
         for name in [FIXED[1], FIXED[3]] {
