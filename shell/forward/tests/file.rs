@@ -454,12 +454,13 @@ fn peers_that_are_silent_or_slow_keep_nobody_from_the_health_page() {
             })
             .collect();
         assert_eq!(get(admin, "/healthz"), (200, "ok\n".to_owned()));
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        // One after the other they would have two seconds each.
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         // Nobody keeps its place: one that sends a byte now and then has as long as any.
         let mut trickling = TcpStream::connect(admin).expect("it accepts");
         let is_closed = |peer: &mut TcpStream| peer.write_all(b"x").is_err();
         eventually("its time is over", || is_closed(&mut trickling).then_some(()));
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         drop(peers);
     }
     let page = get(admin, "/metrics").1;
