@@ -30,6 +30,8 @@ struct State {
     /// A line is being written.
     writing: bool,
     dropped: u64,
+    /// Nothing was taken since somebody gave up waiting for it.
+    is_deaf: bool,
     /// When the writer looks for something to summarize.
     look_at: Option<Instant>,
 }
@@ -79,15 +81,15 @@ impl Queue {
         lock(&self.state).dropped
     }
 
-    /// Waits until everything was written, but not longer than this.
+    /// Waits until everything was written, but not longer than this, and not once more for who has
+    /// taken nothing since the last time.
     pub(super) fn flush(&self, timeout: Duration) {
         let state = lock(&self.state);
-        let waiting = |state: &mut State| state.writing || !state.lines.is_empty();
-        drop(
-            self.emptied
-                .wait_timeout_while(state, timeout, waiting)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let waiting =
+            |state: &mut State| !state.is_deaf && (state.writing || !state.lines.is_empty());
+        let waited = self.emptied.wait_timeout_while(state, timeout, waiting);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.is_deaf |= waited.timed_out();
     }
 
     /// Writes lines for ever. `look` is called when it is time to summarize, and may push lines.
@@ -99,6 +101,7 @@ impl Queue {
                     let written = out.write_all(&line).and_then(|()| out.flush());
                     let mut state = lock(&self.state);
                     state.writing = false;
+                    state.is_deaf = false;
                     if written.is_err() {
                         state.dropped += 1;
                     }
@@ -192,12 +195,18 @@ mod tests {
             queue.push(vec![b'x'; 1024]);
         }
         queue.flush(Duration::from_millis(10));
+        // Whoever ends the process after that does not wait once more.
+        queue.flush(Duration::from_secs(3600));
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         let lost = queue.dropped();
         assert!((2047..=2048).contains(&lost), "{lost}");
         drop(unblock);
-        queue.flush(Duration::from_secs(10));
-        assert!(lock(&queue.state).lines.is_empty());
+        let until = Instant::now() + Duration::from_secs(10);
+        while !lock(&queue.state).lines.is_empty() {
+            queue.flush(Duration::from_secs(10));
+            assert!(Instant::now() < until, "what is taken is written");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
