@@ -275,6 +275,21 @@ impl<R: Memory, C: MemoryMut> Reader<R, C> {
     /// that has processed some of what it read. Returns whether the producer must be notified, as
     /// [`release`](Self::release) does. Does nothing, and returns false, if the position is not
     /// between what is released and what was read.
+    ///
+    /// ```
+    /// use aqueduct_core::{Meta, Next, Ring};
+    ///
+    /// let ring = Ring::<1024>::new();
+    /// let (mut producer, [mut reader]) = ring.split().expect("nobody has split it");
+    /// for record in [b"done", b"late"] {
+    ///     let _ = producer.push(Meta::default(), record)?;
+    /// }
+    /// let mut buf = [0; 16];
+    /// let _ = reader.next(&mut buf)?;
+    /// let Next::Record(late) = reader.next(&mut buf)? else { panic!() };
+    /// assert!(!reader.release_before(late.position)); // the next reader begins with it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use = "a producer that waits for space is notified only by the caller"]
     pub fn release_before(&mut self, position: u32) -> bool {
         let more = u64::from(distance(low32(self.released), position));

@@ -489,6 +489,8 @@ impl Flow<'_> {
                     self.window.delivered(records.len());
                     from += records.len();
                     together = all.len() - from;
+                    // A batch that goes in many parts does not keep the ring full until its end.
+                    self.release_before(&all, from);
                     continue;
                 }
                 Err(failure) => failure,

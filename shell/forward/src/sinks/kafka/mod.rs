@@ -1,16 +1,16 @@
 //! Kafka, and whatever speaks its protocol, by librdkafka.
 //!
 //! Delivered means that each record has its delivery report: with the default `acks=all` all
-//! replicas in sync have it, with `acks=1` its leader. Whatever librdkafka gives up comes again;
-//! what has its report does not, but from a process that was killed. What comes twice is told by
-//! the headers `aqueduct-epoch` and `aqueduct-seq`. Records of a partition stay in order: by
-//! idempotence, and without it by one request at a time, behind which nothing more is sent once it
-//! has failed.
+//! replicas in sync have it, with `acks=1` its leader. Whatever librdkafka gives up comes again,
+//! with all behind it, of which some may have been delivered: so the last copies in a partition are
+//! in order. What comes twice is told by the headers `aqueduct-epoch` and `aqueduct-seq`. What
+//! librdkafka itself tries again stays in order by idempotence. Without that one request is under
+//! way at a time, but the next one is made meanwhile, and may overtake it.
 
 mod outcome;
 mod reports;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,26 +106,6 @@ pub struct Kafka {
     client: Option<Client>,
     reports: Arc<Reports>,
     is_idempotent: bool,
-    ahead: Ahead,
-}
-
-/// Records that are delivered, while one before them is not: they are not sent again.
-#[derive(Debug, Default)]
-struct Ahead {
-    epoch: u64,
-    seqs: HashSet<u64>,
-}
-
-impl Ahead {
-    /// Forgets what is before these records: it will not be asked for.
-    fn keep_from(&mut self, records: &Records<'_>) {
-        let first = records.span().map_or(0, |(first, _)| first);
-        if self.epoch != records.epoch() {
-            self.seqs.clear();
-        }
-        self.seqs.retain(|&seq| seq >= first);
-        self.epoch = records.epoch();
-    }
 }
 
 impl Kafka {
@@ -186,7 +166,7 @@ impl Kafka {
         let is_idempotent = config.get("enable.idempotence") == Some("true");
         let in_flight = ["max.in.flight", "max.in.flight.requests.per.connection"];
         if !is_idempotent && is_set(&config, in_flight).is_none() {
-            // Of several, one that is tried again is written behind the next.
+            // One that is tried again is written behind those that are under way.
             config.set("max.in.flight", "1");
         }
         let reports = Arc::new(Reports::default());
@@ -199,7 +179,6 @@ impl Kafka {
             is_idempotent,
             client: None,
             reports,
-            ahead: Ahead::default(),
         };
         // librdkafka checks its settings when a client is made, which waits for nobody.
         let checked = sink.connect().map_err(|error| format!("[sink.settings] {error}"))?;
@@ -341,7 +320,6 @@ impl Sink for Kafka {
         let Some(client) = &self.client else { return Err(Failure::retry("no client")) };
         let until = Instant::now() + stop.time_for(self.timeout);
         let tickets = self.reports.begin(records.len());
-        self.ahead.keep_from(records);
         let mut messages = Messages::new(&self.topic, &self.key, &self.envelope, records.epoch());
         // Why the record after those that were sent was not, if it was not because of another one.
         let mut refused = None;
@@ -350,10 +328,6 @@ impl Sink for Kafka {
             if at.is_multiple_of(LOOK_RECORDS) && self.reports.has_failed() {
                 sent = at;
                 break;
-            }
-            if self.ahead.seqs.contains(&record.seq) {
-                self.reports.report(tickets.of(at), Ok(()));
-                continue;
             }
             let given = match messages.of(&record, tickets.of(at)) {
                 Ok(message) => Self::send(client, message, until)
@@ -371,7 +345,8 @@ impl Sink for Kafka {
         loop {
             match self.reports.wait(sent, TICK) {
                 Waited::All => break,
-                // Without numbers of messages, which a gap would spoil, nothing goes past it.
+                // It comes again with all behind it, which need not be sent before. Numbers of
+                // messages would have a gap.
                 Waited::Failed if !self.is_idempotent => {
                     client.purge(PurgeConfig::default().queue());
                 }
@@ -393,8 +368,6 @@ impl Sink for Kafka {
         let Some((done, error)) = self.reports.first_failure(sent) else {
             return refused.map_or(Ok(Delivered::default()), Err);
         };
-        let ahead = self.reports.delivered_behind(done);
-        self.ahead.seqs.extend(ahead.into_iter().map(|at| records.get(at).seq));
         Err(outcome::of_delivery(done, error))
     }
 

@@ -72,8 +72,7 @@ impl Reports {
         Tickets(now.batch)
     }
 
-    /// Takes a report.
-    pub(super) fn report(&self, ticket: usize, result: Result<(), RDKafkaErrorCode>) {
+    fn report(&self, ticket: usize, result: Result<(), RDKafkaErrorCode>) {
         let mut now = self.now();
         let at = ticket & ((1 << RECORD_BITS) - 1);
         if ticket >> RECORD_BITS != now.batch {
@@ -131,13 +130,6 @@ impl Reports {
         };
         let error = reports[first..].iter().find_map(why);
         Some((first, error.unwrap_or(RDKafkaErrorCode::PurgeQueue)))
-    }
-
-    /// Returns which of the records behind `first` are delivered all the same.
-    pub(super) fn delivered_behind(&self, first: usize) -> Vec<usize> {
-        let now = self.now();
-        let behind = now.reports.iter().enumerate().skip(first + 1);
-        behind.filter(|(_, report)| **report == Some(Ok(()))).map(|(at, _)| at).collect()
     }
 }
 
