@@ -98,10 +98,16 @@ pub fn run(
         let (making, of_all) = (Arc::clone(loaded), Arc::clone(&metrics));
         let keeper = Arc::clone(supervisor);
         // In a thread of its own: a large journal is read for long, and whoever gives up waiting
-        // for it must be heard. Whatever it is at, it may be killed there.
-        let rings = smol::unblock(move || Server::rings(&making.config, &of_all, &keeper));
+        // for it must be heard. Whatever it is at, it may be killed there. Not by `unblock`, whose
+        // threads stay, and wake twice a second.
+        let (made, rings) = smol::channel::bounded(1);
+        let thread = std::thread::Builder::new().name("aqueduct-rings".to_owned());
+        let thread = thread.spawn(move || {
+            let _ = made.try_send(Server::rings(&making.config, &of_all, &keeper));
+        });
+        let thread = thread.map_err(ServeError::Thread)?;
         let mut reload_asked = false;
-        let rings = future::or(async { Ok(rings.await) }, async {
+        let rings = future::or(async { Ok(rings.recv().await) }, async {
             loop {
                 let signal = endings.next().await;
                 if !is_hangup(&signal) {
@@ -111,7 +117,11 @@ pub fn run(
             }
         });
         let rings = match rings.await {
-            Ok(rings) => rings?,
+            Ok(Ok(rings)) => rings?,
+            Ok(Err(_)) => {
+                let panic = thread.join().err().unwrap_or_else(|| Box::new("no rings"));
+                std::panic::resume_unwind(panic)
+            }
             Err(signal) => {
                 tracing::info!(?signal, "shutting down before the rings were there");
                 supervisor.tell(&Told::Stopping("ended before it was ready"));
