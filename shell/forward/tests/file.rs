@@ -281,6 +281,31 @@ fn dead_letters_wait_for_room_and_each_is_a_whole_line() {
 }
 
 #[test]
+fn a_file_that_is_removed_while_its_disk_is_full_is_made_anew() {
+    let scratch = Scratch::new("removed");
+    let Some(disk) = Disk::mount(scratch.join("disk"), 16 << 10) else { return };
+    let listener = Listener::start(&scratch);
+    let mut client = listener.client();
+    let out = disk.path().join("out");
+    let config = format!(
+        "[sink]\nkind = 'file'\npath = '{}'\n[retry]\nbreaker_failures = 1000\n",
+        out.display()
+    );
+    let mut forward = Forward::start(&scratch, &listener.socket, &config, &[]);
+    client.record(0, b"first");
+    eventually("delivered", || (lines(&out) == ["first"]).then_some(()));
+    // More than there is room for, even in an empty file.
+    let large = "x".repeat(20_000);
+    client.record(0, large.as_bytes());
+    forward.process.wait_for_log("not delivered");
+    fs::remove_file(&out).expect("removed");
+    disk.resize(1 << 20);
+    client.record(0, b"last");
+    eventually("in a new file", || (lines(&out) == [&*large, "last"]).then_some(()));
+    assert_eq!(forward.stop(), 0, "{}", forward.process.log());
+}
+
+#[test]
 fn sigterm_delivers_what_was_read_and_the_status_says_if_it_could_not() {
     let scratch = Scratch::new("term");
     let listener = Listener::start(&scratch);

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use rustix::process::{Resource, getrlimit};
@@ -74,6 +74,8 @@ struct Open {
     end: Option<u64>,
     /// Whether there may be something after it.
     is_torn: bool,
+    /// Whether it is opened anew before the next write: another file may have its path now.
+    is_doubted: bool,
 }
 
 impl File {
@@ -99,12 +101,17 @@ impl File {
         Ok((file, kind.is_file().then_some(metadata.len())))
     }
 
-    /// Opens the file for the frames in `buffer`, which are written next.
-    fn open_now(&self, stop: &Stop) -> Result<Open, Failure> {
+    /// Opens the file for the frames in `buffer`, which are written next. If it is the one that was
+    /// open before, nobody looks into it again.
+    fn open_now(&self, before: Option<&Open>, stop: &Stop) -> Result<Open, Failure> {
         let told = |error: io::Error| failure(&error);
         let path = &self.table.path;
         let (mut file, len) = self.open_as_it_is().map_err(told)?;
-        let Some(len) = len else { return Ok(Open { file, end: None, is_torn: false }) };
+        let of = |file, end, is_torn| Open { file, end, is_torn, is_doubted: false };
+        let Some(len) = len else { return Ok(of(file, None, false)) };
+        if let Some(before) = before.filter(|before| before.is_of(&file)) {
+            return Ok(of(file, before.end, before.is_torn));
+        }
         let end = match self.table.frames.whole(&mut file, len, stop).map_err(told)? {
             Whole::To(end) => end,
             Whole::Unlike => return Err(self.unlike(len)),
@@ -119,7 +126,7 @@ impl File {
             let parent = fs::File::open(parent.unwrap_or_else(|| ".".as_ref()));
             parent.and_then(|parent| parent.sync_all()).map_err(told)?;
         }
-        Ok(Open { file, end: Some(end), is_torn: false })
+        Ok(of(file, Some(end), false))
     }
 
     /// Cuts off what comes after the last whole frame, if it is what a crash left of a frame.
@@ -166,25 +173,32 @@ impl File {
 
     /// Writes the frames in `buffer`.
     fn write(&mut self, stop: &Stop) -> Result<(), Failure> {
-        if self.open.is_none() {
-            self.open = Some(self.open_now(stop)?);
+        if self.open.as_ref().is_none_or(|open| open.is_doubted) {
+            self.open = Some(self.open_now(self.open.as_ref(), stop)?);
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         let written = open.write(&self.buffer, self.table.sync);
-        if written.is_err() && open.end.is_none() {
-            self.open = None;
-        }
+        open.is_doubted = written.is_err();
         written.map_err(|error| failure(&error))
     }
 }
 
 impl Open {
+    /// Whether it is this file. While it is open, no other one has its number.
+    fn is_of(&self, file: &fs::File) -> bool {
+        let number = |file: &fs::File| file.metadata().map(|it| (it.dev(), it.ino()));
+        matches!((number(&self.file), number(file)), (Ok(ours), Ok(theirs)) if ours == theirs)
+    }
+
     /// Writes all of it. What a failure leaves of it is cut off, now or before the next attempt:
     /// that needs no look into the file.
     fn write(&mut self, bytes: &[u8], sync: bool) -> io::Result<()> {
         let Some(end) = &mut self.end else { return self.file.write_all(bytes) };
         if self.is_torn {
-            self.file.set_len(*end)?;
+            // Nothing is there to be cut off if the file was emptied meanwhile.
+            if self.file.metadata()?.len() > *end {
+                self.file.set_len(*end)?;
+            }
             self.is_torn = false;
         }
         // Another one than after the last write if the file was emptied meanwhile.
@@ -318,8 +332,11 @@ impl Sink for File {
 
     fn probe(&mut self, _: &Stop) -> Result<(), Failure> {
         // What is in it is looked at when there is something to write.
-        let there = if self.open.is_some() { Ok(()) } else { self.open_as_it_is().map(|_| ()) };
-        there.map_err(|error| failure(&error))
+        let (file, _) = self.open_as_it_is().map_err(|error| failure(&error))?;
+        if let Some(open) = &mut self.open {
+            open.is_doubted |= !open.is_of(&file);
+        }
+        Ok(())
     }
 }
 
@@ -460,12 +477,46 @@ mod tests {
         let whole = fs::metadata(&path).expect("it is there").len();
         // As a write leaves it that failed in the middle.
         let open = sink.open.as_mut().expect("it is open");
-        open.file.write_all(b"\x03\0\0\0\x07\0tw").expect("written");
-        (open.end, open.is_torn) = (Some(whole), true);
+        open.file.write_all(b"\x03\0\0\0\x07\0xx").expect("written");
+        (open.end, open.is_torn, open.is_doubted) = (Some(whole), true, true);
         sink.deliver(&two.records(), &Stop::default()).expect("delivered");
         assert_eq!(fs::read(&path).expect("it is there"), WHOLE[2].1);
+        // A look would have kept what is no part of this batch.
+        assert!(!scratch("full.torn").exists());
+        // Emptied meanwhile: there is nothing to be cut off.
+        fs::write(&path, b"").expect("emptied");
+        let open = sink.open.as_mut().expect("it is open");
+        (open.is_torn, open.is_doubted) = (true, true);
+        sink.deliver(&one.records(), &Stop::default()).expect("delivered");
+        assert_eq!(fs::read(&path).expect("it is there"), &WHOLE[2].1[..9]);
         fs::remove_file(&path).expect("removed");
     }
+
+    #[test]
+    fn after_a_failure_or_a_probe_the_file_is_the_one_that_has_the_path() {
+        let path = scratch("moved");
+        let moved = scratch("moved-away");
+        let _ = fs::remove_file(&path);
+        let mut sink = sink(&path, Frames::Lines);
+        let stop = Stop::default();
+        let (one, two) = (batch(&[b"one"]), batch(&[b"two"]));
+        for is_probed in [false, true] {
+            sink.deliver(&one.records(), &stop).expect("delivered");
+            fs::rename(&path, &moved).expect("renamed");
+            if is_probed {
+                sink.probe(&stop).expect("it can be made");
+            } else {
+                sink.open.as_mut().expect("it is open").is_doubted = true;
+            }
+            sink.deliver(&two.records(), &stop).expect("delivered");
+            assert_eq!(fs::read(&path).expect("a new one"), b"two\n", "{is_probed}");
+            assert!(fs::read(&moved).expect("it is there").ends_with(b"one\n"));
+        }
+        for file in [&path, &moved] {
+            fs::remove_file(file).expect("removed");
+        }
+    }
+
     #[test]
     fn a_record_that_would_end_its_frame_is_poison_and_those_before_it_are_delivered() {
         let path = scratch("poison");
