@@ -171,8 +171,11 @@ impl File {
         ))
     }
 
-    /// Writes the frames in `buffer`.
+    /// Writes the frames in `buffer`. Without one there is nothing to know by what a torn one was.
     fn write(&mut self, stop: &Stop) -> Result<(), Failure> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
         if self.open.as_ref().is_none_or(|open| open.is_doubted) {
             self.open = Some(self.open_now(self.open.as_ref(), stop)?);
         }
@@ -526,6 +529,15 @@ mod tests {
         let failure = sink.deliver(&batch.records(), &Stop::default()).expect_err("a line break");
         assert_eq!((failure.done, failure.remedy), (1, Remedy::Poison));
         assert_eq!(fs::read(&path).expect("it is there"), b"one\n");
+        // Before it there is none, and what a crash left of the one after it stays for the next.
+        fs::write(&path, b"thr").expect("written");
+        let mut sink = self::sink(&path, Frames::Lines);
+        let (first, next) = (self::batch(&[b"t\nwo", b"three"]), self::batch(&[b"three"]));
+        let failure = sink.deliver(&first.records(), &Stop::default()).expect_err("a line break");
+        assert_eq!((failure.done, failure.remedy), (0, Remedy::Poison));
+        assert_eq!(fs::read(&path).expect("it is there"), b"thr");
+        sink.deliver(&next.records(), &Stop::default()).expect("delivered");
+        assert_eq!(fs::read(&path).expect("it is there"), b"three\n");
         fs::remove_file(&path).expect("removed");
     }
 
