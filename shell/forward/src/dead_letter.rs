@@ -2,9 +2,11 @@
 //! released.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::de::IgnoredAny;
 
 use crate::batch::View;
 use crate::envelope::{Envelope, Form};
@@ -26,8 +28,8 @@ impl DeadLetters {
     }
 
     /// Appends a record: `{"reason":…,"sink":…,"time_ns":…,"record":{…}}`, the record as the
-    /// envelope `json` has it. Returns when it is on disk. After a crash a record may be there
-    /// twice; a part of a line is not.
+    /// envelope `json` has it. Returns when it is on disk. A record is there again if the process
+    /// ends, however it does, before its batch is through; a part of a line is not.
     ///
     /// # Errors
     /// The file cannot be opened or written: nothing of the record is there. The next call opens it
@@ -75,7 +77,7 @@ pub fn may_pass(error: &io::Error) -> bool {
 fn open(path: &Path) -> io::Result<File> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     if file.metadata()?.is_file() {
-        finish_last_line(&mut file)?;
+        finish_last_line(&mut file, path)?;
         file.sync_all()?;
         // The name of a new file, too.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -84,9 +86,9 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Cuts off what a crash left of a line of ours, whose record comes again. Another end of a file is
-/// somebody else's, and stays, as a line.
-fn finish_last_line(file: &mut File) -> io::Result<()> {
+/// Cuts off what a crash left of a line of ours, whose record comes again. A whole one, which an
+/// editor may have left without its end, and what is somebody else's stay, as a line.
+fn finish_last_line(file: &mut File, path: &Path) -> io::Result<()> {
     const PIECE_BYTES: u64 = 64 << 10;
     let len = file.metadata()?.len();
     let mut begin = len;
@@ -109,7 +111,12 @@ fn finish_last_line(file: &mut File) -> io::Result<()> {
     file.seek(SeekFrom::Start(begin))?;
     Read::by_ref(file).take(BEGIN.len() as u64).read_to_end(&mut start)?;
     if BEGIN.as_bytes().starts_with(&start) {
-        return file.set_len(begin);
+        file.seek(SeekFrom::Start(begin))?;
+        if serde_json::from_reader::<_, IgnoredAny>(BufReader::new(&*file)).is_err() {
+            let bytes = len - begin;
+            tracing::warn!(path = %path.display(), bytes, "cut off what a crash left of a letter");
+            return file.set_len(begin);
+        }
     }
     file.write_all(b"\n")
 }
@@ -133,6 +140,8 @@ mod tests {
             ("{}\n{\"rea", 1),
             (&*long, 0),
             (&format!("{{}}\n{{}}\n{long}"), 2),
+            // Of ours, and only its end is missing.
+            (&format!("{{}}\n{BEGIN}\"why\",\"record\":{{}}}}"), 2),
             ("{}", 1),
             ("{}\n{\"mine\":1}", 2),
         ] {
