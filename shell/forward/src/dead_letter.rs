@@ -3,9 +3,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::de::IgnoredAny;
 
 use crate::batch::View;
@@ -13,6 +17,10 @@ use crate::envelope::{Envelope, Form};
 
 /// How a line begins; what is cut off an unfinished one is known by it.
 const BEGIN: &str = r#"{"reason":"#;
+
+/// How long another process may have the file locked, and how long to wait between two attempts.
+const LOCK_TIME: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The file, opened when there is something for it.
 #[derive(Debug)]
@@ -58,27 +66,65 @@ impl DeadLetters {
             Some(file) => file,
             None => self.file.insert(open(&self.path)?),
         };
-        let before = file.metadata()?;
-        let written = file.write_all(line).and_then(|()| file.sync_data());
-        if written.is_err() && before.is_file() {
-            // If even this fails, opening does it.
-            let _ = file.set_len(before.len());
+        if !file.metadata()?.is_file() {
+            return file.write_all(line).and_then(|()| file.sync_data());
         }
+        lock(file)?;
+        let written = write_locked(file, line, &self.path);
+        unlock(file);
         written
     }
 }
 
-/// Says whether a failure to add a record may pass by itself: there is no room.
+/// Appends a line to a file that nobody else changes meanwhile.
+fn write_locked(file: &mut File, line: &[u8], path: &Path) -> io::Result<()> {
+    // Another flow's may be torn.
+    finish_last_line(file, path)?;
+    let before = file.metadata()?.len();
+    let written = file.write_all(line).and_then(|()| file.sync_data());
+    if written.is_err() {
+        // If even this fails, the next line does it.
+        let _ = file.set_len(before);
+    }
+    written
+}
+
+/// Locks a file against other flows with the same one. Where the file system has no locks, none is
+/// had.
+fn lock(file: &File) -> io::Result<()> {
+    let until = Instant::now() + LOCK_TIME;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK) => {
+                let reason = "another process has had it locked for too long";
+                return Err(io::Error::new(ErrorKind::WouldBlock, reason));
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn unlock(file: &File) {
+    // Whatever cannot be unlocked was not locked.
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
+/// Says whether a failure to add a record may pass by itself: there is no room, or another process
+/// has the file locked.
 pub fn may_pass(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    use ErrorKind::{QuotaExceeded, StorageFull, WouldBlock};
+    matches!(error.kind(), StorageFull | QuotaExceeded | WouldBlock)
 }
 
 /// Opens the file, makes it if it is not there, and sees to it that the next line begins a line.
 fn open(path: &Path) -> io::Result<File> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     if file.metadata()?.is_file() {
-        finish_last_line(&mut file, path)?;
-        file.sync_all()?;
+        lock(&file)?;
+        let finished = finish_last_line(&mut file, path).and_then(|()| file.sync_all());
+        unlock(&file);
+        finished?;
         // The name of a new file, too.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or_else(|| ".".as_ref()))?.sync_all()?;
@@ -91,6 +137,10 @@ fn open(path: &Path) -> io::Result<File> {
 fn finish_last_line(file: &mut File, path: &Path) -> io::Result<()> {
     const PIECE_BYTES: u64 = 64 << 10;
     let len = file.metadata()?.len();
+    let mut last = [0];
+    if len == 0 || (file.read_at(&mut last, len - 1)? == 1 && last == *b"\n") {
+        return Ok(());
+    }
     let mut begin = len;
     let mut piece = Vec::new();
     while begin > 0 {
@@ -103,9 +153,6 @@ fn finish_last_line(file: &mut File, path: &Path) -> io::Result<()> {
             break;
         }
         begin = from;
-    }
-    if begin == len {
-        return Ok(());
     }
     let mut start = Vec::new();
     file.seek(SeekFrom::Start(begin))?;
@@ -159,6 +206,43 @@ mod tests {
                 assert!(text.ends_with('\n') && lines[kept]["record"]["seq"] == 3, "{text}");
             }
         }
+        std::fs::remove_file(&path).expect("removed");
+    }
+
+    #[test]
+    fn two_flows_with_one_file_wait_for_each_other_and_keep_each_others_lines() {
+        let path = std::env::temp_dir().join(format!("aqf-letters-two-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let mut batch = Batch::default();
+        batch.clear(7);
+        batch.push(3, 1, 10, b"one", b"");
+        let mut first = DeadLetters::new(path.clone());
+        first.add(&batch.records().get(0), "file", "first").expect("added");
+        // Another flow is within its write: what it has of its line is not cut off.
+        let mut other = OpenOptions::new().append(true).open(&path).expect("opened");
+        lock(&other).expect("free");
+        other.write_all(BEGIN.as_bytes()).expect("written");
+        for mut flow in [first, DeadLetters::new(path.clone())] {
+            let failure = flow.add(&batch.records().get(0), "file", "second");
+            let failure = failure.expect_err("it is locked");
+            assert!(may_pass(&failure), "{failure}");
+        }
+        other.write_all(b"\"other\"}\n").expect("written");
+        // The other one ends within a line, and is gone: what it left is cut off.
+        other.write_all(BEGIN.as_bytes()).expect("written");
+        let mut first = DeadLetters::new(path.clone());
+        drop(other);
+        first.add(&batch.records().get(0), "file", "third").expect("added");
+        let mut other = OpenOptions::new().append(true).open(&path).expect("opened");
+        other.write_all(BEGIN.as_bytes()).expect("written");
+        first.add(&batch.records().get(0), "file", "fourth").expect("added");
+        let text = std::fs::read_to_string(&path).expect("text");
+        let reasons: Vec<_> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a whole line"))
+            .map(|letter| letter["reason"].as_str().map(str::to_owned).unwrap_or_default())
+            .collect();
+        assert_eq!(reasons, ["first", "other", "third", "fourth"]);
         std::fs::remove_file(&path).expect("removed");
     }
 }
