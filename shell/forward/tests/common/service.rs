@@ -35,6 +35,8 @@ impl Request {
 pub enum Answer {
     /// A status, with more heads.
     Status(u16, &'static str),
+    /// A status, with a page of so many bytes.
+    Page(u16, usize),
     /// The same, and a moment later the connection is closed without a word about it.
     ThenHangUp(u16),
     /// Nothing: the connection ends.
@@ -152,10 +154,15 @@ fn serve(peer: TcpStream, shared: &Shared) -> Option<()> {
         shared.active.lock().unwrap_or_else(PoisonError::into_inner).0 -= 1;
         let (status, more) = match answer {
             Answer::Status(status, more) => (status, more),
-            Answer::ThenHangUp(status) => (status, ""),
+            Answer::Page(status, _) | Answer::ThenHangUp(status) => (status, ""),
             Answer::HangUp => return None,
         };
-        let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 4\r\n{more}\r\nwhy?");
+        let page = match answer {
+            Answer::Page(_, bytes) => "x".repeat(bytes),
+            _ => "why?".to_owned(),
+        };
+        let bytes = page.len();
+        let text = format!("HTTP/1.1 {status} X\r\ncontent-length: {bytes}\r\n{more}\r\n{page}");
         peer.get_mut().write_all(text.as_bytes()).ok()?;
         if matches!(answer, Answer::ThenHangUp(_)) {
             thread::sleep(Duration::from_millis(10));
