@@ -327,7 +327,8 @@ impl Drop for Place {
                 places.kept.remove(at);
             }
         }
-        self.rotation.freed.notify(1);
+        // One more, although one who was woken before has not come yet: there is a place for each.
+        self.rotation.freed.notify_additional(1);
     }
 }
 
@@ -454,6 +455,27 @@ mod tests {
             assert!(poll_once(fifth.as_mut()).await.is_none(), "there are two places, as before");
             third.lost().await;
             drop(fourth);
+        });
+    }
+
+    #[test]
+    fn each_place_that_is_given_back_wakes_one_of_those_who_wait() {
+        let rotation = Rotation::new(2);
+        let (first, second) =
+            smol::block_on(async { (rotation.enter().await, rotation.enter().await) });
+        let enter = || {
+            let rotation = Arc::clone(&rotation);
+            Box::pin(async move { rotation.enter().await })
+        };
+        let (mut third, mut fourth) = (enter(), enter());
+        smol::block_on(async {
+            assert!(poll_once(&mut third).await.is_none());
+            assert!(poll_once(&mut fourth).await.is_none());
+            // Both, before either of those who wait is polled again.
+            drop((first, second));
+            let third = poll_once(&mut third).await.expect("a place");
+            let fourth = poll_once(&mut fourth).await.expect("a place");
+            drop((third, fourth));
         });
     }
 }
