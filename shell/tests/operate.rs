@@ -4,10 +4,11 @@
 mod common;
 
 use std::io::Read;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use common::{Ends, Scratch, Server, command};
-use rustix::process::Signal;
+use common::{Ends, PATIENCE, Scratch, Server, command};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 fn run(arguments: &[&str]) -> (Output, Value) {
@@ -178,6 +179,49 @@ fn whatever_prints_a_result_prints_it_as_json_too() {
     let recorded = said(&of_ring, 0);
     assert_eq!((&recorded["recorded"], &recorded["missed"]), (&1.into(), &0.into()));
     assert_eq!(said(&["journal", "trim", copy], 0)["removed"], 0);
+}
+
+#[test]
+fn a_recording_outlives_its_terminal_where_it_was_started_so() {
+    let server = Server::start(&["--capacity-bytes", "64KiB"]);
+    let socket = server.socket.to_str().expect("ASCII");
+    for (number, (before, outlives)) in
+        [("--ignore-signal=HUP", true), ("--default-signal=HUP", false)].into_iter().enumerate()
+    {
+        let copy = server.scratch.path(&format!("copy-{number}"));
+        let arguments = ["journal", "record", copy.to_str().expect("ASCII"), "--socket", socket];
+        let program = command();
+        let mut child = Command::new("env")
+            .arg(before)
+            .arg(program.get_program())
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let pid = Pid::from_child(&child);
+        // Its directory is made after it has said which signals it takes.
+        let deadline = Instant::now() + PATIENCE;
+        while !copy.exists() {
+            assert!(Instant::now() < deadline, "it does not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        kill_process(pid, Signal::HUP).expect("it lives");
+        if outlives {
+            std::thread::sleep(Duration::from_millis(600));
+            assert!(child.try_wait().expect("a child").is_none(), "the hangup ended it");
+            kill_process(pid, Signal::TERM).expect("it lives");
+        }
+        while child.try_wait().expect("a child").is_none() {
+            if Instant::now() > deadline {
+                child.kill().expect("killed");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{before}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said, "0 records recorded, 0 missed\n", "{before}");
+    }
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub use memory::{Available, NotEnoughMemory};
 pub use reload::Load;
 use reload::Reloader;
 use reports::Reports;
-pub use signals::{endings, ignore_file_size_signal};
+pub use signals::{endings, endings_unless_nohup, ignore_file_size_signal};
 
 /// Threads of a journal: one commits, one looks after it.
 const THREADS_OF_A_JOURNAL: usize = 2;

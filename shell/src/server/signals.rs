@@ -15,9 +15,31 @@ const DESCRIPTORS: usize = 5;
 /// # Errors
 /// The system refuses the runtime a descriptor or a thread.
 pub fn endings() -> io::Result<Signals> {
+    listen(&[Signal::Term, Signal::Int, Signal::Hup])
+}
+
+/// The same for a program that outlives its terminal when it is started so (`nohup`): a hangup that
+/// is ignored stays ignored.
+///
+/// # Errors
+/// As of [`endings`].
+pub fn endings_unless_nohup() -> io::Result<Signals> {
+    if ignores_hangup() { listen(&[Signal::Term, Signal::Int]) } else { endings() }
+}
+
+fn listen(signals: &[Signal]) -> io::Result<Signals> {
     check_runtime()?;
     #[allow(clippy::disallowed_methods, reason = "the runtime has what it needs")]
-    Signals::new([Signal::Term, Signal::Int, Signal::Hup])
+    Signals::new(signals)
+}
+
+/// Whether this process ignores `SIGHUP`. Without `/proc` it is not known, and taken for no.
+fn ignores_hangup() -> bool {
+    // Source: proc_pid_status(5), SigIgn: a mask in hexadecimal, whose lowest bit is signal 1.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 << (libc::SIGHUP - 1) != 0)
 }
 
 /// Checks that the system grants what the runtime would panic without.

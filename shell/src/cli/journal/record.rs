@@ -30,7 +30,7 @@ use crate::journal::recover::LOCK_NAME;
 use crate::journal::{
     CursorFile, Cursors, Disk, Durability, Facts, Failure, Log, cursors, prepare,
 };
-use crate::server::endings;
+use crate::server::endings_unless_nohup;
 
 /// The longest sleep: so long after a signal, the program notices.
 const SLICE: Duration = Duration::from_millis(250);
@@ -88,7 +88,7 @@ pub(super) fn run(args: &RecordArgs) -> ExitCode {
         }
     };
     // Before anything that may take long, so that an early signal is not lost.
-    let signals = match endings() {
+    let signals = match endings_unless_nohup() {
         Ok(signals) => signals,
         Err(error) => {
             say!("aqueduct: signals: {error}");
