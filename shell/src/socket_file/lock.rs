@@ -82,8 +82,7 @@ fn make(path: &Path) -> Result<OwnedFd, Errno> {
     // It gets its name when it is complete: nobody sees it empty, whatever happens meanwhile.
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     if let Ok(file) = rustix::fs::open(directory, flags, mode) {
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        mark(&file)?;
+        lock_and_mark(&file)?;
         let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
         match rustix::fs::linkat(CWD, itself, CWD, path, AtFlags::SYMLINK_FOLLOW) {
             Ok(()) => return Ok(file),
@@ -92,13 +91,29 @@ fn make(path: &Path) -> Result<OwnedFd, Errno> {
             Err(_) => {}
         }
     }
-    // Where there is no such thing, it is empty for a moment. Whoever is killed in it leaves a file
-    // that the next one leaves alone.
+    make_in_place(path, mode, lock_and_mark)
+}
+
+/// Makes the file where there is no such thing: it is empty for a moment. Whoever is killed in it
+/// leaves a file that the next one leaves alone.
+fn make_in_place(
+    path: &Path,
+    mode: Mode,
+    complete: impl FnOnce(&OwnedFd) -> Result<(), Errno>,
+) -> Result<OwnedFd, Errno> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, mode)?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    mark(&file)?;
-    Ok(file)
+    let completed = complete(&file);
+    // It would be in the way of every later start.
+    if completed.is_err() && is_at(&file, path) {
+        let _ = rustix::fs::unlink(path);
+    }
+    completed.map(|()| file)
+}
+
+fn lock_and_mark(file: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)?;
+    mark(file)
 }
 
 /// Says what the file is and whose, for people who find it.
@@ -146,4 +161,31 @@ fn is_at(file: impl AsFd, path: &Path) -> bool {
         return false;
     };
     (file.st_dev, file.st_ino) == (there.st_dev, there.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_completed_is_not_left() {
+        let home = tempfile::tempdir().expect("a place for files");
+        let path = home.path().join("socket.lock");
+        let mode = Mode::from_raw_mode(0o600);
+        let full = make_in_place(&path, mode, |_| Err(Errno::NOSPC));
+        assert_eq!(full.expect_err("no lock"), Errno::NOSPC);
+        assert!(!path.exists());
+        // One that somebody else has put there meanwhile is.
+        let replaced = make_in_place(&path, mode, |_| {
+            std::fs::rename(&path, home.path().join("away")).expect("renamed");
+            std::fs::write(&path, "theirs").expect("written");
+            Err(Errno::NOSPC)
+        });
+        assert!(replaced.is_err() && path.exists());
+        std::fs::remove_file(&path).expect("removed");
+        let file = make_in_place(&path, mode, lock_and_mark).expect("a lock");
+        assert!(matches!(look(&file), Ok(Found::Lock)));
+        assert_eq!(make_in_place(&path, mode, |_| Ok(())).expect_err("there"), Errno::EXIST);
+        assert!(path.exists());
+    }
 }
