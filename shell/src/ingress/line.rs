@@ -198,3 +198,60 @@ impl AsyncWrite for Line {
         Pin::new(stream).poll_close(cx)
     }
 }
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use hyper::body::Bytes;
+    use smol::future::{or, poll_once};
+    use smol::io::{AsyncReadExt, AsyncWriteExt};
+    use smol::net::TcpListener;
+
+    use super::super::watched::{Watch, Watched};
+    use super::*;
+    use crate::sync::lock;
+    use crate::tls::{Acceptor, TlsSettings};
+
+    /// Whether the connection was said to be stuck, each time.
+    #[derive(Default)]
+    struct Said(Mutex<Vec<bool>>);
+
+    impl Watch for Said {
+        fn received(&self, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sent(&self, stuck: bool) {
+            lock(&self.0).push(stuck);
+        }
+    }
+
+    #[test]
+    fn who_watches_is_told_of_bytes_that_wait_in_tls() {
+        smol::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+            let address = listener.local_addr().expect("an address");
+            let mut peer = TcpStream::connect(address).await.expect("connected");
+            let (stream, _) = listener.accept().await.expect("accepted");
+            let made = Acceptor::read(&TlsSettings::SelfSigned, &[]).expect("made");
+            let mut line = Line::new(stream, made.session().map(Box::new));
+            // More than the sockets have room for, as after a write that was taken.
+            line.tls.as_mut().expect("TLS").wire = vec![0; 32 << 20];
+            let said = Arc::new(Said::default());
+            let mut watched = Watched::new(line, Bytes::new(), Arc::clone(&said));
+            assert!(poll_once(watched.flush()).await.is_none());
+            assert_eq!(*lock(&said.0), [true]);
+            let reads = async {
+                let mut room = vec![0; 1 << 20];
+                while peer.read(&mut room).await? > 0 {}
+                Err(io::ErrorKind::UnexpectedEof.into())
+            };
+            or(watched.flush(), reads).await.expect("flushed");
+            assert_eq!(lock(&said.0).last(), Some(&false));
+            let before = lock(&said.0).len();
+            watched.flush().await.expect("nothing waits");
+            assert_eq!(lock(&said.0).len(), before, "there was nothing to say");
+        });
+    }
+}

@@ -35,11 +35,13 @@ pub(super) struct Watched<W> {
     watch: Arc<W>,
     reads: u32,
     has_ended: bool,
+    /// A flush has found no room for bytes that were taken.
+    is_owing: bool,
 }
 
 impl<W: Watch> Watched<W> {
     pub(super) fn new(line: Line, read_before: Bytes, watch: Arc<W>) -> Self {
-        Self { line, read_before, watch, reads: 0, has_ended: false }
+        Self { line, read_before, watch, reads: 0, has_ended: false, is_owing: false }
     }
 
     /// Returns the socket and what is spoken over it.
@@ -104,7 +106,14 @@ impl<W: Watch> AsyncWrite for Watched<W> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.line).poll_flush(cx)
+        let flushed = Pin::new(&mut self.line).poll_flush(cx);
+        // In TLS, bytes that were taken may wait here. What a write has found is not for a flush to
+        // say, which knows only of these.
+        if flushed.is_pending() || std::mem::take(&mut self.is_owing) {
+            self.is_owing = flushed.is_pending();
+            self.watch.sent(self.is_owing);
+        }
+        flushed
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
