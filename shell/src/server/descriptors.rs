@@ -153,9 +153,10 @@ impl Wanted {
     }
 }
 
-/// Returns how many descriptors this configuration can use.
+/// Returns how many descriptors this configuration can use under a service manager, which takes
+/// the most.
 pub fn wanted_descriptors(config: &Config) -> u64 {
-    Wanted::of(config, 0, false).all()
+    Wanted::of(config, 0, true).all()
 }
 
 /// Raises the limit of open files to what is wanted, as far as that is allowed, and shares it out.
@@ -214,6 +215,7 @@ mod tests {
         let wanted = |text: &str, keeps| {
             let tables = toml::from_str(text).expect("tables");
             let config = Config::check(&tables).expect("a good configuration");
+            assert!(wanted_descriptors(&config) >= Wanted::of(&config, 0, keeps).all());
             Wanted::of(&config, 0, keeps).fixed
         };
         let own = wanted("", false);
