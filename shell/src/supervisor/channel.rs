@@ -5,7 +5,7 @@
 //! descriptor that was to be kept and is to be forgotten before it was sent is neither. A thread
 //! sends what waits, and tries again when the manager cannot be reached.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -50,6 +50,8 @@ struct State {
     socket: Option<Arc<OwnedFd>>,
     news: News,
     errands: VecDeque<Errand>,
+    /// Names of what the manager may keep, and has not been told to drop.
+    kept: HashSet<String>,
     /// The manager could not be reached last time: it is gone, or refuses.
     fails: bool,
 }
@@ -78,16 +80,16 @@ enum Sent {
 }
 
 impl Channel {
-    /// Prepares to write to this address, and starts the thread that waits in place of others.
-    /// `None` if it is no address.
-    pub(super) fn open(name: &OsStr) -> Option<Arc<Self>> {
+    /// Prepares to write to this address, and starts the thread that waits in place of others. The
+    /// manager keeps descriptors of the names in `kept` already. `None` if it is no address.
+    pub(super) fn open(name: &OsStr, kept: HashSet<String>) -> Option<Arc<Self>> {
         let address = match name.as_bytes() {
             [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name),
             _ => SocketAddrUnix::new(name),
         };
         let channel = Arc::new(Self {
             address: address.ok()?,
-            state: Mutex::default(),
+            state: Mutex::new(State { kept, ..State::default() }),
             filled: Condvar::new(),
             settled: Condvar::new(),
         });
@@ -128,9 +130,12 @@ impl Channel {
         let unsent = |errand: &Errand| matches!(errand, Errand::Keep(kept, _) if kept == name);
         if let Some(index) = state.errands.iter().position(unsent) {
             state.errands.remove(index);
-            return;
         }
-        self.queue(&mut state, Errand::Forget(name.to_owned()));
+        // What it was not sent needs no word, and one is enough: each more would take the place of
+        // a descriptor that is to be kept.
+        if state.kept.remove(name) {
+            self.queue(&mut state, Errand::Forget(name.to_owned()));
+        }
     }
 
     fn queue(&self, state: &mut State, errand: Errand) {
@@ -232,7 +237,11 @@ impl State {
         descriptor: Option<BorrowedFd<'_>>,
     ) -> Sent {
         let verb = if descriptor.is_some() { "FDSTORE" } else { "FDSTOREREMOVE" };
-        self.datagram(address, &format!("{verb}=1\nFDNAME={name}"), descriptor)
+        let sent = self.datagram(address, &format!("{verb}=1\nFDNAME={name}"), descriptor);
+        if descriptor.is_some() && matches!(sent, Sent::All) {
+            self.kept.insert(name.to_owned());
+        }
+        sent
     }
 
     /// Sends one datagram, if the manager takes it now. One that has begun anew is found.
@@ -350,5 +359,63 @@ fn send(socket: &OwnedFd, text: &str, descriptor: Option<BorrowedFd<'_>>) -> Res
             Err(Errno::INTR) => {}
             other => return other.map(|_| ()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_sent_is_forgotten_and_only_once() {
+        let home = tempfile::tempdir().expect("a place for files");
+        let path = home.path().join("manager");
+        // It is not read at first.
+        let manager = UnixDatagram::bind(&path).expect("a socket");
+        let inherited = HashSet::from(["inherited".to_owned()]);
+        let channel = Channel::open(path.as_os_str(), inherited).expect("an address");
+        let waiting = || lock(&channel.state).waiting();
+        let keep = |name: &str| channel.keep(name, manager.as_fd());
+        let filled = (0..ERRANDS_MOST).find(|number| {
+            keep(&format!("full-{number}"));
+            waiting() > 0
+        });
+        assert!(filled.is_some_and(|number| number > 0), "{filled:?}");
+        let before = waiting();
+        keep("unsent");
+        assert_eq!(waiting(), before + 1);
+        for _ in 0..3 {
+            channel.forget("unsent");
+            channel.forget("unknown");
+            assert_eq!(waiting(), before);
+        }
+        for name in ["full-0", "inherited", "full-0", "inherited"] {
+            channel.forget(name);
+        }
+        assert_eq!(waiting(), before + 2);
+        // Kept again and forgotten before either was said.
+        keep("full-0");
+        channel.forget("full-0");
+        channel.forget("full-0");
+        assert_eq!(waiting(), before + 2);
+        // Sent, and sent again under its name.
+        keep("inherited");
+        manager.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+        let mut texts = Vec::new();
+        while texts.last().is_none_or(|last| last != "FDSTORE=1\nFDNAME=inherited") {
+            let mut text = [0; 256];
+            let count = manager.recv(&mut text).expect("a datagram");
+            texts.push(String::from_utf8_lossy(&text[..count]).into_owned());
+        }
+        let forgotten = |name: &str| {
+            texts.iter().filter(|text| **text == format!("FDSTOREREMOVE=1\nFDNAME={name}")).count()
+        };
+        assert_eq!(["full-0", "inherited", "unsent", "unknown"].map(forgotten), [1, 1, 0, 0]);
+        channel.forget("inherited");
+        let mut text = [0; 256];
+        let count = manager.recv(&mut text).expect("a datagram");
+        assert_eq!(&text[..count], b"FDSTOREREMOVE=1\nFDNAME=inherited");
     }
 }

@@ -48,9 +48,10 @@ impl Supervisor {
                 Err(other) => lock(&supervisor.stored).push((name, other)),
             }
         }
+        let kept = lock(&supervisor.stored).iter().map(|(name, _)| name.clone()).collect();
         // Only now, for it opens a descriptor.
         supervisor.channel =
-            std::env::var_os("NOTIFY_SOCKET").and_then(|name| Channel::open(&name));
+            std::env::var_os("NOTIFY_SOCKET").and_then(|name| Channel::open(&name, kept));
         if supervisor.watchdog.is_some_and(|period| period.is_zero()) {
             supervisor.watchdog = None;
         }
