@@ -93,8 +93,10 @@ aqd_status aqd_open(const char *path, const char *ring, const char *subscription
  * ENOENT (no socket, or no directory for it) or ECONNREFUSED (nothing listens there);
  * AQD_ERR_TIMEOUT; AQD_ERR_HANGUP; AQD_ERR_REFUSED with AQD_WELCOME_SHUTTING_DOWN, with
  * AQD_WELCOME_NO_RESOURCE (too many observers, no memory) and, with standby, AQD_WELCOME_BUSY.
- * Every other refusal is final, such as an unknown ring, because the listener is there. Each
- * attempt takes at most timeout_ms, so the call takes at most open_retry_ms + timeout_ms.
+ * Every other refusal is final, such as an unknown ring, because the listener is there. A lack that
+ * never passes (RLIMIT_FSIZE of the listener, observers that never leave) looks like one that does:
+ * with -1 the call then never returns, unless stop_fd ends it. Each attempt takes at most
+ * timeout_ms, so the call takes at most open_retry_ms + timeout_ms.
  *
  * Stopping. aqd_interrupt cannot cancel a blocking open, because there is no client yet, and the
  * wait resumes after a signal handler returns. stop_fd ends it: AQD_INTERRUPTED, with *out as after

@@ -123,6 +123,10 @@ impl Options {
     /// [`OpenError::is_curable`]. Every other error is final, an unknown ring and, without
     /// [`standby`](Self::standby), a busy subscription among them. The last attempt is made when
     /// the time is over, and each attempt may take [`timeout`](Self::timeout).
+    ///
+    /// A lack that never passes looks like one that does: a listener whose `RLIMIT_FSIZE` allows no
+    /// segment, or observers that never leave. Without limit, opening then never returns, unless an
+    /// [`interrupter`](Self::interrupter) ends it.
     pub fn retry_open_for(mut self, time: Duration) -> Self {
         self.retry_open_for = time;
         self
