@@ -151,9 +151,14 @@ impl Files {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(self.failure(&error)),
             };
-            if lock(&left) {
-                tracing::warn!(name, "removed what another process left half written");
-                fs::remove_file(self.root.join(name)).map_err(|error| self.failure(&error))?;
+            if !lock(&left) {
+                continue;
+            }
+            match fs::remove_file(self.root.join(name)) {
+                Ok(()) => tracing::warn!(name, "removed what another process left half written"),
+                // Published or removed since it was opened.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.failure(&error)),
             }
         }
         self.is_clean = true;
