@@ -259,6 +259,8 @@ impl Bucket {
         stop: &Stop,
     ) -> Result<Vec<String>, Failure> {
         let (path, after) = (self.path(partition, ""), self.path(partition, after));
+        // What is below other directories comes between and after the names, too.
+        let first = self.path(partition, begin);
         let mut names = Vec::new();
         let mut list = self.store.list_with_offset(Some(&path), &after);
         loop {
@@ -269,7 +271,7 @@ impl Bucket {
                 && object.location.parts_count() == path.parts_count() + 1;
             match object.location.filename() {
                 Some(name) if is_here && name.starts_with(begin) => names.push(name.to_owned()),
-                Some(name) if is_here && name > begin && self.is_in_order => return Ok(names),
+                _ if self.is_in_order && is_past(&object.location, &first) => return Ok(names),
                 _ => {}
             }
         }
@@ -291,6 +293,12 @@ impl Bucket {
             Ok(())
         })
     }
+}
+
+/// Whether a location comes after all that begin like another one.
+fn is_past(location: &Path, begin: &Path) -> bool {
+    let (location, begin) = (location.as_ref(), begin.as_ref());
+    location > begin && !location.starts_with(begin)
 }
 
 /// Whether S3 and what speaks as it does take a name as it is.
@@ -329,6 +337,17 @@ mod tests {
         assert_eq!(parts("s3://lake/a/b/"), pair("lake", "a/b"));
         assert_eq!(parts("s3://lake"), pair("lake", ""));
         assert_eq!(parts("/var/lib/lake"), None);
+    }
+
+    #[test]
+    fn a_listing_ends_after_the_names_whatever_directory_comes_there() {
+        let is_past = |location: &str| is_past(&location.into(), &"lake/s-00ab-".into());
+        for location in ["lake/s-00ab-7.parquet", "lake/s-00ab-7/x", "lake/s-00aa-7", "lake/a/z"] {
+            assert!(!is_past(location), "{location}");
+        }
+        for location in ["lake/s-00ac-1.parquet", "lake/s-00ac/a", "lake/t/a", "lake/sa"] {
+            assert!(is_past(location), "{location}");
+        }
     }
 
     #[test]
