@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 #[cfg(feature = "look")]
-use std::{process::Stdio, time::Duration};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use aqueduct_client::{Event, Options};
 use rustix::process::Signal;
@@ -167,7 +168,9 @@ fn a_ring_without_a_journal_is_recorded_and_the_recording_goes_on_where_it_ended
     let flags = ["--socket", socket, "--subscription", "tape", "--segment-bytes", "1MiB"];
     let mut posted = 0;
     for round in 0..3_u64 {
-        let mut child = command();
+        // The tests may themselves run where a hangup is ignored.
+        let mut child = Command::new("env");
+        child.arg("--default-signal=HUP").arg(command().get_program());
         child.args(["journal", "record"]).arg(&directory).args(flags);
         let mut child = child.stdout(Stdio::null()).spawn().expect("it starts");
         let until = posted + 700;
