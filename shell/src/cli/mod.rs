@@ -125,6 +125,23 @@ fn is_quiet_end(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
+/// Says of a command that exists, and is not in this program, what it is built with.
+#[cfg(not(feature = "operate"))]
+fn left_out(error: &clap::Error) {
+    use clap::error::{ContextKind, ContextValue};
+    const OF_LOOK: [&str; 3] = ["tail", "inspect", "doctor"];
+    const OF_OPERATE: [&str; 5] = ["publish", "top", "bench", "completions", "man"];
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
+        return;
+    };
+    let feature = match &**name {
+        look if OF_LOOK.contains(&look) => "look",
+        operate if OF_OPERATE.contains(&operate) => "operate",
+        _ => return,
+    };
+    say!("aqueduct: `{name}` is in programs that are built with the cargo feature `{feature}`");
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -159,21 +176,4 @@ mod tests {
         missing(&Args::command(), include_str!("../../man/aqueduct.1"), &mut found);
         assert_eq!(found, Vec::<String>::new());
     }
-}
-
-/// Says of a command that exists, and is not in this program, what it is built with.
-#[cfg(not(feature = "operate"))]
-fn left_out(error: &clap::Error) {
-    use clap::error::{ContextKind, ContextValue};
-    const OF_LOOK: [&str; 3] = ["tail", "inspect", "doctor"];
-    const OF_OPERATE: [&str; 5] = ["publish", "top", "bench", "completions", "man"];
-    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
-        return;
-    };
-    let feature = match &**name {
-        look if OF_LOOK.contains(&look) => "look",
-        operate if OF_OPERATE.contains(&operate) => "operate",
-        _ => return,
-    };
-    say!("aqueduct: `{name}` is in programs that are built with the cargo feature `{feature}`");
 }
