@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 #[cfg(feature = "look")]
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use aqueduct_client::{Event, Options};
 use rustix::process::Signal;
