@@ -108,7 +108,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes to stdout, after what was said. Whoever does not take it, as `head` does, is not told so.
+/// Writes to stdout, after what was said. A reader that stops early, as `head` does, is no error.
 fn print(text: &str) -> ExitCode {
     log::flush();
     match std::io::stdout().write_all(text.as_bytes()) {

@@ -1,11 +1,12 @@
 //! Kafka, and whatever speaks its protocol, by librdkafka.
 //!
 //! Delivered means that each record has its delivery report: with the default `acks=all` all
-//! replicas in sync have it, with `acks=1` its leader. Whatever librdkafka gives up comes again,
-//! with all behind it, of which some may have been delivered: so the last copies in a partition are
-//! in order. What comes twice is told by the headers `aqueduct-epoch` and `aqueduct-seq`. What
-//! librdkafka itself tries again stays in order by idempotence. Without that one request is under
-//! way at a time, but the next one is made meanwhile, and may overtake it.
+//! replicas in sync have it, with `acks=1` its leader. A record that librdkafka gives up is sent
+//! again, with every record after it, some of which may have been delivered: so the last copies in
+//! a partition are in order. Consumers recognise duplicates by the headers `aqueduct-epoch` and
+//! `aqueduct-seq`. Idempotence keeps the order of what librdkafka itself retries. Without it one
+//! request is in flight at a time, but librdkafka makes the next one meanwhile, which may overtake
+//! a retry.
 
 mod outcome;
 mod reports;
@@ -166,7 +167,7 @@ impl Kafka {
         let is_idempotent = config.get("enable.idempotence") == Some("true");
         let in_flight = ["max.in.flight", "max.in.flight.requests.per.connection"];
         if !is_idempotent && is_set(&config, in_flight).is_none() {
-            // One that is tried again is written behind those that are under way.
+            // A request that is retried is written after those in flight.
             config.set("max.in.flight", "1");
         }
         let reports = Arc::new(Reports::default());
@@ -345,8 +346,8 @@ impl Sink for Kafka {
         loop {
             match self.reports.wait(sent, TICK) {
                 Waited::All => break,
-                // It comes again with all behind it, which need not be sent before. Numbers of
-                // messages would have a gap.
+                // It is sent again with every record after it: those need not go out now. With
+                // idempotence a purge would leave a gap in the message numbers.
                 Waited::Failed if !self.is_idempotent => {
                     client.purge(PurgeConfig::default().queue());
                 }

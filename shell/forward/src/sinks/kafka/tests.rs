@@ -195,7 +195,7 @@ fn with_one_acknowledgement_and_three_retries_what_the_client_gives_up_comes_aga
 }
 
 #[test]
-fn behind_a_request_that_is_refused_all_comes_again_in_order() {
+fn after_a_refused_request_everything_is_sent_again_in_order() {
     let cluster = Cluster::new();
     let mut sink = cluster.sink("key_pointer = '/id'\n[settings]\n'batch.num.messages' = 10\n");
     cluster.errors(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
